@@ -1,0 +1,51 @@
+# Two commands for a fresh machine with Python >= 3.11, pip and make:
+#   make demo    installs into .venv and runs instance search on packaged photos
+#   make test    installs into .venv and runs everything
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+
+.PHONY: setup demo test check unit golden bench docs wheel clean
+
+setup: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "camsearch needs Python 3.11 or newer: make PYTHON=python3.11 setup")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $(STAMP)
+
+demo: setup
+	$(BIN)/camsearch demo
+
+# The fast half: style, types, imports, unit tests.
+check: setup
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/pytest -q -m 'not slow and not photos and not gpu'
+
+test: setup
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/pytest
+
+# Rewrites the golden numbers, old and new side by side for the changelog.
+golden: setup
+	$(BIN)/python -m tests.golden.regenerate
+
+# Rewrites the generated pages; a test compares them.
+docs: setup
+	$(BIN)/python -m docs.generate
+
+wheel: setup
+	$(BIN)/python -m build --wheel
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info

@@ -1,0 +1,18 @@
+"""Visual instance search: find other photos of that very thing, and where in each it is."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from camsearch.library import Machine, PictureLibrary
+
+__all__ = ["Machine", "PictureLibrary"]
+
+
+def __getattr__(name: str) -> Any:
+    """Load the library only when it is asked for: ``camsearch --help`` needs no torch."""
+    if name in __all__:
+        return getattr(import_module("camsearch.library"), name)
+    raise AttributeError(f"module 'camsearch' has no attribute {name!r}")

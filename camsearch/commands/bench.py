@@ -1,0 +1,83 @@
+"""`camsearch bench`: how fast, as ratios measured in one run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from camsearch.commands import options
+from descriptors.errors import RequestError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from evaluation.bench import BenchRow
+
+__all__ = ["EXAMPLE", "bench"]
+
+EXAMPLE = "Example: camsearch bench encode --json -   or   camsearch bench rerank photos/"
+
+_MOST_PICTURES = 200
+
+
+def bench(
+    what: Annotated[str, typer.Argument(help="encode, or rerank.")],
+    photos: Annotated[
+        Path | None,
+        typer.Argument(help="Folder of photos [default: the made pictures of the demo]."),
+    ] = None,
+    as_json: options.JsonFile = None,
+    device: options.Device = None,
+    precision: options.Precision = None,
+) -> None:
+    """Measure speed: what it is compared with runs in turns with it, so the ratio holds.
+
+    encode: pictures/s from pixels to descriptor over pictures/s of the bare network.
+    rerank: milliseconds a query from kept maps over the same with maps recomputed.
+    """
+    from camsearch.library import method_of
+    from descriptors.settings import MethodSettings, RegionSettings
+    from evaluation.bench import bench_encode, bench_rerank
+
+    if what not in ("encode", "rerank"):
+        raise RequestError(f"There is no benchmark {what!r}: choose encode or rerank.")
+    method = method_of(MethodSettings(), None, None, options.machine(device, precision))
+    with TemporaryDirectory(prefix="camsearch-bench-") as scratch:
+        pictures = _pictures(photos, Path(scratch))
+        if what == "encode":
+            rows = bench_encode(method, pictures, batch_sizes=(1, 4, 8, 16))
+        else:
+            rows = bench_rerank(
+                method, RegionSettings(), pictures, Path(scratch, "gallery"), windows=(100, 1000)
+            )
+    Console().print(_table(rows))
+    options.write_json(as_json, {"rows": [row.to_json() for row in rows]})
+
+
+def _pictures(photos: Path | None, scratch: Path) -> list[Path]:
+    from indexer.sources import find_pictures
+
+    if photos is None:
+        from camsearch.demo_pictures import make_demo_pictures
+
+        return [view.path for view in make_demo_pictures(scratch / "pictures")]
+    found = [Path(source.uri) for source in find_pictures([photos])]
+    if not found:
+        raise RequestError(f"There is no picture in {photos}: name a folder with photos.")
+    return found[:: max(1, len(found) // _MOST_PICTURES)]
+
+
+def _table(rows: Sequence[BenchRow]) -> Table:
+    table = Table()
+    table.add_column("what")
+    for name in ("batch or R", "ms p50", "ms p95", "ratio"):
+        table.add_column(name, justify="right")
+    for row in rows:
+        ratio = "-" if row.ratio is None else f"{row.ratio:.3f}"
+        table.add_row(row.what, str(row.size), f"{row.ms_p50:.1f}", f"{row.ms_p95:.1f}", ratio)
+    return table

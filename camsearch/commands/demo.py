@@ -1,0 +1,148 @@
+"""`camsearch demo`: the whole thing on pictures that are at hand, in one command."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from camsearch.commands import options
+from descriptors.errors import RequestError
+
+if TYPE_CHECKING:
+    from camsearch.library import PictureLibrary
+    from camsearch.search_report import SearchReport
+    from descriptors.arrays import Box
+    from reranker.ranking import Hit
+
+__all__ = ["EXAMPLE", "demo"]
+
+EXAMPLE = "Example: camsearch demo   or   camsearch demo ~/Pictures"
+
+_QUERIES = 6  # searches shown on a folder of one's own
+_HITS = 8
+
+
+@dataclass(frozen=True)
+class _Query:
+    """One search of the demo; `scene` is known for the made pictures only."""
+
+    path: Path
+    box: Box | None = None
+    scene: str = ""
+
+
+def demo(
+    photos: Annotated[
+        Path | None,
+        typer.Argument(
+            help="A folder of photos; without it, pictures are made from packaged ones."
+        ),
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder for the gallery and the report.")] = Path(
+        "camsearch-demo"
+    ),
+    device: options.Device = None,
+    precision: options.Precision = None,
+) -> None:
+    """Index, search, re-rank and report, with no server and nothing to download."""
+    from camsearch.library import PictureLibrary
+    from camsearch.report import write_report
+
+    console = Console(soft_wrap=True)
+    queries, folder = _made(out, console) if photos is None else _own(photos)
+    with PictureLibrary.create(
+        out / "gallery", machine=options.machine(device, precision)
+    ) as library:
+        _index(library, folder, console)
+        reports = [_search(library, query) for query in queries]
+    console.print(_table(reports))
+    page = out / "report.html"
+    write_report(page, reports)
+    console.print(f"Report: {page.absolute()}", highlight=False)
+
+
+def _made(out: Path, console: Console) -> tuple[list[_Query], Path]:
+    from camsearch.demo_pictures import make_demo_pictures
+
+    folder = out / "pictures"
+    console.print("Making views of the photos that scikit-image and scikit-learn carry ...")
+    views = make_demo_pictures(folder)
+    asked = [view for view in views if view.query_box is not None]
+    return [_Query(view.path, view.query_box, view.scene) for view in asked], folder
+
+
+def _own(photos: Path) -> tuple[list[_Query], Path]:
+    from indexer.sources import find_pictures
+
+    paths = [Path(source.uri) for source in find_pictures([photos])]
+    if not paths:
+        raise RequestError(f"There is no picture in {photos}: name a folder with photos.")
+    step = max(1, len(paths) // _QUERIES)
+    return [_Query(path) for path in paths[::step][:_QUERIES]], photos
+
+
+def _index(library: PictureLibrary, folder: Path, console: Console) -> None:
+    from camsearch.commands.index import index_with_bar
+    from indexer.sources import find_pictures, read_manifest
+
+    manifest = folder / "manifest.csv"
+    sources = list(read_manifest(manifest) if manifest.exists() else find_pictures([folder]))
+    counts = index_with_bar(library, sources, console)
+    console.print(
+        f"{counts.indexed} pictures indexed, {counts.unchanged} unchanged, "
+        f"{counts.rejected} rejected."
+    )
+
+
+def _search(library: PictureLibrary, query: _Query) -> SearchReport:
+    """One search with re-ranking and expansion, the query's own picture left out."""
+    from camsearch.reporting import search_report
+    from reranker.ranking import SearchPlan
+
+    picture = library.read(query.path)
+    description = library.method.describe_query(picture, library.regions, query.box)
+    own = next(
+        (d.id for d in library.gallery.documents() if d.uri == str(query.path.absolute())), None
+    )
+    plan = SearchPlan(k=_HITS, window=100, expand=3, leave_out=own)
+    ranking = library.searcher.search(description, plan)
+    title = query.scene or query.path.name
+    return search_report(
+        library,
+        title,
+        picture,
+        description,
+        plan,
+        ranking,
+        lambda d: d.meta.get("scene") == query.scene if query.scene else None,
+    )
+
+
+def _table(reports: list[SearchReport]) -> Table:
+    table = Table(title="Searches: first search, then re-ranked and expanded", title_justify="left")
+    for name in ("query", "best hits (score, place in the first search)"):
+        table.add_column(name, overflow="fold")
+    table.add_column("right before", justify="right")
+    table.add_column("right after", justify="right")
+    table.add_column("ms", justify="right")
+    for report in reports:
+        best = "\n".join(
+            f"{Path(hit.document.uri).name}  {hit.score:.3f}  ({hit.first_rank or 'new'})"
+            for hit in report.ranking.hits[:4]
+        )
+        took = sum(report.ranking.milliseconds.values())
+        before, after = (
+            _right(report, hits) for hits in (report.ranking.first, report.ranking.hits)
+        )
+        table.add_row(report.title, best, before, after, f"{took:.0f}")
+    return table
+
+
+def _right(report: SearchReport, hits: tuple[Hit, ...]) -> str:
+    flags = [report.picture_of(hit).right for hit in hits]
+    return "-" if None in flags else f"{sum(map(bool, flags))} of {len(flags)}"

@@ -1,0 +1,102 @@
+"""`camsearch doctor`: is everything there, and what to do if not."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import typer
+from rich.console import Console
+
+from camsearch.commands import options
+from descriptors.errors import CamsearchError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from es_mappings.features import FeatureStore
+    from es_mappings.local import LocalGallery
+
+__all__ = ["EXAMPLE", "doctor"]
+
+EXAMPLE = "Example: camsearch doctor --gallery my-gallery"
+
+
+def doctor(
+    gallery: options.GalleryFolder = None,
+    device: options.Device = None,
+    precision: options.Precision = None,
+) -> None:
+    """Check settings, device, weights, whitening and gallery, and say what to do."""
+    folder = options.gallery_folder(gallery)
+    checks: list[tuple[str, Callable[[], str]]] = [
+        ("settings", lambda: str(options.machine(device, precision))),
+        ("device", lambda: _device(device, precision)),
+        ("weights", _weights),
+        ("whitening", _whitening),
+        ("gallery", lambda: _gallery(folder, device, precision)),
+    ]
+    console = Console(soft_wrap=True, highlight=False)
+    failed = 0
+    for name, check in checks:
+        try:
+            found = check()
+        except CamsearchError as error:
+            failed += 1
+            console.print(f"[red]wrong[/]  {name}: ", end="")
+            console.print(error.reason, markup=False)
+        else:
+            console.print(f"[green]ok[/]     {name}: ", end="")
+            console.print(found, markup=False)
+    if failed:
+        raise typer.Exit(1)
+
+
+def _device(device: str | None, precision: options.Precision) -> str:
+    from descriptors.backbones import load_network
+    from descriptors.encoder import Encoder
+    from descriptors.settings import MethodSettings
+
+    machine = options.machine(device, precision)
+    encoder = Encoder(
+        load_network("efficientnet_lite0"), MethodSettings(), machine.device, machine.precision
+    )
+    kind = "bfloat16" if encoder.autocast else "float32"
+    return f"{encoder.device} computes in {kind}"
+
+
+def _weights() -> str:
+    from descriptors.backbones import load_network
+
+    return f"efficientnet_lite0, digest {load_network('efficientnet_lite0').weights_digest[:16]}"
+
+
+def _whitening() -> str:
+    from descriptors.whitening import Whitening, packaged_whitening
+
+    whitening = Whitening.load(packaged_whitening())
+    return f"fitted on {whitening.fitted_on}, digest {whitening.digest()[:16]}"
+
+
+def _gallery(folder: Path, device: str | None, precision: options.Precision) -> str:
+    from camsearch.library import PictureLibrary
+
+    if not folder.exists():
+        return f"none at {folder} yet; make one with `camsearch index PATH --gallery {folder}`"
+    with PictureLibrary.open(folder, options.machine(device, precision)) as library:
+        pictures = library.gallery.count()
+        rejects = sum(1 for _ in library.gallery.rejects())
+        missing = _without_maps(library.gallery, library.features)
+    told = f"{folder}, {pictures} pictures, {rejects} rejects, fingerprint agrees"
+    if missing:
+        told += (
+            f"; {missing} pictures have no kept maps, so re-ranking reads them again: "
+            "run `camsearch index` with --again"
+        )
+    return told
+
+
+def _without_maps(gallery: LocalGallery, features: FeatureStore | None) -> int:
+    if features is None:
+        return 0
+    return sum(not features.has(document.id) for document in gallery.documents())

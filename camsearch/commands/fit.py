@@ -1,0 +1,89 @@
+"""`camsearch fit`: the whitening, on pictures of one's own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import track
+
+from camsearch.commands import options
+
+if TYPE_CHECKING:
+    from camsearch.library import Machine
+    from descriptors.encoder import Encoder
+    from descriptors.fitting import WhiteningFit
+    from indexer.sources import Source
+
+__all__ = ["EXAMPLE", "collect", "fit"]
+
+EXAMPLE = (
+    "Example: camsearch fit photos/ --out my.safetensors; "
+    "then camsearch index photos/ --whitening my.safetensors"
+)
+
+
+def fit(
+    paths: Annotated[list[Path], typer.Argument(help="Folders and pictures to fit on.")],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="File to write, ending in .safetensors.")
+    ],
+    preset: options.Preset = "default",
+    network: Annotated[str | None, typer.Option(help="Another network of the table.")] = None,
+    layers: Annotated[
+        str | None, typer.Option(help="Feature layers and dimensions: mid:256,last:256.")
+    ] = None,
+    side: Annotated[int | None, typer.Option(help="Working size in pixels.")] = None,
+    weights: options.Weights = None,
+    most: Annotated[
+        int, typer.Option(min=1, help="Fit on this many pictures at most, spread evenly.")
+    ] = 5000,
+    device: options.Device = None,
+    precision: options.Precision = None,
+) -> None:
+    """Fit the whitening on your own pictures (best: other ones than those searched, like them).
+
+    About a thousand pictures are enough for 256 dimensions a layer.
+    """
+    from descriptors.backbones import load_network
+    from descriptors.encoder import Encoder
+    from descriptors.errors import RequestError
+    from indexer.sources import find_pictures
+
+    if out.suffix != ".safetensors":
+        raise RequestError(f"--out {out} must end in .safetensors (a .json is put beside it).")
+    machine = options.machine(device, precision)
+    settings = options.method_settings(preset, network, layers, side=side)
+    encoder = Encoder(
+        load_network(settings.network, weights), settings, machine.device, machine.precision
+    )
+    sources = list(find_pictures(paths))
+    chosen = sources[:: max(1, -(-len(sources) // most))]
+    collected = collect(encoder, chosen, machine)
+    names = ", ".join(str(path) for path in paths)
+    whitening = collected.fit(f"{collected.pictures} pictures of {names}")
+    whitening.save(out)
+    console = Console(stderr=True, soft_wrap=True)
+    console.print(
+        f"Whitening of {collected.pictures} pictures written to {out} "
+        f"({len(chosen) - collected.pictures} could not be read)."
+    )
+
+
+def collect(encoder: Encoder, sources: list[Source], machine: Machine) -> WhiteningFit:
+    """Class vectors of pictures, for a fit, under a progress bar."""
+    from descriptors.fitting import WhiteningFit
+    from indexer.pipeline import IndexingPlan, Prepared, batches_of_one_shape, prepare_pictures
+
+    plan = IndexingPlan(machine.batch_size, machine.readers, machine.limits)
+    fitting = WhiteningFit(encoder)
+    outcomes = prepare_pictures(sources, encoder.settings, plan)
+    followed = track(
+        outcomes, "reading", total=len(sources), console=Console(stderr=True), transient=True
+    )
+    pictures = (outcome for outcome in followed if isinstance(outcome, Prepared))
+    for batch in batches_of_one_shape(pictures, plan.batch_size):
+        fitting.add(encoder.encode(encoder.prepare([p.pixels for p in batch])))
+    return fitting

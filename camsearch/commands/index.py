@@ -1,0 +1,146 @@
+"""`camsearch index`: pictures into a gallery."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+)
+
+from camsearch.commands import options
+from descriptors.errors import RequestError
+
+if TYPE_CHECKING:
+    from camsearch.library import PictureLibrary
+    from indexer.progress import Progress as Counts
+    from indexer.sources import Source
+
+__all__ = ["EXAMPLE", "index", "index_with_bar"]
+
+EXAMPLE = "Example: camsearch index photos/ --gallery my-gallery"
+
+
+def index(
+    paths: Annotated[
+        list[Path] | None, typer.Argument(help="Folders (recursively) and picture files.")
+    ] = None,
+    gallery: options.GalleryFolder = None,
+    manifest: Annotated[
+        Path | None,
+        typer.Option(
+            "--manifest",
+            "-m",
+            help="CSV or JSONL with path (or uri), perhaps id; further columns become metadata.",
+        ),
+    ] = None,
+    preset: options.Preset = "default",
+    network: Annotated[str | None, typer.Option(help="Another network of the table.")] = None,
+    layers: Annotated[
+        str | None, typer.Option(help="Feature layers and dimensions: mid:256,last:256.")
+    ] = None,
+    theme: Annotated[
+        str | None, typer.Option(help="Fixed classes by name or number, separated by commas.")
+    ] = None,
+    side: Annotated[int | None, typer.Option(help="Working size in pixels.")] = None,
+    weights: options.Weights = None,
+    whitening: options.Whitening = None,
+    maps: Annotated[
+        str,
+        typer.Option(
+            help="Where feature maps are kept: a folder in the gallery's or an fsspec address; "
+            "'off' keeps none, and re-ranking reads the pictures again."
+        ),
+    ] = "maps",
+    again: Annotated[bool, typer.Option("--again", help="Also what has not changed.")] = False,
+    retry_rejects: Annotated[
+        bool, typer.Option("--retry-rejects", help="Also what was refused and has not changed.")
+    ] = False,
+    device: options.Device = None,
+    precision: options.Precision = None,
+) -> None:
+    """Index pictures, so that they can be found. Running it again skips what has not changed."""
+    from camsearch.library import PictureLibrary
+    from descriptors.settings import RegionSettings
+    from indexer.sources import find_pictures, read_manifest
+
+    if not paths and not manifest:
+        raise RequestError("Nothing to index: name folders or files, or a --manifest.")
+    sources = list(find_pictures(paths or []))
+    if manifest:
+        sources += read_manifest(manifest)
+    folder = options.gallery_folder(gallery)
+    library = PictureLibrary.create(
+        folder,
+        options.method_settings(preset, network, layers, theme, side=side),
+        RegionSettings.preset(preset),
+        whitening=whitening,
+        weights=weights,
+        maps=None if maps == "off" else maps,
+        machine=options.machine(device, precision),
+    )
+    with library:
+        _index_and_tell(library, sources, folder, again=again, retry_rejects=retry_rejects)
+
+
+def _index_and_tell(
+    library: PictureLibrary,
+    sources: list[Source],
+    folder: Path,
+    *,
+    again: bool,
+    retry_rejects: bool,
+) -> None:
+    console = Console(stderr=True, soft_wrap=True)
+    before = library.gallery.count()
+    try:
+        counts = index_with_bar(library, sources, console, again=again, retry_rejects=retry_rejects)
+    except KeyboardInterrupt:
+        kept = library.gallery.count() - before
+        console.print(
+            f"Stopped: {kept} new pictures are kept. Run the same command to go on from there."
+        )
+        raise typer.Exit(1) from None
+    console.print(
+        f"{counts.indexed} indexed, {counts.unchanged} unchanged, {counts.updated} with new "
+        f"metadata, {counts.rejected} rejected; {library.gallery.count()} pictures in {folder}."
+    )
+    if counts.rejected:
+        console.print(f"See why: camsearch info --rejects --gallery {folder}", highlight=False)
+    if counts.asked and counts.rejected == counts.asked:
+        raise typer.Exit(1)
+
+
+def index_with_bar(
+    library: PictureLibrary,
+    sources: list[Source],
+    console: Console,
+    *,
+    again: bool = False,
+    retry_rejects: bool = False,
+) -> Counts:
+    """Index under a progress bar with rate, time left and rejects."""
+    columns = (
+        TextColumn("indexing"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]:.1f} pictures/s"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[rejected]} rejected"),
+    )
+    with Progress(*columns, console=console) as bar:
+        task = bar.add_task("indexing", total=len(sources), rate=0.0, rejected=0)
+
+        def show(counts: Counts) -> None:
+            elapsed = bar.tasks[0].elapsed or 0
+            rate = counts.indexed / elapsed if elapsed else 0.0
+            bar.update(task, completed=counts.finished, rate=rate, rejected=counts.rejected)
+
+        return library.index(sources, again=again, retry_rejects=retry_rejects, on_progress=show)

@@ -1,0 +1,92 @@
+"""`camsearch info` and `camsearch delete`: what a gallery holds."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from camsearch.commands import options
+from descriptors.errors import RequestError
+
+__all__ = ["DELETE_EXAMPLE", "INFO_EXAMPLE", "delete", "info"]
+
+INFO_EXAMPLE = "Example: camsearch info --gallery my-gallery --rejects"
+DELETE_EXAMPLE = "Example: camsearch delete /photos/old.jpg --gallery my-gallery"
+
+
+def info(
+    gallery: options.GalleryFolder = None,
+    rejects: Annotated[
+        bool, typer.Option("--rejects", help="List refused pictures with their reasons.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
+) -> None:
+    """Show what a gallery holds, and which pictures it refused."""
+    from es_mappings.local import LocalGallery
+
+    folder = options.gallery_folder(gallery)
+    with LocalGallery.open(folder) as opened:
+        refused = list(opened.rejects())
+        kinds: dict[str, int] = {}
+        for reject in refused:
+            kinds[reject.kind] = kinds.get(reject.kind, 0) + 1
+        about = {
+            "gallery": str(folder),
+            "pictures": opened.count(),
+            "rejects": kinds,
+            "dims": opened.dims,
+            "fingerprint": opened.fingerprint,
+            "settings": opened.settings,
+        }
+    listed = [
+        {"id": r.id, "uri": r.uri, "kind": r.kind, "reason": r.reason, "at": r.rejected_at}
+        for r in refused
+    ]
+    if as_json:
+        typer.echo(json.dumps(about | ({"rejected": listed} if rejects else {}), indent=2))
+        return
+    console = Console(soft_wrap=True, highlight=False)
+    if rejects:
+        for line in listed:
+            console.print(f"{line['id']}  [{line['kind']}]  {line['reason']}", markup=False)
+        if not listed:
+            console.print("No picture was refused.")
+        return
+    total = sum(kinds.values())
+    why = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
+    console.print(f"gallery      {folder}", markup=False)
+    console.print(f"pictures     {about['pictures']}")
+    console.print(f"rejects      {total}" + (f" ({why})" if why else ""))
+    console.print(f"dimensions   {about['dims']}")
+    console.print(f"fingerprint  {opened.fingerprint[:16]}")
+    console.print(f"settings     {json.dumps(opened.settings['method'])}", markup=False)
+
+
+def delete(
+    ids: Annotated[list[str], typer.Argument(help="Ids, or paths as they were indexed.")],
+    gallery: options.GalleryFolder = None,
+) -> None:
+    """Forget pictures (the picture files themselves stay)."""
+    from es_mappings.features import FeatureStore
+    from es_mappings.local import LocalGallery
+
+    folder = options.gallery_folder(gallery)
+    with LocalGallery.open(folder) as opened:
+        present = {*opened.get(ids), *opened.known_rejects(ids)}
+        # What is not an id may be a path as it was written on the command line of `index`.
+        names = [i if i in present else str(Path(i).absolute()) for i in ids]
+        gone = opened.delete(names)
+        maps = opened.settings["maps"]
+        if maps is not None:
+            address = maps if "://" in maps else str((folder / maps).absolute())
+            FeatureStore(address, opened.fingerprint).delete(gone)
+    typer.echo(f"{len(gone)} deleted.")
+    unknown = len(set(names)) - len(gone)
+    if unknown:
+        raise RequestError(
+            f"{unknown} of the ids are not in {folder}: see the ids with `camsearch search --json`."
+        )

@@ -1,0 +1,177 @@
+"""Options that several commands share, and the parts they make."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from camsearch.settings import CommandSettings, read_settings
+from descriptors.errors import RequestError
+
+if TYPE_CHECKING:
+    from camsearch.library import Machine
+    from descriptors.settings import MethodSettings
+    from es_mappings.filters import Filter
+
+__all__ = [
+    "BoxOption",
+    "Device",
+    "GalleryFolder",
+    "JsonFile",
+    "Precision",
+    "Preset",
+    "Weights",
+    "Whitening",
+    "gallery_folder",
+    "machine",
+    "method_settings",
+    "parse_box",
+    "parse_filters",
+    "write_json",
+]
+
+GalleryFolder = Annotated[
+    Path | None,
+    typer.Option("--gallery", "-g", help="Folder of the gallery [default: camsearch-gallery]."),
+]
+Device = Annotated[
+    str | None, typer.Option(help="Where the network runs: cpu, or cuda:0 [default: cpu].")
+]
+Precision = Annotated[
+    Literal["auto", "float32", "bfloat16"] | None,
+    typer.Option(help="auto: bfloat16 where the processor has it [default: auto]."),
+]
+Preset = Annotated[str, typer.Option(help="default, or paper (the published method).")]
+Weights = Annotated[
+    Path | None,
+    typer.Option(help="Local weight file, for a network without packaged weights."),
+]
+Whitening = Annotated[
+    Path | None, typer.Option(help="A whitening made by `camsearch fit` [default: the packaged].")
+]
+BoxOption = Annotated[
+    str | None,
+    typer.Option("--box", help="x0,y0,x1,y1 in pixels of the upright picture, round one thing."),
+]
+JsonFile = Annotated[
+    Path | None, typer.Option("--json", help="Write the figures to this file as JSON; - prints.")
+]
+
+
+def gallery_folder(given: Path | None) -> Path:
+    """The gallery asked for, or the one of the settings."""
+    return given or read_settings().gallery
+
+
+def machine(device: str | None = None, precision: Precision = None) -> Machine:
+    """Where and how to compute: what was given wins over the environment."""
+    from camsearch.library import Machine
+    from descriptors.images import ImageLimits
+
+    settings: CommandSettings = read_settings()
+    return Machine(
+        device=device or settings.device,
+        precision=precision or settings.precision,
+        batch_size=settings.batch_size,
+        readers=settings.readers,
+        limits=ImageLimits(settings.most_bytes, settings.most_pixels),
+    )
+
+
+def method_settings(
+    preset: str,
+    network: str | None = None,
+    layers: str | None = None,
+    theme: str | None = None,
+    **changed: Any,
+) -> MethodSettings:
+    """The settings of a preset with what was changed on the command line.
+
+    Args:
+        preset: default or paper.
+        network: another network; its layers are all used unless named.
+        layers: such as ``mid:256,last:256``; without numbers 512 dimensions are shared out.
+        theme: class names or numbers, separated by commas.
+        changed: further fields; None leaves a field as it is.
+    """
+    from descriptors.backbones import NETWORKS
+    from descriptors.classes import class_numbers
+    from descriptors.errors import SettingsError
+    from descriptors.settings import MethodSettings
+
+    settings = MethodSettings.preset(preset)
+    update = {k: v for k, v in changed.items() if v is not None}
+    if network:
+        if network not in NETWORKS:
+            raise SettingsError(
+                f"There is no network {network!r}: choose one of {', '.join(sorted(NETWORKS))}."
+            )
+        update["network"] = network
+    if layers:
+        update["layers"] = _layers(layers)
+    if theme:
+        update["theme"] = class_numbers([name.strip() for name in theme.split(",")])
+    try:
+        return MethodSettings.model_validate(settings.model_dump() | update)
+    except ValueError as error:
+        raise SettingsError(f"These settings cannot work: {error}") from error
+
+
+def _layers(text: str) -> list[dict[str, Any]]:
+    names = [part.partition(":") for part in text.split(",")]
+    share = 512 // len(names)
+    try:
+        return [{"name": n.strip(), "dims": int(d) if d else share} for n, _, d in names]
+    except ValueError as error:
+        raise RequestError(
+            f"--layers {text!r} is not usable: write names and dimensions as mid:256,last:256."
+        ) from error
+
+
+def parse_box(text: str | None) -> tuple[float, float, float, float] | None:
+    """Four numbers out of ``x0,y0,x1,y1``."""
+    if text is None:
+        return None
+    try:
+        x0, y0, x1, y1 = (float(part) for part in text.split(","))
+    except ValueError as error:
+        raise RequestError(
+            f"--box {text!r} is no box: write x0,y0,x1,y1 in pixels, such as 40,12,300,280."
+        ) from error
+    return x0, y0, x1, y1
+
+
+def parse_filters(pairs: list[str]) -> Filter | None:
+    """A filter out of ``field=value`` pairs (all must hold) or of Elasticsearch's JSON."""
+    from es_mappings.filters import And, Term, parse_filter
+
+    parts: list[Filter] = []
+    for pair in pairs:
+        if pair.lstrip().startswith("{"):
+            try:
+                parts.append(parse_filter(json.loads(pair)))
+            except json.JSONDecodeError as error:
+                raise RequestError(f"--filter {pair!r} is no JSON: {error}.") from error
+            continue
+        field, equals, value = pair.partition("=")
+        if not equals or not field:
+            raise RequestError(
+                f"--filter {pair!r} is not usable: write field=value, such as meta.city=Paris, "
+                "or a filter as Elasticsearch's JSON."
+            )
+        parts.append(Term(field, value))
+    return And(tuple(parts)) if parts else None
+
+
+def write_json(path: Path | None, content: object) -> None:
+    """Write figures to a file, or print them for ``-``."""
+    if path is None:
+        return
+    text = json.dumps(content, indent=2)
+    if str(path) == "-":
+        typer.echo(text)
+    else:
+        path.write_text(text + "\n")

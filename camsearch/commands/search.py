@@ -1,0 +1,111 @@
+"""`camsearch search`: a picture in, the pictures of the same thing out."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from camsearch.commands import options
+
+if TYPE_CHECKING:
+    from reranker.ranking import Hit, Ranking
+
+__all__ = ["EXAMPLE", "hit_json", "print_hits", "search"]
+
+EXAMPLE = "Example: camsearch search query.jpg --box 40,12,300,280 --rerank 100 --report out.html"
+
+
+def search(
+    image: Annotated[Path, typer.Argument(help="The query picture.")],
+    box: options.BoxOption = None,
+    k: Annotated[int, typer.Option("-k", min=1, help="Hits wanted.")] = 10,
+    rerank: Annotated[
+        int, typer.Option(min=0, help="R: re-rank this many first hits by CAM regions; 0 is off.")
+    ] = 100,
+    expand: Annotated[
+        int, typer.Option(min=0, help="Expand the query with this many hits; 0 is off.")
+    ] = 0,
+    alpha: Annotated[float, typer.Option(min=0, help="Alpha-QE exponent; 0 is plain.")] = 0.0,
+    filters: Annotated[
+        list[str] | None,
+        typer.Option("--filter", help="field=value (meta.city=Paris), or Elasticsearch's JSON."),
+    ] = None,
+    gallery: options.GalleryFolder = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")] = False,
+    report: Annotated[
+        Path | None, typer.Option(help="Write a page or picture: out.html or out.png.")
+    ] = None,
+    device: options.Device = None,
+    precision: options.Precision = None,
+) -> None:
+    """Find pictures of the same thing, and where in each it is."""
+    from camsearch.library import PictureLibrary
+    from reranker.ranking import SearchPlan
+
+    wanted = options.parse_box(box)
+    matching = options.parse_filters(filters or [])
+    plan = SearchPlan(k, rerank, expand=expand, alpha=alpha, matching=matching)
+    with PictureLibrary.open(
+        options.gallery_folder(gallery), options.machine(device, precision)
+    ) as library:
+        picture = library.read(image)
+        query = library.describe(picture, wanted)
+        ranking = library.searcher.search(query, plan)
+        for warning in ranking.warnings:
+            Console(stderr=True, soft_wrap=True).print(f"warning: {warning}", highlight=False)
+        if as_json:
+            typer.echo(json.dumps(_ranking_json(ranking), indent=2))
+        else:
+            print_hits(ranking.hits)
+        if report:
+            from camsearch.report import write_report
+            from camsearch.reporting import search_report
+
+            found = search_report(library, image.name, picture, query, plan, ranking)
+            write_report(report, [found])
+            Console(stderr=True, soft_wrap=True).print(f"Report: {report.absolute()}")
+
+
+def print_hits(hits: tuple[Hit, ...]) -> None:
+    """A table of hits, one a line."""
+    table = Table(box=None, pad_edge=False)
+    for name, right in (("rank", True), ("score", True), ("first", True), ("box", False)):
+        table.add_column(name, justify="right" if right else "left")
+    table.add_column("picture", overflow="fold")
+    for hit in hits:
+        first = str(hit.first_rank) if hit.first_rank else "-"
+        box = ",".join(f"{v:.0f}" for v in hit.box.as_list()) if hit.box else "-"
+        table.add_row(str(hit.rank), f"{hit.score:.3f}", first, box, hit.document.id)
+    console = Console()
+    if not hits:
+        console.print("No picture matches.")
+    else:
+        console.print(table)
+
+
+def hit_json(hit: Hit) -> dict[str, Any]:
+    """One hit for machines."""
+    return {
+        "rank": hit.rank,
+        "id": hit.document.id,
+        "uri": hit.document.uri,
+        "score": hit.score,
+        "box": hit.box.as_list() if hit.box else None,
+        "first_rank": hit.first_rank,
+        "first_score": hit.first_score,
+        "meta": dict(hit.document.meta),
+    }
+
+
+def _ranking_json(ranking: Ranking) -> dict[str, Any]:
+    return {
+        "hits": [hit_json(hit) for hit in ranking.hits],
+        "first": [hit_json(hit) for hit in ranking.first],
+        "milliseconds": {k: round(v, 3) for k, v in ranking.milliseconds.items()},
+        "warnings": list(ranking.warnings),
+    }

@@ -1,0 +1,169 @@
+"""A made collection for `camsearch demo`: ten things, seven views of each, and pictures of none.
+
+Views differ as photos of one thing do: in place, size, angle, light, sharpness,
+in what lies about and in what covers it. Same seed, same bytes.
+"""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from camsearch.demo_scenes import (
+    Light,
+    Pose,
+    clutter,
+    cover,
+    cut_out,
+    lay_on,
+    photo_part,
+    relight,
+)
+from camsearch.demo_sources import SCENES
+from descriptors.arrays import Box, Size
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from PIL import Image
+
+    from camsearch.demo_sources import SceneSource
+
+__all__ = ["DISTRACTORS", "MANIFEST", "QUERIES", "VIEWS", "DemoView", "make_demo_pictures"]
+
+MANIFEST = "manifest.csv"
+DISTRACTORS = 40
+# Things whose "photo" view is a query of the demo, with a box round the thing.
+QUERIES = ("cup", "pagoda", "shuttle", "dahlia")
+
+_LONG, _SHORT = 640, 480
+
+
+@dataclass(frozen=True)
+class DemoView:
+    """One picture of the collection.
+
+    Attributes:
+        id: such as ``cup-small``.
+        path: of the JPEG.
+        scene: the thing it shows; "" for none.
+        view: how it shows it.
+        box: round the thing, in pixels; None where there is none.
+        query_box: the box to search with, in the views that are queries.
+    """
+
+    id: str
+    path: Path
+    scene: str
+    view: str
+    box: Box | None = None
+    query_box: Box | None = None
+
+
+@dataclass(frozen=True)
+class _Recipe:
+    """How a view is made: without a pose it is a part of the photo itself."""
+
+    light: Light
+    pose: Pose | None = None
+    pieces: int = 8
+    covered: float = 0
+    closer: float = 1
+
+
+_RECIPES: dict[str, _Recipe] = {
+    "photo": _Recipe(Light()),
+    "closer": _Recipe(Light(1.12, 1.15, 0.8, (1.04, 1, 0.9), quality=70), closer=1.35),
+    "tilted": _Recipe(Light(1.05, slope=0.15), Pose(0.33, 12, 0.16), 7),
+    "small": _Recipe(Light(0.95, 1.1, noise=3), Pose(0.11, -6), 12),
+    "dusk": _Recipe(Light(0.55, 0.9, 0.8, (0.9, 0.95, 1.2), 0.25, noise=6), Pose(0.22, -16)),
+    "blurred": _Recipe(Light(1.1, 0.85, 0.9, blur=1.8, quality=35), Pose(0.2, 8, 0.1)),
+    "hidden": _Recipe(Light(1.0, 1.1, 1.2, (1.1, 1, 0.85)), Pose(0.27, 22, 0.08), 9, 0.3),
+}
+VIEWS = tuple(_RECIPES)
+
+
+def make_demo_pictures(
+    folder: Path, *, seed: int = 7, views: Sequence[str] = VIEWS, distractors: int = DISTRACTORS
+) -> list[DemoView]:
+    """Write the collection and its ``manifest.csv`` into a folder.
+
+    Args:
+        folder: made if it is not there; files of the same names are replaced.
+        seed: another seed strews and lights otherwise.
+        views: which of `VIEWS` of each thing.
+        distractors: pictures of none of the things.
+
+    Returns:
+        All pictures, thing by thing, the distractors last.
+
+    Raises:
+        ArtifactError: if an installed package does not carry a photo.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    made = [
+        _make_view(folder, source, view, np.random.default_rng((seed, 1, i, VIEWS.index(view))))
+        for i, source in enumerate(SCENES)
+        for view in views
+    ]
+    made += [
+        _make_distractor(folder, i, np.random.default_rng((seed, 2, i))) for i in range(distractors)
+    ]
+    _write_manifest(folder / MANIFEST, made)
+    return made
+
+
+def _make_view(
+    folder: Path, source: SceneSource, view: str, random: np.random.Generator
+) -> DemoView:
+    recipe = _RECIPES[view]
+    if recipe.pose is None:
+        picture, box = _from_photo(source, recipe.closer)
+    else:
+        background = clutter(_frame(random), recipe.pieces, random)
+        picture, box = lay_on(background, cut_out(source), recipe.pose, random)
+    if recipe.covered:
+        picture = cover(picture, box, recipe.covered, random)
+    path = _save(folder / f"{source.name}-{view}.jpg", picture, recipe.light, random)
+    query_box = box if view == VIEWS[0] and source.name in QUERIES else None
+    return DemoView(path.stem, path, source.name, view, box, query_box)
+
+
+def _make_distractor(folder: Path, number: int, random: np.random.Generator) -> DemoView:
+    picture = clutter(_frame(random), int(random.integers(3, 14)), random)
+    light = Light(random.uniform(0.7, 1.15), random.uniform(0.85, 1.15), noise=2)
+    path = _save(folder / f"other-{number:02}.jpg", picture, light, random)
+    return DemoView(path.stem, path, "", "clutter")
+
+
+def _frame(random: np.random.Generator) -> tuple[int, int]:
+    """Three in four frames lie, the others stand."""
+    return (_LONG, _SHORT) if random.random() < 0.75 else (_SHORT, _LONG)  # noqa: PLR2004
+
+
+def _from_photo(source: SceneSource, closer: float) -> tuple[Image.Image, Box]:
+    """Take the photo, or a part in which the thing is larger; and find the thing's box in it."""
+    corners = np.array(source.outline)
+    low, high = corners.min(axis=0), corners.max(axis=0)
+    extent = 1 / closer
+    left, top = ((low + high - extent) / 2).clip(0, 1 - extent).tolist()
+    picture = photo_part(source.photo, (left, top, left + extent, top + extent), _LONG)
+    in_part = (np.array([low, high]) - (left, top)) / extent * picture.size
+    return picture, Box(*in_part.round().ravel().tolist()).inside(Size(*picture.size))
+
+
+def _save(path: Path, picture: Image.Image, light: Light, random: np.random.Generator) -> Path:
+    relight(picture, light, random).save(path, "JPEG", quality=light.quality)
+    return path
+
+
+def _write_manifest(path: Path, views: Sequence[DemoView]) -> None:
+    """Write a row a picture; paths are relative to the manifest."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        rows = csv.writer(file)
+        rows.writerow(["id", "path", "scene", "view"])
+        rows.writerows([v.id, v.path.name, v.scene, v.view] for v in views)

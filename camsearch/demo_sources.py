@@ -1,0 +1,214 @@
+"""The photos the demo is made of: they lie in scikit-image and scikit-learn, installed anyway.
+
+    name        file                  of             licence
+    cat         chelsea.png           scikit-image   CC0, Stefan van der Walt
+    cup         coffee.png            scikit-image   CC0, Rachel Michetti
+    shuttle     astronaut.png         scikit-image   public domain, NASA
+    cameraman   camera.png            scikit-image   CC0, Lav Varshney
+    coins       coins.png             scikit-image   no known copyright restrictions,
+                                                     Brooklyn Museum
+    rocket      rocket.jpg            scikit-image   public domain, SpaceX
+    retina      retina.jpg            scikit-image   CC0, Mikael Häggström
+    horse       horse.png             scikit-image   CC0, Andreas Preuss
+    pagoda      china.jpg             scikit-learn   CC BY 2.0, danielbuechele
+    dahlia      flower.jpg            scikit-learn   CC BY 2.0, vultilion
+    (clutter)   brick.png, grass.png, gravel.png     CC0, cc0textures.com
+    (clutter)   cell.png              scikit-image   CC0, Paul Müller
+    (clutter)   hubble_deep_field.jpg scikit-image   public domain, NASA
+    (clutter)   ihc.png               scikit-image   no known copyright restrictions
+    (clutter)   text.png              scikit-image   public domain, Wikipedia
+
+as the docstrings of ``skimage.data`` and the README of ``sklearn.datasets`` say.
+Left out because neither states a licence for them: motorcycle, moon, page, colour wheel.
+Whoever shows a picture of the demo names the two photographers of the CC BY photos.
+
+Files are opened by their path, never by ``skimage.data.NAME()``, which would
+download what is missing.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from descriptors.errors import ArtifactError
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+__all__ = ["CLUTTER", "SCENES", "Material", "Photo", "SceneSource", "open_photo", "photo_path"]
+
+Fractions: TypeAlias = tuple[float, float, float, float]
+Outline: TypeAlias = tuple[tuple[float, float], ...]
+
+_WHOLE: Fractions = (0, 0, 1, 1)
+_FOLDERS = {"skimage": "data", "sklearn": "datasets/images"}
+_DISTRIBUTIONS = {"skimage": "scikit-image", "sklearn": "scikit-learn"}
+
+
+@dataclass(frozen=True)
+class Photo:
+    """A photo in an installed package.
+
+    Attributes:
+        file: its name.
+        licence: under which it may be shown and changed.
+        credit: whom to name.
+        package: that carries it.
+    """
+
+    file: str
+    licence: str
+    credit: str
+    package: Literal["skimage", "sklearn"] = "skimage"
+
+
+@dataclass(frozen=True)
+class SceneSource:
+    """One thing of the demo.
+
+    Attributes:
+        name: of the thing.
+        photo: it stands in.
+        outline: corners of the thing, as fractions of the photo's width and height.
+        printed: shown as a print with a white rim instead of cut out.
+    """
+
+    name: str
+    photo: Photo
+    outline: Outline
+    printed: bool = False
+
+
+@dataclass(frozen=True)
+class Material:
+    """A part of a photo without a thing in it, for backgrounds.
+
+    Attributes:
+        photo: it is cut from.
+        part: left, top, right, bottom as fractions.
+        tinted: grey, to be given a colour.
+    """
+
+    photo: Photo
+    part: Fractions = _WHOLE
+    tinted: bool = False
+
+
+def _oval(x0: float, y0: float, x1: float, y1: float) -> Outline:
+    across, down, turns = (x1 - x0) / 2, (y1 - y0) / 2, [math.tau * i / 40 for i in range(40)]
+    return tuple((x0 + across * (1 + math.cos(t)), y0 + down * (1 + math.sin(t))) for t in turns)
+
+
+def _rectangle(x0: float, y0: float, x1: float, y1: float) -> Outline:
+    return ((x0, y0), (x1, y0), (x1, y1), (x0, y1))
+
+
+_ASTRONAUT = Photo("astronaut.png", "public domain", "NASA")
+_CAMERA = Photo("camera.png", "CC0", "Lav Varshney")
+_CHELSEA = Photo("chelsea.png", "CC0", "Stefan van der Walt")
+_CHINA = Photo("china.jpg", "CC BY 2.0", "danielbuechele", "sklearn")
+_COFFEE = Photo("coffee.png", "CC0", "Rachel Michetti")
+_COINS = Photo("coins.png", "no known copyright restrictions", "Brooklyn Museum")
+_FLOWER = Photo("flower.jpg", "CC BY 2.0", "vultilion", "sklearn")
+_HORSE = Photo("horse.png", "CC0", "Andreas Preuss")
+_HUBBLE = Photo("hubble_deep_field.jpg", "public domain", "NASA")
+_RETINA = Photo("retina.jpg", "CC0", "Mikael Häggström")
+_ROCKET = Photo("rocket.jpg", "public domain", "SpaceX")
+
+# fmt: off
+_CUP_OUTLINE: Outline = (
+    (.295, .23), (.33, .11), (.40, .06), (.47, .045), (.56, .06), (.63, .11), (.675, .17),
+    (.69, .165), (.705, .17), (.705, .21), (.695, .27), (.75, .35), (.785, .45), (.795, .55),
+    (.78, .67), (.73, .78), (.66, .87), (.57, .94), (.48, .97), (.38, .955), (.28, .91),
+    (.20, .82), (.145, .70), (.127, .57), (.133, .45), (.17, .33), (.22, .25), (.27, .21),
+)
+_PAGODA_OUTLINE: Outline = (
+    (.315, .07), (.335, .08), (.335, .15), (.40, .22), (.50, .28), (.49, .30), (.465, .31),
+    (.465, .38), (.515, .41), (.51, .43), (.50, .44), (.50, .53), (.51, .55), (.50, .57),
+    (.55, .60), (.535, .62), (.52, .65), (.53, .70), (.55, .72), (.54, .75), (.58, .78),
+    (.55, .84), (.49, .87), (.48, .91), (.33, .89), (.25, .80), (.12, .80), (.13, .70),
+    (.12, .66), (.105, .63), (.13, .59), (.155, .54), (.155, .44), (.135, .43), (.14, .40),
+    (.19, .38), (.185, .32), (.145, .30), (.16, .25), (.24, .20), (.30, .15), (.305, .08),
+)
+_SHUTTLE_OUTLINE: Outline = (
+    (.775, .03), (.79, 0), (.83, 0), (.85, .05), (.855, .08), (.87, .075), (.885, .09),
+    (.885, .33), (.89, .40), (.89, .46), (.87, .47), (.86, .51), (.92, .545), (.85, .56),
+    (.77, .555), (.71, .54), (.73, .52), (.77, .50), (.76, .48), (.70, .475), (.69, .41),
+    (.735, .33), (.74, .20), (.74, .12), (.75, .08), (.765, .09), (.775, .10),
+)
+_CAMERAMAN_OUTLINE: Outline = (
+    (0, .50), (.02, .48), (.08, .38), (.12, .31), (.22, .25), (.30, .21), (.33, .16),
+    (.40, .125), (.47, .15), (.52, .20), (.525, .25), (.53, .275), (.63, .27), (.635, .33),
+    (.645, .37), (.60, .40), (.60, .48), (.59, .53), (.59, .58), (.66, .585), (.62, .62),
+    (.605, .65), (.79, 1), (.45, 1), (.54, .68), (.54, .60), (.48, .61), (.40, .60), (.33, .70),
+    (.28, .76), (.29, 1), (0, 1),
+)
+# fmt: on
+
+SCENES: tuple[SceneSource, ...] = (
+    SceneSource("cup", _COFFEE, _CUP_OUTLINE),
+    SceneSource("pagoda", _CHINA, _PAGODA_OUTLINE),
+    SceneSource("shuttle", _ASTRONAUT, _SHUTTLE_OUTLINE),
+    SceneSource("dahlia", _FLOWER, _oval(0.268, 0.205, 0.695, 0.838)),
+    SceneSource("cat", _CHELSEA, _rectangle(0, 0, 1, 1), printed=True),
+    SceneSource("rocket", _ROCKET, _rectangle(0.24, 0.2, 0.78, 1), printed=True),
+    SceneSource("cameraman", _CAMERA, _CAMERAMAN_OUTLINE),
+    SceneSource("coins", _COINS, _rectangle(0, 0, 1, 1), printed=True),
+    SceneSource("horse", _HORSE, _rectangle(0, 0, 1, 1), printed=True),
+    SceneSource("retina", _RETINA, _oval(0.01, 0.01, 0.99, 0.99)),
+)
+
+CLUTTER: tuple[Material, ...] = (
+    Material(Photo("brick.png", "CC0", "cc0textures.com"), tinted=True),
+    Material(Photo("grass.png", "CC0", "cc0textures.com"), tinted=True),
+    Material(Photo("gravel.png", "CC0", "cc0textures.com"), tinted=True),
+    Material(Photo("text.png", "public domain", "Wikipedia"), tinted=True),
+    Material(Photo("cell.png", "CC0", "Paul Müller"), tinted=True),
+    Material(Photo("ihc.png", "no known copyright restrictions", "scikit-image")),
+    Material(_HUBBLE),
+    Material(_COFFEE, (0.8, 0, 1, 1)),
+    Material(_COFFEE, (0, 0.2, 0.125, 1)),
+    Material(_CHINA, (0.6, 0.65, 0.86, 1)),
+    Material(_CHINA, (0.6, 0.1, 0.84, 0.66)),
+    Material(_CHINA, (0.87, 0.3, 1, 1)),
+    Material(_FLOWER, (0, 0, 0.25, 1)),
+    Material(_FLOWER, (0.72, 0, 1, 0.85)),
+    Material(_ROCKET, (0, 0, 0.15, 0.85)),
+    Material(_ROCKET, (0.15, 0, 0.45, 0.6)),
+    Material(_ASTRONAUT, (0, 0, 0.13, 0.62)),
+    Material(_CAMERA, (0.68, 0.5, 1, 1), tinted=True),
+    Material(_CAMERA, (0.67, 0.18, 1, 0.48)),
+    Material(_CHELSEA, (0.8, 0.3, 1, 1)),
+)
+
+
+def photo_path(photo: Photo) -> Path:
+    """Where the photo lies in its installed package.
+
+    Raises:
+        ArtifactError: if the package is missing, or does not carry this photo.
+    """
+    distribution = _DISTRIBUTIONS[photo.package]
+    spec = find_spec(photo.package)
+    if spec is None or spec.origin is None:
+        raise ArtifactError(
+            f"The demo's photos lie in {distribution}, which is not installed: install it."
+        )
+    path = Path(spec.origin).parent / _FOLDERS[photo.package] / photo.file
+    if not path.is_file():
+        raise ArtifactError(
+            f"The installed {distribution} does not carry {photo.file}: "
+            "install the version that constraints.txt names, or run the demo on your own photos."
+        )
+    return path
+
+
+def open_photo(photo: Photo) -> Image.Image:
+    """Open the photo where it lies in its package; nothing is downloaded."""
+    from descriptors.images import read_image
+
+    return read_image(photo_path(photo).read_bytes()).image

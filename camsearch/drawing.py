@@ -1,0 +1,122 @@
+"""Pictures for people: thumbnails, boxes seen on any background, heat maps in colour."""
+
+from __future__ import annotations
+
+import base64
+from io import BytesIO
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import Float, UInt8
+from PIL import Image, ImageDraw
+
+if TYPE_CHECKING:
+    from descriptors.arrays import Box, Size
+
+__all__ = [
+    "BOX_COLOUR",
+    "BOX_RIM",
+    "data_url",
+    "draw_box",
+    "heat_colours",
+    "heat_layer",
+    "thumbnail",
+    "with_heat",
+]
+
+BOX_COLOUR, BOX_RIM = (255, 214, 51), (18, 18, 20)
+
+# From cold to hot, each clearly lighter than the one before, so that the ramp reads in grey too.
+_RAMP = np.array(
+    [
+        (20, 10, 45),
+        (74, 20, 108),
+        (142, 36, 110),
+        (205, 58, 84),
+        (242, 112, 46),
+        (252, 184, 56),
+        (252, 246, 190),
+    ],
+    dtype=np.float32,
+)
+# Of the hottest cell; the picture must stay visible through it.
+_MOST_ALPHA = 200
+# Longer side of the coloured layer: it is a smooth thing, whatever shows it enlarges it.
+_LAYER_SIDE = 96
+
+
+def thumbnail(image: Image.Image, width: int = 320) -> Image.Image:
+    """Reduce a picture to a width, and to twice that height at most; never enlarge it."""
+    small = image.convert("RGB")
+    small.thumbnail((width, 2 * width), Image.Resampling.LANCZOS, reducing_gap=3)
+    return small
+
+
+def data_url(image: Image.Image) -> str:
+    """Put a picture into a URL: JPEG, or PNG where it is transparent."""
+    transparent = image.mode == "RGBA"
+    file = BytesIO()
+    if transparent:
+        image.save(file, "PNG", optimize=True)
+    else:
+        image.save(file, "JPEG", quality=82, optimize=True)
+    text = base64.b64encode(file.getvalue()).decode("ascii")
+    return f"data:image/{'png' if transparent else 'jpeg'};base64,{text}"
+
+
+def heat_colours(heat: Float[np.ndarray, "H W"]) -> UInt8[np.ndarray, "H W 4"]:
+    """Colour a heat map: RGBA, the hotter the lighter and the less transparent.
+
+    Args:
+        heat: 0..1; what lies outside is clipped, what is no number is cold.
+    """
+    warm = np.nan_to_num(heat.astype(np.float32), nan=0.0).clip(0, 1)
+    steps = np.linspace(0, 1, len(_RAMP))
+    channels = [np.interp(warm, steps, _RAMP[:, i]) for i in range(3)]
+    channels.append(_MOST_ALPHA * warm**0.75)
+    return np.stack(channels, axis=-1).round().astype(np.uint8)
+
+
+def heat_layer(heat: Float[np.ndarray, "H W"]) -> Image.Image:
+    """Colour a heat map as a small transparent picture, to be stretched over the whole one.
+
+    Convention:
+        Enlarged before it is coloured, so that no colour appears that is not of the ramp.
+    """
+    height, width = heat.shape
+    scale = max(1, _LAYER_SIDE / max(height, width))
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    # A copy: an array that came from a tensor is often read-only or not contiguous.
+    cells = Image.fromarray(np.array(heat, dtype=np.float32))
+    return Image.fromarray(heat_colours(np.asarray(cells.resize(size, Image.Resampling.BICUBIC))))
+
+
+def with_heat(image: Image.Image, heat: Float[np.ndarray, "H W"]) -> Image.Image:
+    """Show a picture in grey with the heat map over it."""
+    grey = image.convert("L").point(lambda v: v * 0.75).convert("RGBA")
+    layer = heat_layer(heat).resize(image.size, Image.Resampling.BICUBIC)
+    return Image.alpha_composite(grey, layer).convert("RGB")
+
+
+def draw_box(image: Image.Image, box: Box, full: Size, *, thick: int = 3) -> None:
+    """Draw a box into a picture: a light line between two dark ones.
+
+    Args:
+        image: drawn into; a reduced copy is fine.
+        box: in pixels of the picture at its full size.
+        full: that size.
+        thick: pixels of the light line.
+    """
+    across, down = image.width / full.width, image.height / full.height
+    rim = max(1, thick // 2)
+    corners = (
+        max(round(box.x0 * across), rim),
+        max(round(box.y0 * down), rim),
+        min(round(box.x1 * across), image.width - rim) - 1,
+        min(round(box.y1 * down), image.height - rim) - 1,
+    )
+    x0, y0 = corners[:2]
+    x1, y1 = max(corners[2], x0), max(corners[3], y0)
+    pen = ImageDraw.Draw(image)
+    pen.rectangle((x0 - rim, y0 - rim, x1 + rim, y1 + rim), outline=BOX_RIM, width=thick + 2 * rim)
+    pen.rectangle((x0, y0, x1, y1), outline=BOX_COLOUR, width=thick)

@@ -1,0 +1,309 @@
+"""A gallery in a folder with all that belongs to it: the Python door to camsearch.
+
+library = PictureLibrary.create("my-gallery")
+library.index(["photos/"])
+for hit in library.search("query.jpg", box=(40, 12, 300, 280), rerank=100).hits:
+print(hit.document.uri, hit.score, hit.box)
+"""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from descriptors.arrays import Box
+from descriptors.backbones import load_network
+from descriptors.classes import class_names
+from descriptors.encoder import Encoder
+from descriptors.errors import ArtifactError
+from descriptors.images import ImageLimits, Picture, read_image
+from descriptors.method import Method
+from descriptors.settings import MethodSettings, RegionSettings
+from descriptors.whitening import Whitening, packaged_whitening
+from es_mappings.errors import FingerprintMismatch, GalleryDamaged
+from es_mappings.features import FeatureStore
+from es_mappings.local import LocalGallery
+from indexer.pipeline import IndexingPlan, encode_documents, index_pictures
+from indexer.sources import find_pictures, read_source
+from reranker.pipeline import Searcher
+from reranker.ranking import Ranking, SearchPlan
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    import numpy as np
+    from jaxtyping import Float
+
+    from descriptors.arrays import Encoded, QueryDescription
+    from descriptors.encoder import Precision
+    from es_mappings.documents import Document
+    from es_mappings.features import KeptMaps
+    from es_mappings.filters import Filter
+    from indexer.progress import Progress
+    from indexer.sources import Source
+
+__all__ = ["Machine", "PictureLibrary", "method_of"]
+
+_WHITENING = "whitening.safetensors"
+
+
+@dataclass(frozen=True)
+class Machine:
+    """How and where to compute; changes no result but by rounding.
+
+    Attributes:
+        device: cpu, or cuda:0.
+        precision: "auto" takes bfloat16 where the processor multiplies it natively.
+        batch_size: pictures a forward pass.
+        readers: threads that read and decode pictures.
+        limits: pictures refused unread.
+    """
+
+    device: str = "cpu"
+    precision: Precision = "auto"
+    batch_size: int = 8
+    readers: int = 4
+    limits: ImageLimits = ImageLimits()
+
+
+class PictureLibrary:
+    """A local gallery, its method and its kept maps."""
+
+    def __init__(
+        self,
+        gallery: LocalGallery,
+        method: Method,
+        features: FeatureStore | None,
+        regions: RegionSettings,
+        machine: Machine,
+    ) -> None:
+        """Put the parts together; `create` and `open` do it for you."""
+        self.gallery, self.method, self.features = gallery, method, features
+        self.regions, self.machine = regions, machine
+        self.searcher = Searcher(method, gallery, features, regions, self._encode)
+
+    @classmethod
+    def create(  # noqa: PLR0913 - what a gallery is made of
+        cls,
+        folder: str | Path,
+        settings: MethodSettings | None = None,
+        regions: RegionSettings | None = None,
+        *,
+        whitening: Path | None = None,
+        weights: Path | None = None,
+        maps: str | None = "maps",
+        machine: Machine | None = None,
+    ) -> Self:
+        """Make a gallery in a folder, or open it if it is there with the same settings.
+
+        Args:
+            folder: of the gallery; made if need be.
+            settings: of the method; the default preset if None.
+            regions: of the re-ranking; the default preset if None.
+            whitening: a file of `camsearch fit`; None for the packaged one. It is copied.
+            weights: a local weight file; None for those of the network's package.
+            maps: where feature maps are kept: a folder within the gallery's, or any fsspec
+                address; None keeps none, and re-ranking reads the pictures again.
+            machine: where to compute.
+
+        Raises:
+            FingerprintMismatch: if another method's gallery is there.
+            ArtifactError: if weights or whitening are missing or do not fit.
+        """
+        folder, machine = Path(folder), machine or Machine()
+        settings, regions = settings or MethodSettings(), regions or RegionSettings()
+        source = whitening or packaged_whitening()
+        method = method_of(settings, whitening, weights, machine)
+        kept: dict[str, Any] = {
+            "method": settings.model_dump(mode="json"),
+            "regions": regions.model_dump(mode="json"),
+            "weights": str(weights.absolute()) if weights else None,
+            "maps": maps,
+        }
+        gallery = LocalGallery.create(folder, settings.dims, method.fingerprint(), kept)
+        if not (folder / _WHITENING).exists():
+            # JSON first: a gallery with the whitening file has both.
+            shutil.copyfile(source.with_suffix(".json"), folder / "whitening.json")
+            shutil.copyfile(source, folder / _WHITENING)
+        return cls._assemble(folder, gallery, method, machine)
+
+    @classmethod
+    def open(cls, folder: str | Path, machine: Machine | None = None) -> Self:
+        """Open a gallery with the settings, weights and whitening it was made with.
+
+        Raises:
+            GalleryNotFound, GalleryDamaged: if there is none to read.
+            FingerprintMismatch: if weights or whitening are not those of its vectors.
+        """
+        folder, machine = Path(folder), machine or Machine()
+        gallery = LocalGallery.open(folder)
+        try:
+            settings = MethodSettings.model_validate(gallery.settings["method"])
+            weights = gallery.settings["weights"]
+        except (KeyError, ValueError) as error:
+            raise GalleryDamaged(
+                f"The settings of the gallery {folder} cannot be read by this version: "
+                "index the pictures into a new folder."
+            ) from error
+        method = method_of(
+            settings, folder / _WHITENING, Path(weights) if weights else None, machine
+        )
+        if method.fingerprint() != gallery.fingerprint:
+            raise FingerprintMismatch(
+                f"The gallery {folder} was made with other weights or another whitening than are "
+                "here now: put them back, or index the pictures into a new folder."
+            )
+        return cls._assemble(folder, gallery, method, machine)
+
+    @classmethod
+    def _assemble(
+        cls, folder: Path, gallery: LocalGallery, method: Method, machine: Machine
+    ) -> Self:
+        maps = gallery.settings["maps"]
+        features = None
+        if maps is not None:
+            address = maps if "://" in maps else str((folder / maps).absolute())
+            features = FeatureStore(address, gallery.fingerprint)
+        regions = RegionSettings.model_validate(gallery.settings["regions"])
+        return cls(gallery, method, features, regions, machine)
+
+    def index(
+        self,
+        pictures: Iterable[str | Path] | Iterable[Source],
+        *,
+        again: bool = False,
+        retry_rejects: bool = False,
+        on_progress: Callable[[Progress], None] = lambda _: None,
+    ) -> Progress:
+        """Index pictures: folders, files, or `Source`s of a manifest; a stream of any length.
+
+        Args:
+            pictures: paths, or sources with ids and metadata.
+            again: also encode what has not changed.
+            retry_rejects: also try what was refused and has not changed.
+            on_progress: called after each batch.
+
+        Returns:
+            Counts; each picture is either indexed or noted with the reason why not.
+        """
+        plan = self._plan(again=again, retry_rejects=retry_rejects)
+        sources = _sources(pictures)
+        return index_pictures(sources, self.method, self.gallery, self.features, plan, on_progress)
+
+    def describe(self, picture: Picture, box: Sequence[float] | None = None) -> QueryDescription:
+        """A query, from a picture and perhaps a box in its pixels."""
+        return self.method.describe_query(picture, self.regions, Box(*box) if box else None)
+
+    def read(self, path: str | Path) -> Picture:
+        """A picture file at its full size."""
+        limits = self.machine.limits
+        return read_image(read_source(str(path), limits), limits)
+
+    def search(  # noqa: PLR0913 - the options of a search, keyword-only
+        self,
+        picture: str | Path | Picture,
+        box: Sequence[float] | None = None,
+        *,
+        k: int = 10,
+        rerank: int = 0,
+        expand: int = 0,
+        alpha: float = 0.0,
+        matching: Filter | None = None,
+    ) -> Ranking:
+        """Find the pictures that show the same thing.
+
+        Args:
+            picture: a file, or a picture already read.
+            box: ``x0, y0, x1, y1`` in pixels of the upright picture, half-open.
+            k: hits wanted.
+            rerank: R, first hits to re-rank by CAM regions; 0 for none.
+            expand: n, hits that expand the query; 0 for none.
+            alpha: of alpha-QE; 0 is plain.
+            matching: a filter on the documents.
+        """
+        query = picture if isinstance(picture, Picture) else self.read(picture)
+        plan = SearchPlan(k, rerank, expand=expand, alpha=alpha, matching=matching)
+        return self.searcher.search(self.describe(query, box), plan)
+
+    def query_heat(self, picture: Picture, query: QueryDescription) -> Float[np.ndarray, "H W"]:
+        """Where the query picture speaks for its own best classes, 0..1, in cells."""
+        return self.heat_of(query, self.method.encode(picture))
+
+    def heat_of(self, query: QueryDescription, encoded: Encoded) -> Float[np.ndarray, "H W"]:
+        """Where a picture looks like the query's best classes, 0..1, in cells."""
+        heat = self.method.query_heat(encoded, query.classes[None], self.regions)[0].float()
+        shown: Float[np.ndarray, "H W"] = (heat / heat.max().clamp_min(1e-6)).cpu().numpy()
+        return shown
+
+    def delete(self, ids: Sequence[str]) -> list[str]:
+        """Forget pictures; returns the ids that were there."""
+        gone = self.gallery.delete(ids)
+        if self.features is not None:
+            self.features.delete(gone)
+        return gone
+
+    def close(self) -> None:
+        """Let go of files and threads."""
+        self.gallery.close()
+        if self.features is not None:
+            self.features.close()
+
+    def __enter__(self) -> Self:
+        """The library itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close it."""
+        self.close()
+
+    def _plan(self, *, again: bool = False, retry_rejects: bool = False) -> IndexingPlan:
+        return IndexingPlan(
+            batch_size=self.machine.batch_size,
+            readers=self.machine.readers,
+            limits=self.machine.limits,
+            again=again,
+            retry_rejects=retry_rejects,
+            class_names=class_names(),
+        )
+
+    def _encode(self, documents: Sequence[Document]) -> Mapping[str, KeptMaps]:
+        return encode_documents(documents, self.method, self._plan())
+
+
+def _sources(pictures: Iterable[str | Path] | Iterable[Source]) -> Iterable[Source]:
+    for picture in pictures:
+        if isinstance(picture, str | Path):
+            yield from find_pictures([Path(picture)])
+        else:
+            yield picture
+
+
+def method_of(
+    settings: MethodSettings, whitening: Path | None, weights: Path | None, machine: Machine
+) -> Method:
+    """Encoder, whitening and settings put together.
+
+    Args:
+        settings: of the method.
+        whitening: a file of `camsearch fit`; None for the packaged one.
+        weights: a local weight file; None for those of the network's package.
+        machine: where to compute.
+
+    Raises:
+        ArtifactError: if weights or whitening are missing or do not fit the settings.
+    """
+    encoder = Encoder(
+        load_network(settings.network, weights), settings, machine.device, machine.precision
+    )
+    try:
+        return Method(encoder, Whitening.load(whitening or packaged_whitening()))
+    except ArtifactError as error:
+        if whitening is not None:
+            raise
+        raise ArtifactError(
+            "The packaged whitening fits the default settings only: fit one on pictures of "
+            "yours with `camsearch fit PATH --out FILE` and the same options, then give it "
+            "with --whitening FILE."
+        ) from error

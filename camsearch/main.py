@@ -1,0 +1,65 @@
+"""The command `camsearch`: one sentence for every error, exit status 0, 1 or 2."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+
+import typer
+from rich.console import Console
+
+from camsearch.commands import bench, demo, doctor, evaluate, fit, index, info, search
+from descriptors.errors import CamsearchError
+
+__all__ = ["app", "run"]
+
+app = typer.Typer(
+    name="camsearch",
+    help=(
+        "Visual instance search: give it a photo, perhaps with a box round one thing, and it "
+        "finds other photos of that very thing, and where in each it is."
+    ),
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("index", epilog=index.EXAMPLE)(index.index)
+app.command("search", epilog=search.EXAMPLE)(search.search)
+app.command("fit", epilog=fit.EXAMPLE)(fit.fit)
+app.command("info", epilog=info.INFO_EXAMPLE)(info.info)
+app.command("delete", epilog=info.DELETE_EXAMPLE)(info.delete)
+app.command("doctor", epilog=doctor.EXAMPLE)(doctor.doctor)
+app.command("demo", epilog=demo.EXAMPLE)(demo.demo)
+app.command("evaluate", epilog=evaluate.EXAMPLE)(evaluate.evaluate)
+app.command("bench", epilog=bench.EXAMPLE)(bench.bench)
+
+
+@app.callback(invoke_without_command=True)
+def _main(
+    version: bool = typer.Option(False, "--version", help="Print the version and leave."),
+) -> None:
+    if version:
+        from importlib.metadata import version as installed
+
+        typer.echo(f"camsearch {installed('camsearch')}")
+        raise typer.Exit
+
+
+def run() -> None:
+    """Run the command; what camsearch refuses is one sentence on standard error, status 1."""
+    # Our own limit on pixels is checked on the header and says what to do.
+    warnings.filterwarnings("ignore", message=".*decompression bomb.*")
+    errors = Console(stderr=True, soft_wrap=True, highlight=False)
+    try:
+        app()
+    except CamsearchError as error:
+        errors.print("[bold red]error:[/] ", end="")
+        errors.print(error.reason, markup=False)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        errors.print("Stopped.")
+        sys.exit(1)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(1)

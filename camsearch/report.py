@@ -1,0 +1,201 @@
+"""A report of searches: one HTML file that needs nothing else, or one picture."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from camsearch.drawing import data_url, heat_layer, thumbnail
+from camsearch.search_report import (
+    HitPicture,
+    SearchReport,
+    after_words,
+    move_after,
+    move_before,
+    plan_words,
+    right_words,
+    stages,
+    was_reordered,
+)
+from descriptors.arrays import Size
+from descriptors.errors import RequestError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from camsearch.search_report import Move, Stage
+    from descriptors.arrays import Box
+    from es_mappings.documents import Document
+    from reranker.ranking import Hit
+
+__all__ = ["HitPicture", "SearchReport", "write_report"]
+
+# Longer texts of a document's metadata are cut: a report is no database.
+_MOST_META_TEXT = 200
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """A picture of the page, drawn once and used by its name.
+
+    Attributes:
+        name: unique on the page.
+        size: of the upright picture in pixels; boxes count in them.
+        url, heat: pictures as URLs; "" where there is none.
+    """
+
+    name: str
+    size: Size
+    url: str
+    heat: str
+
+
+@dataclass(frozen=True)
+class _Card:
+    """One hit of one of the two orders."""
+
+    anchor: str
+    twin: str
+    place: int
+    picture: _Shown
+    box: Box | None
+    document: Document
+    meta: Sequence[tuple[str, str]]
+    score: float | None
+    first_score: float | None
+    move: Move
+    right: bool | None
+
+
+@dataclass(frozen=True)
+class _Section:
+    """One search on the page."""
+
+    name: str
+    report: SearchReport
+    query: _Shown
+    shown: Sequence[_Shown]
+    before: Sequence[_Card]
+    after: Sequence[_Card]
+    after_title: str
+    plan: str
+    right: str
+    stages: Sequence[Stage]
+    reordered: bool
+
+
+def write_report(path: Path, reports: Sequence[SearchReport]) -> None:
+    """Write searches with their pictures, boxes and heat maps for people to look at.
+
+    Args:
+        path: ``.html`` for one self-contained page, ``.png`` for one picture.
+        reports: one or more searches; a page with several has a table of contents.
+
+    Raises:
+        RequestError: for another suffix, no report, or a place that cannot be written.
+    """
+    suffix = path.suffix.lower()
+    if suffix not in (".html", ".png"):
+        raise RequestError(
+            f"A report cannot be written as {path.name!r}: let its name end in .html or .png."
+        )
+    if not reports:
+        raise RequestError("There is no search to report: search first.")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if suffix == ".html":
+            path.write_text(_page(reports), encoding="utf-8")
+        else:
+            from camsearch.report_picture import draw_report
+
+            draw_report(reports).save(path, "PNG", optimize=True)
+    except OSError as error:
+        raise RequestError(
+            f"The report cannot be written to {path} ({error}): choose another place."
+        ) from error
+
+
+def _page(reports: Sequence[SearchReport]) -> str:
+    """Render the page."""
+    jinja = Environment(
+        loader=PackageLoader("camsearch"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    sections = [_section(f"search-{i}", report) for i, report in enumerate(reports, start=1)]
+    return jinja.get_template("report.html").render(sections=sections)
+
+
+def _section(name: str, report: SearchReport) -> _Section:
+    ranking = report.ranking
+    documents = {h.document.id: h.document for h in (*ranking.hits, *ranking.first)}
+    shown = {
+        i: _shown(f"{name}-picture-{n}", Size(d.width, d.height), report.pictures.get(i))
+        for n, (i, d) in enumerate(documents.items(), start=1)
+    }
+    query = _shown(
+        f"{name}-query", report.query.size, HitPicture(report.query.image, report.query_heat)
+    )
+    reordered = was_reordered(report)
+    return _Section(
+        name=name,
+        report=report,
+        query=query,
+        shown=[query, *shown.values()],
+        before=_cards(name, "before", report, shown) if reordered else (),
+        after=_cards(name, "after", report, shown),
+        after_title=after_words(report.plan) if reordered else "First search",
+        plan=plan_words(report.plan),
+        right=right_words(report),
+        stages=stages(ranking),
+        reordered=reordered,
+    )
+
+
+def _shown(name: str, size: Size, picture: HitPicture | None) -> _Shown:
+    """Make the thumbnail and the heat map of a picture."""
+    if picture is None or picture.image is None:
+        return _Shown(name, size, "", "")
+    heat = "" if picture.heat is None else data_url(heat_layer(picture.heat))
+    return _Shown(name, size, data_url(thumbnail(picture.image)), heat)
+
+
+def _cards(name: str, order: str, report: SearchReport, shown: Mapping[str, _Shown]) -> list[_Card]:
+    ranking, before = report.ranking, order == "before"
+    other = {h.document.id: h.rank for h in (ranking.hits if before else ranking.first)}
+    there = "after" if before else "before"
+    return [
+        _Card(
+            anchor=f"{name}-{order}-{hit.rank}",
+            twin=_anchor(name, there, other.get(hit.document.id)) if was_reordered(report) else "",
+            place=hit.rank,
+            picture=shown[hit.document.id],
+            box=_box_inside(hit),
+            document=hit.document,
+            meta=[(key, _text(value)) for key, value in hit.document.meta.items()],
+            score=hit.first_score if before else hit.score,
+            first_score=hit.first_score,
+            move=move_before(hit, ranking) if before else move_after(hit),
+            right=report.picture_of(hit).right,
+        )
+        for hit in (ranking.first if before else ranking.hits)
+    ]
+
+
+def _anchor(name: str, order: str, rank: int | None) -> str:
+    return "" if rank is None else f"{name}-{order}-{rank}"
+
+
+def _box_inside(hit: Hit) -> Box | None:
+    return hit.box and hit.box.inside(Size(hit.document.width, hit.document.height))
+
+
+def _text(value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= _MOST_META_TEXT else text[:_MOST_META_TEXT] + "…"

@@ -1,0 +1,181 @@
+"""What a report tells of a search, and how it says it in words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from jaxtyping import Float
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from PIL import Image
+
+    from descriptors.arrays import Box
+    from descriptors.images import Picture
+    from reranker.ranking import Hit, Ranking, SearchPlan
+
+__all__ = [
+    "HitPicture",
+    "Move",
+    "SearchReport",
+    "Stage",
+    "after_words",
+    "move_after",
+    "move_before",
+    "plan_words",
+    "right_words",
+    "stages",
+    "was_reordered",
+]
+
+_STAGES = {
+    "first_search": "first search",
+    "rerank": "re-ranking",
+    "expand": "expansion and second search",
+    "documents": "reading the documents",
+}
+
+
+@dataclass(frozen=True)
+class HitPicture:
+    """What is known of a hit besides its document.
+
+    Attributes:
+        image: the upright picture, at any size; None where it cannot be read.
+        heat: where it looks like the query's classes: 0..1 on any grid over the whole picture.
+        right: whether it shows what was looked for; None where nobody knows.
+    """
+
+    image: Image.Image | None = None
+    heat: Float[np.ndarray, "H W"] | None = None
+    right: bool | None = None
+
+
+@dataclass(frozen=True)
+class SearchReport:
+    """One search, ready to be shown.
+
+    Attributes:
+        title: a line for people.
+        query: the picture that was searched with.
+        ranking: the answer.
+        plan: what was asked for.
+        gallery_size: pictures searched.
+        pictures: by document id, of the hits before and after; one that is missing is
+            shown like one that cannot be read.
+        box: of the query, in its pixels; None for the whole picture.
+        query_heat: the query's heat map.
+        classes: names of the query's classes that were used, best first.
+    """
+
+    title: str
+    query: Picture
+    ranking: Ranking
+    plan: SearchPlan
+    gallery_size: int
+    pictures: Mapping[str, HitPicture] = field(default_factory=dict)
+    box: Box | None = None
+    query_heat: Float[np.ndarray, "H W"] | None = None
+    classes: Sequence[str] = ()
+
+    def picture_of(self, hit: Hit) -> HitPicture:
+        """What is known of a hit's picture; nothing, if it was not given."""
+        return self.pictures.get(hit.document.id, HitPicture())
+
+
+@dataclass(frozen=True)
+class Move:
+    """How a hit's place changed.
+
+    Attributes:
+        kind: the direction.
+        before, after: places from 1; None where it was not in the list.
+        words: for those who hear the page.
+    """
+
+    kind: Literal["up", "down", "same", "new", "out"]
+    before: int | None
+    after: int | None
+    words: str
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What one stage of the search took; `share` is its part of the whole, 0..1."""
+
+    name: str
+    milliseconds: float
+    share: float
+
+
+def was_reordered(report: SearchReport) -> bool:
+    """Whether anything came after the first search."""
+    return bool(report.plan.window or report.plan.expand)
+
+
+def move_after(hit: Hit) -> Move:
+    """Where a hit of the final order comes from."""
+    if hit.first_rank is None:
+        return Move("new", None, hit.rank, f"new at place {hit.rank}, found by the second search")
+    return _move(hit.first_rank, hit.rank)
+
+
+def move_before(hit: Hit, ranking: Ranking) -> Move:
+    """Where a hit of the first order goes."""
+    place = {h.document.id: h.rank for h in ranking.hits}.get(hit.document.id)
+    if place is None:
+        return Move("out", hit.rank, None, f"left the first {len(ranking.hits)}")
+    return _move(hit.rank, place)
+
+
+def _move(before: int, after: int) -> Move:
+    if before == after:
+        return Move("same", before, after, f"stays at place {after}")
+    kind: Literal["up", "down"] = "up" if after < before else "down"
+    return Move(kind, before, after, f"moves {kind} from place {before} to {after}")
+
+
+def after_words(plan: SearchPlan) -> str:
+    """Name what came after the first search."""
+    steps = ["re-ranking"] * bool(plan.window) + ["expansion"] * bool(plan.expand)
+    return "After " + " and ".join(steps)
+
+
+def plan_words(plan: SearchPlan) -> str:
+    """Say in one sentence how was searched."""
+    steps = [f"First search for {max(plan.k, plan.window, plan.expand)} hits"]
+    if plan.matching is not None:
+        steps[0] += " that match the filter"
+    if plan.window:
+        by = "by their best regions" if plan.regions else "as whole pictures"
+        steps.append(f"the first {plan.window} re-ranked {by} (R = {plan.window})")
+    if plan.expand:
+        alpha = f", \N{GREEK SMALL LETTER ALPHA} = {plan.alpha:g}" if plan.alpha else ""
+        best = "the best hit" if plan.expand == 1 else f"the best {plan.expand} hits"
+        steps.append(f"then searched again with the query and {best} (n = {plan.expand}{alpha})")
+    return ", ".join(steps) + "."
+
+
+def right_words(report: SearchReport) -> str:
+    """Count the right hits before and after; "" where nobody knows of one whether it is right."""
+    before, after = (
+        [report.picture_of(hit).right for hit in hits]
+        for hits in (report.ranking.first, report.ranking.hits)
+    )
+    if None in (*before, *after) or not after:
+        return ""
+    if not was_reordered(report):
+        return f"{sum(map(bool, after))} of {len(after)} right"
+    return f"{sum(map(bool, after))} of {len(after)} right, {sum(map(bool, before))} before"
+
+
+def stages(ranking: Ranking) -> list[Stage]:
+    """List what each stage took, in order."""
+    whole = sum(ranking.milliseconds.values()) or 1
+    return [
+        Stage(_STAGES.get(name, name.replace("_", " ")), took, took / whole)
+        for name, took in ranking.milliseconds.items()
+    ]

@@ -1,0 +1,56 @@
+"""What the environment may say: every variable starts with CAMSEARCH_."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from descriptors.errors import SettingsError
+
+__all__ = ["CommandSettings", "read_settings"]
+
+_PREFIX = "CAMSEARCH_"
+
+
+class CommandSettings(BaseSettings):
+    """Defaults of the command line; an option given there wins."""
+
+    model_config = SettingsConfigDict(env_prefix=_PREFIX, frozen=True)
+
+    gallery: Path = Field(Path("camsearch-gallery"), description="folder of the gallery")
+    device: str = Field("cpu", description="where the network runs: cpu, or cuda:0")
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto", description="auto: bfloat16 where the processor multiplies it natively"
+    )
+    batch_size: int = Field(8, ge=1, le=1024, description="pictures a forward pass")
+    readers: int = Field(4, ge=1, le=256, description="threads that read and decode")
+    most_pixels: int = Field(89_478_485, ge=1, description="larger pictures are refused unread")
+    most_bytes: int = Field(100 * 2**20, ge=1, description="larger files are refused unread")
+    cache: Path = Field(
+        Path("~/.cache/camsearch"), description="what `evaluate` and `bench` keep between runs"
+    )
+
+
+def read_settings() -> CommandSettings:
+    """The settings of this process.
+
+    Raises:
+        SettingsError: for a bad value, or a variable CAMSEARCH_… that does not exist.
+    """
+    known = {_PREFIX + name.upper() for name in CommandSettings.model_fields}
+    unknown = {n for n in os.environ if n.upper().startswith(_PREFIX)} - known
+    if unknown:
+        raise SettingsError(
+            f"There is no setting {', '.join(sorted(unknown))}: "
+            f"the settings are {', '.join(sorted(known))}."
+        )
+    try:
+        return CommandSettings()
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = _PREFIX + str(first["loc"][0]).upper()
+        raise SettingsError(f"{name} is not usable: {first['msg']}.") from error

@@ -1,0 +1,279 @@
+"""The data that travels through the method, and one alphabet of axes.
+
+Axes: ``h w`` pixels · ``H W`` cells · ``K`` feature channels · ``J`` evidence
+channels · ``C`` classes of the network · ``N`` classes in play · ``D``
+dimensions · ``M`` regions · ``B`` pictures of a batch.
+
+Convention:
+    A `Box` counts pixels of the upright picture at its full size, a `Region`
+    counts cells of a feature map; both are half-open, and `region_of_box` and
+    `box_of_region` are the only ways from one to the other.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from jaxtyping import Float, Int, UInt8
+from torch import Tensor
+
+from descriptors.errors import RequestError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+__all__ = [
+    "Box",
+    "Described",
+    "Encoded",
+    "FeatureMaps",
+    "Grid",
+    "QueryDescription",
+    "Region",
+    "RegionMatch",
+    "Size",
+    "box_of_region",
+    "region_of_box",
+]
+
+
+class Size(NamedTuple):
+    """Width and height, in pixels of a picture or cells of a map."""
+
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
+class Box:
+    """A rectangle in pixels of the upright picture: ``x0 <= x < x1``, ``y0 <= y < y1``."""
+
+    x0: float
+    y0: float
+    x1: float
+    y1: float
+
+    def __post_init__(self) -> None:
+        """Refuse a box without area or with a coordinate that is no number."""
+        if not all(math.isfinite(v) for v in self.as_list()):
+            raise RequestError(f"The box {self.as_list()} has a coordinate that is no number.")
+        if self.x1 <= self.x0 or self.y1 <= self.y0:
+            raise RequestError(
+                f"The box {self.as_list()} is empty: give x0,y0,x1,y1 with x0 < x1 and y0 < y1."
+            )
+
+    def as_list(self) -> list[float]:
+        """``[x0, y0, x1, y1]``."""
+        return [self.x0, self.y0, self.x1, self.y1]
+
+    def inside(self, size: Size) -> Box:
+        """The part of the box that lies in a picture of this size.
+
+        Raises:
+            RequestError: if no part of it does.
+        """
+        if self.x0 >= size.width or self.y0 >= size.height or self.x1 <= 0 or self.y1 <= 0:
+            raise RequestError(
+                f"The box {self.as_list()} lies outside the picture, which is "
+                f"{size.width} x {size.height} pixels (upright)."
+            )
+        return Box(
+            max(self.x0, 0), max(self.y0, 0), min(self.x1, size.width), min(self.y1, size.height)
+        )
+
+
+class Region(NamedTuple):
+    """A rectangle in cells of a feature map: ``x0 <= x < x1``, ``y0 <= y < y1``; never empty."""
+
+    x0: int
+    y0: int
+    x1: int
+    y1: int
+
+
+class Grid(NamedTuple):
+    """The cells of a feature map over a picture.
+
+    Attributes:
+        width, height: whole cells of the map.
+        across, down: cells that the picture really spans (working side / stride); the
+            last cell is a part of one where the stride does not divide the side.
+    """
+
+    width: int
+    height: int
+    across: float
+    down: float
+
+
+def region_of_box(box: Box, picture: Size, grid: Grid) -> Region:
+    """The cells of a feature map that a box of the picture covers.
+
+    Args:
+        box: pixels of the upright picture.
+        picture: size of the upright picture in pixels.
+        grid: cells of the feature map.
+
+    Returns:
+        The region, at least one cell, no edge of it a whole cell away from the box's.
+
+    Convention:
+        Both ends are rounded down, as the published code does (pixel // stride).
+
+    Source:
+        paper section 4.2; METHOD section 4.
+    """
+    x0 = min(max(math.floor(box.x0 * grid.across / picture.width), 0), grid.width - 1)
+    y0 = min(max(math.floor(box.y0 * grid.down / picture.height), 0), grid.height - 1)
+    x1 = min(max(math.floor(box.x1 * grid.across / picture.width), x0 + 1), grid.width)
+    y1 = min(max(math.floor(box.y1 * grid.down / picture.height), y0 + 1), grid.height)
+    return Region(x0, y0, x1, y1)
+
+
+def box_of_region(region: Region, picture: Size, grid: Grid) -> Box:
+    """The pixels of the upright picture that a region of a feature map covers."""
+    across, down = picture.width / grid.across, picture.height / grid.down
+    return Box(
+        region.x0 * across,
+        region.y0 * down,
+        min(region.x1 * across, picture.width),
+        min(region.y1 * down, picture.height),
+    )
+
+
+@dataclass(frozen=True)
+class FeatureMaps:
+    """Maps of one layer for a batch of pictures of one shape: value = level x scale.
+
+    Attributes:
+        levels: non-negative activations, or their 8-bit levels.
+        scale: what one level is worth, a number a picture and channel.
+        stride: pixels of the working size from one cell to the next.
+
+    Convention:
+        Fresh maps have scale 1. Kept maps are 8 bit and become floating point, still
+        as levels, before the first sum (`Encoded.floating`); every step that sums over
+        cells multiplies by the scale after the sum, so both go by the same lines.
+    """
+
+    levels: Float[Tensor, "B K H W"] | UInt8[Tensor, "B K H W"]
+    scale: Float[Tensor, "B K"]
+    stride: int
+
+    def values(self) -> Float[Tensor, "B K H W"]:
+        """The activations themselves, float32."""
+        return self.levels.float() * self.scale[:, :, None, None]
+
+    def cut(self, region: Region) -> FeatureMaps:
+        """The cells of one region (of every picture of the batch)."""
+        return replace(self, levels=self.levels[:, :, region.y0 : region.y1, region.x0 : region.x1])
+
+    def __getitem__(self, rows: slice) -> FeatureMaps:
+        """Some pictures of the batch."""
+        return replace(self, levels=self.levels[rows], scale=self.scale[rows])
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """What one forward pass gives for a batch of pictures of one shape.
+
+    Attributes:
+        features: the maps of each layer in use, in the order of the settings.
+        evidence: the last maps before global average pooling.
+        scores: one number a class; their order is the order of the classes.
+        working: size of the pictures as the network saw them, in pixels.
+    """
+
+    features: tuple[FeatureMaps, ...]
+    evidence: FeatureMaps
+    scores: Float[Tensor, "B C"]
+    working: Size
+
+    def __len__(self) -> int:
+        """Number of pictures."""
+        return self.scores.shape[0]
+
+    def __getitem__(self, rows: slice) -> Encoded:
+        """Some pictures of the batch."""
+        part = self._each(lambda maps: maps[rows])
+        return replace(part, scores=self.scores[rows])
+
+    def _each(self, change: Callable[[FeatureMaps], FeatureMaps]) -> Encoded:
+        """All maps changed; evidence that is a feature layer stays one and the same object."""
+        distinct = {id(maps): maps for maps in (*self.features, self.evidence)}
+        changed = {key: change(maps) for key, maps in distinct.items()}
+        features = tuple(changed[id(maps)] for maps in self.features)
+        return replace(self, features=features, evidence=changed[id(self.evidence)])
+
+    def floating(self, dtype: torch.dtype) -> Encoded:
+        """The same with levels of 8 bit turned into floating point of this type."""
+        if self.evidence.levels.is_floating_point():
+            return self
+        return self._each(lambda maps: replace(maps, levels=maps.levels.to(dtype)))
+
+    def grid(self, maps: FeatureMaps) -> Grid:
+        """The cells of one of the layers over the pictures of this batch."""
+        height, width = maps.levels.shape[2:]
+        across, down = self.working.width / maps.stride, self.working.height / maps.stride
+        return Grid(width, height, across, down)
+
+    @property
+    def finest(self) -> FeatureMaps:
+        """The layer with the smallest stride: regions are proposed on its grid."""
+        return min(self.features, key=lambda maps: maps.stride)
+
+
+@dataclass(frozen=True)
+class Described:
+    """Descriptors of a batch of pictures, with the classes they were made of.
+
+    Attributes:
+        descriptors: unit rows; an all-zero row where a picture had no activation.
+        classes: the best classes of each picture, best first.
+        probabilities: softmax probability of each of these classes.
+        encoded: the maps they were made from.
+    """
+
+    descriptors: Float[Tensor, "B D"]
+    classes: Int[Tensor, "B N"]
+    probabilities: Float[Tensor, "B N"]
+    encoded: Encoded
+
+
+@dataclass(frozen=True)
+class QueryDescription:
+    """A query picture, with or without a box, ready for both searches.
+
+    Attributes:
+        descriptor: for the first search.
+        region_descriptor: made with the classes of the re-ranking.
+        classes: the query's best classes, best first; the re-ranking uses the first ones.
+        picture: size of the upright picture.
+        box: the box that was asked for, or None.
+    """
+
+    descriptor: Float[Tensor, " D"]
+    region_descriptor: Float[Tensor, " D"]
+    classes: Int[Tensor, " N"]
+    picture: Size
+    box: Box | None
+
+
+@dataclass(frozen=True)
+class RegionMatch:
+    """The region of one picture that is most like the query.
+
+    Attributes:
+        region: cells of the picture's finest layer.
+        score: cosine with the query's descriptor.
+        descriptor: of this region, unit.
+        tried: every region with its score, the proposals in order of threshold.
+    """
+
+    region: Region
+    score: float
+    descriptor: Float[Tensor, " D"]
+    tried: Sequence[tuple[Region, float]]

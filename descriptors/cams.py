@@ -1,0 +1,84 @@
+"""Class activation maps: where in a picture each class speaks."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn import functional
+
+from descriptors.arrays import FeatureMaps
+
+__all__ = ["activation_maps", "class_scores", "heat_map", "resize_maps", "top_classes"]
+
+
+def class_scores(
+    evidence: FeatureMaps, weight: Float[Tensor, "C J"], bias: Float[Tensor, " C"]
+) -> Float[Tensor, "B C"]:
+    """The network's class scores: mean of the evidence over its cells, times the classifier.
+
+    Args:
+        evidence: the maps before the pooling.
+        weight: the classifier, a row a class.
+        bias: the classifier's.
+
+    Source:
+        paper section 3.1; METHOD section 1.
+    """
+    pooled = evidence.levels.float().mean(dim=(2, 3)) * evidence.scale
+    return functional.linear(pooled, weight, bias)
+
+
+def top_classes(scores: Float[Tensor, "B C"], count: int) -> Int[Tensor, "B N"]:
+    """The best classes of each picture, best first; all of them where there are fewer."""
+    return scores.topk(min(count, scores.shape[1]), dim=1).indices
+
+
+def activation_maps(
+    evidence: FeatureMaps, weight: Float[Tensor, "C J"], classes: Int[Tensor, "B N"]
+) -> Float[Tensor, "B N H W"]:
+    """The class activation maps of some classes of each picture.
+
+    Args:
+        evidence: the maps before the pooling.
+        weight: the classifier, a row a class.
+        classes: numbers of the classes wanted, a row a picture.
+
+    Returns:
+        Maps in 0..1, each divided by its maximum, negatives 0. A map whose maximum
+        is not positive is all zero.
+
+    Convention:
+        Divided by the maximum over the whole picture, before any cut to a box.
+
+    Source:
+        paper section 3.1; METHOD section 1.
+    """
+    rows = weight[classes] * evidence.scale[:, None, :]
+    levels = evidence.levels
+    maps = torch.bmm(rows.to(levels.dtype), levels.flatten(2)).float()
+    highest = maps.amax(dim=2, keepdim=True)
+    maps = torch.where(highest > 0, maps / highest.clamp_min(1e-12), 0.0).clamp_(0, 1)
+    return maps.reshape(*rows.shape[:2], *levels.shape[2:])
+
+
+def resize_maps(
+    maps: Float[Tensor, "B N H1 W1"], height: int, width: int
+) -> Float[Tensor, "B N H2 W2"]:
+    """Maps resized bilinearly to another grid over the same picture.
+
+    Convention:
+        Cell centres at half positions (align_corners=False), as OpenCV's resize.
+    """
+    if tuple(maps.shape[2:]) == (height, width):
+        return maps
+    return functional.interpolate(maps, (height, width), mode="bilinear", align_corners=False)
+
+
+def heat_map(maps: Float[Tensor, "B N H W"], count: int) -> Float[Tensor, "B H W"]:
+    """The mean of each picture's first `count` maps: where the query's best classes speak.
+
+    Source:
+        METHOD section 6, step 1.
+    """
+    return maps[:, :count].mean(dim=1)

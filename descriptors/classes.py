@@ -1,0 +1,79 @@
+"""Names of the 1000 ImageNet classes, for people and for themes."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from functools import cache
+from typing import TYPE_CHECKING
+
+from jaxtyping import Int
+from torch import Tensor
+
+from descriptors.errors import SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["class_names", "class_numbers", "most_frequent_classes"]
+
+
+@cache
+def _synonyms() -> tuple[tuple[str, ...], ...]:
+    from timm.data.imagenet_info import ImageNetInfo
+
+    info = ImageNetInfo()
+    return tuple(
+        tuple(info.index_to_description(number).split(", ")) for number in range(info.num_classes())
+    )
+
+
+def class_names() -> tuple[str, ...]:
+    """A name a class, by its number. Two pairs of classes share a name ("crane", "maillot")."""
+    return tuple(names[0] for names in _synonyms())
+
+
+def class_numbers(names_or_numbers: Sequence[str | int]) -> tuple[int, ...]:
+    """The numbers of classes given by name (any synonym, in any case) or by number.
+
+    Raises:
+        SettingsError: for an unknown name or number, or a name that two classes share.
+    """
+    by_name: dict[str, list[int]] = defaultdict(list)
+    for number, names in enumerate(_synonyms()):
+        for name in names:
+            by_name[name.lower()].append(number)
+    return tuple(_number(str(given), by_name) for given in names_or_numbers)
+
+
+def _number(given: str, by_name: dict[str, list[int]]) -> int:
+    known = len(_synonyms())
+    if given.isdecimal():
+        if int(given) < known:
+            return int(given)
+        raise SettingsError(f"There is no class {given}: classes count from 0 to {known - 1}.")
+    numbers = by_name.get(given.strip().lower(), [])
+    if len(numbers) > 1:
+        raise SettingsError(f"Classes {numbers} are both called {given!r}: give the number.")
+    if not numbers:
+        near = [name for name in by_name if given.lower() in name][:5]
+        hint = f"did you mean {', '.join(near)}?" if near else "give an ImageNet class or number."
+        raise SettingsError(f"There is no class called {given!r}: {hint}")
+    return numbers[0]
+
+
+def most_frequent_classes(best: Int[Tensor, "B N"], count: int) -> tuple[int, ...]:
+    """The classes that stand most often among the best ones of these pictures: a theme.
+
+    Args:
+        best: the best classes of each picture.
+        count: how many to keep.
+
+    Returns:
+        Class numbers, the most frequent first; of two alike the lower number.
+
+    Source:
+        paper section 4.3; METHOD section 3.
+    """
+    numbers, counts = best.flatten().unique(return_counts=True)
+    order = sorted(zip(counts.tolist(), numbers.tolist(), strict=True), key=lambda p: (-p[0], p[1]))
+    return tuple(number for _, number in order[:count])

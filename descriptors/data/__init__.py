@@ -1,0 +1,1 @@
+"""The whitening of the default preset, fitted and ready."""

@@ -1,0 +1,139 @@
+"""The network: a batch of pictures of one shape in, their maps out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor, nn
+
+from descriptors.arrays import Encoded, FeatureMaps, Size
+from descriptors.cams import class_scores
+from descriptors.errors import SettingsError
+
+if TYPE_CHECKING:
+    from descriptors.backbones import FeatureLayer, LoadedNetwork
+    from descriptors.settings import MethodSettings
+
+__all__ = ["Encoder", "Precision", "has_bfloat16"]
+
+Precision = Literal["auto", "float32", "bfloat16"]
+
+
+def has_bfloat16(device: torch.device) -> bool:
+    """Whether this device multiplies bfloat16 natively, so that autocast pays."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported())
+    features = torch.cpu.get_capabilities()
+    return bool(features.get("avx512_bf16") or features.get("bf16"))
+
+
+class Encoder:
+    """A network on a device, cut in two: `prepare` on the processor, `encode` on the device.
+
+    One thread at a time may call `encode`: the network belongs to its owner.
+    """
+
+    def __init__(
+        self,
+        loaded: LoadedNetwork,
+        settings: MethodSettings,
+        device: str = "cpu",
+        precision: Precision = "auto",
+    ) -> None:
+        """Put the network on the device.
+
+        Raises:
+            SettingsError: for a layer the network does not have, or a device that is not there.
+        """
+        network = loaded.network
+        for layer in settings.layers:
+            if layer.name not in network.layers:
+                raise SettingsError(
+                    f"{loaded.name} has no layer {layer.name!r}: "
+                    f"choose from {', '.join(network.layers)}."
+                )
+        self.loaded = loaded
+        self.settings = settings
+        self.device = _device(device)
+        self.autocast = precision == "bfloat16" or (
+            precision == "auto" and has_bfloat16(self.device)
+        )
+        # Kept 8-bit levels are exact in bfloat16, so nothing is lost where it is the faster.
+        self.dtype = torch.bfloat16 if self.autocast else torch.float32
+        self._taps = tuple(network.layers[layer.name] for layer in settings.layers)
+        self._evidence = network.evidence
+        self.module = loaded.module.to(self.device).to(memory_format=torch.channels_last)
+        self.weight = loaded.classifier.weight.float()
+        self.bias = loaded.classifier.bias.float()
+        self._mean = torch.tensor(network.mean, device=self.device)[:, None, None] * 255
+        self._std = torch.tensor(network.std, device=self.device)[:, None, None] * 255
+        self._seen: dict[str, Tensor] = {}
+        for name in {tap.module for tap in (*self._taps, self._evidence)}:
+            self.module.get_submodule(name).register_forward_hook(self._keep(name))
+
+    def _keep(self, name: str) -> _Keep:
+        return _Keep(name, self._seen)
+
+    def prepare(self, pictures: list[UInt8[Tensor, "3 h w"]]) -> UInt8[Tensor, "B 3 h w"]:
+        """Pictures of one shape as one batch, channels last."""
+        return torch.stack(pictures).contiguous(memory_format=torch.channels_last)
+
+    def normalise(self, batch: UInt8[Tensor, "B 3 h w"]) -> Float[Tensor, "B 3 h w"]:
+        """The network's input, on its device."""
+        return (batch.to(self.device, non_blocking=True).float() - self._mean) / self._std
+
+    def forward(self, inputs: Float[Tensor, "B 3 h w"]) -> Float[Tensor, "B C"]:
+        """The bare network."""
+        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.autocast):
+            logits: Tensor = self.module(inputs)
+        return logits
+
+    @torch.inference_mode()
+    def encode(self, batch: UInt8[Tensor, "B 3 h w"]) -> Encoded:
+        """The maps and class scores of a batch of pictures of one shape.
+
+        Args:
+            batch: pixels at the working size, from `prepare`.
+
+        Source:
+            METHOD section 1.
+        """
+        self.forward(self.normalise(batch))
+        maps = {tap.module: self._maps(tap) for tap in (*self._taps, self._evidence)}
+        self._seen.clear()
+        evidence = maps[self._evidence.module]
+        return Encoded(
+            tuple(maps[tap.module] for tap in self._taps),
+            evidence,
+            class_scores(evidence, self.weight, self.bias),
+            Size(batch.shape[3], batch.shape[2]),
+        )
+
+    def _maps(self, tap: FeatureLayer) -> FeatureMaps:
+        values = self._seen[tap.module]
+        if self.loaded.network.rectify:
+            values = values.relu()
+        ones = torch.ones(values.shape[:2], device=values.device)
+        return FeatureMaps(values, ones, tap.stride)
+
+
+class _Keep:
+    """A forward hook that keeps a module's output under a name."""
+
+    def __init__(self, name: str, seen: dict[str, Tensor]) -> None:
+        self._name, self._seen = name, seen
+
+    def __call__(self, _module: nn.Module, _inputs: object, output: Tensor) -> None:
+        self._seen[self._name] = output
+
+
+def _device(name: str) -> torch.device:
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise SettingsError(f"There is no device {name!r}: use cpu, or cuda:0.") from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise SettingsError(f"No GPU answers for the device {name!r}: use --device cpu.")
+    return device

@@ -1,0 +1,203 @@
+"""Bytes in, upright RGB pixels out; and the size at which the network sees them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from io import BytesIO
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+from PIL import Image, ImageOps, UnidentifiedImageError
+from torch import Tensor
+
+from descriptors.arrays import Box, Size
+from descriptors.errors import (
+    FeaturelessImage,
+    ImageTooLarge,
+    ImageTooSmall,
+    UnreadableImage,
+    UnsupportedImage,
+)
+from descriptors.settings import MethodSettings
+
+__all__ = ["FORMATS", "ImageLimits", "Picture", "read_image", "to_working_size"]
+
+FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF", "JPEG2000")
+
+# The 16-bit modes of Pillow; its own conversion to 8 bit would clip instead of scale.
+_SIXTEEN_BIT = ("I;16", "I;16L", "I;16B", "I;16N")
+
+
+@dataclass(frozen=True)
+class ImageLimits:
+    """What is refused before a pixel is decoded, and what is too small to use.
+
+    Attributes:
+        most_bytes: of the file.
+        most_pixels: width x height as the header says it.
+        least_side: pixels of the shorter side.
+    """
+
+    most_bytes: int = 100 * 2**20
+    most_pixels: int = 89_478_485
+    least_side: int = 16
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An upright RGB picture.
+
+    Attributes:
+        image: the pixels, perhaps at a reduced size.
+        size: full size of the upright picture; boxes count in its pixels.
+    """
+
+    image: Image.Image
+    size: Size
+
+    def crop(self, box: Box) -> Picture:
+        """The part of the picture in a box, at least one pixel.
+
+        Raises:
+            RequestError: if the box lies outside the picture.
+        """
+        box = box.inside(self.size)
+        across, down = self.image.width / self.size.width, self.image.height / self.size.height
+        x0 = min(int(box.x0 * across), self.image.width - 1)
+        y0 = min(int(box.y0 * down), self.image.height - 1)
+        x1, y1 = max(round(box.x1 * across), x0 + 1), max(round(box.y1 * down), y0 + 1)
+        part = self.image.crop((x0, y0, x1, y1))
+        return Picture(part, Size(part.width, part.height))
+
+
+def read_image(
+    data: bytes, limits: ImageLimits | None = None, *, reduce_to: int | None = None
+) -> Picture:
+    """Decode a picture: first frame, turned upright, RGB, transparency over white.
+
+    Args:
+        data: the file.
+        limits: what to refuse; checked on the header, before decoding.
+        reduce_to: a JPEG may be decoded at a reduced size, with no side shorter than
+            this or than it is.
+
+    Raises:
+        UnreadableImage: empty, damaged, or no picture.
+        UnsupportedImage: a picture of a kind that is not read.
+        ImageTooSmall, ImageTooLarge: outside the limits.
+        FeaturelessImage: all pixels have one colour.
+
+    Convention:
+        16-bit grey is scaled to 8 bit, not clipped. The size counts after the EXIF
+        orientation has been applied.
+    """
+    limits = limits or ImageLimits()
+    image = _open(data, limits)
+    stored = image.size
+    if reduce_to:
+        image.draft("RGB", (reduce_to, reduce_to))
+    try:
+        image.load()
+        upright = ImageOps.exif_transpose(image)
+        rgb = _to_rgb(upright)
+    except (OSError, SyntaxError, ValueError, EOFError, MemoryError) as error:
+        raise UnreadableImage(
+            f"The picture is damaged ({_first_line(error)}): export it again."
+        ) from error
+    turned = (rgb.width > rgb.height) != (stored[0] > stored[1]) and rgb.width != rgb.height
+    size = Size(stored[1], stored[0]) if turned else Size(*stored)
+    if all(band.getextrema()[0] == band.getextrema()[1] for band in rgb.split()):
+        raise FeaturelessImage(
+            "All pixels have one colour, so there is nothing to find: leave this picture out."
+        )
+    return Picture(rgb, size)
+
+
+def _open(data: bytes, limits: ImageLimits) -> Image.Image:
+    """Read the header and hold it against the limits."""
+    if not data:
+        raise UnreadableImage("The file is empty: copy it again from its source.")
+    if len(data) > limits.most_bytes:
+        raise ImageTooLarge(
+            f"The file has {len(data):,} bytes, more than the {limits.most_bytes:,} allowed: "
+            "store it smaller, or raise the limit."
+        )
+    try:
+        image = Image.open(BytesIO(data), formats=FORMATS)
+    except Image.DecompressionBombError as error:
+        raise _too_many_pixels(_first_line(error), limits) from error
+    except UnidentifiedImageError as error:
+        raise UnreadableImage(
+            "This is no picture in a format that is read "
+            f"({', '.join(FORMATS)}): convert it, whatever its name ends in."
+        ) from error
+    except (OSError, SyntaxError, ValueError, EOFError) as error:
+        raise UnreadableImage(
+            f"The picture's header is damaged ({_first_line(error)}): export it again."
+        ) from error
+    width, height = image.size
+    if width * height > limits.most_pixels:
+        raise _too_many_pixels(f"The picture has {width:,} x {height:,} pixels", limits)
+    if min(width, height) < limits.least_side:
+        raise ImageTooSmall(
+            f"The picture has {width} x {height} pixels; the shorter side needs "
+            f"{limits.least_side}: use a larger copy."
+        )
+    return image
+
+
+def _too_many_pixels(what: str, limits: ImageLimits) -> ImageTooLarge:
+    return ImageTooLarge(
+        f"{what}; {limits.most_pixels:,} pixels are allowed: store it smaller, or raise the limit."
+    )
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    """RGB of 8 bit, from whatever Pillow decoded."""
+    if image.mode in _SIXTEEN_BIT:
+        grey = np.asarray(image).astype(np.uint16)
+        return Image.fromarray((grey // 257).astype(np.uint8)).convert("RGB")
+    if image.mode in ("I", "F"):
+        raise UnsupportedImage(
+            "The picture has 32-bit pixels, whose range is not agreed upon: "
+            "store it with 8 or 16 bits a channel."
+        )
+    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
+        rgba = image.convert("RGBA")
+        white = Image.new("RGBA", rgba.size, "white")
+        return Image.alpha_composite(white, rgba).convert("RGB")
+    return image.convert("RGB")
+
+
+def _first_line(error: BaseException) -> str:
+    text = str(error).strip() or type(error).__name__
+    return text.splitlines()[0].rstrip(".")
+
+
+def to_working_size(picture: Picture, settings: MethodSettings) -> UInt8[Tensor, "3 h w"]:
+    """The picture at the size at which the network sees it.
+
+    Returns:
+        Pixels; the aspect is kept but for rounding both sides to ``side_multiple``.
+
+    Source:
+        METHOD section 7.
+    """
+    size = working_size(picture.size, settings)
+    image = picture.image
+    if image.size != size:
+        image = image.resize(size, Image.Resampling.BICUBIC)
+    pixels = np.array(image)
+    return torch.from_numpy(pixels).permute(2, 0, 1)
+
+
+def working_size(full: Size, settings: MethodSettings) -> Size:
+    """Width and height at which the network sees a picture of this full size."""
+    named = max(full) if settings.side_is == "longer" else min(full)
+    scale = settings.side / named
+    step = settings.side_multiple
+    width, height = (max(step, round(side * scale / step) * step) for side in full)
+    # A very long picture at "shorter side" would be huge: the longer side ends at 4 x.
+    most = 4 * settings.side
+    return Size(min(width, most), min(height, most))

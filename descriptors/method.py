@@ -1,0 +1,292 @@
+"""The method as a whole: pictures in, descriptors and region matches out."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+import torch
+from jaxtyping import Float, Int, UInt8
+from torch import Tensor
+
+from descriptors import regions as cam_regions
+from descriptors.aggregation import (
+    active_share,
+    aggregate,
+    class_vectors,
+    join_layers,
+    region_windows,
+)
+from descriptors.arrays import (
+    Box,
+    Described,
+    Encoded,
+    QueryDescription,
+    Region,
+    RegionMatch,
+    Size,
+    region_of_box,
+)
+from descriptors.cams import activation_maps, class_scores, heat_map, resize_maps, top_classes
+from descriptors.crow import channel_weights
+from descriptors.errors import ArtifactError
+from descriptors.images import Picture, to_working_size
+
+if TYPE_CHECKING:
+    from descriptors.encoder import Encoder
+    from descriptors.settings import RegionSettings
+    from descriptors.whitening import Whitening
+
+__all__ = ["Method", "region_class_vectors"]
+
+
+def region_class_vectors(
+    encoder: Encoder,
+    encoded: Encoded,
+    classes: Int[Tensor, "B N"],
+    regions: tuple[Int[Tensor, "B M 4"], ...] | None = None,
+) -> tuple[Float[Tensor, "B M N K"], ...]:
+    """Class vectors of regions, layer by layer; not yet whitened.
+
+    Args:
+        encoder: whose settings and classifier apply.
+        encoded: the maps.
+        classes: for each picture.
+        regions: cells of each layer; None for one region that is the whole picture.
+
+    Source:
+        METHOD sections 1, 2, 4 and 10.
+    """
+    settings = encoder.settings
+    encoded = encoded.floating(encoder.dtype)
+    maps = activation_maps(encoded.evidence, encoder.weight, classes)
+    vectors = []
+    for i, features in enumerate(encoded.features):
+        height, width = features.levels.shape[2:]
+        here = regions[i] if regions else _whole(len(encoded), height, width, maps.device)
+        windows = region_windows(here, height, width, centring=settings.centring_prior)
+        share = active_share(features, windows > 0 if regions else None)
+        weights = resize_maps(maps, height, width) + settings.weight_floor
+        cells = weights[:, None] * windows[:, :, None]
+        vectors.append(class_vectors(features, cells, channel_weights(share), settings.power))
+    return tuple(vectors)
+
+
+def _whole(count: int, height: int, width: int, device: torch.device) -> Int[Tensor, "B 1 4"]:
+    return torch.tensor([0, 0, width, height], device=device).expand(count, 1, 4)
+
+
+class Method:
+    """Encoder, whitening and settings: everything that makes a descriptor."""
+
+    def __init__(self, encoder: Encoder, whitening: Whitening) -> None:
+        """Put the three together.
+
+        Raises:
+            ArtifactError: if the whitening was fitted for other settings or weights.
+        """
+        self.encoder = encoder
+        self.settings = encoder.settings
+        self.whitening = whitening.to(encoder.device)
+        if whitening.vector_digest != self.settings.vector_digest():
+            raise ArtifactError(
+                "The whitening was fitted for other settings than these "
+                f"({whitening.fitted_on}): fit one with `camsearch fit`."
+            )
+        if whitening.weights_digest != encoder.loaded.weights_digest:
+            raise ArtifactError(
+                f"The whitening was fitted for other weights of {encoder.loaded.name} "
+                f"({whitening.fitted_on}): fit one with `camsearch fit`."
+            )
+
+    def fingerprint(self) -> str:
+        """64 hex digits of settings, weights and whitening: equal only if vectors compare."""
+        parts = (
+            self.settings.digest(),
+            self.encoder.loaded.weights_digest,
+            self.whitening.digest(),
+        )
+        return hashlib.sha256("".join(parts).encode()).hexdigest()
+
+    def encode(self, picture: Picture) -> Encoded:
+        """The maps of one picture, as a batch of one."""
+        pixels = to_working_size(picture, self.settings)
+        return self.encoder.encode(self.encoder.prepare([pixels]))
+
+    @torch.inference_mode()
+    def describe_images(self, batch: UInt8[Tensor, "B 3 h w"]) -> Described:
+        """Descriptors of a batch of pictures of one shape, as they are indexed (OfA or theme)."""
+        encoded = self.encoder.encode(batch)
+        return self.describe_encoded(encoded)
+
+    @torch.inference_mode()
+    def describe_encoded(self, encoded: Encoded) -> Described:
+        """Descriptors from maps, each picture with its own best classes, or the theme's.
+
+        Source:
+            METHOD section 3.
+        """
+        classes = self._classes(encoded.scores)
+        probabilities = encoded.scores.softmax(dim=1).gather(1, classes)
+        descriptors = self.describe_classes(encoded, classes)[:, 0]
+        return Described(descriptors, classes, probabilities, encoded)
+
+    @torch.inference_mode()
+    def describe_classes(
+        self,
+        encoded: Encoded,
+        classes: Int[Tensor, "B N"],
+        regions: tuple[Int[Tensor, "B M 4"], ...] | None = None,
+    ) -> Float[Tensor, "B M D"]:
+        """Descriptors with given classes (OnA: the query's), of regions or the whole picture."""
+        weights = None
+        if self.settings.probability_weights:
+            weights = encoded.scores.softmax(dim=1).gather(1, classes).sqrt().unsqueeze(1)
+        vectors = region_class_vectors(self.encoder, encoded, classes, regions)
+        return join_layers(
+            [
+                aggregate(whiten(v, self.encoder.dtype), weights)
+                for whiten, v in zip(self.whitening.layers, vectors, strict=True)
+            ]
+        )
+
+    @torch.inference_mode()
+    def describe_query(
+        self, picture: Picture, regions: RegionSettings, box: Box | None = None
+    ) -> QueryDescription:
+        """A query picture, its classes predicted on the box if there is one.
+
+        Raises:
+            RequestError: if the box lies outside the picture.
+
+        Source:
+            METHOD section 4.
+        """
+        encoded = self.encode(picture)
+        scores = encoded.scores
+        if box is not None:
+            scores = self.encode(picture.crop(box)).scores
+        return self._query(encoded, scores, picture.size, regions, box)
+
+    @torch.inference_mode()
+    def describe_kept_query(
+        self, encoded: Encoded, size: Size, regions: RegionSettings, box: Box | None = None
+    ) -> QueryDescription:
+        """A query from kept maps: no pixel is read and no network runs.
+
+        Convention:
+            The classes of a box come from the evidence within it, which stands for
+            the crop's own pass through the network.
+        """
+        scores = encoded.scores
+        if box is not None:
+            part = region_of_box(box.inside(size), size, encoded.grid(encoded.evidence))
+            evidence = encoded.evidence.cut(part)
+            scores = class_scores(evidence, self.encoder.weight, self.encoder.bias)
+        return self._query(encoded, scores, size, regions, box)
+
+    @torch.inference_mode()
+    def match_regions(
+        self, query: QueryDescription, encoded: Encoded, settings: RegionSettings
+    ) -> list[RegionMatch | None]:
+        """For each picture of a batch of hits the region most like the query.
+
+        Args:
+            query: from `describe_query` with the same settings.
+            encoded: maps of the hits, of one shape.
+            settings: with no thresholds, only the whole picture is tried (OnA).
+
+        Returns:
+            None for a hit without a usable region.
+
+        Source:
+            paper section 5.1; METHOD section 6.
+        """
+        encoded = encoded.floating(self.encoder.dtype)
+        classes = query.classes[: settings.n_classes].expand(len(encoded), -1)
+        proposals = self.propose_regions(encoded, classes, settings)
+        finest = cam_regions.stack_regions(proposals, self.encoder.device)
+        descriptors = self.describe_classes(encoded, classes, _on_layers(encoded, finest))
+        scores = (descriptors @ query.region_descriptor).tolist()
+        return [
+            _best_match(regions, scores[row], descriptors[row]) if regions else None
+            for row, regions in enumerate(proposals)
+        ]
+
+    @torch.inference_mode()
+    def query_heat(
+        self, encoded: Encoded, classes: Int[Tensor, "B N"], settings: RegionSettings
+    ) -> Float[Tensor, "B H W"]:
+        """Heat maps of pictures for the query's best classes, on the finest layer's grid."""
+        encoded = encoded.floating(self.encoder.dtype)
+        best = classes[:, : settings.heat_map_classes]
+        maps = activation_maps(encoded.evidence, self.encoder.weight, best)
+        height, width = encoded.finest.levels.shape[2:]
+        return heat_map(resize_maps(maps, height, width), settings.heat_map_classes)
+
+    def propose_regions(
+        self, encoded: Encoded, classes: Int[Tensor, "B N"], settings: RegionSettings
+    ) -> list[list[Region]]:
+        """The regions to try in each hit, on the finest layer's grid."""
+        height, width = encoded.finest.levels.shape[2:]
+        proposals: list[list[Region]] = [[] for _ in range(len(encoded))]
+        if settings.thresholds:
+            heat = self.query_heat(encoded, classes, settings)
+            least = max(1, round(settings.least_side / encoded.finest.stride))
+            proposals = cam_regions.propose_regions(heat, settings.thresholds, least)
+        if settings.whole_picture:
+            whole = Region(0, 0, width, height)
+            proposals = [list(dict.fromkeys([*regions, whole])) for regions in proposals]
+        return proposals
+
+    def _classes(self, scores: Float[Tensor, "B C"]) -> Int[Tensor, "B N"]:
+        if self.settings.theme:
+            theme = torch.tensor(self.settings.theme, device=scores.device)
+            return theme.expand(scores.shape[0], -1)
+        return top_classes(scores, self.settings.n_classes)
+
+    def _query(
+        self,
+        encoded: Encoded,
+        scores: Float[Tensor, "1 C"],
+        size: Size,
+        regions: RegionSettings,
+        box: Box | None,
+    ) -> QueryDescription:
+        classes = top_classes(scores, max(self.settings.n_classes, regions.n_classes))
+        cut = None
+        if box is not None:
+            inside = box.inside(size)
+            cut = tuple(
+                torch.tensor(
+                    [[region_of_box(inside, size, encoded.grid(maps))]],
+                    device=self.encoder.device,
+                )
+                for maps in encoded.features
+            )
+        first = self.describe_classes(encoded, self._classes(scores), cut)[0, 0]
+        again = self.describe_classes(encoded, classes[:, : regions.n_classes], cut)[0, 0]
+        return QueryDescription(first, again, classes[0], size, box)
+
+
+def _best_match(
+    regions: list[Region], scores: list[float], descriptors: Float[Tensor, "M D"]
+) -> RegionMatch:
+    """The best of a picture's regions; what fills its row up to the batch's length is ignored."""
+    tried = list(zip(regions, scores, strict=False))
+    best = max(range(len(tried)), key=lambda i: tried[i][1])
+    region, score = tried[best]
+    return RegionMatch(region, score, descriptors[best], tried)
+
+
+def _on_layers(encoded: Encoded, finest: Int[Tensor, "B M 4"]) -> tuple[Int[Tensor, "B M 4"], ...]:
+    """Regions of the finest grid on the grid of every layer."""
+    return tuple(
+        cam_regions.on_coarser_grid(
+            finest,
+            maps.stride // encoded.finest.stride,
+            maps.levels.shape[2],
+            maps.levels.shape[3],
+        )
+        for maps in encoded.features
+    )

@@ -1,0 +1,134 @@
+"""Every number that changes a descriptor, and the fingerprint made of them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from descriptors.errors import SettingsError
+
+__all__ = ["PRESETS", "LayerSettings", "MethodSettings", "RegionSettings"]
+
+PRESETS = ("default", "paper")
+
+
+def _known_preset(name: str) -> str:
+    if name not in PRESETS:
+        raise SettingsError(f"There is no preset {name!r}: choose one of {', '.join(PRESETS)}.")
+    return name
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class LayerSettings(_Frozen):
+    """One feature layer and the number of dimensions its descriptor gets."""
+
+    name: str
+    dims: int = Field(ge=1, le=4096)
+
+
+class RegionSettings(_Frozen):
+    """CAM-region re-ranking (METHOD section 6).
+
+    These act at query time on kept maps, so they are no part of the
+    fingerprint: an index need not be built again to change them.
+    """
+
+    n_classes: int = Field(8, ge=1, description="N_re: best classes of the query in each region")
+    heat_map_classes: int = Field(2, ge=1, description="best classes averaged to the heat map")
+    thresholds: tuple[float, ...] = Field(
+        (0.01, 0.1, 0.2, 0.3, 0.4), description="shares of the heat map's maximum, ascending"
+    )
+    least_side: int = Field(
+        80, ge=1, description="least side of a region in pixels of the working size"
+    )
+    whole_picture: bool = Field(True, description="try the whole picture as one more region")
+
+    @classmethod
+    def preset(cls, name: str) -> RegionSettings:
+        """The regions of `MethodSettings.preset` of the same name."""
+        if _known_preset(name) == "paper":
+            return cls(n_classes=6, whole_picture=False)
+        return cls(n_classes=8)
+
+    @model_validator(mode="after")
+    def _thresholds_ascend(self) -> Self:
+        if list(self.thresholds) != sorted(set(self.thresholds)) or not all(
+            0 <= t < 1 for t in self.thresholds
+        ):
+            raise ValueError("thresholds must ascend within 0 <= t < 1")
+        return self
+
+
+class MethodSettings(_Frozen):
+    """Every number that changes a descriptor (METHOD sections 1 to 4 and 10).
+
+    `preset` gives the two named settings; any field can be changed from there.
+    """
+
+    network: str = Field("efficientnet_lite0", description="a name of descriptors.backbones")
+    layers: tuple[LayerSettings, ...] = Field(
+        (LayerSettings(name="mid", dims=256), LayerSettings(name="last", dims=256)),
+        min_length=1,
+        description="feature layers; their descriptors are concatenated",
+    )
+    side: int = Field(512, ge=32, le=4096, description="working size: pixels of the named side")
+    side_is: Literal["longer", "shorter"] = Field("longer", description="which side `side` means")
+    side_multiple: int = Field(
+        32, ge=1, description="both sides are rounded to this, so that batches form"
+    )
+    n_classes: int = Field(8, ge=1, description="N_C: best classes in a descriptor")
+    theme: tuple[int, ...] = Field((), description="fixed classes instead of the best ones")
+    n_pca: int = Field(8, ge=1, description="class vectors a picture the whitening is fitted on")
+    weight_floor: float = Field(0.1, ge=0, description="added to each CAM before it weights")
+    centring_prior: bool = Field(True, description="Gaussian at the centre, sigma = min(H, W) / 3")
+    power: float = Field(0.5, gt=0, le=1, description="exponent of the class vectors; 1 is off")
+    probability_weights: bool = Field(
+        False, description="weight each class by the square root of its probability"
+    )
+
+    @classmethod
+    def preset(cls, name: str) -> MethodSettings:
+        """``default``, the best we know, or ``paper``, METHOD sections 1 to 7 to the letter.
+
+        Raises:
+            SettingsError: for any other name.
+        """
+        if _known_preset(name) == "paper":
+            return cls(
+                layers=(LayerSettings(name="last", dims=512),),
+                side=720,
+                side_is="shorter",
+                side_multiple=1,
+                n_classes=64,
+                n_pca=1,
+                weight_floor=0,
+                centring_prior=False,
+                power=1,
+            )
+        return cls()
+
+    @property
+    def dims(self) -> int:
+        """Dimensions of a descriptor: the layers' together."""
+        return sum(layer.dims for layer in self.layers)
+
+    def digest(self) -> str:
+        """64 hex digits that change with every number here."""
+        canonical = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        return hashlib.sha256(canonical.encode()).hexdigest()
+
+    def vector_digest(self) -> str:
+        """Like `digest`, of the numbers that change a class vector: what a whitening is fitted to.
+
+        The number of classes summed and their weights come after the whitening.
+        """
+        canonical = self.model_dump(
+            mode="json", exclude={"n_classes", "theme", "n_pca", "probability_weights"}
+        )
+        return hashlib.sha256(json.dumps(canonical, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,188 @@
+"""PCA-whitening: fitted with scikit-learn, kept as safetensors and JSON."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from torch.nn import functional
+
+from descriptors.errors import ArtifactError, RequestError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["LayerWhitening", "Whitening", "fit_layer", "packaged_whitening", "stack_vectors"]
+
+
+@dataclass(frozen=True)
+class LayerWhitening:
+    """The whitening of one layer's class vectors.
+
+    Attributes:
+        mean: subtracted first.
+        projection: D principal axes, each divided by the square root of its eigenvalue.
+    """
+
+    mean: Float[Tensor, " K"]
+    projection: Float[Tensor, "D K"]
+
+    def __call__(
+        self, vectors: Float[Tensor, "*B K"], dtype: torch.dtype = torch.float32
+    ) -> Float[Tensor, "*B D"]:
+        """Whiten unit vectors; rows come out unit, and zero rows stay zero.
+
+        Args:
+            vectors: a row each, unit or zero.
+            dtype: of the product; bfloat16 is several times faster where it is native.
+
+        Source:
+            METHOD section 3.
+        """
+        # The mean goes first: its projection is large, and bfloat16 would round it roughly.
+        centred = (vectors - self.mean).to(dtype)
+        whitened = functional.linear(centred, self.projection.to(dtype)).float()
+        alive = torch.linalg.vector_norm(vectors, dim=-1, keepdim=True) > 0
+        unit: Tensor = functional.normalize(whitened, dim=-1) * alive
+        return unit
+
+    def to(self, device: torch.device) -> LayerWhitening:
+        """The same on another device."""
+        return LayerWhitening(self.mean.to(device), self.projection.to(device))
+
+
+def fit_layer(vectors: Float[np.ndarray, "V K"], dims: int) -> LayerWhitening:
+    """Fit the whitening of one layer.
+
+    Args:
+        vectors: unit class vectors, a row each, of a collection other than the one searched.
+        dims: principal axes to keep.
+
+    Raises:
+        RequestError: with fewer vectors or channels than dimensions.
+    """
+    from sklearn.decomposition import PCA
+
+    if vectors.shape[0] <= dims or vectors.shape[1] < dims:
+        raise RequestError(
+            f"{vectors.shape[0]} class vectors of {vectors.shape[1]} channels cannot give "
+            f"{dims} dimensions: fit on more pictures or ask for fewer dimensions."
+        )
+    pca = PCA(n_components=dims, svd_solver="covariance_eigh").fit(vectors)
+    # An axis along which the pictures do not differ would be blown up to noise.
+    deviation = np.sqrt(np.maximum(pca.explained_variance_, pca.explained_variance_[0] * 1e-9))
+    projection = pca.components_ / deviation[:, None]
+    return LayerWhitening(
+        torch.from_numpy(np.ascontiguousarray(pca.mean_, dtype=np.float32)),
+        torch.from_numpy(np.ascontiguousarray(projection, dtype=np.float32)),
+    )
+
+
+@dataclass(frozen=True)
+class Whitening:
+    """The whitening of every layer, and what it was fitted on.
+
+    Attributes:
+        layers: in the order of the settings.
+        vector_digest: `MethodSettings.vector_digest` of the settings it was fitted with.
+        weights_digest: of the network's weights.
+        fitted_on: a sentence for people.
+    """
+
+    layers: tuple[LayerWhitening, ...]
+    vector_digest: str
+    weights_digest: str
+    fitted_on: str
+
+    def digest(self) -> str:
+        """64 hex digits that change with every number of it."""
+        digest = hashlib.sha256()
+        for layer in self.layers:
+            for tensor in (layer.mean, layer.projection):
+                digest.update(tensor.cpu().contiguous().numpy().astype("<f4").tobytes())
+        return digest.hexdigest()
+
+    def save(self, path: Path) -> None:
+        """Write ``path`` (safetensors) and, beside it, the same name with ``.json``."""
+        tensors = {}
+        for i, layer in enumerate(self.layers):
+            tensors[f"{i}.mean"] = layer.mean.cpu().contiguous()
+            tensors[f"{i}.projection"] = layer.projection.cpu().contiguous()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file(tensors, path)
+        path.with_suffix(".json").write_text(json.dumps(self._about(), indent=2) + "\n")
+
+    def _about(self) -> dict[str, Any]:
+        return {
+            "format": 1,
+            "layers": [list(layer.projection.shape) for layer in self.layers],
+            "vector_digest": self.vector_digest,
+            "weights_digest": self.weights_digest,
+            "fitted_on": self.fitted_on,
+            "digest": self.digest(),
+        }
+
+    @classmethod
+    def load(cls, path: Path) -> Whitening:
+        """Read what `save` wrote.
+
+        Raises:
+            ArtifactError: if a file is missing or damaged.
+        """
+        about_path = path.with_suffix(".json")
+        try:
+            about = json.loads(about_path.read_text())
+            tensors = load_file(path)
+            layers = tuple(
+                LayerWhitening(tensors[f"{i}.mean"], tensors[f"{i}.projection"])
+                for i in range(len(about["layers"]))
+            )
+            whitening = cls(
+                layers, about["vector_digest"], about["weights_digest"], about["fitted_on"]
+            )
+            expected = about["digest"]
+        except FileNotFoundError as error:
+            raise ArtifactError(
+                f"There is no whitening at {path} (with {about_path.name} beside it): "
+                "make one with `camsearch fit`."
+            ) from error
+        except (KeyError, ValueError, TypeError, OSError, SafetensorError) as error:
+            raise ArtifactError(
+                f"The whitening at {path} is damaged: make it again with `camsearch fit`."
+            ) from error
+        if whitening.digest() != expected:
+            raise ArtifactError(
+                f"The whitening at {path} is not the one that {about_path.name} describes: "
+                "make it again with `camsearch fit`."
+            )
+        return whitening
+
+    def to(self, device: torch.device) -> Whitening:
+        """The same on another device."""
+        return Whitening(
+            tuple(layer.to(device) for layer in self.layers),
+            self.vector_digest,
+            self.weights_digest,
+            self.fitted_on,
+        )
+
+
+def packaged_whitening() -> Path:
+    """Where the whitening of the default preset lies in the installed package."""
+    return Path(str(files("descriptors") / "data" / "efficientnet_lite0-default.safetensors"))
+
+
+def stack_vectors(vectors: Sequence[Float[Tensor, "_ K"]]) -> Float[np.ndarray, "V K"]:
+    """All class vectors of a collection below each other, without zero rows."""
+    rows = torch.cat([v[(v != 0).any(dim=1)].cpu() for v in vectors])
+    return rows.numpy()

@@ -1,0 +1,1 @@
+"""The contract: what a document is, and where documents and feature maps live."""

@@ -1,0 +1,193 @@
+"""What a gallery holds: a document a picture, and a note for each picture it refused."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+import numpy as np
+from jaxtyping import Float32
+
+from es_mappings.errors import MalformedDocument
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from es_mappings.filters import Filter
+
+__all__ = [
+    "Document",
+    "FirstHit",
+    "Gallery",
+    "Known",
+    "PictureClass",
+    "Reject",
+    "check_document",
+]
+
+# Elasticsearch's own limit of `_id`; the local gallery keeps to it so that a gallery can move.
+MOST_ID_BYTES = 512
+
+# Cosine of a vector with itself may differ from 1 by this much, as Elasticsearch checks it.
+UNIT_TOLERANCE = 1e-3
+
+
+@dataclass(frozen=True)
+class PictureClass:
+    """One of the best classes of a picture."""
+
+    name: str
+    score: float
+
+
+@dataclass(frozen=True)
+class Document:
+    """One picture of a gallery.
+
+    Attributes:
+        id: the caller's; at most 512 bytes of UTF-8.
+        uri: where the picture lies: a path or an fsspec address.
+        digest: SHA-256 of its bytes, hexadecimal.
+        width, height: of the upright picture, in pixels.
+        descriptor: unit vector, float32.
+        classes: its best classes, best first; a score is a softmax probability.
+        meta: the caller's own fields, JSON values.
+        source_tag: what the source said of this version (size, time); "" if unknown.
+        revision: a later write of the same id wins only with a revision at least as high.
+        indexed_at: ISO 8601 in UTC.
+    """
+
+    id: str
+    uri: str
+    digest: str
+    width: int
+    height: int
+    descriptor: Float32[np.ndarray, " D"]
+    classes: Sequence[PictureClass] = ()
+    meta: Mapping[str, Any] = field(default_factory=dict)
+    source_tag: str = ""
+    revision: int = 0
+    indexed_at: str = ""
+
+
+@dataclass(frozen=True)
+class Reject:
+    """A picture that could not be indexed, and why.
+
+    Attributes:
+        id, uri: as they would have stood in the document.
+        kind: short and stable, such as ``unreadable_image``.
+        reason: a sentence with the remedy.
+        source_tag: see `Document`.
+        rejected_at: ISO 8601 in UTC.
+    """
+
+    id: str
+    uri: str
+    kind: str
+    reason: str
+    source_tag: str = ""
+    rejected_at: str = ""
+
+
+@dataclass(frozen=True)
+class FirstHit:
+    """One hit of a kNN search: the document's id and its cosine with the query."""
+
+    id: str
+    cosine: float
+
+
+class Known(NamedTuple):
+    """What tells whether a picture must be described again; see `Document`."""
+
+    digest: str
+    source_tag: str
+    meta: Mapping[str, Any]
+
+
+class Gallery(Protocol):
+    """Where documents live. One contract suite runs on every implementation.
+
+    Convention:
+        Methods that take many ids or documents do it in one step: all or nothing.
+        Unknown ids are left out of answers, never an error.
+    """
+
+    @property
+    def dims(self) -> int:
+        """Dimensions of the descriptors."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the method that made the descriptors."""
+
+    def put(self, documents: Sequence[Document]) -> None:
+        """Write documents; one with an id that is there replaces it. Clears their rejects."""
+
+    def put_rejects(self, rejects: Sequence[Reject]) -> None:
+        """Note pictures that were refused; removes a document of the same id."""
+
+    def put_meta(self, ids_to_meta: Mapping[str, Mapping[str, Any]]) -> None:
+        """Replace the metadata of documents whose picture has not changed."""
+
+    def delete(self, ids: Sequence[str]) -> list[str]:
+        """Remove documents and rejects; returns the ids that were there."""
+
+    def get(self, ids: Sequence[str]) -> dict[str, Document]:
+        """The documents with these ids."""
+
+    def known(self, ids: Sequence[str]) -> dict[str, Known]:
+        """Return what is known of the documents with these ids, without their descriptors."""
+
+    def known_rejects(self, ids: Sequence[str]) -> dict[str, str]:
+        """Return the source tags of the rejects with these ids."""
+
+    def documents(self, matching: Filter | None = None) -> Iterator[Document]:
+        """All documents in order of their ids, perhaps only those that match a filter."""
+
+    def rejects(self) -> Iterator[Reject]:
+        """All rejects in order of their ids."""
+
+    def count(self, matching: Filter | None = None) -> int:
+        """Number of documents."""
+
+    def knn(
+        self, vector: Float32[np.ndarray, " D"], k: int, matching: Filter | None = None
+    ) -> list[FirstHit]:
+        """The k documents with the highest cosine, best first; ties in order of their ids.
+
+        Fewer than k only where fewer match the filter.
+        """
+
+    def close(self) -> None:
+        """Let go of files and connections."""
+
+
+def check_document(document: Document, dims: int) -> None:
+    """Refuse what no gallery can hold.
+
+    Raises:
+        MalformedDocument: with what is wrong.
+    """
+    here = f"Document {document.id!r}"
+    if not document.id or len(document.id.encode()) > MOST_ID_BYTES:
+        raise MalformedDocument(
+            f"{here}: an id needs 1 to {MOST_ID_BYTES} bytes of UTF-8: name it in a manifest."
+        )
+    if document.descriptor.shape != (dims,):
+        raise MalformedDocument(
+            f"{here}: its descriptor has shape {document.descriptor.shape}, the gallery's {dims} "
+            "dimensions: index with the gallery's own settings."
+        )
+    length = float(np.linalg.norm(document.descriptor))
+    if not abs(length - 1) < UNIT_TOLERANCE:
+        raise MalformedDocument(f"{here}: its descriptor has length {length:.4f}, it must be 1.")
+    try:
+        json.dumps(document.meta, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise MalformedDocument(
+            f"{here}: its metadata is no JSON ({error}): use text, numbers, lists and objects."
+        ) from error

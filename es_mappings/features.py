@@ -1,0 +1,246 @@
+"""Feature maps of the gallery's pictures, kept so that re-ranking opens no picture.
+
+Each picture's maps are 8-bit levels with a scale a channel, one safetensors
+block compressed by zstd, under an address made of the method's fingerprint and
+the picture's id. Any fsspec address will do: a folder, memory://, s3://.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+import zstandard
+from fsspec.core import url_to_fs
+from jaxtyping import Float16
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from descriptors.arrays import Encoded, FeatureMaps, Size
+from es_mappings.errors import ContractError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+__all__ = [
+    "FeatureStore",
+    "FeatureStoreError",
+    "KeptMaps",
+    "pack",
+    "quantise",
+    "stack_kept",
+    "unpack",
+]
+
+# What reading costs is mostly decompression, which frees the GIL, or waiting for a far store.
+_READERS = 8
+
+
+class FeatureStoreError(ContractError):
+    """The feature store cannot be written or read, as when its disk is full."""
+
+
+@dataclass(frozen=True)
+class KeptMaps:
+    """The maps of one picture as they are kept.
+
+    Attributes:
+        layers: 8-bit levels and scales a layer, the evidence last where it is a layer of its own.
+        features: how many of these are feature layers.
+        evidence: index in `layers` of the evidence.
+        scores: the class scores, float16.
+        working: size of the picture as the network saw it, in pixels.
+        digest: of the picture's bytes, so that maps of an older version are noticed.
+    """
+
+    layers: tuple[FeatureMaps, ...]
+    features: int
+    evidence: int
+    scores: Float16[Tensor, " C"]
+    working: Size
+    digest: str
+
+    @property
+    def shape(self) -> tuple[object, ...]:
+        """Equal for pictures that can stand in one batch."""
+        return (self.working, *(maps.levels.shape for maps in self.layers))
+
+
+def quantise(maps: FeatureMaps) -> FeatureMaps:
+    """Maps as 8-bit levels with a scale for each channel of each picture.
+
+    Convention:
+        What is above 0 stays above 0 (level 1 at least), since channel weights count it.
+    """
+    values = maps.levels.float() * maps.scale[:, :, None, None]
+    scale = values.amax(dim=(2, 3)) / 255
+    safe = torch.where(scale > 0, scale, 1.0)
+    levels = (values / safe[:, :, None, None]).round()
+    levels = torch.where(values > 0, levels.clamp_min(1), 0.0)
+    return FeatureMaps(levels.to(torch.uint8), scale, maps.stride)
+
+
+def pack(encoded: Encoded, digests: Sequence[str]) -> list[bytes]:
+    """The maps of each picture of a batch, compressed.
+
+    Args:
+        encoded: fresh maps.
+        digests: SHA-256 of each picture's bytes.
+    """
+    layers = list(encoded.features)
+    if not any(maps is encoded.evidence for maps in layers):
+        layers.append(encoded.evidence)
+    evidence = next(i for i, maps in enumerate(layers) if maps is encoded.evidence)
+    kept = [quantise(maps) for maps in layers]
+    # One plane a channel lies together: neighbouring cells are alike, so it compresses best.
+    levels = [maps.levels.cpu().contiguous() for maps in kept]
+    scales = [maps.scale.cpu() for maps in kept]
+    scores = encoded.scores.half().cpu()
+    compressor = zstandard.ZstdCompressor(level=1, write_checksum=True)
+    packed = []
+    for row, digest in enumerate(digests):
+        about = {
+            "digest": digest,
+            "features": len(encoded.features),
+            "evidence": evidence,
+            "working": list(encoded.working),
+            "strides": [maps.stride for maps in kept],
+        }
+        tensors = {f"{i}.levels": level[row] for i, level in enumerate(levels)}
+        tensors |= {f"{i}.scale": scale[row].clone() for i, scale in enumerate(scales)}
+        tensors["scores"] = scores[row].clone()
+        packed.append(compressor.compress(save(tensors, {"camsearch": json.dumps(about)})))
+    return packed
+
+
+def unpack(data: bytes) -> KeptMaps:
+    """What `pack` made of one picture.
+
+    Raises:
+        FeatureStoreError: if the bytes are damaged.
+    """
+    try:
+        block = zstandard.ZstdDecompressor().decompress(data)
+        header = json.loads(block[8 : 8 + int.from_bytes(block[:8], "little")])
+        about: dict[str, Any] = json.loads(header["__metadata__"]["camsearch"])
+        tensors = load(block)
+        layers = tuple(
+            FeatureMaps(tensors[f"{i}.levels"][None], tensors[f"{i}.scale"][None], stride)
+            for i, stride in enumerate(about["strides"])
+        )
+        return KeptMaps(
+            layers,
+            about["features"],
+            about["evidence"],
+            tensors["scores"],
+            Size(*about["working"]),
+            about["digest"],
+        )
+    except (zstandard.ZstdError, SafetensorError, KeyError, ValueError, TypeError) as error:
+        raise FeatureStoreError(
+            "Kept feature maps are damaged: index the picture again."
+        ) from error
+
+
+class FeatureStore:
+    """Kept maps by image id, at an fsspec address, apart for each fingerprint."""
+
+    def __init__(self, address: str, fingerprint: str, **storage: Any) -> None:
+        """Name the place; nothing is opened yet.
+
+        Args:
+            address: a folder or any fsspec URL whose package is installed.
+            fingerprint: of the method whose maps these are.
+            storage: options of that file system, such as credentials.
+
+        Raises:
+            FeatureStoreError: for an address whose file system is not installed.
+        """
+        try:
+            self._fs, root = url_to_fs(address, **storage)
+        except (ImportError, ValueError) as error:
+            raise FeatureStoreError(
+                f"The address {address!r} cannot be used for feature maps ({error}): "
+                "name a folder, or install the package of that file system."
+            ) from error
+        self.address = address
+        self._root = f"{root.rstrip('/')}/{fingerprint[:16]}"
+        self._readers = ThreadPoolExecutor(_READERS, "read-maps")
+
+    def _path(self, image_id: str) -> str:
+        name = hashlib.sha256(image_id.encode()).hexdigest()
+        return f"{self._root}/{name[:2]}/{name}.maps"
+
+    def put(self, maps: Mapping[str, bytes]) -> None:
+        """Write the packed maps of pictures; what is there is replaced.
+
+        Raises:
+            FeatureStoreError: if the store refuses, as when its disk is full.
+        """
+        for image_id, data in maps.items():
+            path = self._path(image_id)
+            try:
+                self._fs.makedirs(path.rpartition("/")[0], exist_ok=True)
+                # Committed only when whole: a reader never sees half a file.
+                with self._fs.open(path, "wb", autocommit=False) as file:
+                    file.write(data)
+                file.commit()
+            except OSError as error:
+                raise FeatureStoreError(
+                    f"Feature maps cannot be written to {self.address} ({error}): "
+                    "free space there, or check its permissions."
+                ) from error
+
+    def get(self, digests: Mapping[str, str]) -> dict[str, KeptMaps]:
+        """The maps of pictures, read side by side.
+
+        Args:
+            digests: for each id the digest of the picture's bytes as it is indexed.
+
+        Returns:
+            Maps by id; an id without maps, or with maps of other bytes, is left out.
+        """
+        found = self._readers.map(self._read, digests, digests.values())
+        return {i: maps for i, maps in zip(digests, found, strict=True) if maps is not None}
+
+    def _read(self, image_id: str, digest: str) -> KeptMaps | None:
+        try:
+            maps = unpack(self._fs.cat_file(self._path(image_id)))
+        except (OSError, FeatureStoreError):
+            return None  # the caller falls back to the picture itself, and says so
+        return maps if maps.digest == digest else None
+
+    def has(self, image_id: str) -> bool:
+        """Whether maps of this picture are kept, of whichever version."""
+        return bool(self._fs.exists(self._path(image_id)))
+
+    def delete(self, ids: Iterable[str]) -> None:
+        """Forget the maps of pictures; unknown ids are passed over."""
+        for image_id in ids:
+            path = self._path(image_id)
+            if self._fs.exists(path):
+                self._fs.rm_file(path)
+
+    def close(self) -> None:
+        """End the reading threads."""
+        self._readers.shutdown()
+
+
+def stack_kept(kept: Sequence[KeptMaps], device: torch.device) -> Encoded:
+    """Kept maps of pictures of one shape as one batch."""
+    layers = tuple(
+        FeatureMaps(
+            torch.cat([k.layers[i].levels for k in kept]).to(device),
+            torch.cat([k.layers[i].scale for k in kept]).to(device),
+            first.stride,
+        )
+        for i, first in enumerate(kept[0].layers)
+    )
+    scores = torch.stack([k.scores for k in kept]).to(device).float()
+    evidence = layers[kept[0].evidence]
+    return Encoded(layers[: kept[0].features], evidence, scores, kept[0].working)

@@ -1,0 +1,288 @@
+"""Filters, in Elasticsearch's own grammar, as one small typed tree."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from descriptors.errors import RequestError
+
+__all__ = [
+    "And",
+    "Everything",
+    "Exists",
+    "Filter",
+    "Ids",
+    "Not",
+    "Or",
+    "Range",
+    "Scalar",
+    "Term",
+    "Terms",
+    "parse_filter",
+]
+
+Scalar = str | int | float | bool
+
+# Deeper than anyone writes by hand, and shallow enough for every step that walks the tree.
+MOST_DEPTH = 32
+
+# What Elasticsearch takes beside a query's own keys and what changes no filter's result.
+_WITHOUT_EFFECT = frozenset({"boost", "_name"})
+_BOUNDS = ("gt", "gte", "lt", "lte")
+_BOOL_KEYS = ("must", "filter", "should", "must_not", "minimum_should_match")
+
+
+@dataclass(frozen=True)
+class Term:
+    """The field has this value, or is a list that holds it.
+
+    Convention:
+        Numbers compare as numbers, 1 equals 1.0. A text equals a number or a
+        boolean where it is how JSON writes it: "1999" and 1999, "true" and true.
+    """
+
+    field: str
+    value: Scalar
+
+
+@dataclass(frozen=True)
+class Terms:
+    """The field has one of these values, or is a list that holds one of them; see `Term`."""
+
+    field: str
+    values: tuple[Scalar, ...]
+
+
+@dataclass(frozen=True)
+class Range:
+    """The field has a value within these bounds; numbers as numbers, text (dates) as text.
+
+    Convention:
+        One value of a list must keep all the bounds. A bound "1999" stands for
+        the text where the field holds text, and for 1999 where it holds a number.
+        A bound that is a number never meets text. Dates are plain text in order of
+        their characters: no time zones, no date arithmetic.
+    """
+
+    field: str
+    bounds: Mapping[str, Scalar]  # gt, gte, lt, lte
+
+
+@dataclass(frozen=True)
+class Exists:
+    """The field has a value that is not null (nor an empty list)."""
+
+    field: str
+
+
+@dataclass(frozen=True)
+class Ids:
+    """The document has one of these ids."""
+
+    ids: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Everything:
+    """Every document."""
+
+
+@dataclass(frozen=True)
+class And:
+    """All of these hold."""
+
+    parts: tuple[Filter, ...]
+
+
+@dataclass(frozen=True)
+class Or:
+    """At least `least` of these hold."""
+
+    parts: tuple[Filter, ...]
+    least: int = 1
+
+
+@dataclass(frozen=True)
+class Not:
+    """The part does not hold."""
+
+    part: Filter
+
+
+Filter = Term | Terms | Range | Exists | Ids | Everything | And | Or | Not
+
+
+def parse_filter(body: object) -> Filter:
+    """Read a filter as a client sends it.
+
+    Args:
+        body: decoded JSON: one query, or a list of queries which must all hold.
+
+    Returns:
+        The tree; an empty list is `Everything`.
+
+    Raises:
+        RequestError: an unknown query or key, or a body of another form; names where it
+            stands and what was expected.
+    """
+    return _all(_queries(body, "filter", 0))
+
+
+def _queries(body: object, where: str, depth: int) -> tuple[Filter, ...]:
+    """Read one query, or a list of them."""
+    if isinstance(body, list):
+        return tuple(_query(one, f"{where}[{place}]", depth) for place, one in enumerate(body))
+    return (_query(body, where, depth),)
+
+
+def _all(parts: tuple[Filter, ...]) -> Filter:
+    """Say that all of these hold, in the smallest tree."""
+    if not parts:
+        return Everything()
+    return parts[0] if len(parts) == 1 else And(parts)
+
+
+def _query(body: object, where: str, depth: int) -> Filter:
+    """Read one query: an object with its name as the only key."""
+    if depth >= MOST_DEPTH:
+        raise RequestError(f"The filter is nested more than {MOST_DEPTH} deep: flatten it.")
+    name, content = _only_entry(body, where, "a query")
+    here = f"{where}.{name}"
+    if name == "bool":
+        return _bool(content, here, depth)
+    reader = _LEAVES.get(name)
+    if reader is None:
+        known = ", ".join(sorted([*_LEAVES, "bool"]))
+        raise RequestError(f"{where} has an unknown query {name!r}: use one of {known}.")
+    return reader(content, here)
+
+
+def _bool(body: object, where: str, depth: int) -> Filter:
+    """Read a combination of queries."""
+    body = _mapping(body, where, _BOOL_KEYS)
+
+    def clauses(key: str) -> tuple[Filter, ...]:
+        # A null clause is an absent one, as in Elasticsearch.
+        found = body.get(key)
+        return () if found is None else _queries(found, f"{where}.{key}", depth + 1)
+
+    needed = (*clauses("must"), *clauses("filter"))
+    should, refused = clauses("should"), clauses("must_not")
+    least = _least(body.get("minimum_should_match"), where, 0 if needed or not should else 1)
+    wanted = (Or(should, least),) if least > 0 else ()
+    return _all((*needed, *wanted, *map(Not, refused)))
+
+
+def _least(value: object, where: str, default: int) -> int:
+    """Read how many of the `should` clauses must hold."""
+    if value is None:
+        return default
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise RequestError(
+            f"{where}.minimum_should_match is {value!r}: it must be an integer of 0 or more."
+        )
+    return value
+
+
+def _term(body: object, where: str) -> Filter:
+    """Read ``{"field": value}`` or ``{"field": {"value": value}}``."""
+    field, value = _only_entry(body, where, "a field")
+    here = f"{where}.{field}"
+    if isinstance(value, Mapping):
+        value = _mapping(value, here, ("value",)).get("value")
+    return Term(field, _scalar(value, here))
+
+
+def _terms(body: object, where: str) -> Filter:
+    """Read ``{"field": [values]}``."""
+    field, values = _only_entry(body, where, "a field")
+    here = f"{where}.{field}"
+    if not isinstance(values, list):
+        raise RequestError(f"{here} must be a list of values, not {_kind(values)}.")
+    return Terms(field, tuple(_scalar(v, f"{here}[{i}]") for i, v in enumerate(values)))
+
+
+def _range(body: object, where: str) -> Filter:
+    """Read ``{"field": {"gte": value, …}}``; a null bound is none, and no bounds ask for any value."""
+    field, limits = _only_entry(body, where, "a field")
+    here = f"{where}.{field}"
+    given = _mapping(limits, here, _BOUNDS)
+    bounds = {
+        key: _scalar(value, f"{here}.{key}") for key, value in given.items() if value is not None
+    }
+    for key, value in bounds.items():
+        if isinstance(value, bool):
+            raise RequestError(f"{here}.{key} must be a number or a text, not a boolean.")
+    return Range(field, bounds) if bounds else Exists(field)
+
+
+def _exists(body: object, where: str) -> Filter:
+    """Read ``{"field": name}``."""
+    field = _mapping(body, where, ("field",)).get("field")
+    if not isinstance(field, str):
+        raise RequestError(f"{where}.field must be a field's name, not {_kind(field)}.")
+    return Exists(field)
+
+
+def _ids(body: object, where: str) -> Filter:
+    """Read ``{"values": [ids]}``."""
+    values = _mapping(body, where, ("values",)).get("values")
+    if not isinstance(values, list) or not all(isinstance(v, str) for v in values):
+        raise RequestError(f"{where}.values must be a list of ids, each a text.")
+    return Ids(tuple(values))
+
+
+def _match_all(body: object, where: str) -> Filter:
+    """Read ``{}``."""
+    _mapping(body, where, ())
+    return Everything()
+
+
+_LEAVES = {
+    "term": _term,
+    "terms": _terms,
+    "range": _range,
+    "exists": _exists,
+    "ids": _ids,
+    "match_all": _match_all,
+}
+
+
+def _only_entry(body: object, where: str, of_what: str) -> tuple[str, object]:
+    """Read an object whose only key is a name."""
+    if isinstance(body, Mapping):
+        entries = [(str(key), body[key]) for key in body if key not in _WITHOUT_EFFECT]
+        if len(entries) == 1:
+            return entries[0]
+        found = f"the keys {', '.join(key for key, _ in entries)}" if entries else "no key"
+    else:
+        found = _kind(body)
+    raise RequestError(f"{where} must be an object whose only key is {of_what}, not {found}.")
+
+
+def _mapping(body: object, where: str, keys: tuple[str, ...]) -> Mapping[str, object]:
+    """Read an object that has none but these keys."""
+    expected = f"an object with {' / '.join(keys)}" if keys else "an empty object"
+    if not isinstance(body, Mapping):
+        raise RequestError(f"{where} must be {expected}, not {_kind(body)}.")
+    for key in body:
+        if key not in keys and key not in _WITHOUT_EFFECT:
+            raise RequestError(f"{where} has an unknown key {key!r}: expected {expected}.")
+    return {key: body[key] for key in keys if key in body}
+
+
+def _scalar(value: object, where: str) -> Scalar:
+    """Read one value."""
+    if isinstance(value, float) and not math.isfinite(value):
+        raise RequestError(f"{where} is {value}: a filter needs a finite number.")
+    if isinstance(value, Scalar):
+        return value
+    raise RequestError(f"{where} must be a text, a number or a boolean, not {_kind(value)}.")
+
+
+def _kind(value: object) -> str:
+    """Name a JSON value's type as a reader of JSON knows it."""
+    names = {dict: "an object", list: "a list", str: "a text", bool: "a boolean"}
+    return "null" if value is None else names.get(type(value), "a number")

@@ -1,0 +1,75 @@
+"""What a filter sees of a document: single values under dotted paths, as Elasticsearch has them.
+
+Lists are laid out value by value, and the objects in them too; null is no value
+at all. A key with a dot in it and a key below a key are the same path.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from es_mappings.documents import PictureClass
+from es_mappings.filters import Scalar
+
+__all__ = ["CLASS_NAME", "META", "Comparable", "comparable", "leaves", "number_written"]
+
+CLASS_NAME = "classes.name"
+META = "meta."
+
+# A value as it is compared: a boolean as text, an integer of at most 64 bits.
+Number = int | float
+Comparable = str | Number
+
+_INTEGERS = range(-(2**63), 2**63)
+_LARGEST = int(sys.float_info.max)
+# No number that JSON writes shortest has more characters, and none of ours needs more.
+_LONGEST_NUMBER = 32
+
+
+def leaves(
+    classes: Sequence[PictureClass], meta: Mapping[str, Any]
+) -> Iterator[tuple[str, Comparable]]:
+    """Lay out a document's classes and metadata as pairs of path and value."""
+    yield from ((CLASS_NAME, one.name) for one in classes)
+    # A stack of our own, since metadata may be nested deeper than Python calls itself.
+    waiting: list[tuple[str, Any]] = [(f"{META}{key}", value) for key, value in meta.items()]
+    while waiting:
+        path, value = waiting.pop()
+        if isinstance(value, Mapping):
+            waiting.extend((f"{path}.{key}", below) for key, below in value.items())
+        elif isinstance(value, list | tuple):
+            waiting.extend((path, below) for below in value)
+        elif value is not None:
+            yield path, comparable(value)
+
+
+def comparable(value: Scalar) -> Comparable:
+    """Bring a JSON value into the form in which values are compared."""
+    if isinstance(value, bool):
+        return json.dumps(value)
+    return value if isinstance(value, str) else _within_64_bits(value)
+
+
+def _within_64_bits(number: Number) -> Number:
+    """Turn an integer that SQLite cannot hold into the nearest fraction that it can."""
+    if isinstance(number, int) and number not in _INTEGERS:
+        return float(max(-_LARGEST, min(_LARGEST, number)))
+    return number
+
+
+def number_written(text: str) -> Number | None:
+    """Read the number that JSON writes as this text; None for other text: "007", "1e3", "NaN"."""
+    if len(text) > _LONGEST_NUMBER or text[:1] not in "-0123456789":
+        return None
+    for kind in (int, float):
+        try:
+            number = kind(text)
+        except ValueError:
+            continue
+        if math.isfinite(number) and json.dumps(number) == text:
+            return _within_64_bits(number)
+    return None

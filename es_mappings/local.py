@@ -1,0 +1,285 @@
+"""The gallery in one folder: a SQLite file, and exact search in memory.
+
+Good for a hundred thousand pictures and one machine: 300 MB of disk and 200 MB
+of memory at 512 dimensions. Several processes may read while one writes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from os import PathLike
+from pathlib import Path
+from sqlite3 import Connection
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float32
+
+from descriptors.errors import RequestError
+from es_mappings.documents import Document, FirstHit, Known, Reject
+from es_mappings.errors import FingerprintMismatch
+from es_mappings.filter_sql import where
+from es_mappings.filters import Filter
+from es_mappings.local_file import GalleryFile
+from es_mappings.local_rows import (
+    count_change,
+    find_documents,
+    find_known,
+    find_reject_tags,
+    page_of_documents,
+    remove,
+    write_document,
+    write_meta,
+    write_reject,
+)
+from es_mappings.local_vectors import Vectors
+
+__all__ = ["LocalGallery"]
+
+# Longer than any of our transactions takes; a second writer waits so long before it gives up.
+_BUSY_SECONDS = 30.0
+
+# Documents read at a time while all are listed: a few MB.
+_PAGE_DOCUMENTS = 500
+
+
+class LocalGallery:
+    """The `Gallery` in one folder.
+
+    Convention:
+        Any thread may call any method. Each call that writes is one transaction:
+        after a crash or a kill at any moment the gallery holds all of it or nothing.
+        A process opens a gallery of its own: an open one does not survive a fork.
+
+    Raises:
+        GalleryBusy: by every method, if another process has been writing for `busy_seconds`.
+        GalleryDamaged: by every method, if the file cannot be read.
+        ContractError: by every method, if the disk is full or may not be written to.
+    """
+
+    def __init__(self, file: GalleryFile) -> None:
+        self._file = file
+        self._vectors: Vectors | None = None
+
+    @classmethod
+    def create(
+        cls,
+        folder: str | PathLike[str],
+        dims: int,
+        fingerprint: str,
+        settings: Mapping[str, Any],
+        *,
+        busy_seconds: float = _BUSY_SECONDS,
+    ) -> LocalGallery:
+        """Make a gallery, or open the one that is there if the same method made it.
+
+        Args:
+            folder: made if it is not there.
+            dims: dimensions of its descriptors.
+            fingerprint: of the method that will make them.
+            settings: anything JSON can hold, handed back by `settings`; that of a gallery
+                which is there stays.
+            busy_seconds: how long to wait for another process that writes.
+
+        Raises:
+            FingerprintMismatch: another method made the gallery that is there.
+        """
+        file = GalleryFile.create(
+            Path(folder),
+            dims=dims,
+            fingerprint=fingerprint,
+            settings=settings,
+            busy_seconds=busy_seconds,
+        )
+        if (file.fingerprint, file.dims) != (fingerprint, dims):
+            file.close()
+            raise FingerprintMismatch(
+                f"The gallery {folder} was made by another method ({file.fingerprint}, "
+                f"{file.dims} dimensions) than yours ({fingerprint}, {dims} dimensions): "
+                "index into another folder, or delete this one."
+            )
+        return cls(file)
+
+    @classmethod
+    def open(
+        cls, folder: str | PathLike[str], *, busy_seconds: float = _BUSY_SECONDS
+    ) -> LocalGallery:
+        """Open the gallery in a folder.
+
+        Raises:
+            GalleryNotFound: there is none.
+            GalleryDamaged: its file is no database, or none of ours.
+        """
+        return cls(GalleryFile.open(Path(folder), busy_seconds=busy_seconds))
+
+    @property
+    def dims(self) -> int:
+        """Dimensions of the descriptors."""
+        return self._file.dims
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the method that made the descriptors."""
+        return self._file.fingerprint
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """What the gallery was created with."""
+        return self._file.settings
+
+    def put(self, documents: Sequence[Document]) -> None:
+        """Write documents; see `Gallery`.
+
+        Raises:
+            MalformedDocument: one of them cannot be held; none is written.
+        """
+        if not documents:
+            return
+        with self._file.writing() as rows:
+            for document in documents:
+                write_document(rows, document, self.dims)
+            count_change(rows)
+
+    def put_rejects(self, rejects: Sequence[Reject]) -> None:
+        """Note pictures that were refused; see `Gallery`.
+
+        Raises:
+            MalformedDocument: one of them cannot be held; none is written.
+        """
+        if not rejects:
+            return
+        with self._file.writing() as rows:
+            for reject in rejects:
+                write_reject(rows, reject)
+            count_change(rows)
+
+    def put_meta(self, ids_to_meta: Mapping[str, Mapping[str, Any]]) -> None:
+        """Replace metadata; see `Gallery`.
+
+        Raises:
+            MalformedDocument: one of them is no JSON; none is written.
+        """
+        with self._file.writing() as rows:
+            for id_, meta in ids_to_meta.items():
+                write_meta(rows, id_, meta)
+
+    def delete(self, ids: Sequence[str]) -> list[str]:
+        """Remove documents and rejects; returns the ids that were there, in the order given."""
+        with self._file.writing() as rows:
+            there = [id_ for id_ in ids if remove(rows, id_)]
+            count_change(rows)
+        return there
+
+    def get(self, ids: Sequence[str]) -> dict[str, Document]:
+        """Read the documents with these ids."""
+        with self._file.reading() as rows:
+            return find_documents(rows, ids)
+
+    def known(self, ids: Sequence[str]) -> dict[str, Known]:
+        """Read what is known of the documents with these ids."""
+        with self._file.reading() as rows:
+            return find_known(rows, ids)
+
+    def known_rejects(self, ids: Sequence[str]) -> dict[str, str]:
+        """Read the source tags of the rejects with these ids."""
+        with self._file.reading() as rows:
+            return find_reject_tags(rows, ids)
+
+    def documents(self, matching: Filter | None = None) -> Iterator[Document]:
+        """List documents in order of their ids.
+
+        Convention:
+            Read page by page, and anyone may write meanwhile: a document that comes, goes or
+            changes during the listing may be missed or stand there as it was.
+        """
+        condition, after = where(matching), None
+        while True:
+            with self._file.reading() as rows:
+                page = page_of_documents(rows, condition, after, _PAGE_DOCUMENTS)
+            yield from page
+            if len(page) < _PAGE_DOCUMENTS:
+                return
+            after = page[-1].id
+
+    def rejects(self) -> Iterator[Reject]:
+        """List all rejects in order of their ids."""
+        with self._file.reading() as rows:
+            found = rows.execute("SELECT * FROM rejects ORDER BY id").fetchall()
+        return (Reject(*row) for row in found)
+
+    def count(self, matching: Filter | None = None) -> int:
+        """Count the documents."""
+        condition = where(matching)
+        query = f"SELECT count(*) FROM documents WHERE {condition.text}"  # noqa: S608
+        with self._file.reading() as rows:
+            return int(rows.execute(query, condition.parameters).fetchone()[0])
+
+    def knn(
+        self, vector: Float32[np.ndarray, " D"], k: int, matching: Filter | None = None
+    ) -> list[FirstHit]:
+        """Find the k documents with the highest cosine; see `Gallery`. Exact.
+
+        Args:
+            vector: of any length but 0.
+            k: below 1 finds nothing.
+            matching: only documents that match this.
+
+        Raises:
+            RequestError: the vector has other dimensions or no direction, or the filter a
+                field that is not there.
+        """
+        self._check_query(vector)
+        if k < 1:
+            return []
+        condition = where(matching)
+        query = f"SELECT number FROM documents WHERE {condition.text}"  # noqa: S608
+        with self._file.reading() as rows:
+            vectors = self._current_vectors(rows)
+            found = None if matching is None else rows.execute(query, condition.parameters)
+            allowed = None if found is None else [number for (number,) in found]
+        return vectors.nearest(vector, k, allowed)
+
+    def _check_query(self, vector: Float32[np.ndarray, " D"]) -> None:
+        """Refuse a vector that has no cosine with the descriptors."""
+        if vector.shape != (self.dims,):
+            raise RequestError(
+                f"The query vector has shape {vector.shape}, the gallery's descriptors have "
+                f"{self.dims} dimensions: describe the query with the gallery's own settings."
+            )
+        length = float(np.linalg.norm(vector.astype(np.float64)))
+        if not 0 < length < np.inf:
+            raise RequestError(
+                f"The query vector has length {length}: a search needs a finite one with a "
+                "direction."
+            )
+
+    def _current_vectors(self, rows: Connection) -> Vectors:
+        """Read the descriptors again if anyone has changed some since."""
+        (changes,) = rows.execute("SELECT changes FROM gallery").fetchone()
+        if self._vectors is None or self._vectors.changes != changes:
+            # The old ones go first, so that memory holds them once.
+            self._vectors = None
+            pairs = rows.execute("SELECT number, id FROM documents ORDER BY id")
+            descriptors = rows.execute("SELECT number, descriptor FROM vectors")
+            try:
+                self._vectors = Vectors.gather(changes, pairs, descriptors, self.dims)
+            except (KeyError, ValueError) as error:
+                raise self._file.damaged(str(error)) from error
+        return self._vectors
+
+    def close(self) -> None:
+        """Close the file and let go of the descriptors; a second time does nothing."""
+        self._file.close()
+        self._vectors = None
+
+    def __enter__(self) -> LocalGallery:  # noqa: PYI034 - beartype cannot check Self in a method
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()

@@ -1,0 +1,10 @@
+"""The judge: real photos, average precision, and the systems ours is compared with.
+
+photos             which photos are gallery, queries, positives and junk
+encoding           every photo through the network once, its maps kept
+pooling, systems   the compared global descriptors
+ours, online       OfA, theme and OnA, with the product's own method and searcher
+stages             first search, re-ranking, expansion: a ranking each
+average_precision  a ranking judged
+evaluate, tables   all of it, as rows; the rows as a table
+"""

@@ -1,0 +1,132 @@
+"""OnA: the query's own classes on every picture of the gallery.
+
+The whitened class vectors of every photo, for every class that any query asks for, are made
+once; a query's descriptors of the whole gallery are then sums of a few of them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float16, Float32, Int
+from torch import Tensor
+
+from descriptors.aggregation import aggregate, join_layers
+from descriptors.method import region_class_vectors
+from es_mappings.documents import FirstHit
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from descriptors.arrays import Encoded
+    from descriptors.method import Method
+    from es_mappings.documents import Document
+    from es_mappings.filters import Filter
+    from evaluation.encoding import EncodedPhotos
+    from evaluation.photos import Photo
+
+__all__ = ["OnlineGallery", "OnlineVectors", "online_vectors"]
+
+# Classes whose vectors are made together: a batch of them fits the processor's cache.
+_CLASSES_AT_A_TIME = 64
+
+
+@dataclass(frozen=True)
+class OnlineVectors:
+    """Whitened class vectors of photos.
+
+    Attributes:
+        columns: of each class, by its number.
+        layers: of each layer, unit or zero rows.
+        weights: of each class in each photo, where the settings weigh by probability.
+    """
+
+    columns: Mapping[int, int]
+    layers: tuple[Float16[Tensor, "P U D"], ...]
+    weights: Float[Tensor, "P U"] | None
+
+    def describe(self, classes: Int[Tensor, " N"]) -> Float[Tensor, "P D"]:
+        """Descriptors of all photos with the classes of one query.
+
+        Source:
+            METHOD section 3, OnA.
+        """
+        columns = torch.tensor([self.columns[c] for c in classes.tolist()])
+        weights = None if self.weights is None else self.weights[:, columns]
+        return join_layers([aggregate(v[:, columns].float(), weights) for v in self.layers])
+
+
+def online_vectors(
+    method: Method,
+    encoded: EncodedPhotos,
+    photos: Sequence[Photo],
+    classes: Int[Tensor, " U"],
+) -> OnlineVectors:
+    """The whitened class vectors of photos, in their order.
+
+    Args:
+        method: whose whitening applies.
+        encoded: the maps.
+        photos: of the gallery.
+        classes: each once, of all queries.
+    """
+    rows = {photo.file: row for row, photo in enumerate(photos)}
+    shape = (len(photos), len(classes))
+    layers = tuple(
+        torch.zeros(*shape, layer.dims, dtype=torch.float16) for layer in method.settings.layers
+    )
+    weights = torch.zeros(shape) if method.settings.probability_weights else None
+    for batch, maps in encoded.batches(photos):
+        here = torch.tensor([rows[photo.file] for photo in batch])
+        if weights is not None:
+            weights[here] = maps.scores.softmax(dim=1)[:, classes].sqrt().cpu()
+        for start in range(0, len(classes), _CLASSES_AT_A_TIME):
+            part = slice(start, start + _CLASSES_AT_A_TIME)
+            for layer, vectors in zip(layers, _whitened(method, maps, classes[part]), strict=True):
+                layer[here, part] = vectors.half().cpu()
+    return OnlineVectors({c: i for i, c in enumerate(classes.tolist())}, layers, weights)
+
+
+@torch.inference_mode()
+def _whitened(
+    method: Method, maps: Encoded, classes: Int[Tensor, " N"]
+) -> list[Float[Tensor, "B N D"]]:
+    vectors = region_class_vectors(method.encoder, maps, classes.expand(len(maps), -1))
+    return [
+        whiten(of_layer[:, 0], method.encoder.dtype)
+        for whiten, of_layer in zip(method.whitening.layers, vectors, strict=True)
+    ]
+
+
+class OnlineGallery:
+    """What a search reads of a gallery, with the descriptors of one query's classes."""
+
+    def __init__(
+        self,
+        documents: Mapping[str, Document],
+        ids: Sequence[str],
+        descriptors: Float32[np.ndarray, "P D"],
+    ) -> None:
+        """Put documents and descriptors together; rows are in order of the ids."""
+        self._documents, self._ids, self._descriptors = documents, ids, descriptors
+        self._rows = {i: row for row, i in enumerate(ids)}
+
+    def knn(
+        self, vector: Float32[np.ndarray, " D"], k: int, matching: Filter | None = None
+    ) -> list[FirstHit]:
+        """See `Gallery.knn`; there is no metadata to filter by."""
+        del matching
+        cosines = self._descriptors @ vector
+        best = np.argsort(-cosines, kind="stable")[:k]
+        return [FirstHit(self._ids[row], float(cosines[row])) for row in best]
+
+    def get(self, ids: Sequence[str]) -> dict[str, Document]:
+        """See `Gallery.get`."""
+        return {
+            i: replace(self._documents[i], descriptor=self._descriptors[self._rows[i]])
+            for i in ids
+            if i in self._documents
+        }

@@ -1,0 +1,238 @@
+"""Our own systems on one trial: OfA, OnA and theme, with the product's method and searcher."""
+
+from __future__ import annotations
+
+import copy
+import tempfile
+import time
+from collections import Counter, defaultdict
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, cast
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from descriptors.arrays import QueryDescription
+from descriptors.fitting import WhiteningFit
+from descriptors.method import Method
+from descriptors.settings import RegionSettings
+from descriptors.whitening import Whitening
+from es_mappings.documents import Document
+from es_mappings.local import LocalGallery
+from evaluation.encoding import EncodedPhotos, picture_of
+from evaluation.online import OnlineGallery, OnlineVectors, online_vectors
+from evaluation.photos import Photo, PhotoQuery, Trial
+from evaluation.scores import Score
+from evaluation.stages import (
+    FIRST_STAGES,
+    OFFLINE_STAGES,
+    ONLINE_STAGES,
+    MatchMemory,
+    Stage,
+    StageSearcher,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from es_mappings.documents import Gallery
+    from evaluation.encoding import Progress
+
+__all__ = ["THEME_CLASSES", "fit_whitening", "score_ours", "theme_of"]
+
+# As many as the paper's list for Paris (section 4.3); twice N_C of the default preset.
+THEME_CLASSES = 16
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """A query with its description by one method."""
+
+    query: PhotoQuery
+    described: QueryDescription
+
+
+@dataclass(frozen=True)
+class _Bench:
+    """One trial with the method that is measured on it.
+
+    Attributes:
+        documents: of the trial's gallery, by the photos' paths.
+    """
+
+    trial: Trial
+    encoded: EncodedPhotos
+    method: Method
+    regions: RegionSettings
+    asked: tuple[_Asked, ...]
+    documents: Mapping[str, Document]
+
+    @classmethod
+    def of(
+        cls, trial: Trial, encoded: EncodedPhotos, method: Method, regions: RegionSettings
+    ) -> _Bench:
+        """Describe the gallery and the queries of a trial."""
+        queries = tuple(_describe_queries(trial.queries, encoded, method, regions))
+        documents = _documents(trial.gallery, encoded, method)
+        return cls(trial, encoded, method, regions, queries, documents)
+
+    def searcher(self, gallery: Gallery, memory: MatchMemory) -> StageSearcher:
+        """The product's searcher on a gallery of this trial."""
+        return StageSearcher(self.method, gallery, self.encoded.store, self.regions, memory)
+
+    def score(
+        self, system: str, one: _Asked, searcher: StageSearcher, stages: Sequence[Stage]
+    ) -> Iterator[Score]:
+        """One query at every stage, each a ranking of the whole gallery."""
+        for stage in stages:
+            plan = stage.plan(len(self.documents), one.query.photo.path)
+            ranking, took = searcher.search_timed(one.described, plan)
+            found = [hit.document.id for hit in ranking.hits]
+            yield Score.of(system, stage.name, one.query, found, took)
+
+
+def score_ours(
+    trial: Trial, encoded: EncodedPhotos, regions: RegionSettings, progress: Progress
+) -> list[Score]:
+    """Each stage's score of each query of a trial by OfA, OnA and theme.
+
+    Args:
+        trial: says what the whitening is fitted on.
+        encoded: the maps.
+        regions: of the re-ranking.
+        progress: told which queries are done.
+
+    Raises:
+        RequestError: if there are too few photos to fit the whitening on.
+    """
+    method = Method(encoded.encoder, fit_whitening(trial.fit, encoded))
+    bench = _Bench.of(trial, encoded, method, regions)
+    themed = _Bench.of(trial, encoded, _themed(method, theme_of(bench.asked, method)), regions)
+    return _score_own_classes(bench, progress) + _score_theme(themed)
+
+
+def fit_whitening(photos: Sequence[Photo], encoded: EncodedPhotos) -> Whitening:
+    """A whitening fitted on the ``n_pca`` best class vectors of each photo.
+
+    Raises:
+        RequestError: if there are fewer vectors than dimensions.
+
+    Source:
+        METHOD section 3.
+    """
+    fit = WhiteningFit(encoded.encoder)
+    for _, maps in encoded.batches(photos):
+        fit.add(maps)
+    return fit.fit(f"{len(photos)} photos of an evaluation")
+
+
+def theme_of(asked: Sequence[_Asked], method: Method) -> tuple[int, ...]:
+    """The classes that are most often among the N_C best of the queries; ties by number.
+
+    Source:
+        paper section 4.3; METHOD section 3.
+    """
+    counts = Counter(c for one in asked for c in _own_classes(one, method).tolist())
+    frequent = sorted(counts, key=lambda c: (-counts[c], c))
+    return tuple(frequent[:THEME_CLASSES])
+
+
+def _themed(method: Method, theme: tuple[int, ...]) -> Method:
+    """The same method with one fixed list of classes; whitening and network are shared."""
+    encoder = copy.copy(method.encoder)
+    encoder.settings = method.settings.model_copy(update={"theme": theme})
+    return Method(encoder, method.whitening)
+
+
+def _own_classes(one: _Asked, method: Method) -> Int[Tensor, " N"]:
+    return one.described.classes[: method.settings.n_classes].cpu()
+
+
+def _describe_queries(
+    queries: Sequence[PhotoQuery], encoded: EncodedPhotos, method: Method, regions: RegionSettings
+) -> Iterator[_Asked]:
+    """Queries from their kept maps; the classes of a box are predicted from its pixels."""
+    kept = defaultdict(list)
+    for query in queries:
+        if query.box is None or method.settings.theme:
+            kept[query.photo].append(query)
+        else:
+            picture = picture_of(query.photo)
+            yield _Asked(query, method.describe_query(picture, regions, query.box))
+    for batch, maps in encoded.batches(list(kept)):
+        for row, photo in enumerate(batch):
+            one = maps[row : row + 1]
+            for query in kept[photo]:
+                described = method.describe_kept_query(one, photo.size, regions, query.box)
+                yield _Asked(query, described)
+
+
+def _documents(
+    photos: Sequence[Photo], encoded: EncodedPhotos, method: Method
+) -> dict[str, Document]:
+    """A document a photo; one without any activation has none and is never found."""
+    documents = {}
+    for batch, maps in encoded.batches(photos):
+        rows = method.describe_encoded(maps).descriptors.cpu().numpy()
+        for photo, row in zip(batch, rows, strict=True):
+            if row.any():
+                digest = encoded.digests[photo.file]
+                documents[photo.path] = Document(
+                    photo.path, str(photo.file), digest, *photo.size, row
+                )
+    return documents
+
+
+@contextmanager
+def _gallery(bench: _Bench) -> Iterator[LocalGallery]:
+    """The product's local gallery, filled with the documents of a trial."""
+    settings = bench.method.settings
+    with tempfile.TemporaryDirectory(prefix="camsearch-evaluate-") as folder:
+        gallery = LocalGallery.create(
+            folder, settings.dims, bench.method.fingerprint(), settings.model_dump(mode="json")
+        )
+        try:
+            gallery.put(list(bench.documents.values()))
+            yield gallery
+        finally:
+            gallery.close()
+
+
+def _score_own_classes(bench: _Bench, progress: Progress) -> list[Score]:
+    """OfA and OnA; matches of a query that both need are made once."""
+    classes = torch.cat([_own_classes(one, bench.method) for one in bench.asked]).unique()
+    vectors = online_vectors(bench.method, bench.encoded, bench.trial.gallery, classes)
+    scores: list[Score] = []
+    with _gallery(bench) as gallery:
+        for done, one in enumerate(bench.asked, start=1):
+            memory = MatchMemory()
+            offline = bench.searcher(gallery, memory)
+            scores += bench.score("OfA", one, offline, OFFLINE_STAGES)
+            started = time.perf_counter()
+            online = bench.searcher(_online_gallery(bench, one, vectors), memory)
+            spent = (time.perf_counter() - started) * 1e3
+            scores += [
+                replace(score, milliseconds=score.milliseconds + spent)
+                for score in bench.score("OnA", one, online, ONLINE_STAGES)
+            ]
+            progress(f"{bench.trial.name}: OfA and OnA", done, len(bench.asked))
+    return scores
+
+
+def _score_theme(bench: _Bench) -> list[Score]:
+    scores: list[Score] = []
+    with _gallery(bench) as gallery:
+        for one in bench.asked:
+            searcher = bench.searcher(gallery, MatchMemory())
+            scores += bench.score("theme", one, searcher, FIRST_STAGES)
+    return scores
+
+
+def _online_gallery(bench: _Bench, one: _Asked, vectors: OnlineVectors) -> Gallery:
+    """The gallery as one query's classes see it."""
+    descriptors = vectors.describe(_own_classes(one, bench.method)).numpy()
+    ids = [photo.path for photo in bench.trial.gallery]
+    # A search calls `knn` and `get` alone.
+    return cast("Gallery", OnlineGallery(bench.documents, ids, descriptors))

@@ -1,0 +1,203 @@
+"""The protocol: which photos are gallery, query, positive and junk.
+
+A folder of photos holds ``photos.csv`` (path, scene, capture, width, height; an empty scene
+is a distractor) and, for queries with a box, ``queries.csv`` (path, x0, y0, x1, y1; pixels,
+half-open) and ``junk.csv`` (path).
+
+Source:
+    photos/README.md: halves by scene, each tested with the whitening of the other.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections import defaultdict
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING, Literal
+
+from descriptors.arrays import Box, Size
+from descriptors.errors import RequestError
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+    from pathlib import Path
+
+__all__ = ["Photo", "PhotoQuery", "Queries", "Trial", "read_photos", "read_trials"]
+
+Queries = Literal["full", "boxes"]
+
+_COLLECTION = "photo_collection"
+
+
+@dataclass(frozen=True)
+class Photo:
+    """One photo of a folder.
+
+    Attributes:
+        path: within the folder; its id in galleries and rankings.
+        scene: what it shows; "" for a distractor.
+        capture: ``photo_collection`` for independent photos by many people.
+        size: of the upright picture, in pixels.
+        file: where it lies.
+    """
+
+    path: str
+    scene: str
+    capture: str
+    size: Size
+    file: Path
+
+
+@dataclass(frozen=True)
+class PhotoQuery:
+    """A photo, or a box of it, that is searched for.
+
+    Attributes:
+        photo: never an answer to itself.
+        box: in pixels of the photo; None for the full picture.
+        positives: paths of the right answers, at least one.
+        junk: paths that are taken out of the ranking.
+    """
+
+    photo: Photo
+    box: Box | None
+    positives: frozenset[str]
+    junk: frozenset[str]
+
+    @property
+    def in_collection(self) -> bool:
+        """Whether its scene is of independent photos by many people: the hard ones."""
+        return self.photo.capture == _COLLECTION
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One measurement: a gallery, its queries, and the photos the whitening is fitted on."""
+
+    name: str
+    fit: tuple[Photo, ...]
+    gallery: tuple[Photo, ...]
+    queries: tuple[PhotoQuery, ...]
+
+
+def read_trials(folder: Path, queries: Queries, fit_on: Path | None = None) -> tuple[Trial, ...]:
+    """The measurements a folder of photos gives.
+
+    Args:
+        folder: holds ``photos.csv`` and, for boxes, ``queries.csv`` and ``junk.csv``.
+        queries: every scene's photo in full, or the boxes of ``queries.csv``.
+        fit_on: another folder of the same form. The whitening is fitted on all of it and the
+            gallery is all of `folder`; without it, each half is tested with the other's.
+
+    Raises:
+        RequestError: for a file, column or photo that is missing, or no query with a positive.
+    """
+    photos = read_photos(folder)
+    parts = [photos] if fit_on else list(_halves(photos))
+    fits = [read_photos(fit_on)] if fit_on else parts[::-1]
+    boxes = _read_boxes(folder, photos) if queries == "boxes" else None
+    junk = _read_junk(folder) if queries == "boxes" else frozenset()
+    names = ["all"] if fit_on else ["half 0", "half 1"]
+    return tuple(
+        Trial(name, fit, part, _queries(part, boxes, junk))
+        for name, fit, part in zip(names, fits, parts, strict=True)
+    )
+
+
+def read_photos(folder: Path) -> tuple[Photo, ...]:
+    """The photos of a folder, in order of their paths.
+
+    Raises:
+        RequestError: without a ``photos.csv`` that has its columns, or with a path twice.
+    """
+    rows = _read(folder / "photos.csv", ("path", "scene", "capture", "width", "height"))
+    photos = sorted((_photo(row, folder) for row in rows), key=lambda photo: photo.path)
+    for one, other in pairwise(photos):
+        if one.path == other.path:
+            raise RequestError(f"photos.csv names {one.path} twice: take one of the lines out.")
+    return tuple(photos)
+
+
+def _photo(row: Mapping[str, str], folder: Path) -> Photo:
+    width, height = _numbers(row, ("width", "height"), "photos.csv")
+    size = Size(int(width), int(height))
+    return Photo(row["path"], row["scene"], row["capture"], size, folder / row["path"])
+
+
+def _halves(photos: tuple[Photo, ...]) -> tuple[tuple[Photo, ...], tuple[Photo, ...]]:
+    """Scenes of even position and the first half of the distractors; then the rest."""
+    scenes = sorted({photo.scene for photo in photos if photo.scene})
+    distractors = [photo.path for photo in photos if not photo.scene]
+    even, early = set(scenes[::2]), set(distractors[: len(distractors) // 2])
+    first = tuple(p for p in photos if p.scene in even or p.path in early)
+    return first, tuple(p for p in photos if p.scene not in even and p.path not in early)
+
+
+def _queries(
+    gallery: tuple[Photo, ...], boxes: Mapping[str, list[Box]] | None, junk: Collection[str]
+) -> tuple[PhotoQuery, ...]:
+    """Every query of a gallery that has a positive in it."""
+    scenes: dict[str, set[str]] = defaultdict(set)
+    for photo in gallery:
+        scenes[photo.scene].add(photo.path)
+    queries = [
+        PhotoQuery(photo, box, positives, frozenset(scenes[photo.scene].intersection(junk)))
+        for photo in gallery
+        if photo.scene and (positives := frozenset(scenes[photo.scene] - {photo.path}.union(junk)))
+        for box in ([None] if boxes is None else boxes.get(photo.path, []))
+    ]
+    if not queries:
+        raise RequestError(
+            "No photo of this gallery is a query with a second photo of its scene: "
+            "fill in the column scene of photos.csv (and queries.csv, for boxes)."
+        )
+    return tuple(queries)
+
+
+def _read_boxes(folder: Path, photos: tuple[Photo, ...]) -> dict[str, list[Box]]:
+    """The boxes of ``queries.csv`` by path; a photo may have several."""
+    known = {photo.path for photo in photos if photo.scene}
+    boxes: dict[str, list[Box]] = defaultdict(list)
+    corners = ("x0", "y0", "x1", "y1")
+    for row in _read(folder / "queries.csv", ("path", *corners)):
+        if row["path"] not in known:
+            raise RequestError(
+                f"queries.csv names {row['path']}, which is no photo of a scene in photos.csv: "
+                "correct the path."
+            )
+        boxes[row["path"]].append(Box(*_numbers(row, corners, "queries.csv")))
+    return boxes
+
+
+def _read_junk(folder: Path) -> frozenset[str]:
+    return frozenset(row["path"] for row in _read(folder / "junk.csv", ("path",)))
+
+
+def _read(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
+    """The rows of a CSV file that has at least these columns."""
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file)
+            missing = [name for name in columns if name not in (reader.fieldnames or ())]
+            rows = list(reader)
+    except (OSError, UnicodeDecodeError) as error:
+        raise RequestError(
+            f"{path} cannot be read ({type(error).__name__}): "
+            "name a folder with photos.csv (and queries.csv and junk.csv, for boxes)."
+        ) from error
+    if missing:
+        raise RequestError(f"{path} lacks the columns {', '.join(missing)}: add them.")
+    for line, row in enumerate(rows, start=2):
+        if any(row[name] is None for name in columns):
+            raise RequestError(f"Row {line} of {path} is cut short: give all of its columns.")
+    return rows
+
+
+def _numbers(row: Mapping[str, str], names: tuple[str, ...], file: str) -> list[float]:
+    try:
+        return [float(row[name]) for name in names]
+    except ValueError as error:
+        raise RequestError(
+            f"{file} has a {' or '.join(names)} of {row['path']} that is no number: correct it."
+        ) from error

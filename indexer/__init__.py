@@ -1,0 +1,1 @@
+"""The way of pictures into a gallery."""

@@ -1,0 +1,221 @@
+"""A query's way to its answer: first search, re-ranking, expansion, second search.
+
+first_search(R) -> per hit: heat map -> regions -> best match -> reorder
+-> expand with the best regions -> search again
+"""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float32
+from torch import Tensor
+
+from descriptors.arrays import QueryDescription, RegionMatch, Size, box_of_region
+from descriptors.expansion import expand
+from es_mappings.features import stack_kept
+from reranker.ranking import Hit, Ranking, SearchPlan
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from descriptors.arrays import Box, Encoded
+    from descriptors.method import Method
+    from descriptors.settings import RegionSettings
+    from es_mappings.documents import Document, FirstHit, Gallery
+    from es_mappings.features import FeatureStore, KeptMaps
+
+__all__ = ["Searcher"]
+
+# Hits matched at once: enough to fill the processor, few enough to stay in its cache and for
+# the allocator to use its memory again (measured: 8 beats 32 several times over on CPU).
+_MATCH_BATCH = 8
+
+
+@dataclass
+class _Candidate:
+    """A hit on its way through the stages."""
+
+    id: str
+    score: float
+    first_score: float | None
+    first_rank: int | None
+    box: Box | None = None
+    region_descriptor: Float[Tensor, " D"] | None = None
+
+
+class Searcher:
+    """Searches one gallery with one method."""
+
+    def __init__(
+        self,
+        method: Method,
+        gallery: Gallery,
+        features: FeatureStore | None,
+        regions: RegionSettings,
+        encode: Callable[[Sequence[Document]], Mapping[str, KeptMaps]] | None = None,
+    ) -> None:
+        """Put the parts together.
+
+        Args:
+            method: made the gallery's vectors.
+            gallery: of documents.
+            features: kept maps; None where none are kept.
+            regions: how regions are proposed and compared.
+            encode: makes the maps of pictures that have none kept, from their addresses.
+        """
+        self.method, self.gallery, self.features = method, gallery, features
+        self.regions, self._encode = regions, encode
+
+    def search(self, query: QueryDescription, plan: SearchPlan) -> Ranking:
+        """The answer to a query.
+
+        Convention:
+            Re-ranked hits come before those the re-ranking did not look at. With an
+            expansion the whole gallery is searched again, as the paper does; boxes
+            found on the way stay with their hits.
+
+        Source:
+            paper sections 5.1 and 4.4; METHOD sections 5 and 6.
+        """
+        took: dict[str, float] = {}
+        warnings: list[str] = []
+        with _timed(took, "first_search"):
+            found = self._knn(_array(query.descriptor), max(plan.k, plan.window, plan.expand), plan)
+        first = [_Candidate(h.id, h.cosine, h.cosine, i) for i, h in enumerate(found, start=1)]
+        ranked = first
+        if plan.window:
+            with _timed(took, "rerank"):
+                ranked = self._rerank(query, first, plan, warnings)
+        if plan.expand:
+            with _timed(took, "expand"):
+                ranked = self._search_again(query, ranked, plan)
+        with _timed(took, "documents"):
+            documents = self.gallery.get([c.id for c in (*ranked[: plan.k], *first[: plan.k])])
+        return Ranking(
+            _hits(ranked[: plan.k], documents),
+            _hits(first[: plan.k], documents),
+            took,
+            tuple(warnings),
+        )
+
+    def maps_of(self, documents: Sequence[Document]) -> dict[str, KeptMaps]:
+        """Kept maps of documents; what is not kept is read and encoded, if it can be."""
+        kept: dict[str, KeptMaps] = {}
+        if self.features is not None:
+            kept = self.features.get({d.id: d.digest for d in documents})
+        missing = [d for d in documents if d.id not in kept]
+        if missing and self._encode is not None:
+            kept |= self._encode(missing)
+        return kept
+
+    def _knn(self, vector: Float32[np.ndarray, " D"], k: int, plan: SearchPlan) -> list[FirstHit]:
+        hits = self.gallery.knn(vector, k + (plan.leave_out is not None), plan.matching)
+        return [hit for hit in hits if hit.id != plan.leave_out][:k]
+
+    def _rerank(
+        self,
+        query: QueryDescription,
+        first: list[_Candidate],
+        plan: SearchPlan,
+        warnings: list[str],
+    ) -> list[_Candidate]:
+        """The window sorted by its best regions; the hits after it keep their order."""
+        window, rest = first[: plan.window], first[plan.window :]
+        documents = self.gallery.get([c.id for c in window])
+        matches = self._match(query, list(documents.values()), plan)
+        unmatched = len(window) - len(matches)
+        if unmatched:
+            warnings.append(
+                f"{unmatched} of {len(window)} hits keep their first score: their feature maps "
+                "are not kept and their pictures cannot be read. Index them again."
+            )
+        ranked = []
+        for candidate in window:
+            match, encoded = matches.get(candidate.id, (None, None))
+            if match is not None and encoded is not None:
+                size = _size(documents[candidate.id])
+                box = box_of_region(match.region, size, encoded.grid(encoded.finest))
+                candidate = replace(  # noqa: PLW2901 - the candidate with its match
+                    candidate, score=match.score, box=box, region_descriptor=match.descriptor
+                )
+            ranked.append(candidate)
+        return sorted(ranked, key=lambda c: -c.score) + rest
+
+    def _match(
+        self, query: QueryDescription, documents: list[Document], plan: SearchPlan
+    ) -> dict[str, tuple[RegionMatch | None, Encoded]]:
+        """The best region of each document whose maps can be had."""
+        settings = self.regions
+        if not plan.regions:
+            settings = settings.model_copy(update={"thresholds": (), "whole_picture": True})
+        matches: dict[str, tuple[RegionMatch | None, Encoded]] = {}
+        for batch in _batches_of_one_shape(self.maps_of(documents)):
+            encoded = stack_kept(list(batch.values()), self.method.encoder.device)
+            found = self.method.match_regions(query, encoded, settings)
+            matches |= {i: (match, encoded) for i, match in zip(batch, found, strict=True)}
+        return matches
+
+    def _search_again(
+        self, query: QueryDescription, ranked: list[_Candidate], plan: SearchPlan
+    ) -> list[_Candidate]:
+        """A search with the query plus its first hits; a re-ranked hit gives its best region."""
+        best = ranked[: plan.expand]
+        if not best:
+            return ranked
+        plain = self.gallery.get([c.id for c in best if c.region_descriptor is None])
+        device = query.descriptor.device
+        vectors = [
+            torch.from_numpy(plain[c.id].descriptor).to(device)
+            if c.region_descriptor is None
+            else c.region_descriptor
+            for c in best
+        ]
+        expanded = expand(query.descriptor, torch.stack(vectors), plan.alpha)
+        known = {c.id: c for c in ranked}
+        again = self._knn(_array(expanded), max(plan.k, plan.window), plan)
+        return [
+            replace(known.get(h.id, _Candidate(h.id, 0.0, None, None)), score=h.cosine)
+            for h in again
+        ]
+
+
+def _batches_of_one_shape(kept: Mapping[str, KeptMaps]) -> Iterator[dict[str, KeptMaps]]:
+    by_shape: dict[tuple[object, ...], dict[str, KeptMaps]] = defaultdict(dict)
+    for image_id, maps in kept.items():
+        by_shape[maps.shape][image_id] = maps
+    for group in by_shape.values():
+        ids = list(group)
+        for start in range(0, len(ids), _MATCH_BATCH):
+            yield {i: group[i] for i in ids[start : start + _MATCH_BATCH]}
+
+
+def _hits(candidates: Sequence[_Candidate], documents: Mapping[str, Document]) -> tuple[Hit, ...]:
+    """Answers; a document deleted since the search is left out."""
+    present = [c for c in candidates if c.id in documents]
+    return tuple(
+        Hit(documents[c.id], c.score, rank, c.first_score, c.first_rank, c.box)
+        for rank, c in enumerate(present, start=1)
+    )
+
+
+def _size(document: Document) -> Size:
+    return Size(document.width, document.height)
+
+
+def _array(vector: Float[Tensor, " D"]) -> Float32[np.ndarray, " D"]:
+    array: Float32[np.ndarray, " D"] = vector.cpu().numpy()
+    return array
+
+
+@contextmanager
+def _timed(took: dict[str, float], stage: str) -> Iterator[None]:
+    start = time.perf_counter()
+    yield
+    took[stage] = (time.perf_counter() - start) * 1e3

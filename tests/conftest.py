@@ -1,0 +1,31 @@
+"""For every test: an environment without our variables, and repeatable hypothesis runs."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+# pyproject.toml names it as the checker of annotations, which looks it up as an attribute.
+import tests.support.checking  # noqa: F401
+
+# The array hook and a shared processor make single examples slow now and then; failures must
+# repeat, so examples are derived from the test and not drawn anew.
+settings.register_profile(
+    "camsearch",
+    deadline=None,
+    derandomize=True,
+    database=None,
+    max_examples=40,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.differing_executors],
+)
+settings.load_profile("camsearch")
+
+
+@pytest.fixture(autouse=True)
+def _no_camsearch_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the developer's shell sets for camsearch must not reach a test."""
+    for name in list(os.environ):
+        if name.upper().startswith("CAMSEARCH_"):
+            monkeypatch.delenv(name)

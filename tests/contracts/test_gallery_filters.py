@@ -1,0 +1,222 @@
+"""Which documents a filter finds, in every gallery."""
+
+from __future__ import annotations
+
+import pytest
+
+from descriptors.errors import RequestError
+from es_mappings.documents import PictureClass
+from es_mappings.filters import (
+    And,
+    Everything,
+    Exists,
+    Ids,
+    Not,
+    Or,
+    Range,
+    Term,
+    Terms,
+    parse_filter,
+)
+from tests.support.documents import document, ids_of, unit
+
+ALL = ["eiffel", "louvre", "plain", "trevi"]
+
+
+@pytest.fixture(scope="module")
+def pictures(new_gallery):
+    """Four pictures that no test changes."""
+    gallery = new_gallery(4)
+    gallery.put(
+        [
+            document(
+                "eiffel",
+                width=1600,
+                height=1200,
+                digest="1" * 64,
+                revision=3,
+                indexed_at="2024-03-01T00:00:00+00:00",
+                classes=(PictureClass("steel arch bridge", 0.6), PictureClass("pole", 0.1)),
+                meta={
+                    "city": "Paris",
+                    "year": 1889,
+                    "height": 330.5,
+                    "open": True,
+                    "tags": ["iron", "tower"],
+                    "by": {"name": "Eiffel", "born": {"year": 1832}},
+                },
+            ),
+            document(
+                "louvre",
+                width=800,
+                height=600,
+                indexed_at="2024-05-01T00:00:00+00:00",
+                classes=(PictureClass("palace", 0.9),),
+                meta={
+                    "city": "Paris",
+                    "year": 1793,
+                    "open": False,
+                    "tags": ["museum"],
+                    "by": [{"name": "Lescot"}, {"name": "Pei"}],
+                    "rooms": [10, 200, 3000],
+                    "note": None,
+                },
+            ),
+            document(
+                "trevi",
+                width=800,
+                height=1000,
+                indexed_at="2024-07-01T00:00:00+00:00",
+                meta={"city": "Rome", "year": 1762, "tags": [], "note": "", "code": "007"},
+            ),
+            document("plain", width=640, height=480, indexed_at="", meta={}),
+        ]
+    )
+    return gallery
+
+
+FOUND = [
+    (Everything(), ALL),
+    # one value
+    (Term("meta.city", "Paris"), ["eiffel", "louvre"]),
+    (Term("meta.city", "paris"), []),
+    (Term("meta.city", "Par"), []),
+    (Term("meta.note", ""), ["trevi"]),
+    (Term("meta.nothing", "x"), []),
+    (Term("width", 800), ["louvre", "trevi"]),
+    (Term("digest", "1" * 64), ["eiffel"]),
+    (Term("revision", 3), ["eiffel"]),
+    (Term("uri", "/photos/trevi"), ["trevi"]),
+    (Term("id", "plain"), ["plain"]),
+    (Term("_id", "plain"), ["plain"]),
+    # numbers, texts and booleans
+    (Term("meta.year", 1889), ["eiffel"]),
+    (Term("meta.year", 1889.0), ["eiffel"]),
+    (Term("meta.year", "1889"), ["eiffel"]),
+    (Term("meta.height", 330.5), ["eiffel"]),
+    (Term("meta.height", "330.5"), ["eiffel"]),
+    (Term("meta.code", "007"), ["trevi"]),
+    (Term("meta.code", 7), []),
+    (Term("meta.open", True), ["eiffel"]),
+    (Term("meta.open", False), ["louvre"]),
+    (Term("meta.open", "true"), ["eiffel"]),
+    (Term("meta.year", True), []),
+    (Term("width", "800"), ["louvre", "trevi"]),
+    # lists and what is below
+    (Term("meta.tags", "tower"), ["eiffel"]),
+    (Term("meta.rooms", 200), ["louvre"]),
+    (Term("meta.by.name", "Eiffel"), ["eiffel"]),
+    (Term("meta.by.name", "Pei"), ["louvre"]),
+    (Term("meta.by.born.year", 1832), ["eiffel"]),
+    (Term("classes", "pole"), ["eiffel"]),
+    (Term("classes.name", "palace"), ["louvre"]),
+    # one of several
+    (Terms("meta.city", ("Rome", "Oslo")), ["trevi"]),
+    (Terms("meta.tags", ("museum", "iron")), ["eiffel", "louvre"]),
+    (Terms("meta.year", (1762, "1793", 2.5)), ["louvre", "trevi"]),
+    (Terms("meta.city", ()), []),
+    (Ids(("trevi", "nobody", "plain")), ["plain", "trevi"]),
+    (Ids(()), []),
+    # bounds
+    (Range("meta.year", {"gte": 1793}), ["eiffel", "louvre"]),
+    (Range("meta.year", {"gt": 1793}), ["eiffel"]),
+    (Range("meta.year", {"lt": 1793}), ["trevi"]),
+    (Range("meta.year", {"lte": 1793, "gt": 1762.5}), ["louvre"]),
+    (Range("meta.year", {"gte": "1793"}), ["eiffel", "louvre"]),
+    (Range("meta.city", {"gte": "Q"}), ["trevi"]),
+    (Range("width", {"gt": 640, "lt": 1600}), ["louvre", "trevi"]),
+    (Range("meta.rooms", {"gt": 100, "lt": 300}), ["louvre"]),
+    (Range("meta.rooms", {"gt": 300, "lt": 2000}), []),
+    (Range("indexed_at", {"gte": "2024-04-01", "lt": "2024-06-01"}), ["louvre"]),
+    (Range("indexed_at", {"lt": "2024-06-01"}), ["eiffel", "louvre"]),
+    (Range("meta.nothing", {"gt": 0}), []),
+    # there or not
+    (Exists("meta.city"), ["eiffel", "louvre", "trevi"]),
+    (Exists("meta.note"), ["trevi"]),
+    (Exists("meta.tags"), ["eiffel", "louvre"]),
+    (Exists("meta.by"), ["eiffel", "louvre"]),
+    (Exists("meta.by.born"), ["eiffel"]),
+    (Exists("meta.b"), []),
+    (Exists("classes"), ["eiffel", "louvre"]),
+    (Exists("indexed_at"), ["eiffel", "louvre", "trevi"]),
+    (Exists("width"), ALL),
+    # together
+    (Not(Term("meta.city", "Paris")), ["plain", "trevi"]),
+    (Not(Exists("indexed_at")), ["plain"]),
+    (Not(Range("indexed_at", {"lt": "2024-06-01"})), ["plain", "trevi"]),
+    (Not(Everything()), []),
+    (Not(Not(Ids(("plain",)))), ["plain"]),
+    (And((Term("meta.city", "Paris"), Range("meta.year", {"lt": 1800}))), ["louvre"]),
+    (And(()), ALL),
+    (Or((Term("meta.city", "Rome"), Term("classes", "pole"))), ["eiffel", "trevi"]),
+    (Or(()), []),
+    (Or((Term("meta.city", "Rome"),), least=0), ALL),
+    (Or((Term("meta.city", "Rome"),), least=2), []),
+    (
+        Or((Term("meta.city", "Paris"), Not(Exists("meta.rooms")), Term("width", 800)), least=2),
+        ["eiffel", "louvre", "trevi"],
+    ),
+    (
+        Or((Term("meta.city", "Paris"), Exists("meta.rooms"), Term("width", 800)), least=3),
+        ["louvre"],
+    ),
+]
+
+
+@pytest.mark.parametrize(("matching", "expected"), FOUND, ids=lambda value: str(value)[:70])
+def test_a_filter_finds_the_same_by_every_way(pictures, matching, expected):
+    assert ids_of(pictures.documents(matching)) == expected
+    assert pictures.count(matching) == len(expected)
+    assert [hit.id for hit in pictures.knn(unit([1, 2, 3, 4]), 9, matching)] == expected
+
+
+def test_a_list_may_be_long(pictures):
+    # SQLite takes 32,766 parameters, Elasticsearch 65,536 terms.
+    many = tuple(f"town {i}" for i in range(33_000))
+    assert pictures.count(Terms("meta.city", (*many, "Rome"))) == 1
+    assert pictures.count(Ids((*many, "trevi"))) == 1
+
+
+def test_a_clients_filter_finds_what_it_says(pictures):
+    body = {
+        "bool": {
+            "must": {"exists": {"field": "meta.city"}},
+            "filter": [{"range": {"meta.year": {"gte": 1700, "lt": 1850}}}],
+            "should": [
+                {"term": {"meta.city": "Rome"}},
+                {"term": {"meta.tags": {"value": "museum"}}},
+            ],
+            "must_not": [{"ids": {"values": ["trevi"]}}],
+            "minimum_should_match": 1,
+        }
+    }
+    assert ids_of(pictures.documents(parse_filter(body))) == ["louvre"]
+
+
+@pytest.mark.parametrize(
+    "field", ["meta", "meta.", "metacity", "name", "", "descriptor", "width.x"]
+)
+@pytest.mark.parametrize("ask", [lambda f: Term(f, 1), Exists, lambda f: Range(f, {"gt": 1})])
+def test_a_field_that_no_document_can_have_is_refused(pictures, field, ask):
+    with pytest.raises(RequestError, match=r"There is no field .* use one of id, .*, or meta"):
+        pictures.count(ask(field))
+
+
+@pytest.mark.parametrize(
+    "field",
+    ["meta.x' OR 1=1 --", 'meta.a"b', "meta.$[0]", "meta.%", "meta.é ü", "meta.a\\b", "meta.[*]"],
+)
+def test_a_field_of_any_name_can_be_filtered_by(gallery, field):
+    gallery.put([document("odd", meta={field.removeprefix("meta."): "here"})])
+    assert ids_of(gallery.documents(Term(field, "here"))) == ["odd"]
+    assert gallery.count(Exists(field)) == 1
+
+
+@pytest.mark.parametrize(
+    "value", ["x' OR 1=1 --", 'a"b', "[1, 2]", "null", "%", "a\\u0041", "\n", "é"]
+)
+def test_a_value_is_never_more_than_a_value(gallery, value):
+    gallery.put([document("odd", meta={"value": value}), document("even", meta={"value": "aA"})])
+    assert ids_of(gallery.documents(Term("meta.value", value))) == ["odd"]
+    assert ids_of(gallery.documents(Terms("meta.value", (value, "other")))) == ["odd"]
+    assert ids_of(gallery.documents(Range("meta.value", {"gte": value, "lte": value}))) == ["odd"]

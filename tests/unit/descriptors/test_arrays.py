@@ -1,0 +1,194 @@
+"""Boxes, regions and maps."""
+
+from __future__ import annotations
+
+import pickle
+
+import pytest
+import torch
+
+from descriptors.arrays import (
+    Box,
+    Encoded,
+    FeatureMaps,
+    Grid,
+    Region,
+    Size,
+    box_of_region,
+    region_of_box,
+)
+from descriptors.errors import RequestError
+from tests.support.checking import REFUSED
+from tests.support.tiny_network import feature_maps
+
+# A picture of 640 x 480, seen at 512 x 384, in cells of 16: one cell is 20 pixels.
+PICTURE, GRID = Size(640, 480), Grid(32, 24, 32.0, 24.0)
+
+
+class TestBox:
+    def test_gives_its_corners(self) -> None:
+        assert Box(1.5, 2.0, 3.0, 4.0).as_list() == [1.5, 2.0, 3.0, 4.0]
+
+    @pytest.mark.parametrize(
+        "corners",
+        [
+            (0, 0, 0, 5),
+            (0, 0, 5, 0),
+            (5, 0, 4, 5),
+            (0, 5, 5, 4),
+            (3, 3, 3, 3),
+        ],
+    )
+    def test_without_area_is_refused(self, corners: tuple[float, ...]) -> None:
+        with pytest.raises(RequestError, match="is empty"):
+            Box(*map(float, corners))
+
+    @pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
+    @pytest.mark.parametrize("position", range(4))
+    def test_with_a_coordinate_that_is_no_number_is_refused(
+        self, bad: float, position: int
+    ) -> None:
+        corners = [0.0, 0.0, 10.0, 10.0]
+        corners[position] = bad
+        with pytest.raises(RequestError, match="no number"):
+            Box(*corners)
+
+    def test_inside_keeps_what_lies_in_the_picture(self) -> None:
+        assert Box(-5, 10, 700, 900).inside(PICTURE) == Box(0, 10, 640, 480)
+
+    def test_inside_changes_nothing_within(self) -> None:
+        box = Box(1.25, 2.5, 639.5, 480)
+        assert box.inside(PICTURE) == box
+
+    @pytest.mark.parametrize(
+        "box",
+        [
+            Box(640, 0, 700, 10),
+            Box(0, 480, 10, 500),
+            Box(-10, 0, 0, 10),
+            Box(0, -10, 10, 0),
+        ],
+    )
+    def test_outside_the_picture_is_refused_with_its_size(self, box: Box) -> None:
+        with pytest.raises(RequestError, match=r"outside the picture.*640 x 480"):
+            box.inside(PICTURE)
+
+
+class TestRegionOfBox:
+    def test_by_hand(self) -> None:
+        """Cells of 20 pixels; both ends rounded down."""
+        assert region_of_box(Box(45, 60, 199, 121), PICTURE, GRID) == Region(2, 3, 9, 6)
+
+    def test_edges_on_cell_borders_stay(self) -> None:
+        assert region_of_box(Box(60, 40, 80, 100), PICTURE, GRID) == Region(3, 2, 4, 5)
+
+    def test_a_box_within_one_cell_is_that_cell(self) -> None:
+        assert region_of_box(Box(65, 45, 66, 46), PICTURE, GRID) == Region(3, 2, 4, 3)
+
+    def test_the_last_pixel_is_the_last_cell(self) -> None:
+        assert region_of_box(Box(639.5, 479.5, 640, 480), PICTURE, GRID) == Region(31, 23, 32, 24)
+
+    def test_the_whole_picture_is_every_cell(self) -> None:
+        assert region_of_box(Box(0, 0, 640, 480), PICTURE, GRID) == Region(0, 0, 32, 24)
+
+    def test_a_last_cell_that_is_a_part_of_one(self) -> None:
+        """As the published code, pixel // stride: the part of a cell at the end is left out."""
+        grid = Grid(9, 6, 67 / 8, 48 / 8)
+        assert region_of_box(Box(0, 0, 67, 48), Size(67, 48), grid) == Region(0, 0, 8, 6)
+        assert region_of_box(Box(66, 0, 67, 48), Size(67, 48), grid) == Region(8, 0, 9, 6)
+
+    def test_more_than_the_picture_ends_with_it(self) -> None:
+        assert region_of_box(Box(-50, -50, 9999, 9999), PICTURE, GRID) == Region(0, 0, 32, 24)
+
+    def test_bad_input(self) -> None:
+        with pytest.raises(REFUSED):
+            region_of_box([0, 0, 1, 1], PICTURE, GRID)
+
+
+class TestBoxOfRegion:
+    def test_by_hand(self) -> None:
+        assert box_of_region(Region(2, 3, 9, 6), PICTURE, GRID) == Box(40, 60, 180, 120)
+
+    def test_ends_with_the_picture(self) -> None:
+        """The last cell reaches beyond the picture, its box does not."""
+        grid = Grid(9, 6, 67 / 8, 48 / 8)
+        assert box_of_region(Region(8, 0, 9, 6), Size(67, 48), grid) == Box(64, 0, 67, 48)
+
+    def test_undoes_region_of_box_on_cell_borders(self) -> None:
+        box = Box(60, 40, 80, 100)
+        assert box_of_region(region_of_box(box, PICTURE, GRID), PICTURE, GRID) == box
+
+
+class TestFeatureMaps:
+    def test_values_are_levels_times_scale(self) -> None:
+        maps = feature_maps(torch.tensor([[[0, 10]], [[255, 1]]], dtype=torch.uint8), 4, [0.5, 2])
+        assert maps.values().tolist() == [[[[0.0, 5.0]], [[510.0, 2.0]]]]
+        assert maps.values().dtype == torch.float32
+
+    def test_cut_keeps_the_cells_of_the_region(self) -> None:
+        maps = feature_maps(torch.arange(12.0).reshape(1, 3, 4), 16)
+        cut = maps.cut(Region(1, 0, 3, 2))
+        assert cut.levels.tolist() == [[[[1.0, 2.0], [5.0, 6.0]]]]
+        assert cut.stride == 16
+
+    def test_some_pictures_keep_their_scale(self) -> None:
+        maps = FeatureMaps(
+            torch.arange(6.0).reshape(3, 1, 1, 2), torch.tensor([[1.0], [2.0], [3.0]]), 8
+        )
+        assert maps[1:].values().flatten().tolist() == [4.0, 6.0, 12.0, 15.0]
+
+    def test_bad_input(self) -> None:
+        with pytest.raises(REFUSED):
+            FeatureMaps(torch.zeros(2, 3, 4), torch.ones(2, 3), 8)
+
+
+def encoded(count: int = 3) -> Encoded:
+    """Two layers, the coarser of which is the evidence too."""
+    fine = feature_maps(torch.rand(count, 2, 6, 8), 4)
+    coarse = feature_maps(torch.rand(count, 3, 3, 4), 8)
+    return Encoded((fine, coarse), coarse, torch.rand(count, 5), Size(31, 23))
+
+
+class TestEncoded:
+    def test_counts_its_pictures(self) -> None:
+        assert len(encoded(3)) == 3
+
+    def test_some_pictures(self) -> None:
+        every = encoded(3)
+        part = every[1:3]
+        assert len(part) == 2
+        assert torch.equal(part.scores, every.scores[1:3])
+        assert torch.equal(part.features[0].levels, every.features[0].levels[1:3])
+
+    def test_evidence_that_is_a_layer_stays_one_object(self) -> None:
+        part = encoded()[:1]
+        assert part.evidence is part.features[1]
+
+    def test_evidence_of_its_own_is_sliced_too(self) -> None:
+        every = encoded()
+        own = feature_maps(torch.rand(3, 7, 3, 4), 8)
+        part = Encoded(every.features, own, every.scores, every.working)[2:]
+        assert torch.equal(part.evidence.levels, own.levels[2:])
+
+    def test_grid_says_what_the_picture_spans(self) -> None:
+        every = encoded()
+        assert every.grid(every.features[0]) == Grid(8, 6, 31 / 4, 23 / 4)
+
+    def test_finest_has_the_smallest_stride(self) -> None:
+        every = encoded()
+        assert every.finest is every.features[0]
+
+    def test_eight_bit_levels_become_floating_once(self) -> None:
+        levels = torch.tensor([[[3, 255]]], dtype=torch.uint8)
+        kept = feature_maps(levels, 8, 0.5)
+        every = Encoded((kept,), kept, torch.rand(1, 5), Size(16, 8))
+        floating = every.floating(torch.bfloat16)
+        assert floating.features[0].levels.dtype == torch.bfloat16
+        assert floating.evidence is floating.features[0]
+        assert floating.evidence.values().tolist() == [[[[1.5, 127.5]]]]
+        assert floating.floating(torch.float32) is floating
+
+
+def test_boxes_and_regions_travel_between_processes() -> None:
+    for value in (Box(1, 2, 3, 4), Region(1, 2, 3, 4), Size(3, 4)):
+        assert pickle.loads(pickle.dumps(value)) == value  # noqa: S301

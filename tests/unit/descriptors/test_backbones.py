@@ -1,0 +1,200 @@
+"""The table of networks: what makes a CAM a CAM, weights, and refusals."""
+
+from __future__ import annotations
+
+import dataclasses
+from functools import cache
+from importlib.resources import files
+from typing import TYPE_CHECKING
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from descriptors.backbones import NETWORKS, LoadedNetwork, load_network
+from descriptors.cams import top_classes
+from descriptors.classes import class_names
+from descriptors.encoder import Encoder
+from descriptors.errors import ArtifactError, SettingsError
+from descriptors.images import read_image, to_working_size
+from descriptors.settings import LayerSettings, MethodSettings
+from tests.support.pictures import shapes
+from tests.support.tiny_network import TINY, batch_of, tiny_loaded, tiny_settings, tiny_state
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@cache
+def lite0() -> LoadedNetwork:
+    return load_network("efficientnet_lite0")
+
+
+@pytest.fixture(scope="module")
+def resnet50(tmp_path_factory: pytest.TempPathFactory) -> LoadedNetwork:
+    """Random weights, through a file like a user's."""
+    path = tmp_path_factory.mktemp("weights") / "resnet50.pth"
+    torch.manual_seed(0)
+    torch.save(NETWORKS["resnet50"].build().state_dict(), path)
+    return load_network("resnet50", path)
+
+
+@pytest.fixture
+def _tiny_in_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(NETWORKS, "tiny", TINY)
+
+
+def settings_for(name: str) -> MethodSettings:
+    both = (LayerSettings(name="mid", dims=8), LayerSettings(name="last", dims=8))
+    return tiny_settings(network=name, side=96, side_multiple=32, layers=both)
+
+
+def check_identity(loaded: LoadedNetwork) -> None:
+    """The mean of the raw CAM over its cells plus the bias is the network's own logit."""
+    encoder = Encoder(loaded, settings_for(loaded.name), precision="float32")
+    batch = batch_of(encoder, [shapes(96, 64, 1), shapes(96, 64, 2)])
+    with torch.inference_mode():
+        logits = encoder.forward(encoder.normalise(batch))
+    encoded = encoder.encode(batch)
+    raw = torch.einsum("cj,bjhw->bchw", encoder.weight, encoded.evidence.values())
+    by_cams = raw.mean(dim=(2, 3)) + encoder.bias
+    scale = float(logits.abs().max())
+    torch.testing.assert_close(by_cams, logits, rtol=1e-4, atol=1e-4 * scale)
+    torch.testing.assert_close(encoded.scores, logits, rtol=1e-4, atol=1e-4 * scale)
+
+
+def check_layers(loaded: LoadedNetwork) -> None:
+    """Channels and strides of the table are those of the maps; no map holds a negative."""
+    encoder = Encoder(loaded, settings_for(loaded.name), precision="float32")
+    encoded = encoder.encode(batch_of(encoder, [shapes(96, 64, 1)]))
+    rows = [*loaded.network.layers.values(), loaded.network.evidence]
+    for row, maps in zip(rows, (*encoded.features, encoded.evidence), strict=True):
+        assert maps.levels.shape[1:] == (row.channels, 64 // row.stride, 96 // row.stride)
+        assert maps.stride == row.stride
+        assert maps.levels.min() >= 0
+        assert maps.levels.max() > 0
+    assert loaded.classifier.in_features == loaded.network.evidence.channels
+
+
+class TestIdentity:
+    def test_of_the_tiny_network(self) -> None:
+        check_identity(tiny_loaded())
+
+    def test_of_efficientnet_lite0(self) -> None:
+        check_identity(lite0())
+        check_layers(lite0())
+
+    @pytest.mark.slow
+    def test_of_resnet50(self, resnet50: LoadedNetwork) -> None:
+        check_identity(resnet50)
+        check_layers(resnet50)
+
+
+class TestEfficientNetLite0:
+    def test_knows_the_temple_of_scikit_learn(self) -> None:
+        """METHOD section 8: bell cote, stupa, palace. Weights go by position, so this is proof."""
+        china = (files("sklearn.datasets") / "images" / "china.jpg").read_bytes()
+        settings = MethodSettings.preset("default")
+        encoder = Encoder(lite0(), settings, precision="float32")
+        pixels = to_working_size(read_image(china), settings)
+        encoded = encoder.encode(encoder.prepare([pixels]))
+        best = [class_names()[c] for c in top_classes(encoded.scores, 5)[0].tolist()]
+        assert {"bell cote", "stupa", "palace"} <= set(best)
+
+    def test_is_in_eval_mode_without_gradients(self) -> None:
+        assert not lite0().module.training
+        assert not any(p.requires_grad for p in lite0().module.parameters())
+
+    def test_weights_with_a_tensor_of_another_shape_are_refused(self, tmp_path: Path) -> None:
+        assert NETWORKS["efficientnet_lite0"].packaged_weights is not None
+        state = torch.load(NETWORKS["efficientnet_lite0"].packaged_weights(), weights_only=True)
+        first = next(iter(state))
+        torch.save(state | {first: state[first][:1]}, tmp_path / "w.pth")
+        with pytest.raises(ArtifactError, match="do not match"):
+            load_network("efficientnet_lite0", tmp_path / "w.pth")
+
+    def test_weights_of_another_network_are_refused(self, tmp_path: Path) -> None:
+        torch.save(tiny_state(), tmp_path / "w.pth")
+        with pytest.raises(ArtifactError, match=r"6 tensors that do not match"):
+            load_network("efficientnet_lite0", tmp_path / "w.pth")
+
+
+@pytest.mark.usefixtures("_tiny_in_the_table")
+class TestLoadNetwork:
+    def test_from_torch_and_from_safetensors(self, tmp_path: Path) -> None:
+        torch.save(tiny_state(), tmp_path / "w.pth")
+        save_file(tiny_state(), tmp_path / "w.safetensors")
+        for name in ("w.pth", "w.safetensors"):
+            loaded = load_network("tiny", tmp_path / name)
+            assert torch.equal(loaded.classifier.weight, tiny_state()["fc.weight"])
+            assert not loaded.module.training
+
+    def test_the_digest_is_the_files(self, tmp_path: Path) -> None:
+        for seed in (0, 0, 1):
+            torch.save(tiny_state(seed), tmp_path / f"w{seed}.pth")
+        digests = [load_network("tiny", tmp_path / f"w{s}.pth").weights_digest for s in (0, 0, 1)]
+        assert digests[0] == digests[1] != digests[2]
+        assert len(digests[0]) == 64
+
+    def test_an_unknown_name_lists_those_there_are(self) -> None:
+        with pytest.raises(SettingsError, match=r"'resnet51'.*efficientnet_lite0, resnet50, tiny"):
+            load_network("resnet51")
+
+    @pytest.mark.parametrize("name", ["tiny", "resnet50"])
+    def test_without_packaged_weights_a_file_is_needed(self, name: str) -> None:
+        with pytest.raises(ArtifactError, match="name a local weight file with --weights"):
+            load_network(name)
+
+    def test_a_missing_file_is_named(self, tmp_path: Path) -> None:
+        with pytest.raises(ArtifactError, match=r"no weight file .*gone\.pth: check its path"):
+            load_network("tiny", tmp_path / "gone.pth")
+
+    def test_a_folder_is_no_file(self, tmp_path: Path) -> None:
+        with pytest.raises(ArtifactError, match="no weight file"):
+            load_network("tiny", tmp_path)
+
+    @pytest.mark.parametrize("name", ["w.pth", "w.safetensors"])
+    @pytest.mark.parametrize("content", [b"", b"hello", b"PK\x03\x04 no zip", b"\x80\x04."])
+    def test_a_damaged_file_is_refused(self, tmp_path: Path, name: str, content: bytes) -> None:
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(ArtifactError, match="cannot be read"):
+            load_network("tiny", tmp_path / name)
+
+    def test_a_truncated_file_is_refused(self, tmp_path: Path) -> None:
+        torch.save(tiny_state(), tmp_path / "w.pth")
+        data = (tmp_path / "w.pth").read_bytes()
+        (tmp_path / "w.pth").write_bytes(data[: len(data) // 2])
+        with pytest.raises(ArtifactError, match="cannot be read"):
+            load_network("tiny", tmp_path / "w.pth")
+
+    def test_a_whole_module_is_refused_unread(self, tmp_path: Path) -> None:
+        """Unpickling one may run any code."""
+        torch.save(nn.Linear(2, 2), tmp_path / "w.pth")
+        with pytest.raises(ArtifactError, match="cannot be read"):
+            load_network("tiny", tmp_path / "w.pth")
+
+    @pytest.mark.parametrize("content", [[1, 2], {"state_dict": {}, "epoch": 3}, torch.ones(2)])
+    def test_a_file_that_is_no_state_dict_is_refused(
+        self, tmp_path: Path, content: object
+    ) -> None:
+        torch.save(content, tmp_path / "w.pth")
+        with pytest.raises(ArtifactError, match="holds no state dict"):
+            load_network("tiny", tmp_path / "w.pth")
+
+    def test_weights_that_do_not_fit_are_refused(self, tmp_path: Path) -> None:
+        state = tiny_state()
+        torch.save({"fc.weight": state["fc.weight"]}, tmp_path / "few.pth")
+        torch.save(state | {"more": torch.ones(1)}, tmp_path / "more.pth")
+        torch.save(state | {"fc.bias": torch.ones(3)}, tmp_path / "shape.pth")
+        for name in ("few.pth", "more.pth", "shape.pth"):
+            with pytest.raises(ArtifactError, match=f"{name} do not fit tiny"):
+                load_network("tiny", tmp_path / name)
+
+    def test_a_network_without_a_linear_layer_at_its_end_is_refused(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        torch.save(tiny_state(), tmp_path / "w.pth")
+        monkeypatch.setitem(NETWORKS, "odd", dataclasses.replace(TINY, classifier="pool"))
+        with pytest.raises(ArtifactError, match="no linear layer 'pool'"):
+            load_network("odd", tmp_path / "w.pth")

@@ -1,0 +1,249 @@
+"""The encoder: its three steps, batches, precisions, devices."""
+
+from __future__ import annotations
+
+import dataclasses
+from functools import cache
+
+import pytest
+import torch
+from torch import nn
+
+from descriptors.backbones import LoadedNetwork, load_network
+from descriptors.encoder import Encoder, has_bfloat16
+from descriptors.errors import SettingsError
+from descriptors.fitting import WhiteningFit
+from descriptors.method import Method
+from descriptors.settings import LayerSettings, MethodSettings
+from tests.support.checking import REFUSED
+from tests.support.pictures import collection, noise, shapes
+from tests.support.tiny_network import (
+    TINY,
+    batch_of,
+    build_tiny,
+    tiny_encoder,
+    tiny_loaded,
+    tiny_method,
+    tiny_settings,
+)
+from tests.support.tolerances import LEAST_COSINE, SAME_NUMBERS, WHITENED
+
+NO_GPU = pytest.mark.skipif(
+    not torch.cuda.is_available(), reason="NO GPU: results on cuda were NOT compared"
+)
+NO_BFLOAT16 = pytest.mark.skipif(
+    not has_bfloat16(torch.device("cpu")), reason="NO bfloat16 here: autocast was NOT compared"
+)
+PICTURES = [shapes(64, 48, 1), noise(64, 48, 2), shapes(64, 48, 3), shapes(64, 48, 4)]
+
+
+@cache
+def lite0() -> LoadedNetwork:
+    return load_network("efficientnet_lite0")
+
+
+def lite0_method(precision: str, device: str = "cpu") -> Method:
+    """The real network at a small size, whitened to few dimensions, fitted in float32."""
+    both = (LayerSettings(name="mid", dims=24), LayerSettings(name="last", dims=24))
+    settings = MethodSettings(side=128, layers=both)
+    exact = Encoder(lite0(), settings, precision="float32")
+    fit = WhiteningFit(exact)
+    fit.add(exact.encode(batch_of(exact, collection(24, 96, 96, seed=3))))
+    whitening = fit.fit("made pictures")
+    if precision == "float32" and device == "cpu":
+        return Method(exact, whitening)
+    return Method(Encoder(lite0(), settings, device=device, precision=precision), whitening)
+
+
+class TestPrepare:
+    def test_shape(self) -> None:
+        assert batch_of(tiny_encoder(), PICTURES).shape == (4, 3, 48, 64)
+
+    def test_keeps_pixels_and_order_channels_last(self) -> None:
+        encoder = tiny_encoder()
+        pictures = [torch.full((3, 8, 8), i, dtype=torch.uint8) for i in (7, 9)]
+        batch = encoder.prepare(pictures)
+        assert [batch[i].unique().tolist() for i in (0, 1)] == [[7], [9]]
+        assert batch.is_contiguous(memory_format=torch.channels_last)
+
+    @pytest.mark.parametrize("sizes", [(), ((8, 8), (8, 16))])
+    def test_bad_input(self, sizes: tuple[tuple[int, int], ...]) -> None:
+        with pytest.raises(REFUSED):
+            tiny_encoder().prepare([torch.zeros(3, *size, dtype=torch.uint8) for size in sizes])
+
+
+class TestNormalise:
+    def test_by_hand(self) -> None:
+        """(x / 255 - mean) / std of each channel; the tiny network's are .5 .45 .4, .25 .3 .35."""
+        batch = torch.tensor([0, 102, 255], dtype=torch.uint8).reshape(1, 3, 1, 1)
+        values = tiny_encoder().normalise(batch).flatten()
+        torch.testing.assert_close(
+            values, torch.tensor([-0.5 / 0.25, (0.4 - 0.45) / 0.3, 0.6 / 0.35])
+        )
+
+    def test_bad_input(self) -> None:
+        with pytest.raises(REFUSED):
+            tiny_encoder().normalise(torch.zeros(1, 3, 8, 8))
+
+
+class TestEncode:
+    def test_shapes(self) -> None:
+        encoded = tiny_encoder().encode(batch_of(tiny_encoder(), PICTURES))
+        assert [tuple(maps.levels.shape) for maps in encoded.features] == [
+            (4, 8, 12, 16),
+            (4, 12, 6, 8),
+        ]
+        assert encoded.scores.shape == (4, 10)
+        assert encoded.working == (64, 48)
+        assert len(encoded) == 4
+
+    def test_is_the_network_itself(self) -> None:
+        encoder, plain = tiny_encoder(), tiny_loaded().module
+        batch = batch_of(encoder, PICTURES)
+        encoded = encoder.encode(batch)
+        mid = plain.mid(plain.conv1(encoder.normalise(batch)))
+        last = plain.last(plain.conv2(mid))
+        SAME_NUMBERS.check(mid, encoded.features[0].values())
+        SAME_NUMBERS.check(last, encoded.features[1].values())
+        SAME_NUMBERS.check(plain(encoder.normalise(batch)), encoded.scores)
+
+    def test_layers_come_in_the_order_of_the_settings(self) -> None:
+        layers = (LayerSettings(name="last", dims=4), LayerSettings(name="mid", dims=4))
+        encoder = tiny_encoder(tiny_settings(layers=layers))
+        encoded = encoder.encode(batch_of(encoder, PICTURES))
+        assert [maps.stride for maps in encoded.features] == [8, 4]
+        assert encoded.evidence is encoded.features[0]
+        assert encoded.finest is encoded.features[1]
+
+    def test_evidence_need_not_be_a_layer(self) -> None:
+        encoder = tiny_encoder(tiny_settings(layers=(LayerSettings(name="mid", dims=4),)))
+        encoded = encoder.encode(batch_of(encoder, PICTURES))
+        assert encoded.evidence.levels.shape[1] == 12
+
+    def test_two_layers_of_one_module_are_both_given(self) -> None:
+        layers = (LayerSettings(name="last", dims=4), LayerSettings(name="last", dims=6))
+        encoder = tiny_encoder(tiny_settings(layers=layers))
+        assert len(encoder.encode(batch_of(encoder, PICTURES)).features) == 2
+
+    def test_maps_with_negatives_are_rectified_where_the_table_says_so(self) -> None:
+        before_relu = {
+            "mid": dataclasses.replace(TINY.layers["mid"], module="conv1"),
+            "last": dataclasses.replace(TINY.layers["last"], module="conv2"),
+        }
+        network = dataclasses.replace(
+            TINY, layers=before_relu, evidence=before_relu["last"], rectify=True
+        )
+        loaded = dataclasses.replace(tiny_loaded(), network=network)
+        batch = batch_of(tiny_encoder(), PICTURES)
+        rectified = Encoder(loaded, tiny_settings(), precision="float32").encode(batch)
+        expected = tiny_encoder().encode(batch)
+        for a, b in zip(rectified.features, expected.features, strict=True):
+            torch.testing.assert_close(a.values(), b.values())
+
+    def test_a_batch_is_its_pictures_one_by_one(self) -> None:
+        encoder = tiny_encoder()
+        together = encoder.encode(batch_of(encoder, PICTURES))
+        for i, picture in enumerate(PICTURES):
+            alone = encoder.encode(batch_of(encoder, [picture]))
+            SAME_NUMBERS.check(alone.scores[0], together.scores[i])
+            for a, b in zip(alone.features, together.features, strict=True):
+                SAME_NUMBERS.check(a.values()[0], b.values()[i])
+
+    def test_two_encoders_of_one_network_do_not_disturb_each_other(self) -> None:
+        loaded = tiny_loaded()
+        first = Encoder(loaded, tiny_settings(), precision="float32")
+        batch = batch_of(first, PICTURES[:2])
+        before = first.encode(batch)
+        paper = Encoder(loaded, tiny_settings("paper"), precision="float32")
+        paper.encode(batch_of(paper, PICTURES[2:]))
+        again = first.encode(batch)
+        assert torch.equal(before.scores, again.scores)
+        assert torch.equal(before.evidence.levels, again.evidence.levels)
+
+    def test_a_classifier_without_bias_is_one_with_zeros(self) -> None:
+        module = build_tiny()
+        module.load_state_dict(tiny_loaded().module.state_dict())
+        weight = module.fc.weight
+        module.fc = nn.Linear(*reversed(weight.shape), bias=False)
+        module.fc.weight = weight
+        loaded = LoadedNetwork("tiny", TINY, module.eval().requires_grad_(False), "0" * 64)
+        encoder = Encoder(loaded, tiny_settings(), precision="float32")
+        batch = batch_of(encoder, PICTURES)
+        SAME_NUMBERS.check(module(encoder.normalise(batch)), encoder.encode(batch).scores)
+
+    def test_bad_input(self) -> None:
+        with pytest.raises(REFUSED):
+            tiny_encoder().encode(torch.zeros(1, 1, 32, 32, dtype=torch.uint8))
+
+
+class TestRefused:
+    def test_a_layer_the_network_does_not_have(self) -> None:
+        settings = tiny_settings(layers=(LayerSettings(name="middle", dims=4),))
+        with pytest.raises(SettingsError, match=r"no layer 'middle': choose from mid, last"):
+            tiny_encoder(settings)
+
+    def test_a_device_that_is_none(self) -> None:
+        with pytest.raises(SettingsError, match="no device 'gpu'"):
+            tiny_encoder(device="gpu")
+
+    @pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU answers here")
+    def test_a_gpu_that_is_not_there(self) -> None:
+        with pytest.raises(SettingsError, match="No GPU answers"):
+            tiny_encoder(device="cuda:0")
+
+    def test_a_device_torch_knows_but_this_machine_lacks(self) -> None:
+        with pytest.raises(SettingsError, match="device"):
+            tiny_encoder(device="xpu")
+
+
+class TestPrecision:
+    def test_auto_is_bfloat16_where_it_is_native(self) -> None:
+        encoder = Encoder(tiny_loaded(), tiny_settings())
+        assert encoder.autocast == has_bfloat16(torch.device("cpu"))
+
+    @NO_BFLOAT16
+    def test_of_the_tiny_network(self) -> None:
+        exact = tiny_method(tiny_settings())
+        fast = Method(
+            Encoder(tiny_loaded(), tiny_settings(), precision="bfloat16"), exact.whitening
+        )
+        batch = batch_of(exact.encoder, PICTURES)
+        one, other = exact.describe_images(batch), fast.describe_images(batch)
+        cosines = (one.descriptors * other.descriptors).sum(dim=1)
+        assert other.descriptors.dtype == torch.float32
+        assert cosines.min() > LEAST_COSINE
+
+    @NO_BFLOAT16
+    @pytest.mark.slow
+    def test_of_the_default_network(self) -> None:
+        exact, fast = lite0_method("float32"), lite0_method("bfloat16")
+        batch = batch_of(exact.encoder, collection(8, 128, 96, seed=5))
+        one, other = exact.describe_images(batch), fast.describe_images(batch)
+        cosines = (one.descriptors * other.descriptors).sum(dim=1)
+        assert cosines.min() > LEAST_COSINE
+
+    @pytest.mark.slow
+    def test_a_batch_of_the_default_network_is_its_pictures_one_by_one(self) -> None:
+        method = lite0_method("float32")
+        batch = batch_of(method.encoder, PICTURES)
+        together = method.describe_images(batch).descriptors
+        for i in range(len(PICTURES)):
+            alone = method.describe_images(batch[i : i + 1]).descriptors[0]
+            WHITENED.check(alone, together[i])
+
+
+@pytest.mark.gpu
+@NO_GPU
+class TestGpu:
+    def test_the_tiny_network_gives_the_same(self) -> None:
+        cpu, gpu = tiny_method(), tiny_method(device="cuda:0")
+        batch = batch_of(cpu.encoder, PICTURES)
+        one, other = cpu.describe_images(batch), gpu.describe_images(batch)
+        assert (one.descriptors * other.descriptors.cpu()).sum(dim=1).min() > LEAST_COSINE
+        assert torch.equal(one.classes, other.classes.cpu())
+
+    def test_the_default_network_gives_the_same(self) -> None:
+        cpu, gpu = lite0_method("float32"), lite0_method("float32", "cuda:0")
+        batch = batch_of(cpu.encoder, PICTURES)
+        one, other = cpu.describe_images(batch), gpu.describe_images(batch)
+        assert (one.descriptors * other.descriptors.cpu()).sum(dim=1).min() > LEAST_COSINE

@@ -1,0 +1,233 @@
+"""Reading pictures: every format and mode we promise, and refusals that name the remedy."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from descriptors.arrays import Size
+from descriptors.errors import (
+    UnsupportedImage,
+)
+from descriptors.images import FORMATS, Picture, read_image
+from tests.support.pictures import (
+    EVERY_FORMAT,
+    animated,
+    encoded,
+    gradient,
+    letter,
+    noise,
+    shapes,
+    uniform,
+    with_orientation,
+)
+
+LOSSLESS = {"PNG": {}, "BMP": {}, "TIFF": {}, "PPM": {}, "WEBP": {"lossless": True}}
+LOSSLESS |= {"JPEG2000": {}, "AVIF": {"quality": 100, "subsampling": "4:4:4"}}
+
+
+def pixels(image: Image.Image) -> np.ndarray:
+    return np.asarray(image.convert("RGB")).astype(int)
+
+
+def difference(expected: Image.Image, read: Picture) -> float:
+    """Mean difference of the pixels, in levels of 255."""
+    assert read.image.mode == "RGB"
+    assert read.image.size == expected.size
+    return float(abs(pixels(expected) - pixels(read.image)).mean())
+
+
+class TestFormats:
+    @pytest.mark.parametrize("file_format", EVERY_FORMAT)
+    def test_every_format_is_read(self, file_format: str) -> None:
+        image = shapes(48, 40, 1)
+        read = read_image(encoded(image, file_format))
+        assert read.size == Size(48, 40)
+        assert difference(image, read) < 9
+
+    @pytest.mark.parametrize("file_format", LOSSLESS)
+    def test_lossless_formats_keep_every_pixel(self, file_format: str) -> None:
+        image = noise(33, 29)
+        read = read_image(encoded(image, file_format, **LOSSLESS[file_format]))
+        assert difference(image, read) <= (1 if file_format == "AVIF" else 0)
+
+    def test_formats_are_names_that_pillow_opens(self) -> None:
+        Image.init()
+        assert set(FORMATS) <= set(Image.OPEN)
+
+    @pytest.mark.parametrize("compression", ["tiff_lzw", "tiff_adobe_deflate", "packbits", "jpeg"])
+    def test_compressed_tiff(self, compression: str) -> None:
+        image = shapes(48, 40, 1)
+        assert difference(image, read_image(encoded(image, "TIFF", compression=compression))) < 6
+
+    @pytest.mark.parametrize("options", [{"progressive": True}, {"optimize": True}, {"quality": 5}])
+    def test_kinds_of_jpeg(self, options: dict[str, object]) -> None:
+        assert read_image(encoded(shapes(48, 40), "JPEG", **options)).size == Size(48, 40)
+
+    @pytest.mark.parametrize("file_format", ["GIF", "WEBP", "PNG", "TIFF", "MPO"])
+    def test_of_an_animation_the_first_frame(self, file_format: str) -> None:
+        first = shapes(48, 40, 1)
+        frames = [first, noise(48, 40, 2), uniform(48, 40)]
+        assert difference(first, read_image(animated(frames, file_format))) < 9
+
+    def test_the_name_does_not_matter_only_the_bytes(self) -> None:
+        """A PNG in a file called .jpg: `read_image` sees no name at all."""
+        assert read_image(encoded(gradient(20, 20), "PNG")).size == Size(20, 20)
+
+
+class TestModes:
+    def test_cmyk_jpeg_as_adobe_writes_it_inverted(self) -> None:
+        image = shapes(48, 40, 1)
+        data = encoded(image.convert("CMYK"), "JPEG", quality=95)
+        assert b"Adobe" in data
+        assert difference(image, read_image(data)) < 6
+
+    def test_cmyk_jpeg_without_adobes_mark_is_read_somehow(self) -> None:
+        data = encoded(shapes(48, 40, 1).convert("CMYK"), "JPEG")
+        at = data.index(b"\xff\xee")
+        length = int.from_bytes(data[at + 2 : at + 4], "big")
+        assert read_image(data[:at] + data[at + 2 + length :]).size == Size(48, 40)
+
+    def test_cmyk_tiff(self) -> None:
+        image = shapes(48, 40, 1)
+        assert difference(image, read_image(encoded(image.convert("CMYK"), "TIFF"))) < 1
+
+    @pytest.mark.parametrize("file_format", ["PNG", "TIFF", "PPM"])
+    @pytest.mark.parametrize("turn", [False, True])
+    def test_sixteen_bit_grey_is_scaled_not_clipped(self, file_format: str, *, turn: bool) -> None:
+        levels = np.linspace(0, 65535, 32 * 24).astype(np.uint16).reshape(24, 32)
+        if file_format == "PPM":
+            data = b"P5 32 24 65535\n" + levels.astype(">u2").tobytes()
+        else:
+            exif = Image.Exif()
+            exif[0x0112] = 3 if turn else 1
+            stored = levels[::-1, ::-1] if turn else levels
+            image = Image.fromarray(np.ascontiguousarray(stored))
+            data = encoded(image, file_format, exif=exif)
+        read = pixels(read_image(data).image)
+        assert abs(read - (levels / 257)[:, :, None]).max() <= 1
+
+    def test_sixteen_bit_grey_of_the_other_byte_order(self) -> None:
+        levels = np.linspace(0, 65535, 32 * 24).astype(np.uint16).reshape(24, 32)
+        image = Image.frombytes("I;16B", (32, 24), levels.astype(">u2").tobytes())
+        read = pixels(read_image(encoded(image, "TIFF")).image)
+        assert abs(read - (levels / 257)[:, :, None]).max() <= 1
+
+    def test_sixteen_bit_rgb_png(self) -> None:
+        image = gradient(32, 24)
+        wide = np.asarray(image).astype(np.uint16) * 257
+        assert difference(image, read_image(_png16(wide))) <= 1
+
+    def test_palette(self) -> None:
+        image = shapes(48, 40, 1).quantize(64)
+        assert difference(image.convert("RGB"), read_image(encoded(image, "PNG"))) == 0
+
+    def test_palette_with_transparency_lies_over_white(self) -> None:
+        image = letter().quantize(4)
+        index = image.getpixel((0, 0))
+        read = read_image(encoded(image, "PNG", transparency=index)).image
+        assert read.getpixel((0, 0)) == (255, 255, 255)
+
+    def test_gif_with_transparency_lies_over_white(self) -> None:
+        image = letter().quantize(4)
+        read = read_image(encoded(image, "GIF", transparency=image.getpixel((0, 0)))).image
+        assert read.getpixel((0, 0)) == (255, 255, 255)
+
+    def test_rgba_lies_over_white(self) -> None:
+        image = letter().convert("RGBA")
+        alpha = Image.linear_gradient("L").resize(image.size)
+        image.putalpha(alpha)
+        read = pixels(read_image(encoded(image, "PNG")).image)
+        share = np.asarray(alpha)[:, :, None] / 255
+        expected = pixels(letter()) * share + 255 * (1 - share)
+        assert abs(read - expected).max() <= 1.5
+
+    def test_rgb_with_one_transparent_colour_lies_over_white(self) -> None:
+        image = letter()
+        colour = image.getpixel((0, 0))
+        read = read_image(encoded(image, "PNG", transparency=colour)).image
+        assert read.getpixel((0, 0)) == (255, 255, 255)
+
+    @pytest.mark.parametrize("mode", ["L", "LA", "1"])
+    def test_grey_with_and_without_alpha_and_one_bit(self, mode: str) -> None:
+        image = letter().convert(mode)
+        assert difference(image.convert("RGB"), read_image(encoded(image, "PNG"))) == 0
+
+    def test_ycbcr_tiff(self) -> None:
+        image = shapes(48, 40, 1)
+        assert difference(image, read_image(encoded(image.convert("YCbCr"), "TIFF"))) < 3
+
+    @pytest.mark.parametrize("mode", ["F", "I"])
+    def test_thirty_two_bit_is_not_read(self, mode: str) -> None:
+        with pytest.raises(UnsupportedImage, match="32-bit"):
+            read_image(encoded(gradient(32, 24).convert("L").convert(mode), "TIFF"))
+
+    def test_a_colour_space_without_a_way_to_rgb_is_not_read(self) -> None:
+        image = Image.merge("LAB", gradient(32, 24).split())
+        with pytest.raises(UnsupportedImage):
+            read_image(encoded(image, "TIFF"))
+
+
+class TestOrientation:
+    UPRIGHT = letter(50, 60)
+
+    @pytest.mark.parametrize("orientation", range(1, 9))
+    def test_all_eight_give_the_same_upright_picture(self, orientation: int) -> None:
+        data = with_orientation(self.UPRIGHT, orientation, quality=100, subsampling=0)
+        read = read_image(data)
+        assert read.size == Size(50, 60)
+        assert difference(self.UPRIGHT, read) < 2
+
+    @pytest.mark.parametrize("orientation", range(1, 9))
+    @pytest.mark.parametrize("size", [(1600, 1200), (1000, 999), (999, 1000), (800, 800)])
+    def test_at_a_reduced_size_too(self, orientation: int, size: tuple[int, int]) -> None:
+        upright = letter(*size)
+        read = read_image(with_orientation(upright, orientation), reduce_to=100)
+        assert read.size == Size(*size)
+        assert read.image.width < size[0] / 4
+        assert min(read.image.size) >= 100
+        assert difference(upright.resize(read.image.size, Image.Resampling.BOX), read) < 4
+
+    @pytest.mark.parametrize("file_format", ["PNG", "WEBP", "TIFF"])
+    def test_in_other_formats(self, file_format: str) -> None:
+        exif = Image.Exif()
+        exif[0x0112] = 6
+        stored = self.UPRIGHT.transpose(Image.Transpose.ROTATE_90)
+        read = read_image(encoded(stored, file_format, exif=exif))
+        assert read.size == Size(50, 60)
+        assert difference(self.UPRIGHT, read) < 9
+
+    @pytest.mark.parametrize("orientation", [0, 9, 255])
+    def test_a_value_without_meaning_changes_nothing(self, orientation: int) -> None:
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        assert read_image(encoded(self.UPRIGHT, "JPEG", exif=exif)).size == Size(50, 60)
+
+    @pytest.mark.filterwarnings("ignore::UserWarning")
+    def test_another_tag_of_a_wrong_type_does_not_matter(self) -> None:
+        """The orientation is legible; nothing else of the EXIF data is ours to judge."""
+        exif = Image.Exif()
+        exif[0x010F] = "maker"
+        exif[0x0112] = 6
+        stored = self.UPRIGHT.transpose(Image.Transpose.ROTATE_90)
+        data = bytearray(encoded(stored, "JPEG", exif=exif))
+        data[data.index(b"\x01\x0f\x00\x02") + 1] = 7  # the text under a tag of whole numbers
+        assert read_image(bytes(data)).size == Size(50, 60)
+
+
+def _png16(values: np.ndarray) -> bytes:
+    """A PNG of 16 bits a channel, which Pillow reads but does not write."""
+    import struct
+    import zlib
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
+
+    height, width, _ = values.shape
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
+    header = struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0)
+    body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + body

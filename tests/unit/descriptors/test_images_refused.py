@@ -1,0 +1,245 @@
+"""What is refused, and that nothing else than a picture or an `ImageError` ever comes out."""
+
+from __future__ import annotations
+
+import random
+import struct
+import time
+import tracemalloc
+import zlib
+from functools import cache
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from descriptors.arrays import Size
+from descriptors.errors import (
+    FeaturelessImage,
+    ImageError,
+    ImageTooLarge,
+    ImageTooSmall,
+    UnreadableImage,
+)
+from descriptors.images import ImageLimits, read_image
+from tests.support.pictures import EVERY_FORMAT, animated, encoded, noise, shapes, uniform
+
+
+class TestRefused:
+    def test_an_empty_file(self) -> None:
+        with pytest.raises(UnreadableImage, match="empty"):
+            read_image(b"")
+
+    @pytest.mark.parametrize(
+        "data",
+        [
+            b"hello, I am a text called photo.jpg\n" * 20,
+            b"\x00" * 500,
+            b"<svg></svg>",
+            b"%PDF-1.7\n",
+        ],
+    )
+    def test_no_picture_at_all(self, data: bytes) -> None:
+        with pytest.raises(UnreadableImage, match="no picture in a format that is read"):
+            read_image(data)
+
+    @pytest.mark.parametrize("file_format", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF"])
+    @pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
+    @pytest.mark.filterwarnings("ignore::UserWarning")
+    def test_truncated(self, file_format: str, share: float) -> None:
+        data = encoded(noise(64, 64), file_format)
+        with pytest.raises(UnreadableImage):
+            read_image(data[: int(len(data) * share)])
+
+    @pytest.mark.parametrize("side", [1, 15])
+    def test_too_small(self, side: int) -> None:
+        with pytest.raises(ImageTooSmall, match=f"{side} x 200.*needs 16"):
+            read_image(encoded(noise(side, 200), "PNG"))
+
+    def test_one_pixel(self) -> None:
+        with pytest.raises(ImageTooSmall):
+            read_image(encoded(noise(1, 1), "PNG"))
+
+    def test_just_large_enough(self) -> None:
+        assert read_image(encoded(noise(16, 16), "PNG")).size == Size(16, 16)
+
+    def test_too_many_bytes(self) -> None:
+        data = encoded(noise(64, 64), "PNG")
+        with pytest.raises(ImageTooLarge, match=f"{len(data):,} bytes"):
+            read_image(data, ImageLimits(most_bytes=len(data) - 1))
+        assert read_image(data, ImageLimits(most_bytes=len(data))).size == Size(64, 64)
+
+    def test_too_many_pixels(self) -> None:
+        data = encoded(noise(64, 64), "PNG")
+        with pytest.raises(ImageTooLarge, match="64 x 64 pixels; 4,095"):
+            read_image(data, ImageLimits(most_pixels=4095))
+        assert read_image(data, ImageLimits(most_pixels=4096)).size == Size(64, 64)
+
+    @pytest.mark.parametrize("colour", [(0, 0, 0), (255, 255, 255), (40, 90, 200)])
+    def test_one_colour(self, colour: tuple[int, int, int]) -> None:
+        with pytest.raises(FeaturelessImage, match="one colour"):
+            read_image(encoded(uniform(64, 48, colour), "PNG"))
+
+    def test_wholly_transparent(self) -> None:
+        image = noise(64, 48).convert("RGBA")
+        image.putalpha(0)
+        with pytest.raises(FeaturelessImage):
+            read_image(encoded(image, "PNG"))
+
+    def test_one_pixel_of_another_colour_is_enough(self) -> None:
+        image = uniform(64, 48)
+        image.putpixel((3, 3), (41, 90, 200))
+        assert read_image(encoded(image, "PNG")).size == Size(64, 48)
+
+
+class TestHuge:
+    """Refused by the header: a few bytes must not cost gigabytes."""
+
+    @pytest.mark.parametrize(
+        ("width", "height"), [(20_000, 20_000), (12_000, 9_000), (2**31 - 1, 1)]
+    )
+    def test_a_header_that_promises_too_much(self, width: int, height: int) -> None:
+        data = _png_header(width, height)
+        tracemalloc.start()
+        started = time.perf_counter()
+        with pytest.raises(ImageTooLarge, match="store it smaller, or raise the limit"):
+            read_image(data)
+        took, (_, peak) = time.perf_counter() - started, tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert took < 0.5
+        assert peak < 2 * 2**20
+
+    @pytest.mark.parametrize("kind", ["GIF", "BMP", "PPM", "WEBP"])
+    def test_in_other_formats(self, kind: str) -> None:
+        with pytest.raises(ImageTooLarge):
+            read_image(_HUGE[kind]())
+
+    def test_a_raised_limit_is_the_limit(self) -> None:
+        """The message says so; this one has no pixels behind its header."""
+        with pytest.raises(UnreadableImage):
+            read_image(_png_header(20_000, 20_000), ImageLimits(most_pixels=400_000_000))
+
+
+def _png_header(width: int, height: int) -> bytes:
+    """A PNG that promises so many pixels and holds a thousand bytes of them."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
+
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
+    body = chunk(b"IDAT", zlib.compress(bytes(1000)))
+    return b"\x89PNG\r\n\x1a\n" + header + body + chunk(b"IEND", b"")
+
+
+def _huge_webp() -> bytes:
+    data = bytearray(encoded(shapes(48, 40), "WEBP", lossless=True))
+    at = data.index(b"VP8L") + 9
+    rest = struct.unpack("<I", data[at : at + 4])[0] & ~0x0FFF_FFFF
+    data[at : at + 4] = struct.pack("<I", rest | 16_382 | 16_382 << 14)
+    return bytes(data)
+
+
+def _patched(kind: str, at: int, size: bytes) -> bytes:
+    data = bytearray(encoded(shapes(48, 40), kind))
+    data[at : at + len(size)] = size
+    return bytes(data)
+
+
+_HUGE = {
+    "GIF": lambda: _patched("GIF", 6, struct.pack("<HH", 65_535, 65_535)),
+    "BMP": lambda: _patched("BMP", 18, struct.pack("<ii", 40_000, 40_000)),
+    "PPM": lambda: b"P6 40000 40000 255\n" + bytes(1000),
+    "WEBP": _huge_webp,
+}
+
+
+@cache
+def _corpus() -> dict[str, bytes]:
+    """Small valid files of many kinds, to be damaged."""
+    image = shapes(48, 40, 1)
+    exif = Image.Exif()
+    exif[0x0112], exif[0x010F] = 6, "maker"
+    frames = [image, noise(48, 40), image]
+    grey16 = Image.fromarray(np.arange(48 * 40, dtype=np.uint16).reshape(40, 48) * 30)
+    files = {kind: encoded(image, kind) for kind in EVERY_FORMAT}
+    files |= {
+        f"{kind} exif": encoded(image, kind, exif=exif) for kind in ("JPEG", "PNG", "WEBP", "TIFF")
+    }
+    files |= {
+        f"{kind} frames": animated(frames, kind) for kind in ("GIF", "WEBP", "PNG", "TIFF", "MPO")
+    }
+    return files | {
+        "TIFF lzw": encoded(image, "TIFF", compression="tiff_lzw"),
+        "TIFF jpeg": encoded(image, "TIFF", compression="jpeg"),
+        "TIFF deflate": encoded(image, "TIFF", compression="tiff_adobe_deflate"),
+        "JPEG progressive": encoded(image, "JPEG", progressive=True),
+        "JPEG cmyk": encoded(image.convert("CMYK"), "JPEG"),
+        "JPEG2000 raw": encoded(image, "JPEG2000", no_jp2=True),
+        "PNG palette": encoded(image.quantize(32), "PNG", transparency=3),
+        "PNG 16": encoded(grey16, "PNG"),
+        "BMP palette": encoded(image.quantize(32), "BMP"),
+    }
+
+
+def _damaged(data: bytes, draw: random.Random) -> bytes:
+    """Cut short, with bytes missing, with bytes added, or with a few bytes changed."""
+    at = draw.randrange(len(data))
+    way = draw.random()
+    if way < 0.2:
+        return data[:at]
+    if way < 0.35:
+        return data[:at] + data[at + draw.randrange(1, 20) :]
+    if way < 0.45:
+        return data[:at] + draw.randbytes(draw.randrange(1, 20)) + data[at:]
+    changed = bytearray(data)
+    # Headers and tables stand in front and break in more ways than pixels do.
+    reach = min(len(data), 400) if draw.random() < 0.6 else len(data)
+    for _ in range(draw.choice([1, 1, 2, 4, 16])):
+        i = draw.randrange(reach)
+        changed[i] = draw.choice([0, 255, 127, 128, draw.randrange(256)])
+    return bytes(changed)
+
+
+def _outcome(data: bytes, reduce_to: int | None) -> str:
+    """What became of a file: a name from the list, or what should never come out."""
+    try:
+        read = read_image(data, reduce_to=reduce_to)
+    except ImageError as error:
+        return error.kind if error.reason.endswith(".") else f"no sentence: {error.reason}"
+    except Exception as error:  # noqa: BLE001 - whatever the decoders let through is the finding
+        return f"{type(error).__name__}: {error}"
+    return "picture" if read.image.mode == "RGB" else f"mode {read.image.mode}"
+
+
+_ALLOWED = {"picture", "unreadable_image", "unsupported_image", "image_too_small"}
+_ALLOWED |= {"image_too_large", "featureless_image"}
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("kind", sorted(_corpus()))
+class TestDamaged:
+    def test_gives_a_picture_or_an_image_error(self, kind: str) -> None:
+        self._damage(kind, range(40))
+
+    @pytest.mark.slow
+    def test_gives_a_picture_or_an_image_error_thousands_of_times(self, kind: str) -> None:
+        self._damage(kind, range(40, 1500))
+
+    def _damage(self, kind: str, seeds: range) -> None:
+        for seed in seeds:
+            draw = random.Random(f"{kind} {seed}")
+            data = _damaged(_corpus()[kind], draw)
+            outcome = _outcome(data, draw.choice([None, 16]))
+            assert outcome in _ALLOWED, f"{kind}, seed {seed}"
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("length", [1, 2, 3, 7, 20, 300])
+def test_noise_behind_every_magic_number(length: int) -> None:
+    draw = random.Random(length)
+    for data in _corpus().values():
+        for magic in (2, 4, 8, 12, 16):
+            outcome = _outcome(data[:magic] + draw.randbytes(length), None)
+            assert outcome in _ALLOWED - {"picture"}

@@ -1,0 +1,240 @@
+"""PCA-whitening: values by hand, the fit, and the files it is kept in."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from descriptors.errors import ArtifactError, RequestError
+from descriptors.whitening import (
+    LayerWhitening,
+    Whitening,
+    fit_layer,
+    packaged_whitening,
+    stack_vectors,
+)
+from tests.support.checking import REFUSED
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+LAYER = LayerWhitening(torch.tensor([1.0, 0.0, 2.0]), torch.tensor([[2.0, 0, 0], [0, 0, 0.5]]))
+
+SECOND = LayerWhitening(torch.tensor([0.5, 0.25]), torch.tensor([[1.0, 3.0]]))
+
+
+def whitening(layers: tuple[LayerWhitening, ...] = (LAYER, SECOND)) -> Whitening:
+    return Whitening(layers, "v" * 64, "w" * 64, "12 pictures of a test")
+
+
+class TestLayerWhitening:
+    def test_shape(self) -> None:
+        assert LAYER(torch.rand(2, 5, 3)).shape == (2, 5, 2)
+
+    def test_by_hand(self) -> None:
+        """(2.5, 7, 6) - (1, 0, 2) = (1.5, 7, 4), projected (3, 2), unit."""
+        expected = torch.tensor([[3.0, 2.0]]) / 13**0.5
+        torch.testing.assert_close(LAYER(torch.tensor([[2.5, 7.0, 6.0]])), expected)
+
+    def test_zero_rows_stay_zero(self) -> None:
+        """Without activation there is nothing to compare, not even the mean."""
+        rows = LAYER(torch.tensor([[0.0, 0.0, 0.0], [2.0, 0.0, 0.0]]))
+        assert rows[0].tolist() == [0.0, 0.0]
+        assert rows[1].norm().item() == pytest.approx(1)
+
+    def test_small_axes_do_not_drown_in_rounding(self) -> None:
+        """METHOD subtracts the mean first: with a large projection, projecting both is worse."""
+        random = np.random.default_rng(3)
+        mean = random.random(64)
+        mean /= np.linalg.norm(mean)
+        projection = random.standard_normal((8, 64)) * 3e3
+        vectors = mean + random.standard_normal((50, 64)) * 1e-4
+        whiten = LayerWhitening(
+            torch.from_numpy(mean.astype(np.float32)),
+            torch.from_numpy(projection.astype(np.float32)),
+        )
+        exact = (vectors.astype(np.float32).astype(float) - whiten.mean.numpy()) @ projection.T
+        exact /= np.linalg.norm(exact, axis=1, keepdims=True)
+        got = whiten(torch.from_numpy(vectors.astype(np.float32))).numpy()
+        assert (got * exact).sum(axis=1).min() > 0.999
+
+    def test_moves_to_a_device(self) -> None:
+        moved = LAYER.to(torch.device("cpu"))
+        assert torch.equal(moved.projection, LAYER.projection)
+
+    def test_bad_input(self) -> None:
+        with pytest.raises(REFUSED):
+            LAYER(torch.rand(5, 4))
+
+
+class TestFitLayer:
+    def test_shape(self) -> None:
+        fitted = fit_layer(np.random.default_rng(0).random((20, 6), dtype=np.float32), 4)
+        assert fitted.mean.shape == (6,)
+        assert fitted.projection.shape == (4, 6)
+        assert fitted.projection.dtype == torch.float32
+
+    def test_by_hand(self) -> None:
+        """Points at distance 2 and 1 on two axes: variances 8/3 and 2/3 (n - 1 = 3)."""
+        rows = np.array([[2.0, 0], [-2, 0], [0, 1], [0, -1]]) + 5
+        fitted = fit_layer(rows, 2)
+        torch.testing.assert_close(fitted.mean, torch.tensor([5.0, 5.0]))
+        expected = torch.tensor([[(3 / 8) ** 0.5, 0], [0, (3 / 2) ** 0.5]])
+        torch.testing.assert_close(fitted.projection.abs(), expected)
+
+    def test_an_axis_without_differences_is_not_blown_up(self) -> None:
+        rows = np.zeros((10, 3))
+        rows[:, 0] = np.arange(10)
+        fitted = fit_layer(rows, 3)
+        assert torch.isfinite(fitted.projection).all()
+
+    def test_small_axes_are_as_exact_as_large_ones(self) -> None:
+        """Unit class vectors differ little along most axes; float32 sums of squares lose them."""
+        random = np.random.default_rng(1)
+        spread = np.geomspace(1, 1e-3, 24)
+        rows = random.standard_normal((400, 24)) * spread * 0.1
+        rows += random.random(24)
+        rows = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+        fitted = fit_layer(rows, 20)
+        white = (rows.astype(float) - fitted.mean.double().numpy()) @ fitted.projection.numpy().T
+        np.testing.assert_allclose(np.cov(white.T), np.eye(20), atol=1e-4)
+
+    @pytest.mark.parametrize(("rows", "channels", "dims"), [(4, 8, 4), (20, 3, 4), (0, 8, 1)])
+    def test_too_few_rows_or_channels_are_refused(
+        self, rows: int, channels: int, dims: int
+    ) -> None:
+        with pytest.raises(RequestError, match=f"cannot give {dims} dimensions"):
+            fit_layer(np.ones((rows, channels), dtype=np.float32), dims)
+
+
+class TestStackVectors:
+    def test_leaves_zero_rows_out(self) -> None:
+        stacked = stack_vectors(
+            [torch.tensor([[1.0, 0.0], [0.0, 0.0]]), torch.tensor([[0.0, 2.0]])]
+        )
+        assert stacked.tolist() == [[1.0, 0.0], [0.0, 2.0]]
+
+    def test_bad_input(self) -> None:
+        with pytest.raises(REFUSED):
+            stack_vectors([torch.rand(2, 3), torch.rand(2, 4)])
+
+
+class TestDigest:
+    def test_is_64_hex_digits_and_repeats(self) -> None:
+        assert len(whitening().digest()) == 64
+        assert int(whitening().digest(), 16)
+        assert whitening().digest() == whitening().digest()
+
+    @pytest.mark.parametrize("part", ["mean", "projection"])
+    @pytest.mark.parametrize("layer", [0, 1])
+    def test_changes_with_the_last_bit_of_any_number(self, part: str, layer: int) -> None:
+        layers = [LAYER, SECOND]
+        changed = getattr(layers[layer], part).clone()
+        changed.view(-1)[0] = torch.nextafter(changed.view(-1)[0], torch.tensor(9.0))
+        layers[layer] = replace(layers[layer], **{part: changed})
+        assert whitening(tuple(layers)).digest() != whitening().digest()
+
+    def test_does_not_change_with_the_sentence(self) -> None:
+        other = Whitening((LAYER, SECOND), "v" * 64, "w" * 64, "another sentence")
+        assert other.digest() == whitening().digest()
+
+    def test_moving_changes_nothing(self) -> None:
+        moved = whitening().to(torch.device("cpu"))
+        assert moved.digest() == whitening().digest()
+        assert moved.fitted_on == whitening().fitted_on
+
+
+def _drop(name: str) -> Callable[[Path], None]:
+    def damage(path: Path) -> None:
+        about = json.loads(path.with_suffix(".json").read_text())
+        del about[name]
+        path.with_suffix(".json").write_text(json.dumps(about))
+
+    return damage
+
+
+def _replace_tensor(path: Path) -> None:
+    tensors = load_file(path)
+    tensors["0.mean"] = tensors["0.mean"] + 1
+    save_file(tensors, path)
+
+
+def _drop_tensor(path: Path) -> None:
+    tensors = load_file(path)
+    del tensors["1.projection"]
+    save_file(tensors, path)
+
+
+DAMAGES: dict[str, Callable[[Path], None]] = {
+    "empty": lambda path: path.write_bytes(b""),
+    "truncated": lambda path: path.write_bytes(path.read_bytes()[:-5]),
+    "no safetensors": lambda path: path.write_text("hello"),
+    "huge header": lambda path: path.write_bytes(b"\xff" * 64),
+    "other numbers": _replace_tensor,
+    "a tensor less": _drop_tensor,
+    "a folder": lambda path: (path.unlink(), path.mkdir()),
+    "json empty": lambda path: path.with_suffix(".json").write_text(""),
+    "json broken": lambda path: path.with_suffix(".json").write_text('{"layers": ['),
+    "json no text": lambda path: path.with_suffix(".json").write_bytes(b"\xff\xfe\xfa"),
+    "json a list": lambda path: path.with_suffix(".json").write_text("[]"),
+    "json a number": lambda path: path.with_suffix(".json").write_text("7"),
+    "json null": lambda path: path.with_suffix(".json").write_text("null"),
+    "json layers a number": lambda path: path.with_suffix(".json").write_text('{"layers": 2}'),
+    **{
+        f"json without {name}": _drop(name)
+        for name in ("layers", "vector_digest", "weights_digest", "fitted_on", "digest")
+    },
+}
+
+
+class TestFiles:
+    def test_a_round_trip_keeps_everything(self, tmp_path: Path) -> None:
+        path = tmp_path / "new folder" / "w.safetensors"
+        whitening().save(path)
+        loaded = Whitening.load(path)
+        assert loaded.digest() == whitening().digest()
+        assert loaded.vector_digest == "v" * 64
+        assert loaded.weights_digest == "w" * 64
+        assert loaded.fitted_on == "12 pictures of a test"
+        assert torch.equal(loaded.layers[1].projection, SECOND.projection)
+
+    def test_the_json_beside_it_is_for_people(self, tmp_path: Path) -> None:
+        path = tmp_path / "w.safetensors"
+        whitening().save(path)
+        about = json.loads(path.with_suffix(".json").read_text())
+        assert about["layers"] == [[2, 3], [1, 2]]
+        assert about["fitted_on"] == "12 pictures of a test"
+
+    def test_saving_again_replaces(self, tmp_path: Path) -> None:
+        path = tmp_path / "w.safetensors"
+        whitening().save(path)
+        whitening((LAYER,)).save(path)
+        assert len(Whitening.load(path).layers) == 1
+
+    @pytest.mark.parametrize("missing", [".safetensors", ".json"])
+    def test_a_missing_file_is_named(self, tmp_path: Path, missing: str) -> None:
+        path = tmp_path / "w.safetensors"
+        whitening().save(path)
+        path.with_suffix(missing).unlink()
+        with pytest.raises(ArtifactError, match=r"no whitening at .*w\.safetensors"):
+            Whitening.load(path)
+
+    @pytest.mark.parametrize("damage", DAMAGES)
+    def test_a_damaged_file_is_refused(self, tmp_path: Path, damage: str) -> None:
+        path = tmp_path / "w.safetensors"
+        whitening().save(path)
+        DAMAGES[damage](path)
+        with pytest.raises(ArtifactError, match="camsearch fit"):
+            Whitening.load(path)
+
+    def test_the_packaged_one_lies_in_the_package(self) -> None:
+        path = packaged_whitening()
+        assert path.parent.name == "data"
+        assert path.parent.parent.name == "descriptors"

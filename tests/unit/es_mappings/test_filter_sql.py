@@ -1,0 +1,232 @@
+"""The local gallery's SQL against a plain reading of each filter, and the bounds of what it takes."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from descriptors.errors import RequestError
+from es_mappings.documents import PictureClass
+from es_mappings.filter_sql import where
+from es_mappings.filters import (
+    And,
+    Exists,
+    Ids,
+    Not,
+    Or,
+    Range,
+    Term,
+    Terms,
+    parse_filter,
+)
+from es_mappings.leaves import comparable, number_written
+from es_mappings.local import LocalGallery
+from tests.support.documents import document, ids_of
+from tests.support.plain_filters import holds
+
+# ------------------------------------------------------- what it is tried on
+
+NUMBERS = st.sampled_from([0, 1, 2, 1.0, 1.5, -1, 0.1, 1e300, 2**62, 2**63, 2**64, 2**70, 10**400])
+TEXTS = st.sampled_from(
+    [
+        "",
+        "a",
+        "b",
+        "A",
+        "é",
+        "1",
+        "1.0",
+        "01",
+        "1.5",
+        "-1",
+        "true",
+        "18446744073709551616",
+        "null",
+        "x\0y",
+        "x",
+        "'\"\\",
+        "1e300",
+    ]
+)
+SCALARS = NUMBERS | TEXTS | st.booleans()
+KEYS = st.sampled_from(["a", "b", "a.b", "", "é'\"[0]$"])
+VALUES = st.recursive(
+    SCALARS | st.none(),
+    lambda inside: st.lists(inside, max_size=3) | st.dictionaries(KEYS, inside, max_size=2),
+    max_leaves=4,
+)
+IDS = ["a", "b", "c", "1"]
+# What is said of a document. Documents and filters are built within the test: the checks of their
+# types draw random numbers, which hypothesis does not let its strategies do.
+SAID = st.fixed_dictionaries(
+    {
+        "width": st.integers(1, 3),
+        "indexed_at": st.sampled_from(["", "2024-01-01", "2025"]),
+        "classes": st.lists(st.sampled_from("ab"), max_size=2),
+        "meta": st.dictionaries(KEYS, VALUES, max_size=3),
+    }
+)
+DOCUMENTS = st.dictionaries(st.sampled_from(IDS), SAID, min_size=1)
+
+PATHS = st.lists(KEYS, min_size=1, max_size=3).map(".".join).filter(bool).map("meta.{}".format)
+FIELDS = PATHS | st.sampled_from(
+    ["id", "_id", "uri", "digest", "width", "revision", "indexed_at", "classes", "classes.name"]
+)
+BOUNDS = st.dictionaries(st.sampled_from(["gt", "gte", "lt", "lte"]), NUMBERS | TEXTS, max_size=2)
+QUERIES = st.recursive(
+    st.fixed_dictionaries({"term": st.dictionaries(FIELDS, SCALARS, min_size=1, max_size=1)})
+    | st.fixed_dictionaries({"term": st.dictionaries(PATHS, SCALARS, min_size=1, max_size=1)})
+    | st.fixed_dictionaries(
+        {"terms": st.dictionaries(FIELDS, st.lists(SCALARS, max_size=3), min_size=1, max_size=1)}
+    )
+    | st.fixed_dictionaries({"range": st.dictionaries(FIELDS, BOUNDS, min_size=1, max_size=1)})
+    | st.fixed_dictionaries({"exists": st.fixed_dictionaries({"field": FIELDS})})
+    | st.fixed_dictionaries(
+        {"ids": st.fixed_dictionaries({"values": st.lists(st.sampled_from([*IDS, "z"]))})}
+    ),
+    lambda inside: st.fixed_dictionaries(
+        {
+            "bool": st.fixed_dictionaries(
+                {},
+                optional={
+                    "must": inside,
+                    "should": st.lists(inside, max_size=3),
+                    "must_not": st.lists(inside, max_size=2),
+                    "minimum_should_match": st.integers(0, 3),
+                },
+            )
+        }
+    ),
+    max_leaves=6,
+)
+
+
+def made(id_, said):
+    classes = tuple(PictureClass(name, 0.5) for name in said["classes"])
+    return document(id_, **said | {"classes": classes})
+
+
+@pytest.fixture(scope="module")
+def gallery(tmp_path_factory):
+    with LocalGallery.create(tmp_path_factory.mktemp("gallery"), 4, "f", {}) as opened:
+        yield opened
+
+
+@settings(max_examples=60)
+@given(said=DOCUMENTS, queries=st.lists(QUERIES, min_size=1, max_size=6))
+def test_sql_finds_what_a_plain_reading_finds(gallery, said, queries):
+    documents = [made(id_, said[id_]) for id_ in sorted(said)]
+    gallery.delete(IDS)
+    gallery.put(documents)
+    for matching in map(parse_filter, queries):
+        expected = [one.id for one in documents if holds(matching, one)]
+        assert ids_of(gallery.documents(matching)) == expected
+
+
+# ------------------------------------------------------- how much it takes
+
+LEAF = Or((Term("meta.a", 0.5), Range("meta.a", {"gt": 1, "lt": "z"}), Exists("meta.a")), 2)
+
+
+# How often each of these may be put around LEAF.
+CHAINS = {
+    "not": (Not, 28),
+    "and": (lambda inner: And((LEAF, inner)), 54),
+    "or not": (lambda inner: Or((LEAF, Not(inner))), 18),
+    "two of": (lambda inner: Or((inner, LEAF, Term("width", "1")), 2), 27),
+    "everything": (lambda inner: Or((LEAF, Not(And((LEAF, inner)))), 2), 10),
+}
+
+
+@pytest.mark.parametrize("chain", CHAINS)
+def test_what_is_nested_too_deep_is_refused_before_sqlite_fails(gallery, chain):
+    around, most = CHAINS[chain]
+    node = LEAF
+    for _ in range(most):
+        node = around(node)
+    assert ids_of(gallery.documents(node)) is not None
+    with pytest.raises(RequestError, match="nested too deep for a local gallery: flatten it"):
+        where(around(node))
+
+
+def test_a_wide_tree_works(gallery):
+    node = LEAF
+    for _ in range(4):
+        node = Or((node, And((node, Not(node)))))
+    gallery.count(node)
+    assert gallery.count(And((Not(Exists("meta.nothing")),) * 512)) == gallery.count()
+
+
+@pytest.mark.parametrize(
+    ("matching", "complaint"),
+    [
+        (Or((Term("width", 1),) * 513), "joins 513 queries, more than 512: use one `terms`"),
+        (Terms("width", tuple(i + 0.5 for i in range(30_001))), "30002 bounds and fractions"),
+        (Term("meta.\ud800", 1), "not Unicode text: remove the lone surrogate"),
+        (Range("uri", {"gt": "\udfff"}), "not Unicode text"),
+        (Terms("uri", ("\0\ud800",)), "not Unicode text"),
+    ],
+    ids=["clauses", "fractions", "path", "bound", "value"],
+)
+def test_what_sqlite_cannot_take_is_refused_with_a_remedy(matching, complaint):
+    with pytest.raises(RequestError, match=complaint):
+        where(matching)
+
+
+def test_a_value_that_is_no_unicode_is_nobodys_value(gallery):
+    gallery.put([document("a")])
+    assert gallery.count(Term("uri", "\ud800")) == 0
+    assert gallery.count(Ids(("\ud800",))) == 0
+
+
+def test_values_and_paths_stand_in_the_parameters_alone():
+    matching = And((Term("meta.secret path", "secret value"), Range("uri", {"gt": "secret bound"})))
+    sql = where(matching)
+    assert "secret" not in sql.text
+    assert len([value for value in sql.parameters if "secret" in str(value)]) == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("0", 0),
+        ("-17", -17),
+        ("1.5", 1.5),
+        ("1e+16", 1e16),
+        ("1.0", 1.0),
+        ("007", None),
+        ("+1", None),
+        ("1e3", None),
+        (" 1", None),
+        ("1_000", None),
+        ("\u0661", None),
+        ("NaN", None),
+        ("-Infinity", None),
+        ("1e999", None),
+        ("9" * 5000, None),
+        ("18446744073709551616", 2.0**64),
+        ("", None),
+        ("-", None),
+    ],
+)
+def test_a_text_is_a_number_only_as_json_writes_it(text, number):
+    assert number_written(text) == number
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (True, "true"),
+        (False, "false"),
+        (2**63 - 1, 2**63 - 1),
+        (2**63, 2.0**63),
+        (-(2**63) - 1, -(2.0**63)),
+        (10**400, 1.7976931348623157e308),
+        ("x", "x"),
+        (1.5, 1.5),
+    ],
+)
+def test_values_are_compared_in_a_form_that_sqlite_can_hold(value, expected):
+    found = comparable(value)
+    assert (type(found), found) == (type(expected), expected)

@@ -1,0 +1,197 @@
+"""What only the local gallery does: other processes, threads, sudden death, size, exactness."""
+
+from __future__ import annotations
+
+import math
+import sqlite3
+import subprocess
+import sys
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from es_mappings.errors import GalleryBusy
+from es_mappings.filters import Exists
+from es_mappings.local import LocalGallery
+from tests.support.documents import document, ids_of, reject, unit
+
+FILE = "gallery.sqlite"
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return tmp_path / "gallery"
+
+
+def create(folder, **said):
+    return LocalGallery.create(folder, **{"dims": 4, "fingerprint": "f", "settings": {}} | said)
+
+
+# ------------------------------------------------------- others at the same time
+
+
+def test_a_second_writer_waits_and_then_says_so(folder):
+    with create(folder, busy_seconds=0.05) as first, LocalGallery.open(folder) as second:
+        first.put([document("a")])
+        with second._file.writing():
+            with pytest.raises(GalleryBusy, match="try again when it has"):
+                first.put([document("b")])
+            assert ids_of(first.documents()) == ["a"]
+        first.put([document("b")])
+        assert first.count() == 2
+
+
+def test_what_another_connection_writes_is_searched(folder):
+    with create(folder) as reader, LocalGallery.open(folder) as writer:
+        query = unit([1, 0, 0, 0])
+        assert reader.knn(query, 9) == []
+        writer.put([document("a", [1, 0, 0, 0]), document("b", [1, 1, 0, 0])])
+        assert [hit.id for hit in reader.knn(query, 9)] == ["a", "b"]
+        writer.put([document("a", [0, 1, 0, 0])])
+        assert [hit.id for hit in reader.knn(query, 9)] == ["b", "a"]
+        writer.put_rejects([reject("b")])
+        assert [hit.id for hit in reader.knn(query, 9)] == ["a"]
+        writer.delete(["a"])
+        assert reader.knn(query, 9) == []
+
+
+def test_descriptors_are_read_again_only_after_a_change(folder):
+    with create(folder) as gallery:
+        gallery.put([document("a")])
+        gallery.knn(unit([1, 0, 0, 0]), 1)
+        before = gallery._vectors
+        gallery.put_meta({"a": {"x": 1}})
+        gallery.knn(unit([0, 1, 0, 0]), 1, Exists("meta.x"))
+        assert gallery._vectors is before
+        gallery.put([document("b")])
+        gallery.knn(unit([1, 0, 0, 0]), 1)
+        assert gallery._vectors is not before
+
+
+def test_threads_read_whole_batches_while_another_writes(folder):
+    # Each batch replaces all five pictures; a reader must never see two batches mixed.
+    def batch(number):
+        vector = [1, number + 1, 0, 0]
+        return [document(f"{i}", vector, meta={"batch": number}) for i in range(5)]
+
+    with create(folder) as gallery:
+        gallery.put(batch(0))
+
+        def read(_):
+            for _ in range(15):
+                hits = gallery.knn(unit([1, 0, 0, 0]), 5)
+                assert [hit.id for hit in hits] == ["0", "1", "2", "3", "4"]
+                assert len({hit.cosine for hit in hits}) == 1
+                found = gallery.get([hit.id for hit in hits]).values()
+                assert len({one.meta["batch"] for one in found}) == 1
+                assert gallery.count(Exists("meta.batch")) == 5
+
+        with ThreadPoolExecutor(4) as threads:
+            readers = threads.map(read, range(4))
+            for number in range(1, 20):
+                gallery.put(batch(number))
+            assert list(readers) == [None] * 4
+
+
+# ------------------------------------------------------- sudden death
+
+WRITER = """
+import itertools, sys
+from es_mappings.local import LocalGallery
+from tests.support.documents import document, reject
+
+gallery = LocalGallery.open(sys.argv[1])
+for batch in itertools.count(int(sys.argv[2])):
+    gallery.put([document(f"{batch:05d}-{i:03d}", meta={"batch": batch}) for i in range(200)])
+    gallery.put_rejects([reject(f"{batch:05d}-{i:03d}") for i in range(100, 200)])
+    print(batch, flush=True)
+"""
+
+
+def write_until_killed(folder, start, seconds):
+    """Let a process write batches, kill it, and return the last batch that it called written."""
+    command = [sys.executable, "-c", WRITER, str(folder), str(start)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as writer:
+        first = writer.stdout.readline()
+        time.sleep(seconds)
+        writer.kill()
+        return [int(line) for line in [first, *writer.stdout] if line.endswith("\n")][-1]
+
+
+def test_a_killed_writer_leaves_whole_batches_and_all_that_it_called_written(folder):
+    with create(folder) as gallery:
+        batches = [0]
+        for seconds in (0.0, 0.013, 0.029):
+            start = batches[-1] + 1
+            said = write_until_killed(folder, start, seconds)
+            documents = Counter(one.meta["batch"] for one in gallery.documents())
+            rejects = Counter(int(one.id[:5]) for one in gallery.rejects())
+            batches = sorted(documents)
+            assert batches == list(range(1, batches[-1] + 1))
+            assert batches[-1] in (said, said + 1)
+            for batch in batches:
+                assert (documents[batch], rejects[batch]) in ((100, 100), (200, 0))
+            assert all(documents[batch] == 100 for batch in range(start, said + 1))
+            assert len(gallery.knn(unit([1, 2, 3, 4]), 10_000)) == documents.total()
+            assert gallery.count() == gallery.count(Exists("meta.batch")) == documents.total()
+    with closing(sqlite3.connect(folder / FILE)) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        assert connection.execute("PRAGMA foreign_key_check").fetchall() == []
+
+
+# ------------------------------------------------------- size and exactness
+
+
+def test_a_picture_takes_less_than_ten_thousand_bytes_of_disk(folder):
+    vectors = np.random.default_rng(1).standard_normal((2000, 512))
+    meta = {"city": "Paris", "year": 1889, "tags": ["iron", "tower", "seen from below"]}
+    with create(folder, dims=512) as gallery:
+        for start in range(0, 2000, 250):
+            rows = vectors[start : start + 250]
+            gallery.put(
+                [document(f"{start + i:060d}", row, meta=meta) for i, row in enumerate(rows)]
+            )
+        on_disk = sum(path.stat().st_size for path in folder.iterdir()) - 17_000_000  # the WAL
+        assert on_disk < 2000 * 10_000
+    assert (folder / FILE).stat().st_size < 2000 * 4_000
+
+
+def test_deleted_and_replaced_pictures_leave_nothing_behind(folder):
+    with create(folder) as gallery:
+        for _ in range(3):
+            gallery.put([document(f"{i}", meta={"x": [1, 2, 2]}) for i in range(9)])
+        gallery.put_rejects([reject("0")])
+        gallery.delete([f"{i}" for i in range(9)])
+    with closing(sqlite3.connect(folder / FILE)) as connection:
+        for table in ("documents", "vectors", "leaves", "rejects"):
+            assert connection.execute(f"SELECT * FROM {table}").fetchall() == []  # noqa: S608
+
+
+def test_cosines_that_float32_cannot_tell_apart_are_in_exact_order(folder):
+    near = [document(f"{i:02d}", np.ones(64) + 1e-4 * i * np.eye(64)[i]) for i in range(40)]
+    query = near[20].descriptor.astype(np.float64)
+
+    def cosine(one):
+        row = one.descriptor.astype(np.float64)
+        return math.fsum(row * query) / math.hypot(*row) / math.hypot(*query)
+
+    expected = [one.id for one in sorted(near, key=lambda one: (-cosine(one), one.id))]
+    with create(folder, dims=64) as gallery:
+        gallery.put(near)
+        for k in (1, 5, 40):
+            assert [hit.id for hit in gallery.knn(near[20].descriptor, k)] == expected[:k]
+
+
+def test_a_descriptor_of_not_quite_unit_length_has_exact_cosines(folder):
+    long = np.array([1.0009, 0, 0, 0], dtype=np.float32)
+    with create(folder) as gallery:
+        gallery.put([document("a", [1, 1e-5, 0, 0])])
+        gallery.put([replace(document("b"), descriptor=long)])
+        hits = gallery.knn(long, 2)
+        assert max(hit.cosine for hit in hits) <= 1
+        assert gallery.get(["b"])["b"].descriptor.tolist() == long.tolist()

@@ -1,0 +1,193 @@
+"""The local gallery's file: creating, opening, and what is said of a damaged one."""
+
+from __future__ import annotations
+
+import sqlite3
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+
+import pytest
+
+from es_mappings.errors import (
+    ContractError,
+    FingerprintMismatch,
+    GalleryDamaged,
+    GalleryNotFound,
+)
+from es_mappings.local import LocalGallery
+from tests.support.documents import document, ids_of, unit
+
+FILE = "gallery.sqlite"
+SETTINGS = {"network": "ü", "dims": 4, "layers": [1, 2], "whiten": None, "alpha": 0.1}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return tmp_path / "gallery"
+
+
+def create(folder, **said):
+    filled = {"dims": 4, "fingerprint": "f", "settings": SETTINGS} | said
+    return LocalGallery.create(folder, **filled)
+
+
+def spoil(folder, *statements):
+    """Change the file behind the gallery's back."""
+    with closing(sqlite3.connect(folder / FILE, isolation_level=None)) as connection:
+        for statement in statements:
+            connection.execute(statement)
+
+
+# ------------------------------------------------------- creating and opening
+
+
+def test_a_gallery_remembers_what_it_was_created_with(folder):
+    with create(folder) as gallery:
+        gallery.put([document("a")])
+    with LocalGallery.open(str(folder)) as gallery:
+        assert (gallery.dims, gallery.fingerprint, gallery.settings) == (4, "f", SETTINGS)
+        assert gallery.count() == 1
+
+
+def test_creating_over_a_gallery_of_the_same_method_opens_it(folder):
+    with create(folder) as gallery:
+        gallery.put([document("a")])
+    with create(folder, settings={"other": 1}) as gallery:
+        assert ids_of(gallery.documents()) == ["a"]
+        assert gallery.settings == SETTINGS
+
+
+@pytest.mark.parametrize("said", [{"fingerprint": "g"}, {"dims": 5}])
+def test_another_method_may_not_use_the_gallery(folder, said):
+    create(folder).close()
+    with pytest.raises(FingerprintMismatch, match="into another folder, or delete this one"):
+        create(folder, **said)
+
+
+def test_many_may_create_one_gallery_at_once(folder):
+    with ThreadPoolExecutor(6) as threads:
+        for gallery in list(threads.map(create, [folder] * 6)):
+            gallery.put([document("a")])
+            gallery.close()
+    with LocalGallery.open(folder) as gallery:
+        assert gallery.count() == 1
+
+
+def test_without_a_gallery_the_remedy_is_said(folder):
+    with pytest.raises(GalleryNotFound, match=f"camsearch index PATH --gallery {folder}"):
+        LocalGallery.open(folder)
+    assert not folder.exists()
+
+
+def test_a_creation_that_was_interrupted_goes_on(folder):
+    folder.mkdir()
+    (folder / FILE).touch()
+    with pytest.raises(GalleryNotFound):
+        LocalGallery.open(folder)
+    with create(folder) as gallery:
+        assert gallery.count() == 0
+
+
+def test_a_folder_that_cannot_be_made_or_read_is_named(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(ContractError, match=r"cannot be made .* choose another folder"):
+        create(tmp_path / "file" / "gallery")
+    with pytest.raises(ContractError, match=r"cannot be read .* a slip in its name"):
+        LocalGallery.open(tmp_path / ("x" * 300))
+    (tmp_path / FILE).mkdir()
+    with pytest.raises(ContractError, match=r"cannot be used .* the rights to write there"):
+        create(tmp_path)
+
+
+def test_settings_that_are_no_json_leave_nothing_behind(folder):
+    with pytest.raises(TypeError):
+        create(folder, settings={"x": object()})
+    assert not folder.exists()
+
+
+def test_closing_twice_does_nothing_and_leaves_one_file(folder):
+    gallery = create(folder)
+    gallery.put([document("a")])
+    gallery.close()
+    gallery.close()
+    assert [path.name for path in folder.iterdir()] == [FILE]
+
+
+# ------------------------------------------------------- damage
+
+
+@pytest.mark.parametrize(
+    "content", [b"no database", b"\0" * 5000, b"SQLite format 3\0" + b"x" * 5000]
+)
+def test_a_file_that_is_no_database_is_reported(folder, content):
+    folder.mkdir()
+    (folder / FILE).write_bytes(content)
+    for use in (LocalGallery.open, create):
+        with pytest.raises(GalleryDamaged, match="Put back a copy of it, or delete it"):
+            use(folder)
+    assert (folder / FILE).read_bytes() == content
+
+
+def test_a_file_with_a_damaged_page_is_reported(folder):
+    with create(folder) as gallery:
+        gallery.put([document(f"{i:04d}") for i in range(2000)])
+    with (folder / FILE).open("r+b") as file:
+        for page in range(3, 30):
+            file.seek(page * 16384)
+            file.write(b"\xff" * 4096)
+    with pytest.raises(GalleryDamaged), LocalGallery.open(folder) as gallery:
+        list(gallery.documents())
+
+
+def test_a_file_that_was_cut_off_is_reported(folder):
+    with create(folder) as gallery:
+        gallery.put([document(f"{i:04d}") for i in range(2000)])
+    content = (folder / FILE).read_bytes()
+    (folder / FILE).write_bytes(content[: len(content) // 2])
+    with pytest.raises(GalleryDamaged), LocalGallery.open(folder) as gallery:
+        list(gallery.documents())
+
+
+def test_a_database_of_someone_else_is_left_alone(folder):
+    folder.mkdir()
+    spoil(folder, "CREATE TABLE theirs (x)")
+    before = (folder / FILE).read_bytes()
+    for use in (LocalGallery.open, create):
+        with pytest.raises(GalleryDamaged, match="a database, but none of ours"):
+            use(folder)
+    assert (folder / FILE).read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("statement", "complaint"),
+    [
+        ("PRAGMA user_version = 2", "has format 2, this camsearch reads 1: use the camsearch"),
+        ("DELETE FROM gallery", "does not say which method made it"),
+        ("DELETE FROM vectors", "1 documents have 0 descriptors"),
+        ("UPDATE vectors SET descriptor = x'0000803f'", "a descriptor has 4 bytes, not 16"),
+        ("UPDATE vectors SET number = 99", "99"),
+    ],
+)
+def test_a_gallery_that_makes_no_sense_is_reported(folder, statement, complaint):
+    with create(folder) as gallery:
+        gallery.put([document("a")])
+    spoil(folder, statement)
+    for use in (LocalGallery.open, create):
+        with pytest.raises(GalleryDamaged, match=complaint), use(folder) as gallery:
+            gallery.knn(unit([1, 0, 0, 0]), 1)
+
+
+def test_a_full_disk_is_said_and_nothing_is_written(folder):
+    with create(folder) as gallery:
+        gallery.put([document("a")])
+        gallery._file._connection.execute("PRAGMA max_page_count = 1")
+        with pytest.raises(ContractError, match="look for free space on its disk"):
+            gallery.put([document(f"{i:04d}") for i in range(500)])
+        assert ids_of(gallery.documents()) == ["a"]
+
+
+def test_an_error_that_is_not_the_files_stays_what_it_is(folder):
+    gallery = create(folder)
+    gallery.close()
+    with pytest.raises(sqlite3.ProgrammingError, match="closed database"):
+        gallery.count()
