@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from es_mappings.filters import Filter
 
 __all__ = [
+    "MOST_ID_BYTES",
     "Document",
     "FirstHit",
     "Gallery",
@@ -25,6 +26,7 @@ __all__ = [
     "PictureClass",
     "Reject",
     "check_document",
+    "fits_as_id",
 ]
 
 # Elasticsearch's own limit of `_id`; the local gallery keeps to it so that a gallery can move.
@@ -173,7 +175,7 @@ def check_document(document: Document, dims: int) -> None:
         MalformedDocument: with what is wrong.
     """
     here = f"Document {document.id!r}"
-    if not document.id or len(document.id.encode()) > MOST_ID_BYTES:
+    if not fits_as_id(document.id):
         raise MalformedDocument(
             f"{here}: an id needs 1 to {MOST_ID_BYTES} bytes of UTF-8: name it in a manifest."
         )
@@ -186,8 +188,17 @@ def check_document(document: Document, dims: int) -> None:
     if not abs(length - 1) < UNIT_TOLERANCE:
         raise MalformedDocument(f"{here}: its descriptor has length {length:.4f}, it must be 1.")
     try:
-        json.dumps(document.meta, allow_nan=False)
+        # Encoded, since half a surrogate pair is a string to Python and to nobody else.
+        json.dumps(document.meta, allow_nan=False, ensure_ascii=False).encode()
     except (TypeError, ValueError) as error:
         raise MalformedDocument(
             f"{here}: its metadata is no JSON ({error}): use text, numbers, lists and objects."
         ) from error
+
+
+def fits_as_id(text: str) -> bool:
+    """Whether this can be a document's id: 1 to 512 bytes of UTF-8."""
+    try:
+        return 0 < len(text.encode()) <= MOST_ID_BYTES
+    except UnicodeEncodeError:
+        return False

@@ -161,7 +161,7 @@ def _exists_below(path: str) -> Sql:
     """Write that a leaf stands at a path or below it, for an object exists with any of its fields."""
     # "/" is the character after ".".
     return Sql(
-        "(leaves.path = ? OR leaves.path > ? AND leaves.path < ?)", (path, f"{path}.", f"{path}/")
+        "(leaves.path = ? OR leaves.path >= ? AND leaves.path < ?)", (path, f"{path}.", f"{path}/")
     )
 
 

@@ -181,9 +181,17 @@ class _Run:
 
     def write_rejects(self) -> None:
         """Write the refused pictures noted so far."""
-        rejects = [_reject(self._refused.popleft()) for _ in range(len(self._refused))]
+        refused = [self._refused.popleft() for _ in range(len(self._refused))]
+        # A share that is not mounted must not empty the gallery: only what was read and
+        # refused takes the place of a document.
+        unread = [r.source.id for r in refused if isinstance(r.error, SourceUnreadable)]
+        staying = self.gallery.known(unread)
+        rejects = [_reject(r) for r in refused if r.source.id not in staying]
         self.gallery.put_rejects(rejects)
+        if self.features is not None:
+            self.features.delete([reject.id for reject in rejects])
         self.progress.rejected += len(rejects)
+        self.progress.out_of_reach += len(refused) - len(rejects)
 
     def write(self, batch: Sequence[Prepared], described: Described) -> None:
         """Maps first, then documents: a document never stands without its maps."""

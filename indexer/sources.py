@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import os
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from fsspec.core import url_to_fs
 
 from descriptors.errors import CamsearchError, ImageTooLarge, RequestError
+from es_mappings.documents import MOST_ID_BYTES, fits_as_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -68,20 +70,20 @@ class Source:
         id: of the document it becomes.
         uri: a path or an fsspec address.
         meta: the caller's own fields.
-        problem: why a row of a manifest names no picture; such a source becomes a reject.
+        problem: why this cannot name a picture; such a source becomes a reject.
     """
 
     id: str
     uri: str
     meta: Mapping[str, Any] = field(default_factory=dict)
-    problem: MalformedRow | None = None
+    problem: MalformedRow | SourceUnreadable | None = None
 
 
 def find_pictures(paths: Iterable[Path]) -> Iterator[Source]:
     """The pictures in folders and below, in order of their names; files as they are named.
 
     Convention:
-        The id is the absolute path, so the same picture has the same id from whichever
+        The id is the absolute path (its SHA-256 if it has more than 512 bytes), so the same picture has the same id from whichever
         folder it is indexed. Within folders hidden entries are passed over, and what
         counts as a picture is said by the suffix; a file named by itself is always taken.
 
@@ -104,7 +106,20 @@ def find_pictures(paths: Iterable[Path]) -> Iterator[Source]:
 
 def _of_path(path: Path) -> Source:
     absolute = os.path.abspath(path)
-    return Source(absolute, absolute)
+    try:
+        size = len(absolute.encode())
+    except UnicodeEncodeError:
+        legible = os.fsencode(absolute).decode(errors="replace")
+        problem = SourceUnreadable(
+            f"The name of {legible} is not UTF-8, so nothing can be said of it: rename the file."
+        )
+        return Source(_id_of_long(absolute), legible, problem=problem)
+    return Source(absolute if size <= MOST_ID_BYTES else _id_of_long(absolute), absolute)
+
+
+def _id_of_long(path: str) -> str:
+    """An id for a path that is too long for one, or no text."""
+    return f"sha256-{hashlib.sha256(os.fsencode(path)).hexdigest()}"
 
 
 def read_manifest(path: Path) -> Iterator[Source]:
@@ -175,6 +190,9 @@ def _jsonl_rows(path: Path) -> Iterator[tuple[int, object]]:
 def _of_row(row: object, path: Path, line: int) -> Source:
     if not isinstance(row, dict):
         return _malformed(path, line, "it is no JSON object")
+    name = str(row.get("id", ""))
+    if "id" in row and not fits_as_id(name):
+        return _malformed(path, line, f"its id must have 1 to {MOST_ID_BYTES} bytes of UTF-8")
     meta = {str(k): v for k, v in row.items() if k not in ("id", "path", "uri")}
     where = row.get("uri") or row.get("path")
     if not isinstance(where, str | int):
@@ -182,7 +200,7 @@ def _of_row(row: object, path: Path, line: int) -> Source:
     uri = str(where)
     if "://" not in uri:
         uri = os.path.abspath(path.parent / uri)
-    return Source(str(row.get("id", uri)), uri, meta)
+    return Source(name or (uri if fits_as_id(uri) else _id_of_long(uri)), uri, meta)
 
 
 def _malformed(path: Path, line: int, why: str) -> Source:

@@ -112,6 +112,11 @@ def _index_and_tell(
         f"{counts.indexed} indexed, {counts.unchanged} unchanged, {counts.updated} with new "
         f"metadata, {counts.rejected} rejected; {library.gallery.count()} pictures in {folder}."
     )
+    if counts.out_of_reach:
+        console.print(
+            f"warning: {counts.out_of_reach} pictures that are in the gallery cannot be read now; "
+            "they stay in it. Is their disk mounted? If they are gone: camsearch delete."
+        )
     if counts.rejected:
         console.print(f"See why: camsearch info --rejects --gallery {folder}", highlight=False)
     if counts.asked and counts.rejected == counts.asked:

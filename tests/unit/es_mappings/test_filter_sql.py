@@ -180,6 +180,12 @@ def test_a_value_that_is_no_unicode_is_nobodys_value(gallery):
     assert gallery.count(Ids(("\ud800",))) == 0
 
 
+def test_an_object_exists_by_a_field_without_a_name(gallery):
+    gallery.put([document("b", meta={"outer": {"": 1}})])
+    assert gallery.count(Exists("meta.outer")) == 1
+    assert gallery.count(Exists("meta.oute")) == 0
+
+
 def test_values_and_paths_stand_in_the_parameters_alone():
     matching = And((Term("meta.secret path", "secret value"), Range("uri", {"gt": "secret bound"})))
     sql = where(matching)

