@@ -78,11 +78,11 @@ class _Recipe:
 _RECIPES: dict[str, _Recipe] = {
     "photo": _Recipe(Light()),
     "closer": _Recipe(Light(1.12, 1.15, 0.8, (1.04, 1, 0.9), quality=70), closer=1.35),
-    "tilted": _Recipe(Light(1.05, slope=0.15), Pose(0.33, 12, 0.16), 7),
-    "small": _Recipe(Light(0.95, 1.1, noise=3), Pose(0.11, -6), 12),
-    "dusk": _Recipe(Light(0.55, 0.9, 0.8, (0.9, 0.95, 1.2), 0.25, noise=6), Pose(0.22, -16)),
-    "blurred": _Recipe(Light(1.1, 0.85, 0.9, blur=1.8, quality=35), Pose(0.2, 8, 0.1)),
-    "hidden": _Recipe(Light(1.0, 1.1, 1.2, (1.1, 1, 0.85)), Pose(0.27, 22, 0.08), 9, 0.3),
+    "tilted": _Recipe(Light(1.05, slope=0.15), Pose(0.24, 12, 0.16)),
+    "small": _Recipe(Light(0.95, 1.1, noise=3), Pose(0.06, -6), 12),
+    "dusk": _Recipe(Light(0.55, 0.9, 0.8, (0.9, 0.95, 1.2), 0.25, noise=6), Pose(0.15, -16)),
+    "blurred": _Recipe(Light(1.1, 0.85, 0.9, blur=1.8, quality=35), Pose(0.13, 8, 0.1)),
+    "hidden": _Recipe(Light(1.0, 1.1, 1.2, (1.1, 1, 0.85)), Pose(0.19, 22, 0.08), 9, 0.3),
 }
 VIEWS = tuple(_RECIPES)
 

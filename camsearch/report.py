@@ -176,7 +176,7 @@ def _cards(name: str, order: str, report: SearchReport, shown: Mapping[str, _Sho
             twin=_anchor(name, there, other.get(hit.document.id)) if was_reordered(report) else "",
             place=hit.rank,
             picture=shown[hit.document.id],
-            box=_box_inside(hit),
+            box=hit.box,
             document=hit.document,
             meta=[(key, _text(value)) for key, value in hit.document.meta.items()],
             score=hit.first_score if before else hit.score,
@@ -190,10 +190,6 @@ def _cards(name: str, order: str, report: SearchReport, shown: Mapping[str, _Sho
 
 def _anchor(name: str, order: str, rank: int | None) -> str:
     return "" if rank is None else f"{name}-{order}-{rank}"
-
-
-def _box_inside(hit: Hit) -> Box | None:
-    return hit.box and hit.box.inside(Size(hit.document.width, hit.document.height))
 
 
 def _text(value: Any) -> str:

@@ -169,7 +169,8 @@ def right_words(report: SearchReport) -> str:
         return ""
     if not was_reordered(report):
         return f"{sum(map(bool, after))} of {len(after)} right"
-    return f"{sum(map(bool, after))} of {len(after)} right, {sum(map(bool, before))} before"
+    right, was = sum(map(bool, after)), sum(map(bool, before))
+    return f"{right} of {len(after)} right, {was} after the first search"
 
 
 def stages(ranking: Ranking) -> list[Stage]:

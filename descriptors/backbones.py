@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from descriptors.errors import ArtifactError, SettingsError
+from descriptors.folding import fold_batch_norms
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -52,6 +53,7 @@ class Network:
             where the user must name a file.
         rename: makes the module's state dict out of the file's.
         rectify: the tapped maps still hold negatives; ReLU them.
+        foldable: normalisation follows convolution everywhere, so it can be folded.
     """
 
     build: Callable[[], nn.Module]
@@ -63,6 +65,7 @@ class Network:
     packaged_weights: Callable[[], Path] | None = None
     rename: Callable[[dict[str, Tensor], nn.Module], dict[str, Tensor]] | None = None
     rectify: bool = False
+    foldable: bool = False
 
 
 def _build_efficientnet_lite0() -> nn.Module:
@@ -119,6 +122,7 @@ NETWORKS: Mapping[str, Network] = {
         std=(0.5, 0.5, 0.5),
         packaged_weights=_efficientnet_lite0_file,
         rename=_by_position,
+        foldable=True,
     ),
     "resnet50": Network(
         build=_build_resnet50,
@@ -128,6 +132,7 @@ NETWORKS: Mapping[str, Network] = {
         },
         evidence=FeatureLayer("layer4", channels=2048, stride=32),
         classifier="fc",
+        foldable=True,
     ),
 }
 
@@ -187,6 +192,8 @@ def load_network(name: str, weights: Path | None = None) -> LoadedNetwork:
             f"({str(error).splitlines()[-1].strip()})"
         ) from error
     module.eval().requires_grad_(requires_grad=False)
+    if network.foldable:
+        fold_batch_norms(module)
     return LoadedNetwork(name, network, module, _digest(weights))
 
 

@@ -77,12 +77,14 @@ def quantise(maps: FeatureMaps) -> FeatureMaps:
     Convention:
         What is above 0 stays above 0 (level 1 at least), since channel weights count it.
     """
-    values = maps.levels.float() * maps.scale[:, :, None, None]
-    scale = values.amax(dim=(2, 3)) / 255
-    safe = torch.where(scale > 0, scale, 1.0)
-    levels = (values / safe[:, :, None, None]).round()
-    levels = torch.where(values > 0, levels.clamp_min(1), 0.0)
-    return FeatureMaps(levels.to(torch.uint8), scale, maps.stride)
+    # One plane a channel from here on: the network's channels-last order is slow to reduce.
+    values = maps.levels.contiguous().float()
+    peak = values.amax(dim=(2, 3))
+    factor = torch.where(peak > 0, 255 / peak, 0.0)
+    positive = torch.gt(values, 0, out=torch.empty_like(values))
+    levels = (values * factor[:, :, None, None]).round_()
+    levels = torch.maximum(levels, positive, out=levels)
+    return FeatureMaps(levels.to(torch.uint8), peak * maps.scale / 255, maps.stride)
 
 
 def pack(encoded: Encoded, digests: Sequence[str]) -> list[bytes]:

@@ -6,29 +6,25 @@ once; a query's descriptors of the whole gallery are then sums of a few of them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
-from jaxtyping import Float, Float16, Float32, Int
+from jaxtyping import Float, Float16, Int
 from torch import Tensor
 
 from descriptors.aggregation import aggregate, join_layers
 from descriptors.method import region_class_vectors
-from es_mappings.documents import FirstHit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from descriptors.arrays import Encoded
     from descriptors.method import Method
-    from es_mappings.documents import Document
-    from es_mappings.filters import Filter
     from evaluation.encoding import EncodedPhotos
     from evaluation.photos import Photo
 
-__all__ = ["OnlineGallery", "OnlineVectors", "online_vectors"]
+__all__ = ["OnlineVectors", "online_vectors"]
 
 # Classes whose vectors are made together: a batch of them fits the processor's cache.
 _CLASSES_AT_A_TIME = 64
@@ -99,34 +95,3 @@ def _whitened(
         whiten(of_layer[:, 0], method.encoder.dtype)
         for whiten, of_layer in zip(method.whitening.layers, vectors, strict=True)
     ]
-
-
-class OnlineGallery:
-    """What a search reads of a gallery, with the descriptors of one query's classes."""
-
-    def __init__(
-        self,
-        documents: Mapping[str, Document],
-        ids: Sequence[str],
-        descriptors: Float32[np.ndarray, "P D"],
-    ) -> None:
-        """Put documents and descriptors together; rows are in order of the ids."""
-        self._documents, self._ids, self._descriptors = documents, ids, descriptors
-        self._rows = {i: row for row, i in enumerate(ids)}
-
-    def knn(
-        self, vector: Float32[np.ndarray, " D"], k: int, matching: Filter | None = None
-    ) -> list[FirstHit]:
-        """See `Gallery.knn`; there is no metadata to filter by."""
-        del matching
-        cosines = self._descriptors @ vector
-        best = np.argsort(-cosines, kind="stable")[:k]
-        return [FirstHit(self._ids[row], float(cosines[row])) for row in best]
-
-    def get(self, ids: Sequence[str]) -> dict[str, Document]:
-        """See `Gallery.get`."""
-        return {
-            i: replace(self._documents[i], descriptor=self._descriptors[self._rows[i]])
-            for i in ids
-            if i in self._documents
-        }

@@ -22,7 +22,8 @@ from descriptors.whitening import Whitening
 from es_mappings.documents import Document
 from es_mappings.local import LocalGallery
 from evaluation.encoding import EncodedPhotos, picture_of
-from evaluation.online import OnlineGallery, OnlineVectors, online_vectors
+from evaluation.galleries import OfflineGallery, OnlineGallery
+from evaluation.online import OnlineVectors, online_vectors
 from evaluation.photos import Photo, PhotoQuery, Trial
 from evaluation.scores import Score
 from evaluation.stages import (
@@ -172,7 +173,7 @@ def _describe_queries(
 def _documents(
     photos: Sequence[Photo], encoded: EncodedPhotos, method: Method
 ) -> dict[str, Document]:
-    """A document a photo; one without any activation has none and is never found."""
+    """A document a photo, in order of their ids; nothing active means no document."""
     documents = {}
     for batch, maps in encoded.batches(photos):
         rows = method.describe_encoded(maps).descriptors.cpu().numpy()
@@ -182,11 +183,11 @@ def _documents(
                 documents[photo.path] = Document(
                     photo.path, str(photo.file), digest, *photo.size, row
                 )
-    return documents
+    return dict(sorted(documents.items()))
 
 
 @contextmanager
-def _gallery(bench: _Bench) -> Iterator[LocalGallery]:
+def _offline_gallery(bench: _Bench) -> Iterator[Gallery]:
     """The product's local gallery, filled with the documents of a trial."""
     settings = bench.method.settings
     with tempfile.TemporaryDirectory(prefix="camsearch-evaluate-") as folder:
@@ -195,7 +196,7 @@ def _gallery(bench: _Bench) -> Iterator[LocalGallery]:
         )
         try:
             gallery.put(list(bench.documents.values()))
-            yield gallery
+            yield cast("Gallery", OfflineGallery(gallery, bench.documents))
         finally:
             gallery.close()
 
@@ -203,9 +204,10 @@ def _gallery(bench: _Bench) -> Iterator[LocalGallery]:
 def _score_own_classes(bench: _Bench, progress: Progress) -> list[Score]:
     """OfA and OnA; matches of a query that both need are made once."""
     classes = torch.cat([_own_classes(one, bench.method) for one in bench.asked]).unique()
-    vectors = online_vectors(bench.method, bench.encoded, bench.trial.gallery, classes)
+    found = [photo for photo in bench.trial.gallery if photo.path in bench.documents]
+    vectors = online_vectors(bench.method, bench.encoded, found, classes)
     scores: list[Score] = []
-    with _gallery(bench) as gallery:
+    with _offline_gallery(bench) as gallery:
         for done, one in enumerate(bench.asked, start=1):
             memory = MatchMemory()
             offline = bench.searcher(gallery, memory)
@@ -223,7 +225,7 @@ def _score_own_classes(bench: _Bench, progress: Progress) -> list[Score]:
 
 def _score_theme(bench: _Bench) -> list[Score]:
     scores: list[Score] = []
-    with _gallery(bench) as gallery:
+    with _offline_gallery(bench) as gallery:
         for one in bench.asked:
             searcher = bench.searcher(gallery, MatchMemory())
             scores += bench.score("theme", one, searcher, FIRST_STAGES)
@@ -233,6 +235,4 @@ def _score_theme(bench: _Bench) -> list[Score]:
 def _online_gallery(bench: _Bench, one: _Asked, vectors: OnlineVectors) -> Gallery:
     """The gallery as one query's classes see it."""
     descriptors = vectors.describe(_own_classes(one, bench.method)).numpy()
-    ids = [photo.path for photo in bench.trial.gallery]
-    # A search calls `knn` and `get` alone.
-    return cast("Gallery", OnlineGallery(bench.documents, ids, descriptors))
+    return cast("Gallery", OnlineGallery(bench.documents, descriptors))

@@ -57,10 +57,10 @@ class Stage:
 
 
 FIRST_STAGES = (Stage("first"), Stage("first+QE5", expand=5), Stage("first+QE10", expand=10))
-ONLINE_STAGES = (*FIRST_STAGES, Stage("R100", 100), Stage("R100+QE5", 100, 5))
+RERANKED_STAGES = (Stage("R100", 100), Stage("R100+QE5", 100, 5), Stage("R100+QE10", 100, 10))
+ONLINE_STAGES = (*FIRST_STAGES, *RERANKED_STAGES)
 OFFLINE_STAGES = (
     *ONLINE_STAGES,
-    Stage("R100+QE10", 100, 10),
     Stage("window100", 100, regions=False),
     Stage("window100+QE5", 100, 5, regions=False),
 )

@@ -175,9 +175,7 @@ class TestLoadNetwork:
             load_network("tiny", tmp_path / "w.pth")
 
     @pytest.mark.parametrize("content", [[1, 2], {"state_dict": {}, "epoch": 3}, torch.ones(2)])
-    def test_a_file_that_is_no_state_dict_is_refused(
-        self, tmp_path: Path, content: object
-    ) -> None:
+    def test_a_file_that_is_no_state_dict_is_refused(self, tmp_path: Path, content: object) -> None:
         torch.save(content, tmp_path / "w.pth")
         with pytest.raises(ArtifactError, match="holds no state dict"):
             load_network("tiny", tmp_path / "w.pth")

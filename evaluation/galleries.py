@@ -1,0 +1,67 @@
+"""What a search reads of a gallery, where the whole gallery is ranked many times over.
+
+A search calls `knn` and `get` alone, so these have no more of the `Gallery` protocol.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import Float32
+
+from es_mappings.documents import FirstHit
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from es_mappings.documents import Document, Gallery
+    from es_mappings.filters import Filter
+
+__all__ = ["OfflineGallery", "OnlineGallery"]
+
+
+class OfflineGallery:
+    """A gallery whose documents are at hand: its search, without reading them each time."""
+
+    def __init__(self, gallery: Gallery, documents: Mapping[str, Document]) -> None:
+        """Put a gallery and all of its documents together."""
+        self._gallery, self._documents = gallery, documents
+
+    def knn(
+        self, vector: Float32[np.ndarray, " D"], k: int, matching: Filter | None = None
+    ) -> list[FirstHit]:
+        """See `Gallery.knn`."""
+        return self._gallery.knn(vector, k, matching)
+
+    def get(self, ids: Sequence[str]) -> dict[str, Document]:
+        """See `Gallery.get`."""
+        return {i: self._documents[i] for i in ids if i in self._documents}
+
+
+class OnlineGallery:
+    """A gallery as the classes of one query see it (OnA)."""
+
+    def __init__(
+        self, documents: Mapping[str, Document], descriptors: Float32[np.ndarray, "P D"]
+    ) -> None:
+        """Put documents and descriptors together; rows are in order of the documents."""
+        self._ids, self._descriptors = list(documents), descriptors
+        self._documents = {
+            i: replace(document, descriptor=row)
+            for (i, document), row in zip(documents.items(), descriptors, strict=True)
+        }
+
+    def knn(
+        self, vector: Float32[np.ndarray, " D"], k: int, matching: Filter | None = None
+    ) -> list[FirstHit]:
+        """See `Gallery.knn`; there is no metadata to filter by."""
+        del matching
+        cosines = self._descriptors @ vector
+        best = np.argsort(-cosines, kind="stable")[:k].tolist()
+        return [FirstHit(self._ids[row], float(cosines[row])) for row in best]
+
+    def get(self, ids: Sequence[str]) -> dict[str, Document]:
+        """See `Gallery.get`."""
+        return {i: self._documents[i] for i in ids if i in self._documents}
