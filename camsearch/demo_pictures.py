@@ -22,7 +22,7 @@ from camsearch.demo_scenes import (
     photo_part,
     relight,
 )
-from camsearch.demo_sources import SCENES
+from camsearch.demo_sources import SCENES, credits_note
 from descriptors.arrays import Box, Size
 
 if TYPE_CHECKING:
@@ -33,12 +33,20 @@ if TYPE_CHECKING:
 
     from camsearch.demo_sources import SceneSource
 
-__all__ = ["DISTRACTORS", "MANIFEST", "QUERIES", "VIEWS", "DemoView", "make_demo_pictures"]
+__all__ = [
+    "CREDITS",
+    "DISTRACTORS",
+    "MANIFEST",
+    "QUERIES",
+    "VIEWS",
+    "DemoView",
+    "make_demo_pictures",
+]
 
-MANIFEST = "manifest.csv"
+MANIFEST, CREDITS = "manifest.csv", "credits.txt"
 DISTRACTORS = 40
-# Things whose "photo" view is a query of the demo, with a box round the thing.
-QUERIES = ("cup", "pagoda", "shuttle", "dahlia")
+# Things whose "photo" view is a query of the demo, with a box round the thing; the best first.
+QUERIES = ("shuttle", "pagoda", "dahlia", "cup")
 
 _LONG, _SHORT = 640, 480
 
@@ -79,9 +87,9 @@ _RECIPES: dict[str, _Recipe] = {
     "photo": _Recipe(Light()),
     "closer": _Recipe(Light(1.12, 1.15, 0.8, (1.04, 1, 0.9), quality=70), closer=1.35),
     "tilted": _Recipe(Light(1.05, slope=0.15), Pose(0.24, 12, 0.16)),
-    "small": _Recipe(Light(0.95, 1.1, noise=3), Pose(0.06, -6), 12),
+    "small": _Recipe(Light(0.95, 1.1, noise=3), Pose(0.07, -6), 12),
     "dusk": _Recipe(Light(0.55, 0.9, 0.8, (0.9, 0.95, 1.2), 0.25, noise=6), Pose(0.15, -16)),
-    "blurred": _Recipe(Light(1.1, 0.85, 0.9, blur=1.8, quality=35), Pose(0.13, 8, 0.1)),
+    "blurred": _Recipe(Light(1.1, 0.85, 0.9, blur=1.8, quality=35), Pose(0.15, 8, 0.1)),
     "hidden": _Recipe(Light(1.0, 1.1, 1.2, (1.1, 1, 0.85)), Pose(0.19, 22, 0.08), 9, 0.3),
 }
 VIEWS = tuple(_RECIPES)
@@ -90,7 +98,7 @@ VIEWS = tuple(_RECIPES)
 def make_demo_pictures(
     folder: Path, *, seed: int = 7, views: Sequence[str] = VIEWS, distractors: int = DISTRACTORS
 ) -> list[DemoView]:
-    """Write the collection and its ``manifest.csv`` into a folder.
+    """Write the collection, its ``manifest.csv`` and ``credits.txt`` into a folder.
 
     Args:
         folder: made if it is not there; files of the same names are replaced.
@@ -114,6 +122,7 @@ def make_demo_pictures(
         _make_distractor(folder, i, np.random.default_rng((seed, 2, i))) for i in range(distractors)
     ]
     _write_manifest(folder / MANIFEST, made)
+    (folder / CREDITS).write_text(credits_note() + "\n", encoding="utf-8")
     return made
 
 

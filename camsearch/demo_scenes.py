@@ -141,7 +141,10 @@ def _corners(
     margin = 0.01 * np.array(frame)
     # Away from the very middle, so that the centre of the frame gives nothing away.
     place = random.beta(0.7, 0.7, 2)
-    return corners - low + margin + place * (np.array(frame) - 2 * margin - (high - low))
+    placed: Float[np.ndarray, "4 2"] = (
+        corners - low + margin + place * (np.array(frame) - 2 * margin - (high - low))
+    )
+    return placed
 
 
 def _warp(

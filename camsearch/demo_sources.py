@@ -1,9 +1,9 @@
 """The photos the demo is made of: they lie in scikit-image and scikit-learn, installed anyway.
 
     name        file                  of             licence
-    cat         chelsea.png           scikit-image   CC0, Stefan van der Walt
-    cup         coffee.png            scikit-image   CC0, Rachel Michetti
     shuttle     astronaut.png         scikit-image   public domain, NASA
+    cup         coffee.png            scikit-image   CC0, Rachel Michetti
+    cat         chelsea.png           scikit-image   CC0, Stefan van der Walt
     cameraman   camera.png            scikit-image   CC0, Lav Varshney
     coins       coins.png             scikit-image   no known copyright restrictions,
                                                      Brooklyn Museum
@@ -20,7 +20,7 @@
 
 as the docstrings of ``skimage.data`` and the README of ``sklearn.datasets`` say.
 Left out because neither states a licence for them: motorcycle, moon, page, colour wheel.
-Whoever shows a picture of the demo names the two photographers of the CC BY photos.
+Whoever shows a picture of the demo shows `credits_note` with it: CC BY asks for that.
 
 Files are opened by their path, never by ``skimage.data.NAME()``, which would
 download what is missing.
@@ -39,7 +39,16 @@ from descriptors.errors import ArtifactError
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["CLUTTER", "SCENES", "Material", "Photo", "SceneSource", "open_photo", "photo_path"]
+__all__ = [
+    "CLUTTER",
+    "SCENES",
+    "Material",
+    "Photo",
+    "SceneSource",
+    "credits_note",
+    "open_photo",
+    "photo_path",
+]
 
 Fractions: TypeAlias = tuple[float, float, float, float]
 Outline: TypeAlias = tuple[tuple[float, float], ...]
@@ -150,10 +159,10 @@ _CAMERAMAN_OUTLINE: Outline = (
 # fmt: on
 
 SCENES: tuple[SceneSource, ...] = (
-    SceneSource("cup", _COFFEE, _CUP_OUTLINE),
-    SceneSource("pagoda", _CHINA, _PAGODA_OUTLINE),
     SceneSource("shuttle", _ASTRONAUT, _SHUTTLE_OUTLINE),
+    SceneSource("pagoda", _CHINA, _PAGODA_OUTLINE),
     SceneSource("dahlia", _FLOWER, _oval(0.268, 0.205, 0.695, 0.838)),
+    SceneSource("cup", _COFFEE, _CUP_OUTLINE),
     SceneSource("cat", _CHELSEA, _rectangle(0, 0, 1, 1), printed=True),
     SceneSource("rocket", _ROCKET, _rectangle(0.24, 0.2, 0.78, 1), printed=True),
     SceneSource("cameraman", _CAMERA, _CAMERAMAN_OUTLINE),
@@ -161,6 +170,7 @@ SCENES: tuple[SceneSource, ...] = (
     SceneSource("horse", _HORSE, _rectangle(0, 0, 1, 1), printed=True),
     SceneSource("retina", _RETINA, _oval(0.01, 0.01, 0.99, 0.99)),
 )
+
 
 CLUTTER: tuple[Material, ...] = (
     Material(Photo("brick.png", "CC0", "cc0textures.com"), tinted=True),
@@ -212,3 +222,13 @@ def open_photo(photo: Photo) -> Image.Image:
     from descriptors.images import read_image
 
     return read_image(photo_path(photo).read_bytes()).image
+
+
+def credits_note() -> str:
+    """Name the photographers of all photos, their licences, and that they were changed."""
+    photos = dict.fromkeys([s.photo for s in SCENES] + [m.photo for m in CLUTTER])
+    named = ", ".join(f"{p.file} ({p.credit}, {p.licence})" for p in photos)
+    return (
+        f"Made by cutting, warping and relighting photos that scikit-image and scikit-learn carry: "
+        f"{named}. CC BY 2.0: creativecommons.org/licenses/by/2.0"
+    )

@@ -15,6 +15,7 @@ from camsearch.search_report import (
     after_words,
     move_after,
     move_before,
+    name_of,
     plan_words,
     right_words,
     stages,
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from camsearch.search_report import Move, Stage
     from descriptors.arrays import Box
     from es_mappings.documents import Document
-    from reranker.ranking import Hit
 
 __all__ = ["HitPicture", "SearchReport", "write_report"]
 
@@ -64,6 +64,7 @@ class _Card:
     picture: _Shown
     box: Box | None
     document: Document
+    name: str
     meta: Sequence[tuple[str, str]]
     score: float | None
     first_score: float | None
@@ -88,12 +89,13 @@ class _Section:
     reordered: bool
 
 
-def write_report(path: Path, reports: Sequence[SearchReport]) -> None:
+def write_report(path: Path, reports: Sequence[SearchReport], *, note: str = "") -> None:
     """Write searches with their pictures, boxes and heat maps for people to look at.
 
     Args:
         path: ``.html`` for one self-contained page, ``.png`` for one picture.
         reports: one or more searches; a page with several has a table of contents.
+        note: stands below everything, such as whom the pictures are by.
 
     Raises:
         RequestError: for another suffix, no report, or a place that cannot be written.
@@ -108,18 +110,18 @@ def write_report(path: Path, reports: Sequence[SearchReport]) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if suffix == ".html":
-            path.write_text(_page(reports), encoding="utf-8")
+            path.write_text(_page(reports, note), encoding="utf-8")
         else:
             from camsearch.report_picture import draw_report
 
-            draw_report(reports).save(path, "PNG", optimize=True)
+            draw_report(reports, note).save(path, "PNG", optimize=True)
     except OSError as error:
         raise RequestError(
             f"The report cannot be written to {path} ({error}): choose another place."
         ) from error
 
 
-def _page(reports: Sequence[SearchReport]) -> str:
+def _page(reports: Sequence[SearchReport], note: str) -> str:
     """Render the page."""
     jinja = Environment(
         loader=PackageLoader("camsearch"),
@@ -129,7 +131,7 @@ def _page(reports: Sequence[SearchReport]) -> str:
         lstrip_blocks=True,
     )
     sections = [_section(f"search-{i}", report) for i, report in enumerate(reports, start=1)]
-    return jinja.get_template("report.html").render(sections=sections)
+    return jinja.get_template("report.html").render(sections=sections, note=note)
 
 
 def _section(name: str, report: SearchReport) -> _Section:
@@ -178,6 +180,7 @@ def _cards(name: str, order: str, report: SearchReport, shown: Mapping[str, _Sho
             picture=shown[hit.document.id],
             box=hit.box,
             document=hit.document,
+            name=name_of(hit.document),
             meta=[(key, _text(value)) for key, value in hit.document.meta.items()],
             score=hit.first_score if before else hit.score,
             first_score=hit.first_score,

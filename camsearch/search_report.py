@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from descriptors.arrays import Box
     from descriptors.images import Picture
+    from es_mappings.documents import Document
     from reranker.ranking import Hit, Ranking, SearchPlan
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "after_words",
     "move_after",
     "move_before",
+    "name_of",
     "plan_words",
     "right_words",
     "stages",
@@ -111,6 +113,11 @@ class Stage:
     share: float
 
 
+def name_of(document: Document) -> str:
+    """Name a picture shortly: its id, or the end of one that is a path."""
+    return document.id.rstrip("/").rpartition("/")[2] or document.id
+
+
 def was_reordered(report: SearchReport) -> bool:
     """Whether anything came after the first search."""
     return bool(report.plan.window or report.plan.expand)
@@ -146,12 +153,14 @@ def after_words(plan: SearchPlan) -> str:
 
 def plan_words(plan: SearchPlan) -> str:
     """Say in one sentence how was searched."""
-    steps = [f"First search for {max(plan.k, plan.window, plan.expand)} hits"]
+    found = max(plan.k, plan.window, plan.expand)
+    steps = [f"First search for {found} hits"]
     if plan.matching is not None:
         steps[0] += " that match the filter"
     if plan.window:
         by = "by their best regions" if plan.regions else "as whole pictures"
-        steps.append(f"the first {plan.window} re-ranked {by} (R = {plan.window})")
+        which = "all" if plan.window == found else f"the first {plan.window}"
+        steps.append(f"{which} re-ranked {by} (R = {plan.window})")
     if plan.expand:
         alpha = f", \N{GREEK SMALL LETTER ALPHA} = {plan.alpha:g}" if plan.alpha else ""
         best = "the best hit" if plan.expand == 1 else f"the best {plan.expand} hits"
@@ -168,9 +177,9 @@ def right_words(report: SearchReport) -> str:
     if None in (*before, *after) or not after:
         return ""
     if not was_reordered(report):
-        return f"{sum(map(bool, after))} of {len(after)} right"
+        return f"{sum(map(bool, after))} right among the first {len(after)}"
     right, was = sum(map(bool, after)), sum(map(bool, before))
-    return f"{right} of {len(after)} right, {was} after the first search"
+    return f"{right} right among the first {len(after)} (before: {was})"
 
 
 def stages(ranking: Ranking) -> list[Stage]:

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 __all__ = ["active_share", "aggregate", "class_vectors", "join_layers", "region_windows"]
 
+# exp(-40) squared is still a number in float32 and bfloat16.
+_MOST_EXPONENT = 40.0
+
 
 def region_windows(
     regions: Int[Tensor, "B M 4"], height: int, width: int, *, centring: bool
@@ -34,17 +37,19 @@ def region_windows(
     Source:
         METHOD section 4 (cut) and 10 (prior; Babenko and Lempitsky 2015).
     """
-    edges = regions.to(torch.float32)
-    y = torch.arange(height, device=regions.device, dtype=torch.float32)
-    x = torch.arange(width, device=regions.device, dtype=torch.float32)
-    x0, y0, x1, y1 = (edges[..., i, None] for i in range(4))
-    rows = ((y >= y0) & (y < y1)).float()
-    columns = ((x >= x0) & (x < x1)).float()
+    edges = regions.to(torch.float32).unflatten(-1, (2, 2))  # start and end of x and of y
+    starts, ends = edges[..., 0, :, None], edges[..., 1, :, None]
+    cells = torch.arange(max(height, width), device=regions.device, dtype=torch.float32)
+    away = (cells - (starts + ends - 1) / 2).abs()
+    counts = torch.lt(away, (ends - starts) / 2, out=torch.empty_like(away))
     if centring:
-        variance = (torch.minimum(x1 - x0, y1 - y0) / 3) ** 2
-        rows = rows * torch.exp(-((y - (y0 + y1 - 1) / 2) ** 2) / (2 * variance))
-        columns = columns * torch.exp(-((x - (x0 + x1 - 1) / 2) ** 2) / (2 * variance))
-    return rows[..., :, None] * columns[..., None, :]
+        sides = ends - starts
+        twice_variance = 2 / 9 * sides.amin(dim=-2, keepdim=True) ** 2
+        # Bounded, since a cell far out in a thin region still belongs to it: never 0 inside.
+        exponent = (away**2 / twice_variance.clamp_min(1e-9)).clamp_max(_MOST_EXPONENT)
+        counts = counts * torch.exp(-exponent)
+    columns, rows = counts[..., 0, None, :width], counts[..., 1, :height, None]
+    return rows * columns
 
 
 def active_share(
@@ -64,7 +69,8 @@ def active_share(
         return (maps.levels.count_nonzero(dim=(2, 3)) / cells).unsqueeze(1)
     # Written as numbers at once: a detour by booleans takes ten times as long.
     positive = torch.gt(maps.levels, 0, out=torch.empty_like(maps.levels)).flatten(2)
-    counts = torch.bmm(inside.flatten(2).to(positive.dtype), positive.transpose(1, 2)).float()
+    masks = inside.flatten(2).to(positive.dtype)
+    counts = _rows(torch.bmm(positive, masks.transpose(1, 2)))
     return counts / inside.sum(dim=(2, 3)).clamp_min(1).unsqueeze(2)
 
 
@@ -91,7 +97,8 @@ def class_vectors(
     regions, classes = cells.shape[1:3]
     levels = maps.levels.flatten(2)
     weights = cells.flatten(3).flatten(1, 2).to(levels.dtype)
-    sums = torch.bmm(weights, levels.transpose(1, 2)).float()
+    # The large factor stands first: so it need not be laid out anew (measured: a third faster).
+    sums = _rows(torch.bmm(levels, weights.transpose(1, 2)))
     sums = sums.reshape(-1, regions, classes, levels.shape[1])
     vectors = sums * (channels * maps.scale[:, None, :]).unsqueeze(2)
     if power != 1:
@@ -125,3 +132,8 @@ def join_layers(descriptors: Sequence[Float[Tensor, "*B _"]]) -> Float[Tensor, "
         METHOD section 10.
     """
     return functional.normalize(torch.cat(list(descriptors), dim=-1), dim=-1)
+
+
+def _rows(columns: Float[Tensor, "B K R"]) -> Float[Tensor, "B R K"]:
+    """Columns laid out as float32 rows: what comes next runs along them."""
+    return columns.transpose(1, 2).to(torch.float32, memory_format=torch.contiguous_format)

@@ -23,7 +23,7 @@ from descriptors.settings import MethodSettings
 
 __all__ = ["FORMATS", "ImageLimits", "Picture", "read_image", "to_working_size"]
 
-FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF", "JPEG2000")
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF", "JPEG2000")
 
 # The 16-bit modes of Pillow; its own conversion to 8 bit would clip instead of scale.
 _SIXTEEN_BIT = ("I;16", "I;16L", "I;16B", "I;16N")

@@ -45,6 +45,7 @@ def region_class_vectors(
     encoded: Encoded,
     classes: Int[Tensor, "B N"],
     regions: tuple[Int[Tensor, "B M 4"], ...] | None = None,
+    maps: Float[Tensor, "B N H W"] | None = None,
 ) -> tuple[Float[Tensor, "B M N K"], ...]:
     """Class vectors of regions, layer by layer; not yet whitened.
 
@@ -53,13 +54,15 @@ def region_class_vectors(
         encoded: the maps.
         classes: for each picture.
         regions: cells of each layer; None for one region that is the whole picture.
+        maps: the CAMs of these classes, where they are at hand.
 
     Source:
         METHOD sections 1, 2, 4 and 10.
     """
     settings = encoder.settings
     encoded = encoded.floating(encoder.dtype)
-    maps = activation_maps(encoded.evidence, encoder.weight, classes)
+    if maps is None:
+        maps = activation_maps(encoded.evidence, encoder.weight, classes)
     vectors = []
     for i, features in enumerate(encoded.features):
         height, width = features.levels.shape[2:]
@@ -137,12 +140,16 @@ class Method:
         encoded: Encoded,
         classes: Int[Tensor, "B N"],
         regions: tuple[Int[Tensor, "B M 4"], ...] | None = None,
+        maps: Float[Tensor, "B N H W"] | None = None,
     ) -> Float[Tensor, "B M D"]:
-        """Descriptors with given classes (OnA: the query's), of regions or the whole picture."""
+        """Descriptors with given classes (OnA: the query's), of regions or the whole picture.
+
+        Args and Returns as `region_class_vectors`; unit rows, or zero rows.
+        """
         weights = None
         if self.settings.probability_weights:
             weights = encoded.scores.softmax(dim=1).gather(1, classes).sqrt().unsqueeze(1)
-        vectors = region_class_vectors(self.encoder, encoded, classes, regions)
+        vectors = region_class_vectors(self.encoder, encoded, classes, regions, maps)
         return join_layers(
             [
                 aggregate(whiten(v, self.encoder.dtype), weights)
@@ -204,9 +211,12 @@ class Method:
         """
         encoded = encoded.floating(self.encoder.dtype)
         classes = query.classes[: settings.n_classes].expand(len(encoded), -1)
-        proposals = self.propose_regions(encoded, classes, settings)
-        finest = cam_regions.stack_regions(proposals, self.encoder.device)
-        descriptors = self.describe_classes(encoded, classes, _on_layers(encoded, finest))
+        maps = activation_maps(encoded.evidence, self.encoder.weight, classes)
+        proposals = self.propose_regions(encoded, maps, settings)
+        # Always as many rows, since a product of a new shape is slow the first time.
+        most = len(settings.thresholds) + settings.whole_picture
+        finest = cam_regions.stack_regions(proposals, self.encoder.device, most)
+        descriptors = self.describe_classes(encoded, classes, _on_layers(encoded, finest), maps)
         scores = (descriptors @ query.region_descriptor).tolist()
         return [
             _best_match(regions, scores[row], descriptors[row]) if regions else None
@@ -221,17 +231,22 @@ class Method:
         encoded = encoded.floating(self.encoder.dtype)
         best = classes[:, : settings.heat_map_classes]
         maps = activation_maps(encoded.evidence, self.encoder.weight, best)
-        height, width = encoded.finest.levels.shape[2:]
-        return heat_map(resize_maps(maps, height, width), settings.heat_map_classes)
+        return _heat(encoded, maps, settings)
 
     def propose_regions(
-        self, encoded: Encoded, classes: Int[Tensor, "B N"], settings: RegionSettings
+        self, encoded: Encoded, maps: Float[Tensor, "B N H W"], settings: RegionSettings
     ) -> list[list[Region]]:
-        """The regions to try in each hit, on the finest layer's grid."""
+        """The regions to try in each hit, on the finest layer's grid.
+
+        Args:
+            encoded: maps of the hits.
+            maps: their CAMs for the query's classes, best first.
+            settings: thresholds, least side, and whether the whole picture is one more.
+        """
         height, width = encoded.finest.levels.shape[2:]
         proposals: list[list[Region]] = [[] for _ in range(len(encoded))]
         if settings.thresholds:
-            heat = self.query_heat(encoded, classes, settings)
+            heat = _heat(encoded, maps, settings)
             least = max(1, round(settings.least_side / encoded.finest.stride))
             proposals = cam_regions.propose_regions(heat, settings.thresholds, least)
         if settings.whole_picture:
@@ -267,6 +282,15 @@ class Method:
         first = self.describe_classes(encoded, self._classes(scores), cut)[0, 0]
         again = self.describe_classes(encoded, classes[:, : regions.n_classes], cut)[0, 0]
         return QueryDescription(first, again, classes[0], size, box)
+
+
+def _heat(
+    encoded: Encoded, maps: Float[Tensor, "B N H W"], settings: RegionSettings
+) -> Float[Tensor, "B H W"]:
+    """The mean of the query's best classes' CAMs, on the finest layer's grid."""
+    height, width = encoded.finest.levels.shape[2:]
+    best = maps[:, : settings.heat_map_classes]
+    return heat_map(resize_maps(best, height, width), settings.heat_map_classes)
 
 
 def _best_match(

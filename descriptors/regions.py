@@ -68,15 +68,20 @@ def _largest_boxes(labels: Int[np.ndarray, "P H W"], planes: int) -> list[Region
 
 
 def stack_regions(
-    proposals: list[list[Region]], device: torch.device | None = None
+    proposals: list[list[Region]], device: torch.device | None = None, least: int = 1
 ) -> Int[Tensor, "B M 4"]:
     """Lists of regions as one array; shorter lists are filled with their last region.
 
+    Args:
+        proposals: a list a picture.
+        device: for the array.
+        least: make room for this many regions at least.
+
     Convention:
-        The filling repeats a region, so it never changes which one is best; an
-        empty list becomes zero-sized regions, whose vectors are zero.
+        What fills a row is there for the shape only: whoever reads results counts the
+        picture's own regions. An empty list becomes zero-sized regions, whose vectors are zero.
     """
-    most = max(1, *(len(regions) for regions in proposals)) if proposals else 1
+    most = max(least, *(len(regions) for regions in proposals)) if proposals else least
     empty = Region(0, 0, 0, 0)
     rows = [
         regions + [regions[-1] if regions else empty] * (most - len(regions))

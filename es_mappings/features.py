@@ -9,13 +9,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import torch
 import zstandard
 from fsspec.core import url_to_fs
+from fsspec.implementations.local import LocalFileSystem
 from jaxtyping import Float16
 from safetensors import SafetensorError
 from safetensors.torch import load, save
@@ -38,7 +42,10 @@ __all__ = [
 ]
 
 # What reading costs is mostly decompression, which frees the GIL, or waiting for a far store.
-_READERS = 8
+_READERS = 4
+
+# MemoryError, since a damaged frame may claim any size.
+_DAMAGE = (zstandard.ZstdError, SafetensorError, KeyError, ValueError, TypeError, MemoryError)
 
 
 class FeatureStoreError(ContractError):
@@ -80,7 +87,9 @@ def quantise(maps: FeatureMaps) -> FeatureMaps:
     # One plane a channel from here on: the network's channels-last order is slow to reduce.
     values = maps.levels.contiguous().float()
     peak = values.amax(dim=(2, 3))
-    factor = torch.where(peak > 0, 255 / peak, 0.0)
+    # Clamped, since 255 / peak is infinite where a channel peaks below 1e-36.
+    most = torch.finfo(torch.float32).max
+    factor = torch.where(peak > 0, (255 / peak).clamp_max(most), 0.0)
     positive = torch.gt(values, 0, out=torch.empty_like(values))
     levels = (values * factor[:, :, None, None]).round_()
     levels = torch.maximum(levels, positive, out=levels)
@@ -143,7 +152,7 @@ def unpack(data: bytes) -> KeptMaps:
             Size(*about["working"]),
             about["digest"],
         )
-    except (zstandard.ZstdError, SafetensorError, KeyError, ValueError, TypeError) as error:
+    except _DAMAGE as error:
         raise FeatureStoreError(
             "Kept feature maps are damaged: index the picture again."
         ) from error
@@ -164,7 +173,10 @@ class FeatureStore:
             FeatureStoreError: for an address whose file system is not installed.
         """
         try:
-            self._fs, root = url_to_fs(address, **storage)
+            if "://" in address:
+                self._fs, root = url_to_fs(address, **storage)
+            else:  # a folder, even where fsspec would read its name as a chain of places: a::b
+                self._fs, root = LocalFileSystem(), os.path.abspath(address)
         except (ImportError, ValueError) as error:
             raise FeatureStoreError(
                 f"The address {address!r} cannot be used for feature maps ({error}): "
@@ -188,15 +200,28 @@ class FeatureStore:
             path = self._path(image_id)
             try:
                 self._fs.makedirs(path.rpartition("/")[0], exist_ok=True)
-                # Committed only when whole: a reader never sees half a file.
-                with self._fs.open(path, "wb", autocommit=False) as file:
-                    file.write(data)
-                file.commit()
+                self._write(path, data)
             except OSError as error:
                 raise FeatureStoreError(
                     f"Feature maps cannot be written to {self.address} ({error}): "
                     "free space there, or check its permissions."
                 ) from error
+
+    def _write(self, path: str, data: bytes) -> None:
+        """Write a file so that a reader sees all of it or none, whenever we are stopped."""
+        if not isinstance(self._fs, LocalFileSystem):
+            with self._fs.open(path, "wb", autocommit=False) as file:
+                file.write(data)
+            file.commit()
+            return
+        # fsspec would write to the system's temporary folder and copy from there, which another
+        # process could see half done.
+        part = Path(f"{path}.{uuid4().hex}.part")
+        try:
+            part.write_bytes(data)
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
 
     def get(self, digests: Mapping[str, str]) -> dict[str, KeptMaps]:
         """The maps of pictures, read side by side.
@@ -222,11 +247,23 @@ class FeatureStore:
         return bool(self._fs.exists(self._path(image_id)))
 
     def delete(self, ids: Iterable[str]) -> None:
-        """Forget the maps of pictures; unknown ids are passed over."""
+        """Forget the maps of pictures; unknown ids are passed over.
+
+        Raises:
+            FeatureStoreError: if the store refuses.
+        """
         for image_id in ids:
             path = self._path(image_id)
-            if self._fs.exists(path):
-                self._fs.rm_file(path)
+            try:
+                if self._fs.exists(path):
+                    self._fs.rm_file(path)
+            except FileNotFoundError:
+                continue  # another process was faster
+            except OSError as error:
+                raise FeatureStoreError(
+                    f"Feature maps cannot be deleted from {self.address} ({error}): "
+                    "check its permissions."
+                ) from error
 
     def close(self) -> None:
         """End the reading threads."""

@@ -30,8 +30,8 @@ from evaluation.stages import (
     FIRST_STAGES,
     OFFLINE_STAGES,
     ONLINE_STAGES,
-    MatchMemory,
     Stage,
+    StageMemory,
     StageSearcher,
 )
 
@@ -79,7 +79,7 @@ class _Bench:
         documents = _documents(trial.gallery, encoded, method)
         return cls(trial, encoded, method, regions, queries, documents)
 
-    def searcher(self, gallery: Gallery, memory: MatchMemory) -> StageSearcher:
+    def searcher(self, gallery: Gallery, memory: StageMemory) -> StageSearcher:
         """The product's searcher on a gallery of this trial."""
         return StageSearcher(self.method, gallery, self.encoded.store, self.regions, memory)
 
@@ -209,7 +209,7 @@ def _score_own_classes(bench: _Bench, progress: Progress) -> list[Score]:
     scores: list[Score] = []
     with _offline_gallery(bench) as gallery:
         for done, one in enumerate(bench.asked, start=1):
-            memory = MatchMemory()
+            memory = StageMemory()
             offline = bench.searcher(gallery, memory)
             scores += bench.score("OfA", one, offline, OFFLINE_STAGES)
             started = time.perf_counter()
@@ -227,7 +227,7 @@ def _score_theme(bench: _Bench) -> list[Score]:
     scores: list[Score] = []
     with _offline_gallery(bench) as gallery:
         for one in bench.asked:
-            searcher = bench.searcher(gallery, MatchMemory())
+            searcher = bench.searcher(gallery, StageMemory())
             scores += bench.score("theme", one, searcher, FIRST_STAGES)
     return scores
 

@@ -10,13 +10,13 @@ from reranker.pipeline import Searcher
 from reranker.ranking import SearchPlan
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Sequence
 
     from descriptors.arrays import Encoded, QueryDescription, RegionMatch
     from descriptors.method import Method
     from descriptors.settings import RegionSettings
     from es_mappings.documents import Document, Gallery
-    from es_mappings.features import FeatureStore
+    from es_mappings.features import FeatureStore, KeptMaps
     from reranker.ranking import Ranking
 
     Match = tuple[RegionMatch | None, Encoded]
@@ -25,8 +25,8 @@ __all__ = [
     "FIRST_STAGES",
     "OFFLINE_STAGES",
     "ONLINE_STAGES",
-    "MatchMemory",
     "Stage",
+    "StageMemory",
     "StageSearcher",
 ]
 
@@ -67,22 +67,25 @@ OFFLINE_STAGES = (
 
 
 @dataclass
-class MatchMemory:
-    """The matches of one query, which several stages need.
+class StageMemory:
+    """What several stages need of one query: maps of hits, and their matches.
 
     Attributes:
+        maps: by id.
         matches: by whether regions were tried, and by id.
-        milliseconds: what each took.
-        spared: what the last search would have spent on matches that were remembered.
+        read_ms, match_ms: what each took.
+        spared_ms: what the last search would have spent on what was remembered.
     """
 
+    maps: dict[str, KeptMaps] = field(default_factory=dict)
     matches: dict[tuple[bool, str], Match] = field(default_factory=dict)
-    milliseconds: dict[tuple[bool, str], float] = field(default_factory=dict)
-    spared: float = 0.0
+    read_ms: dict[str, float] = field(default_factory=dict)
+    match_ms: dict[tuple[bool, str], float] = field(default_factory=dict)
+    spared_ms: float = 0.0
 
 
 class StageSearcher(Searcher):
-    """The product's searcher, for one query: it matches each hit once for all stages."""
+    """The product's searcher, for one query: it reads and matches each hit once for all stages."""
 
     def __init__(
         self,
@@ -90,7 +93,7 @@ class StageSearcher(Searcher):
         gallery: Gallery,
         features: FeatureStore,
         regions: RegionSettings,
-        memory: MatchMemory,
+        memory: StageMemory,
     ) -> None:
         """Put the parts together; see `Searcher`."""
         super().__init__(method, gallery, features, regions)
@@ -103,25 +106,33 @@ class StageSearcher(Searcher):
             Reading the documents of the answer does not count: it is the whole gallery
             here, and ten documents in a real search.
         """
-        self._memory.spared = 0.0
+        self._memory.spared_ms = 0.0
         ranking = self.search(query, plan)
         took = {**ranking.milliseconds, "documents": 0.0}
-        return ranking, sum(took.values()) + self._memory.spared
+        return ranking, sum(took.values()) + self._memory.spared_ms
+
+    def maps_of(self, documents: Sequence[Document]) -> dict[str, KeptMaps]:
+        """See `Searcher.maps_of`."""
+        memory = self._memory
+        missing = [d for d in documents if d.id not in memory.maps]
+        started = time.perf_counter()
+        found = super().maps_of(missing)
+        each = (time.perf_counter() - started) * 1e3 / max(1, len(found))
+        known = {d.id: memory.maps[d.id] for d in documents if d.id in memory.maps}
+        memory.spared_ms += sum(memory.read_ms[i] for i in known)
+        memory.maps |= found
+        memory.read_ms |= dict.fromkeys(found, each)
+        return known | found
 
     def _match(
         self, query: QueryDescription, documents: list[Document], plan: SearchPlan
     ) -> dict[str, Match]:
-        memory, regions = self._memory, plan.regions
-        missing = [d for d in documents if (regions, d.id) not in memory.matches]
-        started = time.perf_counter()
-        found: Mapping[str, Match] = super()._match(query, missing, plan) if missing else {}
-        each = (time.perf_counter() - started) * 1e3 / max(1, len(found))
-        memory.matches |= {(regions, i): match for i, match in found.items()}
-        known = {
-            d.id: memory.matches[regions, d.id]
-            for d in documents
-            if (regions, d.id) in memory.matches
-        }
-        memory.spared += sum(memory.milliseconds[regions, i] for i in known if i not in found)
-        memory.milliseconds |= dict.fromkeys(((regions, i) for i in found), each)
-        return known
+        memory, keys = self._memory, {d.id: (plan.regions, d.id) for d in documents}
+        known = {i: memory.matches[key] for i, key in keys.items() if key in memory.matches}
+        before, started = memory.spared_ms, time.perf_counter()
+        found = super()._match(query, [d for d in documents if d.id not in known], plan)
+        took = (time.perf_counter() - started) * 1e3 + memory.spared_ms - before
+        memory.spared_ms += sum(memory.match_ms[keys[i]] for i in known)
+        memory.matches |= {keys[i]: match for i, match in found.items()}
+        memory.match_ms |= dict.fromkeys(map(keys.__getitem__, found), took / max(1, len(found)))
+        return known | found

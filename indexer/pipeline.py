@@ -7,9 +7,10 @@ sources -> known already? -> read + decode (threads) -> batches of one shape
 from __future__ import annotations
 
 import hashlib
+import json
 from collections import defaultdict, deque
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import islice
 from typing import TYPE_CHECKING
@@ -149,12 +150,26 @@ class _Run:
     def readable(self, sources: Iterable[Source]) -> Iterator[Prepared]:
         """The pictures to describe, read; what cannot be read is noted as refused."""
         for outcome in prepare_pictures(self.fresh(sources), self.method.settings, self.plan):
-            if isinstance(outcome, Prepared):
-                yield outcome
-            else:
+            if isinstance(outcome, Refused):
                 self._refused.append(outcome)
                 if len(self._refused) >= _LOOK_UP:
                     self.write_rejects()
+            elif not self._only_touched(outcome):
+                yield outcome
+
+    def _only_touched(self, picture: Prepared) -> bool:
+        """Whether the gallery holds these very bytes; then only what is said of them is renewed."""
+        source = picture.source
+        known = {} if self.plan.again else self.gallery.known([source.id])
+        if source.id not in known or known[source.id].digest != picture.digest:
+            return False
+        if not _can_be_held(source):
+            return False  # the writer refuses it
+        document = self.gallery.get([source.id])[source.id]
+        renewed = replace(document, uri=source.uri, meta=source.meta, source_tag=picture.tag)
+        self.gallery.put([renewed])
+        self.progress.updated += 1
+        return True
 
     def fresh(self, sources: Iterable[Source]) -> Iterator[Source]:
         """The sources that must be read; the others are counted and their metadata renewed."""
@@ -166,11 +181,11 @@ class _Run:
             refused = {} if self.plan.retry_rejects else self.gallery.known_rejects(ids)
             renewed: dict[str, Mapping[str, Any]] = {}
             for source in chunk:
-                tag = source_tag(source.uri)
+                tag = _tag(source)
                 _, known_tag, known_meta = known.get(source.id, ("", "", {}))
                 if tag and tag == refused.get(source.id):
                     self.progress.rejected += 1
-                elif not tag or tag != known_tag or source.problem is not None:
+                elif not tag or tag != known_tag or not _can_be_held(source):
                     yield source
                 elif known_meta != source.meta:
                     renewed[source.id] = source.meta
@@ -196,6 +211,7 @@ class _Run:
     def write(self, batch: Sequence[Prepared], described: Described) -> None:
         """Maps first, then documents: a document never stands without its maps."""
         documents: dict[str, Document] = {}
+        written = 0
         for row, prepared in enumerate(batch):
             document = self._document(prepared, described, row)
             try:
@@ -204,11 +220,12 @@ class _Run:
                 self._refused.append(Refused(prepared.source, prepared.tag, error))
             else:
                 documents[document.id] = document
+                written += 1
         if self.features is not None:
             packed = zip(batch, pack(described.encoded, [p.digest for p in batch]), strict=True)
             self.features.put({p.source.id: m for p, m in packed if p.source.id in documents})
         self.gallery.put(list(documents.values()))
-        self.progress.indexed += len(documents)
+        self.progress.indexed += written
 
     def _document(self, prepared: Prepared, described: Described, row: int) -> Document:
         source = prepared.source
@@ -224,6 +241,21 @@ class _Run:
             source_tag=prepared.tag,
             indexed_at=_now(),
         )
+
+
+def _tag(source: Source) -> str:
+    """What changes when the picture changes or, where the id does not say it, its address."""
+    tag = source_tag(source.uri)
+    return f"{tag} {source.uri}" if tag and source.id != source.uri else tag
+
+
+def _can_be_held(source: Source) -> bool:
+    """Whether a gallery can hold what the source says; if not, it goes the way to a reject."""
+    try:
+        json.dumps(source.meta, allow_nan=False, ensure_ascii=False).encode()
+    except (TypeError, ValueError):
+        return False
+    return source.problem is None
 
 
 def _check(document: Document, dims: int) -> None:
@@ -252,7 +284,7 @@ def prepare_pictures(
 
 
 def _prepare(source: Source, settings: MethodSettings, limits: ImageLimits) -> Prepared | Refused:
-    tag = source_tag(source.uri)
+    tag = _tag(source)
     try:
         if source.problem is not None:
             raise source.problem

@@ -1,19 +1,18 @@
-"""Which pictures there are, and their bytes: folders, manifests, fsspec addresses."""
+"""Which pictures there are, and their bytes: folders, files, fsspec addresses."""
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import json
 import os
-from dataclasses import dataclass, field
+import stat
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fsspec.core import url_to_fs
 
 from descriptors.errors import CamsearchError, ImageTooLarge, RequestError
-from es_mappings.documents import MOST_ID_BYTES, fits_as_id
+from es_mappings.documents import MOST_ID_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
     from descriptors.images import ImageLimits
 
 __all__ = ["PICTURE_SUFFIXES", "MalformedRow", "Source", "SourceUnreadable", "find_pictures"]
-__all__ += ["read_manifest", "read_source", "source_tag"]
+__all__ += ["id_of_long", "legible", "read_source", "source_tag"]
 
 PICTURE_SUFFIXES = frozenset(
     [
@@ -83,25 +82,43 @@ def find_pictures(paths: Iterable[Path]) -> Iterator[Source]:
     """The pictures in folders and below, in order of their names; files as they are named.
 
     Convention:
-        The id is the absolute path (its SHA-256 if it has more than 512 bytes), so the same picture has the same id from whichever
-        folder it is indexed. Within folders hidden entries are passed over, and what
-        counts as a picture is said by the suffix; a file named by itself is always taken.
+        The id is the absolute path (its SHA-256 if it has more than 512 bytes), so the same
+        picture has the same id from whichever folder it is indexed. Within folders hidden
+        entries are passed over, links to folders are not followed, and what counts as a
+        picture is said by the suffix; a file named by itself is always taken. A folder
+        that cannot be listed comes as a source with its `problem`.
 
     Raises:
         RequestError: for a path that does not exist.
     """
     for path in paths:
-        if path.is_dir():
-            for folder, inner, names in os.walk(path):
-                inner[:] = sorted(name for name in inner if not name.startswith("."))
-                for name in sorted(names):
-                    suffix = os.path.splitext(name)[1].lower()
-                    if suffix in PICTURE_SUFFIXES and not name.startswith("."):
-                        yield _of_path(Path(folder, name))
-        elif path.exists():
-            yield _of_path(path)
+        try:
+            is_folder = stat.S_ISDIR(path.stat().st_mode)
+        except (OSError, ValueError) as error:
+            raise RequestError(
+                f"There is no file or folder {legible(str(path))}: check its path."
+            ) from error
+        if is_folder:
+            yield from _in_folder(path)
         else:
-            raise RequestError(f"There is no file or folder {path}: check its path.")
+            yield _of_path(path)
+
+
+def _in_folder(top: Path) -> Iterator[Source]:
+    unlisted: list[OSError] = []
+    for folder, inner, names in os.walk(top, onerror=unlisted.append):
+        inner[:] = sorted(name for name in inner if not name.startswith("."))
+        for name in sorted(names):
+            suffix = os.path.splitext(name)[1].lower()
+            if suffix in PICTURE_SUFFIXES and not name.startswith("."):
+                yield _of_path(Path(folder, name))
+    for error in unlisted:
+        source = _of_path(Path(error.filename))
+        problem = SourceUnreadable(
+            f"The folder {source.uri} cannot be listed ({error.strerror}), so no picture in it is "
+            "indexed: check its permissions."
+        )
+        yield replace(source, problem=problem)
 
 
 def _of_path(path: Path) -> Source:
@@ -109,104 +126,22 @@ def _of_path(path: Path) -> Source:
     try:
         size = len(absolute.encode())
     except UnicodeEncodeError:
-        legible = os.fsencode(absolute).decode(errors="replace")
+        name = legible(absolute)
         problem = SourceUnreadable(
-            f"The name of {legible} is not UTF-8, so nothing can be said of it: rename the file."
+            f"The name of {name} is not UTF-8, so nothing can be said of it: rename the file."
         )
-        return Source(_id_of_long(absolute), legible, problem=problem)
-    return Source(absolute if size <= MOST_ID_BYTES else _id_of_long(absolute), absolute)
+        return Source(id_of_long(absolute), name, problem=problem)
+    return Source(absolute if size <= MOST_ID_BYTES else id_of_long(absolute), absolute)
 
 
-def _id_of_long(path: str) -> str:
+def id_of_long(path: str) -> str:
     """An id for a path that is too long for one, or no text."""
     return f"sha256-{hashlib.sha256(os.fsencode(path)).hexdigest()}"
 
 
-def read_manifest(path: Path) -> Iterator[Source]:
-    """The pictures that a CSV or JSONL manifest names.
-
-    Each row has ``path`` (or ``uri``), perhaps ``id`` (else the path is the id); all
-    further columns become metadata. Relative paths count from the manifest's folder.
-
-    Convention:
-        CSV knows only text: a cell that reads exactly like a number becomes one
-        (``12``, ``-3.5``; not ``007``), an empty cell becomes nothing.
-
-    Returns:
-        Sources; a row that names no picture, or an id for the second time, comes with
-        its `problem`, so that it ends as a reject and is not lost.
-
-    Raises:
-        RequestError: if the manifest is missing or has no column for the path.
-    """
-    if not path.is_file():
-        raise RequestError(f"There is no manifest {path}: check its path.")
-    rows = _csv_rows(path) if path.suffix.lower() in (".csv", ".tsv") else _jsonl_rows(path)
-    seen: set[str] = set()
-    for line, row in rows:
-        source = _of_row(row, path, line)
-        if source.problem is None and source.id in seen:
-            source = _malformed(path, line, f"its id {source.id!r} stands in an earlier row too")
-        seen.add(source.id)
-        yield source
-
-
-def _csv_rows(path: Path) -> Iterator[tuple[int, object]]:
-    delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.DictReader(file, delimiter=delimiter, restkey="")
-        if not {"path", "uri"} & set(reader.fieldnames or ()):
-            raise RequestError(
-                f"The manifest {path} has no column 'path' or 'uri': name one in its first line."
-            )
-        for row in reader:
-            yield (
-                reader.line_num,
-                {k: _number_or_text(v) for k, v in row.items() if v not in ("", None)},
-            )
-
-
-def _number_or_text(text: str) -> str | int | float:
-    for kind in (int, float):
-        try:
-            number: int | float = kind(text)
-        except ValueError:
-            continue
-        if str(number) == text and text not in ("inf", "-inf", "nan"):
-            return number
-    return text
-
-
-def _jsonl_rows(path: Path) -> Iterator[tuple[int, object]]:
-    with path.open(encoding="utf-8-sig") as file:
-        for number, line in enumerate(file, start=1):
-            if line.strip():
-                try:
-                    yield number, json.loads(line)
-                except ValueError:
-                    yield number, None
-
-
-def _of_row(row: object, path: Path, line: int) -> Source:
-    if not isinstance(row, dict):
-        return _malformed(path, line, "it is no JSON object")
-    name = str(row.get("id", ""))
-    if "id" in row and not fits_as_id(name):
-        return _malformed(path, line, f"its id must have 1 to {MOST_ID_BYTES} bytes of UTF-8")
-    meta = {str(k): v for k, v in row.items() if k not in ("id", "path", "uri")}
-    where = row.get("uri") or row.get("path")
-    if not isinstance(where, str | int):
-        return _malformed(path, line, "it has no 'path' or 'uri'")
-    uri = str(where)
-    if "://" not in uri:
-        uri = os.path.abspath(path.parent / uri)
-    return Source(name or (uri if fits_as_id(uri) else _id_of_long(uri)), uri, meta)
-
-
-def _malformed(path: Path, line: int, why: str) -> Source:
-    place = f"{path.name}:{line}"
-    problem = MalformedRow(f"Line {line} of {path} names no picture, since {why}: mend that line.")
-    return Source(f"{os.path.abspath(path)}:{line}", place, problem=problem)
+def legible(path: str) -> str:
+    """A path as text for people, whatever its bytes are."""
+    return path.encode(errors="surrogateescape").decode(errors="replace")
 
 
 def source_tag(uri: str) -> str:
@@ -220,10 +155,17 @@ def source_tag(uri: str) -> str:
         if "://" not in uri:
             status = os.stat(uri)
             return f"{status.st_size}-{status.st_mtime_ns}"
+        if _is_on_the_web(uri):
+            return ""
         fs, path = url_to_fs(uri)
         return str(fs.ukey(path))
-    except (OSError, ImportError, ValueError, NotImplementedError):
+    except Exception:  # noqa: BLE001 - each file system has errors of its own
         return ""
+
+
+def _is_on_the_web(uri: str) -> bool:
+    """Whether it is fetched from the web, perhaps through others: zip://a.jpg::https://…."""
+    return "http://" in uri.lower() or "https://" in uri.lower()
 
 
 def read_source(uri: str, limits: ImageLimits) -> bytes:
@@ -237,7 +179,7 @@ def read_source(uri: str, limits: ImageLimits) -> bytes:
         SourceUnreadable: if they cannot be had.
         ImageTooLarge: by its size.
     """
-    if uri.startswith(("http://", "https://")):
+    if _is_on_the_web(uri):
         raise SourceUnreadable(
             f"{uri} is not opened: pictures are not fetched from the web. Download it first."
         )
@@ -247,7 +189,9 @@ def read_source(uri: str, limits: ImageLimits) -> bytes:
         fs, path = url_to_fs(uri)
         _check_size(fs.size(path) or 0, limits)
         data: bytes = fs.cat_file(path)
-    except (OSError, ImportError, ValueError) as error:
+    except CamsearchError:
+        raise
+    except Exception as error:  # each file system has errors of its own
         why = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise SourceUnreadable(
             f"{uri} cannot be read ({why}): check that it is there and readable."
@@ -256,6 +200,9 @@ def read_source(uri: str, limits: ImageLimits) -> bytes:
 
 
 def _read_file(path: Path, limits: ImageLimits) -> bytes:
+    if not stat.S_ISREG(path.stat().st_mode):
+        # A pipe would keep us waiting for ever, a device would never end.
+        raise SourceUnreadable(f"{path} is no file of bytes: name a picture file.")
     with path.open("rb") as file:
         _check_size(os.fstat(file.fileno()).st_size, limits)
         return file.read()

@@ -10,6 +10,10 @@ from hypothesis import HealthCheck, settings
 # pyproject.toml names it as the checker of annotations, which looks it up as an attribute.
 import tests.support.checking  # noqa: F401
 
+# Tiny arrays on two threads wait for each other longer than they compute: tests take half the time
+# on one. It must be set before torch is imported.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 # The array hook and a shared processor make single examples slow now and then; failures must
 # repeat, so examples are derived from the test and not drawn anew.
 settings.register_profile(

@@ -24,7 +24,7 @@ __all__ = ["EXAMPLE", "demo"]
 EXAMPLE = "Example: camsearch demo   or   camsearch demo ~/Pictures"
 
 _QUERIES = 6  # searches shown on a folder of one's own
-_HITS = 8
+_HITS = 6
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,7 @@ def demo(
     precision: options.Precision = None,
 ) -> None:
     """Index, search, re-rank and report, with no server and nothing to download."""
+    from camsearch.demo_sources import credits_note
     from camsearch.library import PictureLibrary
     from camsearch.report import write_report
 
@@ -62,7 +63,7 @@ def demo(
         reports = [_search(library, query) for query in queries]
     console.print(_table(reports))
     page = out / "report.html"
-    write_report(page, reports)
+    write_report(page, reports, note=credits_note() if photos is None else "")
     console.print(f"Report: {page.absolute()}", highlight=False)
 
 
@@ -88,7 +89,8 @@ def _own(photos: Path) -> tuple[list[_Query], Path]:
 
 def _index(library: PictureLibrary, folder: Path, console: Console) -> None:
     from camsearch.commands.index import index_with_bar
-    from indexer.sources import find_pictures, read_manifest
+    from indexer.manifests import read_manifest
+    from indexer.sources import find_pictures
 
     manifest = folder / "manifest.csv"
     sources = list(read_manifest(manifest) if manifest.exists() else find_pictures([folder]))
@@ -100,7 +102,7 @@ def _index(library: PictureLibrary, folder: Path, console: Console) -> None:
 
 
 def _search(library: PictureLibrary, query: _Query) -> SearchReport:
-    """One search with re-ranking and expansion, the query's own picture left out."""
+    """One search with re-ranking, the query's own picture left out."""
     from camsearch.reporting import search_report
     from reranker.ranking import SearchPlan
 
@@ -109,7 +111,7 @@ def _search(library: PictureLibrary, query: _Query) -> SearchReport:
     own = next(
         (d.id for d in library.gallery.documents() if d.uri == str(query.path.absolute())), None
     )
-    plan = SearchPlan(k=_HITS, window=100, expand=3, leave_out=own)
+    plan = SearchPlan(k=_HITS, window=100, leave_out=own)
     ranking = library.searcher.search(description, plan)
     title = query.scene or query.path.name
     return search_report(
@@ -124,7 +126,7 @@ def _search(library: PictureLibrary, query: _Query) -> SearchReport:
 
 
 def _table(reports: list[SearchReport]) -> Table:
-    table = Table(title="Searches: first search, then re-ranked and expanded", title_justify="left")
+    table = Table(title="Searches: first search, then re-ranked by regions", title_justify="left")
     for name in ("query", "best hits (score, place in the first search)"):
         table.add_column(name, overflow="fold")
     table.add_column("right before", justify="right")

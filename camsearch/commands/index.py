@@ -69,7 +69,8 @@ def index(
     """Index pictures, so that they can be found. Running it again skips what has not changed."""
     from camsearch.library import PictureLibrary
     from descriptors.settings import RegionSettings
-    from indexer.sources import find_pictures, read_manifest
+    from indexer.manifests import read_manifest
+    from indexer.sources import find_pictures
 
     if not paths and not manifest:
         raise RequestError("Nothing to index: name folders or files, or a --manifest.")

@@ -110,7 +110,8 @@ def _hits(method: Method, query: QueryDescription, case: Case) -> Steps:
     encoded = method.encoder.encode(batch_of(method.encoder, case.hits))
     classes = query.classes[: regions.n_classes].expand(len(case.hits), -1)
     heat = method.query_heat(encoded, classes, regions)
-    proposals = method.propose_regions(encoded, classes, regions)
+    maps = activation_maps(encoded.evidence, method.encoder.weight, classes)
+    proposals = method.propose_regions(encoded, maps, regions)
     matches = method.match_regions(query, encoded, regions)
     online = method.describe_classes(encoded, classes)[:, 0]
     found = [m.descriptor if m else online[i] for i, m in enumerate(matches)]

@@ -3,101 +3,45 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import assume, example, given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from descriptors.aggregation import (
     active_share,
-    aggregate,
     class_vectors,
-    join_layers,
     region_windows,
 )
-from descriptors.arrays import Box, Encoded, FeatureMaps, Grid, Region, Size, region_of_box
-from descriptors.cams import activation_maps, heat_map, resize_maps, top_classes
+from descriptors.arrays import Encoded, FeatureMaps, Region, Size
+from descriptors.cams import activation_maps, resize_maps, top_classes
 from descriptors.crow import cell_weights, channel_weights
-from descriptors.expansion import expand
 from descriptors.method import Method, region_class_vectors
-from descriptors.regions import propose_regions
-from descriptors.settings import RegionSettings
-from descriptors.whitening import fit_layer
+from tests.properties.situations import (
+    METHODS,
+    REGIONS,
+    all_finite,
+    each,
+    encodeds,
+    fills,
+    layer_of,
+    maps,
+    seeds,
+    situations,
+)
 from tests.support.tiny_network import (
     CLASSES,
     LAST_CHANNELS,
     LAST_STRIDE,
     MID_CHANNELS,
     MID_STRIDE,
-    tiny_method,
-    tiny_settings,
 )
 from tests.support.tolerances import LEAST_COSINE, SAME_NUMBERS, UNIT, WHITENED
 
 # The run-time check of annotations draws at random which list entries it looks at.
 pytestmark = pytest.mark.filterwarnings("ignore:Do not use the `random` module inside strategies")
-
-METHODS = {preset: tiny_method(tiny_settings(preset)) for preset in ("default", "paper")}
-REGIONS = RegionSettings(n_classes=3, least_side=4, whole_picture=True)
-
-seeds = st.integers(0, 2**32 - 1)
-presets = st.sampled_from(sorted(METHODS))
-fills = st.sampled_from(["dense", "sparse", "one channel", "constant", "zero"])
-
-
-def maps(seed: int, shape: tuple[int, ...], fill: str) -> torch.Tensor:
-    """Non-negative maps ``B K H W`` of one kind."""
-    random = np.random.default_rng(seed)
-    values = random.random(shape)
-    if fill == "sparse":
-        values *= random.random(shape) > 0.9
-    if fill == "one channel":
-        values[:, 1:] = 0
-    if fill == "constant":
-        values[:] = random.random()
-    if fill == "zero":
-        values[:] = 0
-    return torch.from_numpy(values.astype(np.float32))
-
-
-@st.composite
-def encodeds(draw: st.DrawFn, preset: str | None = None) -> Encoded:
-    """What the tiny network might give for one or two pictures, of any shape and kind."""
-    batch, width, height = draw(st.integers(1, 2)), draw(st.integers(1, 9)), draw(st.integers(1, 9))
-    seed = draw(seeds)
-    evidence = _layer(seed, (batch, LAST_CHANNELS, height, width), draw(fills), LAST_STRIDE)
-    features: tuple[FeatureMaps, ...] = (evidence,)
-    if preset == "default":
-        shape = (batch, MID_CHANNELS, 2 * height, 2 * width)
-        features = (_layer(seed + 1, shape, draw(fills), MID_STRIDE), evidence)
-    encoder = METHODS["default"].encoder
-    scores = evidence.levels.mean(dim=(2, 3)) @ encoder.weight.T + encoder.bias
-    return Encoded(features, evidence, scores, Size(width * LAST_STRIDE, height * LAST_STRIDE))
-
-
-def _layer(seed: int, shape: tuple[int, ...], fill: str, stride: int) -> FeatureMaps:
-    return FeatureMaps(maps(seed, shape, fill), torch.ones(shape[:2]), stride)
-
-
-@st.composite
-def situations(draw: st.DrawFn) -> tuple[Method, Encoded]:
-    """A method of one preset and maps for it."""
-    preset = draw(presets)
-    return METHODS[preset], draw(encodeds(preset))
-
-
-def each(encoded: Encoded, change: object) -> Encoded:
-    """All maps changed, evidence that is a layer staying so."""
-    done = {id(m): change(m) for m in (*encoded.features, encoded.evidence)}
-    features = tuple(done[id(m)] for m in encoded.features)
-    return dataclasses.replace(encoded, features=features, evidence=done[id(encoded.evidence)])
-
-
-def all_finite(*tensors: torch.Tensor) -> bool:
-    return all(bool(torch.isfinite(tensor).all()) for tensor in tensors)
 
 
 class TestDescriptors:
@@ -249,7 +193,7 @@ class TestMaps:
 
     @given(seeds, fills)
     def test_cutting_the_whole_picture_is_the_identity(self, seed: int, fill: str) -> None:
-        layer = _layer(seed, (1, 3, 4, 6), fill, 8)
+        layer = layer_of(seed, (1, 3, 4, 6), fill, 8)
         assert torch.equal(layer.cut(Region(0, 0, 6, 4)).levels, layer.levels)
 
     @given(
@@ -264,7 +208,7 @@ class TestMaps:
     ) -> None:
         """METHOD section 4: features and CAMs are cut, then everything happens within the cut."""
         random = np.random.default_rng(seed)
-        layer = _layer(seed, (1, 4, 8, 9), fill, 8)
+        layer = layer_of(seed, (1, 4, 8, 9), fill, 8)
         x0, y0 = int(random.integers(0, 10 - width)), int(random.integers(0, 9 - height))
         region = Region(x0, y0, x0 + width, y0 + height)
         cams = maps(seed + 1, (1, 2, 8, 9), "dense")
@@ -287,8 +231,8 @@ class TestMaps:
         """Channel weights come from every cell of the cut, also where the prior is next to 0."""
         height, width = shape
         method = METHODS["default"]
-        evidence = _layer(1, (1, LAST_CHANNELS, height, width), "sparse", LAST_STRIDE)
-        mid = _layer(2, (1, MID_CHANNELS, 2 * height, 2 * width), "sparse", MID_STRIDE)
+        evidence = layer_of(1, (1, LAST_CHANNELS, height, width), "sparse", LAST_STRIDE)
+        mid = layer_of(2, (1, MID_CHANNELS, 2 * height, 2 * width), "sparse", MID_STRIDE)
         encoded = Encoded(
             (mid, evidence), evidence, torch.zeros(1, CLASSES), Size(width * 8, height * 8)
         )
@@ -300,157 +244,3 @@ class TestMaps:
         other = region_class_vectors(method.encoder, encoded, classes, whole)
         for a, b in zip(one, other, strict=True):
             SAME_NUMBERS.check(a, b)
-
-
-class TestRegions:
-    THRESHOLDS = (0.0, 0.01, 0.1, 0.2, 0.3, 0.4, 0.6, 0.9)
-
-    @given(seeds, fills, st.integers(1, 12), st.integers(1, 12))
-    def test_lie_in_the_map_and_are_never_empty(
-        self, seed: int, fill: str, width: int, height: int
-    ) -> None:
-        heat = maps(seed, (2, 1, height, width), fill)[:, 0]
-        for regions in propose_regions(heat, self.THRESHOLDS, 1):
-            assert len(set(regions)) == len(regions)
-            for x0, y0, x1, y1 in regions:
-                assert 0 <= x0 < x1 <= width
-                assert 0 <= y0 < y1 <= height
-            if fill in ("dense", "constant"):
-                assert regions
-
-    @given(seeds, st.integers(2, 12), st.integers(2, 12))
-    def test_of_one_hill_a_higher_threshold_lies_inside_a_lower_one(
-        self, seed: int, width: int, height: int
-    ) -> None:
-        """With one peak every component is a part of the one below it."""
-        random = np.random.default_rng(seed)
-        x, y = np.arange(width)[None, :], np.arange(height)[:, None]
-        away = abs(x - random.integers(0, width)) + abs(y - random.integers(0, height))
-        heat = torch.from_numpy(np.exp(-away / 3.0).astype(np.float32))[None]
-        (regions,) = propose_regions(heat, self.THRESHOLDS, 1)
-        for outer, inner in zip(regions, regions[1:], strict=False):
-            assert outer.x0 <= inner.x0
-            assert outer.y0 <= inner.y0
-            assert inner.x1 <= outer.x1
-            assert inner.y1 <= outer.y1
-
-    @given(seeds, fills)
-    def test_every_component_lies_inside_one_of_a_lower_threshold(
-        self, seed: int, fill: str
-    ) -> None:
-        """For any map: the box of a component at t lies in the box of its component below t."""
-        heat = maps(seed, (1, 1, 8, 9), fill)[0, 0]
-        for lower, higher in zip(self.THRESHOLDS, self.THRESHOLDS[1:], strict=False):
-            (above,) = propose_regions(heat[None], (higher,), 1)
-            for region in above:
-                at = torch.zeros_like(heat)
-                at[region.y0 : region.y1, region.x0 : region.x1] = 1
-                part = torch.where(at > 0, heat, 0.0)
-                (below,) = propose_regions(part[None], (lower,), 1)
-                assert below, "what lies above the higher threshold lies above the lower one"
-
-    @given(seeds, fills, st.integers(1, 4))
-    def test_scaling_the_heat_changes_no_region(self, seed: int, fill: str, power: int) -> None:
-        heat = maps(seed, (1, 1, 8, 9), fill)[:, 0]
-        scaled = heat * 2.0**-power  # a power of two, so that no rounding moves a threshold
-        assert propose_regions(scaled, self.THRESHOLDS, 2) == propose_regions(
-            heat, self.THRESHOLDS, 2
-        )
-
-    @given(seeds, fills)
-    def test_the_mean_of_maps_is_a_map(self, seed: int, fill: str) -> None:
-        heat = heat_map(maps(seed, (2, 5, 4, 4), fill), 2)
-        assert all_finite(heat)
-        assert heat.min() >= 0
-        assert heat.max() <= 1
-
-
-@st.composite
-def boxes(draw: st.DrawFn) -> tuple[Box, Size, Grid]:
-    """A picture, the grid of its map, and a box in it with area."""
-    width, height = draw(st.integers(16, 4000)), draw(st.integers(16, 4000))
-    stride = draw(st.sampled_from([4, 8, 16, 32]))
-    working = [draw(st.integers(stride, 1024)) for _ in (0, 1)]
-    grid = Grid(*(math.ceil(w / stride) for w in working), *(w / stride for w in working))
-    xs = sorted(draw(st.lists(st.floats(0, width), min_size=2, max_size=2, unique=True)))
-    ys = sorted(draw(st.lists(st.floats(0, height), min_size=2, max_size=2, unique=True)))
-    return Box(xs[0], ys[0], xs[1], ys[1]), Size(width, height), grid
-
-
-class TestBoxes:
-    @given(boxes())
-    @example((Box(0, 0, 67, 48), Size(67, 48), Grid(9, 6, 67 / 8, 6.0)))
-    @example((Box(66.999, 47.999, 67, 48), Size(67, 48), Grid(9, 6, 67 / 8, 6.0)))
-    def test_become_regions_that_are_never_empty_and_move_no_edge_by_a_cell(
-        self, situation: tuple[Box, Size, Grid]
-    ) -> None:
-        box, picture, grid = situation
-        region = region_of_box(box, picture, grid)
-        assert 0 <= region.x0 < region.x1 <= grid.width
-        assert 0 <= region.y0 < region.y1 <= grid.height
-        across, down = grid.across / picture.width, grid.down / picture.height
-        exact = (box.x0 * across, box.y0 * down, box.x1 * across, box.y1 * down)
-        for edge, at in zip(region, exact, strict=True):
-            # A box thinner than rounding can tell stands at a border of cells: 1 and no more.
-            assert abs(edge - at) < 1 + 1e-6
-
-    @given(boxes())
-    def test_lie_inside_after_being_cut_to_the_picture(
-        self, situation: tuple[Box, Size, Grid]
-    ) -> None:
-        box, picture, _ = situation
-        grown = Box(box.x0 - 5, box.y0 - 5, box.x1 + 5, box.y1 + 5).inside(picture)
-        assert 0 <= grown.x0 < grown.x1 <= picture.width
-        assert 0 <= grown.y0 < grown.y1 <= picture.height
-        assert box.inside(picture) == box
-
-
-class TestVectors:
-    @given(seeds, st.integers(3, 12), st.integers(1, 3))
-    def test_whitening_its_own_fit_data_gives_unit_covariance(
-        self, seed: int, channels: int, orders: int
-    ) -> None:
-        """Before the l2; along axes up to thousands of times shorter than the longest."""
-        random = np.random.default_rng(seed)
-        spread = np.geomspace(1, 10.0**-orders, channels)
-        turned = np.linalg.qr(random.standard_normal((channels, channels)))[0]
-        rows = (random.standard_normal((200, channels)) * spread) @ turned + 0.5
-        rows = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
-        fitted = fit_layer(rows, channels - 1)
-        centred = rows.astype(float) - fitted.mean.double().numpy()
-        white = centred @ fitted.projection.double().numpy().T
-        np.testing.assert_allclose(np.cov(white.T), np.eye(channels - 1), atol=2e-3)
-        assert abs(white.mean(axis=0)).max() < 2e-3
-
-    @given(seeds, st.integers(0, 5), st.sampled_from([0.0, 0.5, 1.0, 3.0]))
-    def test_expansion_is_unit_and_with_nothing_the_identity(
-        self, seed: int, count: int, alpha: float
-    ) -> None:
-        random = np.random.default_rng(seed)
-        rows = torch.from_numpy(random.standard_normal((count + 1, 6)).astype(np.float32))
-        rows = rows / rows.norm(dim=1, keepdim=True)
-        expanded = expand(rows[0], rows[1:], alpha)
-        assert abs(float(expanded.norm()) - 1) < UNIT
-        if count == 0:
-            SAME_NUMBERS.check(rows[0], expanded)
-
-    @given(seed=seeds, count=st.integers(1, 6), zero=st.booleans())
-    def test_sums_are_unit_or_zero_in_any_order(
-        self, seed: int, count: int, *, zero: bool
-    ) -> None:
-        random = np.random.default_rng(seed)
-        rows = torch.from_numpy(random.standard_normal((2, count, 5)).astype(np.float32))
-        rows = torch.zeros_like(rows) if zero else rows / rows.norm(dim=2, keepdim=True)
-        total = aggregate(rows)
-        SAME_NUMBERS.check(total, aggregate(rows.flip(1)))
-        joined = join_layers([total, total])
-        expected = 0.0 if zero else 1.0
-        for lengths in (total.norm(dim=1), joined.norm(dim=1)):
-            assert (lengths - expected).abs().max() < UNIT
-
-    @given(seeds, fills)
-    def test_channel_weights_are_finite_and_never_negative(self, seed: int, fill: str) -> None:
-        layer = _layer(seed, (2, 4, 3, 3), fill, 8)
-        weights = channel_weights(active_share(layer, None))
-        assert all_finite(weights)
-        assert weights.min() >= 0

@@ -9,13 +9,14 @@ Two convolutions with ReLU, global average pooling, one linear layer:
 from __future__ import annotations
 
 from collections import OrderedDict
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from descriptors.arrays import FeatureMaps
+from descriptors.arrays import Encoded, FeatureMaps
 from descriptors.backbones import FeatureLayer, LoadedNetwork, Network
 from descriptors.encoder import Encoder
 from descriptors.fitting import WhiteningFit
@@ -37,6 +38,7 @@ __all__ = [
     "MID_CHANNELS",
     "TINY",
     "batch_of",
+    "eight_bit",
     "feature_maps",
     "tiny_encoder",
     "tiny_loaded",
@@ -154,3 +156,18 @@ def feature_maps(levels: object, stride: int = 4, scale: object = 1.0) -> Featur
     values = values if values.ndim == 4 else values[None]
     scales = torch.as_tensor(scale, dtype=torch.float32).expand(values.shape[:2]).contiguous()
     return FeatureMaps(values, scales, stride)
+
+
+def eight_bit(encoded: Encoded) -> Encoded:
+    """As kept maps come back: levels of 8 bit with a scale a picture and channel."""
+    maps = (*encoded.features, encoded.evidence)
+    packed = {id(each): _packed(each) for each in maps}
+    features = tuple(packed[id(each)] for each in encoded.features)
+    return replace(encoded, features=features, evidence=packed[id(encoded.evidence)])
+
+
+def _packed(maps: FeatureMaps) -> FeatureMaps:
+    values = maps.values()
+    scale = values.amax(dim=(2, 3)).clamp_min(1e-9) / 255
+    levels = (values / scale[:, :, None, None]).round().to(torch.uint8)
+    return FeatureMaps(levels, scale, maps.stride)

@@ -93,14 +93,17 @@ class TestIdentity:
 
 class TestEfficientNetLite0:
     def test_knows_the_temple_of_scikit_learn(self) -> None:
-        """METHOD section 8: bell cote, stupa, palace. Weights go by position, so this is proof."""
+        """METHOD section 8: bell cote, stupa, palace. Weights go by position, so this is proof.
+
+        At the size the network was trained for; at 512 its classes are nearly alike (2 %).
+        """
         china = (files("sklearn.datasets") / "images" / "china.jpg").read_bytes()
-        settings = MethodSettings.preset("default")
+        settings = MethodSettings(side=256)
         encoder = Encoder(lite0(), settings, precision="float32")
         pixels = to_working_size(read_image(china), settings)
         encoded = encoder.encode(encoder.prepare([pixels]))
-        best = [class_names()[c] for c in top_classes(encoded.scores, 5)[0].tolist()]
-        assert {"bell cote", "stupa", "palace"} <= set(best)
+        best = [class_names()[c] for c in top_classes(encoded.scores, 3)[0].tolist()]
+        assert best == ["bell cote", "stupa", "palace"]
 
     def test_is_in_eval_mode_without_gradients(self) -> None:
         assert not lite0().module.training

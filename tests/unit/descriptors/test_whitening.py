@@ -11,7 +11,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from descriptors.backbones import load_network
 from descriptors.errors import ArtifactError, RequestError
+from descriptors.settings import MethodSettings
 from descriptors.whitening import (
     LayerWhitening,
     Whitening,
@@ -234,7 +236,17 @@ class TestFiles:
         with pytest.raises(ArtifactError, match="camsearch fit"):
             Whitening.load(path)
 
-    def test_the_packaged_one_lies_in_the_package(self) -> None:
-        path = packaged_whitening()
-        assert path.parent.name == "data"
-        assert path.parent.parent.name == "descriptors"
+
+def test_the_packaged_one_is_that_of_the_default_preset() -> None:
+    packaged = Whitening.load(packaged_whitening())
+    settings = MethodSettings.preset("default")
+    assert packaged.vector_digest == settings.vector_digest()
+    assert packaged.weights_digest == load_network(settings.network).weights_digest
+    assert [layer.projection.shape[0] for layer in packaged.layers] == [256, 256]
+    for layer in packaged.layers:
+        assert torch.isfinite(layer.projection).all()
+        # Axes stand at right angles, each divided by its deviation, the longest first.
+        lengths = layer.projection.norm(dim=1)
+        cosines = (layer.projection @ layer.projection.T) / (lengths[:, None] * lengths)
+        torch.testing.assert_close(cosines, torch.eye(256), rtol=0, atol=1e-3)
+        assert (lengths.diff() > -1e-3 * lengths[:-1]).all()

@@ -1,0 +1,106 @@
+"""Architecture kept by tests, not by goodwill."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+MODULES = sorted(
+    path.stem for path in (ROOT / "descriptors").glob("*.py") if path.stem != "__init__"
+)
+
+
+def tree(module: str) -> ast.Module:
+    return ast.parse((ROOT / "descriptors" / f"{module}.py").read_text())
+
+
+def public_definitions(module: str) -> dict[str, ast.AST]:
+    """Public functions and classes of a module, and public methods of those classes."""
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+    found: dict[str, ast.AST] = {}
+    for node in tree(module).body:
+        if isinstance(node, kinds) and not node.name.startswith("_"):
+            found[node.name] = node
+            found |= {
+                f"{node.name}.{inner.name}": inner
+                for inner in getattr(node, "body", [])
+                if isinstance(node, ast.ClassDef)
+                and isinstance(inner, kinds)
+                and not inner.name.startswith("_")
+            }
+    return found
+
+
+def _as_ruff_sorts(name: str) -> tuple[int, str]:
+    """Constants, then classes, then functions (RUF022)."""
+    return (0 if name.isupper() else 1 if name[0].isupper() else 2, name)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_all_is_sorted_and_every_name_exists(module: str) -> None:
+    names = importlib.import_module(f"descriptors.{module}").__all__
+    assert list(names) == sorted(names, key=_as_ruff_sorts)
+    assert len(set(names)) == len(names)
+    for name in names:
+        assert hasattr(importlib.import_module(f"descriptors.{module}"), name), name
+        assert not name.startswith("_")
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_public_name_another_module_imports_is_in_all(module: str) -> None:
+    """What one module takes from another is that one's public face."""
+    for node in ast.walk(tree(module)):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("descriptors."):
+            public = importlib.import_module(node.module).__all__
+            for alias in node.names:
+                assert alias.name in public, f"{module} imports {alias.name} of {node.module}"
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_every_public_function_and_class_has_a_docstring(module: str) -> None:
+    assert ast.get_docstring(tree(module)), f"{module} says nothing of itself"
+    for name, node in public_definitions(module).items():
+        docstring = ast.get_docstring(node)
+        assert docstring, f"{module}.{name} has no docstring"
+        assert docstring.splitlines()[0].rstrip().endswith((".", ":")), f"{module}.{name}"
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_only_settings_read_the_environment(module: str) -> None:
+    if module == "settings":
+        return
+    names = {node.attr for node in ast.walk(tree(module)) if isinstance(node, ast.Attribute)}
+    assert not names & {"environ", "getenv"}
+
+
+def test_imports_only_go_down() -> None:
+    """The contracts of import-linter in pyproject.toml."""
+    command = "import sys; from importlinter.cli import lint_imports; sys.exit(lint_imports())"
+    done = subprocess.run(
+        [sys.executable, "-c", command], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "0 broken" in done.stdout
+
+
+@pytest.mark.slow
+def test_importing_the_method_loads_no_network_no_web_and_no_weights() -> None:
+    """A fresh process: importing is quick and quiet, heavy libraries wait until they are used."""
+    imports = "; ".join(f"import descriptors.{module}" for module in MODULES)
+    command = f"import sys; {imports}; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", command],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert not done.stderr
+    loaded = {name.split(".")[0] for name in done.stdout.split()}
+    assert not loaded & {"celery", "redis", "elasticsearch", "fastapi", "httpx", "timm", "sklearn"}

@@ -1,0 +1,260 @@
+"""A report shows every hit, needs nothing from elsewhere, and is drawn even where pictures lack."""
+
+from __future__ import annotations
+
+from html.parser import HTMLParser
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from camsearch.drawing import draw_box, heat_colours, heat_layer, thumbnail
+from camsearch.report import HitPicture, write_report
+from camsearch.report_picture import draw_report
+from camsearch.search_report import move_after, move_before, plan_words, right_words, stages
+from descriptors.arrays import Box, Size
+from descriptors.errors import RequestError
+from reranker.ranking import Ranking, SearchPlan
+from tests.unit.camsearch.reports import heat, hit, picture, report
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from camsearch.report import SearchReport
+
+_VOID = {"meta", "br", "input", "link", "img", "hr"}
+_CLOSED_IN_SVG = {"use", "rect", "image"}
+
+
+class _Page(HTMLParser):
+    """Reads a page strictly: each tag must be closed, and by its own name."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.words: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in _VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        assert tag in _CLOSED_IN_SVG
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.words.append(data)
+
+    def text(self) -> str:
+        return " ".join(" ".join(self.words).split())
+
+    def all(self, attribute: str) -> list[str]:
+        return [value for _, a in self.tags if (value := a.get(attribute)) is not None]
+
+
+def _read(folder: Path, *reports: SearchReport, note: str = "") -> _Page:
+    path = folder / "report.html"
+    write_report(path, reports, note=note)
+    page = _Page()
+    page.feed(path.read_text(encoding="utf-8"))
+    page.close()
+    assert page.open == []
+    return page
+
+
+class TestPage:
+    def test_every_hit_of_both_orders_is_there_with_its_place(self, tmp_path: Path) -> None:
+        page = _read(tmp_path, report())
+        anchors = {a["id"] for tag, a in page.tags if tag == "li" and "id" in a}
+        orders = [f"search-1-{order}-{n}" for order in ("before", "after") for n in (1, 2, 3)]
+        assert anchors == set(orders)
+        assert {"a", "b", "c", "d"} <= set(page.text().split())
+        assert "3 → 1" in page.text()
+        assert "1 → 2" in page.text()
+        assert "left the list" in page.text()
+        assert "0.470 → , then 0.890" in page.text()
+
+    def test_names_are_unique_and_every_reference_leads_somewhere(self, tmp_path: Path) -> None:
+        page = _read(tmp_path, report(), report("Find the pagoda"))
+        names = page.all("id")
+        assert len(names) == len(set(names))
+        links = [link[1:] for link in page.all("href") if link.startswith("#")]
+        assert links
+        assert set(links) <= set(names)
+
+    def test_nothing_comes_from_elsewhere(self, tmp_path: Path) -> None:
+        """Addresses of hits stand there as text; only data and places in the page are loaded."""
+        there = hit("https://example.org/a.jpg", 1, 1)
+        ranking = Ranking((there,), (there,))
+        page = _read(tmp_path, report(ranking=ranking, pictures={}))
+        assert "https://example.org/a.jpg" in page.text()
+        for link in page.all("href") + page.all("src"):
+            assert link.startswith(("#", "data:image/"))
+        assert not {tag for tag, _ in page.tags} & {"script", "link", "iframe", "img", "base"}
+        style = (tmp_path / "report.html").read_text().split("<style>")[1].split("</style>")[0]
+        assert "url(" not in style
+        assert "@import" not in style
+
+    def test_ids_and_metadata_are_escaped(self, tmp_path: Path) -> None:
+        evil = "<script>alert(1)</script>"
+        quoted = hit('" onload="alert(2)', 2, 2, meta={evil: evil, "n": {"deep": [1, None]}})
+        ranking = Ranking((hit(evil, 1, 1), quoted), (), warnings=(evil,))
+        page = _read(tmp_path, report(evil, ranking=ranking, classes=(evil,)), note=evil)
+        assert not [tag for tag, a in page.tags if tag == "script" or "onload" in a]
+        assert evil in page.text()
+        assert '{"deep": [1, null]}' in page.text()
+
+    def test_pictures_have_words_and_boxes_their_place(self, tmp_path: Path) -> None:
+        page = _read(tmp_path, report())
+        pictures = [a for tag, a in page.tags if tag == "svg" and a.get("role") == "img"]
+        assert len(pictures) == 7
+        assert all(a["aria-label"] for a in pictures)
+        assert any("Hit 1, right" in (a["aria-label"] or "") for a in pictures)
+        lines = [a for tag, a in page.tags if tag == "rect" and a.get("class") == "line"]
+        assert {(a["x"], a["y"], a["width"], a["height"]) for a in lines} == {
+            ("100", "100", "400", "300"),
+            ("40", "30", "160", "120"),
+        }
+
+    def test_a_picture_that_cannot_be_read_has_a_placeholder(self, tmp_path: Path) -> None:
+        page = _read(tmp_path, report(pictures={"a": HitPicture(None, heat(), right=True)}))
+        assert page.text().count("picture cannot be read") == 6
+
+    def test_several_searches_have_a_table_of_contents(self, tmp_path: Path) -> None:
+        several = _read(tmp_path, report(), report("Find the pagoda"))
+        assert {"#search-1", "#search-2"} <= set(several.all("href"))
+        assert "nav" in {tag for tag, _ in several.tags}
+        assert "nav" not in {tag for tag, _ in _read(tmp_path, report()).tags}
+
+    def test_a_plain_search_has_one_order(self, tmp_path: Path) -> None:
+        ranking = Ranking((hit("a", 1, 1),), (hit("a", 1, 1),))
+        page = _read(tmp_path, report(ranking=ranking, plan=SearchPlan(k=3)))
+        assert [a["id"] for tag, a in page.tags if tag == "li" and "id" in a] == [
+            "search-1-after-1"
+        ]
+        assert "→" not in page.text()
+
+    def test_a_search_without_hits_says_so(self, tmp_path: Path) -> None:
+        page = _read(tmp_path, report(ranking=Ranking((), ()), box=None, query_heat=None))
+        assert page.text().count("No picture found.") == 2
+
+
+class TestPicture:
+    def test_it_is_a_png_of_a_size(self, tmp_path: Path) -> None:
+        path = tmp_path / "made" / "report.png"
+        write_report(path, [report(), report("Find the pagoda")], note="By nobody.")
+        with Image.open(path) as image:
+            image.load()
+            assert image.format == "PNG"
+            assert image.width == 1320
+            assert image.height > 800
+
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            {"pictures": {}},
+            {"ranking": Ranking((), ())},
+            {"ranking": Ranking(tuple(hit(f"h{i}", i, i) for i in range(1, 31)), ())},
+            {"plan": SearchPlan(), "query_heat": None, "box": None, "classes": ()},
+            {"query": report().query.crop(Box(0, 0, 100, 600))},
+        ],
+        ids=["no pictures", "no hits", "many hits", "plain", "tall query"],
+    )
+    def test_it_is_drawn_whatever_lacks(self, changes: dict[str, object]) -> None:
+        image = draw_report([report(**changes)])
+        assert image.width == 1320
+        assert image.height > 200
+
+
+class TestRefusals:
+    @pytest.mark.parametrize("name", ["report.pdf", "report", "report.html.txt"])
+    def test_another_suffix_is_refused(self, tmp_path: Path, name: str) -> None:
+        with pytest.raises(RequestError, match=r"\.html or \.png"):
+            write_report(tmp_path / name, [report()])
+        assert list(tmp_path.iterdir()) == []
+
+    def test_no_search_is_refused(self, tmp_path: Path) -> None:
+        with pytest.raises(RequestError, match="no search"):
+            write_report(tmp_path / "report.html", [])
+
+    def test_a_place_that_cannot_be_written_is_named(self, tmp_path: Path) -> None:
+        (tmp_path / "file").touch()
+        with pytest.raises(RequestError, match="choose another place"):
+            write_report(tmp_path / "file" / "report.html", [report()])
+
+
+class TestWords:
+    def test_moves(self) -> None:
+        ranking = report().ranking
+        assert [(m.kind, m.before, m.after) for m in map(move_after, ranking.hits)] == [
+            ("up", 3, 1),
+            ("down", 1, 2),
+            ("new", None, 3),
+        ]
+        before = [move_before(h, ranking) for h in ranking.first]
+        assert [(m.kind, m.before, m.after) for m in before] == [
+            ("down", 1, 2),
+            ("out", 2, None),
+            ("up", 3, 1),
+        ]
+        assert move_after(hit("a", 4, 4)).kind == "same"
+
+    def test_plan(self) -> None:
+        assert plan_words(SearchPlan(k=5)) == "First search for 5 hits."
+        words = plan_words(SearchPlan(k=150, window=100, expand=3, alpha=2))
+        assert "the first 100 re-ranked by their best regions (R = 100)" in words
+        assert "the best 3 hits (n = 3, \N{GREEK SMALL LETTER ALPHA} = 2)" in words
+        assert "all re-ranked" in plan_words(SearchPlan(k=5, window=100))
+
+    def test_right_hits_are_counted_only_where_all_are_known(self) -> None:
+        assert right_words(report()) == "2 right among the first 3 (before: 1)"
+        assert right_words(report(plan=SearchPlan(k=3))) == "2 right among the first 3"
+        assert right_words(report(pictures={})) == ""
+
+    def test_stages_share_the_whole(self) -> None:
+        shown = stages(report().ranking)
+        assert [stage.name for stage in shown] == ["first search", "re-ranking"]
+        assert sum(stage.share for stage in shown) == pytest.approx(1)
+        assert stages(Ranking((), (), {"warm_up": 0.0}))[0].name == "warm up"
+
+
+class TestDrawing:
+    def test_hotter_is_lighter_and_less_transparent(self) -> None:
+        colours = heat_colours(np.linspace(0, 1, 50, dtype=np.float32)[None]).astype(int)[0]
+        light = colours[:, :3] @ [0.299, 0.587, 0.114]
+        assert (np.diff(light) > 0).all()
+        assert (np.diff(colours[:, 3]) > 0).all()
+        assert colours[0, 3] == 0
+
+    def test_odd_values_are_harmless(self) -> None:
+        odd = np.array([[np.nan, -1, 2, np.inf]], dtype=np.float32)
+        assert heat_colours(odd)[0, :, 3].tolist() == [0, 0, 200, 200]
+
+    def test_the_layer_has_the_shape_of_the_grid(self) -> None:
+        assert heat_layer(heat()).size == (96, 77)
+        assert heat_layer(np.ones((1, 1), dtype=np.float64)).size == (96, 96)
+
+    def test_a_thumbnail_is_never_enlarged(self) -> None:
+        assert thumbnail(picture()).size == (320, 240)
+        assert thumbnail(picture(100, 50)).size == (100, 50)
+        assert thumbnail(picture(100, 4000)).height == 640
+
+    @pytest.mark.parametrize("ground", ["black", "white", (255, 214, 51)])
+    def test_a_box_is_seen_on_any_ground(self, ground: str) -> None:
+        image = Image.new("RGB", (100, 80), ground)
+        draw_box(image, Box(40, 40, 160, 120), Size(200, 160))
+        across = np.asarray(image.convert("L"), dtype=int)[40]
+        assert np.ptp(across[15:30]) > 150
+        assert np.ptp(across[30:70]) == 0
+
+    @pytest.mark.parametrize("box", [Box(0, 0, 1, 1), Box(199, 159, 300, 200), Box(0, 0, 200, 160)])
+    def test_a_box_at_the_edge_stays_in_the_picture(self, box: Box) -> None:
+        image = Image.new("RGB", (100, 80))
+        draw_box(image, box, Size(200, 160))
+        assert image.getbbox() is not None

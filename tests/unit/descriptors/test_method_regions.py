@@ -1,0 +1,139 @@
+"""Matching the regions of hits, on the tiny network."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from descriptors.arrays import Encoded, QueryDescription, Region
+from descriptors.method import Method
+from descriptors.settings import LayerSettings, RegionSettings
+from tests.support.pictures import noise, picture, shapes
+from tests.support.tiny_network import (
+    batch_of,
+    eight_bit,
+    tiny_method,
+    tiny_settings,
+)
+from tests.support.tolerances import LEAST_COSINE, WHITENED
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+HITS = [shapes(64, 48, seed) for seed in range(1, 6)]
+WHOLE_ONLY = RegionSettings(thresholds=(), n_classes=4)
+
+
+@pytest.fixture(scope="module")
+def method() -> Method:
+    return tiny_method()
+
+
+def encode(method: Method, images: list[Image.Image]) -> Encoded:
+    return method.encoder.encode(batch_of(method.encoder, images))
+
+
+def regions(**changes: Any) -> RegionSettings:
+    small = {"n_classes": 4, "least_side": 12, "whole_picture": False}
+    return RegionSettings(**(small | changes))
+
+
+class TestMatchRegions:
+    def query(self, method: Method, settings: RegionSettings) -> QueryDescription:
+        return method.describe_query(picture(shapes(64, 48, 1)), settings)
+
+    def test_a_picture_matches_itself_best(self, method: Method) -> None:
+        settings = regions(whole_picture=True)
+        matches = method.match_regions(self.query(method, settings), encode(method, HITS), settings)
+        scores = [match.score for match in matches if match]
+        assert len(scores) == 5
+        assert scores[0] == max(scores) == pytest.approx(1, abs=1e-4)
+
+    def test_score_is_the_highest_of_those_tried(self, method: Method) -> None:
+        settings = regions(whole_picture=True)
+        query = self.query(method, settings)
+        for match in method.match_regions(query, encode(method, HITS), settings):
+            assert match is not None
+            assert match.score == max(score for _, score in match.tried)
+            assert match.region in [region for region, s in match.tried if s == match.score]
+            cosine = float(match.descriptor @ query.region_descriptor)
+            assert match.score == pytest.approx(cosine, abs=1e-5)
+            assert float(match.descriptor.norm()) == pytest.approx(1, abs=1e-5)
+
+    def test_a_hit_without_a_usable_region_is_none_among_others(self, method: Method) -> None:
+        """A region as wide as the whole picture is found in some hits only."""
+        settings = regions(thresholds=(0.3,), least_side=40)
+        encoded = encode(method, HITS)
+        matches = method.match_regions(self.query(method, settings), encoded, settings)
+        found = [match is not None for match in matches]
+        assert set(found) == {True, False}
+        for i, expected in enumerate(found):
+            alone = method.match_regions(
+                self.query(method, settings), encoded[i : i + 1], settings
+            )[0]
+            assert (alone is not None) == expected
+
+    def test_no_region_in_any_hit(self, method: Method) -> None:
+        settings = regions(least_side=1000)
+        matches = method.match_regions(self.query(method, settings), encode(method, HITS), settings)
+        assert matches == [None] * 5
+
+    def test_a_hit_alone_or_among_others_gives_the_same(self, method: Method) -> None:
+        settings = regions(whole_picture=True)
+        query, encoded = self.query(method, settings), encode(method, HITS)
+        together = method.match_regions(query, encoded, settings)
+        for i, match in enumerate(together):
+            alone = method.match_regions(query, encoded[i : i + 1], settings)[0]
+            assert match is not None
+            assert alone is not None
+            assert match.region == alone.region
+            assert len(match.tried) == len(alone.tried)
+            WHITENED.check(alone.descriptor, match.descriptor)
+
+    def test_without_thresholds_the_whole_picture_answers(self, method: Method) -> None:
+        """That is OnA: the query's classes on every hit."""
+        query, encoded = self.query(method, WHOLE_ONLY), encode(method, HITS)
+        matches = method.match_regions(query, encoded, WHOLE_ONLY)
+        online = method.describe_classes(encoded, query.classes[:4].expand(5, -1))[:, 0]
+        for match, expected in zip(matches, online, strict=True):
+            assert match is not None
+            assert match.region == Region(0, 0, 16, 12)
+            WHITENED.check(expected, match.descriptor)
+
+    def test_eight_bit_maps_give_nearly_the_same_scores(self, method: Method) -> None:
+        query, encoded = self.query(method, WHOLE_ONLY), encode(method, HITS)
+        fresh = method.match_regions(query, encoded, WHOLE_ONLY)
+        again = method.match_regions(query, eight_bit(encoded), WHOLE_ONLY)
+        for one, other in zip(fresh, again, strict=True):
+            assert one is not None
+            assert other is not None
+            assert float(one.descriptor @ other.descriptor) > LEAST_COSINE
+
+    @pytest.mark.parametrize("order", [("mid", "last"), ("last", "mid")])
+    def test_regions_are_cells_of_the_finest_layer_whatever_the_order(
+        self, order: tuple[str, str]
+    ) -> None:
+        layers = tuple(LayerSettings(name=name, dims=6) for name in order)
+        method = tiny_method(tiny_settings(layers=layers))
+        matches = method.match_regions(
+            self.query(method, WHOLE_ONLY), encode(method, HITS), WHOLE_ONLY
+        )
+        assert {match.region for match in matches if match} == {Region(0, 0, 16, 12)}
+
+    def test_with_probability_weights_too(self) -> None:
+        method = tiny_method(tiny_settings(probability_weights=True))
+        settings = regions(whole_picture=True)
+        matches = method.match_regions(self.query(method, settings), encode(method, HITS), settings)
+        assert matches[0] is not None
+        assert matches[0].score == pytest.approx(1, abs=1e-3)
+
+    def test_a_side_shorter_than_the_least_is_left_out_at_every_stride(self) -> None:
+        """METHOD section 6: 5 cells at stride 16 are 80 pixels; at stride 32 two cells are 64."""
+        method = tiny_method(tiny_settings("paper"))
+        encoded = encode(method, [noise(96, 64, seed) for seed in range(12)])
+        classes = encoded.scores.argsort(dim=1, descending=True)[:, :2]
+        settings = regions(least_side=20)  # two and a half cells of stride 8
+        for proposals in method.propose_regions(encoded, classes, settings):
+            for region in proposals:
+                assert min(region.x1 - region.x0, region.y1 - region.y0) * 8 >= 20

@@ -1,0 +1,496 @@
+"""Kept maps: what is lost by keeping them, and that damaged ones never do harm."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import subprocess
+import sys
+import threading
+import uuid
+from dataclasses import replace
+
+import pytest
+import torch
+import zstandard
+from safetensors.torch import load, save
+
+from descriptors.arrays import Size
+from es_mappings.errors import ContractError
+from es_mappings.features import (
+    FeatureStore,
+    FeatureStoreError,
+    pack,
+    quantise,
+    stack_kept,
+    unpack,
+)
+from tests.support.pictures import collection
+from tests.support.tiny_network import batch_of, feature_maps, tiny_encoder, tiny_settings
+
+CPU = torch.device("cpu")
+FINGERPRINT, OTHER = "a" * 64, "b" * 64
+DIGEST = "d" * 64
+ODD_IDS = ["ü/Ω/写真 01.jpg", "🏰", "../../etc/passwd", "/a b?#*[x]", "x" * 512, "é" * 256, " "]
+
+
+@pytest.fixture(scope="module")
+def encoded():
+    """Fresh maps of three pictures; the evidence is the last feature layer."""
+    encoder = tiny_encoder()
+    return encoder.encode(batch_of(encoder, collection(3, 64, 48, seed=3)))
+
+
+@pytest.fixture(scope="module")
+def mid_only():
+    """Fresh maps whose evidence is a layer of its own."""
+    encoder = tiny_encoder(tiny_settings(layers=[{"name": "mid", "dims": 6}]))
+    return encoder.encode(batch_of(encoder, collection(2, 48, 64, seed=4)))
+
+
+@pytest.fixture(scope="module")
+def block(encoded):
+    """The packed maps of one picture."""
+    return pack(encoded[:1], [DIGEST])[0]
+
+
+@pytest.fixture(params=["folder", "memory"])
+def new_store(request, tmp_path):
+    """Makes stores at one place, of a folder and in memory."""
+    opened = []
+    address = str(tmp_path / "maps")
+    if request.param == "memory":
+        address = f"memory://{uuid.uuid4().hex}/maps"
+
+    def make(fingerprint=FINGERPRINT):
+        opened.append(FeatureStore(address, fingerprint))
+        return opened[-1]
+
+    yield make
+    for one in opened:
+        one.close()
+
+
+@pytest.fixture
+def store(new_store):
+    return new_store()
+
+
+def assert_same_maps(expected, found):
+    """Two kept pictures are equal to the last bit."""
+    assert (expected.features, expected.evidence, expected.working, expected.digest) == (
+        (found.features, found.evidence, found.working, found.digest)
+    )
+    assert torch.equal(expected.scores, found.scores)
+    assert len(expected.layers) == len(found.layers)
+    for one, other in zip(expected.layers, found.layers, strict=True):
+        assert one.stride == other.stride
+        assert torch.equal(one.levels, other.levels)
+        assert torch.equal(one.scale, other.scale)
+
+
+# ------------------------------------------------------- eight bits
+
+
+class TestQuantise:
+    def test_levels_have_the_shape_of_the_maps_and_a_scale_a_channel(self, encoded):
+        maps = encoded.features[0]
+        kept = quantise(maps)
+        assert kept.levels.shape == maps.levels.shape
+        assert kept.levels.dtype == torch.uint8
+        assert kept.scale.shape == maps.levels.shape[:2]
+        assert kept.stride == maps.stride
+
+    def test_levels_worked_out_by_hand(self):
+        # The scale is the channel's maximum / 255: 0.02 and 1.
+        kept = quantise(feature_maps([[[5.1, 0.0], [0.03, 1e-6]], [[255.0, 254.4], [1.0, 0.0]]]))
+        assert kept.levels.tolist() == [[[[255, 0], [2, 1]], [[255, 254], [1, 0]]]]
+        assert kept.scale.tolist() == [pytest.approx([0.02, 1.0])]
+
+    def test_an_error_is_half_a_level_at_most(self, encoded):
+        for maps in (*encoded.features, encoded.evidence):
+            kept = quantise(maps)
+            error = (kept.values() - maps.values()).abs()
+            # What was lifted to level 1, so that it stays above 0, is off by a level at most.
+            lifted = (maps.values() > 0) & (maps.values() < kept.scale[:, :, None, None] / 2)
+            bound = torch.where(lifted, 1.0, 0.5) * kept.scale[:, :, None, None]
+            assert (error <= bound * (1 + 1e-4)).all()
+
+    def test_positives_stay_positive_and_zeros_zero(self, encoded):
+        for maps in encoded.features:
+            kept = quantise(maps)
+            assert torch.equal(kept.levels > 0, maps.levels > 0)
+            assert torch.equal(kept.values() > 0, maps.values() > 0)
+
+    def test_even_values_next_to_none_stay_above_zero(self):
+        kept = quantise(feature_maps([[[1.0, 1e-30]]]))
+        assert kept.levels.flatten().tolist() == [255, 1]
+
+    def test_even_a_channel_of_almost_nothing(self):
+        kept = quantise(feature_maps([[[1e-38, 0.0], [0.5e-38, 0.0]]]))
+        assert (kept.levels > 0).flatten().tolist() == [True, False, True, False]
+        assert kept.values().amax() <= 1e-37
+
+    def test_an_empty_channel_stays_empty_beside_a_full_one(self):
+        kept = quantise(feature_maps([[[0.0, 0.0]], [[2.0, 1.0]]]))
+        assert kept.levels.tolist() == [[[[0, 0]], [[255, 128]]]]
+        assert kept.scale[0, 0] == 0
+        assert torch.equal(kept.values()[0, 0], torch.zeros(1, 2))
+
+    def test_kept_maps_kept_again_are_the_same(self, encoded):
+        once = quantise(encoded.features[0])
+        again = quantise(once)
+        assert torch.equal(once.levels, again.levels)
+        torch.testing.assert_close(once.scale, again.scale)
+
+
+# ------------------------------------------------------- packed and back
+
+
+class TestPack:
+    def test_what_is_packed_comes_back(self, encoded):
+        digests = [f"{i:064x}" for i in range(3)]
+        for row, data in enumerate(pack(encoded, digests)):
+            kept = unpack(data)
+            assert kept.digest == digests[row]
+            assert (kept.features, kept.evidence) == (2, 1)
+            assert kept.working == encoded.working == Size(64, 48)
+            assert torch.equal(kept.scores, encoded.scores[row].half())
+            for maps, fresh in zip(kept.layers, encoded.features, strict=True):
+                expected = quantise(fresh)[row : row + 1]
+                assert maps.stride == fresh.stride
+                assert torch.equal(maps.levels, expected.levels)
+                assert torch.equal(maps.scale, expected.scale)
+
+    def test_evidence_that_is_a_layer_is_kept_once(self, encoded, block):
+        kept = stack_kept([unpack(block)], CPU)
+        assert len(unpack(block).layers) == len(encoded.features) == 2
+        assert kept.evidence is kept.features[1]
+
+    def test_evidence_of_its_own_comes_last(self, mid_only):
+        kept = unpack(pack(mid_only, [DIGEST, DIGEST])[1])
+        assert (len(kept.layers), kept.features, kept.evidence) == (2, 1, 1)
+        stacked = stack_kept([kept], CPU)
+        assert [maps.stride for maps in stacked.features] == [mid_only.features[0].stride]
+        assert stacked.evidence.stride == mid_only.evidence.stride
+        assert torch.equal(stacked.evidence.levels, quantise(mid_only.evidence)[1:2].levels)
+
+    def test_evidence_that_is_the_first_layer_stays_there(self, encoded):
+        # The other order of layers: an index, not a position at the end, says which is the evidence.
+        turned = replace(encoded, features=encoded.features[::-1])
+        kept = unpack(pack(turned, [DIGEST] * 3)[0])
+        assert kept.evidence == 0
+        assert torch.equal(kept.layers[0].levels, quantise(encoded.evidence)[:1].levels)
+
+    def test_stacked_pictures_stand_in_their_order(self, encoded):
+        packed = pack(encoded, [DIGEST] * 3)
+        stacked = stack_kept([unpack(packed[i]) for i in (2, 0)], CPU)
+        assert len(stacked) == 2
+        assert stacked.scores.dtype == torch.float32
+        for maps, fresh in zip(stacked.features, encoded.features, strict=True):
+            assert torch.equal(maps.levels, quantise(fresh).levels[[2, 0]])
+            assert torch.equal(maps.scale, quantise(fresh).scale[[2, 0]])
+
+    def test_only_pictures_of_one_shape_share_it(self, encoded, mid_only):
+        first, second = (unpack(data) for data in pack(encoded, [DIGEST] * 3)[:2])
+        assert first.shape == second.shape
+        assert first.shape != unpack(pack(mid_only, [DIGEST] * 2)[0]).shape
+
+    def test_noise_packs_smaller_than_its_floats(self, encoded, block):
+        floats = sum(maps.levels[0].numel() * 4 for maps in encoded.features)
+        assert len(block) < floats / 3
+
+
+# ------------------------------------------------------- damaged
+
+
+class TestDamage:
+    @pytest.mark.parametrize("data", [b"", b"\0", b"no maps at all", b"\x28\xb5\x2f\xfd"])
+    def test_what_never_were_maps(self, data):
+        with pytest.raises(FeatureStoreError, match="index the picture again"):
+            unpack(data)
+
+    def test_every_shortened_file(self, block):
+        for length in range(0, len(block), max(1, len(block) // 150)):
+            with pytest.raises(FeatureStoreError):
+                unpack(block[:length])
+
+    def test_every_flipped_bit_is_noticed_or_harmless(self, block):
+        whole = unpack(block)
+        draw = random.Random(5)
+        # All of the frame's header, where sizes and flags stand, and drawn ones of the rest.
+        places = [*range(8 * 18), *(draw.randrange(8 * len(block)) for _ in range(200))]
+        for place in places:
+            data = bytearray(block)
+            data[place // 8] ^= 1 << place % 8
+            try:
+                found = unpack(bytes(data))
+            except FeatureStoreError:
+                continue
+            assert_same_maps(whole, found)
+
+    def test_drawn_bytes_in_place_of_drawn_bytes(self, block):
+        draw = random.Random(6)
+        for _ in range(200):
+            data = bytearray(block)
+            start = draw.randrange(len(data))
+            data[start : start + draw.randrange(1, 40)] = draw.randbytes(draw.randrange(40))
+            try:
+                assert_same_maps(unpack(block), unpack(bytes(data)))
+            except FeatureStoreError:
+                continue
+
+    @pytest.mark.parametrize("key", ["digest", "features", "evidence", "working", "strides"])
+    def test_a_whole_file_that_does_not_say_all_of_itself(self, block, key):
+        # Not by accident, but by another version of camsearch.
+        about, tensors = opened(block)
+        del about[key]
+        with pytest.raises(FeatureStoreError):
+            unpack(closed(about, tensors))
+
+    @pytest.mark.parametrize("said", [{"strides": 4}, {"strides": [4, 8, 16]}, {"working": [64]}])
+    def test_a_whole_file_that_says_nonsense_of_itself(self, block, said):
+        about, tensors = opened(block)
+        with pytest.raises(FeatureStoreError):
+            unpack(closed(about | said, tensors))
+
+    @pytest.mark.parametrize("missing", ["0.levels", "1.scale", "scores"])
+    def test_a_whole_file_without_one_of_its_arrays(self, block, missing):
+        about, tensors = opened(block)
+        del tensors[missing]
+        with pytest.raises(FeatureStoreError):
+            unpack(closed(about, tensors))
+
+    def test_a_size_that_no_memory_holds(self, block):
+        # A frame that says it holds 2^60 bytes must not be believed.
+        frame = b"\x28\xb5\x2f\xfd\xe0" + (1 << 60).to_bytes(8, "little") + block[9:]
+        with pytest.raises(FeatureStoreError):
+            unpack(frame)
+
+
+def opened(block):
+    """The two parts of a packed picture."""
+    data = zstandard.ZstdDecompressor().decompress(block)
+    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    return json.loads(header["__metadata__"]["camsearch"]), load(data)
+
+
+def closed(about, tensors):
+    """The parts packed again."""
+    return zstandard.ZstdCompressor().compress(save(tensors, {"camsearch": json.dumps(about)}))
+
+
+# ------------------------------------------------------- the store
+
+
+class TestStore:
+    def test_an_empty_store_has_nothing(self, store):
+        assert store.get({}) == {}
+        assert store.get({"a": DIGEST}) == {}
+        assert not store.has("a")
+        store.delete(["a"])
+        store.put({})
+
+    def test_what_is_put_is_got(self, store, encoded):
+        packed = pack(encoded, [DIGEST] * 3)
+        store.put(dict(zip("abc", packed, strict=True)))
+        found = store.get(dict.fromkeys("cxab", DIGEST))
+        assert list(found) == ["c", "a", "b"]
+        for image_id, data in zip("abc", packed, strict=True):
+            assert store.has(image_id)
+            assert_same_maps(unpack(data), found[image_id])
+
+    def test_putting_again_replaces(self, store, encoded):
+        old, new = pack(encoded[:2], ["1" * 64, "2" * 64])
+        store.put({"a": old})
+        store.put({"a": new})
+        assert store.get({"a": "1" * 64}) == {}
+        assert_same_maps(unpack(new), store.get({"a": "2" * 64})["a"])
+
+    def test_maps_of_other_bytes_are_left_out(self, store, block):
+        store.put({"a": block})
+        assert store.get({"a": "e" * 64}) == {}
+        assert store.has("a")
+
+    def test_deleted_maps_are_gone_and_the_others_stay(self, store, block):
+        store.put({"a": block, "b": block})
+        store.delete(["a", "unknown", "a"])
+        assert not store.has("a")
+        assert list(store.get({"a": DIGEST, "b": DIGEST})) == ["b"]
+
+    def test_another_method_has_maps_of_its_own(self, new_store, encoded):
+        here, there = new_store(), new_store(OTHER)
+        ours, theirs = pack(encoded[:2], [DIGEST] * 2)
+        here.put({"a": ours})
+        assert not there.has("a")
+        assert there.get({"a": DIGEST}) == {}
+        there.put({"a": theirs})
+        there.delete(["b"])
+        assert_same_maps(unpack(ours), here.get({"a": DIGEST})["a"])
+        there.delete(["a"])
+        assert here.has("a")
+
+    def test_a_store_opened_again_finds_them(self, new_store, block):
+        new_store().put({"a": block})
+        assert list(new_store().get({"a": DIGEST})) == ["a"]
+
+    def test_ids_of_every_kind(self, store, encoded):
+        packed = pack(encoded[:1], [DIGEST])
+        store.put(dict.fromkeys(ODD_IDS, packed[0]))
+        assert list(store.get(dict.fromkeys(ODD_IDS, DIGEST))) == ODD_IDS
+        store.delete(ODD_IDS[1:])
+        assert [i for i in ODD_IDS if store.has(i)] == ODD_IDS[:1]
+
+    @pytest.mark.parametrize("damage", [b"", b"garbage", "cut", "flipped"])
+    def test_damaged_maps_are_left_out_and_the_others_come(self, store, block, damage):
+        if damage == "cut":
+            damage = block[: len(block) // 2]
+        elif damage == "flipped":
+            damage = block[:100] + bytes([block[100] ^ 1]) + block[101:]
+        store.put({"damaged": damage, "whole": block})
+        assert list(store.get({"damaged": DIGEST, "whole": DIGEST})) == ["whole"]
+
+    def test_many_threads_at_once(self, store, encoded):
+        packed = pack(encoded, [DIGEST] * 3)
+        ids = [f"{i}" for i in range(24)]
+
+        def work(part):
+            for image_id in ids[part::4]:
+                store.put({image_id: packed[int(image_id) % 3]})
+                store.get(dict.fromkeys(ids, DIGEST))
+
+        threads = [threading.Thread(target=work, args=(part,)) for part in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        found = store.get(dict.fromkeys(ids, DIGEST))
+        assert list(found) == ids
+        for image_id, maps in found.items():
+            assert_same_maps(unpack(packed[int(image_id) % 3]), maps)
+
+
+# ------------------------------------------------------- places that refuse
+
+
+class TestPlaces:
+    def test_a_scheme_that_nobody_knows(self):
+        with pytest.raises(FeatureStoreError, match=r"nosuch://there.*install the package"):
+            FeatureStore("nosuch://there", FINGERPRINT)
+
+    def test_it_is_one_of_our_errors(self):
+        assert issubclass(FeatureStoreError, ContractError)
+
+    def test_a_place_below_a_file(self, tmp_path, block):
+        (tmp_path / "file").write_text("I am no folder")
+        store = FeatureStore(str(tmp_path / "file" / "maps"), FINGERPRINT)
+        with pytest.raises(FeatureStoreError, match=r"cannot be written to .*free space"):
+            store.put({"a": block})
+        assert store.get({"a": DIGEST}) == {}
+        assert not store.has("a")
+        store.delete(["a"])
+        store.close()
+
+    def test_a_folder_where_a_file_should_be(self, tmp_path, block):
+        store = FeatureStore(str(tmp_path), FINGERPRINT)
+        store.put({"a": block})
+        (maps,) = tmp_path.rglob("*.maps")
+        maps.unlink()
+        maps.mkdir()
+        with pytest.raises(FeatureStoreError):
+            store.put({"a": block})
+        with pytest.raises(FeatureStoreError):
+            store.delete(["a"])
+        assert store.get({"a": DIGEST}) == {}
+        assert list(maps.iterdir()) == []
+        store.close()
+
+    @pytest.mark.parametrize("name", ["a::b", "with space", "#?*[x]", "写真", "a%20b", "~"])
+    def test_a_folder_of_any_name(self, tmp_path, block, name):
+        store = FeatureStore(str(tmp_path / name), FINGERPRINT)
+        store.put({"a": block})
+        assert list(store.get({"a": DIGEST})) == ["a"]
+        assert len(list((tmp_path / name).rglob("*.maps"))) == 1
+        store.close()
+
+    def test_a_folder_named_relatively(self, tmp_path, block, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        store = FeatureStore("maps", FINGERPRINT)
+        monkeypatch.chdir("/")
+        store.put({"a": block})
+        assert len(list((tmp_path / "maps").rglob("*.maps"))) == 1
+        store.close()
+
+    def test_maps_may_be_read_by_whom_the_umask_lets(self, tmp_path, block):
+        store = FeatureStore(str(tmp_path), FINGERPRINT)
+        before = os.umask(0o022)
+        try:
+            store.put({"a": block})
+        finally:
+            os.umask(before)
+        (maps,) = tmp_path.rglob("*.maps")
+        assert maps.stat().st_mode & 0o777 == 0o644
+        store.close()
+
+    def test_nothing_but_maps_is_left_behind(self, tmp_path, block, monkeypatch):
+        # Half-written files belong beside their place: elsewhere the last step would be a copy.
+        elsewhere = tmp_path / "tmp"
+        elsewhere.mkdir()
+        monkeypatch.setattr("tempfile.tempdir", str(elsewhere))
+        store = FeatureStore(str(tmp_path / "maps"), FINGERPRINT)
+        store.put({"a": block})
+        (maps,) = (p for p in (tmp_path / "maps").rglob("*") if p.is_file())
+        maps.unlink()
+        maps.mkdir()
+        with pytest.raises(FeatureStoreError):
+            store.put({"a": block})
+        assert [p for p in tmp_path.rglob("*") if p.is_file()] == []
+        store.close()
+
+    def test_a_reader_never_sees_half_a_file(self, tmp_path, encoded):
+        # Two versions are put in turn; a reader finds one of them at every moment.
+        old, new = pack(encoded[:2], ["1" * 64, "2" * 64])
+        store = FeatureStore(str(tmp_path), FINGERPRINT)
+        store.put({"a": old})
+        (place,) = tmp_path.rglob("*.maps")
+        ready = threading.Event()
+
+        def write():
+            ready.wait()
+            for data in (new, old) * 150:
+                store.put({"a": data})
+
+        writer = threading.Thread(target=write)
+        writer.start()
+        ready.set()
+        seen = set()
+        while writer.is_alive():
+            seen.add(place.read_bytes())
+        writer.join()
+        assert seen <= {old, new}
+        store.close()
+
+    def test_a_writer_killed_at_any_moment_leaves_whole_files(self, tmp_path, block):
+        (tmp_path / "block").write_bytes(block)
+        command = [sys.executable, "-c", WRITER, str(tmp_path), FINGERPRINT]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as writer:
+            assert writer.stdout.readline() == "begun\n"
+            while len(list((tmp_path / "maps").rglob("*.maps"))) < 30:
+                assert writer.poll() is None
+            writer.kill()
+        written = list((tmp_path / "maps").rglob("*.maps"))
+        assert {path.read_bytes() for path in written} == {block}
+
+
+WRITER = """
+import itertools, pathlib, sys
+from es_mappings.features import FeatureStore
+
+folder = pathlib.Path(sys.argv[1])
+store = FeatureStore(str(folder / "maps"), sys.argv[2])
+block = (folder / "block").read_bytes()
+print("begun", flush=True)
+for number in itertools.count():
+    store.put({f"{number}": block})
+"""

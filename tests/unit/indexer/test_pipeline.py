@@ -1,0 +1,772 @@
+"""Every picture ends as a document or as a reject with its reason, whatever happens on the way."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import fsspec
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from descriptors.arrays import Size
+from descriptors.errors import RequestError
+from descriptors.images import ImageLimits, read_image
+from es_mappings.documents import PictureClass
+from es_mappings.errors import GalleryBusy
+from es_mappings.features import FeatureStore, FeatureStoreError, stack_kept
+from es_mappings.filters import Term
+from es_mappings.local import LocalGallery
+from indexer.manifests import read_manifest
+from indexer.pipeline import (
+    IndexingPlan,
+    Prepared,
+    Refused,
+    batches_of_one_shape,
+    encode_documents,
+    prepare_pictures,
+)
+from indexer.progress import Progress
+from indexer.sources import MalformedRow, Source, SourceUnreadable, find_pictures
+from tests.support.pictures import encoded, gradient, noise, shapes, uniform
+from tests.support.tiny_network import tiny_method
+from tests.support.tolerances import WHITENED
+from tests.unit.indexer.corpus import House, bad_pictures, good_pictures
+
+
+@pytest.fixture(scope="module")
+def method():
+    return tiny_method()
+
+
+@pytest.fixture
+def house(tmp_path, method):
+    made = House(tmp_path, method)
+    yield made
+    made.assert_consistent()
+    made.close()
+
+
+# ------------------------------------------------------- what comes out
+
+
+class TestDocuments:
+    def test_nothing_at_all(self, house):
+        assert house.index() == Progress()
+        assert house.documents == house.rejects == {}
+
+    def test_a_document_says_what_the_picture_is(self, house):
+        image = shapes(100, 50, seed=1)
+        id_ = house.add("a.png", image)
+        names = tuple("abcdefghij")
+        house.index([Source(id_, id_, {"city": "Köln"})], class_names=names)
+        document = house.documents[id_]
+        assert (document.id, document.uri, document.meta) == (id_, id_, {"city": "Köln"})
+        assert (document.width, document.height) == (100, 50)
+        assert len(document.digest) == 64
+        assert document.indexed_at.endswith("+00:00")
+        assert [type(one) for one in document.classes] == [PictureClass] * 4
+        assert {one.name for one in document.classes} < set(names)
+        scores = [one.score for one in document.classes]
+        assert scores == sorted(scores, reverse=True)
+        assert 0 < sum(scores) <= 1
+
+    def test_classes_without_names_are_numbers(self, house):
+        id_ = house.add("a.png", shapes(64, 64))
+        house.index(class_names=("only the first",))
+        assert {one.name for one in house.documents[id_].classes} <= {
+            "only the first",
+            *(str(number) for number in range(1, 10)),
+        }
+
+    def test_descriptors_are_those_of_each_picture_by_itself(self, house, method):
+        ids = house.add_some(10)
+        house.index(batch_size=4)
+        for id_ in ids:
+            picture = read_image(Path(id_).read_bytes())
+            alone = method.describe_encoded(method.encode(picture)).descriptors[0].numpy()
+            WHITENED.check(alone, house.documents[id_].descriptor, id_)
+
+    def test_kept_maps_are_those_of_the_picture(self, house, method):
+        (id_,) = house.add_some(1)
+        house.index()
+        kept = house.features.get({id_: house.documents[id_].digest})[id_]
+        again = method.describe_encoded(stack_kept([kept], torch.device("cpu"))).descriptors[0]
+        assert np.dot(again.numpy(), house.documents[id_].descriptor) > 0.99
+
+    def test_a_turned_picture_has_its_upright_size(self, house):
+        pictures = good_pictures()
+        ids = [house.add(name, pictures[name]) for name in pictures if name.startswith("turned")]
+        house.index()
+        assert len(ids) == 8
+        assert {(d.width, d.height) for d in house.documents.values()} == {(64, 48)}
+        first = house.documents[ids[0]].descriptor
+        assert min(np.dot(first, d.descriptor) for d in house.documents.values()) > 0.9
+
+    def test_without_a_store_no_maps_are_kept(self, house, method):
+        ids = house.add_some(3)
+        assert house.index(features=None).indexed == 3
+        assert list(house.documents) == ids
+        assert not [id_ for id_ in ids if house.features.has(id_)]
+        house.index(again=True)
+
+    def test_pictures_at_an_address(self, house):
+        memory = fsspec.filesystem("memory")
+        memory.pipe_file("/pipeline/a.png", encoded(shapes(64, 64)))
+        source = Source("A", "memory://pipeline/a.png")
+        assert house.index([source]).indexed == 1
+        assert house.index([source]).unchanged == 1
+        memory.pipe_file("/pipeline/a.png", encoded(shapes(64, 64, seed=3)))
+        assert house.index([source]).indexed == 1
+
+
+class TestBadPictures:
+    """A batch never dies, and nothing else is lost."""
+
+    def test_each_ends_as_a_reject_with_its_kind_and_the_good_ones_are_indexed(self, house):
+        kinds = {}
+        good = []
+        for i, (name, (data, kind)) in enumerate(bad_pictures().items()):
+            kinds[house.add(f"{i:02d}-{name}", data)] = kind
+            good.append(house.add(f"{i:02d}-good.png", shapes(64, 48 + i % 3 * 16, seed=i)))
+        good += [house.add(f"odd-{name}", data) for name, data in good_pictures().items()]
+        progress = house.index()
+        assert {reject.id: reject.kind for reject in house.rejects.values()} == kinds
+        assert sorted(house.documents) == sorted(good)
+        assert progress == Progress(
+            asked=len(kinds) + len(good), indexed=len(good), rejected=len(kinds)
+        )
+        assert progress.finished == progress.asked
+
+    def test_a_reject_says_why_and_what_to_do(self, house):
+        for name, (data, _) in bad_pictures().items():
+            house.add(name, data)
+        house.index()
+        for reject in house.rejects.values():
+            assert reject.uri == reject.id
+            assert len(reject.reason) > 30, reject
+            assert ": " in reject.reason, reject
+            assert "\n" not in reject.reason
+            assert "Traceback" not in reject.reason
+            assert reject.rejected_at.endswith("+00:00")
+            assert reject.source_tag
+
+    def test_what_is_no_picture_at_all(self, house, tmp_path):
+        fine = house.add("fine.png", shapes(64, 64))
+        fifo = tmp_path / "pipe.jpg"
+        os.mkfifo(fifo)
+        problem = MalformedRow("Line 3 names no picture: mend it.")
+        sources = [
+            Source("gone", str(tmp_path / "gone.jpg")),
+            Source("web", "https://localhost/a.jpg"),
+            Source("scheme", "nosuch://a.jpg"),
+            Source("folder", str(tmp_path)),
+            Source("pipe", str(fifo)),
+            Source("null", "a\0b.jpg"),
+            Source("row", "pictures.csv:3", problem=problem),
+            Source(fine, fine),
+        ]
+        progress = house.index(sources)
+        assert {i: reject.kind for i, reject in house.rejects.items()} == dict.fromkeys(
+            ["gone", "web", "scheme", "folder", "pipe", "null"], "source_unreadable"
+        ) | {"row": "malformed_row"}
+        assert house.rejects["row"].reason == "Line 3 names no picture: mend it."
+        assert progress == Progress(asked=8, indexed=1, rejected=7)
+
+    def test_more_bad_pictures_than_are_noted_at_once(self, house):
+        fine = house.add("z.png", shapes(64, 64))
+        sources = [Source(f"{i}", "/nowhere/gone.jpg") for i in range(600)]
+        progress = house.index([*sources, Source(fine, fine)])
+        assert progress == Progress(asked=601, indexed=1, rejected=600)
+        assert len(house.rejects) == 600
+
+    def test_a_name_that_is_not_utf8(self, house):
+        fine = house.add("fine.png", shapes(64, 64))
+        (house.photos / os.fsdecode(b"caf\xe9.png")).write_bytes(encoded(shapes(64, 64)))
+        assert house.index() == Progress(asked=2, indexed=1, rejected=1)
+        (reject,) = house.rejects.values()
+        assert reject.kind == "source_unreadable"
+        assert "not UTF-8" in reject.reason
+        assert list(house.documents) == [fine]
+
+    def test_metadata_that_no_gallery_can_hold(self, house):
+        first, second = house.add_some(2)
+        metas = [{"when": object()}, {"x": float("nan")}, {"x": "\udcff"}, {"x": {"y": {1}}}]
+        sources = [Source(f"{i}", first, meta) for i, meta in enumerate(metas)]
+        progress = house.index([*sources, Source("fine", second, {"x": 1})])
+        assert progress == Progress(asked=5, indexed=1, rejected=4)
+        assert {reject.kind for reject in house.rejects.values()} == {"malformed_document"}
+        assert list(house.documents) == ["fine"]
+
+    def test_a_picture_in_which_the_network_sees_nothing(self, tmp_path):
+        # Its first layer answers to strong edges only, and its second to the first only.
+        blind = tiny_method()
+        with torch.inference_mode():
+            blind.encoder.module.get_submodule("conv1").bias -= 4.0
+            blind.encoder.module.get_submodule("conv2").bias.clamp_(max=0)
+        house = House(tmp_path, blind)
+        faint = house.add("faint.png", gradient(64, 64).point(lambda v: 100 + v // 100))
+        strong = house.add("strong.png", noise(64, 64))
+        assert house.index() == Progress(asked=2, indexed=1, rejected=1)
+        assert list(house.documents) == [strong]
+        assert house.rejects[faint].kind == "featureless_image"
+        assert house.index() == Progress(asked=2, unchanged=1, rejected=1)
+        house.assert_consistent()
+        house.close()
+
+    def test_a_gallery_of_other_dimensions_holds_none(self, house, tmp_path):
+        house.add_some(2)
+        with LocalGallery.create(tmp_path / "other", 3, "f", {}) as other:
+            progress = house.index(gallery=other, features=None)
+            assert progress == Progress(asked=2, rejected=2)
+            assert {reject.kind for reject in other.rejects()} == {"malformed_document"}
+
+
+# ------------------------------------------------------- again
+
+
+class TestAgain:
+    def test_what_has_not_changed_is_not_even_read(self, house):
+        ids = house.add_some(5)
+        house.index()
+        before = house.documents
+        for id_ in ids:  # the same size and time, and no picture: whoever reads it will notice
+            status = os.stat(id_)
+            Path(id_).write_bytes(bytes(status.st_size))
+            os.utime(id_, ns=(status.st_atime_ns, status.st_mtime_ns))
+        assert house.index() == Progress(asked=5, unchanged=5)
+        assert house.documents.keys() == before.keys()
+        assert [d.indexed_at for d in house.documents.values()] == (
+            [d.indexed_at for d in before.values()]
+        )
+
+    def test_a_new_picture_is_added(self, house):
+        house.add_some(3)
+        house.index()
+        new = house.add("new.png", shapes(64, 64, seed=50))
+        assert house.index() == Progress(asked=4, indexed=1, unchanged=3)
+        assert new in house.documents
+
+    def test_a_changed_picture_replaces(self, house):
+        first, second = house.add_some(2)
+        house.index()
+        before = house.documents
+        house.add("p000.png", shapes(64, 64, seed=60))
+        assert house.index() == Progress(asked=2, indexed=1, unchanged=1)
+        after = house.documents
+        assert after.keys() == before.keys()
+        assert after[first].digest != before[first].digest
+        assert after[first].width == after[first].height == 64
+        assert not np.allclose(after[first].descriptor, before[first].descriptor)
+        assert np.array_equal(after[second].descriptor, before[second].descriptor)
+
+    def test_a_touched_picture_is_read_but_not_described_again(self, house):
+        first, _ = house.add_some(2)
+        house.index()
+        before = house.documents[first]
+        house.touch(first)
+        assert house.index() == Progress(asked=2, updated=1, unchanged=1)
+        after = house.documents[first]
+        assert after.source_tag != before.source_tag
+        assert np.array_equal(after.descriptor, before.descriptor)
+        assert house.index() == Progress(asked=2, unchanged=2)
+
+    def test_a_source_without_a_tag_is_told_by_its_bytes(self, house, monkeypatch):
+        # A file system that says nothing of its files.
+        memory = fsspec.filesystem("memory")
+        monkeypatch.setattr("fsspec.spec.AbstractFileSystem.ukey", _says_nothing)
+        memory.pipe_file("/untagged/a.png", encoded(shapes(64, 64)))
+        source = Source("A", "memory://untagged/a.png")
+        assert house.index([source]).indexed == 1
+        assert house.documents["A"].source_tag == ""
+        assert house.index([source]) == Progress(asked=1, updated=1)
+
+    def test_changed_metadata_is_written_without_reading_the_picture(self, house):
+        (id_,) = house.add_some(1)
+        house.index([Source(id_, id_, {"city": "Köln"})])
+        before = house.documents[id_]
+        progress = house.index([Source(id_, id_, {"city": "Bonn", "year": 1999})])
+        assert progress == Progress(asked=1, updated=1)
+        after = house.documents[id_]
+        assert after.meta == {"city": "Bonn", "year": 1999}
+        assert np.array_equal(after.descriptor, before.descriptor)
+        assert house.gallery.count(Term("meta.city", "Köln")) == 0
+        assert house.gallery.count(Term("meta.year", 1999)) == 1
+        assert house.index([Source(id_, id_)]) == Progress(asked=1, updated=1)
+        assert house.documents[id_].meta == {}
+
+    @pytest.mark.parametrize("meta", [{"x": object()}, {"x": float("inf")}, {"x": "\ud800"}])
+    def test_changed_metadata_that_cannot_be_held_stops_nothing(self, house, meta):
+        first, second = house.add_some(2)
+        house.index()
+        progress = house.index([Source(first, first, meta), Source(second, second, {"x": 1})])
+        assert progress == Progress(asked=2, updated=1, rejected=1)
+        assert house.rejects[first].kind == "malformed_document"
+        assert house.documents[second].meta == {"x": 1}
+
+    def test_again_describes_what_has_not_changed(self, house):
+        house.add_some(3)
+        house.index()
+        shutil.rmtree(house.root / "maps")
+        assert house.index(again=True) == Progress(asked=3, indexed=3)
+        assert house.index(again=False) == Progress(asked=3, unchanged=3)
+
+    def test_a_picture_that_moved_under_its_own_id_is_found_at_its_new_place(self, house):
+        id_ = house.add("old.png", shapes(64, 64))
+        house.index([Source("A", id_)])
+        new = house.photos / "new.png"
+        Path(id_).rename(new)
+        assert house.index([Source("A", str(new))]).rejected == 0
+        assert house.documents["A"].uri == str(new)
+        assert house.index([Source("A", str(new))]) == Progress(asked=1, unchanged=1)
+
+    def test_one_picture_under_two_ids(self, house):
+        id_ = house.add("a.png", shapes(64, 64))
+        assert house.index([Source("A", id_), Source("B", id_)]).indexed == 2
+        documents = house.documents
+        assert list(documents) == ["A", "B"]
+        assert documents["A"].digest == documents["B"].digest
+        assert np.array_equal(documents["A"].descriptor, documents["B"].descriptor)
+
+    def test_two_pictures_of_the_same_bytes(self, house):
+        image = shapes(64, 64)
+        ids = [house.add("a.png", image), house.add("b.png", image)]
+        assert house.index().indexed == 2
+        assert list(house.documents) == ids
+
+    def test_one_source_twice_in_a_run(self, house):
+        # As `camsearch index photos photos/a.jpg` asks for.
+        ids = house.add_some(3)
+        twice = [Source(id_, id_) for id_ in (*ids, *ids)]
+        progress = house.index(twice)
+        assert progress.finished == progress.asked == 6
+        assert list(house.documents) == ids
+        assert house.index(twice) == Progress(asked=6, unchanged=6)
+
+
+def _says_nothing(_system, _path):
+    raise NotImplementedError
+
+
+class TestRejectsAgain:
+    def test_a_refused_picture_is_skipped_until_asked_for(self, house):
+        bad = house.add("bad.jpg", b"no picture")
+        house.index()
+        first = house.rejects[bad]
+        assert house.index() == Progress(asked=1, rejected=1)
+        assert house.rejects[bad] == first
+        assert house.index(retry_rejects=True) == Progress(asked=1, rejected=1)
+
+    def test_a_retry_succeeds_once_the_limits_allow_it(self, house):
+        large = house.add("large.png", noise(170, 170))
+        assert house.index().rejected == 1
+        roomy = ImageLimits()
+        assert house.index(limits=roomy) == Progress(asked=1, rejected=1)
+        assert house.index(limits=roomy, retry_rejects=True) == Progress(asked=1, indexed=1)
+        assert list(house.documents) == [large]
+        assert house.rejects == {}
+
+    def test_a_mended_picture_is_tried_without_asking(self, house):
+        bad = house.add("a.png", b"no picture")
+        house.index()
+        house.add("a.png", shapes(64, 64))
+        assert house.index() == Progress(asked=1, indexed=1)
+        assert list(house.documents) == [bad]
+        assert house.rejects == {}
+
+    def test_a_good_picture_that_becomes_bad_goes(self, house):
+        first, second = house.add_some(2)
+        house.index()
+        assert house.features.has(first)
+        house.add("p000.png", b"no picture any more")
+        assert house.index() == Progress(asked=2, unchanged=1, rejected=1)
+        assert list(house.documents) == [second]
+        assert house.rejects[first].kind == "unreadable_image"
+        assert not house.features.has(first)
+        hits = house.gallery.knn(house.documents[second].descriptor, 5)
+        assert [hit.id for hit in hits] == [second]
+
+    def test_a_picture_that_becomes_featureless_goes(self, house):
+        house.add_some(1)
+        house.index()
+        house.add("p000.png", uniform(64, 64))
+        assert house.index() == Progress(asked=1, rejected=1)
+        assert house.documents == {}
+
+    def test_a_picture_out_of_reach_stays(self, house):
+        # A share that is not mounted must not empty the gallery.
+        first, second = house.add_some(2)
+        house.index()
+        before = house.documents[first]
+        Path(first).unlink()
+        sources = [Source(first, first), Source(second, second)]
+        assert house.index(sources) == Progress(asked=2, unchanged=1, out_of_reach=1)
+        assert np.array_equal(house.documents[first].descriptor, before.descriptor)
+        assert house.features.has(first)
+        assert house.index(sources, again=True) == Progress(asked=2, indexed=1, out_of_reach=1)
+        assert house.rejects == {}
+
+    def test_a_picture_that_was_never_there_is_tried_each_time(self, house):
+        source = Source("A", str(house.photos / "later.png"))
+        assert house.index([source]) == Progress(asked=1, rejected=1)
+        house.add("later.png", shapes(64, 64))
+        assert house.index([source]) == Progress(asked=1, indexed=1)
+        assert house.rejects == {}
+
+    def test_a_row_that_became_malformed_takes_its_document_s_place_only_by_its_id(self, house):
+        (id_,) = house.add_some(1)
+        manifest = house.root / "m.jsonl"
+        manifest.write_text(json.dumps({"id": "A", "path": id_}))
+        house.index(read_manifest(manifest))
+        manifest.write_text(json.dumps({"id": "A"}))
+        assert house.index(read_manifest(manifest)) == Progress(asked=1, rejected=1)
+        assert list(house.documents) == ["A"]
+        assert [reject.kind for reject in house.rejects.values()] == ["malformed_row"]
+
+
+# ------------------------------------------------------- progress, batches, threads
+
+
+class TestProgress:
+    def test_it_is_told_after_each_batch_and_at_the_end(self, house):
+        house.add_some(10)
+        seen = []
+        house.index(on_progress=lambda p: seen.append((p.asked, p.finished)), batch_size=2)
+        assert seen[-1] == (10, 10)
+        assert len(seen) == 6 + 1  # three shapes, 4 + 3 + 3 pictures, two a batch
+        assert seen == sorted(seen)
+
+    @pytest.mark.parametrize("batch_size", [1, 3, 64])
+    @pytest.mark.parametrize("readers", [1, 8])
+    def test_nothing_depends_on_batches_and_threads(self, house, batch_size, readers):
+        ids = house.add_some(11)
+        bad = house.add("bad.jpg", b"bad")
+        progress = house.index(batch_size=batch_size, readers=readers)
+        assert progress == Progress(asked=12, indexed=11, rejected=1)
+        assert list(house.documents) == ids
+        assert list(house.rejects) == [bad]
+
+    def test_sources_are_a_stream(self, house):
+        # Thousands may follow: they are not all taken before the first is written.
+        ids = house.add_some(4)
+        taken = []
+
+        def endless():
+            for number in range(5000):
+                taken.append(number)
+                yield Source(f"{number}", ids[number % 4])
+
+        with pytest.raises(_Enough):
+            house.index(endless(), on_progress=_stop_after(3))
+        assert len(taken) <= 512
+        assert 0 < len(house.documents) < 100
+
+
+class _Enough(Exception):
+    pass
+
+
+def _stop_after(batches, error=_Enough):
+    """A progress callback that ends the run at a batch."""
+    count = iter(range(batches - 1))
+
+    def on_progress(_):
+        if next(count, None) is None:
+            raise error
+
+    return on_progress
+
+
+def prepared(number, shape):
+    height, width = shape
+    pixels = torch.zeros((3, height, width), dtype=torch.uint8)
+    return Prepared(Source(f"{number}", ""), "", "", Size(width, height), pixels)
+
+
+class TestBatches:
+    @given(
+        shapes=st.lists(st.tuples(st.integers(1, 6), st.integers(1, 6)), max_size=150),
+        batch_size=st.integers(1, 4),
+    )
+    def test_nothing_is_lost_or_repeated_and_memory_is_bounded(self, shapes, batch_size):
+        given_out = []
+
+        def stream():
+            for number, shape in enumerate(shapes):
+                given_out.append(number)
+                yield prepared(number, shape)
+
+        came = []
+        for batch in batches_of_one_shape(stream(), batch_size):
+            assert 1 <= len(batch) <= batch_size
+            assert len({tuple(one.pixels.shape) for one in batch}) == 1
+            numbers = [int(one.source.id) for one in batch]
+            assert numbers == sorted(numbers)
+            came += numbers
+            assert len(given_out) - len(came) <= 16 * batch_size
+        assert sorted(came) == list(range(len(shapes)))
+
+    def test_pictures_of_one_shape_come_in_full_batches(self):
+        batches = batches_of_one_shape((prepared(i, (4, 4)) for i in range(10)), 4)
+        assert [len(batch) for batch in batches] == [4, 4, 2]
+
+    def test_a_thousand_shapes_do_not_pile_up(self):
+        taken = []
+
+        def stream():
+            for number in range(1000):
+                taken.append(number)
+                yield prepared(number, (1 + number // 30, 1 + number % 30))
+
+        first = next(batches_of_one_shape(stream(), 2))
+        assert len(first) == 1
+        assert len(taken) == 33
+
+    def test_none(self):
+        assert list(batches_of_one_shape([], 4)) == []
+
+
+class TestPreparing:
+    def test_answers_come_in_the_order_of_the_sources(self, house):
+        ids = house.add_some(9)
+        ids.insert(3, house.add("q.png", b"bad"))
+        sources = [Source(id_, id_) for id_ in ids]
+        outcomes = list(prepare_pictures(sources, house.method.settings, IndexingPlan(2, 4)))
+        assert [outcome.source.id for outcome in outcomes] == ids
+        assert [type(outcome) for outcome in outcomes].count(Refused) == 1
+        assert isinstance(outcomes[3], Refused)
+
+    def test_no_more_is_read_ahead_than_two_batches(self, house):
+        (id_,) = house.add_some(1)
+        taken = []
+
+        def stream():
+            for number in range(100):
+                taken.append(number)
+                yield Source(f"{number}", id_)
+
+        outcomes = prepare_pictures(stream(), house.method.settings, IndexingPlan(3, 2))
+        for _ in range(5):
+            next(outcomes)
+        assert len(taken) <= 5 + 2 * 3
+        outcomes.close()
+
+    def test_pixels_have_the_working_size_and_the_picture_its_own(self, house):
+        id_ = house.add("a.png", shapes(100, 50))
+        (outcome,) = prepare_pictures([Source(id_, id_)], house.method.settings, IndexingPlan())
+        assert outcome.size == (100, 50)
+        assert tuple(outcome.pixels.shape) == (3, 32, 64)
+
+
+# ------------------------------------------------------- when something else fails
+
+
+class StoppingStore(FeatureStore):
+    """A feature store whose disk is full after some batches."""
+
+    def __init__(self, address, fingerprint, batches):
+        super().__init__(address, fingerprint)
+        self.left = batches
+
+    def put(self, maps):
+        if not self.left:
+            raise FeatureStoreError("Feature maps cannot be written: free space there.")
+        self.left -= 1
+        super().put(maps)
+
+
+class TestFailures:
+    def test_a_store_at_a_place_that_refuses_stops_the_run(self, house, tmp_path, method):
+        house.add_some(6)
+        (tmp_path / "file").write_text("no folder")
+        store = FeatureStore(str(tmp_path / "file" / "maps"), method.fingerprint())
+        with pytest.raises(FeatureStoreError, match="cannot be written"):
+            house.index(features=store)
+        store.close()
+        assert house.documents == {}
+        assert house.index() == Progress(asked=6, indexed=6)
+
+    @pytest.mark.parametrize("batches", [1, 2, 4])
+    def test_a_store_that_is_full_leaves_whole_batches(self, house, method, batches):
+        house.add_some(18)
+        bad = house.add("a-bad.jpg", b"bad")
+        store = StoppingStore(str(house.root / "maps"), method.fingerprint(), batches)
+        with pytest.raises(FeatureStoreError, match="free space"):
+            house.index(features=store, batch_size=2)
+        store.close()
+        done = len(house.documents)
+        assert done == 2 * batches
+        house.assert_consistent()
+        progress = house.index()
+        assert (progress.indexed, progress.unchanged) == (18 - done, done)
+        assert list(house.rejects) == [bad]
+
+    def test_a_gallery_that_another_process_holds_stops_the_run(self, house):
+        house.add_some(3)
+        folder = house.root / "gallery"
+        with LocalGallery.open(folder, busy_seconds=0.05) as impatient:
+            with (
+                LocalGallery.open(folder) as other,
+                other._file.writing(),
+                pytest.raises(GalleryBusy),
+            ):
+                house.index(gallery=impatient)
+            assert house.documents == {}
+            assert house.index(gallery=impatient).indexed == 3
+
+    def test_a_source_that_fails_in_the_middle_keeps_what_is_done(self, house):
+        ids = house.add_some(20)
+        bad = house.add("bad.png", b"bad")
+
+        def sources():
+            yield Source(bad, bad)
+            yield from (Source(id_, id_) for id_ in ids)
+            yield from (Source(f"x{i}", ids[0]) for i in range(500))
+            raise RequestError("The manifest cannot be read any further.")
+
+        with pytest.raises(RequestError, match="any further"):
+            house.index(sources())
+        assert list(house.rejects) == [bad]
+        assert house.index().finished == 21
+        assert set(ids) <= set(house.documents)
+
+    @pytest.mark.parametrize("batches", [1, 2, 5])
+    def test_an_interrupt_keeps_what_is_done_and_the_next_run_completes(self, house, batches):
+        house.add_some(20)
+        bad = house.add("a-bad.jpg", b"bad")
+        with pytest.raises(KeyboardInterrupt):
+            house.index(on_progress=_stop_after(batches, KeyboardInterrupt), batch_size=2)
+        done = len(house.documents)
+        assert done == 2 * batches
+        assert list(house.rejects) == [bad]
+        house.assert_consistent()
+        progress = house.index()
+        assert (progress.indexed, progress.unchanged, progress.rejected) == (20 - done, done, 1)
+        assert progress.finished == 21
+
+    def test_an_interrupt_from_the_sources(self, house):
+        ids = house.add_some(12)
+
+        def sources():
+            for i in range(700):
+                yield Source(f"{i:03d}", ids[i % 12])
+            raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            house.index(sources())
+        done = len(house.documents)
+        assert 0 < done <= 512
+        house.assert_consistent()
+
+
+class TestEncodeDocuments:
+    def test_maps_of_documents_from_their_pictures(self, house, method):
+        ids = house.add_some(7)
+        house.index()
+        documents = house.documents
+        made = encode_documents(list(documents.values()), method, IndexingPlan(batch_size=2))
+        assert sorted(made) == ids
+        kept = house.features.get({i: d.digest for i, d in documents.items()})
+        for id_ in ids:
+            assert made[id_].digest == kept[id_].digest
+            assert made[id_].working == kept[id_].working
+            for one, other in zip(made[id_].layers, kept[id_].layers, strict=True):
+                assert one.levels.shape == other.levels.shape
+                difference = (one.levels.float() - other.levels.float()).abs().max()
+                assert difference <= 1  # rounding differs with the batch
+
+    def test_what_cannot_be_read_any_more_is_left_out(self, house, method):
+        gone, bad, fine = house.add_some(3)
+        house.index()
+        documents = list(house.documents.values())
+        Path(gone).unlink()
+        Path(bad).write_bytes(b"bad")
+        assert list(encode_documents(documents, method, IndexingPlan())) == [fine]
+        house.add("p000.png", shapes(64, 64))
+
+    def test_none(self, method):
+        assert encode_documents([], method, IndexingPlan()) == {}
+
+
+def test_refused_pictures_say_their_kind():
+    for error in (SourceUnreadable("x"), MalformedRow("x")):
+        assert replace(Refused(Source("a", "b"), "", error)).error.kind
+
+
+# ------------------------------------------------------- sudden death, in a process of its own
+
+COMMAND = Path(sys.executable).parent / "camsearch"
+
+# The same command with the usual answer to Ctrl-C, which a test run in the background lacks.
+INTERRUPTIBLE = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from camsearch.main import run
+run()
+"""
+
+
+def in_the_middle(command, gallery, stop):
+    """Start a command, stop it once the gallery holds a few pictures; status and last words."""
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        deadline = time.monotonic() + 120
+        while pictures_in(gallery) < 8:
+            assert process.poll() is None, process.stderr.read()
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        process.send_signal(stop)
+        _, told = process.communicate(timeout=60)
+    return process.returncode, told
+
+
+def pictures_in(gallery):
+    if not (gallery / "gallery.sqlite").is_file():
+        return 0
+    try:
+        with LocalGallery.open(gallery) as opened:
+            return opened.count()
+    except Exception:  # noqa: BLE001 - it is just being made
+        return 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGINT])
+def test_a_command_that_is_stopped_goes_on_from_there(tmp_path, stop):
+    photos, gallery = tmp_path / "photos", tmp_path / "gallery"
+    photos.mkdir()
+    for i in range(160):  # flat ones, which the network passes quickly
+        (photos / f"{i:03d}.png").write_bytes(encoded(noise(128, 16, seed=i)))
+    (photos / "000-bad.png").write_bytes(b"bad")
+    start = [str(COMMAND)] if stop == signal.SIGKILL else [sys.executable, "-c", INTERRUPTIBLE]
+    command = [*start, "index", str(photos), "--gallery", str(gallery)]
+    status, told = in_the_middle(command, gallery, stop)
+    with LocalGallery.open(gallery) as opened:
+        done = opened.count()
+        assert 8 <= done < 160
+        store = FeatureStore(str(gallery / "maps"), opened.fingerprint)
+        digests = {document.id: document.digest for document in opened.documents()}
+        assert store.get(digests).keys() == digests.keys()
+        store.close()
+    if stop == signal.SIGINT:
+        assert status == 1
+        assert f"Stopped: {done} new pictures are kept" in told
+        assert "Traceback" not in told
+    else:
+        assert status == -signal.SIGKILL
+    finished = subprocess.run(command, check=True, capture_output=True, text=True, timeout=300)
+    assert f"{160 - done} indexed, {done} unchanged" in finished.stderr
+    with LocalGallery.open(gallery) as opened:
+        assert [document.id for document in opened.documents()] == (
+            [source.id for source in find_pictures([photos]) if "bad" not in source.id]
+        )
+        assert [reject.kind for reject in opened.rejects()] == ["unreadable_image"]

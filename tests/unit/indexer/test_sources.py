@@ -1,0 +1,512 @@
+"""Which pictures are found, by folder and by manifest, and how their bytes are had or refused."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import zipfile
+from pathlib import Path
+
+import fsspec
+import pytest
+
+from descriptors.errors import CamsearchError, ImageTooLarge, RequestError
+from descriptors.images import ImageLimits
+from es_mappings.documents import fits_as_id
+from indexer.manifests import read_manifest
+from indexer.sources import (
+    PICTURE_SUFFIXES,
+    MalformedRow,
+    SourceUnreadable,
+    find_pictures,
+    read_source,
+    source_tag,
+)
+
+LIMITS = ImageLimits()
+NOT_UTF8 = os.fsdecode(b"caf\xe9.jpg")
+
+
+def touch(folder, *names):
+    """Empty files below a folder."""
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    return folder
+
+
+def names_in(folder):
+    """What is found there, relative to it."""
+    return [os.path.relpath(source.uri, folder) for source in find_pictures([folder])]
+
+
+def manifest(folder, text, name="pictures.csv"):
+    """What a manifest of this text names."""
+    path = folder / name
+    if isinstance(text, bytes):
+        path.write_bytes(text)
+    else:
+        path.write_text(text, encoding="utf-8")
+    return list(read_manifest(path))
+
+
+def jsonl(folder, *rows):
+    lines = [row if isinstance(row, str) else json.dumps(row) for row in rows]
+    return manifest(folder, "\n".join(lines), "pictures.jsonl")
+
+
+# ------------------------------------------------------- folders
+
+
+class TestFolders:
+    def test_pictures_are_found_below_in_order_of_their_names(self, tmp_path):
+        touch(tmp_path, "b.jpg", "a.png", "c/2.webp", "c/10.tiff", "c/d/e/f.gif")
+        assert names_in(tmp_path) == ["a.png", "b.jpg", "c/10.tiff", "c/2.webp", "c/d/e/f.gif"]
+
+    def test_an_id_is_the_absolute_path(self, tmp_path, monkeypatch):
+        touch(tmp_path, "in/a.jpg")
+        monkeypatch.chdir(tmp_path)
+        ways = [Path("in"), Path("in/../in/a.jpg"), tmp_path / "in", tmp_path, Path()]
+        found = [source for way in ways for source in find_pictures([way])]
+        assert {source.id for source in found} == {str(tmp_path / "in" / "a.jpg")}
+        assert len(found) == len(ways)
+        assert all(source.uri == source.id and source.problem is None for source in found)
+
+    @pytest.mark.parametrize("suffix", sorted(PICTURE_SUFFIXES))
+    def test_suffixes_count_in_any_case(self, tmp_path, suffix):
+        touch(tmp_path, f"a{suffix}", f"b{suffix.upper()}", f"c{suffix.title()}")
+        assert len(names_in(tmp_path)) == 3
+
+    def test_other_suffixes_and_hidden_entries_are_passed_over(self, tmp_path):
+        touch(
+            tmp_path,
+            *("notes.txt", "a.jpg.part", "jpg", ".hidden.jpg", ".git/a.jpg", "b/.thumbs/c.jpg"),
+            *("._mac.jpg", "visible.jpg"),
+        )
+        assert names_in(tmp_path) == ["visible.jpg"]
+
+    def test_a_hidden_folder_is_searched_if_it_is_named_itself(self, tmp_path):
+        touch(tmp_path, ".photos/a.jpg")
+        assert names_in(tmp_path / ".photos") == ["a.jpg"]
+
+    @pytest.mark.parametrize("name", ["a.jpg", "b", "c.txt", ".hidden.jpg"])
+    def test_a_file_named_itself_is_taken_whatever_its_name(self, tmp_path, name):
+        touch(tmp_path, name)
+        (source,) = find_pictures([tmp_path / name])
+        assert source.uri == str(tmp_path / name)
+
+    def test_a_folder_called_like_a_picture_is_a_folder(self, tmp_path):
+        touch(tmp_path, "album.jpg/a.png")
+        assert names_in(tmp_path) == ["album.jpg/a.png"]
+
+    def test_an_empty_folder_has_none(self, tmp_path):
+        assert list(find_pictures([tmp_path])) == []
+        assert list(find_pictures([])) == []
+
+    def test_links_to_pictures_count_and_links_to_folders_do_not(self, tmp_path):
+        touch(tmp_path, "real/a.jpg")
+        (tmp_path / "link.jpg").symlink_to(tmp_path / "real" / "a.jpg")
+        (tmp_path / "loop").symlink_to(tmp_path)
+        assert names_in(tmp_path) == ["link.jpg", "real/a.jpg"]
+
+    @pytest.mark.parametrize("name", ["nowhere", "nowhere/a.jpg", "a" * 300, "with\0null"])
+    def test_what_is_not_there_is_said(self, tmp_path, name):
+        with pytest.raises(RequestError, match=r"There is no file or folder .*check its path"):
+            list(find_pictures([tmp_path / name]))
+
+    def test_a_dangling_link_named_itself_is_not_there(self, tmp_path):
+        (tmp_path / "a.jpg").symlink_to(tmp_path / "gone.jpg")
+        with pytest.raises(RequestError):
+            list(find_pictures([tmp_path / "a.jpg"]))
+
+    def test_a_folder_that_cannot_be_listed_is_not_lost_silently(self, tmp_path):
+        touch(tmp_path, "a.jpg", "sub/b.jpg", "z/c.jpg")
+        found = find_pictures([tmp_path])
+        first = next(found)
+        shutil.rmtree(tmp_path / "sub")  # it goes while the walk is on its way to it
+        last, missed = found
+        assert [first.problem, last.problem] == [None, None]
+        assert missed.id == str(tmp_path / "sub")
+        assert isinstance(missed.problem, SourceUnreadable)
+        assert "cannot be listed" in missed.problem.reason
+
+
+class TestOddNames:
+    def test_a_name_that_is_not_utf8_becomes_a_problem(self, tmp_path):
+        touch(tmp_path, NOT_UTF8, "fine.jpg")
+        fine, odd = sorted(find_pictures([tmp_path]), key=lambda s: s.problem is not None)
+        assert fine.problem is None
+        assert isinstance(odd.problem, SourceUnreadable)
+        assert "caf\N{REPLACEMENT CHARACTER}.jpg" in odd.problem.reason
+        assert fits_as_id(odd.id)
+        for text in (odd.id, odd.uri, odd.problem.reason):
+            text.encode()
+
+    def test_two_such_names_have_two_ids(self, tmp_path):
+        touch(tmp_path, NOT_UTF8, os.fsdecode(b"caf\xe8.jpg"))
+        assert len({source.id for source in find_pictures([tmp_path])}) == 2
+
+    def test_such_a_name_that_is_not_there_is_said_legibly(self, tmp_path):
+        with pytest.raises(RequestError) as caught:
+            list(find_pictures([tmp_path / NOT_UTF8]))
+        caught.value.reason.encode()
+
+    @pytest.mark.parametrize("part", ["x", "é"])
+    def test_a_very_long_path_has_a_digest_for_an_id(self, tmp_path, part):
+        folder = tmp_path
+        while len(os.fsencode(folder)) < 600:
+            folder = folder / (part * 100)
+        touch(folder, "a.jpg", "b.jpg")
+        a, b = find_pictures([folder])
+        assert a.uri == str(folder / "a.jpg")
+        assert a.id == f"sha256-{hashlib.sha256(os.fsencode(a.uri)).hexdigest()}"
+        assert a.id != b.id
+        assert read_source(a.uri, LIMITS) == b""
+
+    def test_a_path_of_512_bytes_is_an_id_and_one_of_513_is_not(self, tmp_path):
+        folder = tmp_path / ("d" * 200) / ("e" * 100)
+        room = 512 - len(os.fsencode(folder)) - len("/.jpg")
+        touch(folder, "x" * room + ".jpg", "x" * (room + 1) + ".jpg")
+        longer, fitting = sorted(find_pictures([folder]), key=lambda s: s.id == s.uri)
+        assert len(fitting.id) == 512
+        assert longer.id.startswith("sha256-")
+
+
+# ------------------------------------------------------- manifests
+
+
+class TestManifest:
+    def test_rows_become_sources(self, tmp_path):
+        text = "id,path,city,year\nA1,in/a.jpg,Köln,1999\nA2,/photos/b.jpg,,\n"
+        first, second = manifest(tmp_path, text)
+        assert (first.id, first.uri) == ("A1", str(tmp_path / "in" / "a.jpg"))
+        assert first.meta == {"city": "Köln", "year": 1999}
+        assert (second.id, second.uri, second.meta) == ("A2", "/photos/b.jpg", {})
+        assert first.problem is second.problem is None
+
+    def test_without_an_id_the_path_is_it(self, tmp_path):
+        first, second = manifest(tmp_path, "path,id\na.jpg,\nsub/../b.jpg\n")
+        assert first.id == first.uri == str(tmp_path / "a.jpg")
+        assert second.id == second.uri == str(tmp_path / "b.jpg")
+
+    def test_addresses_stay_as_they_are(self, tmp_path):
+        rows = manifest(tmp_path, "uri,path\nmemory://a/b.jpg,\ns3://bucket/../c.jpg,ignored.jpg\n")
+        assert [source.uri for source in rows] == ["memory://a/b.jpg", "s3://bucket/../c.jpg"]
+        assert [source.id for source in rows] == [source.uri for source in rows]
+        assert rows[1].meta == {}
+
+    @pytest.mark.parametrize(
+        ("cell", "value"),
+        [
+            *[("12", 12), ("-3", -3), ("0", 0), ("3.5", 3.5), ("-0.25", -0.25), ("1.0", 1.0)],
+            *[("1e+20", 1e20), ("123456789012345678901234567890", 123456789012345678901234567890)],
+            *[(text, text) for text in ("007", "+49 221", "1.50", "1,000", "1_000", " 12", "1e5")],
+            *[(text, text) for text in ("nan", "inf", "-inf", "true", "null", "٣", "-0", "--", "9" * 5000)],
+        ],
+    )  # fmt: skip
+    def test_a_cell_is_a_number_where_it_reads_exactly_like_one(self, tmp_path, cell, value):
+        (source,) = manifest(tmp_path, f'path,x\na.jpg,"{cell}"\n')
+        assert source.meta == {"x": value}
+        assert type(source.meta["x"]) is type(value)
+
+    @pytest.mark.parametrize("name", ["007", "12", "1.5", "1.50", "1e5", "true"])
+    def test_ids_and_paths_are_text(self, tmp_path, name):
+        (source,) = manifest(tmp_path, f"id,path\n{name},{name}\n")
+        assert (source.id, source.uri) == (name, str(tmp_path / name))
+
+    def test_tabs_divide_a_tsv(self, tmp_path):
+        (source,) = manifest(tmp_path, "path\tnote\na, b.jpg\tone, two\n", "p.TSV")
+        assert (source.uri, source.meta) == (str(tmp_path / "a, b.jpg"), {"note": "one, two"})
+
+    def test_quotes_and_line_breaks_in_cells(self, tmp_path):
+        text = 'path,note\r\n"a, ""b"".jpg","two\nlines"\r\nb.jpg,x\r\n'
+        first, second = manifest(tmp_path, text)
+        assert first.uri == str(tmp_path / 'a, "b".jpg')
+        assert first.meta == {"note": "two\nlines"}
+        assert second.meta == {"note": "x"}
+
+    @pytest.mark.parametrize("name", ["p.csv", "p.jsonl"])
+    def test_a_byte_order_mark_is_no_part_of_the_first_name(self, tmp_path, name):
+        text = "path\na.jpg\n" if name == "p.csv" else '{"path": "a.jpg"}\n'
+        (source,) = manifest(tmp_path, text.encode("utf-8-sig"), name)
+        assert source.uri == str(tmp_path / "a.jpg")
+
+    def test_a_manifest_without_rows(self, tmp_path):
+        assert manifest(tmp_path, "path\n") == []
+        assert jsonl(tmp_path, "", "  ", "\t") == []
+
+
+class TestMalformedRows:
+    """One row that names no picture is a problem of its own; the others are as if it were not."""
+
+    def assert_only_second_is_malformed(self, sources, folder, why):
+        first, bad, last = sources
+        assert (first.problem, last.problem) == (None, None)
+        assert isinstance(bad.problem, MalformedRow)
+        assert why in bad.problem.reason
+        assert "Line " in bad.problem.reason
+        assert "mend that line" in bad.problem.reason
+        assert bad.id.startswith(str(folder))
+        assert len({source.id for source in sources}) == 3
+
+    @pytest.mark.parametrize(
+        ("row", "why"),
+        [
+            (",,x", "no 'path'"),
+            ("only-id", "no 'path'"),
+            ("one,again.jpg,x", "stands in an earlier row"),
+            (f"{'x' * 513},b.jpg", "512 bytes"),
+            ("two,b.jpg,x,y", "more cells than the first line"),
+            ("two,b.jpg,,,,", "more cells than the first line"),
+        ],
+    )
+    def test_of_csv(self, tmp_path, row, why):
+        sources = manifest(tmp_path, f"id,path,note\none,a.jpg,x\n{row}\nthree,c.jpg,x\n")
+        self.assert_only_second_is_malformed(sources, tmp_path, why)
+
+    @pytest.mark.parametrize(
+        ("row", "why"),
+        [
+            ("{", "no JSON object"),
+            ("[1]", "no JSON object"),
+            ("null", "no JSON object"),
+            ('"a.jpg"', "no JSON object"),
+            ("[" * 100_000, "no JSON object"),
+            ('{"path": "b.jpg", "x": NaN}', "finite numbers"),
+            ('{"path": "b.jpg", "x": 1e999}', "finite numbers"),
+            ('{"path": "b.jpg", "x": "\\ud800"}', "Unicode"),
+            ('{"path": "\\udcff.jpg"}', "Unicode"),
+            ('{"path": "\\ud800.jpg"}', "Unicode"),
+            ({"id": "b"}, "no 'path'"),
+            ({"id": "b", "path": ""}, "no 'path'"),
+            ({"path": None, "uri": None}, "no 'path'"),
+            ({"path": ["b.jpg"]}, "no 'path'"),
+            ({"path": True}, "no 'path'"),
+            ({"id": "", "path": "b.jpg"}, "512 bytes"),
+            ({"id": [1], "path": "b.jpg"}, "512 bytes"),
+            ({"id": False, "path": "b.jpg"}, "512 bytes"),
+            ({"id": "é" * 257, "path": "b.jpg"}, "512 bytes"),
+            ({"id": "one", "path": "b.jpg"}, "stands in an earlier row"),
+        ],
+    )
+    def test_of_jsonl(self, tmp_path, row, why):
+        sources = jsonl(tmp_path, {"id": "one", "path": "a.jpg"}, row, {"path": "c.jpg"})
+        self.assert_only_second_is_malformed(sources, tmp_path, why)
+
+    def test_an_id_of_null_is_none(self, tmp_path):
+        first, second = jsonl(
+            tmp_path, {"id": None, "path": "a.jpg"}, {"id": None, "path": "b.jpg"}
+        )
+        assert [first.id, second.id] == [str(tmp_path / "a.jpg"), str(tmp_path / "b.jpg")]
+
+    def test_numbers_stand_for_text_and_metadata_is_kept_whole(self, tmp_path):
+        meta = {"tags": ["a", 1, None, {"b": [True]}], "n": 2**80, "": "no name"}
+        (source,) = jsonl(tmp_path, {"id": 7, "path": 12, "uri": None} | meta)
+        assert (source.id, source.uri) == ("7", str(tmp_path / "12"))
+        assert source.meta == meta
+
+    def test_an_id_is_the_same_for_number_and_text(self, tmp_path):
+        first, second = jsonl(tmp_path, {"id": 7, "path": "a.jpg"}, {"id": "7", "path": "b.jpg"})
+        assert first.problem is None
+        assert isinstance(second.problem, MalformedRow)
+
+    def test_a_path_too_long_for_an_id_has_a_digest(self, tmp_path):
+        name = "x" * 600
+        (source,) = jsonl(tmp_path, {"path": f"{name}.jpg"})
+        assert source.id.startswith("sha256-")
+        assert source.problem is None
+
+    @pytest.mark.parametrize("folder", ["x" * 250, os.fsdecode(b"caf\xe9")])
+    def test_in_a_manifest_of_an_odd_place(self, tmp_path, folder):
+        place = tmp_path / folder / ("y" * 250)
+        place.mkdir(parents=True)
+        bad, fine = jsonl(place, "{", {"id": "a", "path": str(tmp_path / "a.jpg")})
+        assert fits_as_id(bad.id)
+        bad.uri.encode()
+        bad.problem.reason.encode()
+        assert (fine.id, fine.problem) == ("a", None)
+
+    def test_relative_paths_from_a_folder_that_is_not_utf8(self, tmp_path):
+        place = tmp_path / os.fsdecode(b"caf\xe9")
+        place.mkdir()
+        (source,) = jsonl(place, {"id": "a", "path": "a.jpg"})
+        assert "not UTF-8" in source.problem.reason
+        assert source.id.encode()
+
+
+class TestUnreadableManifests:
+    @pytest.mark.parametrize(
+        ("text", "why"),
+        [
+            ("", "no column 'path'"),
+            ("id,file\na,b.jpg\n", "no column 'path'"),
+            ("id;path\na;b.jpg\n", "no column 'path'"),
+            (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\xff\xfe", "cannot be read .*UTF-8"),
+            ("path\nbär.jpg\n".encode("latin-1"), "cannot be read .*UTF-8"),
+            ("path\na.jpg\n".encode("utf-16"), "cannot be read .*UTF-8"),
+            (f"path,x\na.jpg,{'y' * 200_000}\n", "cannot be read .*field limit"),
+            ('path,x\na.jpg,"never closed\nb.jpg,x\nc.jpg,x\n', "cannot be read .*unexpected end"),
+            (bytes(2000), "no column 'path'"),
+        ],
+    )
+    def test_a_csv_is_refused_in_a_sentence(self, tmp_path, text, why):
+        with pytest.raises(RequestError, match=why):
+            manifest(tmp_path, text)
+
+    @pytest.mark.parametrize("data", [b"\xff\xfe\0a", b'{"path": "b\xe4r.jpg"}'])
+    def test_a_jsonl_is_refused_in_a_sentence(self, tmp_path, data):
+        with pytest.raises(RequestError, match=r"cannot be read .*UTF-8"):
+            manifest(tmp_path, data, "p.jsonl")
+
+    @pytest.mark.parametrize("name", ["gone.csv", "gone.jsonl"])
+    def test_one_that_is_not_there(self, tmp_path, name):
+        with pytest.raises(RequestError, match=r"There is no manifest .*check its path"):
+            list(read_manifest(tmp_path / name))
+
+    @pytest.mark.parametrize("name", ["folder", "x" * 300])
+    def test_one_that_is_no_file(self, tmp_path, name):
+        (tmp_path / "folder").mkdir()
+        with pytest.raises(RequestError):
+            list(read_manifest(tmp_path / name))
+
+
+# ------------------------------------------------------- bytes
+
+
+class TestReading:
+    def test_the_bytes_of_a_file(self, tmp_path):
+        (tmp_path / "a.jpg").write_bytes(b"12345")
+        assert read_source(str(tmp_path / "a.jpg"), LIMITS) == b"12345"
+        assert read_source(f"file://{tmp_path}/a.jpg", LIMITS) == b"12345"
+
+    def test_the_bytes_at_an_address(self):
+        memory = fsspec.filesystem("memory")
+        memory.pipe_file("/sources/a.jpg", b"12345")
+        assert read_source("memory://sources/a.jpg", LIMITS) == b"12345"
+
+    def test_a_picture_in_an_archive(self, tmp_path):
+        with zipfile.ZipFile(tmp_path / "all.zip", "w") as archive:
+            archive.writestr("in/a.jpg", b"12345")
+        uri = f"zip://in/a.jpg::{tmp_path}/all.zip"
+        assert read_source(uri, LIMITS) == b"12345"
+        assert source_tag(uri)
+
+    @pytest.mark.parametrize(
+        "uri",
+        [
+            "http://localhost/a.jpg",
+            "https://localhost/a.jpg",
+            "HTTPS://localhost/a.jpg",
+            "simplecache::https://localhost/a.jpg",
+            "zip://a.jpg::http://localhost/a.zip",
+        ],
+    )
+    def test_nothing_is_fetched_from_the_web(self, uri):
+        with pytest.raises(SourceUnreadable, match=r"not fetched from the web\. Download it first"):
+            read_source(uri, LIMITS)
+        assert source_tag(uri) == ""
+
+    @pytest.mark.parametrize(
+        "name", ["gone.jpg", "", "a\0b.jpg", "x" * 300, "file.txt/a.jpg", NOT_UTF8, "junk.zip/a"]
+    )
+    def test_a_file_that_cannot_be_had(self, tmp_path, name):
+        (tmp_path / "file.txt").touch()
+        with pytest.raises(SourceUnreadable, match=r"check that it is there|no file of bytes"):
+            read_source(str(tmp_path / name), LIMITS)
+
+    @pytest.mark.parametrize(
+        "uri",
+        [
+            "memory://nowhere/a.jpg",
+            "memory://",
+            "nosuch://a.jpg",
+            "s3://bucket/a.jpg",
+            "://a.jpg",
+            "zip://a.jpg::{folder}/junk.zip",
+            "zip://gone.jpg::{folder}/fine.zip",
+            "tar://a.jpg::{folder}/junk.zip",
+            "reference://a",
+        ],
+    )
+    def test_an_address_that_cannot_be_had(self, tmp_path, uri):
+        # Each file system has errors of its own: BadZipFile is no OSError.
+        (tmp_path / "junk.zip").write_bytes(b"junk" * 100)
+        with zipfile.ZipFile(tmp_path / "fine.zip", "w") as archive:
+            archive.writestr("a.jpg", b"12345")
+        uri = uri.format(folder=tmp_path)
+        assert isinstance(source_tag(uri), str)
+        with pytest.raises(SourceUnreadable):
+            read_source(uri, LIMITS)
+
+    def test_a_pipe_is_refused_and_does_not_keep_us_waiting(self, tmp_path):
+        os.mkfifo(tmp_path / "a.jpg")
+        with pytest.raises(SourceUnreadable, match="no file of bytes"):
+            read_source(str(tmp_path / "a.jpg"), LIMITS)
+
+    def test_a_device_without_end_is_refused(self):
+        with pytest.raises(SourceUnreadable, match="no file of bytes"):
+            read_source("/dev/zero", LIMITS)
+
+    def test_a_large_file_is_refused_before_it_is_read(self, tmp_path):
+        # It has no bytes on the disk and more than the memory holds.
+        large = tmp_path / "large.jpg"
+        large.touch()
+        os.truncate(large, 2**40)
+        with pytest.raises(ImageTooLarge, match=r"1,099,511,627,776 bytes.*104,857,600 allowed"):
+            read_source(str(large), LIMITS)
+        with pytest.raises(ImageTooLarge):
+            read_source(f"file://{large}", LIMITS)
+
+    def test_the_limit_itself_is_allowed(self, tmp_path):
+        (tmp_path / "a.jpg").write_bytes(b"12345")
+        fsspec.filesystem("memory").pipe_file("/sources/five.jpg", b"12345")
+        for uri in (str(tmp_path / "a.jpg"), "memory://sources/five.jpg"):
+            assert read_source(uri, ImageLimits(most_bytes=5)) == b"12345"
+            with pytest.raises(ImageTooLarge):
+                read_source(uri, ImageLimits(most_bytes=4))
+
+    def test_every_refusal_is_one_of_our_errors_with_its_kind(self):
+        assert issubclass(SourceUnreadable, CamsearchError)
+        assert issubclass(MalformedRow, CamsearchError)
+        assert (SourceUnreadable.kind, MalformedRow.kind) == ("source_unreadable", "malformed_row")
+
+
+class TestTags:
+    def test_a_tag_stays_while_the_file_does(self, tmp_path):
+        path = tmp_path / "a.jpg"
+        path.write_bytes(b"1")
+        assert source_tag(str(path)) == source_tag(str(path)) != ""
+
+    def test_a_tag_changes_with_size_and_with_time(self, tmp_path):
+        path = tmp_path / "a.jpg"
+        path.write_bytes(b"1")
+        os.utime(path, ns=(10, 10))
+        first = source_tag(str(path))
+        path.write_bytes(b"22")
+        os.utime(path, ns=(10, 10))
+        assert source_tag(str(path)) != first
+        path.write_bytes(b"2")
+        os.utime(path, ns=(10, 11))
+        assert source_tag(str(path)) != first
+
+    def test_reading_changes_no_tag(self, tmp_path):
+        path = tmp_path / "a.jpg"
+        path.write_bytes(b"1")
+        for uri in (str(path), f"file://{path}"):
+            before = source_tag(uri)
+            read_source(uri, LIMITS)
+            assert source_tag(uri) == before
+
+    def test_what_is_gone_has_none(self, tmp_path):
+        assert source_tag(str(tmp_path / "gone.jpg")) == ""
+        assert source_tag("memory://nowhere/b.jpg") == ""
+
+    def test_a_tag_changes_with_what_lies_at_an_address(self):
+        memory = fsspec.filesystem("memory")
+        memory.pipe_file("/tags/a.jpg", b"1")
+        before = source_tag("memory://tags/a.jpg")
+        memory.pipe_file("/tags/a.jpg", b"22")
+        assert source_tag("memory://tags/a.jpg") != before != ""
