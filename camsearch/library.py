@@ -8,7 +8,9 @@ print(hit.document.uri, hit.score, hit.box)
 
 from __future__ import annotations
 
+import filecmp
 import shutil
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -31,7 +33,7 @@ from reranker.pipeline import Searcher
 from reranker.ranking import Ranking, SearchPlan
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     import numpy as np
     from jaxtyping import Float
@@ -123,11 +125,11 @@ class PictureLibrary:
             "maps": maps,
         }
         gallery = LocalGallery.create(folder, settings.dims, method.fingerprint(), kept)
-        if not (folder / _WHITENING).exists():
-            # JSON first: a gallery with the whitening file has both.
-            shutil.copyfile(source.with_suffix(".json"), folder / "whitening.json")
-            shutil.copyfile(source, folder / _WHITENING)
-        return cls._assemble(folder, gallery, method, machine)
+        with _closed_on_error(gallery):
+            # The method is that of the gallery, so this also mends what a kill left half copied.
+            _copy(source.with_suffix(".json"), (folder / _WHITENING).with_suffix(".json"))
+            _copy(source, folder / _WHITENING)
+            return cls._assemble(folder, gallery, method, machine)
 
     @classmethod
     def open(cls, folder: str | Path, machine: Machine | None = None) -> Self:
@@ -139,34 +141,35 @@ class PictureLibrary:
         """
         folder, machine = Path(folder), machine or Machine()
         gallery = LocalGallery.open(folder)
-        try:
-            settings = MethodSettings.model_validate(gallery.settings["method"])
-            weights = gallery.settings["weights"]
-        except (KeyError, ValueError) as error:
-            raise GalleryDamaged(
-                f"The settings of the gallery {folder} cannot be read by this version: "
-                "index the pictures into a new folder."
-            ) from error
-        method = method_of(
-            settings, folder / _WHITENING, Path(weights) if weights else None, machine
-        )
-        if method.fingerprint() != gallery.fingerprint:
-            raise FingerprintMismatch(
-                f"The gallery {folder} was made with other weights or another whitening than are "
-                "here now: put them back, or index the pictures into a new folder."
+        with _closed_on_error(gallery):
+            try:
+                settings = MethodSettings.model_validate(gallery.settings["method"])
+                weights = gallery.settings["weights"]
+            except (KeyError, ValueError) as error:
+                raise _from_another_version(folder) from error
+            method = method_of(
+                settings, folder / _WHITENING, Path(weights) if weights else None, machine
             )
-        return cls._assemble(folder, gallery, method, machine)
+            if method.fingerprint() != gallery.fingerprint:
+                raise FingerprintMismatch(
+                    f"The gallery {folder} was made with other weights or another whitening than "
+                    "are here now: put them back, or index the pictures into a new folder."
+                )
+            return cls._assemble(folder, gallery, method, machine)
 
     @classmethod
     def _assemble(
         cls, folder: Path, gallery: LocalGallery, method: Method, machine: Machine
     ) -> Self:
-        maps = gallery.settings["maps"]
+        try:
+            maps = gallery.settings["maps"]
+            regions = RegionSettings.model_validate(gallery.settings["regions"])
+        except (KeyError, ValueError) as error:
+            raise _from_another_version(folder) from error
         features = None
         if maps is not None:
             address = maps if "://" in maps else str((folder / maps).absolute())
             features = FeatureStore(address, gallery.fingerprint)
-        regions = RegionSettings.model_validate(gallery.settings["regions"])
         return cls(gallery, method, features, regions, machine)
 
     def index(
@@ -272,7 +275,34 @@ class PictureLibrary:
         return encode_documents(documents, self.method, self._plan())
 
 
+@contextmanager
+def _closed_on_error(gallery: LocalGallery) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        gallery.close()
+        raise
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copy a file so that it is whole or not there, whenever we are stopped."""
+    if target.exists() and filecmp.cmp(source, target, shallow=False):
+        return
+    part = target.with_name(f"{target.name}.part")
+    shutil.copyfile(source, part)
+    part.replace(target)
+
+
+def _from_another_version(folder: Path) -> GalleryDamaged:
+    return GalleryDamaged(
+        f"The settings of the gallery {folder} cannot be read by this version: "
+        "index the pictures into a new folder."
+    )
+
+
 def _sources(pictures: Iterable[str | Path] | Iterable[Source]) -> Iterable[Source]:
+    if isinstance(pictures, str | Path):  # one folder, where a list of them is meant
+        pictures = [pictures]
     for picture in pictures:
         if isinstance(picture, str | Path):
             yield from find_pictures([Path(picture)])

@@ -194,7 +194,9 @@ def load_network(name: str, weights: Path | None = None) -> LoadedNetwork:
     module.eval().requires_grad_(requires_grad=False)
     if network.foldable:
         fold_batch_norms(module)
-    return LoadedNetwork(name, network, module, _digest(weights))
+    loaded = LoadedNetwork(name, network, module, _digest(weights))
+    _ = loaded.classifier  # refused here and now, if there is none
+    return loaded
 
 
 def _read_state(path: Path) -> dict[str, Tensor]:

@@ -66,7 +66,8 @@ class Encoder:
         self._evidence = network.evidence
         self.module = loaded.module.to(self.device).to(memory_format=torch.channels_last)
         self.weight = loaded.classifier.weight.float()
-        self.bias = loaded.classifier.bias.float()
+        bias = loaded.classifier.bias
+        self.bias = self.weight.new_zeros(len(self.weight)) if bias is None else bias.float()
         self._mean = torch.tensor(network.mean, device=self.device)[:, None, None] * 255
         self._std = torch.tensor(network.std, device=self.device)[:, None, None] * 255
         self._seen: dict[str, Tensor] = {}
@@ -136,4 +137,11 @@ def _device(name: str) -> torch.device:
         raise SettingsError(f"There is no device {name!r}: use cpu, or cuda:0.") from error
     if device.type == "cuda" and not torch.cuda.is_available():
         raise SettingsError(f"No GPU answers for the device {name!r}: use --device cpu.")
+    try:
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise SettingsError(
+            f"The device {name!r} does not answer ({str(error).splitlines()[0].rstrip('.')}): "
+            "use cpu, or cuda:0 where there is a GPU."
+        ) from error
     return device

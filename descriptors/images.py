@@ -8,7 +8,7 @@ from io import BytesIO
 import numpy as np
 import torch
 from jaxtyping import UInt8
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 from torch import Tensor
 
 from descriptors.arrays import Box, Size
@@ -24,6 +24,21 @@ from descriptors.settings import MethodSettings
 __all__ = ["FORMATS", "ImageLimits", "Picture", "read_image", "to_working_size"]
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF", "JPEG2000")
+
+# Modes that Pillow turns into RGB rightly; it would also turn LAB, into other colours.
+_CONVERTED = ("1", "L", "P", "RGB", "RGBX", "CMYK", "YCbCr", "HSV")
+
+# EXIF orientation 1 to 8, and what brings the stored pixels upright.
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_ON_ITS_SIDE = frozenset(_TURNS[orientation] for orientation in (5, 6, 7, 8))
 
 # The 16-bit modes of Pillow; its own conversion to 8 bit would clip instead of scale.
 _SIXTEEN_BIT = ("I;16", "I;16L", "I;16B", "I;16N")
@@ -94,24 +109,27 @@ def read_image(
     """
     limits = limits or ImageLimits()
     image = _open(data, limits)
-    stored = image.size
+    stored = Size(*image.size)
     if reduce_to:
         image.draft("RGB", (reduce_to, reduce_to))
     try:
         image.load()
-        upright = ImageOps.exif_transpose(image)
-        rgb = _to_rgb(upright)
-    except (OSError, SyntaxError, ValueError, EOFError, MemoryError) as error:
+        turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+        rgb = _to_rgb(image, image.format)
+    except UnsupportedImage:
+        raise
+    except Exception as error:
         raise UnreadableImage(
             f"The picture is damaged ({_first_line(error)}): export it again."
         ) from error
-    turned = (rgb.width > rgb.height) != (stored[0] > stored[1]) and rgb.width != rgb.height
-    size = Size(stored[1], stored[0]) if turned else Size(*stored)
     if all(band.getextrema()[0] == band.getextrema()[1] for band in rgb.split()):
         raise FeaturelessImage(
             "All pixels have one colour, so there is nothing to find: leave this picture out."
         )
-    return Picture(rgb, size)
+    if turn is None:
+        return Picture(rgb, stored)
+    size = Size(stored.height, stored.width) if turn in _ON_ITS_SIDE else stored
+    return Picture(rgb.transpose(turn), size)
 
 
 def _open(data: bytes, limits: ImageLimits) -> Image.Image:
@@ -123,6 +141,9 @@ def _open(data: bytes, limits: ImageLimits) -> Image.Image:
             f"The file has {len(data):,} bytes, more than the {limits.most_bytes:,} allowed: "
             "store it smaller, or raise the limit."
         )
+    if Image.MAX_IMAGE_PIXELS is not None and limits.most_pixels > Image.MAX_IMAGE_PIXELS:
+        # Whoever raised our limit means it; Pillow's own stands a little above twice its number.
+        Image.MAX_IMAGE_PIXELS = limits.most_pixels
     try:
         image = Image.open(BytesIO(data), formats=FORMATS)
     except Image.DecompressionBombError as error:
@@ -132,7 +153,7 @@ def _open(data: bytes, limits: ImageLimits) -> Image.Image:
             "This is no picture in a format that is read "
             f"({', '.join(FORMATS)}): convert it, whatever its name ends in."
         ) from error
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
+    except Exception as error:
         raise UnreadableImage(
             f"The picture's header is damaged ({_first_line(error)}): export it again."
         ) from error
@@ -153,9 +174,10 @@ def _too_many_pixels(what: str, limits: ImageLimits) -> ImageTooLarge:
     )
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
+def _to_rgb(image: Image.Image, kind: str | None) -> Image.Image:
     """RGB of 8 bit, from whatever Pillow decoded."""
-    if image.mode in _SIXTEEN_BIT:
+    # Pillow gives a PGM of 16 bits as 32-bit numbers up to 65,535.
+    if image.mode in _SIXTEEN_BIT or (kind == "PPM" and image.mode == "I"):
         grey = np.asarray(image).astype(np.uint16)
         return Image.fromarray((grey // 257).astype(np.uint8)).convert("RGB")
     if image.mode in ("I", "F"):
@@ -167,6 +189,10 @@ def _to_rgb(image: Image.Image) -> Image.Image:
         rgba = image.convert("RGBA")
         white = Image.new("RGBA", rgba.size, "white")
         return Image.alpha_composite(white, rgba).convert("RGB")
+    if image.mode not in _CONVERTED:
+        raise UnsupportedImage(
+            f"The picture's colours are stored as {image.mode}, which is not read: store it as RGB."
+        )
     return image.convert("RGB")
 
 
@@ -199,5 +225,5 @@ def working_size(full: Size, settings: MethodSettings) -> Size:
     step = settings.side_multiple
     width, height = (max(step, round(side * scale / step) * step) for side in full)
     # A very long picture at "shorter side" would be huge: the longer side ends at 4 x.
-    most = 4 * settings.side
+    most = max(step, 4 * settings.side // step * step)
     return Size(min(width, most), min(height, most))

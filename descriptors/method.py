@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from typing import TYPE_CHECKING
 
 import torch
@@ -29,7 +30,7 @@ from descriptors.arrays import (
 )
 from descriptors.cams import activation_maps, class_scores, heat_map, resize_maps, top_classes
 from descriptors.crow import channel_weights
-from descriptors.errors import ArtifactError
+from descriptors.errors import ArtifactError, SettingsError
 from descriptors.images import Picture, to_working_size
 
 if TYPE_CHECKING:
@@ -87,6 +88,7 @@ class Method:
 
         Raises:
             ArtifactError: if the whitening was fitted for other settings or weights.
+            SettingsError: if the theme names a class that the network does not know.
         """
         self.encoder = encoder
         self.settings = encoder.settings
@@ -100,6 +102,13 @@ class Method:
             raise ArtifactError(
                 f"The whitening was fitted for other weights of {encoder.loaded.name} "
                 f"({whitening.fitted_on}): fit one with `camsearch fit`."
+            )
+
+        unknown = [c for c in self.settings.theme if c >= len(encoder.weight)]
+        if unknown:
+            raise SettingsError(
+                f"The theme names class {unknown[0]}, but {encoder.loaded.name} knows "
+                f"{len(encoder.weight)} classes, counted from 0: choose among them."
             )
 
     def fingerprint(self) -> str:
@@ -148,8 +157,10 @@ class Method:
         """
         weights = None
         if self.settings.probability_weights:
-            weights = encoded.scores.softmax(dim=1).gather(1, classes).sqrt().unsqueeze(1)
+            weights = encoded.scores.softmax(dim=1).gather(1, classes).sqrt()
         vectors = region_class_vectors(self.encoder, encoded, classes, regions, maps)
+        if weights is not None:
+            weights = weights[:, None].expand(vectors[0].shape[:3])
         return join_layers(
             [
                 aggregate(whiten(v, self.encoder.dtype), weights)
@@ -247,7 +258,7 @@ class Method:
         proposals: list[list[Region]] = [[] for _ in range(len(encoded))]
         if settings.thresholds:
             heat = _heat(encoded, maps, settings)
-            least = max(1, round(settings.least_side / encoded.finest.stride))
+            least = math.ceil(settings.least_side / encoded.finest.stride)
             proposals = cam_regions.propose_regions(heat, settings.thresholds, least)
         if settings.whole_picture:
             whole = Region(0, 0, width, height)
@@ -285,7 +296,7 @@ class Method:
 
 
 def _heat(
-    encoded: Encoded, maps: Float[Tensor, "B N H W"], settings: RegionSettings
+    encoded: Encoded, maps: Float[Tensor, "B N H1 W1"], settings: RegionSettings
 ) -> Float[Tensor, "B H W"]:
     """The mean of the query's best classes' CAMs, on the finest layer's grid."""
     height, width = encoded.finest.levels.shape[2:]

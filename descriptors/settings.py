@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Literal, Self
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, model_validator
 
 from descriptors.errors import SettingsError
 
@@ -22,7 +22,7 @@ def _known_preset(name: str) -> str:
 
 
 class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class LayerSettings(_Frozen):
@@ -57,7 +57,7 @@ class RegionSettings(_Frozen):
         return cls(n_classes=8)
 
     @model_validator(mode="after")
-    def _thresholds_ascend(self) -> Self:
+    def _thresholds_ascend(self) -> RegionSettings:
         if list(self.thresholds) != sorted(set(self.thresholds)) or not all(
             0 <= t < 1 for t in self.thresholds
         ):
@@ -83,7 +83,9 @@ class MethodSettings(_Frozen):
         32, ge=1, description="both sides are rounded to this, so that batches form"
     )
     n_classes: int = Field(8, ge=1, description="N_C: best classes in a descriptor")
-    theme: tuple[int, ...] = Field((), description="fixed classes instead of the best ones")
+    theme: tuple[NonNegativeInt, ...] = Field(
+        (), description="fixed classes instead of the best ones"
+    )
     n_pca: int = Field(8, ge=1, description="class vectors a picture the whitening is fitted on")
     weight_floor: float = Field(0.1, ge=0, description="added to each CAM before it weights")
     centring_prior: bool = Field(True, description="Gaussian at the centre, sigma = min(H, W) / 3")

@@ -78,7 +78,8 @@ def fit_layer(vectors: Float[np.ndarray, "V K"], dims: int) -> LayerWhitening:
             f"{vectors.shape[0]} class vectors of {vectors.shape[1]} channels cannot give "
             f"{dims} dimensions: fit on more pictures or ask for fewer dimensions."
         )
-    pca = PCA(n_components=dims, svd_solver="covariance_eigh").fit(vectors)
+    # In float64: along most axes unit vectors differ by less than float32 sums can tell.
+    pca = PCA(n_components=dims, svd_solver="covariance_eigh").fit(vectors.astype(np.float64))
     # An axis along which the pictures do not differ would be blown up to noise.
     deviation = np.sqrt(np.maximum(pca.explained_variance_, pca.explained_variance_[0] * 1e-9))
     projection = pca.components_ / deviation[:, None]

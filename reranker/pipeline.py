@@ -134,6 +134,7 @@ class Searcher:
         """The window sorted by its best regions; the hits after it keep their order."""
         window, rest = first[: plan.window], first[plan.window :]
         documents = self.gallery.get([c.id for c in window])
+        window = [c for c in window if c.id in documents]  # some may have been deleted meanwhile
         matches = self._match(query, list(documents.values()), plan)
         unmatched = len(window) - len(matches)
         if unmatched:
@@ -176,8 +177,6 @@ class Searcher:
     ) -> list[_Candidate]:
         """A search with the query plus its first hits; a re-ranked hit gives its best region."""
         best = ranked[: plan.expand]
-        if not best:
-            return ranked
         plain = self.gallery.get([c.id for c in best if c.region_descriptor is None])
         device = query.descriptor.device
         vectors = [
@@ -185,7 +184,10 @@ class Searcher:
             if c.region_descriptor is None
             else c.region_descriptor
             for c in best
+            if c.region_descriptor is not None or c.id in plain  # else it was deleted meanwhile
         ]
+        if not vectors:
+            return ranked
         expanded = expand(query.descriptor, torch.stack(vectors), plan.alpha)
         known = {c.id: c for c in ranked}
         again = self._knn(_array(expanded), max(plan.k, plan.window), plan)

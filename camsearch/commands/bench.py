@@ -29,7 +29,7 @@ def bench(
     what: Annotated[str, typer.Argument(help="encode, or rerank.")],
     photos: Annotated[
         Path | None,
-        typer.Argument(help="Folder of photos [default: the made pictures of the demo]."),
+        typer.Argument(help="Folder of photos (default: the made pictures of the demo)."),
     ] = None,
     as_json: options.JsonFile = None,
     device: options.Device = None,

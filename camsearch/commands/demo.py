@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from camsearch.commands import options
@@ -55,16 +56,16 @@ def demo(
     from camsearch.report import write_report
 
     console = Console(soft_wrap=True)
-    queries, folder = _made(out, console) if photos is None else _own(photos)
+    queries, folder = _made(out, console) if photos is None else ([], photos)
     with PictureLibrary.create(
         out / "gallery", machine=options.machine(device, precision)
     ) as library:
         _index(library, folder, console)
-        reports = [_search(library, query) for query in queries]
+        reports = [_search(library, query) for query in queries or _own(library, folder)]
     console.print(_table(reports))
     page = out / "report.html"
     write_report(page, reports, note=credits_note() if photos is None else "")
-    console.print(f"Report: {page.absolute()}", highlight=False)
+    console.print(f"Report: {page.absolute()}", highlight=False, markup=False)
 
 
 def _made(out: Path, console: Console) -> tuple[list[_Query], Path]:
@@ -77,14 +78,18 @@ def _made(out: Path, console: Console) -> tuple[list[_Query], Path]:
     return [_Query(view.path, view.query_box, view.scene) for view in asked], folder
 
 
-def _own(photos: Path) -> tuple[list[_Query], Path]:
+def _own(library: PictureLibrary, photos: Path) -> list[_Query]:
+    """Some of the folder's pictures that could be indexed, spread evenly."""
     from indexer.sources import find_pictures
 
-    paths = [Path(source.uri) for source in find_pictures([photos])]
-    if not paths:
-        raise RequestError(f"There is no picture in {photos}: name a folder with photos.")
-    step = max(1, len(paths) // _QUERIES)
-    return [_Query(path) for path in paths[::step][:_QUERIES]], photos
+    indexed = list(library.gallery.known([source.id for source in find_pictures([photos])]))
+    if not indexed:
+        raise RequestError(
+            f"There is no picture in {photos} that could be read: name a folder with photos."
+        )
+    step = max(1, len(indexed) // _QUERIES)
+    chosen = library.gallery.get(indexed[::step][:_QUERIES])
+    return [_Query(Path(document.uri)) for document in chosen.values()]
 
 
 def _index(library: PictureLibrary, folder: Path, console: Console) -> None:
@@ -134,14 +139,14 @@ def _table(reports: list[SearchReport]) -> Table:
     table.add_column("ms", justify="right")
     for report in reports:
         best = "\n".join(
-            f"{Path(hit.document.uri).name}  {hit.score:.3f}  ({hit.first_rank or 'new'})"
+            f"{escape(Path(hit.document.uri).name)}  {hit.score:.3f}  ({hit.first_rank or 'new'})"
             for hit in report.ranking.hits[:4]
         )
         took = sum(report.ranking.milliseconds.values())
         before, after = (
             _right(report, hits) for hits in (report.ranking.first, report.ranking.hits)
         )
-        table.add_row(report.title, best, before, after, f"{took:.0f}")
+        table.add_row(escape(report.title), best, before, after, f"{took:.0f}")
     return table
 
 

@@ -34,19 +34,19 @@ def evaluate(
         Path | None,
         typer.Option(
             help="Fit the whitening on this folder of the same form and search the whole of the "
-            "other [default: half against half]."
+            "other (default: half against half)."
         ),
     ] = None,
     max_side: Annotated[
-        int | None, typer.Option(help="Working size: pixels of the longer side [default: 512].")
+        int | None, typer.Option(help="Working size: pixels of the longer side (default: 512).")
     ] = None,
     preset: options.Preset = "default",
     layers: Annotated[
         str | None,
-        typer.Option(help="Feature layers and dimensions [default: mid:256,last:256]."),
+        typer.Option(help="Feature layers and dimensions (default: mid:256,last:256)."),
     ] = None,
     classes: Annotated[
-        int | None, typer.Option(help="N_C: best classes in a descriptor [default: 8].")
+        int | None, typer.Option(help="N_C: best classes in a descriptor (default: 8).")
     ] = None,
     as_json: options.JsonFile = None,
     device: options.Device = None,

@@ -65,7 +65,7 @@ def fit(
     names = ", ".join(str(path) for path in paths)
     whitening = collected.fit(f"{collected.pictures} pictures of {names}")
     whitening.save(out)
-    console = Console(stderr=True, soft_wrap=True)
+    console = Console(stderr=True, soft_wrap=True, markup=False, highlight=False)
     console.print(
         f"Whitening of {collected.pictures} pictures written to {out} "
         f"({len(chosen) - collected.pictures} could not be read)."

@@ -77,6 +77,9 @@ def index(
     sources = list(find_pictures(paths or []))
     if manifest:
         sources += read_manifest(manifest)
+    if not sources:
+        named = ", ".join(str(path) for path in (*(paths or []), *([manifest] if manifest else [])))
+        raise RequestError(f"There is no picture in {named}: name folders with pictures.")
     folder = options.gallery_folder(gallery)
     library = PictureLibrary.create(
         folder,
@@ -99,7 +102,7 @@ def _index_and_tell(
     again: bool,
     retry_rejects: bool,
 ) -> None:
-    console = Console(stderr=True, soft_wrap=True)
+    console = Console(stderr=True, soft_wrap=True, markup=False, highlight=False)
     before = library.gallery.count()
     try:
         counts = index_with_bar(library, sources, console, again=again, retry_rejects=retry_rejects)
@@ -119,7 +122,7 @@ def _index_and_tell(
             "they stay in it. Is their disk mounted? If they are gone: camsearch delete."
         )
     if counts.rejected:
-        console.print(f"See why: camsearch info --rejects --gallery {folder}", highlight=False)
+        console.print(f"See why: camsearch info --rejects --gallery {folder}")
     if counts.asked and counts.rejected == counts.asked:
         raise typer.Exit(1)
 

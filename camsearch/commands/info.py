@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
+import os
 from typing import Annotated
 
 import typer
@@ -78,7 +78,7 @@ def delete(
     with LocalGallery.open(folder) as opened:
         present = {*opened.get(ids), *opened.known_rejects(ids)}
         # What is not an id may be a path as it was written on the command line of `index`.
-        names = [i if i in present else str(Path(i).absolute()) for i in ids]
+        names = [i if i in present else os.path.abspath(i) for i in ids]
         gone = opened.delete(names)
         maps = opened.settings["maps"]
         if maps is not None:

@@ -35,14 +35,14 @@ __all__ = [
 
 GalleryFolder = Annotated[
     Path | None,
-    typer.Option("--gallery", "-g", help="Folder of the gallery [default: camsearch-gallery]."),
+    typer.Option("--gallery", "-g", help="Folder of the gallery (default: camsearch-gallery)."),
 ]
 Device = Annotated[
-    str | None, typer.Option(help="Where the network runs: cpu, or cuda:0 [default: cpu].")
+    str | None, typer.Option(help="Where the network runs: cpu, or cuda:0 (default: cpu).")
 ]
 Precision = Annotated[
     Literal["auto", "float32", "bfloat16"] | None,
-    typer.Option(help="auto: bfloat16 where the processor has it [default: auto]."),
+    typer.Option(help="auto: bfloat16 where the processor has it (default: auto)."),
 ]
 Preset = Annotated[str, typer.Option(help="default, or paper (the published method).")]
 Weights = Annotated[
@@ -50,7 +50,7 @@ Weights = Annotated[
     typer.Option(help="Local weight file, for a network without packaged weights."),
 ]
 Whitening = Annotated[
-    Path | None, typer.Option(help="A whitening made by `camsearch fit` [default: the packaged].")
+    Path | None, typer.Option(help="A whitening made by `camsearch fit` (default: the packaged).")
 ]
 BoxOption = Annotated[
     str | None,
@@ -97,6 +97,8 @@ def method_settings(
         theme: class names or numbers, separated by commas.
         changed: further fields; None leaves a field as it is.
     """
+    from pydantic import ValidationError
+
     from descriptors.backbones import NETWORKS
     from descriptors.classes import class_numbers
     from descriptors.errors import SettingsError
@@ -116,8 +118,12 @@ def method_settings(
         update["theme"] = class_numbers([name.strip() for name in theme.split(",")])
     try:
         return MethodSettings.model_validate(settings.model_dump() | update)
-    except ValueError as error:
-        raise SettingsError(f"These settings cannot work: {error}") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"]) or "together"
+        raise SettingsError(
+            f"These settings cannot work ({name}: {first['msg']}): choose another value."
+        ) from error
 
 
 def _layers(text: str) -> list[dict[str, Any]]:
@@ -153,7 +159,7 @@ def parse_filters(pairs: list[str]) -> Filter | None:
         if pair.lstrip().startswith("{"):
             try:
                 parts.append(parse_filter(json.loads(pair)))
-            except json.JSONDecodeError as error:
+            except (json.JSONDecodeError, RecursionError) as error:
                 raise RequestError(f"--filter {pair!r} is no JSON: {error}.") from error
             continue
         field, equals, value = pair.partition("=")
@@ -173,5 +179,10 @@ def write_json(path: Path | None, content: object) -> None:
     text = json.dumps(content, indent=2)
     if str(path) == "-":
         typer.echo(text)
-    else:
+        return
+    try:
         path.write_text(text + "\n")
+    except OSError as error:
+        raise RequestError(
+            f"The figures cannot be written to {path} ({error.strerror}): choose another place."
+        ) from error

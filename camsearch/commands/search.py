@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from camsearch.commands import options
 
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from reranker.ranking import Hit, Ranking
 
 __all__ = ["EXAMPLE", "hit_json", "print_hits", "search"]
+
+# Wide enough for every id: other programs read a hit a line.
+_PIPE_WIDTH = 4096
 
 EXAMPLE = "Example: camsearch search query.jpg --box 40,12,300,280 --rerank 100 --report out.html"
 
@@ -56,8 +60,9 @@ def search(
         picture = library.read(image)
         query = library.describe(picture, wanted)
         ranking = library.searcher.search(query, plan)
+        told = Console(stderr=True, soft_wrap=True, markup=False, highlight=False)
         for warning in ranking.warnings:
-            Console(stderr=True, soft_wrap=True).print(f"warning: {warning}", highlight=False)
+            told.print(f"warning: {warning}")
         if as_json:
             typer.echo(json.dumps(_ranking_json(ranking), indent=2))
         else:
@@ -68,7 +73,7 @@ def search(
 
             found = search_report(library, image.name, picture, query, plan, ranking)
             write_report(report, [found])
-            Console(stderr=True, soft_wrap=True).print(f"Report: {report.absolute()}")
+            told.print(f"Report: {report.absolute()}")
 
 
 def print_hits(hits: tuple[Hit, ...]) -> None:
@@ -80,8 +85,11 @@ def print_hits(hits: tuple[Hit, ...]) -> None:
     for hit in hits:
         first = str(hit.first_rank) if hit.first_rank else "-"
         box = ",".join(f"{v:.0f}" for v in hit.box.as_list()) if hit.box else "-"
-        table.add_row(str(hit.rank), f"{hit.score:.3f}", first, box, hit.document.id)
+        # As text, since rich would read [names] in brackets as its own markup.
+        table.add_row(str(hit.rank), f"{hit.score:.3f}", first, box, Text(hit.document.id))
     console = Console()
+    if not console.is_terminal:
+        console.width = _PIPE_WIDTH
     if not hits:
         console.print("No picture matches.")
     else:

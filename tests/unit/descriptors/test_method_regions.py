@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from descriptors.arrays import Encoded, QueryDescription, Region
+from descriptors.cams import activation_maps
 from descriptors.method import Method
 from descriptors.settings import LayerSettings, RegionSettings
 from tests.support.pictures import noise, picture, shapes
@@ -134,6 +135,7 @@ class TestMatchRegions:
         encoded = encode(method, [noise(96, 64, seed) for seed in range(12)])
         classes = encoded.scores.argsort(dim=1, descending=True)[:, :2]
         settings = regions(least_side=20)  # two and a half cells of stride 8
-        for proposals in method.propose_regions(encoded, classes, settings):
+        maps = activation_maps(encoded.evidence, method.encoder.weight, classes)
+        for proposals in method.propose_regions(encoded, maps, settings):
             for region in proposals:
                 assert min(region.x1 - region.x0, region.y1 - region.y0) * 8 >= 20

@@ -1,0 +1,96 @@
+"""The tiny network under a name of its own, so that the whole command runs in milliseconds."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, NamedTuple
+
+import pytest
+from safetensors.torch import save_file
+
+from camsearch.library import Machine, PictureLibrary
+from camsearch.main import run
+from descriptors.backbones import NETWORKS, load_network
+from descriptors.encoder import Encoder
+from descriptors.settings import LayerSettings, MethodSettings
+from tests.support.tiny_network import TINY, tiny_state, tiny_whitening
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+class Tiny(NamedTuple):
+    """What a gallery of the tiny network is made with."""
+
+    settings: MethodSettings
+    weights: Path
+    whitening: Path
+
+    @property
+    def parts(self):
+        """For `PictureLibrary.create`."""
+        return {"settings": self.settings, "weights": self.weights, "whitening": self.whitening}
+
+    def library(self, folder, **said):
+        return PictureLibrary.create(folder, **self.parts | {"machine": MACHINE} | said)
+
+    @property
+    def options(self):
+        """For `camsearch index`."""
+        layers = ",".join(f"{layer.name}:{layer.dims}" for layer in self.settings.layers)
+        return [
+            *("--network", "tiny", "--layers", layers, "--side", str(self.settings.side)),
+            *("--weights", str(self.weights), "--whitening", str(self.whitening)),
+            *("--precision", "float32"),
+        ]
+
+
+MACHINE = Machine(precision="float32", batch_size=4, readers=2)
+
+
+@pytest.fixture(scope="session")
+def tiny_files(tmp_path_factory):
+    """Weights and whitening of the tiny network as files."""
+    folder = tmp_path_factory.mktemp("tiny")
+    weights = folder / "weights.safetensors"
+    save_file(tiny_state(), weights)
+    layers = (LayerSettings(name="mid", dims=6), LayerSettings(name="last", dims=8))
+    settings = MethodSettings(network="tiny", layers=layers, side=64)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(NETWORKS, "tiny", TINY)
+        encoder = Encoder(load_network("tiny", weights), settings, precision="float32")
+    whitening = folder / "whitening.safetensors"
+    tiny_whitening(encoder).save(whitening)
+    return Tiny(settings, weights, whitening)
+
+
+@pytest.fixture
+def tiny(tiny_files, monkeypatch):
+    """The tiny network in the table of networks."""
+    monkeypatch.setitem(NETWORKS, "tiny", TINY)
+    return tiny_files
+
+
+class Said(NamedTuple):
+    """How a command ended, and what it printed."""
+
+    status: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def camsearch(monkeypatch, capsys):
+    """Run a command line in this process, as the shell would."""
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["camsearch", *(str(one) for one in arguments)])
+        capsys.readouterr()
+        status = 0
+        try:
+            run()
+        except SystemExit as end:
+            status = end.code or 0
+        return Said(status, *capsys.readouterr())
+
+    return call

@@ -1,0 +1,392 @@
+"""The Python door: what a newcomer writes, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sqlite3
+import uuid
+from contextlib import closing
+
+import fsspec
+import numpy as np
+import pytest
+
+import camsearch
+from camsearch.library import Machine, PictureLibrary
+from descriptors.backbones import NETWORKS
+from descriptors.errors import ArtifactError, CamsearchError, RequestError, SettingsError
+from descriptors.images import ImageLimits
+from descriptors.settings import RegionSettings
+from descriptors.whitening import LayerWhitening, Whitening
+from es_mappings.errors import FingerprintMismatch, GalleryDamaged, GalleryNotFound
+from es_mappings.filters import Term
+from indexer.progress import Progress
+from indexer.sources import Source
+from tests.support.pictures import encoded, shapes
+from tests.support.tiny_network import TINY
+from tests.unit.camsearch.conftest import MACHINE
+
+COUNT = 9
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """A folder of pictures of two shapes, and a bad one."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for i in range(COUNT):
+        size = (96, 64) if i % 2 else (64, 96)
+        (folder / f"{i}.jpg").write_bytes(encoded(shapes(*size, seed=i), "JPEG", quality=95))
+    (folder / "bad.jpg").write_bytes(b"bad")
+    return folder
+
+
+def ids(hits):
+    return [hit.document.id for hit in hits]
+
+
+def settings_of(folder):
+    """The settings that a gallery's file holds, to be changed behind its back."""
+    with closing(sqlite3.connect(folder / "gallery.sqlite")) as rows:
+        return json.loads(rows.execute("SELECT settings FROM gallery").fetchone()[0])
+
+
+def write_settings(folder, settings):
+    with closing(sqlite3.connect(folder / "gallery.sqlite")) as rows, rows:
+        rows.execute("UPDATE gallery SET settings = ?", [json.dumps(settings)])
+
+
+# ------------------------------------------------------- the ten lines
+
+
+def test_the_package_offers_the_library(tiny):
+    assert sorted(camsearch.__all__) == ["Machine", "PictureLibrary"]
+    assert camsearch.PictureLibrary is PictureLibrary
+    assert camsearch.Machine is Machine
+    with pytest.raises(AttributeError, match="no attribute 'Nothing'"):
+        camsearch.Nothing  # noqa: B018 - asking is the test
+
+
+def test_index_and_search(tiny, photos, tmp_path):
+    library = tiny.library(tmp_path / "gallery")
+    progress = library.index([photos])
+    assert progress == Progress(asked=COUNT + 1, indexed=COUNT, rejected=1)
+
+    ranking = library.search(photos / "3.jpg", box=(10, 4, 90, 60), k=5, rerank=4, expand=2)
+    assert len(ranking.hits) == 5
+    for hit in ranking.hits:
+        assert hit.document.uri.endswith(".jpg")
+        assert -1 <= hit.score <= 1
+    assert sum(hit.box is not None for hit in ranking.hits) >= 3
+    assert library.search(photos / "3.jpg").hits[0].document.uri == str(photos / "3.jpg")
+    library.close()
+
+
+def test_it_closes_itself(tiny, photos, tmp_path):
+    with tiny.library(tmp_path / "gallery") as library:
+        library.index([photos])
+    with pytest.raises(sqlite3.ProgrammingError):
+        library.gallery.count()
+
+
+# ------------------------------------------------------- indexing
+
+
+class TestIndex:
+    @pytest.fixture
+    def library(self, tiny, tmp_path):
+        with tiny.library(tmp_path / "gallery") as library:
+            yield library
+
+    def test_folders_files_text_and_sources(self, library, photos):
+        given = [str(photos / "0.jpg"), photos / "1.jpg", Source("two", str(photos / "2.jpg"))]
+        assert library.index(given).indexed == 3
+        found = [document.id for document in library.gallery.documents()]
+        assert found == [str(photos / "0.jpg"), str(photos / "1.jpg"), "two"]
+
+    @pytest.mark.parametrize("kind", [str, lambda path: path])
+    def test_one_folder_without_a_list(self, library, photos, kind):
+        assert library.index(kind(photos)).indexed == COUNT
+
+    def test_what_is_not_there(self, library, photos):
+        with pytest.raises(RequestError, match="There is no file or folder"):
+            library.index([photos / "0.jpg", photos / "gone"])
+
+    def test_again_and_rejects_again(self, library, photos):
+        library.index([photos])
+        assert library.index([photos]) == Progress(asked=10, unchanged=9, rejected=1)
+        assert library.index([photos], again=True) == Progress(asked=10, indexed=9, rejected=1)
+        (photos / "bad.jpg").unlink()
+        told = []
+        library.index([photos], retry_rejects=True, on_progress=told.append)
+        assert told[-1].asked == 9
+
+    def test_classes_have_names(self, library, photos):
+        library.index([photos])
+        document = next(library.gallery.documents())
+        assert all(one.name and not one.name.isdigit() for one in document.classes)
+
+    def test_limits_are_the_machine_s(self, tiny, photos, tmp_path):
+        machine = Machine(limits=ImageLimits(most_pixels=100), precision="float32")
+        with tiny.library(tmp_path / "gallery", machine=machine) as library:
+            assert library.index([photos]).rejected == COUNT + 1
+            with pytest.raises(CamsearchError, match="100 pixels are allowed"):
+                library.search(photos / "0.jpg")
+
+    def test_deleted_pictures_go_with_their_maps(self, library, photos):
+        library.index([photos])
+        doomed, stays = str(photos / "0.jpg"), str(photos / "1.jpg")
+        assert library.delete([doomed, "unknown", str(photos / "bad.jpg")]) == (
+            [doomed, str(photos / "bad.jpg")]
+        )
+        assert not library.features.has(doomed)
+        assert library.features.has(stays)
+        assert doomed not in ids(library.search(photos / "0.jpg").hits)
+        assert list(library.gallery.rejects()) == []
+
+
+# ------------------------------------------------------- searching
+
+
+@pytest.fixture(scope="module")
+def made(tiny_files, tmp_path_factory):
+    """A gallery and its pictures."""
+    folder = tmp_path_factory.mktemp("search")
+    sources = []
+    for i in range(COUNT):
+        path = folder / f"{i}.png"
+        path.write_bytes(encoded(shapes(96, 64, seed=i)))
+        sources.append(Source(f"{i}", str(path), {"even": i % 2 == 0, "number": i}))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(NETWORKS, "tiny", TINY)
+        library = tiny_files.library(folder / "gallery")
+    library.index(sources)
+    yield library, folder
+    library.close()
+
+
+class TestSearch:
+    def test_a_picture_that_is_read_already(self, made):
+        library, folder = made
+        read = library.read(folder / "4.png")
+        for picture in (read, folder / "4.png", str(folder / "4.png")):
+            assert ids(library.search(picture, k=3).hits)[0] == "4"
+
+    def test_options_reach_the_search(self, made):
+        library, folder = made
+        query = folder / "4.png"
+        assert len(library.search(query, k=2).hits) == 2
+        assert library.search(query, k=9, rerank=3).hits[2].box is not None
+        assert library.search(query, k=9, rerank=3).hits[3].box is None
+        even = library.search(query, k=9, matching=Term("meta.even", value=True))
+        assert sorted(ids(even.hits)) == ["0", "2", "4", "6", "8"]
+        plain = library.search(query, k=9, expand=3)
+        weighted = library.search(query, k=9, expand=3, alpha=3.0)
+        assert [h.score for h in plain.hits] != [h.score for h in weighted.hits]
+
+    def test_a_box_makes_another_query(self, made):
+        library, folder = made
+        whole = library.search(folder / "4.png", k=9)
+        part = library.search(folder / "4.png", (0, 0, 40, 40), k=9)
+        everything = library.search(folder / "4.png", (0, 0, 96, 64), k=9)
+        assert [h.score for h in part.hits] != [h.score for h in whole.hits]
+        # A box round the whole picture differs by the channel weights' own cells at most.
+        assert ids(everything.hits)[0] == ids(whole.hits)[0] == "4"
+
+    @pytest.mark.parametrize(
+        "box", [(100, 0, 120, 10), (-9, -9, -1, -1), (5, 5, 5, 9), (9, 9, 1, 1)]
+    )
+    def test_a_box_that_holds_nothing_is_refused(self, made, box):
+        library, folder = made
+        with pytest.raises(RequestError, match=r"outside the picture|is empty"):
+            library.search(folder / "4.png", box)
+
+    @pytest.mark.parametrize("name", ["gone.png", "gallery", "gallery/gallery.sqlite"])
+    def test_a_query_that_is_no_picture(self, made, name):
+        library, folder = made
+        with pytest.raises(CamsearchError):
+            library.search(folder / name)
+
+    def test_heat_maps_lie_between_0_and_1(self, made):
+        library, folder = made
+        picture = library.read(folder / "4.png")
+        query = library.describe(picture)
+        heat = library.query_heat(picture, query)
+        assert heat.ndim == 2
+        assert (heat.min() >= 0, heat.max()) == (True, pytest.approx(1))
+
+
+# ------------------------------------------------------- made twice, opened, refused
+
+
+class TestCreateAndOpen:
+    def test_made_twice_is_opened(self, tiny, photos, tmp_path):
+        with tiny.library(tmp_path / "gallery") as first:
+            first.index([photos])
+        with tiny.library(tmp_path / "gallery") as second:
+            assert second.gallery.count() == COUNT
+            assert second.index([photos]).unchanged == COUNT
+
+    def test_opened_it_answers_as_before(self, tiny, photos, tmp_path):
+        regions = RegionSettings(least_side=16, n_classes=3)
+        with tiny.library(tmp_path / "gallery", regions=regions) as first:
+            first.index([photos])
+            before = first.search(photos / "2.jpg", k=9, rerank=9)
+        with PictureLibrary.open(tmp_path / "gallery", MACHINE) as second:
+            assert second.regions == regions
+            after = second.search(photos / "2.jpg", k=9, rerank=9)
+        assert ids(before.hits) == ids(after.hits)
+        assert [h.box for h in before.hits] == [h.box for h in after.hits]
+        np.testing.assert_allclose([h.score for h in before.hits], [h.score for h in after.hits])
+
+    def test_it_can_be_moved(self, tiny, photos, tmp_path):
+        with tiny.library(tmp_path / "gallery") as first:
+            first.index([photos])
+        shutil.move(tmp_path / "gallery", tmp_path / "elsewhere")
+        with PictureLibrary.open(tmp_path / "elsewhere", MACHINE) as moved:
+            ranking = moved.search(photos / "2.jpg", rerank=9)
+            assert ranking.warnings == ()
+            assert all(moved.features.has(id_) for id_ in ids(ranking.hits))
+
+    @pytest.mark.parametrize("name", ["a::b", "with space", "写真", "[x]", "50%"])
+    def test_a_folder_of_any_name(self, tiny, photos, tmp_path, name):
+        with tiny.library(tmp_path / name) as first:
+            first.index([photos / "0.jpg"])
+        with PictureLibrary.open(tmp_path / name, MACHINE) as second:
+            assert second.search(photos / "0.jpg", rerank=5).warnings == ()
+        assert len(list((tmp_path / name).rglob("*.maps"))) == 1
+
+    def test_other_settings_are_another_gallery(self, tiny, tmp_path):
+        tiny.library(tmp_path / "gallery").close()
+        other = tiny.settings.model_copy(update={"n_classes": 3})
+        with pytest.raises(FingerprintMismatch, match="another folder"):
+            tiny.library(tmp_path / "gallery", settings=other)
+
+    def test_another_whitening_put_into_the_folder_is_noticed(self, tiny, tmp_path):
+        tiny.library(tmp_path / "gallery").close()
+        true = Whitening.load(tiny.whitening)
+        first = LayerWhitening(true.layers[0].mean * 2, true.layers[0].projection)
+        other = Whitening((first, *true.layers[1:]), true.vector_digest, true.weights_digest, "x")
+        other.save(tmp_path / "gallery" / "whitening.safetensors")
+        with pytest.raises(FingerprintMismatch, match="other weights or another whitening"):
+            PictureLibrary.open(tmp_path / "gallery", MACHINE)
+
+    def test_weights_that_are_gone(self, tiny, tmp_path):
+        weights = shutil.copy(tiny.weights, tmp_path / "weights.safetensors")
+        tiny.library(tmp_path / "gallery", weights=weights).close()
+        weights.unlink()
+        with pytest.raises(ArtifactError, match="There is no weight file"):
+            PictureLibrary.open(tmp_path / "gallery", MACHINE)
+
+    @pytest.mark.parametrize("damage", ["gone", "garbage", "cut", "json gone"])
+    def test_a_damaged_whitening_is_said_and_mended_by_indexing(
+        self, tiny, photos, tmp_path, damage
+    ):
+        folder = tmp_path / "gallery"
+        with tiny.library(folder) as library:
+            library.index([photos])
+        whitening = folder / "whitening.safetensors"
+        if damage == "json gone":
+            whitening.with_suffix(".json").unlink()
+        elif damage == "gone":
+            whitening.unlink()
+        else:  # as a kill in the middle of the copy leaves it
+            whitening.write_bytes(whitening.read_bytes()[:100] if damage == "cut" else b"x" * 99)
+        with pytest.raises(ArtifactError, match="camsearch fit"):
+            PictureLibrary.open(folder, MACHINE)
+        tiny.library(folder).close()
+        with PictureLibrary.open(folder, MACHINE) as mended:
+            assert mended.gallery.count() == COUNT
+        assert not list(folder.glob("*.part"))
+
+    def test_the_gallery_s_own_whitening_may_be_given(self, tiny, tmp_path):
+        tiny.library(tmp_path / "gallery").close()
+        own = tmp_path / "gallery" / "whitening.safetensors"
+        tiny.library(tmp_path / "gallery", whitening=own).close()
+
+    @pytest.mark.parametrize("missing", ["method", "weights", "maps", "regions"])
+    def test_settings_of_another_version(self, tiny, tmp_path, missing):
+        folder = tmp_path / "gallery"
+        tiny.library(folder).close()
+        settings = settings_of(folder)
+        del settings[missing]
+        write_settings(folder, settings)
+        with pytest.raises(GalleryDamaged, match="cannot be read by this version"):
+            PictureLibrary.open(folder, MACHINE)
+
+    @pytest.mark.parametrize("name", ["method", "regions"])
+    def test_settings_with_a_number_that_we_do_not_know(self, tiny, tmp_path, name):
+        folder = tmp_path / "gallery"
+        tiny.library(folder).close()
+        settings = settings_of(folder)
+        settings[name]["from_the_future"] = 1
+        write_settings(folder, settings)
+        with pytest.raises(GalleryDamaged, match="cannot be read by this version"):
+            PictureLibrary.open(folder, MACHINE)
+
+    def test_no_gallery(self, tmp_path):
+        with pytest.raises(GalleryNotFound, match="camsearch index"):
+            PictureLibrary.open(tmp_path / "gallery")
+
+    def test_the_packaged_whitening_fits_the_default_settings_only(self, tiny, tmp_path):
+        with pytest.raises(ArtifactError, match="fit one on pictures of yours"):
+            tiny.library(tmp_path / "gallery", whitening=None)
+        assert not (tmp_path / "gallery").exists()
+
+    @pytest.mark.parametrize("device", ["nonsense", "cuda:99"])
+    def test_a_device_that_is_not_there(self, tiny, tmp_path, device):
+        with pytest.raises(SettingsError, match="device"):
+            tiny.library(tmp_path / "gallery", machine=Machine(device=device))
+
+
+# ------------------------------------------------------- where maps are kept
+
+
+class TestMaps:
+    def test_kept_nowhere_pictures_are_read_again(self, tiny, photos, tmp_path):
+        with (
+            tiny.library(tmp_path / "kept") as kept,
+            tiny.library(tmp_path / "not", maps=None) as no,
+        ):
+            for library in (kept, no):
+                library.index([photos])
+            assert no.features is None
+            expected = kept.search(photos / "1.jpg", k=9, rerank=9)
+            found = no.search(photos / "1.jpg", k=9, rerank=9)
+        assert found.warnings == ()
+        assert list((tmp_path / "not").rglob("*.maps")) == []
+        assert all(hit.box for hit in found.hits)
+        scores = {hit.document.id: hit.score for hit in expected.hits}
+        for hit in found.hits:
+            assert hit.score == pytest.approx(scores[hit.document.id], abs=2e-2)
+
+    def test_kept_nowhere_and_the_pictures_gone_it_is_said(self, tiny, photos, tmp_path):
+        with tiny.library(tmp_path / "gallery", maps=None) as library:
+            library.index([photos])
+            query = library.read(photos / "1.jpg")
+            shutil.rmtree(photos)
+            ranking = library.search(query, k=9, rerank=9)
+        assert len(ranking.hits) == COUNT
+        assert len(ranking.warnings) == 1
+
+    def test_kept_at_an_address(self, tiny, photos, tmp_path):
+        place = uuid.uuid4().hex
+        with tiny.library(tmp_path / "gallery", maps=f"memory://{place}") as library:
+            library.index([photos])
+            memory = fsspec.filesystem("memory")
+            assert len(memory.find(f"/{place}")) == COUNT
+            assert library.search(photos / "1.jpg", k=9, rerank=9).warnings == ()
+            library.delete([str(photos / "1.jpg")])
+            assert len(memory.find(f"/{place}")) == COUNT - 1
+        with PictureLibrary.open(tmp_path / "gallery", MACHINE) as again:
+            assert again.features.has(str(photos / "2.jpg"))
+
+    def test_kept_in_another_folder(self, tiny, photos, tmp_path):
+        with tiny.library(tmp_path / "gallery", maps=str(tmp_path / "fast disk")) as library:
+            library.index([photos])
+        assert len(list((tmp_path / "fast disk").rglob("*.maps"))) == COUNT
+
+    def test_at_an_address_that_nobody_knows(self, tiny, tmp_path):
+        with pytest.raises(CamsearchError, match="nosuch://x"):
+            tiny.library(tmp_path / "gallery", maps="nosuch://x")
