@@ -47,7 +47,7 @@ def region_class_vectors(
     classes: Int[Tensor, "B N"],
     regions: tuple[Int[Tensor, "B M 4"], ...] | None = None,
     maps: Float[Tensor, "B N H W"] | None = None,
-) -> tuple[Float[Tensor, "B M N K"], ...]:
+) -> tuple[Float[Tensor, "B M N _"], ...]:
     """Class vectors of regions, layer by layer; not yet whitened.
 
     Args:

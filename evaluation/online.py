@@ -41,7 +41,7 @@ class OnlineVectors:
     """
 
     columns: Mapping[int, int]
-    layers: tuple[Float16[Tensor, "P U D"], ...]
+    layers: tuple[Float16[Tensor, "P U _"], ...]
     weights: Float[Tensor, "P U"] | None
 
     def describe(self, classes: Int[Tensor, " N"]) -> Float[Tensor, "P D"]:

@@ -81,7 +81,7 @@ class PooledPhotos:
     """
 
     rows: Mapping[Path, int]
-    layers: tuple[Float[Tensor, "P V K"], ...]
+    layers: tuple[Float[Tensor, "P V _"], ...]
 
     def of(self, photos: Sequence[Photo]) -> tuple[Float[Tensor, "p V K"], ...]:
         """The vectors of some of the photos, in their order."""
@@ -139,7 +139,7 @@ def score_system(
 
 
 def fit_layers(
-    vectors: Sequence[Float[Tensor, "P V K"]], layers: Sequence[LayerSettings]
+    vectors: Sequence[Float[Tensor, "P V _"]], layers: Sequence[LayerSettings]
 ) -> tuple[LayerWhitening, ...]:
     """A whitening for each layer, fitted on all vectors of other photos."""
     return tuple(
@@ -149,7 +149,7 @@ def fit_layers(
 
 
 def describe(
-    vectors: Sequence[Float[Tensor, "P V K"]], whitening: Sequence[LayerWhitening] | None
+    vectors: Sequence[Float[Tensor, "P V _"]], whitening: Sequence[LayerWhitening] | None
 ) -> Float[Tensor, "P D"]:
     """Whitened, summed over a photo's vectors, l2; the layers side by side, l2."""
     if whitening is not None:
