@@ -48,12 +48,24 @@ class RegionSettings(_Frozen):
         80, ge=1, description="least side of a region in pixels of the working size"
     )
     whole_picture: bool = Field(True, description="try the whole picture as one more region")
+    expand_with_regions: bool = Field(
+        False, description="expand the query with best regions; else with indexed descriptors"
+    )
+    remember_regions: bool = Field(
+        True,
+        description="in the second search a re-ranked hit counts by its best region, if better",
+    )
 
     @classmethod
     def preset(cls, name: str) -> RegionSettings:
         """The regions of `MethodSettings.preset` of the same name."""
         if _known_preset(name) == "paper":
-            return cls(n_classes=6, whole_picture=False)
+            return cls(
+                n_classes=6,
+                whole_picture=False,
+                expand_with_regions=True,
+                remember_regions=False,
+            )
         return cls(n_classes=8)
 
     @model_validator(mode="after")

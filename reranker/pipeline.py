@@ -92,7 +92,7 @@ class Searcher:
         took: dict[str, float] = {}
         warnings: list[str] = []
         with _timed(took, "first_search"):
-            found = self._knn(_array(query.descriptor), max(plan.k, plan.window, plan.expand), plan)
+            found = self._knn(_array(query.descriptor), plan.most_hits, plan)
         first = [_Candidate(h.id, h.cosine, h.cosine, i) for i, h in enumerate(found, start=1)]
         ranked = first
         if plan.window:
@@ -175,26 +175,51 @@ class Searcher:
     def _search_again(
         self, query: QueryDescription, ranked: list[_Candidate], plan: SearchPlan
     ) -> list[_Candidate]:
-        """A search with the query plus its first hits; a re-ranked hit gives its best region."""
+        """A second search, with the query plus its first hits.
+
+        Source:
+            METHOD section 5; what the default does otherwise: docs/adr/0006.
+        """
         best = ranked[: plan.expand]
-        plain = self.gallery.get([c.id for c in best if c.region_descriptor is None])
-        device = query.descriptor.device
+        if not best:
+            return ranked
+        indexed = self.gallery.get([c.id for c in best])
         vectors = [
-            torch.from_numpy(plain[c.id].descriptor).to(device)
-            if c.region_descriptor is None
-            else c.region_descriptor
+            c.region_descriptor
+            if c.region_descriptor is not None and self.regions.expand_with_regions
+            else torch.from_numpy(indexed[c.id].descriptor).to(query.descriptor.device)
             for c in best
-            if c.region_descriptor is not None or c.id in plain  # else it was deleted meanwhile
+            if c.id in indexed
         ]
         if not vectors:
             return ranked
         expanded = expand(query.descriptor, torch.stack(vectors), plan.alpha)
+        found = {h.id: h.cosine for h in self._knn(_array(expanded), plan.most_hits, plan)}
+        if self.regions.remember_regions:
+            found = self._with_best_regions(found, ranked, expanded)
         known = {c.id: c for c in ranked}
-        again = self._knn(_array(expanded), max(plan.k, plan.window), plan)
-        return [
-            replace(known.get(h.id, _Candidate(h.id, 0.0, None, None)), score=h.cosine)
-            for h in again
+        again = [
+            replace(known.get(i, _Candidate(i, 0.0, None, None)), score=cosine)
+            for i, cosine in found.items()
         ]
+        return sorted(again, key=lambda c: -c.score)[: plan.most_hits]
+
+    @staticmethod
+    def _with_best_regions(
+        found: dict[str, float], ranked: list[_Candidate], expanded: Float[Tensor, " D"]
+    ) -> dict[str, float]:
+        """Scores of the second search, where a re-ranked hit counts by its best region if better.
+
+        Convention:
+            The whole picture, as it is indexed, is one of a hit's regions. Of a hit that
+            the second search did not find only the re-ranking's region is known.
+        """
+        matched = [(c.id, c.region_descriptor) for c in ranked if c.region_descriptor is not None]
+        if not matched:
+            return found
+        scores = (torch.stack([vector for _, vector in matched]) @ expanded).tolist()
+        regions = {i: score for (i, _), score in zip(matched, scores, strict=True)}
+        return found | {i: max(score, found.get(i, score)) for i, score in regions.items()}
 
 
 def _batches_of_one_shape(kept: Mapping[str, KeptMaps]) -> Iterator[dict[str, KeptMaps]]:

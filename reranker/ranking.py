@@ -46,6 +46,11 @@ class SearchPlan:
         if min(self.window, self.expand, self.alpha) < 0:
             raise RequestError("window, expand and alpha must not be negative: 0 turns each off.")
 
+    @property
+    def most_hits(self) -> int:
+        """How many hits each search must bring."""
+        return max(self.k, self.window, self.expand)
+
 
 @dataclass(frozen=True)
 class Hit:

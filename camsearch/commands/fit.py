@@ -47,6 +47,8 @@ def fit(
 
     About a thousand pictures are enough for 256 dimensions a layer.
     """
+    from safetensors import SafetensorError
+
     from descriptors.backbones import load_network
     from descriptors.encoder import Encoder
     from descriptors.errors import RequestError
@@ -54,6 +56,7 @@ def fit(
 
     if out.suffix != ".safetensors":
         raise RequestError(f"--out {out} must end in .safetensors (a .json is put beside it).")
+    _check_place(out)
     machine = options.machine(device, precision)
     settings = options.method_settings(preset, network, layers, side=side)
     encoder = Encoder(
@@ -64,12 +67,31 @@ def fit(
     collected = collect(encoder, chosen, machine)
     names = ", ".join(str(path) for path in paths)
     whitening = collected.fit(f"{collected.pictures} pictures of {names}")
-    whitening.save(out)
+    try:
+        whitening.save(out)
+    except (OSError, SafetensorError) as error:
+        raise RequestError(
+            f"--out {out} cannot be written ({error}): choose another place."
+        ) from error
     console = Console(stderr=True, soft_wrap=True, markup=False, highlight=False)
     console.print(
         f"Whitening of {collected.pictures} pictures written to {out} "
         f"({len(chosen) - collected.pictures} could not be read)."
     )
+
+
+def _check_place(out: Path) -> None:
+    """Refuse a place that cannot be written before hours of reading, not after."""
+    from descriptors.errors import RequestError
+
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RequestError(
+            f"--out {out} cannot be written ({error.strerror}): choose another place."
+        ) from error
+    if out.is_dir():
+        raise RequestError(f"--out {out} is a folder: name a file in it.")
 
 
 def collect(encoder: Encoder, sources: list[Source], machine: Machine) -> WhiteningFit:

@@ -27,12 +27,13 @@ def main() -> None:
     for case in sorted({*old, *new}):
         before, after = old.get(case, {}), new.get(case, {})
         for step in dict.fromkeys([*after, *before]):
-            if before.get(step) == after.get(step):
+            if numbers.alike(before.get(step), after.get(step)):
+                after[step] = before[step]
                 same += 1
             else:
                 _print(f"{case} {step}", before.get(step), after.get(step))
     numbers.write(new)
-    sys.stdout.write(f"{same} steps are the same to the last kept digit. {numbers.NUMBERS}\n")
+    sys.stdout.write(f"{same} steps stay as they are. {numbers.NUMBERS}\n")
 
 
 def _print(name: str, before: Summary | None, after: Summary | None) -> None:

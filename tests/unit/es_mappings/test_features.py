@@ -182,6 +182,8 @@ class TestPack:
         kept = unpack(pack(turned, [DIGEST] * 3)[0])
         assert kept.evidence == 0
         assert torch.equal(kept.layers[0].levels, quantise(encoded.evidence)[:1].levels)
+        stacked = stack_kept([kept], CPU)
+        assert stacked.evidence is stacked.features[0]
 
     def test_stacked_pictures_stand_in_their_order(self, encoded):
         packed = pack(encoded, [DIGEST] * 3)

@@ -456,6 +456,25 @@ class TestProgress:
         assert list(house.documents) == ids
         assert list(house.rejects) == [bad]
 
+    def test_a_slow_store_holds_the_network_back(self, house, method):
+        # What is described waits in memory with its maps, so only a few batches may.
+        house.add_some(24)
+        told = []
+
+        class Slow(FeatureStore):
+            def put(self, maps):
+                if not seen:
+                    time.sleep(0.5)
+                    seen.append(len(told))
+                super().put(maps)
+
+        seen = []
+        store = Slow(str(house.root / "maps"), method.fingerprint())
+        house.index(features=store, batch_size=2, on_progress=lambda _: told.append(1))
+        store.close()
+        assert len(told) == 12 + 1
+        assert seen[0] <= 2
+
     def test_sources_are_a_stream(self, house):
         # Thousands may follow: they are not all taken before the first is written.
         ids = house.add_some(4)

@@ -72,6 +72,13 @@ def searcher(method, gallery, store):
 
 
 @pytest.fixture(scope="module")
+def forgetful(method, gallery, store):
+    """Expands with regions and forgets them in the second search, as the paper does."""
+    as_published = {"expand_with_regions": True, "remember_regions": False}
+    return Searcher(method, gallery, store, REGIONS.model_copy(update=as_published))
+
+
+@pytest.fixture(scope="module")
 def query(method, root):
     """A part of the first picture, by a box."""
     return method.describe_query(picture(root, 0), REGIONS, Box(8, 4, 50, 44))
@@ -395,7 +402,9 @@ class TestExpansion:
         for hit in ranking.hits:
             assert hit.score == pytest.approx(expected[hit.document.id], abs=1e-5)
 
-    def test_a_re_ranked_hit_gives_its_best_region(self, searcher, method, gallery, store, query):
+    def test_a_re_ranked_hit_gives_its_best_region(self, forgetful, method, gallery, store, query):
+        """The paper's way: METHOD section 5."""
+        searcher = forgetful
         plan = SearchPlan(k=COUNT, window=6, expand=4)
         reordered = searcher.search(query, replace(plan, expand=0))
         found = [match(method, query, store, hit.document)[0] for hit in reordered.hits[:4]]
@@ -405,14 +414,34 @@ class TestExpansion:
         for hit in ranking.hits:
             WHITENED.check(expected[hit.document.id], hit.score, hit.document.id)
 
+    def test_by_default_indexed_descriptors_expand_and_best_regions_count(
+        self, searcher, method, gallery, store, query
+    ):
+        """docs/adr/0006."""
+        plan = SearchPlan(k=COUNT, window=6, expand=4)
+        reordered = searcher.search(query, replace(plan, expand=0)).hits
+        added = np.sum([hit.document.descriptor for hit in reordered[:4]], axis=0)
+        expanded = query.descriptor.numpy() + added
+        expanded /= np.linalg.norm(expanded)
+        expected = cosines(gallery, expanded)
+        for hit in reordered[:6]:
+            region = match(method, query, store, hit.document)[0].descriptor.numpy()
+            i = hit.document.id
+            expected[i] = max(expected[i], float(region @ expanded))
+        ranking = searcher.search(query, plan)
+        assert len(ranking.hits) == COUNT
+        for hit in ranking.hits:
+            WHITENED.check(expected[hit.document.id], hit.score, hit.document.id)
+
     def test_it_is_another_answer_than_without_re_ranking(self, searcher, query):
         with_regions = searcher.search(query, SearchPlan(k=COUNT, window=6, expand=4))
         without = searcher.search(query, SearchPlan(k=COUNT, expand=4))
         assert [hit.score for hit in with_regions.hits] != [hit.score for hit in without.hits]
 
     def test_where_the_window_ends_hits_give_their_whole_descriptor(
-        self, searcher, method, gallery, store, query
+        self, forgetful, method, gallery, store, query
     ):
+        searcher = forgetful
         ranking = searcher.search(query, SearchPlan(k=COUNT, window=2, expand=4))
         reordered = searcher.search(query, SearchPlan(k=COUNT, window=2)).hits
         regions = [match(method, query, store, hit.document)[0].descriptor for hit in reordered[:2]]

@@ -1,0 +1,676 @@
+"""The command line: what it prints, and that every refusal is one sentence and its status."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from camsearch.main import app
+from camsearch.settings import CommandSettings, read_settings
+from es_mappings.local import LocalGallery
+from tests.support.pictures import encoded, shapes
+
+COUNT = 6
+COMMANDS = ["index", "search", "fit", "info", "delete", "doctor", "demo", "evaluate", "bench"]
+SCRIPT = Path(sys.executable).parent / "camsearch"
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """A folder of pictures, a bad one, and a manifest of the good ones."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    rows = ["id,path,city,year"]
+    for i in range(COUNT):
+        picture = encoded(shapes(96, 64, seed=i), "JPEG", quality=95)
+        (folder / f"{i}.jpg").write_bytes(picture)
+        rows.append(f"P{i},photos/{i}.jpg,{'Köln' if i % 2 else 'Bonn'},{2000 + i}")
+    (folder / "bad.jpg").write_bytes(b"bad")
+    (tmp_path / "pictures.csv").write_text("\n".join(rows), encoding="utf-8")
+    return folder
+
+
+@pytest.fixture
+def gallery(tiny, camsearch, photos, tmp_path):
+    """A gallery of the manifest."""
+    folder = tmp_path / "gallery"
+    done = camsearch("index", "-m", tmp_path / "pictures.csv", "-g", folder, *tiny.options)
+    assert done.status == 0, done.err
+    return folder
+
+
+def assert_one_sentence(said, why=""):
+    """Status 1, and nothing but one line with what is wrong and a remedy."""
+    assert said.status == 1, said
+    (line,) = said.err.strip().splitlines()
+    assert line.startswith("error: "), line
+    assert line.endswith((".", ")")), line
+    assert why in line, line
+    assert "Traceback" not in said.err + said.out
+
+
+def answer(said):
+    """The JSON that a command printed."""
+    assert said.status == 0, said.err
+    return json.loads(said.out)
+
+
+def ids(hits):
+    return [hit["id"] for hit in hits]
+
+
+# ------------------------------------------------------- help and usage
+
+
+class TestHelp:
+    @pytest.mark.parametrize("command", COMMANDS)
+    def test_each_command_shows_an_example(self, camsearch, command):
+        said = camsearch(command, "--help")
+        assert said.status == 0
+        assert f"Example: camsearch {command} " in said.out
+        assert said.err == ""
+
+    @pytest.mark.parametrize("command", COMMANDS)
+    def test_nothing_in_brackets_is_lost_to_markup(self, camsearch, command):
+        # "[default: cpu]" in a help text would be read as a style by rich, and vanish.
+        lines = camsearch(command, "--help").out.splitlines()
+        assert not [line for line in lines if re.search(r" \.(\s|$)", line)]
+
+    def test_the_commands_are_those_of_the_app(self):
+        assert sorted(COMMANDS) == sorted(str(one.name) for one in app.registered_commands)
+
+    def test_an_overview(self, camsearch):
+        said = camsearch("--help")
+        assert said.status == 0
+        for command in COMMANDS:
+            assert f" {command} " in said.out
+
+    def test_the_version(self, camsearch):
+        said = camsearch("--version")
+        assert (said.status, said.out) == (0, "camsearch 0.1.0\n")
+
+    @pytest.mark.parametrize(
+        "arguments",
+        [
+            ["nonsense"],
+            ["index", "--nonsense"],
+            ["search"],
+            ["search", "a.jpg", "-k", "0"],
+            ["search", "a.jpg", "--rerank", "many"],
+            ["search", "a.jpg", "--alpha", "-1"],
+            ["search", "a.jpg", "--precision", "float7"],
+            ["delete"],
+            ["fit"],
+            ["info", "superfluous"],
+        ],
+    )
+    def test_wrong_usage_is_status_2(self, camsearch, arguments):
+        said = camsearch(*arguments)
+        assert said.status == 2
+        assert "Error" in said.err
+        assert "Traceback" not in said.err
+
+
+# ------------------------------------------------------- the usual way
+
+
+class TestIndex:
+    def test_a_folder(self, tiny, camsearch, photos, tmp_path):
+        said = camsearch("index", photos, "--gallery", tmp_path / "g", *tiny.options)
+        assert said.status == 0
+        assert said.out == ""
+        assert (
+            f"6 indexed, 0 unchanged, 0 with new metadata, 1 rejected; 6 pictures in {tmp_path / 'g'}."
+            in said.err
+        )
+        assert f"See why: camsearch info --rejects --gallery {tmp_path / 'g'}" in said.err
+
+    def test_again_what_has_not_changed_is_skipped(self, tiny, camsearch, photos, tmp_path):
+        command = ["index", photos, "-g", tmp_path / "g", *tiny.options]
+        camsearch(*command)
+        (photos / "0.jpg").write_bytes(encoded(shapes(64, 64, seed=77), "JPEG"))
+        assert "1 indexed, 5 unchanged, 0 with new metadata, 1 rejected" in camsearch(*command).err
+        assert "6 indexed, 0 unchanged" in camsearch(*command, "--again").err
+
+    def test_rejects_are_tried_again_when_asked(
+        self, tiny, camsearch, photos, tmp_path, monkeypatch
+    ):
+        command = ["index", photos, "-g", tmp_path / "g", *tiny.options]
+        monkeypatch.setenv("CAMSEARCH_MOST_PIXELS", "100")
+        assert camsearch(*command).status == 1  # every one of them was refused
+        monkeypatch.delenv("CAMSEARCH_MOST_PIXELS")
+        assert "0 indexed, 0 unchanged, 0 with new metadata, 7 rejected" in camsearch(*command).err
+        assert "6 indexed" in camsearch(*command, "--retry-rejects").err
+
+    def test_a_picture_out_of_reach_is_said(self, tiny, camsearch, gallery, photos, tmp_path):
+        (photos / "0.jpg").unlink()
+        said = camsearch("index", "-m", tmp_path / "pictures.csv", "-g", gallery, *tiny.options)
+        assert said.status == 0
+        assert "warning: 1 pictures that are in the gallery cannot be read now" in said.err
+
+    def test_maps_may_be_off(self, tiny, camsearch, photos, tmp_path):
+        options = ["-g", tmp_path / "g"]
+        assert camsearch("index", photos, *options, *tiny.options, "--maps", "off").status == 0
+        assert not list((tmp_path / "g").rglob("*.maps"))
+        found = answer(camsearch("search", photos / "1.jpg", *options, "--json"))
+        assert found["warnings"] == []
+        assert found["hits"][0]["box"]
+
+    def test_the_gallery_of_the_environment(self, tiny, camsearch, photos, tmp_path, monkeypatch):
+        monkeypatch.setenv("CAMSEARCH_GALLERY", str(tmp_path / "mine"))
+        camsearch("index", photos, *tiny.options)
+        assert (tmp_path / "mine" / "gallery.sqlite").is_file()
+        assert answer(camsearch("info", "--json"))["pictures"] == COUNT
+
+    def test_a_folder_named_like_markup(self, tiny, camsearch, photos, tmp_path):
+        place = tmp_path / "a[old]" / "b[" / "i] [bold]"
+        said = camsearch("index", photos, "-g", place, *tiny.options)
+        assert said.status == 0
+        assert f"6 pictures in {place}." in said.err
+
+
+class TestSearch:
+    def test_a_table_a_hit_a_line(self, camsearch, gallery, photos):
+        said = camsearch("search", photos / "3.jpg", "-g", gallery, "-k", 4)
+        assert said.status == 0
+        header, *lines = said.out.splitlines()
+        assert header.split() == ["rank", "score", "first", "box", "picture"]
+        assert [line.split()[0] for line in lines] == ["1", "2", "3", "4"]
+        rank, score, first, box, id_ = lines[0].split()
+        assert (rank, first, id_) == ("1", "1", "P3")
+        assert 0.9 < float(score) <= 1
+        assert len(box.split(",")) == 4
+
+    def test_json_says_everything(self, camsearch, gallery, photos):
+        found = answer(camsearch("search", photos / "3.jpg", "-g", gallery, "--json"))
+        assert set(found) == {"hits", "first", "milliseconds", "warnings"}
+        first = found["hits"][0]
+        assert set(first) == (
+            {"rank", "id", "uri", "score", "box", "first_rank", "first_score", "meta"}
+        )
+        assert (first["id"], first["rank"], first["first_rank"]) == ("P3", 1, 1)
+        assert first["uri"] == str(photos / "3.jpg")
+        assert first["meta"] == {"city": "Köln", "year": 2003}
+        assert sorted(ids(found["hits"])) == [f"P{i}" for i in range(COUNT)]
+
+    def test_a_box(self, camsearch, gallery, photos):
+        query = [photos / "3.jpg", "-g", gallery, "--json", "--rerank", 0]
+        whole = answer(camsearch("search", *query))
+        part = answer(camsearch("search", *query, "--box", "4,4,60.5,50"))
+        assert [h["score"] for h in whole["hits"]] != [h["score"] for h in part["hits"]]
+        assert all(hit["box"] is None for hit in part["hits"])
+
+    @pytest.mark.parametrize(
+        ("filters", "expected"),
+        [
+            (["meta.city=Köln"], ["P1", "P3", "P5"]),
+            (["meta.year=2004"], ["P4"]),
+            (["meta.city=Köln", "meta.year=2003"], ["P3"]),
+            (["meta.city=Köln", "meta.year=2004"], []),
+            (["meta.city="], []),
+            (["meta.nothing=1"], []),
+            (["id=P2"], ["P2"]),
+            (['{"range": {"meta.year": {"gte": 2004}}}'], ["P4", "P5"]),
+            (['{"terms": {"_id": ["P1", "P2"]}}', "meta.city=Bonn"], ["P2"]),
+            (['{"bool": {"must_not": {"exists": {"field": "meta.city"}}}}'], []),
+        ],
+    )
+    def test_filters(self, camsearch, gallery, photos, filters, expected):
+        options = [part for one in filters for part in ("--filter", one)]
+        found = answer(camsearch("search", photos / "3.jpg", "-g", gallery, "--json", *options))
+        assert sorted(ids(found["hits"])) == expected
+
+    def test_nothing_matches(self, camsearch, gallery, photos):
+        said = camsearch("search", photos / "3.jpg", "-g", gallery, "--filter", "meta.city=Rom")
+        assert (said.status, said.out) == (0, "No picture matches.\n")
+
+    def test_expansion(self, camsearch, gallery, photos):
+        options = ["-g", gallery, "--json", "--expand", 3, "--alpha", 1.5]
+        found = answer(camsearch("search", photos / "3.jpg", *options))
+        assert list(found["milliseconds"]) == ["first_search", "rerank", "expand", "documents"]
+
+    @pytest.mark.parametrize("name", ["out.png", "new folder/out.html", "OUT.PNG"])
+    def test_a_report(self, camsearch, gallery, photos, tmp_path, name):
+        report = tmp_path / name
+        said = camsearch(
+            *("search", photos / "3.jpg", "-g", gallery, "--json"),
+            *("--box", "4,4,60,50", "--report", report),
+        )
+        assert said.status == 0
+        assert said.err == f"Report: {report}\n"
+        json.loads(said.out)
+        if report.suffix.lower() == ".png":
+            with Image.open(report) as image:
+                assert min(image.size) > 100
+        else:
+            assert "<html" in report.read_text(encoding="utf-8")
+
+    def test_ids_that_look_like_markup_are_printed_as_they_are(
+        self, tiny, camsearch, photos, tmp_path
+    ):
+        odd = tmp_path / "trip [old]" / "[bold]a["
+        odd.mkdir(parents=True)
+        picture = odd / "b].jpg"  # the path holds "[/b]", a closing tag to rich
+        shutil.copy(photos / "1.jpg", picture)
+        camsearch("index", odd, "-g", tmp_path / "g", *tiny.options)
+        said = camsearch("search", picture, "-g", tmp_path / "g")
+        assert said.status == 0
+        assert said.out.splitlines()[1].endswith(str(picture))
+
+    def test_a_long_id_stays_on_its_line(self, tiny, camsearch, photos, tmp_path):
+        deep = tmp_path / ("x" * 120) / ("y y" * 40)
+        deep.mkdir(parents=True)
+        shutil.copy(photos / "1.jpg", deep / "a.jpg")
+        camsearch("index", deep, "-g", tmp_path / "g", *tiny.options)
+        said = camsearch("search", photos / "1.jpg", "-g", tmp_path / "g")
+        assert said.out.splitlines()[1].endswith(str(deep / "a.jpg"))
+
+    def test_pictures_that_are_gone_are_a_warning(self, tiny, camsearch, photos, tmp_path):
+        options = ["-g", tmp_path / "g"]
+        camsearch("index", photos, *options, *tiny.options, "--maps", "off")
+        query = shutil.copy(photos / "1.jpg", tmp_path / "query.jpg")
+        shutil.rmtree(photos)
+        said = camsearch("search", query, *options)
+        assert said.status == 0
+        assert said.err.startswith("warning: 6 of 6 hits keep their first score")
+        assert len(said.out.splitlines()) == 1 + COUNT
+
+
+class TestInfoAndDelete:
+    def test_what_a_gallery_holds(self, camsearch, gallery):
+        said = camsearch("info", "-g", gallery)
+        assert said.status == 0
+        assert "pictures     6" in said.out
+        assert "rejects      0" in said.out
+        assert "dimensions   14" in said.out
+
+    def test_as_json(self, tiny, camsearch, photos, tmp_path):
+        camsearch("index", photos, "-g", tmp_path / "g", *tiny.options)
+        about = answer(camsearch("info", "-g", tmp_path / "g", "--json", "--rejects"))
+        assert (about["pictures"], about["dims"]) == (COUNT, 14)
+        assert about["rejects"] == {"unreadable_image": 1}
+        assert about["settings"]["method"]["network"] == "tiny"
+        assert len(about["fingerprint"]) == 64
+        (rejected,) = about["rejected"]
+        assert rejected["id"] == rejected["uri"] == str(photos / "bad.jpg")
+        assert set(rejected) == {"id", "uri", "kind", "reason", "at"}
+
+    def test_rejects_with_their_reasons(self, tiny, camsearch, photos, tmp_path):
+        camsearch("index", photos, "-g", tmp_path / "g", *tiny.options)
+        said = camsearch("info", "-g", tmp_path / "g", "--rejects")
+        (line,) = said.out.splitlines()
+        assert line.startswith(f"{photos / 'bad.jpg'}  [unreadable_image]  This is no picture")
+
+    def test_no_rejects(self, camsearch, gallery):
+        assert camsearch("info", "-g", gallery, "--rejects").out == "No picture was refused.\n"
+
+    def test_deleted_by_id(self, camsearch, gallery, photos):
+        said = camsearch("delete", "P1", "P2", "P1", "-g", gallery)
+        assert (said.status, said.out) == (0, "2 deleted.\n")
+        assert answer(camsearch("info", "-g", gallery, "--json"))["pictures"] == COUNT - 2
+        assert len(list(gallery.rglob("*.maps"))) == COUNT - 2
+        found = answer(camsearch("search", photos / "1.jpg", "-g", gallery, "--json"))
+        assert sorted(ids(found["hits"])) == ["P0", "P3", "P4", "P5"]
+
+    def test_deleted_by_a_path_as_it_was_written(
+        self, tiny, camsearch, photos, tmp_path, monkeypatch
+    ):
+        camsearch("index", photos, "-g", tmp_path / "g", *tiny.options)
+        monkeypatch.chdir(photos)
+        said = camsearch(
+            "delete", "0.jpg", "../photos/./1.jpg", photos / "bad.jpg", "-g", tmp_path / "g"
+        )
+        assert (said.status, said.out) == (0, "3 deleted.\n")
+        assert (photos / "0.jpg").is_file()
+
+    def test_what_is_not_there_is_said(self, camsearch, gallery):
+        said = camsearch("delete", "P1", "unknown", "-g", gallery)
+        assert said.out == "1 deleted.\n"
+        assert_one_sentence(said, "1 of the ids are not in")
+
+    def test_doctor_finds_all_well(self, camsearch, gallery):
+        said = camsearch("doctor", "-g", gallery, "--precision", "float32")
+        assert said.status == 0, said.out
+        assert said.out.count("ok ") == 5
+        assert "6 pictures, 0 rejects, fingerprint agrees" in said.out
+
+    def test_doctor_says_what_is_wrong(self, camsearch, gallery, monkeypatch):
+        monkeypatch.setenv("CAMSEARCH_BATCHSIZE", "3")
+        said = camsearch("doctor", "-g", gallery)
+        assert said.status == 1
+        assert "wrong  settings: There is no setting CAMSEARCH_BATCHSIZE" in said.out
+        assert "Traceback" not in said.out + said.err
+
+    def test_doctor_counts_pictures_without_maps(self, camsearch, gallery):
+        for path in sorted(gallery.rglob("*.maps"))[:2]:
+            path.unlink()
+        said = camsearch("doctor", "-g", gallery)
+        assert said.status == 0
+        assert "2 pictures have no kept maps" in said.out
+        assert "--again" in said.out
+
+    def test_doctor_without_a_gallery(self, camsearch, tmp_path):
+        said = camsearch("doctor", "-g", tmp_path / "none")
+        assert said.status == 0
+        assert "make one with `camsearch index" in said.out
+
+
+class TestFit:
+    def test_a_whitening_of_one_s_own(self, tiny, camsearch, photos, tmp_path):
+        out = tmp_path / "mine" / "my.safetensors"
+        options = tiny.options
+        options = options[: options.index("--whitening")] + options[options.index("--precision") :]
+        said = camsearch("fit", photos, "--out", out, *options)
+        assert said.status == 0, said.err
+        assert f"Whitening of 6 pictures written to {out} (1 could not be read)." in said.err
+        assert camsearch(
+            "index", photos, "-g", tmp_path / "g", *options, "--whitening", out
+        ).status == 0  # fmt: skip
+
+    def test_most_limits_the_pictures(self, tiny, camsearch, photos, tmp_path):
+        options = tiny.options[: tiny.options.index("--whitening")]
+        (photos / "bad.jpg").unlink()
+        said = camsearch("fit", photos, "-o", tmp_path / "w.safetensors", "--most", 3, *options)
+        assert "Whitening of 3 pictures" in said.err
+
+
+# ------------------------------------------------------- one sentence
+
+
+class TestRefusals:
+    @pytest.mark.parametrize("command", [["info"], ["search", "{photos}/1.jpg"], ["delete", "P1"]])
+    def test_no_gallery(self, camsearch, photos, tmp_path, command):
+        command = [part.format(photos=photos) for part in command]
+        said = camsearch(*command, "-g", tmp_path / "none")
+        assert_one_sentence(said, "There is no gallery in")
+        assert not (tmp_path / "none").exists()
+
+    @pytest.mark.parametrize(
+        ("name", "why"),
+        [
+            ("gone.jpg", "cannot be read"),
+            ("bad.jpg", "no picture in a format that is read"),
+            ("", "no file of bytes"),
+            ("x" * 300, "cannot be read"),
+        ],
+    )
+    def test_a_query_that_is_no_picture(self, camsearch, gallery, photos, name, why):
+        assert_one_sentence(camsearch("search", photos / name, "-g", gallery), why)
+
+    def test_a_query_from_the_web(self, camsearch, gallery):
+        said = camsearch("search", "https://localhost/a.jpg", "-g", gallery)
+        assert said.status == 1
+        assert len(said.err.splitlines()) == 1
+
+    @pytest.mark.parametrize(
+        "box", ["1,2,3", "1,2,3,4,5", "a,b,c,d", "", "1 2 3 4", "nan,0,9,9", "5,5,5,9", "9,9,1,1"]
+    )
+    def test_a_bad_box(self, camsearch, gallery, photos, box):
+        said = camsearch("search", photos / "1.jpg", "-g", gallery, "--box", box)
+        assert_one_sentence(said, "box")
+
+    @pytest.mark.parametrize("box", ["96,0,200,64", "-50,-50,-1,-1", "0,64,10,80"])
+    def test_a_box_outside(self, camsearch, gallery, photos, box):
+        said = camsearch("search", photos / "1.jpg", "-g", gallery, f"--box={box}")
+        assert_one_sentence(said, "outside the picture, which is 96 x 64 pixels")
+
+    @pytest.mark.parametrize(
+        ("given", "why"),
+        [
+            ("meta.city", "write field=value"),
+            ("=Köln", "write field=value"),
+            ("city=Köln", "city"),
+            ("{", "no JSON"),
+            ("{}", ""),
+            ('{"match": {"meta.city": "x"}}', "match"),
+            ('{"term": {"nothing": "x"}}', "nothing"),
+            ('{"bool": ' + "[" * 100_000, "no JSON"),
+        ],
+    )
+    def test_a_bad_filter(self, camsearch, gallery, photos, given, why):
+        said = camsearch("search", photos / "1.jpg", "-g", gallery, "--filter", given)
+        assert_one_sentence(said, why)
+
+    def test_a_gallery_of_another_method(self, tiny, camsearch, gallery, photos):
+        said = camsearch("index", photos, "-g", gallery, *tiny.options, "--theme", "3,5")
+        assert_one_sentence(said, "index into another folder")
+
+    def test_settings_that_the_whitening_was_not_fitted_for(
+        self, tiny, camsearch, photos, tmp_path
+    ):
+        said = camsearch("index", photos, "-g", tmp_path / "g", *tiny.options, "--side", 96)
+        assert_one_sentence(said, "camsearch fit")
+        assert not (tmp_path / "g").exists()
+
+    @pytest.mark.parametrize(
+        ("options", "why"),
+        [
+            (["--side", "5"], "side: Input should be greater than or equal to 32"),
+            (["--layers", "mid:0"], "layers.0.dims"),
+            (["--layers", "mid:many"], "--layers 'mid:many' is not usable"),
+            (["--layers", "first:8"], "has no layer 'first'"),
+            (["--network", "vgg99"], "There is no network 'vgg99'"),
+            (["--preset", "best"], "There is no preset 'best'"),
+            (["--theme", "no such class"], "no such class"),
+            (["--theme", "123456"], "123456"),
+            (["--weights", "/nowhere/weights.pt"], "There is no weight file"),
+            (["--whitening", "/nowhere/w.safetensors"], "There is no whitening"),
+            (["--device", "nonsense"], "There is no device 'nonsense'"),
+            (["--maps", "nosuch://x"], "nosuch://x"),
+        ],
+    )
+    def test_settings_that_cannot_work(self, tiny, camsearch, photos, tmp_path, options, why):
+        said = camsearch("index", photos, "-g", tmp_path / "g", *tiny.options, *options)
+        assert_one_sentence(said, why)
+
+    @pytest.mark.parametrize("command", COMMANDS)
+    def test_a_misspelt_variable(self, camsearch, photos, tmp_path, monkeypatch, command):
+        monkeypatch.setenv("CAMSEARCH_GALERY", "x")
+        more = {
+            "index": [photos],
+            "search": [photos / "1.jpg"],
+            "fit": [photos, "-o", tmp_path / "w.safetensors"],
+            "delete": ["x"],
+            "demo": [photos, "--out", tmp_path / "demo"],
+            "evaluate": ["photos", photos],
+            "bench": ["encode", photos],
+        }
+        said = camsearch(command, *more.get(command, []))
+        assert_one_sentence(said, "There is no setting CAMSEARCH_GALERY: the settings are")
+
+    @pytest.mark.parametrize(
+        ("name", "value"),
+        [("BATCH_SIZE", "0"), ("BATCH_SIZE", "many"), ("PRECISION", "half"), ("READERS", "-1")],
+    )
+    def test_a_bad_value_of_a_variable(self, camsearch, photos, tmp_path, monkeypatch, name, value):
+        monkeypatch.setenv(f"CAMSEARCH_{name}", value)
+        said = camsearch("index", photos, "-g", tmp_path / "g")
+        assert_one_sentence(said, f"CAMSEARCH_{name} is not usable")
+
+    @pytest.mark.parametrize(
+        "damage", [b"", b"no database", b"SQLite format 3\0" + bytes(99), "cut"]
+    )
+    @pytest.mark.parametrize("command", ["info", "search", "index"])
+    def test_a_damaged_gallery(self, tiny, camsearch, gallery, photos, damage, command):
+        file = gallery / "gallery.sqlite"
+        # The middle of the tables, or all of the file.
+        file.write_bytes(file.read_bytes()[:20_000] if damage == "cut" else damage)
+        for rest in gallery.glob("gallery.sqlite-*"):
+            rest.unlink()
+        more = {"search": [photos / "1.jpg"], "index": [photos, *tiny.options]}.get(command, [])
+        said = camsearch(command, *more, "-g", gallery)
+        if command == "index" and damage == b"":
+            assert said.status == 0  # an empty file is a gallery about to be made
+        else:
+            assert_one_sentence(said)
+
+    @pytest.mark.parametrize("damage", [b"", b"garbage", None])
+    def test_a_damaged_whitening(self, camsearch, gallery, photos, damage):
+        whitening = gallery / "whitening.safetensors"
+        if damage is None:
+            whitening.unlink()
+        else:
+            whitening.write_bytes(damage)
+        said = camsearch("search", photos / "1.jpg", "-g", gallery)
+        assert_one_sentence(said, "whitening")
+        said = camsearch("doctor", "-g", gallery)
+        assert said.status == 1
+        assert "wrong  gallery: There is no whitening" in said.out or "is damaged" in said.out
+
+    @pytest.mark.parametrize("command", ["index", "fit"])
+    def test_no_pictures(self, tiny, camsearch, tmp_path, command):
+        (tmp_path / "empty").mkdir()
+        (tmp_path / "empty" / "notes.txt").touch()
+        more = ["-o", tmp_path / "w.safetensors"] if command == "fit" else ["-g", tmp_path / "g"]
+        options = tiny.options
+        if command == "fit":
+            options = options[: options.index("--whitening")]
+        said = camsearch(command, tmp_path / "empty", *more, *options)
+        assert_one_sentence(said, "picture")
+        assert not (tmp_path / "g").exists()
+
+    @pytest.mark.parametrize(
+        "arguments",
+        [[], ["/nowhere"], ["-m", "/nowhere.csv"], ["x" * 300], ["-m", "{photos}/1.jpg"]],
+    )
+    def test_nothing_to_index(self, camsearch, photos, tmp_path, arguments):
+        arguments = [argument.format(photos=photos) for argument in arguments]
+        assert_one_sentence(camsearch("index", *arguments, "-g", tmp_path / "g"))
+        assert not (tmp_path / "g").exists()
+
+    @pytest.mark.parametrize(
+        "text", ["id,file\na,b\n", b"\x89PNG\xff\xfe", 'path,x\na.jpg,"open\n', ""]
+    )
+    def test_a_manifest_that_is_none(self, camsearch, tmp_path, text):
+        path = tmp_path / "m.csv"
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+        said = camsearch("index", "-m", path, "-g", tmp_path / "g")
+        assert_one_sentence(said, "manifest")
+
+    @pytest.mark.parametrize("name", ["out.gif", "out", "file/out.png"])
+    def test_a_report_that_cannot_be_written(self, camsearch, gallery, photos, tmp_path, name):
+        (tmp_path / "file").touch()
+        command = ["search", photos / "1.jpg", "-g", gallery, "--report", tmp_path / name]
+        said = camsearch(*command)
+        assert_one_sentence(said, "report")
+
+    @pytest.mark.parametrize("where", ["file/g", "file"])
+    def test_a_gallery_where_none_can_be(self, tiny, camsearch, photos, tmp_path, where):
+        (tmp_path / "file").touch()
+        said = camsearch("index", photos, "-g", tmp_path / where, *tiny.options)
+        assert_one_sentence(said, "cannot be made")
+
+    @pytest.mark.parametrize("out", ["w.npz", "file/w.safetensors", "folder.safetensors"])
+    def test_a_whitening_that_cannot_be_written(self, tiny, camsearch, photos, tmp_path, out):
+        (tmp_path / "file").touch()
+        (tmp_path / "folder.safetensors").mkdir()
+        options = tiny.options[: tiny.options.index("--whitening")]
+        assert_one_sentence(camsearch("fit", photos, "-o", tmp_path / out, *options), "--out")
+
+    def test_too_few_pictures_to_fit_on(self, tiny, camsearch, photos, tmp_path):
+        options = tiny.options[: tiny.options.index("--whitening")]
+        said = camsearch("fit", photos / "1.jpg", "-o", tmp_path / "w.safetensors", *options)
+        assert_one_sentence(said, "fit on more pictures")
+
+    def test_messages_may_look_like_markup(self, camsearch, tmp_path):
+        said = camsearch("info", "-g", tmp_path / "[bold]a[" / "b]")
+        assert_one_sentence(said, f"There is no gallery in {tmp_path}/[bold]a[/b]")
+
+
+# ------------------------------------------------------- processes of their own
+
+
+def call(*arguments, **said):
+    """Run the installed command."""
+    return subprocess.run(
+        [SCRIPT, *arguments],
+        capture_output=True, text=True, timeout=120, check=False, **said,
+    )  # fmt: skip
+
+
+def test_help_needs_no_network():
+    # Start-up stays fast: torch is loaded when it is needed.
+    code = "import sys, camsearch.main; print([m for m in ('torch', 'timm') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+@pytest.mark.slow
+def test_the_default_network_from_end_to_end(photos, tmp_path):
+    gallery = tmp_path / "gallery"
+    index = call("index", photos, "--gallery", gallery)
+    assert index.returncode == 0, index.stderr
+    assert "6 indexed" in index.stderr
+    assert "1 rejected" in index.stderr
+
+    info = json.loads(call("info", "-g", gallery, "--json").stdout)
+    assert (info["pictures"], info["dims"]) == (COUNT, 512)
+
+    report = tmp_path / "out.png"
+    options = ["-g", gallery, "--json", "--box", "4,4,90,60", "--report", report]
+    search = call("search", photos / "3.jpg", *options)
+    assert search.returncode == 0, search.stderr
+    assert json.loads(search.stdout)["hits"][0]["id"] == str(photos / "3.jpg")
+    assert report.stat().st_size > 1000
+
+    assert call("delete", photos / "3.jpg", "-g", gallery).stdout == "1 deleted.\n"
+    assert "bad.jpg  [unreadable_image]" in call("info", "--rejects", "-g", gallery).stdout
+
+    doctor = call("doctor", "-g", gallery)
+    assert doctor.returncode == 0, doctor.stdout
+    assert "5 pictures, 1 rejects, fingerprint agrees" in doctor.stdout
+
+
+@pytest.mark.slow
+def test_a_reader_that_stops_reading_is_no_error(tmp_path):
+    # As `camsearch info --rejects | head -1` does: more than a pipe holds, and nobody reads it.
+    with LocalGallery.create(tmp_path, 4, "f" * 64, {"method": {}}) as gallery:
+        from tests.support.documents import reject
+
+        gallery.put_rejects([reject(f"{i:05d}", reason="x" * 300) for i in range(2000)])
+    for command in (["info", "--rejects"], ["info", "--rejects", "--json"]):
+        line = " ".join(f"'{part}'" for part in [SCRIPT, *command, "-g", tmp_path])
+        done = subprocess.run(
+            ["/bin/bash", "-c", f"{line} | head -1; exit ${{PIPESTATUS[0]}}"],
+            capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+        assert len(done.stdout.splitlines()) == 1
+        assert done.stderr == ""
+        assert done.returncode in (0, 1, 128 + signal.SIGPIPE)
+
+
+@pytest.mark.slow
+def test_an_interrupt_while_the_network_is_loaded_is_no_traceback(photos, tmp_path):
+    code = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+        "from camsearch.main import run; print('begun', flush=True); run()"
+    )
+    command = [sys.executable, "-c", code, "index", photos, "-g", tmp_path / "g"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, **pipes) as process:
+        assert process.stdout.readline() == "begun\n"
+        time.sleep(0.8)  # in the middle of loading
+        process.send_signal(signal.SIGINT)
+        _, told = process.communicate(timeout=60)
+    assert process.returncode in (1, 130)
+    assert "Traceback" not in told
+
+
+def test_every_setting_can_come_from_the_environment(monkeypatch):
+    given = {
+        "gallery": Path("g"), "device": "cuda:1", "precision": "bfloat16", "batch_size": 3,
+        "readers": 2, "most_pixels": 9, "most_bytes": 8, "cache": Path("c"),
+    }  # fmt: skip
+    assert given.keys() == CommandSettings.model_fields.keys()
+    for name, value in given.items():
+        monkeypatch.setenv(f"CAMSEARCH_{name.upper()}", str(value))
+    assert read_settings().model_dump() == given
