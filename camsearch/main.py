@@ -48,8 +48,8 @@ def _main(
 
 def run() -> None:
     """Run the command; what camsearch refuses is one sentence on standard error, status 1."""
-    # Our own limit on pixels is checked on the header and says what to do.
-    warnings.filterwarnings("ignore", message=".*decompression bomb.*")
+    # What Pillow warns of, odd EXIF data or many pixels, ends as a picture or as a reject.
+    warnings.filterwarnings("ignore", module="PIL")
     errors = Console(stderr=True, soft_wrap=True, highlight=False)
     try:
         app()

@@ -1,4 +1,4 @@
-"""CroW channel weights, and the weights of cells."""
+"""CroW channel weights, and SPoC's weights of cells."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-__all__ = ["cell_weights", "centring_prior", "channel_weights"]
+__all__ = ["centring_prior", "channel_weights"]
 
 
 def channel_weights(active_share: Float[Tensor, "*B K"]) -> Float[Tensor, "*B K"]:
@@ -39,22 +39,3 @@ def centring_prior(
     y = torch.arange(height, device=device, dtype=torch.float32) - (height - 1) / 2
     x = torch.arange(width, device=device, dtype=torch.float32) - (width - 1) / 2
     return torch.exp(-(y[:, None] ** 2 + x[None, :] ** 2) / (2 * sigma**2))
-
-
-def cell_weights(
-    maps: Float[Tensor, "B N H W"], floor: float, *, centring: bool
-) -> Float[Tensor, "B N H W"]:
-    """What each cell counts for each class: ``(CAM + floor) x centring prior``.
-
-    With floor 0 and no prior (preset ``paper``) these are the CAMs themselves.
-
-    Convention:
-        The prior's centre is that of the maps given: of a cut, after the cut.
-
-    Source:
-        METHOD section 10.
-    """
-    weights = maps + floor if floor else maps
-    if centring:
-        weights = weights * centring_prior(maps.shape[2], maps.shape[3], maps.device)
-    return weights

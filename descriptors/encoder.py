@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 import torch
@@ -13,7 +15,9 @@ from descriptors.cams import class_scores
 from descriptors.errors import SettingsError
 
 if TYPE_CHECKING:
-    from descriptors.backbones import FeatureLayer, LoadedNetwork
+    from collections.abc import Iterable, Iterator
+
+    from descriptors.backbones import LoadedNetwork
     from descriptors.settings import MethodSettings
 
 __all__ = ["Encoder", "Precision", "has_bfloat16"]
@@ -70,12 +74,6 @@ class Encoder:
         self.bias = self.weight.new_zeros(len(self.weight)) if bias is None else bias.float()
         self._mean = torch.tensor(network.mean, device=self.device)[:, None, None] * 255
         self._std = torch.tensor(network.std, device=self.device)[:, None, None] * 255
-        self._seen: dict[str, Tensor] = {}
-        for name in {tap.module for tap in (*self._taps, self._evidence)}:
-            self.module.get_submodule(name).register_forward_hook(self._keep(name))
-
-    def _keep(self, name: str) -> _Keep:
-        return _Keep(name, self._seen)
 
     def prepare(self, pictures: list[UInt8[Tensor, "3 h w"]]) -> UInt8[Tensor, "B 3 h w"]:
         """Pictures of one shape as one batch, channels last."""
@@ -101,9 +99,10 @@ class Encoder:
         Source:
             METHOD section 1.
         """
-        self.forward(self.normalise(batch))
-        maps = {tap.module: self._maps(tap) for tap in (*self._taps, self._evidence)}
-        self._seen.clear()
+        taps = {tap.module: tap for tap in (*self._taps, self._evidence)}
+        with _tapped(self.module, taps) as seen:
+            self.forward(self.normalise(batch))
+        maps = {name: self._maps(seen[name], tap.stride) for name, tap in taps.items()}
         evidence = maps[self._evidence.module]
         return Encoded(
             tuple(maps[tap.module] for tap in self._taps),
@@ -112,22 +111,29 @@ class Encoder:
             Size(batch.shape[3], batch.shape[2]),
         )
 
-    def _maps(self, tap: FeatureLayer) -> FeatureMaps:
-        values = self._seen[tap.module]
+    def _maps(self, values: Float[Tensor, "B K H W"], stride: int) -> FeatureMaps:
         if self.loaded.network.rectify:
             values = values.relu()
         ones = torch.ones(values.shape[:2], device=values.device)
-        return FeatureMaps(values, ones, tap.stride)
+        return FeatureMaps(values, ones, stride)
 
 
-class _Keep:
-    """A forward hook that keeps a module's output under a name."""
+@contextmanager
+def _tapped(module: nn.Module, names: Iterable[str]) -> Iterator[dict[str, Tensor]]:
+    """Keep what these submodules put out while the module runs; afterwards nothing is left."""
+    seen: dict[str, Tensor] = {}
 
-    def __init__(self, name: str, seen: dict[str, Tensor]) -> None:
-        self._name, self._seen = name, seen
+    def keep(name: str, _module: nn.Module, _inputs: object, output: Tensor) -> None:
+        seen[name] = output
 
-    def __call__(self, _module: nn.Module, _inputs: object, output: Tensor) -> None:
-        self._seen[self._name] = output
+    hooks = [
+        module.get_submodule(name).register_forward_hook(partial(keep, name)) for name in names
+    ]
+    try:
+        yield seen
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def _device(name: str) -> torch.device:

@@ -58,7 +58,7 @@ def settings_page() -> str:
     )
 
 
-def _presets(settings: type[MethodSettings] | type[RegionSettings]) -> str:
+def _presets(settings: type[MethodSettings | RegionSettings]) -> str:
     default, paper = settings.preset("default"), settings.preset("paper")
     fields: type[BaseModel] = settings
     rows = [

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from camsearch.library import Machine
     from descriptors.encoder import Encoder
     from descriptors.fitting import WhiteningFit
+    from descriptors.settings import MethodSettings
     from indexer.sources import Source
 
 __all__ = ["EXAMPLE", "collect", "fit"]
@@ -23,6 +24,9 @@ EXAMPLE = (
     "Example: camsearch fit photos/ --out my.safetensors; "
     "then camsearch index photos/ --whitening my.safetensors"
 )
+
+# With fewer class vectors for each dimension the whitening follows its pictures, not the world.
+_VECTORS_A_DIMENSION = 4
 
 
 def fit(
@@ -65,6 +69,7 @@ def fit(
     sources = list(find_pictures(paths))
     chosen = sources[:: max(1, -(-len(sources) // most))]
     collected = collect(encoder, chosen, machine)
+    _check_enough(collected.pictures, settings)
     names = ", ".join(str(path) for path in paths)
     whitening = collected.fit(f"{collected.pictures} pictures of {names}")
     try:
@@ -78,6 +83,19 @@ def fit(
         f"Whitening of {collected.pictures} pictures written to {out} "
         f"({len(chosen) - collected.pictures} could not be read)."
     )
+
+
+def _check_enough(pictures: int, settings: MethodSettings) -> None:
+    """Refuse a fit that follows its few pictures: measured, it would not even repeat itself."""
+    from descriptors.errors import RequestError
+
+    dims = max(layer.dims for layer in settings.layers)
+    needed = -(-_VECTORS_A_DIMENSION * dims // settings.n_pca)
+    if pictures < needed:
+        raise RequestError(
+            f"{pictures} pictures are too few for {dims} dimensions a layer: fit on {needed} or "
+            "more, name fewer dimensions with --layers, or use the packaged whitening."
+        )
 
 
 def _check_place(out: Path) -> None:

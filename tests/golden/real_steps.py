@@ -11,12 +11,13 @@ import torch
 from descriptors.aggregation import active_share, aggregate
 from descriptors.arrays import Box, Region, Size, region_of_box
 from descriptors.cams import activation_maps, resize_maps, top_classes
-from descriptors.crow import cell_weights, channel_weights
+from descriptors.crow import channel_weights
 from descriptors.expansion import expand
 from descriptors.images import to_working_size
 from descriptors.method import region_class_vectors
 from descriptors.regions import on_coarser_grid, stack_regions
 from tests.golden.cases import ALPHA, VARIANTS
+from tests.support.cells import cell_weights
 from tests.support.pictures import picture
 from tests.support.tiny_network import batch_of, tiny_method
 

@@ -17,7 +17,7 @@ from descriptors.aggregation import (
 )
 from descriptors.arrays import Encoded, FeatureMaps, Region, Size
 from descriptors.cams import activation_maps, resize_maps, top_classes
-from descriptors.crow import cell_weights, channel_weights
+from descriptors.crow import channel_weights
 from descriptors.method import Method, region_class_vectors
 from tests.properties.situations import (
     METHODS,
@@ -31,6 +31,7 @@ from tests.properties.situations import (
     seeds,
     situations,
 )
+from tests.support.cells import cell_weights
 from tests.support.tiny_network import (
     CLASSES,
     LAST_CHANNELS,

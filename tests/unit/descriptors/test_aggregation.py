@@ -15,7 +15,8 @@ from descriptors.aggregation import (
     region_windows,
 )
 from descriptors.arrays import Region
-from descriptors.crow import cell_weights, channel_weights
+from descriptors.crow import channel_weights
+from tests.support.cells import cell_weights
 from tests.support.checking import REFUSED
 from tests.support.tiny_network import feature_maps
 from tests.support.tolerances import SAME_NUMBERS

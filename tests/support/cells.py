@@ -1,0 +1,27 @@
+"""The weights of cells of a map that was really cut: what the product does by windows."""
+
+from __future__ import annotations
+
+from jaxtyping import Float
+from torch import Tensor
+
+from descriptors.crow import centring_prior
+
+
+def cell_weights(
+    maps: Float[Tensor, "B N H W"], floor: float, *, centring: bool
+) -> Float[Tensor, "B N H W"]:
+    """What each cell counts for each class: ``(CAM + floor) x centring prior``.
+
+    With floor 0 and no prior (preset ``paper``) these are the CAMs themselves.
+
+    Convention:
+        The prior's centre is that of the maps given: of a cut, after the cut.
+
+    Source:
+        METHOD section 10.
+    """
+    weights = maps + floor if floor else maps
+    if centring:
+        weights = weights * centring_prior(maps.shape[2], maps.shape[3], maps.device)
+    return weights
