@@ -103,7 +103,6 @@ def class_vectors(
     vectors = sums * (channels * maps.scale[:, None, :]).unsqueeze(2)
     if power != 1:
         # An l2 before the power would be undone by the l2 after it.
-        vectors = vectors.clamp_min_(0)
         vectors = vectors.sqrt_() if power == 0.5 else vectors.pow_(power)  # noqa: PLR2004
     return functional.normalize(vectors, dim=-1)
 

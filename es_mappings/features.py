@@ -20,7 +20,7 @@ import torch
 import zstandard
 from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
-from jaxtyping import Float16
+from jaxtyping import Float16, Shaped, UInt8
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
@@ -270,11 +270,19 @@ class FeatureStore:
         self._readers.shutdown()
 
 
-def stack_kept(kept: Sequence[KeptMaps], device: torch.device) -> Encoded:
-    """Kept maps of pictures of one shape as one batch."""
+def stack_kept(
+    kept: Sequence[KeptMaps], device: torch.device, dtype: torch.dtype = torch.uint8
+) -> Encoded:
+    """Kept maps of pictures of one shape as one batch.
+
+    Args:
+        kept: equal in `KeptMaps.shape`.
+        device: for the batch.
+        dtype: of the levels; floating point spares `Encoded.floating` a pass over them.
+    """
     layers = tuple(
         FeatureMaps(
-            torch.cat([k.layers[i].levels for k in kept]).to(device),
+            _stacked([k.layers[i].levels for k in kept], device, dtype),
             torch.cat([k.layers[i].scale for k in kept]).to(device),
             first.stride,
         )
@@ -283,3 +291,15 @@ def stack_kept(kept: Sequence[KeptMaps], device: torch.device) -> Encoded:
     scores = torch.stack([k.scores for k in kept]).to(device).float()
     evidence = layers[kept[0].evidence]
     return Encoded(layers[: kept[0].features], evidence, scores, kept[0].working)
+
+
+def _stacked(
+    levels: Sequence[UInt8[Tensor, "1 K H W"]], device: torch.device, dtype: torch.dtype
+) -> Shaped[Tensor, "B K H W"]:
+    """Copied and converted in one pass; they go to a GPU as they are, a byte each."""
+    if device.type != "cpu":
+        return torch.cat(list(levels)).to(device).to(dtype)
+    batch = torch.empty((len(levels), *levels[0].shape[1:]), dtype=dtype)
+    for row, picture in zip(batch, levels, strict=True):
+        row.copy_(picture[0])
+    return batch

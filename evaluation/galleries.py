@@ -9,7 +9,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float32, Int
+from torch import Tensor
 
 from es_mappings.documents import FirstHit
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from es_mappings.documents import Document, Gallery
     from es_mappings.filters import Filter
+    from evaluation.online import OnlineVectors
 
 __all__ = ["OfflineGallery", "OnlineGallery"]
 
@@ -41,16 +43,21 @@ class OfflineGallery:
 
 
 class OnlineGallery:
-    """A gallery as the classes of one query see it (OnA)."""
+    """A gallery as the classes of one query after the other see it (OnA)."""
 
-    def __init__(
-        self, documents: Mapping[str, Document], descriptors: Float32[np.ndarray, "P D"]
-    ) -> None:
-        """Put documents and descriptors together; rows are in order of the documents."""
-        self._ids, self._descriptors = list(documents), descriptors
-        self._documents = {
+    def __init__(self, documents: Mapping[str, Document], vectors: OnlineVectors) -> None:
+        """Put documents and class vectors together; rows are in order of the documents."""
+        self._plain, self._vectors = documents, vectors
+        self._ids = list(documents)
+        self._seen: dict[str, Document] = {}
+        self._descriptors: Float32[np.ndarray, "P D"] = np.empty((0, 0), dtype=np.float32)
+
+    def see_with(self, classes: Int[Tensor, " N"]) -> None:
+        """Describe every picture with the classes of the next query."""
+        self._descriptors = self._vectors.describe(classes).numpy()
+        self._seen = {
             i: replace(document, descriptor=row)
-            for (i, document), row in zip(documents.items(), descriptors, strict=True)
+            for (i, document), row in zip(self._plain.items(), self._descriptors, strict=True)
         }
 
     def knn(
@@ -64,4 +71,4 @@ class OnlineGallery:
 
     def get(self, ids: Sequence[str]) -> dict[str, Document]:
         """See `Gallery.get`."""
-        return {i: self._documents[i] for i in ids if i in self._documents}
+        return {i: self._seen[i] for i in ids if i in self._seen}

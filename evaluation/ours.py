@@ -203,17 +203,16 @@ def _offline_gallery(bench: _Bench) -> Iterator[Gallery]:
 
 def _score_own_classes(bench: _Bench, progress: Progress) -> list[Score]:
     """OfA and OnA; matches of a query that both need are made once."""
-    classes = torch.cat([_own_classes(one, bench.method) for one in bench.asked]).unique()
-    found = [photo for photo in bench.trial.gallery if photo.path in bench.documents]
-    vectors = online_vectors(bench.method, bench.encoded, found, classes)
-    scores: list[Score] = []
+    memory, scores = StageMemory(), list[Score]()
+    seen = OnlineGallery(bench.documents, _online_vectors(bench))
+    online = bench.searcher(cast("Gallery", seen), memory)
     with _offline_gallery(bench) as gallery:
+        offline = bench.searcher(gallery, memory)
         for done, one in enumerate(bench.asked, start=1):
-            memory = StageMemory()
-            offline = bench.searcher(gallery, memory)
+            memory.forget()
             scores += bench.score("OfA", one, offline, OFFLINE_STAGES)
             started = time.perf_counter()
-            online = bench.searcher(_online_gallery(bench, one, vectors), memory)
+            seen.see_with(_own_classes(one, bench.method))
             spent = (time.perf_counter() - started) * 1e3
             scores += [
                 replace(score, milliseconds=score.milliseconds + spent)
@@ -226,13 +225,14 @@ def _score_own_classes(bench: _Bench, progress: Progress) -> list[Score]:
 def _score_theme(bench: _Bench) -> list[Score]:
     scores: list[Score] = []
     with _offline_gallery(bench) as gallery:
+        searcher = bench.searcher(gallery, StageMemory())
         for one in bench.asked:
-            searcher = bench.searcher(gallery, StageMemory())
             scores += bench.score("theme", one, searcher, FIRST_STAGES)
     return scores
 
 
-def _online_gallery(bench: _Bench, one: _Asked, vectors: OnlineVectors) -> Gallery:
-    """The gallery as one query's classes see it."""
-    descriptors = vectors.describe(_own_classes(one, bench.method)).numpy()
-    return cast("Gallery", OnlineGallery(bench.documents, descriptors))
+def _online_vectors(bench: _Bench) -> OnlineVectors:
+    """Of the gallery's documents, for the classes of all queries."""
+    classes = torch.cat([_own_classes(one, bench.method) for one in bench.asked]).unique()
+    photos = [photo for photo in bench.trial.gallery if photo.path in bench.documents]
+    return online_vectors(bench.method, bench.encoded, photos, classes)

@@ -83,9 +83,18 @@ class StageMemory:
     match_ms: dict[tuple[bool, str], float] = field(default_factory=dict)
     spared_ms: float = 0.0
 
+    def forget(self) -> None:
+        """Make room for the next query."""
+        for kept in (self.maps, self.matches, self.read_ms, self.match_ms):
+            kept.clear()
+
 
 class StageSearcher(Searcher):
-    """The product's searcher, for one query: it reads and matches each hit once for all stages."""
+    """The product's searcher, which reads and matches each hit of a query once for all stages.
+
+    Convention:
+        Several searchers may share one memory; it forgets before each new query.
+    """
 
     def __init__(
         self,

@@ -37,7 +37,7 @@ __all__ = ["Searcher"]
 
 # Hits matched at once: enough to fill the processor, few enough to stay in its cache and for
 # the allocator to use its memory again (measured on CPU: 8 and 16 alike, 32 far slower).
-_MATCH_BATCH = 16
+_MATCH_BATCH = 8
 
 
 @dataclass
@@ -162,8 +162,10 @@ class Searcher:
         if not plan.regions:
             settings = settings.model_copy(update={"thresholds": (), "whole_picture": True})
 
+        encoder = self.method.encoder
+
         def match(batch: dict[str, KeptMaps]) -> dict[str, tuple[RegionMatch | None, Encoded]]:
-            encoded = stack_kept(list(batch.values()), self.method.encoder.device)
+            encoded = stack_kept(list(batch.values()), encoder.device, encoder.dtype)
             found = self.method.match_regions(query, encoded, settings)
             return {i: (match, encoded) for i, match in zip(batch, found, strict=True)}
 

@@ -67,7 +67,8 @@ def fit(
         load_network(settings.network, weights), settings, machine.device, machine.precision
     )
     sources = list(find_pictures(paths))
-    chosen = sources[:: max(1, -(-len(sources) // most))]
+    count = min(most, len(sources))
+    chosen = [sources[i * len(sources) // count] for i in range(count)]
     collected = collect(encoder, chosen, machine)
     _check_enough(collected.pictures, settings)
     names = ", ".join(str(path) for path in paths)

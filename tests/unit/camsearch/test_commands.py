@@ -14,10 +14,13 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from camsearch.commands import options
 from camsearch.main import app
 from camsearch.settings import CommandSettings, read_settings
+from descriptors.errors import RequestError
 from es_mappings.local import LocalGallery
 from tests.support.pictures import encoded, shapes
+from tests.unit.camsearch.conftest import Said
 
 COUNT = 6
 COMMANDS = ["index", "search", "fit", "info", "delete", "doctor", "demo", "evaluate", "bench"]
@@ -379,8 +382,8 @@ class TestFit:
     def test_most_limits_the_pictures(self, tiny, camsearch, photos, tmp_path):
         options = tiny.options[: tiny.options.index("--whitening")]
         (photos / "bad.jpg").unlink()
-        said = camsearch("fit", photos, "-o", tmp_path / "w.safetensors", "--most", 3, *options)
-        assert "Whitening of 3 pictures" in said.err
+        said = camsearch("fit", photos, "-o", tmp_path / "w.safetensors", "--most", 5, *options)
+        assert "Whitening of 5 pictures" in said.err
 
 
 # ------------------------------------------------------- one sentence
@@ -579,7 +582,12 @@ class TestRefusals:
     def test_too_few_pictures_to_fit_on(self, tiny, camsearch, photos, tmp_path):
         options = tiny.options[: tiny.options.index("--whitening")]
         said = camsearch("fit", photos / "1.jpg", "-o", tmp_path / "w.safetensors", *options)
-        assert_one_sentence(said, "fit on more pictures")
+        assert_one_sentence(said, "too few for 8 dimensions")
+
+    def test_figures_that_cannot_be_written(self, tmp_path):
+        (tmp_path / "file").touch()
+        with pytest.raises(RequestError, match=r"cannot be written to .*choose another place"):
+            options.write_json(tmp_path / "file" / "figures.json", {"rows": []})
 
     def test_messages_may_look_like_markup(self, camsearch, tmp_path):
         said = camsearch("info", "-g", tmp_path / "[bold]a[" / "b]")
@@ -628,6 +636,27 @@ def test_the_default_network_from_end_to_end(photos, tmp_path):
     doctor = call("doctor", "-g", gallery)
     assert doctor.returncode == 0, doctor.stdout
     assert "5 pictures, 1 rejects, fingerprint agrees" in doctor.stdout
+
+
+@pytest.mark.slow
+def test_the_demo_on_a_folder_with_a_bad_picture(photos, tmp_path):
+    odd = photos / "[bold]a.jpg"
+    (photos / "0.jpg").rename(odd)
+    (photos / "bad.jpg").rename(photos / "0-bad.jpg")  # the first, so it would be a query
+    demo = call("demo", photos, "--out", tmp_path / "demo")
+    assert demo.returncode == 0, demo.stderr
+    assert "6 pictures indexed, 0 unchanged, 1 rejected." in demo.stdout
+    assert odd.name in demo.stdout
+    assert (tmp_path / "demo" / "report.html").is_file()
+
+    (tmp_path / "empty").mkdir()
+    empty = call("demo", tmp_path / "empty", "--out", tmp_path / "other")
+    assert_one_sentence(Said(empty.returncode, empty.stdout, last_line(empty.stderr)), "no picture")
+
+
+def last_line(text):
+    """What is left when a progress bar has gone."""
+    return text.strip().splitlines()[-1]
 
 
 @pytest.mark.slow

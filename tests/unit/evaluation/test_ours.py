@@ -16,7 +16,7 @@ from es_mappings.documents import Document, FirstHit
 from es_mappings.local import LocalGallery
 from evaluation.encoding import EncodedPhotos, encode_photos
 from evaluation.galleries import OfflineGallery, OnlineGallery
-from evaluation.online import online_vectors
+from evaluation.online import OnlineVectors, online_vectors
 from evaluation.ours import THEME_CLASSES, fit_whitening, score_ours
 from evaluation.photos import Trial, read_trials
 from evaluation.stages import OFFLINE_STAGES, StageMemory, StageSearcher
@@ -106,18 +106,28 @@ class TestGalleries:
         assert mine.get(["unknown", *list(documents)[:2]]).keys() == set(list(documents)[:2])
 
     def test_online_has_descriptors_of_its_own(self):
-        document = Document("a", "a", "", 1, 1, np.array([1, 0], dtype=np.float32))
-        rows = np.array([[0, 1], [1, 0]], dtype=np.float32)
-        mine = OnlineGallery({"a": document, "b": replace(document, id="b")}, rows)
+        mine = OnlineGallery(_documents("ab"), _vectors([[[0, 1], [1, 0]], [[1, 0], [0, 1]]]))
+        mine.see_with(torch.tensor([7]))
         assert mine.knn(np.array([0, 1], dtype=np.float32), 1) == [FirstHit("a", 1.0)]
         assert mine.get(["b", "c"])["b"].descriptor.tolist() == [1, 0]
+        mine.see_with(torch.tensor([3]))
+        assert mine.get(["b"])["b"].descriptor.tolist() == [0, 1]
 
     def test_online_ties_keep_the_order_of_ids(self):
-        document = Document("a", "a", "", 1, 1, np.array([1, 0], dtype=np.float32))
-        mine = OnlineGallery(
-            {i: replace(document, id=i) for i in "abc"}, np.ones((3, 2), dtype=np.float32)
-        )
-        assert [hit.id for hit in mine.knn(np.ones(2, dtype=np.float32), 3)] == ["a", "b", "c"]
+        mine = OnlineGallery(_documents("abc"), _vectors([[[1, 0], [1, 0]]] * 3))
+        mine.see_with(torch.tensor([3]))
+        found = mine.knn(np.ones(2, dtype=np.float32), 3)
+        assert [hit.id for hit in found] == ["a", "b", "c"]
+
+
+def _documents(ids: str) -> dict[str, Document]:
+    descriptor = np.array([1, 0], dtype=np.float32)
+    return {i: Document(i, i, "", 1, 1, descriptor) for i in ids}
+
+
+def _vectors(rows: list[list[list[int]]]) -> OnlineVectors:
+    """Photos x the classes 7 and 3 x dimensions, of one layer."""
+    return OnlineVectors({7: 0, 3: 1}, (torch.tensor(rows, dtype=torch.float16),), None)
 
 
 class TestStageSearcher:
@@ -152,6 +162,8 @@ class TestStageSearcher:
         _, took = mine.search_timed(query, plans[4])
         assert memory.matches == known
         assert took > memory.spared_ms > 0
+        memory.forget()
+        assert not memory.matches
 
 
 class TestScoreOurs:
