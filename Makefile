@@ -27,7 +27,7 @@ check: setup
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest -q -m 'not slow and not photos and not gpu'
+	$(BIN)/pytest -q -n 2 -m 'not slow and not photos and not gpu'
 
 test: setup
 	$(BIN)/ruff format --check .

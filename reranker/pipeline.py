@@ -37,7 +37,7 @@ __all__ = ["Searcher"]
 
 # Hits matched at once: enough to fill the processor, few enough to stay in its cache and for
 # the allocator to use its memory again (measured on CPU: 8 and 16 alike, 32 far slower).
-_MATCH_BATCH = 8
+_MATCH_BATCH = 16
 
 
 @dataclass
