@@ -12,10 +12,8 @@ import json
 from collections import defaultdict, deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
-import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
@@ -24,7 +22,7 @@ from descriptors.images import Picture, read_image, to_working_size
 from es_mappings.features import FeatureStore, KeptMaps, pack, stack_kept
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from descriptors.arrays import Encoded
@@ -34,8 +32,6 @@ if TYPE_CHECKING:
     Progress = Callable[[str, int, int], None]
 
 __all__ = ["EncodedPhotos", "PhotoMaps", "encode_photos", "picture_of"]
-
-Job, Result = TypeVar("Job"), TypeVar("Result")
 
 # Pictures of one shape that pass the network together, and kept maps unpacked together.
 _ENCODE_BATCH, _READ_BATCH = 8, 32
@@ -76,40 +72,20 @@ class EncodedPhotos:
         Raises:
             RequestError: if the maps were removed in the meantime.
         """
-        for part in _parts(photos):
-            yield from self._read(part)
-
-    def each(
-        self, photos: Sequence[Photo], compute: Callable[[Encoded], Result]
-    ) -> Iterator[tuple[list[Photo], Result]]:
-        """What is computed of each batch, several side by side; see `batches`.
-
-        Convention:
-            On the processor a thread a core computes alone: its products are small, and
-            all cores on each of them would wait for one another.
-        """
-        cores = torch.get_num_threads() if self.encoder.device.type == "cpu" else 1
-
-        def of_part(part: Sequence[Photo]) -> list[tuple[list[Photo], Result]]:
-            return [(group, compute(maps)) for group, maps in self._read(part)]
-
-        with ThreadPoolExecutor(cores, "compute", partial(torch.set_num_threads, 1)) as pool:
-            for found in _ahead(pool, of_part, _parts(photos), 2 * cores):
-                yield from found
-
-    def _read(self, photos: Sequence[Photo]) -> Iterator[tuple[list[Photo], Encoded]]:
-        """The maps of a few photos, in batches of one shape."""
-        found = self.store.get({str(p.file): self.digests[p.file] for p in photos})
-        groups: dict[tuple[object, ...], list[Photo]] = defaultdict(list)
-        for photo in photos:
-            if str(photo.file) not in found:
-                raise RequestError(
-                    f"The kept maps of {photo.path} are gone: run the evaluation again."
-                )
-            groups[found[str(photo.file)].shape].append(photo)
-        for group in groups.values():
-            maps = [found[str(photo.file)] for photo in group]
-            yield group, stack_kept(maps, self.encoder.device)
+        by_size = sorted(photos, key=lambda photo: photo.size)
+        for start in range(0, len(by_size), _READ_BATCH):
+            part = by_size[start : start + _READ_BATCH]
+            found = self.store.get({str(p.file): self.digests[p.file] for p in part})
+            groups: dict[tuple[object, ...], list[Photo]] = defaultdict(list)
+            for photo in part:
+                if str(photo.file) not in found:
+                    raise RequestError(
+                        f"The kept maps of {photo.path} are gone: run the evaluation again."
+                    )
+                groups[found[str(photo.file)].shape].append(photo)
+            for group in groups.values():
+                maps = [found[str(photo.file)] for photo in group]
+                yield group, stack_kept(maps, self.encoder.device)
 
 
 def encode_photos(
@@ -185,23 +161,13 @@ def _missing(photos: Mapping[str, Photo], store: PhotoMaps) -> list[tuple[str, P
     return missing
 
 
-def _parts(photos: Sequence[Photo]) -> list[Sequence[Photo]]:
-    """Photos of like sizes together, a few at a time."""
-    by_size = sorted(photos, key=lambda photo: photo.size)
-    return [by_size[i : i + _READ_BATCH] for i in range(0, len(by_size), _READ_BATCH)]
-
-
 def _decoded(
     photos: Sequence[tuple[str, Photo]], encoder: Encoder
 ) -> Iterator[list[tuple[str, UInt8[Tensor, "3 h w"]]]]:
     """Digests and pixels at the working size, in groups of one shape."""
     waiting: dict[tuple[int, ...], list[tuple[str, Tensor]]] = defaultdict(list)
-
-    def decode(named: tuple[str, Photo]) -> tuple[str, UInt8[Tensor, "3 h w"]]:
-        return named[0], to_working_size(picture_of(named[1]), encoder.settings)
-
     with ThreadPoolExecutor(_DECODERS, "decode") as pool:
-        for digest, pixels in _ahead(pool, decode, photos, _READY):
+        for digest, pixels in _ahead(pool, photos, encoder):
             group = waiting[tuple(pixels.shape)]
             group.append((digest, pixels))
             if len(group) == _ENCODE_BATCH:
@@ -210,13 +176,18 @@ def _decoded(
 
 
 def _ahead(
-    pool: ThreadPoolExecutor, work: Callable[[Job], Result], jobs: Iterable[Job], most: int
-) -> Iterator[Result]:
-    """What a pool makes of jobs, in their order; no more than `most` are begun ahead."""
-    begun: deque[Future[Result]] = deque()
-    for job in jobs:
-        begun.append(pool.submit(work, job))
-        if len(begun) > most:
-            yield begun.popleft().result()
-    for future in begun:
-        yield future.result()
+    pool: ThreadPoolExecutor, photos: Sequence[tuple[str, Photo]], encoder: Encoder
+) -> Iterator[tuple[str, UInt8[Tensor, "3 h w"]]]:
+    """Photos decoded by the pool, in order, never many more than have been taken."""
+
+    def pixels(photo: Photo) -> UInt8[Tensor, "3 h w"]:
+        return to_working_size(picture_of(photo), encoder.settings)
+
+    ready: deque[tuple[str, Future[Tensor]]] = deque()
+    for digest, photo in photos:
+        ready.append((digest, pool.submit(pixels, photo)))
+        if len(ready) > _READY:
+            first, future = ready.popleft()
+            yield first, future.result()
+    for first, future in ready:
+        yield first, future.result()

@@ -7,7 +7,6 @@ once; a query's descriptors of the whole gallery are then sums of a few of them.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -76,24 +75,23 @@ def online_vectors(
         torch.zeros(*shape, layer.dims, dtype=torch.float16) for layer in method.settings.layers
     )
     weights = torch.zeros(shape) if method.settings.probability_weights else None
-    for batch, (scores, vectors) in encoded.each(photos, partial(_whitened, method, classes)):
+    for batch, maps in encoded.batches(photos):
         here = torch.tensor([rows[photo.file] for photo in batch])
         if weights is not None:
-            weights[here] = scores.softmax(dim=1)[:, classes].sqrt()
-        for layer, of_layer in zip(layers, vectors, strict=True):
-            layer[here] = of_layer
+            weights[here] = maps.scores.softmax(dim=1)[:, classes].sqrt().cpu()
+        for start in range(0, len(classes), _CLASSES_AT_A_TIME):
+            part = slice(start, start + _CLASSES_AT_A_TIME)
+            for layer, vectors in zip(layers, _whitened(method, maps, classes[part]), strict=True):
+                layer[here, part] = vectors.half().cpu()
     return OnlineVectors({c: i for i, c in enumerate(classes.tolist())}, layers, weights)
 
 
 @torch.inference_mode()
 def _whitened(
-    method: Method, classes: Int[Tensor, " U"], maps: Encoded
-) -> tuple[Float[Tensor, "B C"], list[Float16[Tensor, "B U _"]]]:
-    """Scores and whitened class vectors of a batch of photos, layer by layer."""
-    found: list[list[Tensor]] = [[] for _ in maps.features]
-    for part in classes.split(_CLASSES_AT_A_TIME):
-        here = part.to(method.encoder.device).expand(len(maps), -1)
-        vectors = region_class_vectors(method.encoder, maps, here)
-        for parts, whiten, layer in zip(found, method.whitening.layers, vectors, strict=True):
-            parts.append(whiten(layer[:, 0], method.encoder.dtype).half().cpu())
-    return maps.scores.cpu(), [torch.cat(parts, dim=1) for parts in found]
+    method: Method, maps: Encoded, classes: Int[Tensor, " N"]
+) -> list[Float[Tensor, "B N D"]]:
+    vectors = region_class_vectors(method.encoder, maps, classes.expand(len(maps), -1))
+    return [
+        whiten(of_layer[:, 0], method.encoder.dtype)
+        for whiten, of_layer in zip(method.whitening.layers, vectors, strict=True)
+    ]

@@ -162,8 +162,28 @@ def _describe_queries(
         else:
             picture = picture_of(query.photo)
             yield _Asked(query, method.describe_query(picture, regions, query.box))
+    for batch, maps in encoded.batches(list(kept)):
+        for row, photo in enumerate(batch):
+            one = maps[row : row + 1]
+            for query in kept[photo]:
+                described = method.describe_kept_query(one, photo.size, regions, query.box)
+                yield _Asked(query, described)
 
-    def describe(maps: Encoded) -> list[Callable[[PhotoQuery], QueryDescription]]: ...
+
+def _documents(
+    photos: Sequence[Photo], encoded: EncodedPhotos, method: Method
+) -> dict[str, Document]:
+    """A document a photo, in order of their ids; nothing active means no document."""
+    documents = {}
+    for batch, maps in encoded.batches(photos):
+        rows = method.describe_encoded(maps).descriptors.cpu().numpy()
+        for photo, row in zip(batch, rows, strict=True):
+            if row.any():
+                digest = encoded.digests[photo.file]
+                documents[photo.path] = Document(
+                    photo.path, str(photo.file), digest, *photo.size, row
+                )
+    return dict(sorted(documents.items()))
 
 
 @contextmanager

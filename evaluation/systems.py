@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-    from descriptors.arrays import Box, Encoded
+    from descriptors.arrays import Box
     from descriptors.settings import LayerSettings
     from evaluation.encoding import EncodedPhotos
     from evaluation.photos import Photo, Trial
@@ -93,14 +93,10 @@ def pool_photos(system: System, encoded: EncodedPhotos, photos: Sequence[Photo])
     """The vectors of photos by one system."""
     files: list[Path] = []
     layers: list[list[Tensor]] = [[] for _ in encoded.encoder.settings.layers]
-
-    def pool(maps: Encoded) -> list[Float[Tensor, "B V K"]]:
-        return [system.pool(layer).cpu() for layer in maps.features]
-
-    for batch, pooled in encoded.each(photos, pool):
+    for batch, maps in encoded.batches(photos):
         files += [photo.file for photo in batch]
-        for vectors, of_layer in zip(layers, pooled, strict=True):
-            vectors.extend(of_layer)
+        for vectors, layer in zip(layers, maps.features, strict=True):
+            vectors.extend(system.pool(layer).cpu())
     return PooledPhotos(
         {file: row for row, file in enumerate(files)},
         tuple(pad_sequence(vectors, batch_first=True) for vectors in layers),
