@@ -27,13 +27,14 @@ check: setup
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest -q -n 2 -m 'not slow and not photos and not gpu'
+	$(BIN)/pytest -q -n 2 -m 'not slow and not photos and not gpu and not services'
 
 test: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python -m tests.services install
 	$(BIN)/pytest
 
 # Rewrites the golden numbers, old and new side by side for the changelog.

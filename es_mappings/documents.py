@@ -26,6 +26,7 @@ __all__ = [
     "PictureClass",
     "Reject",
     "check_document",
+    "check_reject",
     "fits_as_id",
 ]
 
@@ -187,6 +188,11 @@ def check_document(document: Document, dims: int) -> None:
     length = float(np.linalg.norm(document.descriptor))
     if not abs(length - 1) < UNIT_TOLERANCE:
         raise MalformedDocument(f"{here}: its descriptor has length {length:.4f}, it must be 1.")
+    if not 0 <= document.revision < 2**63:
+        raise MalformedDocument(
+            f"{here}: its revision is {document.revision}, it must be from 0 to 2^63 - 1."
+        )
+    _check_text(here, document.uri, document.digest, document.source_tag)
     try:
         # Encoded, since half a surrogate pair is a string to Python and to nobody else.
         json.dumps(document.meta, allow_nan=False, ensure_ascii=False).encode()
@@ -194,6 +200,30 @@ def check_document(document: Document, dims: int) -> None:
         raise MalformedDocument(
             f"{here}: its metadata is no JSON ({error}): use text, numbers, lists and objects."
         ) from error
+
+
+def check_reject(reject: Reject) -> None:
+    """Refuse a reject that no gallery can hold.
+
+    Raises:
+        MalformedDocument: with what is wrong.
+    """
+    here = f"Reject {reject.id!r}"
+    if not fits_as_id(reject.id):
+        raise MalformedDocument(
+            f"{here}: an id needs 1 to {MOST_ID_BYTES} bytes of UTF-8: name it in a manifest."
+        )
+    _check_text(here, reject.uri, reject.kind, reject.reason, reject.source_tag)
+
+
+def _check_text(here: str, *texts: str) -> None:
+    for text in texts:
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise MalformedDocument(
+                f"{here}: {text!r} is not Unicode text: remove the lone surrogate."
+            ) from error
 
 
 def fits_as_id(text: str) -> bool:

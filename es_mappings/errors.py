@@ -6,19 +6,28 @@ CamsearchError
     ├── FingerprintMismatch       its vectors were made by another method
     ├── MalformedDocument         a document that a gallery cannot hold
     ├── GalleryDamaged            what lies there cannot be read
-    └── GalleryBusy               another process is writing to it
+    ├── GalleryBusy               another process is writing to it
+    ├── GalleryUnreachable        its server does not answer, or says: later
+    └── DocumentsRefused          its server holds the others, but not these
 """
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from descriptors.errors import CamsearchError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 __all__ = [
     "ContractError",
+    "DocumentsRefused",
     "FingerprintMismatch",
     "GalleryBusy",
     "GalleryDamaged",
     "GalleryNotFound",
+    "GalleryUnreachable",
     "MalformedDocument",
 ]
 
@@ -45,3 +54,24 @@ class GalleryDamaged(ContractError):
 
 class GalleryBusy(ContractError):
     """Another process holds the gallery's write lock for longer than we wait."""
+
+
+class GalleryUnreachable(ContractError):
+    """The gallery's server does not answer, or answers: later. Worth another try."""
+
+
+class DocumentsRefused(ContractError):
+    """Some documents of a call cannot be held; all others of it are written.
+
+    Attributes:
+        reasons: a sentence for each id that was refused.
+    """
+
+    def __init__(self, reason: str, reasons: Mapping[str, str]) -> None:
+        """Keep both; positional, so that the error survives pickling."""
+        super().__init__(reason, reasons)
+        self.reasons = reasons
+
+    def __str__(self) -> str:
+        """The sentence alone."""
+        return self.reason

@@ -25,7 +25,7 @@ from es_mappings.filters import (
     Term,
     Terms,
 )
-from es_mappings.leaves import CLASS_NAME, META, Comparable, comparable, number_written
+from es_mappings.leaves import Comparable, check_field, comparable, number_written, path_of
 
 __all__ = ["Sql", "where"]
 
@@ -40,7 +40,6 @@ _COLUMNS = {
     "indexed_at": "NULLIF(documents.indexed_at, '')",
     "revision": "documents.revision",
 }
-_CLASS_FIELDS = ("classes", CLASS_NAME)
 
 # SQLite's parser keeps 100 symbols, an expression may have 1,000 levels and a statement 32,766
 # parameters. A condition within these bounds stays below, with the statement around it.
@@ -144,12 +143,8 @@ def _on_field(node: Term | Terms | Range | Exists) -> Sql:
         # A plus sign takes the column's own type away, which would turn text into numbers.
         sql = _on_value(node, f"+{_COLUMNS[node.field]}")
         return Sql(f"({sql.text} IS TRUE)", sql.parameters)
-    path = CLASS_NAME if node.field in _CLASS_FIELDS else node.field
-    if path != CLASS_NAME and (not path.startswith(META) or path == META):
-        known = ", ".join([*_COLUMNS, *_CLASS_FIELDS])
-        raise RequestError(
-            f"There is no field {node.field!r} to filter by: use one of {known}, or meta.<name>."
-        )
+    check_field(node.field)
+    path = path_of(node.field)
     leaf = _exists_below(path) if isinstance(node, Exists) else _on_leaf(node, path)
     return Sql(
         f"EXISTS (SELECT 1 FROM leaves WHERE leaves.number = documents.number AND {leaf.text})",  # noqa: S608 - only SQL of this module

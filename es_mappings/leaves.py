@@ -12,13 +12,18 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from descriptors.errors import RequestError
 from es_mappings.documents import PictureClass
 from es_mappings.filters import Scalar
 
-__all__ = ["CLASS_NAME", "META", "Comparable", "comparable", "leaves", "number_written"]
+__all__ = ["CLASS_NAME", "META", "Comparable", "check_field", "comparable"]
+__all__ += ["leaves", "number_written", "path_of"]
 
 CLASS_NAME = "classes.name"
 META = "meta."
+
+_CLASS_FIELDS = ("classes", CLASS_NAME)
+_FIELDS = ("id", "_id", "uri", "digest", "width", "height", "indexed_at", "revision")
 
 # A value as it is compared: a boolean as text, an integer of at most 64 bits.
 Number = int | float
@@ -28,6 +33,27 @@ _INTEGERS = range(-(2**63), 2**63)
 _LARGEST = int(sys.float_info.max)
 # No number that JSON writes shortest has more characters, and none of ours needs more.
 _LONGEST_NUMBER = 32
+
+
+def check_field(name: str) -> None:
+    """Refuse a field that no document can have.
+
+    Raises:
+        RequestError: with the fields there are.
+    """
+    known = (*_FIELDS, *_CLASS_FIELDS)
+    if name not in known and (not name.startswith(META) or name == META):
+        raise RequestError(
+            f"There is no field {name!r} to filter by: use one of {', '.join(known)}, "
+            "or meta.<name>."
+        )
+
+
+def path_of(name: str) -> str:
+    """The path under which the values of a field stand, which may be asked for by a short name."""
+    if name in _CLASS_FIELDS:
+        return CLASS_NAME
+    return "id" if name == "_id" else name
 
 
 def leaves(

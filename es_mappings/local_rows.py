@@ -12,12 +12,12 @@ from typing import Any, cast
 import numpy as np
 
 from es_mappings.documents import (
-    MOST_ID_BYTES,
     Document,
     Known,
     PictureClass,
     Reject,
     check_document,
+    check_reject,
 )
 from es_mappings.errors import MalformedDocument
 from es_mappings.filter_sql import Sql
@@ -102,11 +102,7 @@ def write_reject(rows: Connection, reject: Reject) -> None:
         MalformedDocument: it cannot be held.
     """
     with _holdable(reject.id):
-        if not 0 < len(reject.id.encode()) <= MOST_ID_BYTES:
-            raise MalformedDocument(
-                f"Reject {reject.id!r}: an id needs 1 to {MOST_ID_BYTES} bytes of UTF-8: "
-                "name it in a manifest."
-            )
+        check_reject(reject)
         remove(rows, reject.id)
         rows.execute("INSERT INTO rejects VALUES (?, ?, ?, ?, ?, ?)", astuple(reject))
 

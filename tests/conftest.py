@@ -10,6 +10,8 @@ from hypothesis import HealthCheck, settings
 # pyproject.toml names it as the checker of annotations, which looks it up as an attribute.
 import tests.support.checking  # noqa: F401
 
+pytest_plugins = ["tests.services.plugin"]
+
 # Tiny arrays on two threads wait for each other longer than they compute: tests take half the time
 # on one. It must be set before torch is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")

@@ -2,37 +2,33 @@
 
 from __future__ import annotations
 
+import uuid
 from typing import TYPE_CHECKING
 
 import pytest
 
+from es_mappings.elastic import ElasticGallery
+from es_mappings.elastic_client import connect
+from es_mappings.indices import IndexPlan, create, drop, rejects_index
 from es_mappings.local import LocalGallery
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from es_mappings.documents import Gallery
+
+    NewGallery = Callable[[int], Gallery]
 
 FINGERPRINT = "f" * 64
 
 
-def local_gallery(folder: Path, dims: int) -> Gallery:
-    return LocalGallery.create(folder, dims, FINGERPRINT, {})
-
-
-FACTORIES: list[Callable[[Path, int], Gallery]] = [local_gallery]
-
-
-@pytest.fixture(params=FACTORIES, ids=lambda factory: factory.__name__, scope="module")
-def new_gallery(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Callable[[int], Gallery]]:
-    """Makes empty galleries for descriptors of so many dimensions."""
+@pytest.fixture(scope="module")
+def new_local_gallery(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NewGallery]:
     opened: list[Gallery] = []
 
     def make(dims: int) -> Gallery:
-        opened.append(request.param(tmp_path_factory.mktemp("gallery"), dims))
+        folder = tmp_path_factory.mktemp("gallery")
+        opened.append(LocalGallery.create(folder, dims, FINGERPRINT, {}))
         return opened[-1]
 
     yield make
@@ -40,7 +36,36 @@ def new_gallery(
         one.close()
 
 
+@pytest.fixture(scope="module")
+def new_elastic_gallery(elasticsearch_url: str) -> Iterator[NewGallery]:
+    client = connect(elasticsearch_url)
+    names: list[str] = []
+
+    def make(dims: int) -> Gallery:
+        names.append(f"contract-{uuid.uuid4().hex[:12]}")
+        about = {"fingerprint": FINGERPRINT, "dims": dims}
+        # hnsw keeps vectors as they are: the contract asks for float64's own order.
+        plan = IndexPlan(graph="hnsw", replicas=0)
+        index = create(client, names[-1], about, dims, plan)
+        return ElasticGallery(client, index, rejects_index(names[-1]), refresh=True)
+
+    yield make
+    for name in names:
+        drop(client, name)
+    client.close()
+
+
+@pytest.fixture(
+    params=["local", pytest.param("elasticsearch", marks=pytest.mark.services)], scope="module"
+)
+def new_gallery(request: pytest.FixtureRequest) -> NewGallery:
+    """Makes empty galleries for descriptors of so many dimensions."""
+    names = {"local": "new_local_gallery", "elasticsearch": "new_elastic_gallery"}
+    made: NewGallery = request.getfixturevalue(names[request.param])
+    return made
+
+
 @pytest.fixture
-def gallery(new_gallery: Callable[[int], Gallery]) -> Gallery:
+def gallery(new_gallery: NewGallery) -> Gallery:
     """An empty gallery for the documents of `tests.support.documents`."""
     return new_gallery(4)

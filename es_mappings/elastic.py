@@ -1,0 +1,446 @@
+"""The gallery in Elasticsearch: documents in one index, rejects in another beside it."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import Float32
+
+from descriptors.errors import RequestError
+from es_mappings.documents import (
+    Document,
+    FirstHit,
+    Known,
+    Reject,
+    check_document,
+    check_reject,
+    fits_as_id,
+)
+from es_mappings.elastic_bulk import Bulk, Outcome
+from es_mappings.elastic_client import Server, answered
+from es_mappings.errors import ContractError, DocumentsRefused, MalformedDocument
+from es_mappings.fields import (
+    DESCRIPTOR,
+    document_of,
+    known_of,
+    reject_of,
+    reject_source,
+    source_of,
+)
+from es_mappings.filter_query import named_meta, query_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from types import TracebackType
+
+    from elasticsearch import Elasticsearch
+
+    from es_mappings.filters import Filter
+
+__all__ = ["MOST_HITS", "ElasticGallery", "gallery_settings"]
+
+# Elasticsearch's own limit of k and of num_candidates.
+MOST_HITS = 10_000
+
+# A graph search looks at this many candidates for each hit wanted, and at no fewer than this:
+# what it costs and finds is measured by `camsearch bench recall`.
+_CANDIDATES_PER_HIT = 2
+_LEAST_CANDIDATES = 200
+
+_PAGE = 500
+_ASK_AT_ONCE = 1000
+_KEEP_LISTING = "5m"
+_KNOWN_FIELDS = ["digest", "source_tag", "meta"]
+
+
+class ElasticGallery:
+    """One concrete index of pictures, and the rejects beside it.
+
+    Convention:
+        Opened by an alias it stays with the index behind it: its fingerprint is checked
+        once, and an alias that is switched meanwhile never mixes two methods.
+        A call that writes is not one step as in a folder: it may be half done when it
+        fails. Every write may be repeated, and then ends as if it had been done once.
+    """
+
+    def __init__(
+        self,
+        client: Elasticsearch,
+        index: str,
+        rejects: str,
+        *,
+        refresh: bool = False,
+        bulk: Bulk | None = None,
+    ) -> None:
+        """Look at an index that is there.
+
+        Args:
+            client: of the server.
+            index: its name, or an alias of one index.
+            rejects: index of the rejects.
+            refresh: make each write visible to searches before going on; slow.
+            bulk: how to write.
+
+        Raises:
+            GalleryNotFound: there is no such index.
+            ContractError: it is none of ours.
+            GalleryUnreachable: the server does not answer.
+        """
+        self._client, self._rejects, self._refresh = client, rejects, refresh
+        self._bulk = bulk or Bulk(client)
+        self._server = Server.of(client)
+        with answered(f"the gallery {index}"):
+            found = client.indices.get_mapping(index=index)
+        if len(found) != 1:
+            raise ContractError(
+                f"{index} stands for {len(found)} indices ({', '.join(sorted(found))}): "
+                "name one of them, or run `camsearch gallery verify`."
+            )
+        ((self.index, body),) = found.items()
+        self._settings = gallery_settings(self.index, body["mappings"])
+        self._dims = int(body["mappings"]["properties"][DESCRIPTOR]["dims"])
+
+    @property
+    def dims(self) -> int:
+        """Dimensions of the descriptors."""
+        return self._dims
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the method that made the descriptors."""
+        return str(self._settings["fingerprint"])
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """Every number behind the fingerprint, and where the maps are; see `indices.create`."""
+        return self._settings
+
+    def put(self, documents: Sequence[Document]) -> None:
+        """Write documents; a later revision that is there stays. See `Gallery`.
+
+        Raises:
+            MalformedDocument: one of them cannot be held; none is written.
+            DocumentsRefused: Elasticsearch holds the others, but not these.
+            GalleryUnreachable: it does not take them within the patience of `Bulk`.
+        """
+        for document in documents:
+            check_document(document, self.dims)
+        # One write an id, since a second try might put two of them in the other order.
+        latest = {d.id: d for d in sorted(documents, key=lambda d: d.revision)}
+        actions = [self._index_action(document) for document in latest.values()]
+        refused = self._refused_before(list(latest))
+        actions += [_delete_action(self._rejects, id_) for id_ in refused]
+        _raise_refused(list(latest), self._write(actions)[: len(latest)])
+
+    def put_rejects(self, rejects: Sequence[Reject]) -> None:
+        """Note pictures that were refused; see `Gallery`.
+
+        Raises:
+            MalformedDocument: one of them cannot be held; none is written.
+            GalleryUnreachable: see `put`.
+        """
+        for reject in rejects:
+            check_reject(reject)
+        latest = {reject.id: reject for reject in rejects}
+        actions = [_reject_action(self._rejects, reject) for reject in latest.values()]
+        actions += self._deletions(list(latest)).values()
+        _raise_refused(list(latest), self._write(actions)[: len(latest)])
+
+    def put_meta(self, ids_to_meta: Mapping[str, Mapping[str, Any]]) -> None:
+        """Replace metadata; see `Gallery`.
+
+        Raises:
+            MalformedDocument: one of them is no JSON; none is written.
+            GalleryUnreachable: see `put`.
+        """
+        for id_, meta in ids_to_meta.items():
+            _check_json(id_, meta)
+        # Whole documents, since a partial update would count up the version, which is the
+        # caller's revision.
+        actions = []
+        for hit in self._hits_by_id(self.index, list(ids_to_meta), vectors=True):
+            source = {**hit["_source"], "meta": dict(ids_to_meta[hit["_id"]])}
+            actions.append(_versioned(self.index, hit["_id"], source, source["revision"]))
+        _raise_refused([a["_id"] for a in actions], self._write(actions))
+
+    def delete(self, ids: Sequence[str]) -> list[str]:
+        """Remove documents and rejects; returns the ids that were there, in the order given."""
+        documents = self._deletions(ids)
+        rejects = {id_: _delete_action(self._rejects, id_) for id_ in self._refused_before(ids)}
+        self._write([*documents.values(), *rejects.values()])
+        return [id_ for id_ in dict.fromkeys(ids) if id_ in documents or id_ in rejects]
+
+    def get(self, ids: Sequence[str]) -> dict[str, Document]:
+        """Read the documents with these ids, even those no search sees yet."""
+        hits = self._hits_by_id(self.index, ids, vectors=True)
+        return {hit["_id"]: document_of(hit["_source"]) for hit in hits}
+
+    def known(self, ids: Sequence[str]) -> dict[str, Known]:
+        """Read what is known of the documents with these ids."""
+        hits = self._hits_by_id(self.index, ids, _KNOWN_FIELDS)
+        return {hit["_id"]: known_of(hit["_source"]) for hit in hits}
+
+    def known_rejects(self, ids: Sequence[str]) -> dict[str, str]:
+        """Read the source tags of the rejects with these ids."""
+        hits = self._hits_by_id(self._rejects, ids, ["source_tag"])
+        return {hit["_id"]: hit["_source"].get("source_tag", "") for hit in hits}
+
+    def documents(self, matching: Filter | None = None) -> Iterator[Document]:
+        """List documents in order of their ids, as they are when the listing begins."""
+        query = self._query(matching)
+        for source in self._listing(self.index, query, vectors=True):
+            yield document_of(source)
+
+    def rejects(self) -> Iterator[Reject]:
+        """List all rejects in order of their ids, as they are when the listing begins."""
+        for source in self._listing(self._rejects, {"match_all": {}}):
+            yield reject_of(source)
+
+    def count(self, matching: Filter | None = None) -> int:
+        """Count the documents that a search sees."""
+        query = self._query(matching)
+        with answered("a count"):
+            return int(self._client.count(index=self.index, query=query)["count"])
+
+    def count_rejects(self) -> int:
+        """Count the rejects that a search sees."""
+        with answered("a count"):
+            return int(self._client.count(index=self._rejects)["count"])
+
+    def knn(
+        self, vector: Float32[np.ndarray, " D"], k: int, matching: Filter | None = None
+    ) -> list[FirstHit]:
+        """Find the k documents with the highest cosine; see `Gallery`.
+
+        Convention:
+            As exact as the index's graph; copies of a picture are asked for until their
+            order by id is sure.
+
+        Raises:
+            RequestError: the vector has other dimensions or no direction, k is more than
+                10,000, or the filter names a field that is not there.
+        """
+        self._check_query(vector, k)
+        query = self._query(matching)
+        if k < 1:
+            return []
+        asked = k + 1
+        while True:
+            found = self._nearest(vector, asked, query)
+            whole = len(found) < asked or asked >= MOST_HITS
+            # With one more hit than wanted, the last two tell whether a tie is cut in two.
+            if whole or found[k - 1].cosine > found[-1].cosine:
+                return sorted(found, key=lambda hit: (-hit.cosine, hit.id))[:k]
+            asked = min(4 * asked, MOST_HITS)
+
+    def _nearest(
+        self, vector: Float32[np.ndarray, " D"], k: int, query: dict[str, Any]
+    ) -> list[FirstHit]:
+        knn = {
+            "field": DESCRIPTOR,
+            "query_vector": vector.tolist(),
+            "k": k,
+            "num_candidates": min(max(_CANDIDATES_PER_HIT * k, _LEAST_CANDIDATES), MOST_HITS),
+        }
+        if "match_all" not in query:
+            knn["filter"] = query
+        with answered("a kNN search"):
+            answer = self._client.search(
+                index=self.index, knn=knn, size=k, source=False, track_total_hits=False
+            )
+        # The score of a dot product is (1 + dot) / 2.
+        return [FirstHit(hit["_id"], 2 * hit["_score"] - 1) for hit in answer["hits"]["hits"]]
+
+    def _check_query(self, vector: Float32[np.ndarray, " D"], k: int) -> None:
+        if vector.shape != (self.dims,):
+            raise RequestError(
+                f"The query vector has shape {vector.shape}, the gallery's descriptors have "
+                f"{self.dims} dimensions: describe the query with the gallery's own settings."
+            )
+        if not 0 < float(np.linalg.norm(vector.astype(np.float64))) < np.inf:
+            raise RequestError(
+                "The query vector has no length: a search needs a finite one with a direction."
+            )
+        if k > MOST_HITS:
+            raise RequestError(
+                f"{k} hits are more than the {MOST_HITS:,} that Elasticsearch finds: ask for fewer."
+            )
+
+    def _query(self, matching: Filter | None) -> dict[str, Any]:
+        properties: dict[str, Any] = {}
+        if named_meta(matching):
+            with answered("the mapping"):
+                found = self._client.indices.get_mapping(index=self.index)
+            properties = found[self.index]["mappings"]["properties"]
+        return query_of(matching, properties)
+
+    def _index_action(self, document: Document) -> dict[str, Any]:
+        source = source_of(document, base64_vector=self._server.takes_base64)
+        return _versioned(self.index, document.id, source, document.revision)
+
+    def _refused_before(self, ids: Sequence[str]) -> list[str]:
+        return [hit["_id"] for hit in self._hits_by_id(self._rejects, ids, source=False)]
+
+    def _deletions(self, ids: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """An action for each document that is there.
+
+        Convention:
+            With the document's own version, since Elasticsearch would otherwise count it up
+            and then refuse the same revision when it comes again soon.
+        """
+        hits = self._hits_by_id(self.index, ids, source=False)
+        versions = {hit["_id"]: hit["_version"] for hit in hits}
+        return {id_: _delete_action(self.index, id_, v) for id_, v in versions.items()}
+
+    def _write(self, actions: Sequence[dict[str, Any]]) -> list[Outcome]:
+        return self._bulk.write(actions, refresh=self._refresh) if actions else []
+
+    def _hits_by_id(
+        self,
+        index: str,
+        ids: Sequence[str],
+        fields: Sequence[str] = (),
+        *,
+        source: bool = True,
+        vectors: bool = False,
+    ) -> Iterator[dict[str, Any]]:
+        """What is there of some ids, in their order; read in real time."""
+        asked = [id_ for id_ in dict.fromkeys(ids) if fits_as_id(id_)]
+        parameters: dict[str, Any] = {}
+        if not source:
+            parameters["_source"] = "false"
+        elif fields:
+            parameters["_source_includes"] = ",".join(fields)
+        if vectors and self._server.leaves_vectors_out:
+            parameters["_source_exclude_vectors"] = "false"
+        for start in range(0, len(asked), _ASK_AT_ONCE):
+            page = asked[start : start + _ASK_AT_ONCE]
+            with answered("documents by id"):
+                answer = self._client.perform_request(
+                    "POST",
+                    f"/{index}/_mget",
+                    params=parameters,
+                    headers={"accept": "application/json", "content-type": "application/json"},
+                    body={"ids": page},
+                )
+            yield from (hit for hit in answer.body["docs"] if hit.get("found"))
+
+    def _listing(
+        self, index: str, query: dict[str, Any], *, vectors: bool = False
+    ) -> Iterator[dict[str, Any]]:
+        """Every `_source` in order of ids, as of one moment."""
+        more: dict[str, Any] = {}
+        if vectors and self._server.leaves_vectors_out:
+            more["source"] = {"exclude_vectors": False}
+        with answered("a listing"):
+            if self._refresh:
+                self._client.indices.refresh(index=index)
+            pit = self._client.open_point_in_time(index=index, keep_alive=_KEEP_LISTING)["id"]
+        try:
+            while True:
+                with answered("a listing"):
+                    answer = self._client.search(
+                        pit={"id": pit, "keep_alive": _KEEP_LISTING},
+                        query=query,
+                        sort=[{"id": "asc"}],
+                        size=_PAGE,
+                        track_total_hits=False,
+                        **more,
+                    )
+                hits, pit = answer["hits"]["hits"], answer.get("pit_id", pit)
+                yield from (hit["_source"] for hit in hits)
+                if len(hits) < _PAGE:
+                    return
+                more["search_after"] = hits[-1]["sort"]
+        finally:
+            with answered("a listing"):
+                self._client.close_point_in_time(id=pit)
+
+    def close(self) -> None:
+        """Let go of the connections."""
+        self._client.close()
+
+    def __enter__(self) -> ElasticGallery:  # noqa: PYI034 - beartype cannot check Self in a method
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def gallery_settings(index: str, mappings: Mapping[str, Any]) -> dict[str, Any]:
+    """What an index says of the method that made it.
+
+    Raises:
+        ContractError: if it says nothing.
+    """
+    about: dict[str, Any] = mappings.get("_meta", {}).get("camsearch", {})
+    if "fingerprint" not in about or DESCRIPTOR not in mappings.get("properties", {}):
+        raise ContractError(
+            f"The index {index} does not say which method made its descriptors, so none can be "
+            "compared with them: make it with `camsearch gallery create`."
+        )
+    return about
+
+
+def _versioned(index: str, id_: str, source: dict[str, Any], revision: int) -> dict[str, Any]:
+    """A write that a later revision wins against."""
+    return {
+        "_op_type": "index",
+        "_index": index,
+        "_id": id_,
+        "version": revision,
+        "version_type": "external_gte",
+        "_source": source,
+    }
+
+
+def _delete_action(index: str, id_: str, version: int | None = None) -> dict[str, Any]:
+    action: dict[str, Any] = {"_op_type": "delete", "_index": index, "_id": id_}
+    if version is not None:
+        action |= {"version": version, "version_type": "external_gte"}
+    return action
+
+
+def _reject_action(index: str, reject: Reject) -> dict[str, Any]:
+    return {
+        "_op_type": "index",
+        "_index": index,
+        "_id": reject.id,
+        "_source": reject_source(reject),
+    }
+
+
+def _check_json(id_: str, meta: Mapping[str, Any]) -> None:
+    try:
+        json.dumps(meta, allow_nan=False, ensure_ascii=False).encode()
+    except (TypeError, ValueError) as error:
+        raise MalformedDocument(
+            f"Document {id_!r}: its metadata is no JSON ({error}): "
+            "use text, numbers, lists and objects."
+        ) from error
+
+
+def _raise_refused(ids: Sequence[str], outcomes: Sequence[Outcome]) -> None:
+    """Say which documents Elasticsearch will never take.
+
+    Raises:
+        DocumentsRefused: if there are any.
+    """
+    reasons = {
+        id_: f"Elasticsearch cannot hold it ({o.reason or o.status}): change that field, or map it."
+        for id_, o in zip(ids, outcomes, strict=True)
+        if not o.done
+    }
+    if reasons:
+        id_, reason = next(iter(reasons.items()))
+        raise DocumentsRefused(
+            f"{len(reasons)} of {len(ids)} documents were refused, such as {id_!r}: {reason}",
+            reasons,
+        )

@@ -1,0 +1,162 @@
+"""Elasticsearch's client, and its errors in our words."""
+
+from __future__ import annotations
+
+import json
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
+
+from elastic_transport import ConnectionError as NoConnection
+from elastic_transport import TransportError
+from elasticsearch import ApiError, Elasticsearch, UnsupportedProductError
+
+from descriptors.errors import RequestError
+from es_mappings.errors import ContractError, GalleryNotFound, GalleryUnreachable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["Server", "answered", "connect", "packaged_json"]
+
+# 503 and 429 pass by themselves; 408 and 502 and 504 come from proxies on the way.
+PASSING = frozenset({408, 429, 502, 503, 504})
+_FORBIDDEN = frozenset({401, 403})
+_NOT_FOUND = 404
+_BAD_REQUEST = 400
+
+
+@dataclass(frozen=True)
+class Server:
+    """What an Elasticsearch can do, by its version.
+
+    Attributes:
+        version: major and minor.
+    """
+
+    version: tuple[int, int]
+
+    @classmethod
+    def of(cls, client: Elasticsearch) -> Server:
+        """Ask a server for its version.
+
+        Raises:
+            GalleryUnreachable: if it does not answer.
+            ContractError: if it is too old.
+        """
+        with answered("Elasticsearch"):
+            number = str(client.info()["version"]["number"])
+        major, minor = (int(part) for part in number.split(".")[:2])
+        if (major, minor) < (8, 19):
+            raise ContractError(
+                f"Elasticsearch {number} is too old: camsearch needs 8.19 or any 9."
+            )
+        return cls((major, minor))
+
+    @property
+    def leaves_vectors_out(self) -> bool:
+        """Whether `_source` comes without vectors unless they are asked for."""
+        return self.version >= (9, 2)
+
+    @property
+    def takes_base64(self) -> bool:
+        """Whether a vector may be written as base64 of big-endian float32."""
+        return self.version >= (9, 3)
+
+
+def connect(address: str, *, api_key: str | None = None, seconds: float = 30) -> Elasticsearch:
+    """A client for an address; nothing is sent yet.
+
+    Args:
+        address: such as http://localhost:9200; user and password may stand in it.
+        api_key: sent as it is; None for none.
+        seconds: after which a request counts as failed.
+
+    Raises:
+        RequestError: if the address is none.
+    """
+    try:
+        return Elasticsearch(
+            address, api_key=api_key, request_timeout=seconds, max_retries=2, retry_on_timeout=True
+        )
+    except (ValueError, TypeError) as error:
+        raise RequestError(
+            f"{address!r} is no address of an Elasticsearch ({error}): "
+            "write it as http://localhost:9200."
+        ) from error
+
+
+@contextmanager
+def answered(what: str) -> Iterator[None]:
+    """Say an error of the client in our own words.
+
+    Args:
+        what: was asked, as the sentence's subject.
+
+    Raises:
+        GalleryUnreachable: no answer, or one that says: later.
+        GalleryNotFound: the index is not there.
+        RequestError: Elasticsearch cannot read the request.
+        ContractError: it refuses for another reason.
+    """
+    try:
+        yield
+    except UnsupportedProductError as error:
+        raise ContractError(
+            f"{what} is answered by something that is no Elasticsearch: check its address."
+        ) from error
+    except ApiError as error:
+        raise _in_our_words(what, error) from error
+    except TransportError as error:
+        how = "does not answer" if isinstance(error, NoConnection) else "gives no usable answer"
+        raise GalleryUnreachable(
+            f"Elasticsearch {how} ({_short(error)}): check that it runs and that its address "
+            "is right."
+        ) from error
+
+
+def _in_our_words(what: str, error: ApiError) -> ContractError | RequestError:
+    reason = reason_of(error.body) or str(error)
+    if error.status_code in PASSING:
+        return GalleryUnreachable(
+            f"Elasticsearch is too busy for {what} ({reason}): try again later."
+        )
+    if error.status_code in _FORBIDDEN:
+        return ContractError(
+            f"Elasticsearch allows us no {what} ({reason}): check the credentials and their rights."
+        )
+    if error.status_code == _NOT_FOUND:
+        return GalleryNotFound(
+            f"There is nothing to answer for {what} ({reason}): make it with "
+            "`camsearch gallery create`."
+        )
+    if error.status_code == _BAD_REQUEST:
+        if "media_type" in reason or "compatible" in reason:
+            return ContractError(
+                f"Elasticsearch does not understand this client ({reason}): install the client "
+                "of the server's major version, such as `pip install 'elasticsearch<9'`."
+            )
+        return RequestError(f"Elasticsearch refuses {what}: {reason}.")
+    return ContractError(f"Elasticsearch fails at {what} ({reason}): see its log.")
+
+
+def reason_of(body: object) -> str:
+    """The innermost reason in an error as Elasticsearch writes it; "" if there is none."""
+    error = body.get("error", body) if isinstance(body, dict) else body
+    reason = ""
+    while isinstance(error, dict):
+        reason = str(error.get("reason") or reason)
+        causes = error.get("root_cause") or [None]
+        error = error.get("caused_by") or (causes[0] if causes[0] != error else None)
+    return reason or (error if isinstance(error, str) else "")
+
+
+def _short(error: TransportError) -> str:
+    return str(error.message).split("\n", maxsplit=1)[0][:200]
+
+
+def packaged_json(name: str) -> dict[str, Any]:
+    """A fresh copy of a JSON file of this package."""
+    content: dict[str, Any] = json.loads(files("es_mappings").joinpath(name).read_text())
+    return content

@@ -1,0 +1,173 @@
+"""What people get wrong with an index of vectors, found and named with its remedy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from es_mappings.elastic_client import answered, packaged_json
+from es_mappings.fields import DESCRIPTOR
+from es_mappings.indices import live_index, rejects_index, write_alias
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from elasticsearch import Elasticsearch
+
+__all__ = ["Finding", "verify"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One mistake.
+
+    Attributes:
+        problem, remedy: a sentence each.
+        fatal: whether searches are wrong or fail; else they are only slow or incomplete.
+    """
+
+    problem: str
+    remedy: str
+    fatal: bool = True
+
+
+_REBUILD = "Run `camsearch gallery rebuild` and `camsearch gallery switch`."
+
+
+def verify(
+    client: Elasticsearch, gallery: str, fingerprint: str | None = None, graph: str | None = None
+) -> list[Finding]:
+    """Check a gallery for the mistakes people make.
+
+    Args:
+        client: of the server.
+        gallery: its name.
+        fingerprint: of the method that will be used with it; None to leave that unchecked.
+        graph: the `index_options` it should have; None for any that is named.
+
+    Raises:
+        GalleryUnreachable: the server does not answer.
+        ContractError: the name is taken by an index, or the alias stands for several.
+    """
+    index = live_index(client, gallery)
+    if index is None:
+        return [Finding(f"There is no gallery {gallery}.", "Run `camsearch gallery create`.")]
+    with answered(f"the gallery {gallery}"):
+        mappings = client.indices.get_mapping(index=index)[index]["mappings"]
+    return [
+        *_of_aliases(client, gallery, index),
+        *_of_method(mappings, fingerprint),
+        *_of_vectors(mappings, graph),
+        *_of_documents(client, index),
+    ]
+
+
+def _of_aliases(client: Elasticsearch, gallery: str, index: str) -> Iterator[Finding]:
+    alias = write_alias(gallery)
+    with answered(f"the alias {alias}"):
+        there = client.indices.exists_alias(name=alias)
+        behind = sorted(client.indices.get_alias(name=alias)) if there else []
+        has_rejects = client.indices.exists(index=rejects_index(gallery))
+    if behind != [index]:
+        yield Finding(
+            f"Workers write to {', '.join(behind) or 'nothing'}, searches read {index}.",
+            f"Run `camsearch gallery switch {gallery} {index}`.",
+        )
+    if not has_rejects:
+        yield Finding(
+            f"There is no index {rejects_index(gallery)} for rejects.",
+            "Run `camsearch gallery create` again: it makes what is missing.",
+        )
+
+
+def _of_method(mappings: Mapping[str, Any], fingerprint: str | None) -> Iterator[Finding]:
+    there = mappings.get("_meta", {}).get("camsearch", {}).get("fingerprint")
+    if there is None:
+        yield Finding(
+            "The index does not say which method made its descriptors (_meta.camsearch).",
+            _REBUILD,
+        )
+    elif fingerprint is not None and there != fingerprint:
+        yield Finding(
+            f"The descriptors were made by another method ({there[:16]}) than yours "
+            f"({fingerprint[:16]}): cosines between them mean nothing.",
+            f"Use the settings, weights and whitening it was made with. Or: {_REBUILD}",
+        )
+    if mappings.get("dynamic") != "strict":
+        yield Finding(
+            "The mapping takes unknown fields (`dynamic` is not strict), so a misspelt one is kept "
+            "in silence.",
+            f"{_REBUILD}",
+            fatal=False,
+        )
+
+
+def _of_vectors(mappings: Mapping[str, Any], graph: str | None) -> Iterator[Finding]:
+    field = mappings.get("properties", {}).get(DESCRIPTOR)
+    if field is None or field.get("type") != "dense_vector":
+        kind = "missing" if field is None else f"of type {field.get('type')}"
+        yield Finding(f"The field {DESCRIPTOR} is {kind}, not a dense_vector.", _REBUILD)
+        return
+    expected = packaged_json("images.json")["mappings"]["properties"][DESCRIPTOR]
+    about = mappings.get("_meta", {}).get("camsearch", {})
+    dims = about.get("dims", expected["dims"])
+    if field.get("dims") != dims:
+        yield Finding(
+            f"The field {DESCRIPTOR} has {field.get('dims')} dimensions, the method makes {dims}.",
+            _REBUILD,
+        )
+    if field.get("index") is False:
+        yield Finding(
+            f"The field {DESCRIPTOR} is not indexed (`index: false`), so no kNN search finds "
+            "anything in it.",
+            _REBUILD,
+        )
+    elif field.get("similarity") != expected["similarity"]:
+        yield Finding(
+            f"The field {DESCRIPTOR} is compared by {field.get('similarity')}, camsearch reads "
+            f"scores of {expected['similarity']}.",
+            _REBUILD,
+        )
+    yield from _of_graph(field.get("index_options"), graph)
+
+
+def _of_graph(options: Mapping[str, Any] | None, graph: str | None) -> Iterator[Finding]:
+    kind = None if options is None else options.get("type")
+    if kind is None:
+        yield Finding(
+            "The field does not name its index_options: from 384 dimensions on Elasticsearch "
+            "then takes bbq_hnsw, which finds less.",
+            _REBUILD,
+            fatal=False,
+        )
+    elif graph is not None and kind != graph:
+        yield Finding(
+            f"The vectors are kept as {kind}, you asked for {graph}.", _REBUILD, fatal=False
+        )
+    elif kind.startswith("bbq") and not (options or {}).get("rescore_vector"):
+        yield Finding(
+            f"The vectors are kept as {kind} without rescoring.",
+            "Search with `rescore_vector: {oversample: 3}`, or rebuild as int8_hnsw.",
+            fatal=False,
+        )
+
+
+def _of_documents(client: Elasticsearch, index: str) -> Iterator[Finding]:
+    with answered(f"a count of {index}"):
+        client.indices.refresh(index=index)
+        total = client.count(index=index)["count"]
+        held = client.count(index=index, query={"exists": {"field": DESCRIPTOR}})["count"]
+        ignored = client.count(index=index, query={"exists": {"field": "_ignored"}})["count"]
+    if held != total:
+        yield Finding(
+            f"{total - held} of {total} documents have no descriptor, so no search finds them: "
+            "they were written by something else, or copied without their vectors.",
+            "Index those pictures again: `camsearch gallery reconcile` lists and enqueues them.",
+        )
+    if ignored:
+        yield Finding(
+            f"{ignored} of {total} documents hold values that cannot be filtered by: of another "
+            "type than the first of that field, or longer than 8,191 characters.",
+            "Give the field a mapping with `--meta-mapping`, and rebuild.",
+            fatal=False,
+        )
