@@ -11,23 +11,20 @@ from __future__ import annotations
 import filecmp
 import shutil
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from descriptors.arrays import Box
-from descriptors.backbones import load_network
 from descriptors.classes import class_names
-from descriptors.encoder import Encoder
-from descriptors.errors import ArtifactError
-from descriptors.images import ImageLimits, Picture, read_image
-from descriptors.method import Method
+from descriptors.images import Picture, read_image
+from descriptors.machine import Machine, method_of
 from descriptors.settings import MethodSettings, RegionSettings
-from descriptors.whitening import Whitening, packaged_whitening
+from descriptors.whitening import packaged_whitening
 from es_mappings.errors import FingerprintMismatch, GalleryDamaged
 from es_mappings.features import FeatureStore
 from es_mappings.local import LocalGallery
-from indexer.pipeline import IndexingPlan, encode_documents, index_pictures
+from indexer.pipeline import encode_documents, index_pictures
+from indexer.reading import IndexingPlan
 from indexer.sources import find_pictures, read_source
 from reranker.pipeline import Searcher
 from reranker.ranking import Ranking, SearchPlan
@@ -39,35 +36,16 @@ if TYPE_CHECKING:
     from jaxtyping import Float
 
     from descriptors.arrays import Encoded, QueryDescription
-    from descriptors.encoder import Precision
+    from descriptors.method import Method
     from es_mappings.documents import Document
     from es_mappings.features import KeptMaps
     from es_mappings.filters import Filter
     from indexer.progress import Progress
     from indexer.sources import Source
 
-__all__ = ["Machine", "PictureLibrary", "method_of"]
+__all__ = ["Machine", "PictureLibrary"]
 
 _WHITENING = "whitening.safetensors"
-
-
-@dataclass(frozen=True)
-class Machine:
-    """How and where to compute; changes no result but by rounding.
-
-    Attributes:
-        device: cpu, or cuda:0.
-        precision: "auto" takes bfloat16 where the processor multiplies it natively.
-        batch_size: pictures a forward pass.
-        readers: threads that read and decode pictures.
-        limits: pictures refused unread.
-    """
-
-    device: str = "cpu"
-    precision: Precision = "auto"
-    batch_size: int = 8
-    readers: int = 4
-    limits: ImageLimits = ImageLimits()
 
 
 class PictureLibrary:
@@ -308,32 +286,3 @@ def _sources(pictures: Iterable[str | Path] | Iterable[Source]) -> Iterable[Sour
             yield from find_pictures([Path(picture)])
         else:
             yield picture
-
-
-def method_of(
-    settings: MethodSettings, whitening: Path | None, weights: Path | None, machine: Machine
-) -> Method:
-    """Encoder, whitening and settings put together.
-
-    Args:
-        settings: of the method.
-        whitening: a file of `camsearch fit`; None for the packaged one.
-        weights: a local weight file; None for those of the network's package.
-        machine: where to compute.
-
-    Raises:
-        ArtifactError: if weights or whitening are missing or do not fit the settings.
-    """
-    encoder = Encoder(
-        load_network(settings.network, weights), settings, machine.device, machine.precision
-    )
-    try:
-        return Method(encoder, Whitening.load(whitening or packaged_whitening()))
-    except ArtifactError as error:
-        if whitening is not None:
-            raise
-        raise ArtifactError(
-            "The packaged whitening fits the default settings only: fit one on pictures of "
-            "yours with `camsearch fit PATH --out FILE` and the same options, then give it "
-            "with --whitening FILE."
-        ) from error

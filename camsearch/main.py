@@ -8,7 +8,20 @@ import warnings
 import typer
 from rich.console import Console
 
-from camsearch.commands import bench, demo, doctor, evaluate, fit, index, info, search
+from camsearch.commands import (
+    bench,
+    demo,
+    doctor,
+    enqueue,
+    evaluate,
+    fit,
+    gallery,
+    index,
+    info,
+    search,
+    status,
+    worker,
+)
 from descriptors.errors import CamsearchError
 
 __all__ = ["app", "run"]
@@ -33,6 +46,11 @@ app.command("doctor", epilog=doctor.EXAMPLE)(doctor.doctor)
 app.command("demo", epilog=demo.EXAMPLE)(demo.demo)
 app.command("evaluate", epilog=evaluate.EXAMPLE)(evaluate.evaluate)
 app.command("bench", epilog=bench.EXAMPLE)(bench.bench)
+app.add_typer(gallery.app, name="gallery")
+app.command("enqueue", epilog=enqueue.EXAMPLE)(enqueue.enqueue)
+app.command("worker", epilog=worker.EXAMPLE)(worker.worker)
+app.command("status", epilog=status.EXAMPLE)(status.status)
+app.command("retry-rejects", epilog=enqueue.RETRY_EXAMPLE)(enqueue.retry_rejects)
 
 
 @app.callback(invoke_without_command=True)

@@ -10,6 +10,7 @@ from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from descriptors.errors import SettingsError
+from indexer.settings import IndexerSettings
 
 __all__ = ["CommandSettings", "read_settings"]
 
@@ -17,7 +18,7 @@ _PREFIX = "CAMSEARCH_"
 _OF_TESTS = "CAMSEARCH_TEST_"  # addresses of the tests' servers, in a developer's shell
 
 
-class CommandSettings(BaseSettings):
+class CommandSettings(BaseSettings, IndexerSettings):
     """Defaults of the command line; an option given there wins."""
 
     model_config = SettingsConfigDict(env_prefix=_PREFIX, frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -85,6 +86,7 @@ class Reject:
         reason: a sentence with the remedy.
         source_tag: see `Document`.
         rejected_at: ISO 8601 in UTC.
+        meta: the caller's own fields, so that it can be tried again as it was asked.
     """
 
     id: str
@@ -93,6 +95,7 @@ class Reject:
     reason: str
     source_tag: str = ""
     rejected_at: str = ""
+    meta: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -109,6 +112,7 @@ class Known(NamedTuple):
     digest: str
     source_tag: str
     meta: Mapping[str, Any]
+    revision: int = 0
 
 
 class Gallery(Protocol):
@@ -185,7 +189,7 @@ def check_document(document: Document, dims: int) -> None:
             f"{here}: its descriptor has shape {document.descriptor.shape}, the gallery's {dims} "
             "dimensions: index with the gallery's own settings."
         )
-    length = float(np.linalg.norm(document.descriptor))
+    length = math.sqrt(float(document.descriptor @ document.descriptor))
     if not abs(length - 1) < UNIT_TOLERANCE:
         raise MalformedDocument(f"{here}: its descriptor has length {length:.4f}, it must be 1.")
     if not 0 <= document.revision < 2**63:

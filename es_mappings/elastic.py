@@ -52,7 +52,7 @@ _LEAST_CANDIDATES = 200
 _PAGE = 500
 _ASK_AT_ONCE = 1000
 _KEEP_LISTING = "5m"
-_KNOWN_FIELDS = ["digest", "source_tag", "meta"]
+_KNOWN_FIELDS = ["digest", "source_tag", "meta", "revision"]
 
 
 class ElasticGallery:
@@ -160,9 +160,10 @@ class ElasticGallery:
         # Whole documents, since a partial update would count up the version, which is the
         # caller's revision.
         actions = []
-        for hit in self._hits_by_id(self.index, list(ids_to_meta), vectors=True):
-            source = {**hit["_source"], "meta": dict(ids_to_meta[hit["_id"]])}
-            actions.append(_versioned(self.index, hit["_id"], source, source["revision"]))
+        for hit in self._found(self.index, list(ids_to_meta), whole=True):
+            id_ = hit["_source"]["id"]
+            source = {**hit["_source"], "meta": dict(ids_to_meta[id_])}
+            actions.append(_versioned(self.index, id_, source, source["revision"]))
         _raise_refused([a["_id"] for a in actions], self._write(actions))
 
     def delete(self, ids: Sequence[str]) -> list[str]:
@@ -174,18 +175,18 @@ class ElasticGallery:
 
     def get(self, ids: Sequence[str]) -> dict[str, Document]:
         """Read the documents with these ids, even those no search sees yet."""
-        hits = self._hits_by_id(self.index, ids, vectors=True)
-        return {hit["_id"]: document_of(hit["_source"]) for hit in hits}
+        found = (document_of(hit["_source"]) for hit in self._found(self.index, ids, whole=True))
+        return {document.id: document for document in found}
 
     def known(self, ids: Sequence[str]) -> dict[str, Known]:
         """Read what is known of the documents with these ids."""
-        hits = self._hits_by_id(self.index, ids, _KNOWN_FIELDS)
-        return {hit["_id"]: known_of(hit["_source"]) for hit in hits}
+        hits = self._found(self.index, ids, _KNOWN_FIELDS)
+        return {hit["_source"]["id"]: known_of(hit["_source"]) for hit in hits}
 
     def known_rejects(self, ids: Sequence[str]) -> dict[str, str]:
         """Read the source tags of the rejects with these ids."""
-        hits = self._hits_by_id(self._rejects, ids, ["source_tag"])
-        return {hit["_id"]: hit["_source"].get("source_tag", "") for hit in hits}
+        hits = self._found(self._rejects, ids, ["source_tag"])
+        return {hit["_source"]["id"]: hit["_source"]["source_tag"] for hit in hits}
 
     def documents(self, matching: Filter | None = None) -> Iterator[Document]:
         """List documents in order of their ids, as they are when the listing begins."""
@@ -281,7 +282,7 @@ class ElasticGallery:
         return _versioned(self.index, document.id, source, document.revision)
 
     def _refused_before(self, ids: Sequence[str]) -> list[str]:
-        return [hit["_id"] for hit in self._hits_by_id(self._rejects, ids, source=False)]
+        return [hit["_source"]["id"] for hit in self._found(self._rejects, ids)]
 
     def _deletions(self, ids: Sequence[str]) -> dict[str, dict[str, Any]]:
         """An action for each document that is there.
@@ -290,30 +291,30 @@ class ElasticGallery:
             With the document's own version, since Elasticsearch would otherwise count it up
             and then refuse the same revision when it comes again soon.
         """
-        hits = self._hits_by_id(self.index, ids, source=False)
-        versions = {hit["_id"]: hit["_version"] for hit in hits}
+        hits = self._found(self.index, ids)
+        versions = {hit["_source"]["id"]: hit["_version"] for hit in hits}
         return {id_: _delete_action(self.index, id_, v) for id_, v in versions.items()}
 
     def _write(self, actions: Sequence[dict[str, Any]]) -> list[Outcome]:
         return self._bulk.write(actions, refresh=self._refresh) if actions else []
 
-    def _hits_by_id(
-        self,
-        index: str,
-        ids: Sequence[str],
-        fields: Sequence[str] = (),
-        *,
-        source: bool = True,
-        vectors: bool = False,
+    def _found(
+        self, index: str, ids: Sequence[str], fields: Sequence[str] = (), *, whole: bool = False
     ) -> Iterator[dict[str, Any]]:
-        """What is there of some ids, in their order; read in real time."""
+        """What is there of some ids, in their order; read in real time.
+
+        Args:
+            index: to ask.
+            ids: that may be there.
+            fields: of the document, beside its id.
+            whole: all fields, the descriptor with them.
+        """
         asked = [id_ for id_ in dict.fromkeys(ids) if fits_as_id(id_)]
-        parameters: dict[str, Any] = {}
-        if not source:
-            parameters["_source"] = "false"
-        elif fields:
-            parameters["_source_includes"] = ",".join(fields)
-        if vectors and self._server.leaves_vectors_out:
+        # Of what is not there nothing is answered: mostly that is everything.
+        parameters: dict[str, Any] = {"filter_path": "docs._version,docs._source"}
+        if not whole:
+            parameters["_source_includes"] = ",".join(["id", *fields])
+        elif self._server.leaves_vectors_out:
             parameters["_source_exclude_vectors"] = "false"
         for start in range(0, len(asked), _ASK_AT_ONCE):
             page = asked[start : start + _ASK_AT_ONCE]
@@ -325,7 +326,7 @@ class ElasticGallery:
                     headers={"accept": "application/json", "content-type": "application/json"},
                     body={"ids": page},
                 )
-            yield from (hit for hit in answer.body["docs"] if hit.get("found"))
+            yield from answer.body.get("docs", [])
 
     def _listing(
         self, index: str, query: dict[str, Any], *, vectors: bool = False

@@ -110,6 +110,7 @@ class Bulk:
             raise_on_error=False,
             raise_on_exception=False,
             refresh=refresh,
+            filter_path="errors,items.*.status,items.*.error",
         )
         said = 0
         try:

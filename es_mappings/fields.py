@@ -75,7 +75,7 @@ def document_of(source: Mapping[str, Any]) -> Document:
 
 def known_of(source: Mapping[str, Any]) -> Known:
     """What tells whether a picture must be described again."""
-    return Known(source["digest"], source["source_tag"], source["meta"])
+    return Known(source["digest"], source["source_tag"], source["meta"], source["revision"])
 
 
 def reject_source(reject: Reject) -> dict[str, Any]:

@@ -34,6 +34,7 @@ __all__ = [
     "live_index",
     "rejects_index",
     "switch",
+    "target_of",
     "write_alias",
 ]
 
@@ -41,6 +42,7 @@ Graph = Literal["int8_hnsw", "hnsw", "int4_hnsw", "bbq_hnsw", "flat", "int8_flat
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,99}")
 _FINGERPRINT_DIGITS = 8
+_CONCRETE = re.compile(rf"(?P<gallery>.+)-[0-9a-f]{{{_FINGERPRINT_DIGITS}}}-[0-9]+")
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,14 @@ def write_alias(gallery: str) -> str:
 def rejects_index(gallery: str) -> str:
     """Where rejects are noted."""
     return f"{gallery}-rejects"
+
+
+def target_of(name: str) -> tuple[str, str]:
+    """The gallery and the index to write to, of a gallery's name or of a concrete index of it."""
+    concrete = _CONCRETE.fullmatch(name)
+    if concrete:
+        return concrete["gallery"], name
+    return name, write_alias(name)
 
 
 def create(
@@ -224,8 +234,8 @@ def indices_of(client: Elasticsearch, gallery: str) -> list[str]:
     """The concrete indices of a gallery, in order of their names."""
     with answered("the list of indices"):
         found = client.indices.get_mapping(index=f"{gallery}-*", allow_no_indices=True)
-    pattern = re.compile(rf"{re.escape(gallery)}-[0-9a-f]{{{_FINGERPRINT_DIGITS}}}-[0-9]+")
-    return sorted(name for name in found if pattern.fullmatch(name))
+    concrete = {name: _CONCRETE.fullmatch(name) for name in found}
+    return sorted(n for n, match in concrete.items() if match and match["gallery"] == gallery)
 
 
 def live_index(client: Elasticsearch, gallery: str) -> str | None:

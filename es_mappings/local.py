@@ -6,6 +6,7 @@ of memory at 512 dimensions. Several processes may read while one writes.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
@@ -206,7 +207,10 @@ class LocalGallery:
         """List all rejects in order of their ids."""
         with self._file.reading() as rows:
             found = rows.execute("SELECT * FROM rejects ORDER BY id").fetchall()
-        return (Reject(*row) for row in found)
+        return (
+            Reject(id_, uri, kind, reason, tag, at, json.loads(meta))
+            for id_, uri, kind, reason, tag, at, meta in found
+        )
 
     def count(self, matching: Filter | None = None) -> int:
         """Count the documents."""

@@ -18,7 +18,7 @@ FILE_NAME = "gallery.sqlite"
 
 # SQLite keeps these two numbers in the file's header: whose file it is, and how its tables look.
 _APPLICATION = int.from_bytes(b"CAMS", "big")
-_FORMAT = 1
+_FORMAT = 2
 
 # A descriptor of 512 dimensions fills half of SQLite's usual page, so that a page would hold
 # but one; a page of this size holds seven.
@@ -42,7 +42,7 @@ CREATE TABLE leaves (
     PRIMARY KEY (number, path, value)) WITHOUT ROWID;
 CREATE TABLE rejects (
     id TEXT PRIMARY KEY, uri TEXT NOT NULL, kind TEXT NOT NULL, reason TEXT NOT NULL,
-    source_tag TEXT NOT NULL, rejected_at TEXT NOT NULL) WITHOUT ROWID;
+    source_tag TEXT NOT NULL, rejected_at TEXT NOT NULL, meta TEXT NOT NULL) WITHOUT ROWID;
 """
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import astuple
 from sqlite3 import Connection
 from typing import Any, cast
 
@@ -104,7 +103,9 @@ def write_reject(rows: Connection, reject: Reject) -> None:
     with _holdable(reject.id):
         check_reject(reject)
         remove(rows, reject.id)
-        rows.execute("INSERT INTO rejects VALUES (?, ?, ?, ?, ?, ?)", astuple(reject))
+        texts = (reject.id, reject.uri, reject.kind, reject.reason, reject.source_tag)
+        values = (*texts, reject.rejected_at, _json(reject.meta))
+        rows.execute("INSERT INTO rejects VALUES (?, ?, ?, ?, ?, ?, ?)", values)
 
 
 def remove(rows: Connection, id_: str) -> bool:
@@ -138,8 +139,9 @@ def page_of_documents(
 
 def find_known(rows: Connection, ids: Sequence[str]) -> dict[str, Known]:
     """Read what is known of the documents with these ids."""
-    found = _each(rows, "SELECT digest, source_tag, meta FROM documents WHERE id = ?", ids)
-    return {id_: Known(row[0], row[1], json.loads(row[2])) for id_, row in found.items()}
+    query = "SELECT digest, source_tag, meta, revision FROM documents WHERE id = ?"
+    found = _each(rows, query, ids)
+    return {id_: Known(row[0], row[1], json.loads(row[2]), row[3]) for id_, row in found.items()}
 
 
 def find_reject_tags(rows: Connection, ids: Sequence[str]) -> dict[str, str]:

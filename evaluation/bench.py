@@ -11,18 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from jaxtyping import Float32
 
 from descriptors.images import read_image, to_working_size
 from es_mappings.documents import Document
 from es_mappings.features import FeatureStore, pack
 from es_mappings.local import LocalGallery
-from indexer.pipeline import (
-    IndexingPlan,
-    Prepared,
-    batches_of_one_shape,
-    encode_documents,
-    prepare_pictures,
-)
+from indexer.pipeline import encode_documents
+from indexer.reading import IndexingPlan, Prepared, batches_of_one_shape, prepare_pictures
 from indexer.sources import Source
 from reranker.pipeline import Searcher
 from reranker.ranking import SearchPlan
@@ -34,7 +30,7 @@ if TYPE_CHECKING:
     from descriptors.method import Method
     from descriptors.settings import RegionSettings
 
-__all__ = ["BenchRow", "bench_encode", "bench_rerank"]
+__all__ = ["BenchRow", "bench_encode", "bench_rerank", "describe_files"]
 
 
 @dataclass(frozen=True)
@@ -190,6 +186,19 @@ def _fill(
             named = [replace(document, id=f"{document.id}#{copy}") for copy in range(copies)]
             features.put({d.id: packed[row] for d in named})
             gallery.put(named)
+
+
+def describe_files(method: Method, pictures: Sequence[Path]) -> Float32[np.ndarray, "V D"]:
+    """Descriptors of picture files, those that can be read."""
+    sources = [Source(str(path), str(path)) for path in pictures]
+    outcomes = prepare_pictures(sources, method.settings, IndexingPlan())
+    readable = (p for p in outcomes if isinstance(p, Prepared))
+    found = [
+        method.describe_images(method.encoder.prepare([p.pixels for p in batch])).descriptors
+        for batch in batches_of_one_shape(readable, 8)
+    ]
+    descriptors: Float32[np.ndarray, "V D"] = torch.cat(found).float().cpu().numpy()
+    return descriptors
 
 
 def _take_turns(

@@ -9,13 +9,16 @@ from typing import TYPE_CHECKING
 
 from descriptors.errors import RequestError
 from es_mappings.documents import MOST_ID_BYTES, fits_as_id
-from indexer.sources import MalformedRow, Source, id_of_long, legible
+from indexer.errors import MalformedRow
+from indexer.sources import Source, find_pictures, id_of_long, legible
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-__all__ = ["read_manifest"]
+__all__ = ["read_manifest", "sources_in"]
+
+MANIFEST_SUFFIXES = frozenset([".csv", ".tsv", ".jsonl", ".ndjson"])
 
 # The columns that are ours, and the name for cells beyond the last column.
 _TOO_MANY = "\n"
@@ -47,6 +50,19 @@ def read_manifest(path: Path) -> Iterator[Source]:
             source = _malformed(path, line, f"its id {source.id!r} stands in an earlier row too")
         seen.add(source.id)
         yield source
+
+
+def sources_in(paths: Sequence[Path]) -> Iterator[Source]:
+    """The pictures that paths name: folders and files, and what manifests among them list.
+
+    Raises:
+        RequestError: for a path that does not exist, or a manifest that cannot be read.
+    """
+    for path in paths:
+        if path.suffix.lower() in MANIFEST_SUFFIXES and not path.is_dir():
+            yield from read_manifest(path)
+        else:
+            yield from find_pictures([path])
 
 
 def _rows(path: Path) -> Iterator[tuple[int, object]]:

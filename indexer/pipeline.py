@@ -6,89 +6,48 @@ sources -> known already? -> read + decode (threads) -> batches of one shape
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections import defaultdict, deque
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from collections import deque
+from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from jaxtyping import UInt8
-from torch import Tensor
-
-from descriptors.errors import CamsearchError, FeaturelessImage, ImageError
-from descriptors.images import ImageLimits, read_image, to_working_size
-from descriptors.settings import MethodSettings
-from es_mappings.documents import Document, PictureClass, Reject, check_document
-from es_mappings.errors import MalformedDocument
+from descriptors.errors import FeaturelessImage
+from es_mappings.documents import Document, Known, PictureClass, Reject, check_document
+from es_mappings.errors import DocumentsRefused, MalformedDocument
 from es_mappings.features import KeptMaps, pack, unpack
+from indexer.errors import SourceUnreadable
 from indexer.progress import Progress
-from indexer.sources import MalformedRow, Source, SourceUnreadable, read_source, source_tag
+from indexer.reading import (
+    IndexingPlan,
+    Prepared,
+    Refused,
+    batches_of_one_shape,
+    prepare_pictures,
+    tag_of,
+)
+from indexer.sources import Source
+from indexer.writing import Writer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from typing import Any
 
-    from descriptors.arrays import Described, Size
+    from descriptors.arrays import Described
     from descriptors.method import Method
+    from descriptors.settings import MethodSettings
     from es_mappings.documents import Gallery
     from es_mappings.features import FeatureStore
 
-__all__ = [
-    "IndexingPlan",
-    "Prepared",
-    "Refused",
-    "batches_of_one_shape",
-    "encode_documents",
-    "index_pictures",
-    "prepare_pictures",
-]
+    _Work = tuple[Sequence[Prepared], Described]
+    # Documents, source and tag by id, and how many pictures they stand for.
+    _Ready = tuple[Mapping[str, Document], Mapping[str, tuple[Source, str]], int]
+
+__all__ = ["Run", "encode_documents", "index_pictures", "now"]
 
 _LOOK_UP = 256  # sources looked up in the gallery at once
-_PENDING_WRITES = 2  # batches that may wait for the writer
-
-
-@dataclass(frozen=True)
-class IndexingPlan:
-    """How to index.
-
-    Attributes:
-        batch_size: pictures a forward pass.
-        readers: threads that read and decode.
-        limits: what is refused unread.
-        again: encode what has not changed, too.
-        retry_rejects: try pictures again that were refused before and have not changed.
-        class_names: by class number, for the documents.
-    """
-
-    batch_size: int = 8
-    readers: int = 4
-    limits: ImageLimits = ImageLimits()
-    again: bool = False
-    retry_rejects: bool = False
-    class_names: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """A picture that has been read and is ready for the network."""
-
-    source: Source
-    tag: str
-    digest: str
-    size: Size
-    pixels: UInt8[Tensor, "3 h w"]
-
-
-@dataclass(frozen=True)
-class Refused:
-    """A picture that could not be read."""
-
-    source: Source
-    tag: str
-    error: CamsearchError
+_UNKNOWN = Known("", "", {}, -1)
 
 
 def index_pictures(
@@ -113,43 +72,37 @@ def index_pictures(
         The counts. If it is interrupted, what was counted as done is kept.
     """
     plan = plan or IndexingPlan()
-    run = _Run(method, gallery, features, plan)
+    run = Run(gallery, features, plan)
     encoder = method.encoder
-    with ThreadPoolExecutor(1, "write") as writer:
-        writes: deque[Future[None]] = deque()
-        try:
-            for batch in batches_of_one_shape(run.readable(sources), plan.batch_size):
+    try:
+        with Writer(run.keep_maps, run.write) as writer:
+            for batch in batches_of_one_shape(
+                run.readable(sources, method.settings), plan.batch_size
+            ):
                 described = method.describe_images(encoder.prepare([p.pixels for p in batch]))
-                writes.append(writer.submit(run.write, batch, described))
-                while len(writes) > _PENDING_WRITES:
-                    writes.popleft().result()
+                writer.put((batch, described))
                 on_progress(run.progress)
-        finally:
-            while writes:
-                writes.popleft().result()
-            run.write_rejects()
+    finally:
+        run.write_rejects()
     on_progress(run.progress)
     return run.progress
 
 
-class _Run:
-    """The state of one call of `index_pictures`."""
+class Run:
+    """The state of one call of `index_pictures`: all of it but the network."""
 
-    def __init__(
-        self,
-        method: Method,
-        gallery: Gallery,
-        features: FeatureStore | None,
-        plan: IndexingPlan,
-    ) -> None:
-        self.method, self.gallery, self.features = method, gallery, features
+    def __init__(self, gallery: Gallery, features: FeatureStore | None, plan: IndexingPlan) -> None:
+        """Begin with nothing done."""
+        self.gallery, self.features = gallery, features
         self.plan, self.progress = plan, Progress()
+        # Of documents that are there and whose pictures may have changed.
+        self._digests: dict[str, str] = {}
         # A deque, since the writer's thread adds to it while the calling thread empties it.
         self._refused: deque[Refused] = deque()
 
-    def readable(self, sources: Iterable[Source]) -> Iterator[Prepared]:
+    def readable(self, sources: Iterable[Source], settings: MethodSettings) -> Iterator[Prepared]:
         """The pictures to describe, read; what cannot be read is noted as refused."""
-        for outcome in prepare_pictures(self.fresh(sources), self.method.settings, self.plan):
+        for outcome in prepare_pictures(self.fresh(sources), settings, self.plan):
             if isinstance(outcome, Refused):
                 self._refused.append(outcome)
                 if len(self._refused) >= _LOOK_UP:
@@ -160,13 +113,20 @@ class _Run:
     def _only_touched(self, picture: Prepared) -> bool:
         """Whether the gallery holds these very bytes; then only what is said of them is renewed."""
         source = picture.source
-        known = {} if self.plan.again else self.gallery.known([source.id])
-        if source.id not in known or known[source.id].digest != picture.digest:
+        if self._digests.pop(source.id, None) != picture.digest:
             return False
         if not _can_be_held(source):
             return False  # the writer refuses it
-        document = self.gallery.get([source.id])[source.id]
-        renewed = replace(document, uri=source.uri, meta=source.meta, source_tag=picture.tag)
+        document = self.gallery.get([source.id]).get(source.id)
+        if document is None or document.digest != picture.digest:
+            return False  # somebody else was faster
+        renewed = replace(
+            document,
+            uri=source.uri,
+            meta=source.meta,
+            source_tag=picture.tag,
+            revision=max(document.revision, source.revision),
+        )
         self.gallery.put([renewed])
         self.progress.updated += 1
         return True
@@ -176,18 +136,22 @@ class _Run:
         stream = iter(sources)
         while chunk := list(islice(stream, _LOOK_UP)):
             self.progress.asked += len(chunk)
-            ids = [s.id for s in chunk]
+            ids = [s.id for s in chunk if s.id]
             known = {} if self.plan.again else self.gallery.known(ids)
             refused = {} if self.plan.retry_rejects else self.gallery.known_rejects(ids)
             renewed: dict[str, Mapping[str, Any]] = {}
             for source in chunk:
-                tag = _tag(source)
-                _, known_tag, known_meta = known.get(source.id, ("", "", {}))
+                tag = tag_of(source)
+                there = known.get(source.id, _UNKNOWN)
                 if tag and tag == refused.get(source.id):
                     self.progress.rejected += 1
-                elif not tag or tag != known_tag or not _can_be_held(source):
+                elif there.revision > source.revision:
+                    self.progress.unchanged += 1  # a later write was faster
+                elif not tag or tag != there.source_tag or not _can_be_held(source):
+                    if source.id in known:
+                        self._digests[source.id] = there.digest
                     yield source
-                elif known_meta != source.meta:
+                elif there.meta != source.meta:
                     renewed[source.id] = source.meta
                 else:
                     self.progress.unchanged += 1
@@ -208,112 +172,93 @@ class _Run:
         self.progress.rejected += len(rejects)
         self.progress.out_of_reach += len(refused) - len(rejects)
 
-    def write(self, batch: Sequence[Prepared], described: Described) -> None:
-        """Maps first, then documents: a document never stands without its maps."""
-        documents: dict[str, Document] = {}
-        written = 0
-        for row, prepared in enumerate(batch):
-            document = self._document(prepared, described, row)
-            try:
-                _check(document, self.gallery.dims)
-            except (FeaturelessImage, MalformedDocument) as error:
-                self._refused.append(Refused(prepared.source, prepared.tag, error))
-            else:
-                documents[document.id] = document
-                written += 1
+    def keep_maps(self, work: _Work) -> _Ready:
+        """Keep the maps of a batch, and return the documents that will need them.
+
+        Convention:
+            Maps first, then documents: a document never stands without its maps. What is
+            returned is small, so many may wait to be written together.
+        """
+        batch, described = work
+        documents = self._good_documents(batch, described)
         if self.features is not None:
             packed = zip(batch, pack(described.encoded, [p.digest for p in batch]), strict=True)
             self.features.put({p.source.id: m for p, m in packed if p.source.id in documents})
-        self.gallery.put(list(documents.values()))
-        self.progress.indexed += written
+        said = {p.source.id: (p.source, p.tag) for p in batch}
+        return documents, said, sum(p.source.id in documents for p in batch)
 
-    def _document(self, prepared: Prepared, described: Described, row: int) -> Document:
-        source = prepared.source
-        return Document(
-            id=source.id,
-            uri=source.uri,
-            digest=prepared.digest,
-            width=prepared.size.width,
-            height=prepared.size.height,
-            descriptor=described.descriptors[row].float().cpu().numpy(),
-            classes=_classes(described, row, self.plan.class_names),
-            meta=source.meta,
-            source_tag=prepared.tag,
-            indexed_at=_now(),
-        )
+    def write(self, ready: Sequence[_Ready]) -> None:
+        """Write the documents of some batches."""
+        documents: dict[str, Document] = {}
+        said: dict[str, tuple[Source, str]] = {}
+        written = 0
+        for some, about, count in ready:
+            documents |= some
+            said |= about
+            written += count
+        try:
+            refused = self._put(list(documents.values()))
+        except DocumentsRefused as error:
+            refused = {id_: MalformedDocument(why) for id_, why in error.reasons.items()}
+        for id_, problem in refused.items():
+            self._refused.append(Refused(*said[id_], problem))
+        self.progress.indexed += written - len(refused)
 
+    def _put(self, documents: Sequence[Document]) -> dict[str, MalformedDocument]:
+        """Write documents but those that no gallery can hold, which are returned with the reason."""
+        try:
+            self.gallery.put(documents)
+        except MalformedDocument:
+            # Now, and not before each write, since hardly ever one is.
+            malformed = {}
+            for document in documents:
+                try:
+                    check_document(document, self.gallery.dims)
+                except MalformedDocument as error:
+                    malformed[document.id] = error
+            self.gallery.put([d for d in documents if d.id not in malformed])
+            return malformed
+        return {}
 
-def _tag(source: Source) -> str:
-    """What changes when the picture changes or, where the id does not say it, its address."""
-    tag = source_tag(source.uri)
-    return f"{tag} {source.uri}" if tag and source.id != source.uri else tag
+    def _good_documents(
+        self, batch: Sequence[Prepared], described: Described
+    ) -> dict[str, Document]:
+        """The documents of a batch; where the network saw nothing it is noted as refused."""
+        descriptors = described.descriptors.float().cpu().numpy()
+        classes = _classes(described, self.plan.class_names)
+        at, documents = now(), {}
+        for row, prepared in enumerate(batch):
+            if not descriptors[row].any():
+                error = FeaturelessImage("The network sees nothing in this picture: leave it out.")
+                self._refused.append(Refused(prepared.source, prepared.tag, error))
+                continue
+            documents[prepared.source.id] = Document(
+                id=prepared.source.id,
+                uri=prepared.source.uri,
+                digest=prepared.digest,
+                width=prepared.size.width,
+                height=prepared.size.height,
+                descriptor=descriptors[row],
+                classes=classes[row],
+                meta=prepared.source.meta,
+                source_tag=prepared.tag,
+                revision=prepared.source.revision,
+                indexed_at=at,
+            )
+        return documents
 
 
 def _can_be_held(source: Source) -> bool:
     """Whether a gallery can hold what the source says; if not, it goes the way to a reject."""
+    return source.problem is None and _is_json(source.meta)
+
+
+def _is_json(meta: Mapping[str, Any]) -> bool:
     try:
-        json.dumps(source.meta, allow_nan=False, ensure_ascii=False).encode()
+        json.dumps(meta, allow_nan=False, ensure_ascii=False).encode()
     except (TypeError, ValueError):
         return False
-    return source.problem is None
-
-
-def _check(document: Document, dims: int) -> None:
-    if not document.descriptor.any():
-        raise FeaturelessImage("The network sees nothing in this picture: leave it out.")
-    check_document(document, dims)
-
-
-def prepare_pictures(
-    sources: Iterable[Source], settings: MethodSettings, plan: IndexingPlan
-) -> Iterator[Prepared | Refused]:
-    """Read, decode and resize pictures in threads; answers come in the order of the sources."""
-    stream = iter(sources)
-    with ThreadPoolExecutor(plan.readers, "read") as readers:
-        waiting: deque[Future[Prepared | Refused]] = deque()
-        try:
-            while True:
-                for source in islice(stream, 2 * plan.batch_size - len(waiting)):
-                    waiting.append(readers.submit(_prepare, source, settings, plan.limits))
-                if not waiting:
-                    return
-                yield waiting.popleft().result()
-        finally:
-            for future in waiting:
-                future.cancel()
-
-
-def _prepare(source: Source, settings: MethodSettings, limits: ImageLimits) -> Prepared | Refused:
-    tag = _tag(source)
-    try:
-        if source.problem is not None:
-            raise source.problem
-        data = read_source(source.uri, limits)
-        picture = read_image(data, limits, reduce_to=settings.side)
-        pixels = to_working_size(picture, settings)
-    except (ImageError, SourceUnreadable, MalformedRow) as error:
-        return Refused(source, tag, error)
-    return Prepared(source, tag, hashlib.sha256(data).hexdigest(), picture.size, pixels)
-
-
-def batches_of_one_shape(prepared: Iterable[Prepared], batch_size: int) -> Iterator[list[Prepared]]:
-    """Group pictures by shape, so that each group is one array.
-
-    Convention:
-        Full groups come as they fill. When more than 16 batches' worth of pictures wait in
-        part-filled groups the largest goes out, so memory stays bounded.
-    """
-    waiting: dict[tuple[int, ...], list[Prepared]] = defaultdict(list)
-    held = 0
-    for picture in prepared:
-        group = waiting[tuple(picture.pixels.shape)]
-        group.append(picture)
-        held += 1
-        if len(group) == batch_size or held > 16 * batch_size:
-            shape = max(waiting, key=lambda s: len(waiting[s]))
-            held -= len(waiting[shape])
-            yield waiting.pop(shape)
-    yield from waiting.values()
+    return True
 
 
 def encode_documents(
@@ -340,17 +285,22 @@ def _reject(refused: Refused) -> Reject:
     error = refused.error
     kind = getattr(error, "kind", "malformed_document")
     source = refused.source
-    return Reject(source.id, source.uri, kind, error.reason, refused.tag, _now())
+    meta = source.meta if _is_json(source.meta) else {}
+    return Reject(source.id, source.uri, kind, error.reason, refused.tag, now(), meta)
 
 
-def _classes(described: Described, row: int, names: tuple[str, ...]) -> tuple[PictureClass, ...]:
-    numbers = described.classes[row].tolist()
-    probabilities = described.probabilities[row].tolist()
-    return tuple(
-        PictureClass(names[n] if n < len(names) else str(n), round(p, 6))
-        for n, p in zip(numbers, probabilities, strict=True)
-    )
+def _classes(described: Described, names: tuple[str, ...]) -> list[tuple[PictureClass, ...]]:
+    """The best classes of each picture of a batch."""
+    numbers, probabilities = described.classes.tolist(), described.probabilities.tolist()
+    return [
+        tuple(
+            PictureClass(names[n] if n < len(names) else str(n), round(p, 6))
+            for n, p in zip(*row, strict=True)
+        )
+        for row in zip(numbers, probabilities, strict=True)
+    ]
 
 
-def _now() -> str:
+def now() -> str:
+    """The time as documents have it, ISO 8601 in UTC."""
     return datetime.now(UTC).isoformat(timespec="seconds")

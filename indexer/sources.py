@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
+import re
 import stat
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
-from fsspec.core import url_to_fs
+from fsspec.core import strip_protocol, url_to_fs
 
-from descriptors.errors import CamsearchError, ImageTooLarge, RequestError
-from es_mappings.documents import MOST_ID_BYTES
+from descriptors.errors import CamsearchError, RequestError
+from es_mappings.documents import MOST_ID_BYTES, fits_as_id
+from indexer.errors import MalformedRow, SourceUnreachable, SourceUnreadable
+from indexer.web import WebAccess, check_size, fetch
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from descriptors.images import ImageLimits
 
-__all__ = ["PICTURE_SUFFIXES", "MalformedRow", "Source", "SourceUnreadable", "find_pictures"]
-__all__ += ["id_of_long", "legible", "read_source", "source_tag"]
+__all__ = ["PICTURE_SUFFIXES", "Source"]
+__all__ += ["find_pictures", "id_of_address", "id_of_long", "legible", "read_source", "source_tag"]
 
 PICTURE_SUFFIXES = frozenset(
     [
@@ -49,16 +54,18 @@ PICTURE_SUFFIXES = frozenset(
 )
 
 
-class SourceUnreadable(CamsearchError):
-    """The bytes of a picture cannot be had: gone, forbidden, or at an address we do not open."""
+# An address that has the web fetched by others: zip://a.jpg::https://…, or a list of references.
+_HIDDEN_WEB = re.compile(r"https?://|(^|::)(https?|reference|generic)(:|$)", re.IGNORECASE)
 
-    kind = "source_unreadable"
-
-
-class MalformedRow(CamsearchError):
-    """A row of a manifest that names no picture."""
-
-    kind = "malformed_row"
+# What a file system may say today and not tomorrow: a share that is away, a store that is busy.
+_PASSING_NAMES = (
+    *("EIO", "EREMOTEIO", "EBUSY", "EAGAIN", "EINTR", "ESTALE", "ENOLINK", "ENOTCONN", "ETIMEDOUT"),
+    *("EMFILE", "ENFILE", "ENOMEM", "ENOBUFS", "ENETDOWN", "ENETUNREACH", "EHOSTDOWN"),
+    *("EHOSTUNREACH", "ECONNREFUSED", "ECONNRESET", "ECONNABORTED", "EPIPE"),
+)
+_PASSING = frozenset(getattr(errno, name) for name in _PASSING_NAMES if hasattr(errno, name))
+_PASSING_STATUS = frozenset([408, 425, 429, 500, 502, 503, 504])
+_NO_WEB = WebAccess()
 
 
 @dataclass(frozen=True)
@@ -66,9 +73,10 @@ class Source:
     """One picture to index.
 
     Attributes:
-        id: of the document it becomes.
+        id: of the document it becomes; "" for the digest of its bytes.
         uri: a path or an fsspec address.
         meta: the caller's own fields.
+        revision: a later write of the same id wins only with a revision at least as high.
         problem: why this cannot name a picture; such a source becomes a reject.
     """
 
@@ -76,6 +84,7 @@ class Source:
     uri: str
     meta: Mapping[str, Any] = field(default_factory=dict)
     problem: MalformedRow | SourceUnreadable | None = None
+    revision: int = 0
 
 
 def find_pictures(paths: Iterable[Path]) -> Iterator[Source]:
@@ -139,6 +148,11 @@ def id_of_long(path: str) -> str:
     return f"sha256-{hashlib.sha256(os.fsencode(path)).hexdigest()}"
 
 
+def id_of_address(uri: str) -> str:
+    """An id out of an address: itself, or its digest where it is too long for one."""
+    return uri if fits_as_id(uri) else id_of_long(uri)
+
+
 def legible(path: str) -> str:
     """A path as text for people, whatever its bytes are."""
     return path.encode(errors="surrogateescape").decode(errors="replace")
@@ -149,53 +163,99 @@ def source_tag(uri: str) -> str:
 
     Returns:
         Size and time of change of a file, or what its file system says; "" if that
-        cannot be had, and then the bytes decide.
+        cannot be had, and then the bytes decide. For the web it is "", and nothing is asked.
     """
+    if _is_on_the_web(uri):
+        return ""
     try:
-        if "://" not in uri:
-            status = os.stat(uri)
+        path = _local_path(uri)
+        if path is not None:
+            status = os.stat(path)
             return f"{status.st_size}-{status.st_mtime_ns}"
-        if _is_on_the_web(uri):
-            return ""
-        fs, path = url_to_fs(uri)
-        return str(fs.ukey(path))
+        fs, inner = url_to_fs(uri)
+        return str(fs.ukey(inner))
     except Exception:  # noqa: BLE001 - each file system has errors of its own
         return ""
 
 
 def _is_on_the_web(uri: str) -> bool:
-    """Whether it is fetched from the web, perhaps through others: zip://a.jpg::https://…."""
-    return "http://" in uri.lower() or "https://" in uri.lower()
+    """Whether it is fetched from the web, perhaps through others."""
+    return "://" in uri and _HIDDEN_WEB.search(uri) is not None
 
 
-def read_source(uri: str, limits: ImageLimits) -> bytes:
+def _local_path(uri: str) -> str | None:
+    """The path, if it is one of this machine, with or without ``file://``.
+
+    Convention:
+        ``%20`` after ``file://`` is what it says if there is such a file, as fsspec has it;
+        else it is a space, as `Path.as_uri` and browsers write it. A path is never decoded.
+    """
+    if "://" not in uri:
+        return uri
+    if not uri.startswith(("file://", "local://")):
+        return None
+    path: str = strip_protocol(uri)
+    return path if os.path.lexists(path) else unquote(path)
+
+
+def read_source(uri: str, limits: ImageLimits, web: WebAccess = _NO_WEB) -> bytes:
     """The bytes of a picture.
 
     Args:
-        uri: a path, or an address of any fsspec file system whose package is installed.
+        uri: a path, ``file://``, an address of any fsspec file system whose package is
+            installed, or ``http(s)://`` at an allowed host.
         limits: a larger file is refused by its size, before it is read.
+        web: the hosts that are allowed; by default none. The web is not opened through other
+            file systems, such as ``zip://a.jpg::https://…``.
+
+    Returns:
+        All of them; an empty file has none.
 
     Raises:
-        SourceUnreadable: if they cannot be had.
+        SourceUnreachable: if they cannot be had now, and another try may succeed: time-outs,
+            connections, a store that is busy.
+        SourceUnreadable: if they cannot be had: not there, forbidden, not allowed.
         ImageTooLarge: by its size.
     """
+    if uri.lower().startswith(("http://", "https://")):
+        return fetch(uri, web, limits)
     if _is_on_the_web(uri):
         raise SourceUnreadable(
-            f"{uri} is not opened: pictures are not fetched from the web. Download it first."
+            f"{uri} is not opened: pictures are not fetched from the web through others. "
+            "Download it first."
         )
     try:
-        if "://" not in uri:
-            return _read_file(Path(uri), limits)
-        fs, path = url_to_fs(uri)
-        _check_size(fs.size(path) or 0, limits)
-        data: bytes = fs.cat_file(path)
+        path = _local_path(uri)
+        return _read_stored(uri, limits) if path is None else _read_file(Path(path), limits)
     except CamsearchError:
         raise
     except Exception as error:  # each file system has errors of its own
         why = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        if _is_passing(error):
+            raise SourceUnreachable(f"{uri} is out of reach ({why}): try again later.") from error
         raise SourceUnreadable(
             f"{uri} cannot be read ({why}): check that it is there and readable."
         ) from error
+
+
+def _is_passing(error: Exception) -> bool:
+    """Whether another try may succeed; what says nothing of it counts as final.
+
+    The clients of stores have errors of their own, and asking for their classes would import
+    all clients: they are known by the status they carry, and by their names.
+    """
+    kinds = type(error).__mro__
+    if any(word in kind.__name__ for kind in kinds for word in ("Connect", "Timeout")):
+        return True
+    status = getattr(error, "code", None) or getattr(error, "status", None)
+    number = error.errno if isinstance(error, OSError) else None
+    return status in _PASSING_STATUS or number in _PASSING
+
+
+def _read_stored(uri: str, limits: ImageLimits) -> bytes:
+    fs, path = url_to_fs(uri)
+    check_size(fs.size(path) or 0, limits)
+    data: bytes = fs.cat_file(path)
     return data
 
 
@@ -204,13 +264,5 @@ def _read_file(path: Path, limits: ImageLimits) -> bytes:
         # A pipe would keep us waiting for ever, a device would never end.
         raise SourceUnreadable(f"{path} is no file of bytes: name a picture file.")
     with path.open("rb") as file:
-        _check_size(os.fstat(file.fileno()).st_size, limits)
+        check_size(os.fstat(file.fileno()).st_size, limits)
         return file.read()
-
-
-def _check_size(size: int, limits: ImageLimits) -> None:
-    if size > limits.most_bytes:
-        raise ImageTooLarge(
-            f"The file has {size:,} bytes, more than the {limits.most_bytes:,} allowed: "
-            "store it smaller, or raise the limit."
-        )

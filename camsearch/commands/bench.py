@@ -16,17 +16,21 @@ from descriptors.errors import RequestError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from descriptors.method import Method
     from evaluation.bench import BenchRow
+    from evaluation.bench_elastic import BulkRow, RecallRow
 
 __all__ = ["EXAMPLE", "bench"]
 
-EXAMPLE = "Example: camsearch bench encode --json -   or   camsearch bench rerank photos/"
+EXAMPLE = "Example: camsearch bench encode --json -   or   camsearch bench recall photos/"
+
+_WAYS = ("encode", "rerank", "bulk", "recall")
 
 _MOST_PICTURES = 200
 
 
 def bench(
-    what: Annotated[str, typer.Argument(help="encode, or rerank.")],
+    what: Annotated[str, typer.Argument(help="encode, rerank, bulk, or recall.")],
     photos: Annotated[
         Path | None,
         typer.Argument(help="Folder of photos (default: the made pictures of the demo)."),
@@ -34,21 +38,30 @@ def bench(
     as_json: options.JsonFile = None,
     device: options.Device = None,
     precision: options.Precision = None,
+    count: Annotated[
+        int | None, typer.Option(min=1, help="Documents (bulk: 5,000; recall: 100,000).")
+    ] = None,
 ) -> None:
     """Measure speed: what it is compared with runs in turns with it, so the ratio holds.
 
     encode: pictures/s from pixels to descriptor over pictures/s of the bare network.
     rerank: milliseconds a query from kept maps over the same with maps recomputed.
+    bulk: documents/s of a worker, network left out, over those of the bare client.
+    recall: recall@100 against exact search, milliseconds and bytes, by index type.
+    The last two need an Elasticsearch with nothing else to do (CAMSEARCH_ELASTICSEARCH).
     """
-    from camsearch.library import method_of
+    from descriptors.machine import method_of
     from descriptors.settings import MethodSettings, RegionSettings
     from evaluation.bench import bench_encode, bench_rerank
 
-    if what not in ("encode", "rerank"):
-        raise RequestError(f"There is no benchmark {what!r}: choose encode or rerank.")
+    if what not in _WAYS:
+        raise RequestError(f"There is no benchmark {what!r}: choose one of {', '.join(_WAYS)}.")
     method = method_of(MethodSettings(), None, None, options.machine(device, precision))
     with TemporaryDirectory(prefix="camsearch-bench-") as scratch:
         pictures = _pictures(photos, Path(scratch))
+        if what in ("bulk", "recall"):
+            _against_elasticsearch(what, method, pictures, count, as_json)
+            return
         if what == "encode":
             rows = bench_encode(method, pictures, batch_sizes=(1, 4, 8, 16))
         else:
@@ -57,6 +70,30 @@ def bench(
             )
     Console().print(_table(rows))
     options.write_json(as_json, {"rows": [row.to_json() for row in rows]})
+
+
+def _against_elasticsearch(
+    what: str, method: Method, pictures: list[Path], count: int | None, as_json: Path | None
+) -> None:
+    from camsearch import servers
+    from camsearch.settings import read_settings
+    from evaluation.bench import describe_files
+    from evaluation.bench_elastic import bench_bulk, bench_recall
+
+    client = servers.elastic(read_settings())
+    descriptors = describe_files(method, pictures)
+    console = Console(stderr=True)
+    rows: Sequence[BulkRow | RecallRow]
+    if what == "bulk":
+        rows = bench_bulk(client, descriptors, count or 5000)
+    else:
+        rows = bench_recall(client, descriptors, count or 100_000, on_progress=console.print)
+    content = [row.to_json() for row in rows]
+    table = Table(*content[0])
+    for row in content:
+        table.add_row(*(f"{v:.4g}" if isinstance(v, float) else str(v) for v in row.values()))
+    Console().print(table)
+    options.write_json(as_json, {"rows": content})
 
 
 def _pictures(photos: Path | None, scratch: Path) -> list[Path]:

@@ -12,10 +12,12 @@ from rich.progress import track
 from camsearch.commands import options
 
 if TYPE_CHECKING:
-    from camsearch.library import Machine
+    from collections.abc import Iterable, Iterator
+
     from descriptors.encoder import Encoder
     from descriptors.fitting import WhiteningFit
-    from descriptors.settings import MethodSettings
+    from descriptors.machine import Machine
+    from indexer.reading import Prepared, Refused
     from indexer.sources import Source
 
 __all__ = ["EXAMPLE", "collect", "fit"]
@@ -24,9 +26,6 @@ EXAMPLE = (
     "Example: camsearch fit photos/ --out my.safetensors; "
     "then camsearch index photos/ --whitening my.safetensors"
 )
-
-# With fewer class vectors for each dimension the whitening follows its pictures, not the world.
-_VECTORS_A_DIMENSION = 4
 
 
 def fit(
@@ -56,6 +55,7 @@ def fit(
     from descriptors.backbones import load_network
     from descriptors.encoder import Encoder
     from descriptors.errors import RequestError
+    from indexer.fitting import check_enough
     from indexer.sources import find_pictures
 
     if out.suffix != ".safetensors":
@@ -70,7 +70,7 @@ def fit(
     count = min(most, len(sources))
     chosen = [sources[i * len(sources) // count] for i in range(count)]
     collected = collect(encoder, chosen, machine)
-    _check_enough(collected.pictures, settings)
+    check_enough(collected.pictures, settings)
     names = ", ".join(str(path) for path in paths)
     whitening = collected.fit(f"{collected.pictures} pictures of {names}")
     try:
@@ -84,19 +84,6 @@ def fit(
         f"Whitening of {collected.pictures} pictures written to {out} "
         f"({len(chosen) - collected.pictures} could not be read)."
     )
-
-
-def _check_enough(pictures: int, settings: MethodSettings) -> None:
-    """Refuse a fit that follows its few pictures: measured, it would not even repeat itself."""
-    from descriptors.errors import RequestError
-
-    dims = max(layer.dims for layer in settings.layers)
-    needed = -(-_VECTORS_A_DIMENSION * dims // settings.n_pca)
-    if pictures < needed:
-        raise RequestError(
-            f"{pictures} pictures are too few for {dims} dimensions a layer: fit on {needed} or "
-            "more, name fewer dimensions with --layers, or use the packaged whitening."
-        )
 
 
 def _check_place(out: Path) -> None:
@@ -115,16 +102,12 @@ def _check_place(out: Path) -> None:
 
 def collect(encoder: Encoder, sources: list[Source], machine: Machine) -> WhiteningFit:
     """Class vectors of pictures, for a fit, under a progress bar."""
-    from descriptors.fitting import WhiteningFit
-    from indexer.pipeline import IndexingPlan, Prepared, batches_of_one_shape, prepare_pictures
+    from indexer.fitting import collect_vectors
+    from indexer.reading import IndexingPlan
+
+    def follow(outcomes: Iterator[Prepared | Refused]) -> Iterable[Prepared | Refused]:
+        bar = Console(stderr=True)
+        return track(outcomes, "reading", total=len(sources), console=bar, transient=True)
 
     plan = IndexingPlan(machine.batch_size, machine.readers, machine.limits)
-    fitting = WhiteningFit(encoder)
-    outcomes = prepare_pictures(sources, encoder.settings, plan)
-    followed = track(
-        outcomes, "reading", total=len(sources), console=Console(stderr=True), transient=True
-    )
-    pictures = (outcome for outcome in followed if isinstance(outcome, Prepared))
-    for batch in batches_of_one_shape(pictures, plan.batch_size):
-        fitting.add(encoder.encode(encoder.prepare([p.pixels for p in batch])))
-    return fitting
+    return collect_vectors(encoder, sources, plan, follow)

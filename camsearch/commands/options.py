@@ -12,7 +12,7 @@ from camsearch.settings import CommandSettings, read_settings
 from descriptors.errors import RequestError
 
 if TYPE_CHECKING:
-    from camsearch.library import Machine
+    from descriptors.machine import Machine
     from descriptors.settings import MethodSettings
     from es_mappings.filters import Filter
 
@@ -68,8 +68,8 @@ def gallery_folder(given: Path | None) -> Path:
 
 def machine(device: str | None = None, precision: Precision = None) -> Machine:
     """Where and how to compute: what was given wins over the environment."""
-    from camsearch.library import Machine
     from descriptors.images import ImageLimits
+    from descriptors.machine import Machine
 
     settings: CommandSettings = read_settings()
     return Machine(

@@ -24,6 +24,7 @@ from tests.unit.camsearch.conftest import Said
 
 COUNT = 6
 COMMANDS = ["index", "search", "fit", "info", "delete", "doctor", "demo", "evaluate", "bench"]
+COMMANDS += ["enqueue", "worker", "status", "retry-rejects"]
 SCRIPT = Path(sys.executable).parent / "camsearch"
 
 
@@ -481,6 +482,7 @@ class TestRefusals:
         more = {
             "index": [photos],
             "search": [photos / "1.jpg"],
+            "enqueue": [photos],
             "fit": [photos, "-o", tmp_path / "w.safetensors"],
             "delete": ["x"],
             "demo": [photos, "--out", tmp_path / "demo"],
@@ -698,6 +700,9 @@ def test_every_setting_can_come_from_the_environment(monkeypatch):
     given = {
         "gallery": Path("g"), "device": "cuda:1", "precision": "bfloat16", "batch_size": 3,
         "readers": 2, "most_pixels": 9, "most_bytes": 8, "cache": Path("c"),
+        "elasticsearch": "http://es:1", "api_key": "k", "images": "things", "broker": "redis://r",
+        "queue": "q", "chunk": 5, "most_waiting": 6, "attempts": 7, "visibility_timeout": 8,
+        "soft_shutdown": 9.5, "web_hosts": "a.org,b.org",
     }  # fmt: skip
     assert given.keys() == CommandSettings.model_fields.keys()
     for name, value in given.items():

@@ -161,7 +161,7 @@ def test_a_database_of_someone_else_is_left_alone(folder):
 @pytest.mark.parametrize(
     ("statement", "complaint"),
     [
-        ("PRAGMA user_version = 2", "has format 2, this camsearch reads 1: use the camsearch"),
+        ("PRAGMA user_version = 3", "has format 3, this camsearch reads 2: use the camsearch"),
         ("DELETE FROM gallery", "does not say which method made it"),
         ("DELETE FROM vectors", "1 documents have 0 descriptors"),
         ("UPDATE vectors SET descriptor = x'0000803f'", "a descriptor has 4 bytes, not 16"),

@@ -15,7 +15,8 @@ from PIL import Image
 from descriptors.images import ImageLimits
 from es_mappings.features import FeatureStore
 from es_mappings.local import LocalGallery
-from indexer.pipeline import IndexingPlan, index_pictures
+from indexer.pipeline import index_pictures
+from indexer.reading import IndexingPlan
 from indexer.sources import find_pictures
 from tests.support.pictures import (
     animated,

@@ -16,7 +16,8 @@ from descriptors.settings import RegionSettings
 from es_mappings.features import FeatureStore, stack_kept
 from es_mappings.filters import Ids, Term
 from es_mappings.local import LocalGallery
-from indexer.pipeline import IndexingPlan, encode_documents, index_pictures
+from indexer.pipeline import encode_documents, index_pictures
+from indexer.reading import IndexingPlan
 from indexer.sources import Source
 from reranker.pipeline import Searcher
 from reranker.ranking import SearchPlan

@@ -1,0 +1,148 @@
+"""`camsearch enqueue`, `camsearch retry-rejects`: pictures into the queue, and how they fare."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from camsearch.settings import read_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from camsearch.settings import CommandSettings
+    from es_mappings.elastic import ElasticGallery
+    from indexer.ledger import RunState
+    from indexer.sources import Source
+
+__all__ = ["EXAMPLE", "RETRY_EXAMPLE", "enqueue", "retry_rejects", "send_and_follow"]
+
+EXAMPLE = "Example: camsearch enqueue photos/   or   camsearch enqueue manifest.csv --detach"
+RETRY_EXAMPLE = "Example: camsearch retry-rejects --kind source_unreadable"
+
+GalleryName = Annotated[
+    str | None,
+    typer.Option("--gallery", "-g", help="Name of the gallery in Elasticsearch (default: images)."),
+]
+Detach = Annotated[
+    bool, typer.Option("--detach", help="Leave when all is sent; see `camsearch status`.")
+]
+
+
+def enqueue(
+    paths: Annotated[
+        list[Path], typer.Argument(help="Folders, pictures, or one manifest (.csv, .tsv, .jsonl).")
+    ],
+    gallery: GalleryName = None,
+    again: Annotated[
+        bool, typer.Option("--again", help="Encode what has not changed, too.")
+    ] = False,
+    detach: Detach = False,
+) -> None:
+    """Send pictures to the workers; waits for them while too many tasks wait.
+
+    The paths must mean the same to the workers: share the folder, or name s3://… in a manifest.
+    """
+    from indexer.manifests import sources_in
+
+    settings = read_settings()
+    sources = sources_in(paths)
+    send_and_follow(settings, sources, gallery or settings.images, again=again, detach=detach)
+
+
+def retry_rejects(
+    gallery: GalleryName = None,
+    kind: Annotated[
+        str | None, typer.Option(help="Only those of this kind; see `camsearch status --rejects`.")
+    ] = None,
+    detach: Detach = False,
+) -> None:
+    """Send the pictures that were refused or failed to the workers again."""
+    from camsearch import servers
+
+    settings = read_settings()
+    opened = servers.open_gallery(settings, gallery or settings.images)
+    sources = list(_rejected(opened, kind))
+    if not sources:
+        Console(stderr=True).print("No picture was refused.")
+        return
+    send_and_follow(settings, sources, gallery or settings.images, retry=True, detach=detach)
+
+
+def _rejected(opened: ElasticGallery, kind: str | None) -> Iterator[Source]:
+    from indexer.sources import Source
+
+    for reject in opened.rejects():
+        if kind in (None, reject.kind):
+            yield Source(reject.id, reject.uri, reject.meta)
+
+
+def send_and_follow(
+    settings: CommandSettings,
+    sources: Iterable[Source],
+    gallery: str,
+    *,
+    again: bool = False,
+    retry: bool = False,
+    detach: bool = False,
+) -> None:
+    """Enqueue under a progress bar, and wait for the workers unless asked not to."""
+    from camsearch import servers
+    from indexer.enqueueing import new_run
+
+    # Opened before anything is sent, so that a slip in the name sends nothing.
+    servers.open_gallery(settings, gallery).close()
+    console = Console(stderr=True, soft_wrap=True, markup=False, highlight=False)
+    run = new_run()
+    columns = (
+        TextColumn("indexing"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]:.1f} pictures/s"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[refused]} refused"),
+    )
+    with servers.broker_answers(settings):
+        sender = servers.enqueuer(settings)
+        try:
+            with Progress(*columns, console=console) as bar:
+                task = bar.add_task("indexing", total=None, rate=0.0, refused=0)
+
+                def show(state: RunState) -> None:
+                    elapsed = bar.tasks[0].elapsed or 0
+                    bar.update(
+                        task,
+                        completed=state.finished,
+                        total=state.asked,
+                        rate=state.finished / elapsed if elapsed else 0.0,
+                        refused=state.counts["rejected"] + state.counts["failed"],
+                    )
+
+                sent = sender.enqueue(sources, gallery, run, show, again=again, retry_rejects=retry)
+                state = None if detach else sender.follow(run, show)
+        except KeyboardInterrupt:
+            console.print(
+                f"Stopped; what was sent is worked off. See: camsearch status --run {run}"
+            )
+            raise typer.Exit(1) from None
+    if state is None:
+        console.print(f"{sent} pictures sent as run {run}. See: camsearch status --run {run}")
+        return
+    _tell(console, state)
+
+
+def _tell(console: Console, state: RunState) -> None:
+    counts = state.counts
+    console.print(
+        f"{counts['indexed']} indexed, {counts['unchanged']} unchanged, {counts['updated']} with "
+        f"new metadata, {counts['rejected']} rejected, {counts['failed']} failed, "
+        f"{counts['out_of_reach']} out of reach; run {state.id}."
+    )
+    if counts["rejected"] or counts["failed"]:
+        console.print(f"See why: camsearch status --rejects --gallery {state.gallery}")
+    if state.asked and counts["rejected"] + counts["failed"] == state.asked:
+        raise typer.Exit(1)

@@ -1,0 +1,85 @@
+"""`camsearch worker`: works tasks off until it is asked to end."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import time
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from camsearch.commands import options
+from camsearch.settings import read_settings
+
+if TYPE_CHECKING:
+    from indexer.ledger import Ledger
+    from indexer.worker import GalleryWorker
+
+__all__ = ["EXAMPLE", "worker"]
+
+EXAMPLE = "Example: camsearch worker --device cuda:0"
+
+_STUCK_SECONDS = 300
+
+
+def worker(
+    device: options.Device = None,
+    precision: options.Precision = None,
+    check: Annotated[
+        bool,
+        typer.Option(
+            "--check",
+            help="Start nothing: say whether workers get on, with exit status 1 if tasks wait and "
+            "no worker has finished a picture for five minutes.",
+        ),
+    ] = False,
+) -> None:
+    """Index what `camsearch enqueue` and other Celery apps send. One process for each device.
+
+    Ctrl-C or SIGTERM lets it finish its task; what it cannot finish goes back to the queue.
+    """
+    from camsearch import servers
+
+    settings = read_settings()
+    if check:
+        with servers.broker_answers(settings):
+            raise typer.Exit(_check(servers.ledger(settings), settings.queue))
+    machine = options.machine(device, precision)
+    from indexer.tasks import register
+
+    app = servers.app_of(settings)
+    works = servers.worker(settings, machine)
+    logging.basicConfig(
+        level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s"
+    )
+    # A line for each request says nothing that the line for each task does not.
+    logging.getLogger("elastic_transport").setLevel(logging.WARNING)
+    _prepare(works, settings.images)
+    register(app, settings, lambda: works)
+    name = f"camsearch-{device or settings.device}-{os.getpid()}@%h".replace(":", "")
+    started = ["worker", "--pool", "solo", "--concurrency", "1", "--queues", settings.queue]
+    started += ["--without-gossip", "--without-mingle", "--loglevel", "INFO", "--hostname", name]
+    app.worker_main(started)
+
+
+def _prepare(works: GalleryWorker, gallery: str) -> None:
+    """Load the network before the first task comes, so that a mistake shows at once."""
+    from es_mappings.errors import GalleryNotFound, GalleryUnreachable
+
+    log = logging.getLogger("camsearch")
+    try:
+        opened = works.gallery(gallery)
+        works.method(opened)
+        log.info("Ready for the gallery %s (%s).", gallery, opened.fingerprint[:16])
+    except (GalleryNotFound, GalleryUnreachable) as error:
+        # Servers start in any order, and tasks may name another gallery.
+        log.warning("%s Waiting for tasks all the same.", error.reason)
+
+
+def _check(ledger: Ledger, queue: str) -> int:
+    waiting = ledger.waiting(queue) + ledger.taken()
+    getting_on = ledger.workers(since=time.time() - _STUCK_SECONDS)
+    typer.echo(f"{waiting} tasks wait, {len(getting_on)} workers got on in the last 5 minutes.")
+    return int(waiting > 0 and not getting_on)

@@ -1,0 +1,69 @@
+"""Where and how to compute, and a method put together there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from descriptors.backbones import load_network
+from descriptors.encoder import Encoder
+from descriptors.errors import ArtifactError
+from descriptors.images import ImageLimits
+from descriptors.method import Method
+from descriptors.whitening import Whitening, packaged_whitening
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from descriptors.encoder import Precision
+    from descriptors.settings import MethodSettings
+
+__all__ = ["Machine", "method_of"]
+
+
+@dataclass(frozen=True)
+class Machine:
+    """How and where to compute; changes no result but by rounding.
+
+    Attributes:
+        device: cpu, or cuda:0.
+        precision: "auto" takes bfloat16 where the processor multiplies it natively.
+        batch_size: pictures a forward pass.
+        readers: threads that read and decode pictures.
+        limits: pictures refused unread.
+    """
+
+    device: str = "cpu"
+    precision: Precision = "auto"
+    batch_size: int = 8
+    readers: int = 4
+    limits: ImageLimits = ImageLimits()
+
+
+def method_of(
+    settings: MethodSettings, whitening: Path | None, weights: Path | None, machine: Machine
+) -> Method:
+    """Encoder, whitening and settings put together.
+
+    Args:
+        settings: of the method.
+        whitening: a file of `camsearch fit`; None for the packaged one.
+        weights: a local weight file; None for those of the network's package.
+        machine: where to compute.
+
+    Raises:
+        ArtifactError: if weights or whitening are missing or do not fit the settings.
+    """
+    encoder = Encoder(
+        load_network(settings.network, weights), settings, machine.device, machine.precision
+    )
+    try:
+        return Method(encoder, Whitening.load(whitening or packaged_whitening()))
+    except ArtifactError as error:
+        if whitening is not None:
+            raise
+        raise ArtifactError(
+            "The packaged whitening fits the default settings only: fit one on pictures of "
+            "yours with `camsearch fit PATH --out FILE` and the same options, then give it "
+            "with --whitening FILE."
+        ) from error

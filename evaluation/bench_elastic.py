@@ -1,0 +1,318 @@
+"""Benchmarks against a real Elasticsearch: bulk writing, and how much each graph finds."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from elasticsearch import helpers
+from jaxtyping import Float32
+
+from descriptors.arrays import Described, Encoded, Size
+from descriptors.errors import RequestError
+from es_mappings.documents import Document, PictureClass
+from es_mappings.elastic import ElasticGallery
+from es_mappings.elastic_bulk import Bulk
+from es_mappings.fields import DESCRIPTOR, source_of
+from es_mappings.indices import IndexPlan, create, drop, rejects_index
+from indexer.pipeline import Run
+from indexer.reading import IndexingPlan, Prepared
+from indexer.sources import Source
+from indexer.writing import Writer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from elasticsearch import Elasticsearch
+
+    from es_mappings.indices import Graph
+
+__all__ = ["BulkRow", "RecallRow", "bench_bulk", "bench_recall", "like_real"]
+
+_BATCH = 8
+_K = 100
+
+
+@dataclass(frozen=True)
+class BulkRow:
+    """Documents a second, by one way of writing them.
+
+    Attributes:
+        what: the way.
+        documents: written each time.
+        per_second: median.
+        ratio: to the bare client in the same run; None for that itself.
+        repeats: measurements.
+    """
+
+    what: str
+    documents: int
+    per_second: float
+    ratio: float | None
+    repeats: int
+
+    def to_json(self) -> dict[str, Any]:
+        """For machines."""
+        return asdict(self)
+
+
+def bench_bulk(
+    client: Elasticsearch,
+    descriptors: Float32[np.ndarray, "V D"],
+    count: int = 5000,
+    repeats: int = 5,
+) -> list[BulkRow]:
+    """The worker's way of writing, all but pictures and network, against the bare client.
+
+    Args:
+        client: of a server nobody else works with meanwhile.
+        descriptors: unit vectors; used again and again.
+        count: documents to write each time, into an index of their own.
+        repeats: the two take turns.
+    """
+    documents = [_document(i, descriptors[i % len(descriptors)]) for i in range(count)]
+    times: dict[str, list[float]] = {"bare streaming_bulk": [], "worker": []}
+    for _ in range(repeats):
+        for name, write in (("bare streaming_bulk", _write_bare), ("worker", _write_as_worker)):
+            with _gallery(client, descriptors.shape[1], IndexPlan("flat", replicas=0)) as gallery:
+                started = time.perf_counter()
+                write(client, gallery, documents)
+                times[name].append(time.perf_counter() - started)
+                client.indices.refresh(index=gallery.index)
+                if gallery.count() != count:
+                    raise RequestError(f"{name} wrote {gallery.count()} of {count} documents.")
+    rates = {name: count / float(np.median(took)) for name, took in times.items()}
+    bare = rates["bare streaming_bulk"]
+    return [
+        BulkRow("bare streaming_bulk", count, round(bare, 1), None, repeats),
+        BulkRow("worker", count, round(rates["worker"], 1), rates["worker"] / bare, repeats),
+    ]
+
+
+def _write_bare(
+    client: Elasticsearch, gallery: ElasticGallery, documents: Sequence[Document]
+) -> None:
+    actions = (
+        {
+            "_op_type": "index",
+            "_index": gallery.index,
+            "_id": document.id,
+            "_source": source_of(document, base64_vector=True),
+        }
+        for document in documents
+    )
+    for ok, item in helpers.streaming_bulk(client, actions, max_chunk_bytes=Bulk.most_bytes):
+        if not ok:
+            raise RequestError(f"Elasticsearch refuses a document: {item}.")
+
+
+def _write_as_worker(
+    _client: Elasticsearch, gallery: ElasticGallery, documents: Sequence[Document]
+) -> None:
+    """The pipeline with pictures as if read, and descriptors as if computed."""
+    sources = [Source(d.id, d.uri, d.meta, revision=1) for d in documents]
+    run = Run(gallery, None, IndexingPlan(class_names=("one", "two")))
+    # Looking up what is there already is part of the worker's way.
+    fresh = run.fresh(sources)
+    with Writer(run.keep_maps, run.write) as writer:
+        for start in range(0, len(sources), _BATCH):
+            rows = documents[start : start + _BATCH]
+            writer.put(([_prepared(next(fresh)) for _ in rows], _described(rows)))
+    run.write_rejects()
+
+
+def _prepared(source: Source) -> Prepared:
+    return Prepared(source, "", "d" * 64, Size(640, 480), torch.zeros(3, 1, 1, dtype=torch.uint8))
+
+
+def _described(rows: Sequence[Document]) -> Described:
+    count = len(rows)
+    vectors = torch.from_numpy(np.stack([row.descriptor for row in rows]))
+    classes = torch.tensor([[0, 1]]).expand(count, -1)
+    nothing = Encoded((), None, torch.zeros(count, 2), Size(1, 1))  # type: ignore[arg-type]
+    return Described(vectors, classes, torch.full((count, 2), 0.5), nothing)
+
+
+def _document(number: int, vector: Float32[np.ndarray, " D"]) -> Document:
+    return Document(
+        id=f"/photos/{number:07d}.jpg",
+        uri=f"/photos/{number:07d}.jpg",
+        digest="d" * 64,
+        width=640,
+        height=480,
+        descriptor=vector,
+        classes=(PictureClass("one", 0.5), PictureClass("two", 0.5)),
+        meta={"number": number},
+        indexed_at="2026-01-01T00:00:00+00:00",
+    )
+
+
+@dataclass(frozen=True)
+class RecallRow:
+    """How one graph does.
+
+    Attributes:
+        graph: the index_options.
+        rescored: hits looked at again with full vectors, times k; 0 for none.
+        vectors, k: of the index and of the search.
+        recall: share of the exact k nearest that it finds.
+        ms_p50, ms_p95: milliseconds of a search, one client.
+        index_bytes: on disk, the full vectors with it.
+        vector_bytes: of what a search reads: quantised vectors and graph.
+        build_seconds: writing and merging to one segment.
+    """
+
+    graph: str
+    rescored: float
+    vectors: int
+    k: int
+    recall: float
+    ms_p50: float
+    ms_p95: float
+    index_bytes: int
+    vector_bytes: int
+    build_seconds: float
+
+    def to_json(self) -> dict[str, Any]:
+        """For machines."""
+        return asdict(self)
+
+
+def like_real(
+    descriptors: Float32[np.ndarray, "V D"], count: int, seed: int = 0
+) -> Float32[np.ndarray, "W D"]:
+    """Made vectors that lie as real descriptors do.
+
+    Args:
+        descriptors: real ones, unit.
+        count: vectors to make.
+        seed: of the random numbers.
+
+    Returns:
+        Unit mixtures of a descriptor with one of its nearest neighbours, and noise of a
+        tenth of their length; independent noise alone would be a case that no graph can do.
+    """
+    rng = np.random.default_rng(seed)
+    made = np.empty((count, descriptors.shape[1]), np.float32)
+    near = np.argsort(-(descriptors @ descriptors.T), axis=1)[:, 1:11]
+    for start in range(0, count, 10_000):
+        size = min(10_000, count - start)
+        first = rng.integers(len(descriptors), size=size)
+        other = near[first, rng.integers(near.shape[1], size=size)]
+        share = rng.random((size, 1), dtype=np.float32)
+        mixed = share * descriptors[first] + (1 - share) * descriptors[other]
+        noise = rng.standard_normal(mixed.shape, dtype=np.float32)
+        noise *= 0.1 / np.linalg.norm(noise, axis=1, keepdims=True)
+        mixed = mixed / np.linalg.norm(mixed, axis=1, keepdims=True) + noise
+        made[start : start + size] = mixed / np.linalg.norm(mixed, axis=1, keepdims=True)
+    return made
+
+
+def bench_recall(
+    client: Elasticsearch,
+    descriptors: Float32[np.ndarray, "V D"],
+    count: int = 100_000,
+    queries: int = 100,
+    graphs: Sequence[tuple[Graph, float]] = (
+        ("int8_hnsw", 0),
+        ("bbq_hnsw", 3),
+        ("hnsw", 0),
+        ("flat", 0),
+    ),
+    on_progress: Callable[[str], None] = lambda _: None,
+) -> list[RecallRow]:
+    """Recall at 100 against exact search, milliseconds and bytes, for several graphs.
+
+    Args:
+        client: of a server nobody else works with meanwhile.
+        descriptors: real ones; see `like_real`.
+        count: vectors in each index.
+        queries: further vectors of the same making, searched one after another.
+        graphs: each with its oversampling for rescoring, 0 for none.
+        on_progress: told what is being done.
+    """
+    vectors = like_real(descriptors, count + queries)
+    asked, vectors = vectors[count:], vectors[:count]
+    exact = [set(np.argpartition(-(vectors @ q), _K)[:_K].tolist()) for q in asked]
+    rows = []
+    for graph, oversample in graphs:
+        on_progress(f"{graph}: writing {count} vectors")
+        with _gallery(client, vectors.shape[1], IndexPlan(graph, replicas=0)) as gallery:
+            started = time.perf_counter()
+            _fill(client, gallery.index, vectors)
+            built = time.perf_counter() - started
+            on_progress(f"{graph}: searching")
+            recall, took = _search(client, gallery.index, asked, exact, oversample)
+            whole, read = _bytes(client, gallery.index)
+            p50, p95 = np.percentile(took, [50, 95]).round(2).tolist()
+            rows.append(
+                RecallRow(graph, oversample, count, _K, recall, p50, p95, whole, read, built)
+            )
+    return rows
+
+
+def _fill(client: Elasticsearch, index: str, vectors: Float32[np.ndarray, "V D"]) -> None:
+    actions = (
+        {
+            "_index": index,
+            "_id": str(i),
+            "_source": source_of(_document(i, vector), base64_vector=True),
+        }
+        for i, vector in enumerate(vectors)
+    )
+    patient = client.options(request_timeout=3600)
+    for _ in helpers.streaming_bulk(patient, actions, max_chunk_bytes=Bulk.most_bytes):
+        pass
+    patient.indices.forcemerge(index=index, max_num_segments=1)
+    patient.indices.refresh(index=index)
+
+
+def _search(
+    client: Elasticsearch,
+    index: str,
+    asked: Float32[np.ndarray, "Q D"],
+    exact: Sequence[set[int]],
+    oversample: float,
+) -> tuple[float, list[float]]:
+    """Recall, and milliseconds of each search after some to warm up."""
+    took, found = [], 0
+    for number in (*range(min(20, len(asked))), *range(len(asked))):
+        knn: dict[str, Any] = {
+            "field": DESCRIPTOR,
+            "query_vector": asked[number].tolist(),
+            "k": _K,
+            "num_candidates": 2 * _K,
+        }
+        if oversample:
+            knn["rescore_vector"] = {"oversample": oversample}
+        started = time.perf_counter()
+        hits = client.search(index=index, knn=knn, size=_K, source=False)["hits"]["hits"]
+        took.append((time.perf_counter() - started) * 1e3)
+        if len(took) > min(20, len(asked)):
+            found += len(exact[number] & {int(hit["_id"]) for hit in hits})
+    return found / (_K * len(asked)), took[min(20, len(asked)) :]
+
+
+def _bytes(client: Elasticsearch, index: str) -> tuple[int, int]:
+    """Bytes of the whole index, and of quantised vectors and graph."""
+    whole = client.indices.stats(index=index, metric="store")["_all"]["total"]["store"]
+    stats = client.indices.stats(index=index, metric="dense_vector")["_all"]["total"]
+    off_heap = stats["dense_vector"].get("off_heap", {})
+    full = int(off_heap.get("total_vec_size_bytes", 0))
+    return int(whole["size_in_bytes"]), int(off_heap.get("total_size_bytes", 0)) - full
+
+
+@contextmanager
+def _gallery(client: Elasticsearch, dims: int, plan: IndexPlan) -> Iterator[ElasticGallery]:
+    """An empty gallery, dropped afterwards."""
+    name = f"camsearch-bench-{uuid.uuid4().hex[:8]}"
+    index = create(client, name, {"fingerprint": "b" * 64, "dims": dims}, dims, plan)
+    try:
+        yield ElasticGallery(client, index, rejects_index(name))
+    finally:
+        drop(client, name)

@@ -1,0 +1,141 @@
+"""Sources to pixels: read and decoded in threads, then grouped by shape."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict, deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from jaxtyping import UInt8
+from torch import Tensor
+
+from descriptors.arrays import Size
+from descriptors.errors import CamsearchError, ImageError
+from descriptors.images import ImageLimits, read_image, to_working_size
+from descriptors.settings import MethodSettings
+from indexer.errors import MalformedRow, SourceUnreadable
+from indexer.sources import Source, id_of_address, read_source, source_tag
+from indexer.web import WebAccess
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+__all__ = [
+    "IndexingPlan",
+    "Prepared",
+    "Refused",
+    "batches_of_one_shape",
+    "prepare_pictures",
+    "tag_of",
+]
+
+
+@dataclass(frozen=True)
+class IndexingPlan:
+    """How to index.
+
+    Attributes:
+        batch_size: pictures a forward pass.
+        readers: threads that read and decode.
+        limits: what is refused unread.
+        web: what may be fetched from the web; nothing by default.
+        again: encode what has not changed, too.
+        retry_rejects: try pictures again that were refused before and have not changed.
+        class_names: by class number, for the documents.
+    """
+
+    batch_size: int = 8
+    readers: int = 4
+    limits: ImageLimits = ImageLimits()
+    web: WebAccess = WebAccess()
+    again: bool = False
+    retry_rejects: bool = False
+    class_names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A picture that has been read and is ready for the network."""
+
+    source: Source
+    tag: str
+    digest: str
+    size: Size
+    pixels: UInt8[Tensor, "3 h w"]
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A picture that could not be read."""
+
+    source: Source
+    tag: str
+    error: CamsearchError
+
+
+def tag_of(source: Source) -> str:
+    """What changes when the picture changes or, where the id does not say it, its address."""
+    tag = source_tag(source.uri)
+    return f"{tag} {source.uri}" if tag and source.id != source.uri else tag
+
+
+def prepare_pictures(
+    sources: Iterable[Source], settings: MethodSettings, plan: IndexingPlan
+) -> Iterator[Prepared | Refused]:
+    """Read, decode and resize pictures in threads; answers come in the order of the sources.
+
+    Convention:
+        A source without an id gets the digest of its bytes for one.
+    """
+    stream = iter(sources)
+    with ThreadPoolExecutor(plan.readers, "read") as readers:
+        waiting: deque[Future[Prepared | Refused]] = deque()
+        try:
+            while True:
+                for source in islice(stream, 2 * plan.batch_size - len(waiting)):
+                    waiting.append(readers.submit(_prepare, source, settings, plan))
+                if not waiting:
+                    return
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+def _prepare(source: Source, settings: MethodSettings, plan: IndexingPlan) -> Prepared | Refused:
+    tag = tag_of(source)
+    try:
+        if source.problem is not None:
+            raise source.problem
+        data = read_source(source.uri, plan.limits, plan.web)
+        digest = hashlib.sha256(data).hexdigest()
+        source = source if source.id else replace(source, id=digest)
+        picture = read_image(data, plan.limits, reduce_to=settings.side)
+        pixels = to_working_size(picture, settings)
+    except (ImageError, SourceUnreadable, MalformedRow) as error:
+        source = source if source.id else replace(source, id=id_of_address(source.uri))
+        return Refused(source, tag, error)
+    return Prepared(source, tag, digest, picture.size, pixels)
+
+
+def batches_of_one_shape(prepared: Iterable[Prepared], batch_size: int) -> Iterator[list[Prepared]]:
+    """Group pictures by shape, so that each group is one array.
+
+    Convention:
+        Full groups come as they fill. When more than 16 batches' worth of pictures wait in
+        part-filled groups the largest goes out, so memory stays bounded.
+    """
+    waiting: dict[tuple[int, ...], list[Prepared]] = defaultdict(list)
+    held = 0
+    for picture in prepared:
+        group = waiting[tuple(picture.pixels.shape)]
+        group.append(picture)
+        held += 1
+        if len(group) == batch_size or held > 16 * batch_size:
+            shape = max(waiting, key=lambda s: len(waiting[s]))
+            held -= len(waiting[shape])
+            yield waiting.pop(shape)
+    yield from waiting.values()

@@ -1,0 +1,45 @@
+"""What the environment may say to workers and to who fills their queue."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, Field
+
+__all__ = ["IndexerSettings"]
+
+
+class IndexerSettings(BaseModel):
+    """Where the servers are, and how the queue is worked off.
+
+    Convention:
+        Read from the environment as part of `camsearch.settings.CommandSettings`, with the
+        prefix CAMSEARCH_.
+    """
+
+    elasticsearch: str = Field("http://localhost:9200", description="address of Elasticsearch")
+    api_key: str | None = Field(None, description="API key for Elasticsearch", repr=False)
+    images: str = Field("images", description="name of the gallery in Elasticsearch")
+    broker: str = Field("redis://localhost:6379/0", description="Redis, a database of its own")
+    queue: str = Field("camsearch", description="name of the queue")
+    chunk: int = Field(256, ge=1, le=1000, description="pictures a task")
+    most_waiting: int = Field(
+        200, ge=1, description="tasks that may wait before `enqueue` waits, too"
+    )
+    attempts: int = Field(
+        3,
+        ge=1,
+        le=100,
+        description="times a task may fail or kill its worker before it is set aside",
+    )
+    visibility_timeout: int = Field(
+        900,
+        ge=5,
+        description="seconds after which the task of a worker that died is given to another; "
+        "longer than any task takes",
+    )
+    soft_shutdown: float = Field(
+        30, ge=0, description="seconds a worker may go on with its task when it is asked to end"
+    )
+    web_hosts: str = Field(
+        "",
+        description="hosts that pictures may be fetched from, separated by commas; none if empty",
+    )

@@ -1,0 +1,198 @@
+"""The public tasks: JSON in, JSON out, callable by name from any Celery app on the same Redis.
+
+app.send_task("camsearch.index_images", queue="camsearch",
+              args=[[{"id": "a", "uri": "s3://bucket/a.jpg", "meta": {"city": "Paris"}}]],
+              kwargs={"gallery": "images"})
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from functools import cache
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from celery.exceptions import Reject as SendBack
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from redis.exceptions import RedisError
+
+from descriptors.errors import RequestError
+from es_mappings.documents import fits_as_id
+from indexer.errors import MalformedRow
+from indexer.sources import Source, id_of_address
+from indexer.worker import Chunk, TryAgain, counts_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from celery import Celery, Task
+
+    from indexer.settings import IndexerSettings
+    from indexer.worker import GalleryWorker
+
+__all__ = ["DELETE_IMAGES", "FIT_WHITENING", "INDEX_IMAGES", "register", "sources_of"]
+
+INDEX_IMAGES = "camsearch.index_images"
+DELETE_IMAGES = "camsearch.delete_images"
+FIT_WHITENING = "camsearch.fit_whitening"
+
+
+class _Image(BaseModel):
+    """One picture as a caller sends it."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    uri: str = Field(min_length=1)
+    id: str | None = None
+    meta: dict[str, Any] | None = None
+    revision: int | None = Field(None, ge=0, lt=2**63)
+    problem: str | None = None
+
+
+def register(
+    app: Celery, settings: IndexerSettings, open_worker: Callable[[], GalleryWorker]
+) -> None:
+    """Add the tasks to an app.
+
+    Args:
+        app: of `make_app`.
+        settings: of the queue.
+        open_worker: makes the worker; called once, when the first task comes.
+    """
+    worker = cache(open_worker)
+
+    @app.task(name=INDEX_IMAGES, bind=True, max_retries=None)
+    def index_images(  # noqa: PLR0913 - the public task, all but the first by name
+        self: Task,
+        images: list[dict[str, Any]],
+        gallery: str | None = None,
+        run: str = "",
+        chunk: str | None = None,
+        *,
+        again: bool = False,
+        retry_rejects: bool = False,
+    ) -> dict[str, Any]:
+        """Index pictures.
+
+        Args:
+            images: objects with ``uri``, and perhaps ``id`` (else the digest of the bytes),
+                ``meta`` and ``revision`` (a number; a later write of the same id wins only with
+                one at least as high; else the time at which the worker takes the task).
+            gallery: name of the gallery; else the worker's own.
+            run, chunk: as `camsearch enqueue` counts; leave them out.
+            again: encode what has not changed, too.
+            retry_rejects: try again what was refused before and has not changed.
+
+        Returns:
+            Counts: indexed, unchanged, updated, rejected, out_of_reach; ``failed`` (a reason by
+            id), ``divided`` (tasks that were sent in its place).
+        """
+        sources = tuple(sources_of(images))
+        name = gallery or settings.images
+        key = chunk or _digest_of(images, name)
+        work = Chunk(key, sources, name, run, again, retry_rejects)
+        result = _done(self, lambda: worker().index(work))
+        for part in result.apart:
+            kept = images[int(part.id.rpartition(".")[2])]
+            arguments = {"gallery": name, "run": run, "chunk": part.id}
+            more = {"again": again, "retry_rejects": retry_rejects}
+            _sent(self, INDEX_IMAGES, [[kept]], arguments | more)
+        return counts_of(result)
+
+    @app.task(name=DELETE_IMAGES, bind=True, max_retries=None)
+    def delete_images(self: Task, ids: list[str], gallery: str | None = None) -> int:
+        """Delete pictures by id, with their maps and rejects; returns how many were there."""
+        if not isinstance(ids, list) or not all(isinstance(i, str) for i in ids):
+            raise RequestError("delete_images needs a list of ids, each a text.")
+        gone: int = _done(self, lambda: worker().delete(ids, gallery or settings.images))
+        return gone
+
+    @app.task(name=FIT_WHITENING, bind=True, max_retries=None)
+    def fit_whitening(
+        self: Task, uris: list[str], out: str, method: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """Fit a whitening.
+
+        Args:
+            uris: of the pictures to fit on, other ones than those searched.
+            out: the file to write, ending in .safetensors, where all workers can read it.
+            method: settings of the method that differ from the default preset.
+
+        Returns:
+            ``pictures`` that could be read, and the ``digest`` of the whitening.
+        """
+        done: dict[str, Any] = _done(self, lambda: worker().fit(uris, out, method or {}))
+        return done
+
+
+def sources_of(images: object) -> Iterator[Source]:
+    """Read what a caller asks to be indexed; a malformed entry comes with its `problem`.
+
+    Raises:
+        RequestError: it is no list at all.
+    """
+    if not isinstance(images, list):
+        raise RequestError('index_images needs a list of objects: [{"id": …, "uri": …}].')
+    now = time.time_ns() // 1_000_000
+    for image in images:
+        yield _source(image, now)
+
+
+def _source(image: object, now: int) -> Source:
+    try:
+        asked = _Image.model_validate(image)
+    except ValidationError as error:
+        return _malformed(image, error)
+    problem = None if asked.problem is None else MalformedRow(asked.problem)
+    revision = now if asked.revision is None else asked.revision
+    return Source(asked.id or "", asked.uri, asked.meta or {}, problem, revision)
+
+
+def _malformed(image: object, error: ValidationError) -> Source:
+    """What is left of an entry that cannot be read: enough to list it as a reject."""
+    first = error.errors()[0]
+    where = ".".join(map(str, first["loc"])) or "it"
+    problem = MalformedRow(
+        f"This image cannot be read ({where}: {first['msg']}): send an object with uri, and "
+        "perhaps id, meta and revision."
+    )
+    text = json.dumps(image, sort_keys=True)
+    given = image.get("id") if isinstance(image, dict) else None
+    id_ = given if isinstance(given, str) and fits_as_id(given) else id_of_address(text)
+    return Source(id_, text[:500], problem=problem)
+
+
+def _digest_of(images: object, gallery: str) -> str:
+    text = json.dumps([gallery, images], sort_keys=True)
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:32]
+
+
+def _done(task: Task, work: Callable[[], Any]) -> Any:
+    """The work's result; or the task travels again.
+
+    Convention:
+        An error that left a task would count as its end. What is the caller's fault may
+        (`RequestError`, a gallery that is not there); all else goes back to the queue.
+    """
+    try:
+        return work()
+    except TryAgain as again:
+        _travel_again(task, again)
+    except RedisError as error:
+        # It cannot be sent again without Redis: when that is back it gives the task to somebody.
+        raise SendBack(str(error), requeue=True) from error
+
+
+def _travel_again(task: Task, again: TryAgain) -> NoReturn:
+    try:
+        raise task.retry(exc=again, countdown=again.seconds)
+    except task.app.connection_for_write().connection_errors as error:
+        raise SendBack(str(error), requeue=True) from error
+
+
+def _sent(task: Task, name: str, args: list[Any], kwargs: dict[str, Any]) -> None:
+    try:
+        task.app.send_task(name, args=args, kwargs=kwargs)
+    except task.app.connection_for_write().connection_errors as error:
+        raise SendBack(str(error), requeue=True) from error

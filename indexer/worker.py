@@ -1,0 +1,309 @@
+"""What a worker does with a task: pictures into a gallery of Elasticsearch, and nothing lost.
+
+A task may come twice, or again and again where it kills whoever takes it. Each write may be
+repeated; each chunk is counted once; a chunk that fails too often is taken apart, and the
+picture that is at fault is set aside with the reason.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+from redis.exceptions import RedisError
+
+from descriptors.backbones import load_network
+from descriptors.classes import class_names
+from descriptors.encoder import Encoder
+from descriptors.errors import RequestError
+from descriptors.settings import MethodSettings
+from es_mappings.about import features_of, method_about
+from es_mappings.documents import Reject
+from es_mappings.elastic import ElasticGallery
+from es_mappings.elastic_bulk import Bulk
+from es_mappings.errors import GalleryUnreachable
+from es_mappings.features import FeatureStoreError
+from es_mappings.indices import rejects_index, target_of
+from indexer.fitting import check_enough, collect_vectors
+from indexer.ledger import WorkerState
+from indexer.pipeline import index_pictures, now
+from indexer.progress import Progress
+from indexer.reading import IndexingPlan
+from indexer.sources import Source
+from indexer.web import WebAccess
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from elasticsearch import Elasticsearch
+
+    from descriptors.machine import Machine
+    from descriptors.method import Method
+    from indexer.ledger import Ledger
+    from indexer.settings import IndexerSettings
+
+__all__ = ["Chunk", "GalleryWorker", "Result", "TryAgain", "counts_of"]
+
+
+class TryAgain(Exception):
+    """This chunk is to be tried again; nothing is wrong with what was asked.
+
+    Attributes:
+        seconds: to wait first.
+    """
+
+    def __init__(self, reason: str, seconds: float) -> None:
+        """Keep both."""
+        super().__init__(reason, seconds)
+        self.seconds = seconds
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Pictures that are indexed together.
+
+    Attributes:
+        id: the same however often it is delivered.
+        sources: of the pictures.
+        gallery: name of a gallery, or of one of its concrete indices.
+        run: that it is counted in; "" for none.
+        again, retry_rejects: see `IndexingPlan`.
+    """
+
+    id: str
+    sources: tuple[Source, ...]
+    gallery: str
+    run: str = ""
+    again: bool = False
+    retry_rejects: bool = False
+
+    def apart(self) -> list[Chunk]:
+        """A chunk for each picture."""
+        return [
+            replace(self, id=f"{self.id}.{i}", sources=(source,))
+            for i, source in enumerate(self.sources)
+        ]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What came of a chunk.
+
+    Attributes:
+        progress: its counts.
+        failed: a reason for each picture that was set aside.
+        apart: smaller chunks that must be done in its place.
+    """
+
+    progress: Progress = field(default_factory=Progress)
+    failed: dict[str, str] = field(default_factory=dict)
+    apart: Sequence[Chunk] = ()
+
+
+class GalleryWorker:
+    """Keeps a network loaded, and works chunks off with it."""
+
+    def __init__(
+        self,
+        client: Elasticsearch,
+        ledger: Ledger,
+        settings: IndexerSettings,
+        machine: Machine,
+        *,
+        bulk: Bulk | None = None,
+    ) -> None:
+        """Put the parts together; nothing is loaded before it is needed.
+
+        Args:
+            client: of Elasticsearch.
+            ledger: to count in.
+            settings: of the queue.
+            machine: where to compute.
+            bulk: how to write.
+        """
+        self.client, self.ledger, self.settings = client, ledger, settings
+        self.machine, self._bulk = machine, bulk or Bulk(client)
+        self._method: tuple[str, Method] | None = None
+        now_ = time.time()
+        name = f"{socket.gethostname()}-{os.getpid()}"
+        self._state = WorkerState(name, machine.device, 0, now_, now_)
+
+    def gallery(self, name: str) -> ElasticGallery:
+        """Open the index that workers write to.
+
+        Raises:
+            GalleryNotFound: there is no such gallery.
+            GalleryUnreachable: Elasticsearch does not answer.
+        """
+        gallery, index = target_of(name)
+        return ElasticGallery(self.client, index, rejects_index(gallery), bulk=self._bulk)
+
+    def method(self, gallery: ElasticGallery) -> Method:
+        """The method of a gallery; the last one used stays loaded.
+
+        Raises:
+            FingerprintMismatch, ArtifactError: see `method_about`.
+        """
+        if self._method is None or self._method[0] != gallery.fingerprint:
+            # The old one goes first, so that memory holds one.
+            self._method = None
+            self._method = gallery.fingerprint, method_about(gallery.settings, self.machine)
+        return self._method[1]
+
+    def index(self, chunk: Chunk) -> Result:
+        """Index a chunk, or set it aside if it has failed too often.
+
+        Raises:
+            TryAgain: it is to be tried again after some time.
+        """
+        attempt = self.ledger.begin_attempt(chunk.id)
+        most = self.settings.attempts
+        if attempt > most:
+            reason = f"It ended its worker {most} times: look at the picture and at the log."
+            return self._given_up(chunk, "worker_lost", reason, divide=True)
+        try:
+            progress = self._index(chunk)
+        except GalleryUnreachable as error:
+            self.ledger.forgive(chunk.id)
+            raise TryAgain(error.reason, self._wait(attempt)) from error
+        except RedisError:
+            raise
+        except Exception as error:  # whatever a picture, a library or a disk does
+            if attempt < most:
+                raise TryAgain(str(error), self._wait(attempt)) from error
+            kind = type(error).__name__
+            # A full disk is no fault of any of the pictures.
+            divide = not isinstance(error, FeatureStoreError)
+            return self._given_up(chunk, "failed_repeatedly", f"{kind}: {error}", divide=divide)
+        return self._finished(chunk, progress, {})
+
+    def delete(self, ids: Sequence[str], gallery: str) -> int:
+        """Delete pictures and their maps; returns how many were there.
+
+        Raises:
+            TryAgain: Elasticsearch does not answer.
+        """
+        try:
+            opened = self.gallery(gallery)
+            gone = opened.delete(ids)
+        except GalleryUnreachable as error:
+            raise TryAgain(error.reason, self._wait(1)) from error
+        features = features_of(opened.settings)
+        if features is not None:
+            features.delete(ids)
+            features.close()
+        return len(gone)
+
+    def fit(self, uris: Sequence[str], out: str, changed: dict[str, Any]) -> dict[str, Any]:
+        """Fit a whitening; see the task `fit_whitening`.
+
+        Raises:
+            RequestError: for settings that cannot work, too few pictures, or a bad place.
+        """
+        if not out.endswith(".safetensors"):
+            raise RequestError(f"The file to write is {out!r}: its name must end in .safetensors.")
+        try:
+            settings = MethodSettings.model_validate(MethodSettings().model_dump() | changed)
+        except ValidationError as error:
+            raise RequestError(
+                f"These settings cannot work: {error.errors()[0]['msg']}."
+            ) from error
+        network = load_network(settings.network)
+        encoder = Encoder(network, settings, self.machine.device, self.machine.precision)
+        sources = [Source(uri, uri) for uri in uris]
+        collected = collect_vectors(encoder, sources, self._plan())
+        check_enough(collected.pictures, settings)
+        whitening = collected.fit(f"{collected.pictures} pictures, by a task")
+        try:
+            whitening.save(Path(out))
+        except OSError as error:
+            raise RequestError(f"{out} cannot be written ({error}): name another place.") from error
+        return {"pictures": collected.pictures, "digest": whitening.digest()}
+
+    def _index(self, chunk: Chunk) -> Progress:
+        gallery = self.gallery(chunk.gallery)
+        method = self.method(gallery)
+        features = features_of(gallery.settings)
+        before = self._state.pictures
+
+        def beat(progress: Progress) -> None:
+            self._beat(before + progress.finished)
+
+        try:
+            plan = self._plan(chunk)
+            return index_pictures(chunk.sources, method, gallery, features, plan, beat)
+        finally:
+            if features is not None:
+                features.close()
+
+    def _plan(self, chunk: Chunk | None = None) -> IndexingPlan:
+        machine = self.machine
+        hosts = [host.strip() for host in self.settings.web_hosts.split(",")]
+        return IndexingPlan(
+            batch_size=machine.batch_size,
+            readers=machine.readers,
+            limits=machine.limits,
+            web=WebAccess(frozenset(host for host in hosts if host)),
+            again=chunk is not None and chunk.again,
+            retry_rejects=chunk is not None and chunk.retry_rejects,
+            class_names=class_names(),
+        )
+
+    def _given_up(self, chunk: Chunk, kind: str, reason: str, *, divide: bool) -> Result:
+        """Take a chunk apart, or list its pictures as failed."""
+        if divide and len(chunk.sources) > 1:
+            return Result(apart=chunk.apart())
+        failed = {source.id or source.uri: reason for source in chunk.sources}
+        try:
+            self._list_as_rejects(chunk, kind, reason)
+        except GalleryUnreachable as error:
+            self.ledger.forgive(chunk.id)
+            raise TryAgain(error.reason, self._wait(1)) from error
+        return self._finished(chunk, Progress(), failed)
+
+    def _list_as_rejects(self, chunk: Chunk, kind: str, reason: str) -> None:
+        gallery = self.gallery(chunk.gallery)
+        # What was indexed before stays: nobody has seen that the new picture is bad.
+        staying = gallery.known([source.id for source in chunk.sources])
+        rejects = [
+            Reject(s.id or s.uri, s.uri, kind, reason, "", now(), s.meta)
+            for s in chunk.sources
+            if s.id not in staying
+        ]
+        gallery.put_rejects(rejects)
+
+    def _finished(self, chunk: Chunk, progress: Progress, failed: dict[str, str]) -> Result:
+        if chunk.run:
+            self.ledger.count(chunk.run, chunk.id, progress, failed)
+        self.ledger.end_attempts(chunk.id)
+        return Result(progress, failed)
+
+    def _beat(self, pictures: int) -> None:
+        self._state = replace(self._state, pictures=pictures, last_progress=time.time())
+        # Redis may be away for a moment; the work goes on without this note.
+        with suppress(RedisError):
+            self.ledger.beat(self._state)
+
+    def _wait(self, attempt: int) -> float:
+        """Seconds before the next attempt: below the time after which Redis gives it to another."""
+        return min(2.0**attempt, 60.0, self.settings.visibility_timeout / 3)
+
+
+def counts_of(result: Result) -> dict[str, Any]:
+    """A result as the answer of a task."""
+    progress = result.progress
+    return {
+        "indexed": progress.indexed,
+        "unchanged": progress.unchanged,
+        "updated": progress.updated,
+        "rejected": progress.rejected,
+        "out_of_reach": progress.out_of_reach,
+        "failed": result.failed,
+        "divided": len(result.apart),
+    }

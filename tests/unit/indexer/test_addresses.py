@@ -1,0 +1,496 @@
+"""Addresses of file systems: local ones, memory, and the real clients of S3 and Google's store.
+
+S3 is moto's server. Google's store has no such package, so the few answers that its client asks
+for are written here; the client itself is real. Nothing leaves this machine.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import socket
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import fsspec
+import pytest
+from fsspec.implementations.memory import MemoryFileSystem
+
+from descriptors.errors import ImageTooLarge
+from descriptors.images import ImageLimits
+from indexer.errors import SourceUnreachable, SourceUnreadable
+from indexer.sources import read_source, source_tag
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    Store = Callable[[int], Any]
+
+LIMITS = ImageLimits()
+FEW = ImageLimits(most_bytes=4)
+ODD_NAMES = [
+    "a b.jpg",
+    "100%.jpg",
+    "a%20b.jpg",
+    "a#b.jpg",
+    "a?b.jpg",
+    "ü.jpg",
+    "a::b.jpg",
+    "a&b=[c]",
+]
+
+
+def is_final(uri: str) -> bool:
+    """Whether a refusal says that another try finds the same."""
+    with pytest.raises(SourceUnreadable) as caught:
+        read_source(uri, LIMITS)
+    assert uri in caught.value.reason
+    return not isinstance(caught.value, SourceUnreachable)
+
+
+# ------------------------------------------------------- this machine
+
+
+class TestLocal:
+    @pytest.mark.parametrize("name", ODD_NAMES)
+    def test_a_path_is_never_decoded(self, tmp_path: Path, name: str) -> None:
+        (tmp_path / name).write_bytes(b"12345")
+        assert read_source(str(tmp_path / name), LIMITS) == b"12345"
+        assert source_tag(str(tmp_path / name)).startswith("5-")
+
+    @pytest.mark.parametrize("name", ODD_NAMES)
+    @pytest.mark.parametrize("scheme", ["file", "local"])
+    def test_a_file_address_as_fsspec_has_it(self, tmp_path: Path, name: str, scheme: str) -> None:
+        (tmp_path / name).write_bytes(b"12345")
+        uri = f"{scheme}://{tmp_path}/{name}"
+        assert read_source(uri, LIMITS) == b"12345"
+        assert source_tag(uri) == source_tag(str(tmp_path / name))
+
+    @pytest.mark.parametrize("name", ODD_NAMES)
+    def test_a_file_address_as_browsers_write_it(self, tmp_path: Path, name: str) -> None:
+        (tmp_path / name).write_bytes(b"12345")
+        uri = (tmp_path / name).as_uri()
+        assert read_source(uri, LIMITS) == b"12345"
+        assert source_tag(uri) == source_tag(str(tmp_path / name))
+
+    def test_what_is_there_as_it_stands_comes_first(self, tmp_path: Path) -> None:
+        (tmp_path / "a b").write_bytes(b"space")
+        (tmp_path / "a%20b").write_bytes(b"per cent")
+        assert read_source(f"file://{tmp_path}/a%20b", LIMITS) == b"per cent"
+        assert read_source(f"file://{tmp_path}/a b", LIMITS) == b"space"
+
+    def test_one_that_is_not_there(self, tmp_path: Path) -> None:
+        assert is_final(f"file://{tmp_path}/gone.jpg")
+        assert is_final(f"{tmp_path}/gone.jpg")
+        assert source_tag(f"file://{tmp_path}/gone.jpg") == ""
+
+    def test_a_folder_is_no_picture(self, tmp_path: Path) -> None:
+        with pytest.raises(SourceUnreadable, match="no file of bytes"):
+            read_source(f"file://{tmp_path}", LIMITS)
+
+    @pytest.mark.parametrize("prefix", ["", "file://", "local://"])
+    def test_pipes_and_devices_keep_nobody_waiting(self, tmp_path: Path, prefix: str) -> None:
+        os.mkfifo(tmp_path / "pipe")
+        for path in (tmp_path / "pipe", Path("/dev/zero")):
+            with pytest.raises(SourceUnreadable, match="no file of bytes"):
+                read_source(f"{prefix}{path}", LIMITS)
+
+    def test_a_share_that_fails_is_worth_another_try(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def fails(path: str, *args: Any, **kwargs: Any) -> None:
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), str(path))
+
+        monkeypatch.setattr(Path, "stat", fails)
+        with pytest.raises(SourceUnreachable, match=r"Stale file handle.*try again later"):
+            read_source(str(tmp_path / "a.jpg"), LIMITS)
+
+
+class TestMemory:
+    def test_bytes_tag_and_size(self) -> None:
+        fsspec.filesystem("memory").pipe_file("/addresses/a#b%20.jpg", b"12345")
+        uri = "memory://addresses/a#b%20.jpg"
+        assert read_source(uri, LIMITS) == b"12345"
+        assert source_tag(uri) == source_tag(uri) != ""
+        with pytest.raises(ImageTooLarge):
+            read_source(uri, FEW)
+        assert is_final("memory://addresses/gone.jpg")
+
+
+# ------------------------------------------------------- hidden web
+
+
+class TestHiddenWeb:
+    @pytest.mark.parametrize(
+        "uri",
+        [
+            *("zip://a.jpg::http://localhost/a.zip", "zip://a.jpg::HTTPS://localhost/a.zip"),
+            *("simplecache::https://localhost/a.jpg", "filecache::blockcache::http://localhost/a"),
+            *(
+                "zip://a.jpg::https",
+                "zip://a.jpg::http:localhost/a.zip",
+                "tar://a::zip://b::https://c",
+            ),
+            *(
+                "reference://a.jpg::file:///refs.json",
+                "REFERENCE://a.jpg",
+                "dir://a::reference://b",
+            ),
+            *(
+                "generic://https://localhost/a.jpg",
+                "generic://file:///a.jpg",
+                " https://localhost/a",
+            ),
+            "memory://a/http://localhost/b.jpg",
+        ],
+    )
+    def test_the_web_is_not_opened_through_others(
+        self, uri: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def refuse(*args: Any, **kwargs: Any) -> None:
+            pytest.fail("the network was asked")
+
+        monkeypatch.setattr(socket, "getaddrinfo", refuse)
+        with pytest.raises(SourceUnreadable, match=r"through others\. Download it first"):
+            read_source(uri, LIMITS)
+        assert source_tag(uri) == ""
+
+    @pytest.mark.parametrize("name", ["https", "reference.jpg", "http.jpg", "generic"])
+    def test_names_that_only_look_like_it_are_read(self, name: str) -> None:
+        fsspec.filesystem("memory").pipe_file(f"/reference/{name}", b"12345")
+        assert read_source(f"memory://reference/{name}", LIMITS) == b"12345"
+
+
+# ------------------------------------------------------- what passes and what stays
+
+
+class BotoEndpointConnectionError(Exception):
+    """Named as clients name theirs: no OSError."""
+
+
+class ReadTimeout(Exception):
+    """Likewise."""
+
+
+class StatusError(Exception):
+    def __init__(self, code: object) -> None:
+        super().__init__(f"answered {code}")
+        self.code = code
+
+
+class FailingFileSystem(MemoryFileSystem):  # type: ignore[misc]
+    """Raises what it is told to."""
+
+    protocol = "failing"
+    error: Exception = FileNotFoundError()
+
+    def info(self, path: str, **kwargs: Any) -> None:
+        raise self.error
+
+
+@pytest.fixture
+def failing(monkeypatch: pytest.MonkeyPatch) -> Callable[[Exception], None]:
+    fsspec.register_implementation("failing", FailingFileSystem, clobber=True)
+    return lambda error: monkeypatch.setattr(FailingFileSystem, "error", error)
+
+
+class TestWhatPasses:
+    @pytest.mark.parametrize(
+        "error",
+        [
+            *(
+                TimeoutError(),
+                TimeoutError("slow"),
+                ConnectionResetError(errno.ECONNRESET, "reset"),
+            ),
+            *(ConnectionError("broken"), BrokenPipeError(errno.EPIPE, "pipe")),
+            *(OSError(number, "x") for number in (errno.EIO, errno.EBUSY, errno.ENETUNREACH)),
+            *(OSError(number, "x") for number in (errno.EMFILE, errno.ESTALE, errno.EHOSTUNREACH)),
+            *(BotoEndpointConnectionError("x"), ReadTimeout("x")),
+            *(StatusError(code) for code in (408, 429, 500, 502, 503, 504)),
+            fsspec.exceptions.FSTimeoutError(),
+        ],
+        ids=repr,
+    )
+    def test_is_worth_another_try(
+        self, failing: Callable[[Exception], None], error: Exception
+    ) -> None:
+        failing(error)
+        with pytest.raises(SourceUnreachable, match="try again later"):
+            read_source("failing://a.jpg", LIMITS)
+
+    @pytest.mark.parametrize(
+        "error",
+        [
+            *(
+                FileNotFoundError("a.jpg"),
+                FileNotFoundError(errno.ENOENT, "x"),
+                PermissionError("x"),
+            ),
+            *(PermissionError(errno.EACCES, "x"), IsADirectoryError("x"), NotADirectoryError("x")),
+            *(FileExistsError("x"), OSError("Forbidden: a.jpg"), OSError(errno.EINVAL, "x")),
+            *(OSError(errno.ENAMETOOLONG, "x"), ValueError("x"), ImportError("x"), KeyError("x")),
+            *(NotImplementedError(), RuntimeError("x"), EOFError()),
+            *(StatusError(code) for code in (400, 401, 403, 404, 410, None, "x")),
+        ],
+        ids=repr,
+    )
+    def test_is_final(self, failing: Callable[[Exception], None], error: Exception) -> None:
+        failing(error)
+        assert is_final("failing://a.jpg")
+
+    @pytest.mark.parametrize("uri", ["nosuch://a.jpg", "://a.jpg", "zip://a.jpg::/gone.zip"])
+    def test_addresses_of_nothing_are_final(self, uri: str) -> None:
+        assert is_final(uri)
+
+
+# ------------------------------------------------------- S3
+
+S3_VARIABLES = {
+    "AWS_ACCESS_KEY_ID": "a-key",
+    "AWS_SECRET_ACCESS_KEY": "a-secret",
+    "AWS_DEFAULT_REGION": "us-east-1",
+    "AWS_EC2_METADATA_DISABLED": "true",
+    "AWS_MAX_ATTEMPTS": "1",
+}
+
+
+@pytest.fixture(scope="module")
+def s3_server() -> Iterator[Any]:
+    server = pytest.importorskip("moto.server").ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def s3(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Store]:
+    """The real client as an operator sets it up: by the variables of AWS. Call it with a port."""
+    s3fs = pytest.importorskip("s3fs")
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    for name, value in S3_VARIABLES.items():
+        monkeypatch.setenv(name, value)
+    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+        monkeypatch.setenv(name, str(tmp_path / "none"))
+    monkeypatch.setattr(s3fs.S3FileSystem, "retries", 1)
+
+    def at(port: int) -> Any:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
+        s3fs.S3FileSystem.clear_instance_cache()
+        return fsspec.filesystem("s3")
+
+    yield at
+    s3fs.S3FileSystem.clear_instance_cache()
+
+
+@pytest.fixture
+def bucket(s3: Store, s3_server: Any) -> Iterator[Any]:
+    fs = s3(s3_server.get_host_and_port()[1])
+    fs.mkdir("photos")
+    yield fs
+    fs.rm("photos", recursive=True)
+
+
+class TestS3:
+    @pytest.mark.parametrize("name", ["in/a.jpg", "in/ü #1 100%20.jpg", "in/a+b&c=d.jpg"])
+    def test_the_bytes_of_an_object(self, bucket: Any, name: str) -> None:
+        bucket.pipe_file(f"photos/{name}", b"12345")
+        assert read_source(f"s3://photos/{name}", LIMITS) == b"12345"
+        assert read_source(f"s3a://photos/{name}", LIMITS) == b"12345"
+
+    def test_a_large_object_is_refused_by_its_size(
+        self, bucket: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        bucket.pipe_file("photos/a.jpg", b"12345")
+        monkeypatch.setattr(type(bucket), "_cat_file", None)
+        with pytest.raises(ImageTooLarge, match="5 bytes, more than the 4 allowed"):
+            read_source("s3://photos/a.jpg", FEW)
+
+    def test_a_tag_changes_with_the_object(self, bucket: Any) -> None:
+        bucket.pipe_file("photos/a.jpg", b"1")
+        before = source_tag("s3://photos/a.jpg")
+        assert before == source_tag("s3://photos/a.jpg") != ""
+        bucket.pipe_file("photos/a.jpg", b"2")
+        assert source_tag("s3://photos/a.jpg") != before
+
+    def test_what_is_not_there_is_final(self, bucket: Any) -> None:
+        bucket.pipe_file("photos/in/a.jpg", b"1")
+        for name in ("photos/gone.jpg", "nobucket/a.jpg", "photos/in", "photos", ""):
+            assert is_final(f"s3://{name}")
+        assert source_tag("s3://photos/gone.jpg") == ""
+
+    def test_without_credentials_it_is_final(
+        self, s3: Store, s3_server: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+        s3(s3_server.get_host_and_port()[1])
+        assert is_final("s3://photos/a.jpg")
+
+    def test_a_store_that_does_not_answer_is_worth_another_try(self, s3: Store) -> None:
+        s3(closed_port())
+        assert not is_final("s3://photos/a.jpg")
+
+    def test_a_store_that_is_busy_is_worth_another_try(
+        self, s3: Store, google: GoogleServer
+    ) -> None:
+        google.status = 503
+        s3(google.port)
+        assert not is_final("s3://photos/a.jpg")
+
+
+def closed_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])
+
+
+# ------------------------------------------------------- Google's store
+
+
+class GoogleHandler(BaseHTTPRequestHandler):
+    """Three answers of the JSON API: an object's metadata, its bytes, and lists."""
+
+    protocol_version = "HTTP/1.1"
+    server: GoogleServer
+
+    def do_GET(self) -> None:
+        url = urlsplit(self.path)
+        place, _, name = url.path.partition("/o/")
+        body = self.server.objects.get(unquote(name))
+        if self.server.status != 200:
+            self.say(self.server.status, {"error": {"message": "so it is"}})
+        elif place.endswith("/o"):
+            prefix = parse_qs(url.query).get("prefix", [""])[0]
+            names = [name for name in self.server.objects if name.startswith(prefix)]
+            self.say(200, {"items": [self.metadata(name) for name in names]})
+        elif body is None or "/b/photos" not in place:
+            self.say(404, {"error": {"message": "not found"}})
+        elif "alt=media" in url.query:
+            self.say(200, body)
+        else:
+            self.say(200, self.metadata(unquote(name)))
+
+    do_HEAD = do_GET  # noqa: N815 - http.server's name
+
+    def metadata(self, name: str) -> dict[str, object]:
+        body = self.server.objects[name]
+        return {"name": name, "bucket": "photos", "size": len(body), "etag": str(hash(body))}
+
+    def say(self, status: int, content: object) -> None:
+        body = content if isinstance(content, bytes) else json.dumps(content).encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(body)
+
+    def log_message(self, *args: Any) -> None:
+        """Say nothing."""
+
+
+class GoogleServer(ThreadingHTTPServer):
+    """Objects of the bucket photos; any other status than 200 is the answer to all."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), GoogleHandler)
+        self.port: int = self.server_address[1]
+        self.objects: dict[str, bytes] = {}
+        self.status = 200
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """The client asks two questions at once and leaves when it has one answer."""
+
+
+@pytest.fixture
+def google() -> Iterator[GoogleServer]:
+    server = GoogleServer()
+    thread = threading.Thread(target=server.serve_forever, args=[0.01], daemon=True)
+    thread.start()
+    yield server
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+@pytest.fixture
+def gs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Store]:
+    """The real client over JSON, told by the variables of Google; call it with a port.
+
+    Its other half, which asks over gRPC what kind of bucket it is, knows no emulator.
+    """
+    core, retry = pytest.importorskip("gcsfs.core"), pytest.importorskip("gcsfs.retry")
+    monkeypatch.delenv("GOOGLE_APPLICATION_CREDENTIALS", raising=False)
+    monkeypatch.setenv("CLOUDSDK_CONFIG", str(tmp_path))
+    monkeypatch.setenv("NO_GCE_CHECK", "true")
+    for scheme in ("gs", "gcs"):
+        fsspec.register_implementation(scheme, core.GCSFileSystem, clobber=True)
+
+    async def soon(seconds: float) -> None:
+        """Its six tries take half a minute."""
+
+    monkeypatch.setattr(retry, "asyncio", SimpleNamespace(sleep=soon))
+
+    def at(port: int) -> Any:
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{port}")
+        core.GCSFileSystem.clear_instance_cache()
+        return fsspec.filesystem("gs")
+
+    yield at
+    core.GCSFileSystem.clear_instance_cache()
+
+
+class TestGoogle:
+    @pytest.mark.parametrize("name", ["in/a.jpg", "in/ü 100%20.jpg", "in/a+b&c=d.jpg"])
+    def test_the_bytes_of_an_object(self, gs: Store, google: GoogleServer, name: str) -> None:
+        google.objects[name] = b"12345"
+        gs(google.port)
+        assert read_source(f"gs://photos/{name}", LIMITS) == b"12345"
+        assert read_source(f"gcs://photos/{name}", LIMITS) == b"12345"
+
+    def test_a_large_object_is_refused_by_its_size(self, gs: Store, google: GoogleServer) -> None:
+        google.objects["a.jpg"] = b"12345"
+        gs(google.port)
+        with pytest.raises(ImageTooLarge, match="5 bytes, more than the 4 allowed"):
+            read_source("gs://photos/a.jpg", FEW)
+
+    def test_a_tag_changes_with_the_object(self, gs: Store, google: GoogleServer) -> None:
+        google.objects["a.jpg"] = b"1"
+        gs(google.port)
+        before = source_tag("gs://photos/a.jpg")
+        assert before == source_tag("gs://photos/a.jpg") != ""
+        google.objects["a.jpg"] = b"2"
+        assert source_tag("gs://photos/a.jpg") != before
+
+    def test_what_is_not_there_is_final(self, gs: Store, google: GoogleServer) -> None:
+        google.objects["in/a.jpg"] = b"1"
+        gs(google.port)
+        for name in ("photos/gone.jpg", "nobucket/a.jpg"):
+            assert is_final(f"gs://{name}")
+
+    @pytest.mark.parametrize(
+        ("status", "final"), [(403, True), (401, True), (429, False), (503, False)]
+    )
+    def test_a_store_that_refuses_and_one_that_is_busy(
+        self,
+        gs: Store,
+        google: GoogleServer,
+        status: int,
+        final: bool,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        google.status = status
+        gs(google.port)
+        assert is_final("gs://photos/a.jpg") is final
+
+    def test_a_store_that_does_not_answer_is_worth_another_try(
+        self, gs: Store, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        gs(closed_port())
+        assert not is_final("gs://photos/a.jpg")

@@ -1,0 +1,778 @@
+"""What is fetched from the web and what is refused: real servers on this machine, no network."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import subprocess
+import threading
+import time
+from contextlib import closing, contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import urllib3.util.connection
+
+from descriptors.errors import ImageTooLarge, SettingsError
+from descriptors.images import ImageLimits
+from indexer import web
+from indexer.errors import SourceUnreachable, SourceUnreadable
+from indexer.sources import read_source, source_tag
+from indexer.web import WebAccess, fetch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    Answer = Callable[[Any], None]
+
+LIMITS = ImageLimits(most_bytes=100_000)
+REAL_RESOLVER = socket.getaddrinfo
+NAME = "pictures.test"
+PUBLIC = "93.184.215.14"
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Answers as the server's `answer` says."""
+
+    protocol_version = "HTTP/1.1"
+    server: Server
+
+    def do_GET(self) -> None:
+        self.server.asked.append((self.path, dict(self.headers)))
+        self.close_connection = True
+        self.server.answer(self)
+
+    def log_message(self, *args: Any) -> None:
+        """Say nothing."""
+
+
+class Server(ThreadingHTTPServer):
+    """On 127.0.0.1, or where it is said."""
+
+    daemon_threads = True
+    request_queue_size = 64
+
+    def __init__(self, host: str = "127.0.0.1", family: int = socket.AF_INET) -> None:
+        self.address_family = family
+        super().__init__((host, 0), Handler)
+        self.port = self.server_address[1]
+        self.asked: list[tuple[str, dict[str, str]]] = []
+        self.answer: Answer = says()
+        self.is_over = threading.Event()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """The client went away, which is what most of these tests are about."""
+
+    def uri(self, path: str = "/a.jpg", scheme: str = "http", name: str = NAME) -> str:
+        return f"{scheme}://{name}:{self.port}{path}"
+
+
+def says(status: int = 200, body: bytes = b"12345", **headers: object) -> Answer:
+    """A usual answer; names of headers with _ for -."""
+
+    def answer(handler: Any) -> None:
+        handler.send_response(status)
+        for name, value in ({"Content_Length": len(body)} | headers).items():
+            handler.send_header(name.replace("_", "-"), str(value))
+        handler.end_headers()
+        handler.wfile.write(body)
+
+    return answer
+
+
+def sends(*parts: bytes, pause: float = 0.0, then_waits: bool = False) -> Answer:
+    """Raw bytes, part by part, with pauses between."""
+
+    def answer(handler: Any) -> None:
+        for part in parts:
+            handler.wfile.write(part)
+            if handler.server.is_over.wait(pause):
+                return
+        if then_waits:
+            handler.server.is_over.wait(10)
+
+    return answer
+
+
+@contextmanager
+def running(server: Server) -> Iterator[Any]:
+    thread = threading.Thread(target=server.serve_forever, args=[0.01], daemon=True)
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.is_over.set()
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with running(Server()) as server:
+        yield server
+
+
+class Resolver:
+    """Names to numbers, and which names were asked for; numbers go to the real one."""
+
+    def __init__(self) -> None:
+        self.names: dict[str, list[str] | Exception] = {NAME: ["127.0.0.1"]}
+        self.asked: list[str] = []
+
+    def __call__(self, host: str, port: Any, *args: Any, **kwargs: Any) -> list[Any]:
+        if host.replace(".", "").isdigit() or ":" in host:
+            return REAL_RESOLVER(host, port, *args, **kwargs)
+        self.asked.append(host)
+        numbers = self.names.get(host, [])
+        if isinstance(numbers, Exception):
+            raise numbers
+        if not numbers:
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        return [entry for n in numbers for entry in REAL_RESOLVER(n, port, *args, **kwargs)]
+
+
+@pytest.fixture(autouse=True)
+def resolver(monkeypatch: pytest.MonkeyPatch) -> Resolver:
+    resolver = Resolver()
+    monkeypatch.setattr(socket, "getaddrinfo", resolver)
+    return resolver
+
+
+@pytest.fixture
+def connected(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
+    """Where connections would go; none is made."""
+    places: list[tuple[str, int]] = []
+
+    def connect(place: tuple[str, int], *args: Any, **kwargs: Any) -> None:
+        places.append(place)
+        raise ConnectionRefusedError("not in this test")
+
+    monkeypatch.setattr(urllib3.util.connection, "create_connection", connect)
+    return places
+
+
+def access(server: Server, name: str = NAME, **kwargs: Any) -> WebAccess:
+    return WebAccess(frozenset([f"{name}:{server.port}"]), private_addresses=True, **kwargs)
+
+
+# ------------------------------------------------------- what is fetched
+
+
+class TestFetching:
+    def test_the_bytes_of_an_allowed_host(self, server: Server) -> None:
+        body = bytes(range(256)) * 300
+        server.answer = says(body=body)
+        assert fetch(server.uri(), access(server), LIMITS) == body
+        assert read_source(server.uri(), LIMITS, access(server)) == body
+
+    def test_what_the_server_is_told(self, server: Server) -> None:
+        fetch(server.uri("/in/ü b.jpg?size=%20l#part"), access(server), LIMITS)
+        ((path, headers),) = server.asked
+        assert path == "/in/%C3%BC%20b.jpg?size=%20l"
+        assert headers == {
+            "Host": f"{NAME}:{server.port}",
+            "User-Agent": f"camsearch/{version('camsearch')}",
+            "Accept-Encoding": "identity",
+            "Connection": "close",
+        }
+
+    def test_an_address_without_a_path(self, server: Server) -> None:
+        assert fetch(server.uri(""), access(server), LIMITS) == b"12345"
+        assert server.asked[0][0] == "/"
+
+    def test_an_empty_body_is_one(self, server: Server) -> None:
+        server.answer = says(body=b"")
+        assert fetch(server.uri(), access(server), LIMITS) == b""
+
+    def test_chunks_and_bodies_that_end_with_the_connection(self, server: Server) -> None:
+        head = b"HTTP/1.1 200 OK\r\n"
+        server.answer = sends(
+            head, b"Transfer-Encoding: chunked\r\n\r\n", b"3\r\n123\r\n", b"2\r\n45\r\n0\r\n\r\n"
+        )
+        assert fetch(server.uri(), access(server), LIMITS) == b"12345"
+        server.answer = sends(head + b"\r\n", b"123", b"45")
+        assert fetch(server.uri(), access(server), LIMITS) == b"12345"
+
+    def test_proxies_of_the_environment_are_not_used(
+        self, server: Server, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for name in ("http_proxy", "HTTP_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"):
+            monkeypatch.setenv(name, "http://127.0.0.1:9")
+        assert fetch(server.uri(), access(server), LIMITS) == b"12345"
+
+    def test_a_numeric_host_of_ipv6(self) -> None:
+        with closing(socket.socket(socket.AF_INET6)) as probe:
+            try:
+                probe.bind(("::1", 0))
+            except OSError:
+                pytest.skip("this machine has no IPv6")
+        with running(Server("::1", socket.AF_INET6)) as server:
+            uri = server.uri(name="[::1]")
+            assert fetch(uri, access(server, "[::1]"), LIMITS) == b"12345"
+            assert server.asked[0][1]["Host"] == f"[::1]:{server.port}"
+
+    def test_many_at_once(self, server: Server) -> None:
+        results = []
+        ask = lambda: results.append(fetch(server.uri(), access(server), LIMITS))  # noqa: E731
+        threads = [threading.Thread(target=ask) for _ in range(16)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert results == [b"12345"] * 16
+
+    def test_nothing_is_left_behind(self, server: Server) -> None:
+        for _ in range(5):
+            fetch(server.uri(), access(server), LIMITS)
+        assert no_thread_is_left()
+
+
+def no_thread_is_left() -> bool:
+    """Downloads run in threads named web; one that was cut off ends soon."""
+    end = time.monotonic() + 5
+    while any(thread.name == "web" for thread in threading.enumerate()):
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.01)
+    return True
+
+
+# ------------------------------------------------------- which hosts
+
+
+class TestHosts:
+    @pytest.mark.parametrize(
+        ("entry", "uri"),
+        [
+            ("example.org", "http://example.org/a.jpg"),
+            ("example.org", "https://example.org/a.jpg"),
+            ("example.org", "HTTPS://EXAMPLE.ORG/a.jpg"),
+            ("Example.ORG", "https://example.org/a.jpg"),
+            (" example.org ", "https://example.org/a.jpg"),
+            ("example.org", "http://example.org:80/a.jpg"),
+            ("example.org", "https://example.org:443/a.jpg"),
+            ("example.org:443", "https://example.org/a.jpg"),
+            ("example.org:8080", "http://example.org:8080/a.jpg"),
+            ("example.org:80", "https://example.org:80/a.jpg"),
+            ("*.example.org", "https://a.example.org/a.jpg"),
+            ("*.example.org", "https://a.b.example.org/a.jpg"),
+            ("*.example.org:8443", "https://a.example.org:8443/a.jpg"),
+            ("bücher.example", "https://BÜCHER.example/a.jpg"),
+            ("bücher.example", "https://xn--bcher-kva.example/a.jpg"),
+            ("10.0.0.1", "http://10.0.0.1/a.jpg"),
+            ("[fd00::1]:8080", "http://[FD00::1]:8080/a.jpg"),
+            ("example.org", "http://example.org\\@evil.test/a.jpg"),  # as browsers read it
+        ],
+    )
+    def test_allowed(
+        self, entry: str, uri: str, connected: list[tuple[str, int]], resolver: Resolver
+    ) -> None:
+        places = WebAccess(frozenset(["other.test", entry]), private_addresses=True)
+        for name in ("example.org", "a.example.org", "a.b.example.org", "xn--bcher-kva.example"):
+            resolver.names[name] = [PUBLIC]
+        with pytest.raises(SourceUnreachable, match="not in this test"):
+            fetch(uri, places, LIMITS)
+        assert len(connected) == 1
+
+    @pytest.mark.parametrize(
+        ("entry", "uri"),
+        [
+            ("example.org", "http://example.com/a.jpg"),
+            ("example.org", "http://a.example.org/a.jpg"),
+            ("example.org", "http://example.org.evil.test/a.jpg"),
+            ("example.org", "http://evilexample.org/a.jpg"),
+            ("example.org", "http://example.org./a.jpg"),
+            ("example.org", "http://example.org:8080/a.jpg"),
+            ("example.org", "http://example.org:443/a.jpg"),
+            ("example.org", "https://example.org:80/a.jpg"),
+            ("example.org:8080", "http://example.org/a.jpg"),
+            ("example.org:8080", "http://example.org:8081/a.jpg"),
+            ("*.example.org", "http://example.org/a.jpg"),
+            ("*.example.org", "http://evilexample.org/a.jpg"),
+            ("*.example.org", "http://example.org.evil.test/a.jpg"),
+            ("*.example.org", "http://a.example.org:8080/a.jpg"),
+            ("example.org", "http://evil.test#example.org"),
+            ("example.org", "http://evil.test?example.org"),
+            ("example.org", "http://evil.test/\\example.org"),
+            ("example.org", "http://evil.test\\example.org/a.jpg"),
+            ("127.0.0.1", "http://2130706433/a.jpg"),
+            ("127.0.0.1", "http://0x7f.1/a.jpg"),
+        ],
+    )
+    def test_not_allowed(
+        self, entry: str, uri: str, connected: list[tuple[str, int]], resolver: Resolver
+    ) -> None:
+        with pytest.raises(SourceUnreadable) as caught:
+            fetch(uri, WebAccess(frozenset([entry]), private_addresses=True), LIMITS)
+        assert not isinstance(caught.value, SourceUnreachable)
+        assert not resolver.asked
+        assert not connected
+
+    def test_by_default_none_and_the_sentence_says_how(self, resolver: Resolver) -> None:
+        for call in (lambda u: fetch(u, WebAccess(), LIMITS), lambda u: read_source(u, LIMITS)):
+            with pytest.raises(
+                SourceUnreadable,
+                match=r"not fetched from the web.*Download it first.*"
+                r"--web-hosts pictures\.test:8080.*CAMSEARCH_WEB_HOSTS",
+            ):
+                call("http://pictures.test:8080/a.jpg")
+        assert resolver.asked == []
+
+    @pytest.mark.parametrize(
+        "uri",
+        [
+            *(
+                "ftp://example.org/a.jpg",
+                "example.org/a.jpg",
+                "http://",
+                "http:///a.jpg",
+                "https:a",
+            ),
+            *("http://[::1/a.jpg", "http://example.org:99999/", "http://example.org:http/", ""),
+            *(
+                "http://exa mple.org/",
+                "http://exa\0mple.org/",
+                "http://a\r\nHost: b/",
+                "http://:80/",
+            ),
+        ],
+    )
+    def test_what_is_no_address_of_the_web(self, uri: str, resolver: Resolver) -> None:
+        with pytest.raises(SourceUnreadable, match="mend it"):
+            fetch(uri, WebAccess(frozenset(["example.org"])), LIMITS)
+        assert resolver.asked == []
+
+    @pytest.mark.parametrize("who", ["user:secret", "secret", ":secret", "user:secret@b"])
+    def test_users_and_passwords_are_refused_and_not_repeated(
+        self, who: str, resolver: Resolver
+    ) -> None:
+        with pytest.raises(SourceUnreadable, match="user or password") as caught:
+            fetch(f"https://{who}@example.org/", WebAccess(frozenset(["example.org"])), LIMITS)
+        assert "secret" not in caught.value.reason
+        assert resolver.asked == []
+
+    @pytest.mark.parametrize(
+        "entry",
+        [
+            *("", "*", "*.", "**", "a*.example.org", "*.*.org", "https://example.org", "a.org/b"),
+            *(
+                "user@example.org",
+                "a.org:99999",
+                "a.org?b",
+                "a.org#b",
+                "a.org,b.org",
+                "a.org, b.org",
+            ),
+            *("a b", "::1", "*.org.*", "a..org", ".org", "*..org"),
+        ],
+    )
+    def test_an_entry_that_is_no_host_is_refused(self, entry: str) -> None:
+        with pytest.raises(SettingsError, match="is no host: write"):
+            WebAccess(frozenset([entry]))
+
+    @pytest.mark.parametrize("seconds", [0.0, -1.0, float("nan")])
+    def test_a_time_must_be_positive(self, seconds: float) -> None:
+        with pytest.raises(SettingsError, match="positive"):
+            WebAccess(seconds=seconds)
+
+
+# ------------------------------------------------------- which numbers
+
+CLOSED = [
+    *("0.0.0.0", "0.1.2.3", "127.0.0.1", "127.255.255.254", "10.0.0.1", "172.16.0.1"),  # noqa: S104
+    *("172.31.255.255", "192.168.1.1", "169.254.0.1", "169.254.169.254", "100.64.0.1"),
+    *("100.127.255.255", "100.100.100.200", "168.63.129.16", "192.0.0.1", "192.0.0.192"),
+    *("192.0.2.1", "192.88.99.1", "198.18.0.1", "198.51.100.1", "203.0.113.1", "224.0.0.1"),
+    *("239.255.255.255", "240.0.0.1", "255.255.255.255"),
+    *("::", "::1", "fe80::1", "febf::1", "fec0::1", "fc00::1", "fd00:ec2::254", "ff02::1"),
+    *("100::1", "2001:db8::1", "2001::1", "2001:10::1", "3fff::1", "5f00::1", "64:ff9b:1::1"),
+    *("::ffff:127.0.0.1", "::ffff:10.0.0.1", "::ffff:169.254.169.254", "::ffff:100.64.0.1"),
+    *("::127.0.0.1", "64:ff9b::127.0.0.1", "64:ff9b::10.0.0.1", "64:ff9b::169.254.169.254"),
+    *("2002:7f00:1::1", "2002:a00:1::", "2002:a9fe:a9fe::1", "2002:6440:1::", "2002:c0a8:101::"),
+]
+OPEN = [
+    *(PUBLIC, "1.1.1.1", "100.63.255.255", "100.128.0.1", "172.15.0.1", "172.32.0.1"),
+    *("169.253.0.1", "168.63.129.17", "223.255.255.255", "2606:4700::1111", "2a00:1450::1"),
+    *("::ffff:1.1.1.1", "64:ff9b::101:101", "2002:101:101::1"),
+]
+SECRETS = [
+    *("169.254.169.254", "168.63.129.16", "100.100.100.200", "192.0.0.192", "fd00:ec2::254"),
+    *("::ffff:169.254.169.254", "64:ff9b::169.254.169.254", "2002:a9fe:a9fe::1"),
+]
+
+
+class TestNumbers:
+    @pytest.mark.parametrize("number", CLOSED)
+    def test_closed(
+        self, number: str, resolver: Resolver, connected: list[tuple[str, int]]
+    ) -> None:
+        resolver.names[NAME] = [number]
+        with pytest.raises(SourceUnreadable, match="no address of the public internet") as caught:
+            fetch(f"http://{NAME}/a.jpg", WebAccess(frozenset([NAME])), LIMITS)
+        assert not isinstance(caught.value, SourceUnreachable)
+        assert connected == []
+
+    @pytest.mark.parametrize("number", OPEN)
+    def test_open(self, number: str, resolver: Resolver, connected: list[tuple[str, int]]) -> None:
+        resolver.names[NAME] = [number]
+        with pytest.raises(SourceUnreachable, match="not in this test"):
+            fetch(f"http://{NAME}/a.jpg", WebAccess(frozenset([NAME])), LIMITS)
+        assert connected == [(number, 80)]
+
+    @pytest.mark.parametrize("number", ["127.0.0.1", "10.0.0.1", "[::1]", "[fd00::1]"])
+    def test_numbers_in_the_address_are_judged_alike(
+        self, number: str, connected: list[tuple[str, int]]
+    ) -> None:
+        with pytest.raises(SourceUnreadable, match="no address of the public internet"):
+            fetch(f"http://{number}/", WebAccess(frozenset([number])), LIMITS)
+        assert connected == []
+
+    def test_one_closed_number_among_others_closes_the_name(
+        self, resolver: Resolver, connected: list[tuple[str, int]]
+    ) -> None:
+        for numbers in ([PUBLIC, "10.0.0.1"], ["10.0.0.1", PUBLIC]):
+            resolver.names[NAME] = numbers
+            with pytest.raises(SourceUnreadable, match=r"10\.0\.0\.1 is no address"):
+                fetch(f"http://{NAME}/", WebAccess(frozenset([NAME])), LIMITS)
+        assert connected == []
+
+    @pytest.mark.parametrize("number", sorted(set(CLOSED) - set(SECRETS)))
+    def test_an_intranet_may_open_its_own(
+        self, number: str, resolver: Resolver, connected: list[tuple[str, int]]
+    ) -> None:
+        resolver.names[NAME] = [number]
+        with pytest.raises(SourceUnreachable, match="not in this test"):
+            fetch(f"http://{NAME}/", WebAccess(frozenset([NAME]), private_addresses=True), LIMITS)
+
+    @pytest.mark.parametrize("number", SECRETS)
+    def test_but_never_where_clouds_keep_their_secrets(
+        self, number: str, resolver: Resolver, connected: list[tuple[str, int]]
+    ) -> None:
+        resolver.names[NAME] = [number]
+        with pytest.raises(SourceUnreadable, match="not opened"):
+            fetch(f"http://{NAME}/", WebAccess(frozenset([NAME]), private_addresses=True), LIMITS)
+        assert connected == []
+
+    def test_a_name_is_resolved_once_and_the_connection_is_pinned(
+        self, server: Server, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        # A name that is public when it is checked, and ours when it is used, gains nothing.
+        answers = iter([["127.0.0.1"], ["10.9.8.7"], ["10.9.8.7"]])
+        resolver = Resolver()
+        asked = []
+
+        def changing(host: str, *args: Any, **kwargs: Any) -> Any:
+            asked.append(host)
+            if host == NAME:
+                resolver.names[NAME] = next(answers)
+            return resolver(host, *args, **kwargs)
+
+        monkeypatch.setattr(socket, "getaddrinfo", changing)
+        assert fetch(server.uri(), access(server), LIMITS) == b"12345"
+        assert asked.count(NAME) == 1
+        assert set(asked) == {NAME, "127.0.0.1"}
+
+    @pytest.mark.parametrize(
+        ("error", "kind"),
+        [
+            (socket.gaierror(socket.EAI_NONAME, "no such name"), SourceUnreadable),
+            (socket.gaierror(socket.EAI_AGAIN, "try again"), SourceUnreachable),
+            (socket.gaierror(socket.EAI_FAIL, "server failed"), SourceUnreachable),
+            (UnicodeError("label too long"), SourceUnreadable),
+            (OSError(24, "too many open files"), SourceUnreachable),
+        ],
+    )
+    def test_a_name_without_a_number(
+        self, resolver: Resolver, error: Exception, kind: type[SourceUnreadable]
+    ) -> None:
+        resolver.names[NAME] = error
+        with pytest.raises(SourceUnreadable, match=str(error.args[-1])) as caught:
+            fetch(f"http://{NAME}/", WebAccess(frozenset([NAME])), LIMITS)
+        assert type(caught.value) is kind
+
+
+# ------------------------------------------------------- what is answered
+
+
+class TestAnswers:
+    @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+    @pytest.mark.parametrize("target", ["http://169.254.169.254/latest", "/b.jpg", "//evil.test/b"])
+    def test_a_redirect_is_named_and_not_followed(
+        self, server: Server, status: int, target: str
+    ) -> None:
+        server.answer = says(status, Location=target)
+        with pytest.raises(SourceUnreadable, match="redirects are not followed") as caught:
+            fetch(server.uri(), access(server), LIMITS)
+        assert type(caught.value) is SourceUnreadable
+        assert target in caught.value.reason
+        assert len(server.asked) == 1
+
+    @pytest.mark.parametrize("status", [201, 203, 206, 300, 302, 400, 401, 403, 404, 410, 418, 451])
+    def test_only_200_will_do_and_most_others_are_final(self, server: Server, status: int) -> None:
+        server.answer = says(status)
+        with pytest.raises(SourceUnreadable, match=f"answers {status}") as caught:
+            fetch(server.uri(), access(server), LIMITS)
+        assert type(caught.value) is SourceUnreadable
+
+    @pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503, 504, 599])
+    def test_what_may_pass_is_worth_another_try(self, server: Server, status: int) -> None:
+        server.answer = says(status, Location="/elsewhere")
+        with pytest.raises(SourceUnreachable, match=rf"answers {status}.*try again later"):
+            fetch(server.uri(), access(server), LIMITS)
+        assert len(server.asked) == 1
+
+    @pytest.mark.parametrize("packing", ["gzip", "br", "deflate", "zstd", "gzip, identity"])
+    def test_a_packed_body_is_refused(self, server: Server, packing: str) -> None:
+        server.answer = says(Content_Encoding=packing)
+        with pytest.raises(SourceUnreadable, match=f"comes as {packing}"):
+            fetch(server.uri(), access(server), LIMITS)
+
+    def test_a_plain_one_may_say_so(self, server: Server) -> None:
+        server.answer = says(Content_Encoding="Identity")
+        assert fetch(server.uri(), access(server), LIMITS) == b"12345"
+
+    @pytest.mark.parametrize(
+        "parts",
+        [
+            [],
+            [b"\0\xff" * 100],
+            [b"SSH-2.0-OpenSSH_9.2\r\n"],
+            [b"HTTP/1.1 abc\r\n\r\n"],
+            [b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n12345"],
+            [b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n123"],
+            [b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n123"],
+            [b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n123456"],
+            [b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 1000 + b"\r\n"],
+            [b"HTTP/1.1 200 OK\r\nX: " + b"y" * 100_000 + b"\r\n\r\n"],
+        ],
+    )
+    def test_what_is_broken_may_be_whole_next_time(
+        self, server: Server, parts: list[bytes]
+    ) -> None:
+        server.answer = sends(*parts)
+        with pytest.raises(SourceUnreachable, match="try again later"):
+            fetch(server.uri(), access(server), LIMITS)
+        assert no_thread_is_left()
+
+    def test_nobody_listens(self, server: Server) -> None:
+        server.server_close()
+        with pytest.raises(SourceUnreachable, match="out of reach"):
+            fetch(server.uri(), access(server), LIMITS)
+
+    def test_kinds(self) -> None:
+        assert issubclass(SourceUnreachable, SourceUnreadable)
+        assert SourceUnreadable("x").kind == "source_unreadable"
+        assert SourceUnreachable("x").kind == "source_unreachable"
+
+    def test_the_tag_asks_nobody(self, server: Server, resolver: Resolver) -> None:
+        assert source_tag(server.uri()) == ""
+        assert not server.asked
+        assert not resolver.asked
+
+
+# ------------------------------------------------------- size and time
+
+
+class TestSize:
+    HEAD = b"HTTP/1.1 200 OK\r\n"
+
+    def test_a_length_over_the_limit_is_refused_before_it_is_read(self, server: Server) -> None:
+        server.answer = sends(self.HEAD + b"Content-Length: 100001\r\n\r\n", then_waits=True)
+        with pytest.raises(ImageTooLarge, match=r"100,001 bytes, more than the 100,000 allowed"):
+            fetch(server.uri(), access(server), LIMITS)
+        assert no_thread_is_left()
+
+    @pytest.mark.parametrize("chunked", [True, False])
+    def test_a_body_without_a_length_is_cut_off_at_the_limit(
+        self, server: Server, chunked: bool
+    ) -> None:
+        sent: list[int] = []
+
+        def endless(handler: Any) -> None:
+            handler.wfile.write(self.HEAD)
+            handler.wfile.write(b"Transfer-Encoding: chunked\r\n\r\n" if chunked else b"\r\n")
+            part = b"1000\r\n" + b"x" * 4096 + b"\r\n" if chunked else b"x" * 4096
+            while not handler.server.is_over.is_set() and len(sent) < 100_000:
+                handler.wfile.write(part)
+                sent.append(len(part))
+
+        server.answer = endless
+        with pytest.raises(ImageTooLarge, match="more than the 100,000 allowed"):
+            fetch(server.uri(), access(server), LIMITS)
+        assert no_thread_is_left()
+        # What lies in the buffers of the machine comes on top of what was read.
+        assert sum(sent) < 50_000_000
+
+    @pytest.mark.parametrize("headers", [{}, {"Content_Length": "100000"}])
+    def test_the_limit_itself_is_allowed(self, server: Server, headers: dict[str, str]) -> None:
+        body = b"x" * LIMITS.most_bytes
+        head = self.HEAD + (b"Content-Length: 100000\r\n" if headers else b"") + b"\r\n"
+        server.answer = sends(head, body)
+        assert fetch(server.uri(), access(server), LIMITS) == body
+
+
+class TestTime:
+    HEAD = b"HTTP/1.1 200 OK\r\n"
+
+    @pytest.mark.parametrize(
+        "answer",
+        [
+            sends(then_waits=True),
+            sends(HEAD + b"Content-Length: 1000\r\n\r\n", *[b"x"] * 1000, pause=0.05),
+            sends(HEAD + b"\r\n", *[b"x"] * 1000, pause=0.05),
+            sends(
+                HEAD + b"Transfer-Encoding: chunked\r\n\r\n", *[b"1\r\nx\r\n"] * 1000, pause=0.05
+            ),
+            sends(HEAD, *[b"X: y\r\n"] * 1000, pause=0.05),
+            sends(*[b"H"] * 1000, pause=0.05),
+            sends(*[b"HTTP/1.1 100 Continue\r\n\r\n"] * 1000, pause=0.05),
+            sends(HEAD + b"\r\n12345", then_waits=True),
+        ],
+    )
+    def test_drip_by_drip_does_not_outlast_the_deadline(
+        self, server: Server, answer: Answer
+    ) -> None:
+        server.answer = answer
+        began = time.monotonic()
+        with pytest.raises(SourceUnreachable, match=r"took longer than 0\.4 seconds"):
+            fetch(server.uri(), access(server, seconds=0.4), LIMITS)
+        assert 0.3 < time.monotonic() - began < 2
+        assert no_thread_is_left()
+
+    def test_a_server_that_does_not_begin_its_encryption(self, server: Server) -> None:
+        with closing(socket.create_server(("127.0.0.1", 0))) as silent:
+            server.port = silent.getsockname()[1]
+            began = time.monotonic()
+            with pytest.raises(SourceUnreachable):
+                fetch(server.uri(scheme="https"), access(server, seconds=0.4), LIMITS)
+            assert 0.3 < time.monotonic() - began < 2
+        assert no_thread_is_left()
+
+    def test_a_resolver_that_hangs(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        is_over = threading.Event()
+
+        def hangs(*args: Any, **kwargs: Any) -> None:
+            is_over.wait(10)
+            raise socket.gaierror(socket.EAI_AGAIN, "too late")
+
+        monkeypatch.setattr(socket, "getaddrinfo", hangs)
+        try:
+            with pytest.raises(SourceUnreachable, match="took longer"):
+                fetch(f"http://{NAME}/", WebAccess(frozenset([NAME]), seconds=0.2), LIMITS)
+        finally:
+            is_over.set()
+        assert no_thread_is_left()
+
+    def test_a_name_that_resolves_too_late_is_not_connected_to(
+        self, server: Server, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        resolved = socket.getaddrinfo
+        is_over = threading.Event()
+
+        def late(host: str, *args: Any, **kwargs: Any) -> Any:
+            if host == NAME:
+                is_over.wait(10)
+            return resolved(host, *args, **kwargs)
+
+        monkeypatch.setattr(socket, "getaddrinfo", late)
+        with pytest.raises(SourceUnreachable, match="took longer"):
+            fetch(server.uri(), access(server, seconds=0.2), LIMITS)
+        is_over.set()
+        assert no_thread_is_left()
+        assert server.asked == []
+
+
+# ------------------------------------------------------- encryption
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A certificate for NAME that signs itself, and its key."""
+    folder = tmp_path_factory.mktemp("certificate")
+    cert, key = folder / "cert.pem", folder / "key.pem"
+    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
+    command += ["-nodes", "-days", "2", "-subj", "/CN=test", "-keyout", str(key), "-out", str(cert)]
+    command += ["-addext", f"subjectAltName=DNS:{NAME},IP:127.0.0.1"]
+    command += ["-addext", "keyUsage=critical,digitalSignature,keyCertSign"]
+    subprocess.run(command, check=True, capture_output=True)
+    return cert, key
+
+
+class TlsServer(Server):
+    """Which also notes the names that clients ask for in the handshake."""
+
+    def __init__(self, context: ssl.SSLContext) -> None:
+        super().__init__()
+        self.named: list[str] = []
+        context.set_servername_callback(lambda _, name, __: self.named.append(str(name)))
+        self.socket = context.wrap_socket(self.socket, server_side=True)
+
+
+@pytest.fixture
+def tls_server(certificate: tuple[Path, Path]) -> Iterator[TlsServer]:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*certificate)
+    with running(TlsServer(context)) as server:
+        yield server
+
+
+@pytest.fixture
+def trusting(certificate: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The machine trusts that certificate."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate[0]))
+    web._trust.cache_clear()
+    yield
+    web._trust.cache_clear()
+
+
+@pytest.fixture
+def wary() -> Iterator[None]:
+    web._trust.cache_clear()
+    yield
+    web._trust.cache_clear()
+
+
+class TestEncryption:
+    def test_the_certificate_is_that_of_the_name(
+        self, tls_server: TlsServer, trusting: None
+    ) -> None:
+        uri = tls_server.uri(scheme="https")
+        assert fetch(uri, access(tls_server), LIMITS) == b"12345"
+        assert tls_server.named == [NAME]
+        assert tls_server.asked[0][1]["Host"] == f"{NAME}:{tls_server.port}"
+
+    def test_the_certificate_of_a_number(self, tls_server: TlsServer, trusting: None) -> None:
+        uri = tls_server.uri(scheme="https", name="127.0.0.1")
+        assert fetch(uri, access(tls_server, "127.0.0.1"), LIMITS) == b"12345"
+
+    def test_a_certificate_for_another_name(
+        self, tls_server: TlsServer, trusting: None, resolver: Resolver
+    ) -> None:
+        resolver.names["other.test"] = ["127.0.0.1"]
+        uri = tls_server.uri(scheme="https", name="other.test")
+        with pytest.raises(SourceUnreadable, match=r"certificate .*mismatch.*FILE") as caught:
+            fetch(uri, access(tls_server, "other.test"), LIMITS)
+        assert type(caught.value) is SourceUnreadable
+        assert tls_server.asked == []
+
+    def test_a_certificate_that_nobody_vouches_for(self, tls_server: TlsServer, wary: None) -> None:
+        with pytest.raises(SourceUnreadable, match=r"certificate .*SSL_CERT_FILE") as caught:
+            fetch(tls_server.uri(scheme="https"), access(tls_server), LIMITS)
+        assert type(caught.value) is SourceUnreadable
+        assert tls_server.asked == []
+
+    def test_a_server_without_encryption(self, server: Server) -> None:
+        with pytest.raises(SourceUnreachable):
+            fetch(server.uri(scheme="https"), access(server), LIMITS)
+
+    def test_drip_by_drip_under_encryption(self, tls_server: TlsServer, trusting: None) -> None:
+        tls_server.answer = sends(b"HTTP/1.1 200 OK\r\n\r\n", *[b"x"] * 1000, pause=0.05)
+        began = time.monotonic()
+        with pytest.raises(SourceUnreachable, match="took longer"):
+            fetch(tls_server.uri(scheme="https"), access(tls_server, seconds=0.4), LIMITS)
+        assert time.monotonic() - began < 2
+        assert no_thread_is_left()
