@@ -14,12 +14,10 @@ from redis.retry import Retry
 
 from descriptors.errors import CamsearchError, SettingsError
 from es_mappings.elastic import ElasticGallery
-from es_mappings.elastic_client import connect
+from es_mappings.elastic_client import Server, connect
 from es_mappings.indices import rejects_index, target_of
 from indexer.app import make_app
-from indexer.enqueueing import Enqueuer
 from indexer.ledger import Ledger
-from indexer.worker import GalleryWorker
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,6 +27,8 @@ if TYPE_CHECKING:
 
     from camsearch.settings import CommandSettings
     from descriptors.machine import Machine
+    from indexer.enqueueing import Enqueuer
+    from indexer.worker import GalleryWorker
 
 __all__ = ["BrokerUnreachable", "app_of", "broker_answers", "elastic", "enqueuer", "ledger"]
 __all__ += ["open_gallery", "worker"]
@@ -42,8 +42,15 @@ class BrokerUnreachable(CamsearchError):
 
 
 def elastic(settings: CommandSettings) -> Elasticsearch:
-    """A client of the Elasticsearch that the settings name."""
-    return connect(settings.elasticsearch, api_key=settings.api_key)
+    """A client of the Elasticsearch that the settings name, which has answered once.
+
+    Raises:
+        GalleryUnreachable: it does not answer.
+        ContractError: it is too old, or of another major version than this client.
+    """
+    client = connect(settings.elasticsearch, api_key=settings.api_key, ca_certs=settings.ca_certs)
+    Server.of(client)
+    return client
 
 
 def open_gallery(settings: CommandSettings, name: str) -> ElasticGallery:
@@ -111,9 +118,16 @@ def app_of(settings: CommandSettings) -> Celery:
 
 def enqueuer(settings: CommandSettings) -> Enqueuer:
     """Who sends pictures to workers."""
+    from indexer.enqueueing import Enqueuer
+
     return Enqueuer(make_app(settings), ledger(settings), settings)
 
 
 def worker(settings: CommandSettings, machine: Machine) -> GalleryWorker:
     """Who works tasks off, in this process."""
-    return GalleryWorker(elastic(settings), ledger(settings), settings, machine)
+    # Here, since it loads torch, which to ask for a status needs nobody.
+    from indexer.worker import GalleryWorker
+
+    # Not asked whether it answers: servers start in any order, and a task waits for it.
+    client = connect(settings.elasticsearch, api_key=settings.api_key, ca_certs=settings.ca_certs)
+    return GalleryWorker(client, ledger(settings), settings, machine)

@@ -137,8 +137,11 @@ class Gallery(Protocol):
     def put_rejects(self, rejects: Sequence[Reject]) -> None:
         """Note pictures that were refused; removes a document of the same id."""
 
-    def put_meta(self, ids_to_meta: Mapping[str, Mapping[str, Any]]) -> None:
-        """Replace the metadata of documents whose picture has not changed."""
+    def put_meta(self, ids_to_meta: Mapping[str, Mapping[str, Any]], revision: int = 0) -> None:
+        """Replace the metadata of documents whose picture has not changed.
+
+        Their revision becomes this one, unless it is higher already.
+        """
 
     def delete(self, ids: Sequence[str]) -> list[str]:
         """Remove documents and rejects; returns the ids that were there."""

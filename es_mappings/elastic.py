@@ -148,7 +148,7 @@ class ElasticGallery:
         actions += self._deletions(list(latest)).values()
         _raise_refused(list(latest), self._write(actions)[: len(latest)])
 
-    def put_meta(self, ids_to_meta: Mapping[str, Mapping[str, Any]]) -> None:
+    def put_meta(self, ids_to_meta: Mapping[str, Mapping[str, Any]], revision: int = 0) -> None:
         """Replace metadata; see `Gallery`.
 
         Raises:
@@ -162,8 +162,9 @@ class ElasticGallery:
         actions = []
         for hit in self._found(self.index, list(ids_to_meta), whole=True):
             id_ = hit["_source"]["id"]
-            source = {**hit["_source"], "meta": dict(ids_to_meta[id_])}
-            actions.append(_versioned(self.index, id_, source, source["revision"]))
+            newer = max(hit["_source"]["revision"], revision)
+            source = {**hit["_source"], "meta": dict(ids_to_meta[id_]), "revision": newer}
+            actions.append(_versioned(self.index, id_, source, newer))
         _raise_refused([a["_id"] for a in actions], self._write(actions))
 
     def delete(self, ids: Sequence[str]) -> list[str]:
@@ -175,8 +176,8 @@ class ElasticGallery:
 
     def get(self, ids: Sequence[str]) -> dict[str, Document]:
         """Read the documents with these ids, even those no search sees yet."""
-        found = (document_of(hit["_source"]) for hit in self._found(self.index, ids, whole=True))
-        return {document.id: document for document in found}
+        sources = (hit["_source"] for hit in self._found(self.index, ids, whole=True))
+        return {source["id"]: document_of(source) for source in sources if DESCRIPTOR in source}
 
     def known(self, ids: Sequence[str]) -> dict[str, Known]:
         """Read what is known of the documents with these ids."""
@@ -189,10 +190,23 @@ class ElasticGallery:
         return {hit["_source"]["id"]: hit["_source"]["source_tag"] for hit in hits}
 
     def documents(self, matching: Filter | None = None) -> Iterator[Document]:
-        """List documents in order of their ids, as they are when the listing begins."""
+        """List documents in order of their ids, as they are when the listing begins.
+
+        Convention:
+            One without a descriptor, which something else must have written, is left out.
+        """
         query = self._query(matching)
         for source in self._listing(self.index, query, vectors=True):
-            yield document_of(source)
+            if DESCRIPTOR in source:
+                yield document_of(source)
+
+    def without_descriptor(self) -> Iterator[str]:
+        """Ids of documents that no search can find, since they have no descriptor."""
+        query = {"bool": {"must_not": [{"exists": {"field": DESCRIPTOR}}]}}
+        with answered("a count"):
+            self._client.indices.refresh(index=self.index)
+        for source in self._listing(self.index, query):
+            yield source["id"]
 
     def rejects(self) -> Iterator[Reject]:
         """List all rejects in order of their ids, as they are when the listing begins."""

@@ -65,22 +65,36 @@ class Server:
         return self.version >= (9, 3)
 
 
-def connect(address: str, *, api_key: str | None = None, seconds: float = 30) -> Elasticsearch:
+def connect(
+    address: str,
+    *,
+    api_key: str | None = None,
+    ca_certs: str | None = None,
+    seconds: float = 30,
+) -> Elasticsearch:
     """A client for an address; nothing is sent yet.
 
     Args:
         address: such as http://localhost:9200; user and password may stand in it.
         api_key: sent as it is; None for none.
+        ca_certs: file of the authority that signed the server's certificate; None for those
+            that are commonly trusted.
         seconds: after which a request counts as failed.
 
     Raises:
         RequestError: if the address is none.
     """
     try:
+        more: dict[str, Any] = {} if ca_certs is None else {"ca_certs": ca_certs}
         return Elasticsearch(
-            address, api_key=api_key, request_timeout=seconds, max_retries=2, retry_on_timeout=True
+            address,
+            **more,
+            api_key=api_key,
+            request_timeout=seconds,
+            max_retries=2,
+            retry_on_timeout=True,
         )
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, OSError) as error:
         raise RequestError(
             f"{address!r} is no address of an Elasticsearch ({error}): "
             "write it as http://localhost:9200."

@@ -250,7 +250,7 @@ def live_index(client: Elasticsearch, gallery: str) -> str | None:
     if len(behind) > 1:
         raise ContractError(
             f"The alias {gallery} stands for {', '.join(behind)}, so a search would mix them: "
-            f"run `camsearch gallery switch {gallery} INDEX` with one of them."
+            f"run `camsearch gallery switch INDEX` with one of them."
         )
     return behind[0] if behind else None
 

@@ -155,7 +155,7 @@ class LocalGallery:
                 write_reject(rows, reject)
             count_change(rows)
 
-    def put_meta(self, ids_to_meta: Mapping[str, Mapping[str, Any]]) -> None:
+    def put_meta(self, ids_to_meta: Mapping[str, Mapping[str, Any]], revision: int = 0) -> None:
         """Replace metadata; see `Gallery`.
 
         Raises:
@@ -163,7 +163,7 @@ class LocalGallery:
         """
         with self._file.writing() as rows:
             for id_, meta in ids_to_meta.items():
-                write_meta(rows, id_, meta)
+                write_meta(rows, id_, meta, revision)
 
     def delete(self, ids: Sequence[str]) -> list[str]:
         """Remove documents and rejects; returns the ids that were there, in the order given."""

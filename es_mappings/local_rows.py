@@ -79,7 +79,7 @@ def _insert(rows: Connection, document: Document) -> int:
     return cast("int", cursor.lastrowid)  # None only before the first insertion
 
 
-def write_meta(rows: Connection, id_: str, meta: Mapping[str, Any]) -> None:
+def write_meta(rows: Connection, id_: str, meta: Mapping[str, Any], revision: int) -> None:
     """Replace the metadata of a document if it is there.
 
     Raises:
@@ -89,7 +89,8 @@ def write_meta(rows: Connection, id_: str, meta: Mapping[str, Any]) -> None:
     with _holdable(id_):
         text = _json(meta)
         for number, classes in _each(rows, query, [id_]).values():
-            rows.execute("UPDATE documents SET meta = ? WHERE number = ?", (text, number))
+            update = "UPDATE documents SET meta = ?, revision = max(revision, ?) WHERE number = ?"
+            rows.execute(update, (text, revision, number))
             rows.execute("DELETE FROM leaves WHERE number = ?", (number,))
             _write_leaves(rows, number, _classes(classes), meta)
 

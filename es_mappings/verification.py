@@ -71,7 +71,7 @@ def _of_aliases(client: Elasticsearch, gallery: str, index: str) -> Iterator[Fin
     if behind != [index]:
         yield Finding(
             f"Workers write to {', '.join(behind) or 'nothing'}, searches read {index}.",
-            f"Run `camsearch gallery switch {gallery} {index}`.",
+            f"Run `camsearch gallery switch {index}`.",
         )
     if not has_rejects:
         yield Finding(

@@ -8,6 +8,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from indexer.resending import task_text
 from indexer.tasks import INDEX_IMAGES
 
 if TYPE_CHECKING:
@@ -74,10 +75,12 @@ class Enqueuer:
         for number, images in enumerate(self._chunks(sources, revision)):
             self._wait_for_room(run, on_progress)
             # Asked before it is sent, so that a run never seems over too early.
-            self.ledger.ask(run, len(images))
-            named = {"gallery": gallery, "run": run, "chunk": f"{run}.{number}"}
-            more = {"again": again, "retry_rejects": retry_rejects}
-            self.app.send_task(INDEX_IMAGES, args=[images], kwargs=named | more)
+            chunk = f"{run}.{number}"
+            named: dict[str, Any] = {"gallery": gallery, "run": run, "chunk": chunk}
+            named |= {"again": again, "retry_rejects": retry_rejects}
+            task = task_text(INDEX_IMAGES, images, named, self.settings.queue)
+            self.ledger.ask(run, len(images), chunk, task)
+            self.app.send_task(INDEX_IMAGES, args=[images], kwargs=named)
             sent += len(images)
             self._tell(run, on_progress)
         self.ledger.close_run(run)

@@ -2,7 +2,8 @@
 
 Keys, all below ``camsearch:``: ``runs`` (by time), ``run:ID`` (hash: gallery, asked, counts),
 ``run:ID:chunks`` (set: those counted), ``run:ID:failed`` (hash: id, reason),
-``attempts:KEY`` (count), ``workers`` (hash: name, JSON).
+``attempts:KEY`` (count), ``workers`` (hash: name, JSON), ``open`` (hash: of each chunk of a
+run that is not counted yet its task, JSON), ``resending`` (who sends such tasks again).
 """
 
 from __future__ import annotations
@@ -22,15 +23,34 @@ if TYPE_CHECKING:
 __all__ = ["Ledger", "RunState", "WorkerState"]
 
 _PREFIX = "camsearch:"
+_OPEN = f"{_PREFIX}open"
 _KEPT_SECONDS = 30 * 24 * 3600
 _COUNTS = [f.name for f in fields(Progress) if f.name != "asked"]
 
 # Counts of a chunk go in once, however often it is delivered: one step, since a worker may be
 # killed between any two.
 _COUNT_ONCE = """
+redis.call('HDEL', KEYS[3], ARGV[1])
 if redis.call('SADD', KEYS[2], ARGV[1]) == 0 then return 0 end
 for i = 2, #ARGV, 2 do redis.call('HINCRBY', KEYS[1], ARGV[i], ARGV[i + 1]) end
 return 1
+"""
+
+# Parts take the place of a chunk, which does not count from here on, unless it is counted
+# already. Answers those parts that are to be done still.
+_DIVIDE = """
+redis.call('HDEL', KEYS[2], ARGV[1])
+local divided = ARGV[1] .. '/'
+if redis.call('SADD', KEYS[1], ARGV[1]) == 1 then redis.call('SADD', KEYS[1], divided) end
+if redis.call('SISMEMBER', KEYS[1], divided) == 0 then return {} end
+local left = {}
+for i = 2, #ARGV, 2 do
+  if redis.call('SISMEMBER', KEYS[1], ARGV[i]) == 0 then
+    redis.call('HSET', KEYS[2], ARGV[i], ARGV[i + 1])
+    left[#left + 1] = ARGV[i]
+  end
+end
+return left
 """
 
 
@@ -90,6 +110,7 @@ class Ledger:
         """Use a client with ``decode_responses``."""
         self._redis = redis
         self._count_once = redis.register_script(_COUNT_ONCE)
+        self._divide = redis.register_script(_DIVIDE)
 
     def open_run(self, run: str, gallery: str) -> None:
         """Begin a run."""
@@ -101,9 +122,35 @@ class Ledger:
             steps.zremrangebyscore(f"{_PREFIX}runs", 0, now - _KEPT_SECONDS)
             steps.execute()
 
-    def ask(self, run: str, pictures: int) -> None:
-        """Note that so many more pictures are being enqueued."""
-        self._redis.hincrby(_run(run), "asked", pictures)
+    def ask(self, run: str, pictures: int, chunk: str, task: str) -> None:
+        """Note that a chunk of so many pictures is being enqueued, and its task."""
+        with self._redis.pipeline() as steps:
+            steps.hincrby(_run(run), "asked", pictures)
+            steps.hset(_OPEN, chunk, task)
+            steps.execute()
+
+    def divide(self, run: str, chunk: str, parts: Mapping[str, str]) -> set[str]:
+        """Put parts in the place of a chunk, which does not count any more.
+
+        Args:
+            run: it belongs to.
+            chunk: its id.
+            parts: ids and tasks.
+
+        Returns:
+            The parts that must be done: none if the whole chunk has been counted meanwhile.
+        """
+        pairs = [text for part in parts.items() for text in part]
+        left = self._divide(keys=[f"{_run(run)}:chunks", _OPEN], args=[chunk, *pairs])
+        return {str(part) for part in left}
+
+    def open_tasks(self) -> dict[str, str]:
+        """The tasks that runs wait for, by the ids of their chunks."""
+        return self._hash(_OPEN)
+
+    def may_resend(self, seconds: float) -> bool:
+        """Whether to send lost tasks again is up to the caller, for so long."""
+        return bool(self._redis.set(f"{_PREFIX}resending", 1, nx=True, px=int(seconds * 1000)))
 
     def close_run(self, run: str) -> None:
         """Note that all pictures of a run are enqueued."""
@@ -125,7 +172,7 @@ class Ledger:
         arguments = [chunk]
         for name, number in counts.items():
             arguments += [name, str(number)]
-        counted = self._count_once(keys=[_run(run), f"{_run(run)}:chunks"], args=arguments)
+        counted = self._count_once(keys=[_run(run), f"{_run(run)}:chunks", _OPEN], args=arguments)
         with self._redis.pipeline() as steps:
             for id_, reason in failed.items():
                 steps.hset(f"{_run(run)}:failed", id_, reason)

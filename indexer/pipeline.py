@@ -155,7 +155,8 @@ class Run:
                     renewed[source.id] = source.meta
                 else:
                     self.progress.unchanged += 1
-            self.gallery.put_meta(renewed)
+            latest = max((s.revision for s in chunk if s.id in renewed), default=0)
+            self.gallery.put_meta(renewed, latest)
             self.progress.updated += len(renewed)
 
     def write_rejects(self) -> None:

@@ -17,6 +17,9 @@ class IndexerSettings(BaseModel):
 
     elasticsearch: str = Field("http://localhost:9200", description="address of Elasticsearch")
     api_key: str | None = Field(None, description="API key for Elasticsearch", repr=False)
+    ca_certs: str | None = Field(
+        None, description="certificate of the authority behind an https Elasticsearch"
+    )
     images: str = Field("images", description="name of the gallery in Elasticsearch")
     broker: str = Field("redis://localhost:6379/0", description="Redis, a database of its own")
     queue: str = Field("camsearch", description="name of the queue")
@@ -37,7 +40,9 @@ class IndexerSettings(BaseModel):
         "longer than any task takes",
     )
     soft_shutdown: float = Field(
-        30, ge=0, description="seconds a worker may go on with its task when it is asked to end"
+        30,
+        ge=0,
+        description="seconds a second SIGTERM leaves a worker; the first lets it finish its task",
     )
     web_hosts: str = Field(
         "",

@@ -20,6 +20,7 @@ from redis.exceptions import RedisError
 from descriptors.errors import RequestError
 from es_mappings.documents import fits_as_id
 from indexer.errors import MalformedRow
+from indexer.resending import task_text
 from indexer.sources import Source, id_of_address
 from indexer.worker import Chunk, TryAgain, counts_of
 
@@ -62,10 +63,10 @@ def register(
     """
     worker = cache(open_worker)
 
-    @app.task(name=INDEX_IMAGES, bind=True, max_retries=None)
+    @app.task(name=INDEX_IMAGES, bind=True, shared=False, max_retries=None)
     def index_images(  # noqa: PLR0913 - the public task, all but the first by name
         self: Task,
-        images: list[dict[str, Any]],
+        images: Any,
         gallery: str | None = None,
         run: str = "",
         chunk: str | None = None,
@@ -93,22 +94,28 @@ def register(
         key = chunk or _digest_of(images, name)
         work = Chunk(key, sources, name, run, again, retry_rejects)
         result = _done(self, lambda: worker().index(work))
-        for part in result.apart:
-            kept = images[int(part.id.rpartition(".")[2])]
-            arguments = {"gallery": name, "run": run, "chunk": part.id}
-            more = {"again": again, "retry_rejects": retry_rejects}
-            _sent(self, INDEX_IMAGES, [[kept]], arguments | more)
+        shared = {"gallery": name, "run": run, "again": again, "retry_rejects": retry_rejects}
+        parts = {part.id: _part(images, part, shared) for part in result.apart}
+        if run and parts:
+            texts = {
+                id_: task_text(INDEX_IMAGES, one, named, settings.queue)
+                for id_, (one, named) in parts.items()
+            }
+            left = _done(self, lambda: worker().ledger.divide(run, key, texts))
+            parts = {id_: task for id_, task in parts.items() if id_ in left}
+        for one, named in parts.values():
+            _sent(self, INDEX_IMAGES, [one], named)
         return counts_of(result)
 
-    @app.task(name=DELETE_IMAGES, bind=True, max_retries=None)
-    def delete_images(self: Task, ids: list[str], gallery: str | None = None) -> int:
+    @app.task(name=DELETE_IMAGES, bind=True, shared=False, max_retries=None)
+    def delete_images(self: Task, ids: Any, gallery: str | None = None) -> int:
         """Delete pictures by id, with their maps and rejects; returns how many were there."""
         if not isinstance(ids, list) or not all(isinstance(i, str) for i in ids):
             raise RequestError("delete_images needs a list of ids, each a text.")
         gone: int = _done(self, lambda: worker().delete(ids, gallery or settings.images))
         return gone
 
-    @app.task(name=FIT_WHITENING, bind=True, max_retries=None)
+    @app.task(name=FIT_WHITENING, bind=True, shared=False, max_retries=None)
     def fit_whitening(
         self: Task, uris: list[str], out: str, method: dict[str, Any] | None = None
     ) -> dict[str, Any]:
@@ -124,6 +131,14 @@ def register(
         """
         done: dict[str, Any] = _done(self, lambda: worker().fit(uris, out, method or {}))
         return done
+
+
+def _part(
+    images: list[dict[str, Any]], part: Chunk, shared: dict[str, Any]
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """The picture of a part as a caller sent it, and what else its task is given."""
+    kept = images[int(part.id.rpartition(".")[2])]
+    return [kept], shared | {"chunk": part.id}
 
 
 def sources_of(images: object) -> Iterator[Source]:

@@ -21,14 +21,13 @@ from redis.exceptions import RedisError
 from descriptors.backbones import load_network
 from descriptors.classes import class_names
 from descriptors.encoder import Encoder
-from descriptors.errors import RequestError
+from descriptors.errors import ArtifactError, RequestError
 from descriptors.settings import MethodSettings
 from es_mappings.about import features_of, method_about
 from es_mappings.documents import Reject
 from es_mappings.elastic import ElasticGallery
 from es_mappings.elastic_bulk import Bulk
-from es_mappings.errors import GalleryUnreachable
-from es_mappings.features import FeatureStoreError
+from es_mappings.errors import ContractError, GalleryNotFound, GalleryUnreachable
 from es_mappings.indices import rejects_index, target_of
 from indexer.fitting import check_enough, collect_vectors
 from indexer.ledger import WorkerState
@@ -178,8 +177,8 @@ class GalleryWorker:
             if attempt < most:
                 raise TryAgain(str(error), self._wait(attempt)) from error
             kind = type(error).__name__
-            # A full disk is no fault of any of the pictures.
-            divide = not isinstance(error, FeatureStoreError)
+            # A full disk, a missing gallery or weight file is no fault of any of the pictures.
+            divide = not isinstance(error, ContractError | ArtifactError)
             return self._given_up(chunk, "failed_repeatedly", f"{kind}: {error}", divide=divide)
         return self._finished(chunk, progress, {})
 
@@ -259,15 +258,18 @@ class GalleryWorker:
         """Take a chunk apart, or list its pictures as failed."""
         if divide and len(chunk.sources) > 1:
             return Result(apart=chunk.apart())
-        failed = {source.id or source.uri: reason for source in chunk.sources}
+        done: set[str] = set()
         try:
-            self._list_as_rejects(chunk, kind, reason)
+            with suppress(GalleryNotFound):  # then the ledger alone says what became of them
+                done = self._list_as_rejects(chunk, kind, reason)
         except GalleryUnreachable as error:
             self.ledger.forgive(chunk.id)
             raise TryAgain(error.reason, self._wait(1)) from error
-        return self._finished(chunk, Progress(), failed)
+        failed = {s.id or s.uri: reason for s in chunk.sources if s.id not in done}
+        return self._finished(chunk, Progress(unchanged=len(done)), failed)
 
-    def _list_as_rejects(self, chunk: Chunk, kind: str, reason: str) -> None:
+    def _list_as_rejects(self, chunk: Chunk, kind: str, reason: str) -> set[str]:
+        """Note what failed; returns the ids that an earlier attempt had indexed all the same."""
         gallery = self.gallery(chunk.gallery)
         # What was indexed before stays: nobody has seen that the new picture is bad.
         staying = gallery.known([source.id for source in chunk.sources])
@@ -277,6 +279,12 @@ class GalleryWorker:
             if s.id not in staying
         ]
         gallery.put_rejects(rejects)
+        # Its worker may have died, or the disk filled, after a part of the chunk was written.
+        return {
+            s.id
+            for s in chunk.sources
+            if s.id in staying and staying[s.id].revision >= s.revision and not chunk.again
+        }
 
     def _finished(self, chunk: Chunk, progress: Progress, failed: dict[str, str]) -> Result:
         if chunk.run:

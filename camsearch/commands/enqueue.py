@@ -77,7 +77,8 @@ def _rejected(opened: ElasticGallery, kind: str | None) -> Iterator[Source]:
     from indexer.sources import Source
 
     for reject in opened.rejects():
-        if kind in (None, reject.kind):
+        # A row of a manifest is mended there, and sent by `enqueue`.
+        if reject.kind == (kind or reject.kind) and reject.kind != "malformed_row":
             yield Source(reject.id, reject.uri, reject.meta)
 
 

@@ -229,8 +229,14 @@ def reconcile(
     name = gallery or settings.images
     opened = servers.open_gallery(settings, name)
     wanted: set[str] = set()
+    broken = list(opened.without_descriptor())
+    if broken and not dry_run:
+        # Nobody finds them, and as long as they stand their pictures pass for indexed.
+        opened.delete(broken)
     different = list(_different(sources_in(paths), opened, wanted))
     others = [document.id for document in opened.documents() if document.id not in wanted]
+    if broken:
+        typer.echo(f"{len(broken)} documents have no descriptor, so no search finds them.")
     typer.echo(
         f"{len(wanted)} pictures wanted; {len(different)} are new or have changed, "
         f"{len(others)} others are in the gallery."

@@ -47,6 +47,7 @@ def worker(
         with servers.broker_answers(settings):
             raise typer.Exit(_check(servers.ledger(settings), settings.queue))
     machine = options.machine(device, precision)
+    from indexer.resending import Resender
     from indexer.tasks import register
 
     app = servers.app_of(settings)
@@ -58,6 +59,8 @@ def worker(
     logging.getLogger("elastic_transport").setLevel(logging.WARNING)
     _prepare(works, settings.images)
     register(app, settings, lambda: works)
+    # A client of its own: the worker's may wait for long while Redis is away.
+    Resender(app, servers.ledger(settings), settings).start()
     name = f"camsearch-{device or settings.device}-{os.getpid()}@%h".replace(":", "")
     started = ["worker", "--pool", "solo", "--concurrency", "1", "--queues", settings.queue]
     started += ["--without-gossip", "--without-mingle", "--loglevel", "INFO", "--hostname", name]

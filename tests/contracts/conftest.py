@@ -44,8 +44,8 @@ def new_elastic_gallery(elasticsearch_url: str) -> Iterator[NewGallery]:
     def make(dims: int) -> Gallery:
         names.append(f"contract-{uuid.uuid4().hex[:12]}")
         about = {"fingerprint": FINGERPRINT, "dims": dims}
-        # hnsw keeps vectors as they are: the contract asks for float64's own order.
-        plan = IndexPlan(graph="hnsw", replicas=0)
+        # flat keeps vectors as they are and looks at each: the contract asks for float64's order.
+        plan = IndexPlan(graph="flat", replicas=0)
         index = create(client, names[-1], about, dims, plan)
         return ElasticGallery(client, index, rejects_index(names[-1]), refresh=True)
 

@@ -296,3 +296,9 @@ def test_a_vector_without_a_cosine_is_refused(gallery, vector):
     gallery.put([document("a")])
     with pytest.raises(RequestError, match="query vector"):
         gallery.knn(np.array(vector, dtype=np.float32), 1)
+
+
+def test_new_metadata_carries_its_revision(gallery):
+    gallery.put([document("a", revision=5), document("b", revision=9)])
+    gallery.put_meta({"a": {"x": 1}, "b": {"x": 1}}, 7)
+    assert {i: one.revision for i, one in gallery.get(["a", "b"]).items()} == {"a": 7, "b": 9}

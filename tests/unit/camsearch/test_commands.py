@@ -700,7 +700,7 @@ def test_every_setting_can_come_from_the_environment(monkeypatch):
     given = {
         "gallery": Path("g"), "device": "cuda:1", "precision": "bfloat16", "batch_size": 3,
         "readers": 2, "most_pixels": 9, "most_bytes": 8, "cache": Path("c"),
-        "elasticsearch": "http://es:1", "api_key": "k", "images": "things", "broker": "redis://r",
+        "elasticsearch": "http://es:1", "api_key": "k", "ca_certs": "c.pem", "images": "things", "broker": "redis://r",
         "queue": "q", "chunk": 5, "most_waiting": 6, "attempts": 7, "visibility_timeout": 8,
         "soft_shutdown": 9.5, "web_hosts": "a.org,b.org",
     }  # fmt: skip

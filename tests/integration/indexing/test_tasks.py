@@ -1,0 +1,115 @@
+"""The public tasks by name, through a real Redis: sent, taken, answered."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from celery import Celery
+from celery.contrib.testing.worker import start_worker
+
+from indexer.enqueueing import new_run
+from indexer.errors import MalformedRow
+from indexer.sources import Source
+from tests.support.documents import ids_of
+
+
+@pytest.fixture
+def stranger(stage):
+    """An app of somebody else, who imports nothing of ours; a worker of ours runs meanwhile."""
+    app = Celery("stranger", broker=stage.settings.broker, backend=stage.settings.broker)
+    options = {"perform_ping_check": False, "pool": "solo", "queues": [stage.settings.queue]}
+    with start_worker(stage.app, shutdown_timeout=30, **options):
+        yield app
+    app.close()
+
+
+def sent(app, stage, name, *args, **kwargs):
+    kwargs = {"gallery": stage.settings.images, **kwargs}
+    return app.send_task(name, queue=stage.settings.queue, args=args, kwargs=kwargs).get(timeout=30)
+
+
+def test_pictures_are_indexed_and_deleted_by_name(stage, stranger):
+    paths = stage.add(2)
+    images = [{"id": "a", "uri": paths[0], "meta": {"city": "Paris"}}, {"uri": paths[1]}]
+    counts = sent(stranger, stage, "camsearch.index_images", images)
+    assert counts == {
+        "indexed": 2, "unchanged": 0, "updated": 0, "rejected": 0, "out_of_reach": 0,
+        "failed": {}, "divided": 0,
+    }  # fmt: skip
+    documents = {document.id: document for document in stage.gallery.documents()}
+    assert documents["a"].meta == {"city": "Paris"}
+    assert abs(documents["a"].revision / 1000 - time.time()) < 60
+    assert sent(stranger, stage, "camsearch.delete_images", ["a", "nobody"]) == 1
+    assert len(ids_of(stage.gallery.documents())) == 1
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        "no object",
+        {"id": "x"},
+        {"id": "x", "uri": ""},
+        {"id": "x", "uri": "/a.jpg", "meta": []},
+        {"id": "x", "uri": "/a.jpg", "revision": -1},
+        {"id": "x", "uri": "/a.jpg", "revision": "1"},
+        {"id": "x", "uri": "/a.jpg", "colour": "red"},
+    ],
+)
+def test_a_malformed_image_is_a_reject_and_nothing_else_is_lost(stage, stranger, image):
+    (path,) = stage.add(1)
+    counts = sent(stranger, stage, "camsearch.index_images", [image, {"id": "good", "uri": path}])
+    assert (counts["indexed"], counts["rejected"]) == (1, 1)
+    (reject,) = stage.gallery.rejects()
+    assert reject.kind == "malformed_row"
+    assert "send an object with uri" in reject.reason
+
+
+def test_what_is_no_list_is_refused_to_the_caller(stage, stranger):
+    with pytest.raises(Exception, match="needs a list of objects"):
+        sent(stranger, stage, "camsearch.index_images", {"uri": "x"})
+    with pytest.raises(Exception, match="needs a list of ids"):
+        sent(stranger, stage, "camsearch.delete_images", "a")
+
+
+def test_any_number_of_pictures_is_enqueued_and_followed(stage, stranger):
+    assert stranger
+    paths = stage.add(10)
+    sources = [Source(path, path, {"n": i}) for i, path in enumerate(paths)]
+    sources.append(Source("bad", "row 11", problem=MalformedRow("Row 11 names no picture.")))
+    run, told = new_run(), []
+    enqueuer = stage.enqueuer()
+    assert enqueuer.enqueue(iter(sources), stage.settings.images, run, told.append) == 11
+    stage.slept.clear()
+    enqueuer = type(enqueuer)(stage.app, stage.ledger, stage.settings)  # that really sleeps
+    state = enqueuer.follow(run, told.append, seconds=30)
+    assert state.over
+    assert (state.asked, state.counts["indexed"], state.counts["rejected"]) == (11, 10, 1)
+    assert ids_of(stage.gallery.documents()) == paths
+    assert ids_of(stage.gallery.rejects()) == ["bad"]
+    again = new_run()
+    enqueuer.enqueue(iter(sources), stage.settings.images, again)
+    state = enqueuer.follow(again, told.append, seconds=30)
+    assert (state.counts["unchanged"], state.counts["rejected"]) == (10, 1)
+
+
+def test_enqueueing_waits_while_too_many_tasks_wait(stage):
+    # Nobody works here: the test takes a task away whenever the enqueuer sleeps.
+    settings = stage.settings.model_copy(update={"most_waiting": 2, "chunk": 1})
+    highest = []
+
+    def work(_seconds):
+        highest.append(stage.ledger.waiting(settings.queue))
+        stage.ledger._redis.lpop(settings.queue)
+
+    enqueuer = type(stage.enqueuer())(stage.app, stage.ledger, settings, sleep=work)
+    sources = [Source(str(i), f"/{i}.jpg") for i in range(8)]
+    assert enqueuer.enqueue(sources, stage.settings.images, new_run()) == 8
+    assert max(highest) == 2
+    assert len(highest) == 6
+
+
+def test_long_metadata_makes_smaller_tasks(stage):
+    sources = [Source(str(i), f"/{i}.jpg", {"text": "x" * 300_000}) for i in range(4)]
+    stage.enqueuer().enqueue(sources, stage.settings.images, new_run())
+    assert stage.ledger.waiting(stage.settings.queue) == 4

@@ -1,0 +1,197 @@
+"""What a worker makes of a chunk, however often and in whatever state it comes."""
+
+from __future__ import annotations
+
+import pytest
+
+from descriptors.errors import RequestError
+from es_mappings.about import features_of
+from es_mappings.errors import GalleryUnreachable
+from es_mappings.features import FeatureStoreError
+from indexer.sources import Source
+from indexer.worker import Chunk, TryAgain
+from tests.support.documents import ids_of
+
+RUN = "run-1"
+
+
+def chunk_of(stage, paths, **said):
+    sources = tuple(Source(path, path, {"n": i}) for i, path in enumerate(paths))
+    return Chunk(**{"id": "c1", "sources": sources, "gallery": stage.settings.images, **said})
+
+
+def fails_with(monkeypatch, error):
+    def fail(*_args, **_named):
+        raise error
+
+    monkeypatch.setattr("indexer.worker.index_pictures", fail)
+
+
+def test_pictures_become_documents_with_maps(stage):
+    paths = stage.add(5)
+    result = stage.worker.index(chunk_of(stage, paths))
+    assert (result.progress.indexed, result.failed, result.apart) == (5, {}, ())
+    documents = list(stage.gallery.documents())
+    assert ids_of(documents) == paths
+    assert [document.meta["n"] for document in documents] == list(range(5))
+    store = features_of(stage.gallery.settings)
+    assert all(store.has(path) for path in paths)
+
+
+def test_a_bad_picture_is_a_reject_and_the_others_are_indexed(stage):
+    paths = stage.add(3)
+    (stage.pictures / "001.png").write_bytes(b"no picture")
+    result = stage.worker.index(chunk_of(stage, [*paths, "/nowhere/x.png"]))
+    assert (result.progress.indexed, result.progress.rejected) == (2, 2)
+    rejects = {reject.id: reject for reject in stage.gallery.rejects()}
+    assert set(rejects) == {paths[1], "/nowhere/x.png"}
+    assert rejects[paths[1]].kind == "unreadable_image"
+    assert rejects[paths[1]].meta == {"n": 1}
+
+
+def test_a_chunk_that_comes_twice_is_counted_once(stage):
+    stage.ledger.open_run(RUN, stage.settings.images)
+    stage.ledger.ask(RUN, 3, "c1", "{}")
+    chunk = chunk_of(stage, stage.add(3), run=RUN)
+    first, second = stage.worker.index(chunk), stage.worker.index(chunk)
+    assert (first.progress.indexed, second.progress.unchanged) == (3, 3)
+    state = stage.ledger.state(RUN)
+    assert (state.asked, state.finished, state.counts["indexed"]) == (3, 3, 3)
+    assert stage.gallery.count() == 3
+
+
+def test_an_id_may_be_left_to_the_bytes(stage):
+    (path,) = stage.add(1)
+    sources = (Source("", path), Source("", "/nowhere/y.png"))
+    stage.worker.index(Chunk("c", sources, stage.settings.images))
+    (document,) = stage.gallery.documents()
+    assert document.id == document.digest
+    assert ids_of(stage.gallery.rejects()) == ["/nowhere/y.png"]
+
+
+def test_a_late_task_never_overwrites_a_later_one(stage):
+    path, other = stage.add(2)
+    late = Source("a", path, {"said": "first"}, revision=1)
+    newer = Source("a", other, {"said": "second"}, revision=2)
+    for number, source in enumerate((newer, late)):
+        stage.worker.index(Chunk(f"c{number}", (source,), stage.settings.images))
+    (document,) = stage.gallery.documents()
+    assert (document.uri, document.meta, document.revision) == (other, {"said": "second"}, 2)
+
+
+def test_metadata_that_no_longer_fits_the_mapping_is_a_reject(stage):
+    one, two = stage.add(2)
+    first = Chunk("c1", (Source("a", one, {"place": {"city": "Paris"}}),), stage.settings.images)
+    second = Chunk("c2", (Source("b", two, {"place": "Rome"}),), stage.settings.images)
+    stage.worker.index(first)
+    assert stage.worker.index(second).progress.rejected == 1
+    (reject,) = stage.gallery.rejects()
+    assert (reject.id, reject.kind) == ("b", "malformed_document")
+    assert "place" in reject.reason
+
+
+def test_an_unreachable_server_is_no_fault_of_the_chunk(stage, monkeypatch):
+    chunk = chunk_of(stage, stage.add(2))
+    fails_with(monkeypatch, GalleryUnreachable("Away."))
+    for _ in range(stage.settings.attempts + 2):
+        with pytest.raises(TryAgain, match="Away"):
+            stage.worker.index(chunk)
+    monkeypatch.undo()
+
+
+def test_what_fails_again_and_again_is_taken_apart_and_listed(stage, monkeypatch):
+    stage.ledger.open_run(RUN, stage.settings.images)
+    stage.ledger.ask(RUN, 3, "c1", "{}")
+    paths = stage.add(3)
+    chunk = chunk_of(stage, paths, run=RUN)
+    real = stage.worker._index
+
+    def fail_on_second(work):
+        if any(source.id == paths[1] for source in work.sources):
+            raise RuntimeError("It broke.")
+        return real(work)
+
+    monkeypatch.setattr(stage.worker, "_index", fail_on_second)
+    waiting, seen = [chunk], 0
+    while waiting and seen < 50:
+        seen += 1
+        work = waiting.pop(0)
+        try:
+            result = stage.worker.index(work)
+        except TryAgain:
+            waiting.append(work)
+        else:
+            waiting += result.apart
+    assert not waiting
+    assert ids_of(stage.gallery.documents()) == [paths[0], paths[2]]
+    (reject,) = stage.gallery.rejects()
+    assert (reject.id, reject.kind, reject.reason) == (
+        paths[1], "failed_repeatedly", "RuntimeError: It broke."
+    )  # fmt: skip
+    state = stage.ledger.state(RUN)
+    assert (state.finished, state.counts["indexed"], state.counts["failed"]) == (3, 2, 1)
+    assert stage.ledger.failed(RUN) == {paths[1]: "RuntimeError: It broke."}
+
+
+def test_a_full_disk_fails_the_chunk_as_a_whole(stage, monkeypatch):
+    paths = stage.add(3)
+    chunk = chunk_of(stage, paths)
+    fails_with(monkeypatch, FeatureStoreError("The disk is full."))
+    for _ in range(stage.settings.attempts - 1):
+        with pytest.raises(TryAgain):
+            stage.worker.index(chunk)
+    result = stage.worker.index(chunk)
+    assert sorted(result.failed) == paths
+    assert [reject.kind for reject in stage.gallery.rejects()] == ["failed_repeatedly"] * 3
+
+
+def test_a_picture_that_was_indexed_stays_when_its_new_version_fails(stage, monkeypatch):
+    paths = stage.add(1)
+    stage.worker.index(chunk_of(stage, paths))
+    fails_with(monkeypatch, RuntimeError("x"))
+    chunk = chunk_of(stage, paths, id="c2", again=True)
+    for _ in range(stage.settings.attempts - 1):
+        with pytest.raises(TryAgain):
+            stage.worker.index(chunk)
+    assert sorted(stage.worker.index(chunk).failed) == paths
+    assert ids_of(stage.gallery.documents()) == paths
+    assert list(stage.gallery.rejects()) == []
+
+
+def test_what_ended_its_worker_too_often_is_not_begun_again(stage, monkeypatch):
+    chunk = chunk_of(stage, stage.add(1))
+    for _ in range(stage.settings.attempts):  # each time the process died
+        stage.ledger.begin_attempt(chunk.id)
+    fails_with(monkeypatch, AssertionError("must not be called"))
+    result = stage.worker.index(chunk)
+    assert "ended its worker 3 times" in next(iter(result.failed.values()))
+    assert next(iter(stage.gallery.rejects())).kind == "worker_lost"
+
+
+def test_deleted_pictures_take_their_maps_along(stage):
+    paths = stage.add(2)
+    stage.worker.index(chunk_of(stage, paths))
+    assert stage.worker.delete([paths[0], "nobody"], stage.settings.images) == 1
+    store = features_of(stage.gallery.settings)
+    assert [store.has(path) for path in paths] == [False, True]
+    assert ids_of(stage.gallery.documents()) == [paths[1]]
+
+
+def test_a_worker_is_alive_by_its_progress(stage):
+    assert stage.ledger.workers(since=0) == []
+    stage.worker.index(chunk_of(stage, stage.add(3)))
+    (worker,) = stage.ledger.workers(since=0)
+    assert worker.pictures == 3
+    assert stage.ledger.workers(since=worker.last_progress + 1) == []
+
+
+@pytest.mark.parametrize(
+    ("out", "changed", "why"),
+    [
+        ("w.bin", {}, "must end in .safetensors"),
+        ("w.safetensors", {"side": "huge"}, "These settings cannot work"),
+    ],
+)
+def test_a_fit_that_cannot_be_is_refused(stage, out, changed, why):
+    with pytest.raises(RequestError, match=why):
+        stage.worker.fit([], out, changed)

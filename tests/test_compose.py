@@ -1,0 +1,271 @@
+"""compose.yaml, Dockerfile and docs/operations.md say what camsearch understands.
+
+No Docker engine is needed: the file is checked against the schema of the Compose specification, and
+what it has camsearch do is read, and done, by camsearch itself.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import typer
+import yaml
+
+from camsearch.main import app
+from camsearch.settings import CommandSettings, read_settings
+from indexer.ledger import Ledger, WorkerState
+
+ROOT = Path(__file__).parents[1]
+COMPOSE = yaml.safe_load((ROOT / "compose.yaml").read_text())
+SERVICES = COMPOSE["services"]
+OURS = {name: one for name, one in SERVICES.items() if one["image"].startswith("camsearch")}
+WORKERS = {name: one for name, one in OURS.items() if name.startswith("worker")}
+STAYING = {name: one for name, one in SERVICES.items() if one["restart"] != "no"}
+DOCKERFILE = (ROOT / "Dockerfile").read_text()
+IGNORED = (ROOT / ".dockerignore").read_text().splitlines()
+OPERATIONS = (ROOT / "docs" / "operations.md").read_text()
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+SETTINGS = {f"CAMSEARCH_{name.upper()}" for name in CommandSettings.model_fields}
+SCRIPT = Path(sys.executable).parent / "camsearch"
+_UNITS = {"s": 1, "m": 60, "h": 3600}
+
+every_service = pytest.mark.parametrize("service", SERVICES.values(), ids=SERVICES)
+every_own = pytest.mark.parametrize("service", OURS.values(), ids=OURS)
+every_worker = pytest.mark.parametrize("service", WORKERS.values(), ids=WORKERS)
+every_staying = pytest.mark.parametrize("service", STAYING.values(), ids=STAYING)
+
+
+def seconds(duration):
+    """Of a duration as Compose writes it."""
+    return sum(int(n) * _UNITS[unit] for n, unit in re.findall(r"(\d+)([smh])", duration))
+
+
+def read_command(words):
+    """The words as camsearch reads them; an unknown command or option raises."""
+    assert words[0] == "camsearch", words
+    command, rest = typer.main.get_command(app), list(words[1:])
+    while getattr(command, "commands", None):
+        command = command.commands[rest.pop(0)]
+    with command.make_context(command.name, rest) as context:
+        return command.name, context.params
+
+
+def commands_of(service):
+    """What camsearch is asked for in a service."""
+    check = service.get("healthcheck", {}).get("test", [])
+    return [service["command"], *([check[1:]] if check else [])]
+
+
+# ------------------------------------------------------- compose.yaml
+
+
+def test_the_file_is_as_the_specification_has_it():
+    if shutil.which("check-jsonschema", path=SCRIPT.parent) is None:
+        pytest.skip("check-jsonschema is not installed: run `make setup`.")
+    checker = SCRIPT.with_name("check-jsonschema")
+    words = [checker, "--builtin-schema", "vendor.compose-spec", ROOT / "compose.yaml"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_it_has_servers_workers_and_what_makes_the_gallery():
+    assert list(SERVICES) == ["elasticsearch", "redis", "init", "worker", "worker-gpu"]
+
+
+@every_own
+def test_camsearch_knows_every_command_and_option(service):
+    for words in commands_of(service):
+        read_command(words)
+
+
+def test_an_unknown_option_would_be_noticed():
+    with pytest.raises(Exception, match="No such option"):
+        read_command(["camsearch", "worker", "--no-such-option"])
+
+
+@every_own
+def test_camsearch_knows_every_setting(service, monkeypatch):
+    assert set(service["environment"]) <= SETTINGS
+    for name, value in service["environment"].items():
+        if value is not None:
+            monkeypatch.setenv(name, value)
+    settings = read_settings()
+    assert settings.elasticsearch == "http://elasticsearch:9200"
+    assert settings.broker == "redis://redis:6379/0"
+
+
+@every_service
+def test_images_are_pinned_to_a_release(service):
+    name, _, tag = service["image"].rpartition(":")
+    assert name
+    assert re.fullmatch(r"\d+\.\d+\.\d+(-[a-z]+)?", tag)
+
+
+@every_own
+def test_our_images_have_our_version_and_a_target_of_the_dockerfile(service):
+    assert service["image"].endswith(":" + PROJECT["project"]["version"])
+    assert f"AS {service['build']['target']}\n" in DOCKERFILE
+
+
+@every_service
+def test_ports_are_open_to_this_machine_only(service):
+    for port in service.get("ports", []):
+        assert port.startswith("127.0.0.1:")
+
+
+@every_service
+def test_memory_is_limited(service):
+    assert re.search(r"\d+g\}?$", service["mem_limit"])
+
+
+@every_staying
+def test_what_runs_on_is_restarted_and_says_whether_it_is_well(service):
+    assert service["restart"] == "unless-stopped"
+    assert service["healthcheck"]["test"][0] in ("CMD", "CMD-SHELL")
+
+
+def test_data_outlive_their_containers():
+    mounts = [mount for one in SERVICES.values() for mount in one.get("volumes", [])]
+    named = {mount.partition(":")[0] for mount in mounts if isinstance(mount, str)}
+    assert named == set(COMPOSE["volumes"])
+
+
+def test_redis_forgets_no_task():
+    words = SERVICES["redis"]["command"]
+    options = dict(zip(words[1::2], words[2::2], strict=True))
+    assert options["--appendonly"] == "yes"
+    assert options["--appendfsync"] == "everysec"
+    assert options["--maxmemory-policy"] == "noeviction"
+
+
+@every_worker
+def test_a_worker_starts_when_servers_answer_and_the_gallery_is_there(service):
+    conditions = {name: one["condition"] for name, one in service["depends_on"].items()}
+    assert conditions == {
+        "elasticsearch": "service_healthy",
+        "redis": "service_healthy",
+        "init": "service_completed_successfully",
+    }
+
+
+@every_worker
+def test_a_worker_may_finish_before_it_is_killed(service):
+    default = CommandSettings.model_fields["soft_shutdown"].default
+    assert seconds(service["stop_grace_period"]) > 2 * default
+
+
+@every_worker
+def test_a_worker_reads_photos_and_keeps_maps_where_the_gallery_says(service):
+    bound = [mount for mount in service["volumes"] if isinstance(mount, dict)]
+    assert [(mount["target"], mount["read_only"]) for mount in bound] == [("/photos", True)]
+    _, made = read_command(SERVICES["init"]["command"])
+    assert f"maps:{made['maps']}" in service["volumes"]
+
+
+def test_the_gpu_worker_differs_in_device_and_image_alone():
+    cpu, gpu = SERVICES["worker"], SERVICES["worker-gpu"]
+    differing = {key for key in cpu | gpu if cpu.get(key) != gpu.get(key)}
+    assert differing == {"profiles", "image", "build", "command", "deploy"}
+    _, asked = read_command(gpu["command"])
+    (device,) = gpu["deploy"]["resources"]["reservations"]["devices"]
+    assert asked["device"] == "cuda:0"
+    assert device["capabilities"] == ["gpu"]
+
+
+# ------------------------------------------------------- Dockerfile
+
+
+def test_every_package_goes_into_the_image():
+    copied = {
+        word
+        for line in re.findall(r"^COPY (?!--)(.+) \S+$", DOCKERFILE, re.MULTILINE)
+        for word in line.split()
+    }
+    packages = {name.partition(".")[0] for name in PROJECT["tool"]["setuptools"]["packages"]}
+    assert packages <= copied
+    for name in copied:
+        assert (ROOT / name).exists(), name
+        assert f"!{name}" in IGNORED
+
+
+def test_the_image_is_pinned_runs_as_nobody_special_and_names_no_index():
+    assert re.search(r"^ARG PYTHON=\d+\.\d+\.\d+-slim-\w+$", DOCKERFILE, re.MULTILINE)
+    assert re.search(r"^USER [1-9]\d*:[1-9]\d*$", DOCKERFILE, re.MULTILINE)
+    assert DOCKERFILE.count("--constraint constraints.txt") == 2
+    assert "://" not in DOCKERFILE.replace("s3://", "")
+
+
+def test_the_image_says_its_version_and_licence():
+    project = PROJECT["project"]
+    for label, value in (("version", project["version"]), ("licenses", project["license"])):
+        assert f'org.opencontainers.image.{label}="{value}"' in DOCKERFILE
+
+
+# ------------------------------------------------------- docs/operations.md
+
+
+def shown_commands():
+    """Each line of an indented block of the page that calls camsearch."""
+    lines = re.findall(r"^ {4}(?:\S+=\S+ )*(camsearch .+)$", OPERATIONS, re.MULTILINE)
+    return [re.split(r"\s{2,}#", line)[0].rstrip() for line in lines]
+
+
+@pytest.mark.parametrize("line", shown_commands())
+def test_camsearch_knows_what_the_page_shows(line):
+    read_command(shlex.split(line))
+
+
+def test_the_page_shows_commands():
+    assert len(shown_commands()) > 10
+
+
+def test_camsearch_knows_every_setting_the_page_names():
+    named = set(re.findall(r"CAMSEARCH_[A-Z_]+[A-Z]", OPERATIONS))
+    assert len(named) > 8
+    assert named <= SETTINGS
+
+
+# ------------------------------------------------------- done for once
+
+
+@pytest.fixture
+def said(monkeypatch, elasticsearch_url, redis_db_url, index_prefix):
+    """Runs camsearch with the servers of this run, in a process of its own."""
+    monkeypatch.setenv("CAMSEARCH_ELASTICSEARCH", elasticsearch_url)
+    monkeypatch.setenv("CAMSEARCH_BROKER", redis_db_url)
+    monkeypatch.setenv("CAMSEARCH_IMAGES", f"{index_prefix}photos")
+
+    def run(words):
+        assert words[0] == "camsearch"
+        line = [SCRIPT, *words[1:]]
+        return subprocess.run(line, capture_output=True, text=True, check=False, timeout=120)
+
+    return run
+
+
+@pytest.mark.slow
+def test_the_gallery_is_made_once_however_often_it_is_asked_for(said):
+    first, second = (said(SERVICES["init"]["command"]) for _ in range(2))
+    assert first.returncode == 0, first.stderr
+    assert (second.returncode, second.stdout) == (0, first.stdout)
+
+
+@pytest.mark.slow
+def test_a_worker_is_not_well_where_tasks_wait_and_none_gets_on(said, redis_db_url):
+    import redis
+
+    check = SERVICES["worker"]["healthcheck"]["test"][1:]
+    with redis.Redis.from_url(redis_db_url, decode_responses=True) as client:
+        assert said(check).returncode == 0
+        client.rpush(CommandSettings().queue, "a task")
+        assert said(check).returncode == 1
+        now = client.time()[0]
+        Ledger(client).beat(WorkerState("one", "cpu", 8, now, now))
+        assert said(check).returncode == 0
