@@ -203,8 +203,6 @@ class ElasticGallery:
     def without_descriptor(self) -> Iterator[str]:
         """Ids of documents that no search can find, since they have no descriptor."""
         query = {"bool": {"must_not": [{"exists": {"field": DESCRIPTOR}}]}}
-        with answered("a count"):
-            self._client.indices.refresh(index=self.index)
         for source in self._listing(self.index, query):
             yield source["id"]
 
@@ -350,8 +348,8 @@ class ElasticGallery:
         if vectors and self._server.leaves_vectors_out:
             more["source"] = {"exclude_vectors": False}
         with answered("a listing"):
-            if self._refresh:
-                self._client.indices.refresh(index=index)
+            # A listing that leaves out the last seconds would let a rebuild leave them out, too.
+            self._client.indices.refresh(index=index)
             pit = self._client.open_point_in_time(index=index, keep_alive=_KEEP_LISTING)["id"]
         try:
             while True:

@@ -1,0 +1,204 @@
+"""The commands that talk to Elasticsearch and Redis, on real ones, with the tiny network."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import pytest
+from celery.contrib.testing.worker import start_worker
+
+from camsearch import servers
+from camsearch.settings import read_settings
+from es_mappings.elastic_client import connect
+from indexer.ledger import WorkerState
+from indexer.tasks import register
+from tests.support.pictures import encoded, shapes
+from tests.unit.camsearch.conftest import MACHINE
+
+COUNT = 5
+
+
+@pytest.fixture
+def images(tiny, elasticsearch_url, index_prefix, redis_db_url, monkeypatch):
+    """The environment of a gallery; returns its name."""
+    assert tiny
+    name = f"{index_prefix}images"
+    for setting, value in {
+        "ELASTICSEARCH": elasticsearch_url, "BROKER": redis_db_url, "IMAGES": name, "CHUNK": "2",
+    }.items():  # fmt: skip
+        monkeypatch.setenv(f"CAMSEARCH_{setting}", value)
+    return name
+
+
+@pytest.fixture
+def created(images, tiny, camsearch, tmp_path):
+    done = camsearch(
+        "gallery", "create", "--maps", tmp_path / "maps", "--replicas", 0, *tiny.options[:-2]
+    )
+    assert done.status == 0, done.err
+    return images
+
+
+@pytest.fixture
+def working(created):
+    """A worker runs meanwhile."""
+    settings = read_settings()
+    app = servers.app_of(settings)
+    register(app, settings, lambda: servers.worker(settings, MACHINE))
+    options = {"perform_ping_check": False, "pool": "solo", "queues": [settings.queue]}
+    with start_worker(app, shutdown_timeout=30, **options):
+        yield created
+    app.close()
+
+
+@pytest.fixture
+def photos(tmp_path):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    rows = ["id,path,city"]
+    for i in range(COUNT):
+        (folder / f"{i}.jpg").write_bytes(encoded(shapes(96, 64, seed=i), "JPEG", quality=95))
+        rows.append(f"P{i},photos/{i}.jpg,{'Bonn' if i % 2 else 'Ulm'}")
+    (folder / "bad.jpg").write_bytes(b"bad")
+    (tmp_path / "all.csv").write_text("\n".join(rows))
+    return folder
+
+
+def found(images):
+    """Ids of the live index, as any client sees them."""
+    with connect(read_settings().elasticsearch) as client:
+        client.indices.refresh(index=images)
+        return sorted(h["_id"] for h in client.search(index=images, size=100)["hits"]["hits"])
+
+
+def the_index(camsearch, state):
+    (line,) = (
+        row for row in camsearch("gallery", "list").out.splitlines() if f"  {state}  " in row
+    )
+    return line.split()[0]
+
+
+def test_from_photos_to_a_knn_search_by_any_client(working, camsearch, photos):
+    said = camsearch("enqueue", photos)
+    assert said.status == 0, said.err
+    assert f"{COUNT} indexed, 0 unchanged" in said.err
+    assert "1 rejected" in said.err
+    assert found(working) == [str(photos / f"{i}.jpg") for i in range(COUNT)]
+    assert "[unreadable_image]" in camsearch("status", "--rejects").out
+    with connect(read_settings().elasticsearch) as client:
+        vector = client.search(
+            index=working, size=1, fields=["descriptor"], source=False, sort=["id"]
+        )["hits"]["hits"][0]["fields"]["descriptor"]
+        knn = {"field": "descriptor", "query_vector": vector, "k": 3, "num_candidates": 50}
+        hits = client.search(index=working, knn=knn)["hits"]["hits"]
+    assert hits[0]["_id"] == str(photos / "0.jpg")
+    assert len(hits) == 3
+
+
+def test_status_tells_of_runs_and_workers(working, camsearch, photos):
+    camsearch("enqueue", photos)
+    told = json.loads(camsearch("status", "--json").out)
+    (run,) = told["runs"]
+    assert (run["asked"], run["finished"], run["over"]) == (COUNT + 1, COUNT + 1, True)
+    assert told["queue"] == {"waiting": 0, "taken": 0}
+    assert [worker["pictures"] for worker in told["workers"]] == [COUNT + 1]
+    assert run["id"][:8] in camsearch("status").out
+    assert json.loads(camsearch("status", "--json", "--run", run["id"]).out)["failed"] == {}
+    assert working in camsearch("gallery", "verify").out
+
+
+def test_rejects_are_tried_again(working, camsearch, photos):
+    camsearch("enqueue", photos)
+    (photos / "bad.jpg").write_bytes(encoded(shapes(96, 64, seed=9), "JPEG"))
+    assert "1 indexed" in camsearch("retry-rejects").err
+    assert "No picture was refused" in camsearch("retry-rejects").err
+    assert str(photos / "bad.jpg") in found(working)
+
+
+def test_a_manifest_is_reconciled(working, camsearch, photos, tmp_path):
+    manifest = tmp_path / "all.csv"
+    camsearch("enqueue", manifest)
+    rows = manifest.read_text().splitlines()
+    rows[1] = rows[1].replace("Ulm", "Jena")
+    (photos / "2.jpg").write_bytes(encoded(shapes(96, 64, seed=77), "JPEG"))
+    manifest.write_text("\n".join(rows[:-1]))
+    dry = camsearch("gallery", "reconcile", manifest, "--dry-run")
+    assert "4 pictures wanted; 2 are new or have changed, 1 others" in dry.out
+    said = camsearch("gallery", "reconcile", manifest, "--delete-others")
+    assert "1 deleted" in said.out
+    assert "1 indexed, 0 unchanged, 1 with new metadata" in said.err
+    assert found(working) == ["P0", "P1", "P2", "P3"]
+    assert "0 are new" in camsearch("gallery", "reconcile", manifest, "--dry-run").out
+
+
+def test_another_method_beside_the_live_one(working, tiny, camsearch, photos):
+    camsearch("enqueue", photos)
+    live = the_index(camsearch, "live")
+    more = [*tiny.options[:-2], "--replicas", 0, "--maps", photos.parent / "maps2"]
+    # The same method: only what must go on while it is rebuilt matters here.
+    assert camsearch("gallery", "rebuild", "--detach", *more).status == 0
+    beside = the_index(camsearch, "beside")
+    deadline = time.monotonic() + 30
+    while (said := camsearch("gallery", "switch", beside)).status and time.monotonic() < deadline:
+        assert "are not in" in said.err
+        time.sleep(0.5)
+    assert said.status == 0, said.err
+    assert the_index(camsearch, "live") == beside
+    assert camsearch("gallery", "drop", "--index", beside, "--yes").status == 1
+    assert camsearch("gallery", "drop", "--index", live, "--yes").out == f"deleted {live}\n"
+    assert len(found(working)) == COUNT
+
+
+def test_what_is_not_there_is_said_in_a_sentence(images, camsearch, photos):
+    for command in (["enqueue", photos], ["status", "--rejects"], ["gallery", "reconcile", photos]):
+        said = camsearch(*command)
+        assert (said.status, said.out) == (1, "")
+        assert "camsearch gallery create" in said.err
+    assert camsearch("gallery", "list").status == 1
+    said = camsearch("gallery", "verify")
+    assert (said.status, "There is no gallery" in said.out) == (1, True)
+    assert camsearch("status", "--run", "nosuch").status == 1
+    assert camsearch("gallery", "drop", "--yes").status == 1
+    assert images
+
+
+def test_a_worker_is_checked_by_its_progress(created, camsearch):
+    assert camsearch("worker", "--check").status == 0
+    settings = read_settings()
+    servers.app_of(settings).send_task("camsearch.delete_images", args=[["x"]])
+    said = camsearch("worker", "--check")
+    assert (said.status, said.out) == (1, "1 tasks wait, 0 workers got on in the last 5 minutes.\n")
+    now = time.time()
+    servers.ledger(settings).beat(WorkerState("here", "cpu", 1, now, now))
+    assert camsearch("worker", "--check").status == 0
+    assert "no worker gets on" not in camsearch("status").out
+    assert created
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (["--graph", "nonsense"], "--graph nonsense is unknown"),
+        (["--meta-mapping", "/nowhere.json"], "--meta-mapping /nowhere.json cannot be read"),
+        (["--network", "nonsense"], "There is no network"),
+        (["--gallery", "Not A Name"], "cannot name a gallery"),
+    ],
+)
+def test_a_gallery_that_cannot_be_is_refused(images, camsearch, arguments, why):
+    said = camsearch("gallery", "create", *arguments)
+    assert said.status == 1
+    assert why in said.err
+    assert images
+
+
+def test_servers_that_do_not_answer_are_named(images, camsearch, monkeypatch, photos):
+    monkeypatch.setenv("CAMSEARCH_BROKER", "redis://127.0.0.1:1/0")
+    assert "Redis does not answer at redis://127.0.0.1:1" in camsearch("status").err
+    monkeypatch.setenv("CAMSEARCH_BROKER", "nonsense")
+    assert "is no address of a Redis" in camsearch("status").err
+    monkeypatch.setenv("CAMSEARCH_ELASTICSEARCH", "http://127.0.0.1:1")
+    assert "Elasticsearch does not answer" in camsearch("enqueue", photos).err
+    monkeypatch.setenv("CAMSEARCH_ELASTICSEARCH", "nonsense")
+    assert "is no address of an Elasticsearch" in camsearch("gallery", "list").err
+    assert images
