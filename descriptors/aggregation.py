@@ -79,7 +79,8 @@ def class_vectors(
     cells: Float[Tensor, "B M N H W"],
     channels: Float[Tensor, "B M K"],
     power: float = 1.0,
-) -> Float[Tensor, "B M N K"]:
+    kept: Int[Tensor, " V"] | None = None,
+) -> Float[Tensor, "_ _ N K"]:
     """One vector a region and class: features summed under the class's cell weights.
 
     Args:
@@ -87,9 +88,10 @@ def class_vectors(
         cells: weight of each cell, a map a region and class.
         channels: CroW weights of the channels within each region.
         power: element-wise exponent between two l2 normalisations; 1 is off.
+        kept: which of the B * M regions are wanted, counted through; None for all.
 
     Returns:
-        Unit rows, or zero rows where the sum is zero.
+        Unit rows, or zero rows where the sum is zero: ``B M N K``, or ``1 V N K`` of those kept.
 
     Source:
         paper section 3.2; METHOD section 2; the power normalisation is section 10's.
@@ -100,7 +102,12 @@ def class_vectors(
     # The large factor stands first: so it need not be laid out anew (measured: a third faster).
     sums = _rows(torch.bmm(levels, weights.transpose(1, 2)))
     sums = sums.reshape(-1, regions, classes, levels.shape[1])
-    vectors = sums.mul_((channels * maps.scale[:, None, :]).unsqueeze(2))
+    factors = channels * maps.scale[:, None, :]
+    if kept is not None:
+        # What only fills a batch's rows is left out before the long part.
+        sums = sums.flatten(0, 1)[kept].unsqueeze(0)
+        factors = factors.flatten(0, 1)[kept].unsqueeze(0)
+    vectors = sums.mul_(factors.unsqueeze(2))
     if power != 1:
         # An l2 before the power would be undone by the l2 after it.
         vectors = _root(vectors) if power == 0.5 else vectors.pow_(power)  # noqa: PLR2004

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 import torch
@@ -47,7 +48,8 @@ def region_class_vectors(
     classes: Int[Tensor, "B N"],
     regions: tuple[Int[Tensor, "B M 4"], ...] | None = None,
     maps: Float[Tensor, "B N H W"] | None = None,
-) -> tuple[Float[Tensor, "B M N _"], ...]:
+    kept: Int[Tensor, " V"] | None = None,
+) -> tuple[Float[Tensor, "_ _ N _"], ...]:
     """Class vectors of regions, layer by layer; not yet whitened.
 
     Args:
@@ -56,6 +58,10 @@ def region_class_vectors(
         classes: for each picture.
         regions: cells of each layer; None for one region that is the whole picture.
         maps: the CAMs of these classes, where they are at hand.
+        kept: which of the B * M regions are wanted, counted through; None for all.
+
+    Returns:
+        A tensor a layer: ``B M N K``, or ``1 V N K`` of those kept.
 
     Source:
         METHOD sections 1, 2, 4 and 10.
@@ -72,7 +78,7 @@ def region_class_vectors(
         share = active_share(features, windows > 0 if regions else None)
         weights = resize_maps(maps, height, width) + settings.weight_floor
         cells = weights[:, None] * windows[:, :, None]
-        vectors.append(class_vectors(features, cells, channel_weights(share), settings.power))
+        vectors.append(class_vectors(features, cells, channel_weights(share), settings.power, kept))
     return tuple(vectors)
 
 
@@ -150,17 +156,19 @@ class Method:
         classes: Int[Tensor, "B N"],
         regions: tuple[Int[Tensor, "B M 4"], ...] | None = None,
         maps: Float[Tensor, "B N H W"] | None = None,
-    ) -> Float[Tensor, "B M D"]:
+        kept: Int[Tensor, " V"] | None = None,
+    ) -> Float[Tensor, "_ _ D"]:
         """Descriptors with given classes (OnA: the query's), of regions or the whole picture.
 
         Args and Returns as `region_class_vectors`; unit rows, or zero rows.
         """
         weights = None
+        vectors = region_class_vectors(self.encoder, encoded, classes, regions, maps, kept)
         if self.settings.probability_weights:
-            weights = encoded.scores.softmax(dim=1).gather(1, classes).sqrt()
-        vectors = region_class_vectors(self.encoder, encoded, classes, regions, maps)
-        if weights is not None:
-            weights = weights[:, None].expand(vectors[0].shape[:3])
+            weights = encoded.scores.softmax(dim=1).gather(1, classes).sqrt()[:, None]
+            if kept is not None and regions is not None:
+                weights = weights[kept // regions[0].shape[1], 0][None]
+            weights = weights.expand(vectors[0].shape[:3])
         return join_layers(
             [
                 aggregate(whiten(v, self.encoder.dtype), weights)
@@ -224,14 +232,30 @@ class Method:
         classes = query.classes[: settings.n_classes].expand(len(encoded), -1)
         maps = activation_maps(encoded.evidence, self.encoder.weight, classes)
         proposals = self.propose_regions(encoded, maps, settings)
+        if not any(proposals):
+            return [None] * len(proposals)
         # Always as many rows, since a product of a new shape is slow the first time.
         most = len(settings.thresholds) + settings.whole_picture
         finest = cam_regions.stack_regions(proposals, self.encoder.device, most)
-        descriptors = self.describe_classes(encoded, classes, _on_layers(encoded, finest), maps)
+        kept = [
+            row * most + i for row, regions in enumerate(proposals) for i in range(len(regions))
+        ]
+        descriptors = self.describe_classes(
+            encoded,
+            classes,
+            _on_layers(encoded, finest),
+            maps,
+            torch.tensor(kept, device=self.encoder.device),
+        )[0]
         scores = (descriptors @ query.region_descriptor).tolist()
+        ends = list(accumulate(len(regions) for regions in proposals))
         return [
-            _best_match(regions, scores[row], descriptors[row]) if regions else None
-            for row, regions in enumerate(proposals)
+            _best_match(
+                regions, scores[end - len(regions) : end], descriptors[end - len(regions) : end]
+            )
+            if regions
+            else None
+            for regions, end in zip(proposals, ends, strict=True)
         ]
 
     @torch.inference_mode()
@@ -307,8 +331,8 @@ def _heat(
 def _best_match(
     regions: list[Region], scores: list[float], descriptors: Float[Tensor, "M D"]
 ) -> RegionMatch:
-    """The best of a picture's regions; what fills its row up to the batch's length is ignored."""
-    tried = list(zip(regions, scores, strict=False))
+    """The best of a picture's regions."""
+    tried = list(zip(regions, scores, strict=True))
     best = max(range(len(tried)), key=lambda i: tried[i][1])
     region, score = tried[best]
     return RegionMatch(region, score, descriptors[best], tried)

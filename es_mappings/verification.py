@@ -147,7 +147,7 @@ def _of_graph(options: Mapping[str, Any] | None, graph: str | None) -> Iterator[
     elif kind.startswith("bbq") and not (options or {}).get("rescore_vector"):
         yield Finding(
             f"The vectors are kept as {kind} without rescoring.",
-            "Search with `rescore_vector: {oversample: 3}`, or rebuild as int8_hnsw.",
+            "Search with `rescore_vector: {oversample: 3}`, or rebuild: then the mapping says so.",
             fatal=False,
         )
 

@@ -19,7 +19,7 @@ from es_mappings.documents import Document, PictureClass
 from es_mappings.elastic import ElasticGallery
 from es_mappings.elastic_bulk import Bulk
 from es_mappings.fields import DESCRIPTOR, source_of
-from es_mappings.indices import IndexPlan, create, drop, rejects_index
+from es_mappings.indices import OVERSAMPLE, IndexPlan, create, drop, rejects_index
 from indexer.pipeline import Run
 from indexer.reading import IndexingPlan, Prepared
 from indexer.sources import Source
@@ -218,12 +218,7 @@ def bench_recall(
     descriptors: Float32[np.ndarray, "V D"],
     count: int = 100_000,
     queries: int = 100,
-    graphs: Sequence[tuple[Graph, float]] = (
-        ("int8_hnsw", 0),
-        ("bbq_hnsw", 3),
-        ("hnsw", 0),
-        ("flat", 0),
-    ),
+    graphs: Sequence[Graph] = ("int8_hnsw", "bbq_hnsw", "hnsw", "flat"),
     on_progress: Callable[[str], None] = lambda _: None,
 ) -> list[RecallRow]:
     """Recall at 100 against exact search, milliseconds and bytes, for several graphs.
@@ -233,25 +228,27 @@ def bench_recall(
         descriptors: real ones; see `like_real`.
         count: vectors in each index.
         queries: further vectors of the same making, searched one after another.
-        graphs: each with its oversampling for rescoring, 0 for none.
+        graphs: as the gallery is made with them, rescoring included.
         on_progress: told what is being done.
     """
     vectors = like_real(descriptors, count + queries)
     asked, vectors = vectors[count:], vectors[:count]
     exact = [set(np.argpartition(-(vectors @ q), _K)[:_K].tolist()) for q in asked]
     rows = []
-    for graph, oversample in graphs:
+    for graph in graphs:
         on_progress(f"{graph}: writing {count} vectors")
         with _gallery(client, vectors.shape[1], IndexPlan(graph, replicas=0)) as gallery:
             started = time.perf_counter()
             _fill(client, gallery.index, vectors)
             built = time.perf_counter() - started
             on_progress(f"{graph}: searching")
-            recall, took = _search(client, gallery.index, asked, exact, oversample)
+            recall, took = _search(client, gallery.index, asked, exact)
             whole, read = _bytes(client, gallery.index)
             p50, p95 = np.percentile(took, [50, 95]).round(2).tolist()
             rows.append(
-                RecallRow(graph, oversample, count, _K, recall, p50, p95, whole, read, built)
+                RecallRow(
+                    graph, OVERSAMPLE.get(graph, 0), count, _K, recall, p50, p95, whole, read, built
+                )
             )
     return rows
 
@@ -277,7 +274,6 @@ def _search(
     index: str,
     asked: Float32[np.ndarray, "Q D"],
     exact: Sequence[set[int]],
-    oversample: float,
 ) -> tuple[float, list[float]]:
     """Recall, and milliseconds of each search after some to warm up."""
     took, found = [], 0
@@ -288,8 +284,6 @@ def _search(
             "k": _K,
             "num_candidates": 2 * _K,
         }
-        if oversample:
-            knn["rescore_vector"] = {"oversample": oversample}
         started = time.perf_counter()
         hits = client.search(index=index, knn=knn, size=_K, source=False)["hits"]["hits"]
         took.append((time.perf_counter() - started) * 1e3)

@@ -46,9 +46,10 @@ def bench(
 
     encode: pictures/s from pixels to descriptor over pictures/s of the bare network.
     rerank: milliseconds a query from kept maps over the same with maps recomputed.
-    bulk: documents/s of a worker, network left out, over those of the bare client.
+    bulk: documents/s of a worker, network left out, over those of the bare client; and
+    pictures/s through enqueue and one worker over those of plain `camsearch index`.
     recall: recall@100 against exact search, milliseconds and bytes, by index type.
-    The last two need an Elasticsearch with nothing else to do (CAMSEARCH_ELASTICSEARCH).
+    The last two need an Elasticsearch (bulk: and a Redis) with nothing else to do.
     """
     from descriptors.machine import method_of
     from descriptors.settings import MethodSettings, RegionSettings
@@ -76,16 +77,20 @@ def _against_elasticsearch(
     what: str, method: Method, pictures: list[Path], count: int | None, as_json: Path | None
 ) -> None:
     from camsearch import servers
+    from camsearch.bench_worker import bench_worker
     from camsearch.settings import read_settings
     from evaluation.bench import describe_files
     from evaluation.bench_elastic import bench_bulk, bench_recall
 
-    client = servers.elastic(read_settings())
+    settings = read_settings()
+    client = servers.elastic(settings)
     descriptors = describe_files(method, pictures)
     console = Console(stderr=True)
-    rows: Sequence[BulkRow | RecallRow]
+    rows: list[BulkRow] | list[RecallRow]
     if what == "bulk":
         rows = bench_bulk(client, descriptors, count or 5000)
+        with TemporaryDirectory(prefix="camsearch-bench-") as scratch:
+            rows += bench_worker(settings, pictures, Path(scratch), on_progress=console.print)
     else:
         rows = bench_recall(client, descriptors, count or 100_000, on_progress=console.print)
     content = [row.to_json() for row in rows]
