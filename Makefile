@@ -35,7 +35,8 @@ test: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m tests.services install
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 -m 'not slow'
+	$(BIN)/pytest -m slow
 
 # Rewrites the golden numbers, old and new side by side for the changelog.
 golden: setup

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -24,13 +24,13 @@ __all__ = ["EXAMPLE", "bench"]
 
 EXAMPLE = "Example: camsearch bench encode --json -   or   camsearch bench recall photos/"
 
-_WAYS = ("encode", "rerank", "bulk", "recall")
+_WAYS = ("encode", "rerank", "bulk", "recall", "memory")
 
 _MOST_PICTURES = 200
 
 
 def bench(
-    what: Annotated[str, typer.Argument(help="encode, rerank, bulk, or recall.")],
+    what: Annotated[str, typer.Argument(help="encode, rerank, bulk, recall, or memory.")],
     photos: Annotated[
         Path | None,
         typer.Argument(help="Folder of photos (default: the made pictures of the demo)."),
@@ -39,7 +39,8 @@ def bench(
     device: options.Device = None,
     precision: options.Precision = None,
     count: Annotated[
-        int | None, typer.Option(min=1, help="Documents (bulk: 5,000; recall: 100,000).")
+        int | None,
+        typer.Option(min=1, help="Documents (bulk: 5,000; recall: 100,000; memory: 20,000)."),
     ] = None,
 ) -> None:
     """Measure speed: what it is compared with runs in turns with it, so the ratio holds.
@@ -49,7 +50,8 @@ def bench(
     bulk: documents/s of a worker, network left out, over those of the bare client; and
     pictures/s through enqueue and one worker over those of plain `camsearch index`.
     recall: recall@100 against exact search, milliseconds and bytes, by index type.
-    The last two need an Elasticsearch (bulk: and a Redis) with nothing else to do.
+    memory: of a worker, while many small made pictures go through it.
+    The last three need an Elasticsearch and a Redis with nothing else to do.
     """
     from descriptors.machine import method_of
     from descriptors.settings import MethodSettings, RegionSettings
@@ -57,6 +59,9 @@ def bench(
 
     if what not in _WAYS:
         raise RequestError(f"There is no benchmark {what!r}: choose one of {', '.join(_WAYS)}.")
+    if what == "memory":
+        _memory(count or 20_000, as_json)
+        return
     method = method_of(MethodSettings(), None, None, options.machine(device, precision))
     with TemporaryDirectory(prefix="camsearch-bench-") as scratch:
         pictures = _pictures(photos, Path(scratch))
@@ -93,7 +98,20 @@ def _against_elasticsearch(
             rows += bench_worker(settings, pictures, Path(scratch), on_progress=console.print)
     else:
         rows = bench_recall(client, descriptors, count or 100_000, on_progress=console.print)
-    content = [row.to_json() for row in rows]
+    _print([row.to_json() for row in rows], as_json)
+
+
+def _memory(count: int, as_json: Path | None) -> None:
+    from camsearch.bench_worker import bench_memory
+    from camsearch.settings import read_settings
+
+    console = Console(stderr=True)
+    with TemporaryDirectory(prefix="camsearch-bench-") as scratch:
+        rows = bench_memory(read_settings(), Path(scratch), count, console.print)
+    _print([row.to_json() for row in rows], as_json)
+
+
+def _print(content: list[dict[str, Any]], as_json: Path | None) -> None:
     table = Table(*content[0])
     for row in content:
         table.add_row(*(f"{v:.4g}" if isinstance(v, float) else str(v) for v in row.values()))
