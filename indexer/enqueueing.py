@@ -110,7 +110,11 @@ class Enqueuer:
             self.sleep(_POLL_SECONDS)
 
     def _wait_for_room(self, run: str, on_progress: Callable[[RunState], None]) -> None:
-        while self.ledger.waiting(self.settings.queue) >= self.settings.most_waiting:
+        # Taken ones, too: while Elasticsearch is away workers hold tasks that will be tried again.
+        while (
+            self.ledger.waiting(self.settings.queue) + self.ledger.taken()
+            >= self.settings.most_waiting
+        ):
             self._tell(run, on_progress)
             self.sleep(_POLL_SECONDS)
 

@@ -61,7 +61,7 @@ class RunState:
     Attributes:
         id: of the run.
         gallery: that it fills.
-        started: seconds since 1970.
+        started, last: when it began and when it last got on, in seconds since 1970.
         asked: pictures enqueued so far.
         enqueued: whether all of them are.
         counts: what came of pictures; see `Progress`, and ``failed``.
@@ -70,6 +70,7 @@ class RunState:
     id: str
     gallery: str
     started: float
+    last: float
     asked: int
     enqueued: bool
     counts: Mapping[str, int]
@@ -174,6 +175,7 @@ class Ledger:
             arguments += [name, str(number)]
         counted = self._count_once(keys=[_run(run), f"{_run(run)}:chunks", _OPEN], args=arguments)
         with self._redis.pipeline() as steps:
+            steps.hset(_run(run), "last", time.time())
             for id_, reason in failed.items():
                 steps.hset(f"{_run(run)}:failed", id_, reason)
             for key in (_run(run), f"{_run(run)}:chunks", f"{_run(run)}:failed"):
@@ -188,7 +190,8 @@ class Ledger:
             return None
         counts = {name: int(found.get(name, 0)) for name in [*_COUNTS, "failed"]}
         asked, started = int(found["asked"]), float(found["started"])
-        return RunState(run, found["gallery"], started, asked, "enqueued" in found, counts)
+        last = float(found.get("last", started))
+        return RunState(run, found["gallery"], started, last, asked, "enqueued" in found, counts)
 
     def runs(self, most: int = 10) -> list[RunState]:
         """The latest runs, latest first."""

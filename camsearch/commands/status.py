@@ -69,8 +69,9 @@ def _as_json(state: RunState) -> dict[str, Any]:
 
 
 def _rate(state: RunState) -> float:
-    """Pictures a second since the run began."""
-    return state.finished / max(time.time() - state.started, 1e-3)
+    """Pictures a second from the run's beginning to now, or to its end."""
+    end = state.last if state.over else time.time()
+    return state.finished / max(end - state.started, 1e-3)
 
 
 def _print(
@@ -115,7 +116,7 @@ def _row(state: RunState) -> list[str]:
         str(state.finished - refused),
         str(counts["rejected"]),
         str(counts["failed"]),
-        "-" if state.over else f"{rate:.1f}",
+        f"{rate:.1f}",
         left,
     ]
 
