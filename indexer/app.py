@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from celery import Celery
+from kombu.transport import redis as transport
+from kombu.transport import virtual
 
 if TYPE_CHECKING:
     from indexer.settings import IndexerSettings
@@ -13,8 +15,40 @@ __all__ = ["make_app"]
 
 _RESULT_SECONDS = 24 * 3600
 
+# By themselves the queue's connections wait for ever: a worker whose line to Redis fell silent,
+# as behind a firewall that forgot it, stayed up and took nothing any more.
+_PATIENCE = {
+    "socket_timeout": 5,
+    "socket_connect_timeout": 5,
+    "socket_keepalive": True,
+    "health_check_interval": 10,
+}
+
 _LOOK_SECONDS = 10.0
 _LOCK_SECONDS = 30
+
+
+class _Credit(transport.QoS):
+    """Forgets a task that it could not say is done, so that the worker may take the next.
+
+    By itself kombu keeps it in mind: with one task at a time, a worker whose connection failed
+    just there stays up and never takes another (celery#8030). The task comes again after the
+    visibility timeout, and is counted once.
+    """
+
+    def ack(self, delivery_tag: str) -> None:
+        try:
+            super().ack(delivery_tag)
+        except self.channel.connection_errors:
+            virtual.QoS.ack(self, delivery_tag)
+            raise
+
+    def reject(self, delivery_tag: str, requeue: bool = False) -> None:  # noqa: FBT002
+        try:
+            super().reject(delivery_tag, requeue)
+        except self.channel.connection_errors:
+            virtual.QoS.ack(self, delivery_tag)
+            raise
 
 
 def make_app(settings: IndexerSettings) -> Celery:
@@ -23,11 +57,12 @@ def make_app(settings: IndexerSettings) -> Celery:
     Args:
         settings: of the queue.
     """
+    transport.Channel.QoS = _Credit
     app = Celery("camsearch", broker=settings.broker, backend=settings.broker, set_as_current=False)
     # Celery reads this in three places, and the shortest of all apps on one Redis counts.
     timeout = {"visibility_timeout": settings.visibility_timeout}
     app.conf.update(
-        broker_transport_options=timeout | _restoring(settings),
+        broker_transport_options=timeout | _restoring(settings) | _PATIENCE,
         result_backend_transport_options=timeout,
         visibility_timeout=settings.visibility_timeout,
         broker_connection_retry_on_startup=True,

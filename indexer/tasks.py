@@ -19,10 +19,11 @@ from redis.exceptions import RedisError
 
 from descriptors.errors import RequestError
 from es_mappings.documents import fits_as_id
+from indexer.chunks import Chunk, counts_of
 from indexer.errors import MalformedRow
 from indexer.resending import task_text
 from indexer.sources import Source, id_of_address
-from indexer.worker import Chunk, TryAgain, counts_of
+from indexer.worker import TryAgain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -11,7 +11,7 @@ import os
 import socket
 import time
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +29,7 @@ from es_mappings.elastic import ElasticGallery
 from es_mappings.elastic_bulk import Bulk
 from es_mappings.errors import ContractError, GalleryNotFound, GalleryUnreachable
 from es_mappings.indices import rejects_index, target_of
+from indexer.chunks import Chunk, Result
 from indexer.fitting import check_enough, collect_vectors
 from indexer.ledger import WorkerState
 from indexer.pipeline import index_pictures, now
@@ -47,7 +48,7 @@ if TYPE_CHECKING:
     from indexer.ledger import Ledger
     from indexer.settings import IndexerSettings
 
-__all__ = ["Chunk", "GalleryWorker", "Result", "TryAgain", "counts_of"]
+__all__ = ["Chunk", "GalleryWorker", "Result", "TryAgain"]
 
 
 class TryAgain(Exception):
@@ -61,48 +62,6 @@ class TryAgain(Exception):
         """Keep both."""
         super().__init__(reason, seconds)
         self.seconds = seconds
-
-
-@dataclass(frozen=True)
-class Chunk:
-    """Pictures that are indexed together.
-
-    Attributes:
-        id: the same however often it is delivered.
-        sources: of the pictures.
-        gallery: name of a gallery, or of one of its concrete indices.
-        run: that it is counted in; "" for none.
-        again, retry_rejects: see `IndexingPlan`.
-    """
-
-    id: str
-    sources: tuple[Source, ...]
-    gallery: str
-    run: str = ""
-    again: bool = False
-    retry_rejects: bool = False
-
-    def apart(self) -> list[Chunk]:
-        """A chunk for each picture."""
-        return [
-            replace(self, id=f"{self.id}.{i}", sources=(source,))
-            for i, source in enumerate(self.sources)
-        ]
-
-
-@dataclass(frozen=True)
-class Result:
-    """What came of a chunk.
-
-    Attributes:
-        progress: its counts.
-        failed: a reason for each picture that was set aside.
-        apart: smaller chunks that must be done in its place.
-    """
-
-    progress: Progress = field(default_factory=Progress)
-    failed: dict[str, str] = field(default_factory=dict)
-    apart: Sequence[Chunk] = ()
 
 
 class GalleryWorker:
@@ -301,17 +260,3 @@ class GalleryWorker:
     def _wait(self, attempt: int) -> float:
         """Seconds before the next attempt: below the time after which Redis gives it to another."""
         return min(2.0**attempt, 60.0, self.settings.visibility_timeout / 3)
-
-
-def counts_of(result: Result) -> dict[str, Any]:
-    """A result as the answer of a task."""
-    progress = result.progress
-    return {
-        "indexed": progress.indexed,
-        "unchanged": progress.unchanged,
-        "updated": progress.updated,
-        "rejected": progress.rejected,
-        "out_of_reach": progress.out_of_reach,
-        "failed": result.failed,
-        "divided": len(result.apart),
-    }

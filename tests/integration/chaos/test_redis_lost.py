@@ -1,0 +1,124 @@
+"""A Redis that dies, and one that cannot be reached: nothing is lost, and workers find back."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import pytest
+
+from indexer.tasks import INDEX_IMAGES
+from tests.integration.chaos.lines import Line
+from tests.integration.chaos.processes import slow_decoder
+from tests.integration.chaos.stage import VISIBILITY_S
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from tests.integration.chaos.conftest import NewStage
+    from tests.services.redis import RedisServer
+
+AWAY_S = VISIBILITY_S + 3
+
+
+@pytest.fixture
+def line(redis_db_url: str) -> Iterator[Line]:
+    server = urlsplit(redis_db_url)
+    assert server.hostname
+    assert server.port
+    made = Line(server.hostname, server.port)
+    yield made
+    made.close()
+
+
+def over(line: Line, url: str) -> str:
+    """The address of a server at the other end of a line."""
+    return urlsplit(url)._replace(netloc=f"127.0.0.1:{line.port}").geturl()
+
+
+def test_redis_killed_and_restarted_loses_nothing(
+    new_stage: NewStage, elasticsearch_url: str, own_redis: Callable[[], RedisServer]
+) -> None:
+    redis = own_redis()
+    stage = new_stage(elasticsearch_url, redis.url, pictures=32)
+    worker = stage.worker(slow_decoder(0.3))
+    worker.wait_until_ready()
+    run = stage.enqueue()
+    for _ in range(2):
+        stage.wait_until_taken()
+        redis.kill()  # while the worker has a task, and will want to count it
+        time.sleep(3)
+        redis.start()
+        time.sleep(1)
+    redis.kill()
+    time.sleep(1)
+    redis.start()
+    stage.finish(run)
+    stage.check(run)
+    assert worker.alive
+
+
+@pytest.mark.parametrize(
+    ("cut", "seconds"),
+    [
+        pytest.param(Line.break_off, 0.1, id="a-blink"),
+        pytest.param(Line.break_off, 2.0, id="a-moment"),
+        pytest.param(Line.break_off, AWAY_S, id="broken"),
+        pytest.param(Line.fall_silent, AWAY_S, id="silent"),
+    ],
+)
+def test_a_worker_cut_off_from_redis_in_its_task_loses_nothing(
+    cut: Callable[[Line], None],
+    seconds: float,
+    line: Line,
+    new_stage: NewStage,
+    elasticsearch_url: str,
+    redis_db_url: str,
+) -> None:
+    stage = new_stage(elasticsearch_url, redis_db_url, pictures=24)
+    worker = stage.worker(slow_decoder(0.3), broker=over(line, redis_db_url))
+    worker.wait_until_ready()
+    run = stage.enqueue()
+    stage.wait_until_taken()
+    cut(line)
+    time.sleep(seconds)
+    line.mend()
+    stage.finish(run, 150)
+    stage.check(run)
+    assert worker.alive
+
+
+def test_a_task_that_redis_sent_into_a_dead_line_is_not_lost(
+    line: Line, new_stage: NewStage, elasticsearch_url: str, redis_db_url: str
+) -> None:
+    stage = new_stage(elasticsearch_url, redis_db_url, pictures=24)
+    worker = stage.worker(broker=over(line, redis_db_url))
+    worker.wait_until_ready()
+    # Redis takes the first task out of its list and hands it over; nobody ever gets it.
+    line.cut_at(INDEX_IMAGES.encode(), Line.fall_silent)
+    run = stage.enqueue()
+    time.sleep(AWAY_S)
+    line.mend()
+    stage.finish(run, 150)
+    stage.check(run)
+
+
+def test_a_worker_cut_off_as_it_says_that_a_task_is_done_takes_the_next(
+    line: Line,
+    new_stage: NewStage,
+    elasticsearch_url: str,
+    redis_db_url: str,
+) -> None:
+    stage = new_stage(elasticsearch_url, redis_db_url, pictures=24)
+    worker = stage.worker(broker=over(line, redis_db_url))
+    worker.wait_until_ready()
+    line.cut_at(
+        b"ZREM", Line.break_off
+    )  # with which kombu takes a task off the list of those taken
+    run = stage.enqueue()
+    time.sleep(2)
+    line.mend()
+    stage.finish(run, 150)
+    stage.check(run)
+    assert worker.alive
