@@ -26,7 +26,7 @@ EXAMPLE = "Example: camsearch bench encode --json -   or   camsearch bench recal
 
 _WAYS = ("encode", "rerank", "bulk", "recall", "memory")
 
-_MOST_PICTURES = 200
+_MOST_PICTURES = 600
 
 
 def bench(
