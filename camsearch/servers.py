@@ -14,7 +14,7 @@ from redis.retry import Retry
 
 from descriptors.errors import CamsearchError, SettingsError
 from es_mappings.elastic import ElasticGallery
-from es_mappings.elastic_client import Server, connect
+from es_mappings.elastic_client import Server, connect, without_password
 from es_mappings.indices import rejects_index, target_of
 from indexer.app import make_app
 from indexer.ledger import Ledger
@@ -82,7 +82,7 @@ def ledger(settings: CommandSettings) -> Ledger:
         )
     except ValueError as error:
         raise SettingsError(
-            f"{settings.broker!r} is no address of a Redis ({error}): write it as "
+            f"{without_password(settings.broker)!r} is no address of a Redis ({error}): write it as "
             "redis://localhost:6379/0 (CAMSEARCH_BROKER)."
         ) from error
     return Ledger(redis)
@@ -101,14 +101,9 @@ def broker_answers(settings: CommandSettings) -> Iterator[None]:
         yield
     except (RedisError, OperationalError) as error:
         raise BrokerUnreachable(
-            f"Redis does not answer at {_without_password(settings.broker)} ({error}): check that "
+            f"Redis does not answer at {without_password(settings.broker)} ({error}): check that "
             "it runs and that CAMSEARCH_BROKER names it."
         ) from error
-
-
-def _without_password(address: str) -> str:
-    scheme, _, rest = address.partition("://")
-    return f"{scheme}://{rest.rpartition('@')[2]}"
 
 
 def app_of(settings: CommandSettings) -> Celery:

@@ -11,7 +11,7 @@ from elastic_transport import TransportError
 from elasticsearch import ApiError, helpers
 
 from es_mappings.elastic_client import PASSING, answered, reason_of
-from es_mappings.errors import GalleryUnreachable
+from es_mappings.errors import ContractError, GalleryNotFound, GalleryUnreachable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -24,6 +24,8 @@ Action = dict[str, Any]
 
 _CONFLICT = 409
 _MISSING = 404
+_TOO_LARGE = 413
+_NOT_OURS = frozenset({401, 403, 500})
 
 
 @dataclass(frozen=True)
@@ -116,14 +118,39 @@ class Bulk:
         try:
             for _, item in answers:
                 said += 1
-                yield _outcome(next(iter(item.values())))
-        except ApiError as error:
-            if error.status_code not in PASSING:
-                with answered("a bulk write"):
-                    raise
-            yield from [Outcome(error.status_code, str(error))] * (len(places) - said)
+                operation, answer = next(iter(item.items()))
+                _check_is_about_the_item(operation, answer)
+                yield _outcome(answer)
         except TransportError as error:
             yield from [Outcome(503, str(error))] * (len(places) - said)
+
+
+def _check_is_about_the_item(operation: str, answer: dict[str, Any]) -> None:
+    """Refuse what is no fault of a document: it would be listed as bad, and its old one deleted.
+
+    Raises:
+        ContractError: the whole request was refused, or the index takes no writes.
+        GalleryNotFound: the index is gone.
+    """
+    whole, status = answer.get("exception"), answer.get("status")
+    if isinstance(whole, ApiError) and whole.status_code == _TOO_LARGE:
+        raise ContractError(
+            "A bulk request is larger than something before Elasticsearch allows (413): raise its "
+            f"limit above {Bulk.most_bytes // 2**20} MB."
+        )
+    if isinstance(whole, ApiError) and whole.status_code not in PASSING:
+        with answered("a bulk write"):
+            raise whole
+    if status == _MISSING and operation != "delete":
+        raise GalleryNotFound(
+            f"The index to write to is gone ({reason_of(answer)}): make it with "
+            "`camsearch gallery create`."
+        )
+    if status in _NOT_OURS:
+        raise ContractError(
+            f"Elasticsearch refuses every write ({reason_of(answer)}): check rights, blocks of the "
+            "index, and its log."
+        )
 
 
 def _outcome(item: dict[str, Any]) -> Outcome:

@@ -18,7 +18,7 @@ from es_mappings.errors import ContractError, GalleryNotFound, GalleryUnreachabl
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["Server", "answered", "connect", "packaged_json"]
+__all__ = ["Server", "answered", "connect", "packaged_json", "reason_of", "without_password"]
 
 # 503 and 429 pass by themselves; 408 and 502 and 504 come from proxies on the way.
 PASSING = frozenset({408, 429, 502, 503, 504})
@@ -96,9 +96,15 @@ def connect(
         )
     except (ValueError, TypeError, OSError) as error:
         raise RequestError(
-            f"{address!r} is no address of an Elasticsearch ({error}): "
+            f"{without_password(address)!r} is no address of an Elasticsearch ({error}): "
             "write it as http://localhost:9200."
         ) from error
+
+
+def without_password(address: str) -> str:
+    """An address as it may be shown: what stands before the host is left out."""
+    scheme, there, rest = address.rpartition("://")
+    return f"{scheme}{there}{rest.rpartition('@')[2]}"
 
 
 @contextmanager

@@ -141,6 +141,7 @@ def create(
                 f"({about['fingerprint'][:16]}): run `camsearch gallery rebuild` to change it "
                 "while it is searched, or choose another name."
             )
+        _make_rejects(client, gallery, plan or IndexPlan())
         return live
     index = create_beside(client, gallery, about, dims, plan)
     switch(client, gallery, index)
@@ -261,7 +262,7 @@ def live_index(client: Elasticsearch, gallery: str) -> str | None:
     if len(behind) > 1:
         raise ContractError(
             f"The alias {gallery} stands for {', '.join(behind)}, so a search would mix them: "
-            f"run `camsearch gallery switch INDEX` with one of them."
+            f"run `camsearch gallery switch INDEX --force` with one of them."
         )
     return behind[0] if behind else None
 

@@ -80,7 +80,7 @@ class Enqueuer:
             named |= {"again": again, "retry_rejects": retry_rejects}
             task = task_text(INDEX_IMAGES, images, named, self.settings.queue)
             self.ledger.ask(run, len(images), chunk, task)
-            self.app.send_task(INDEX_IMAGES, args=[images], kwargs=named)
+            self.app.send_task(INDEX_IMAGES, args=[images], kwargs=named, ignore_result=True)
             sent += len(images)
             self._tell(run, on_progress)
         self.ledger.close_run(run)
@@ -125,14 +125,18 @@ class Enqueuer:
 
     def _chunks(self, sources: Iterable[Source], revision: int) -> Iterator[list[dict[str, Any]]]:
         chunk: list[dict[str, Any]] = []
+        ids: set[str] = set()
         size = 0
         for source in sources:
             image = _image(source, revision)
             length = len(json.dumps(image))
-            if chunk and (len(chunk) >= self.settings.chunk or size + length > _MOST_BYTES):
+            full = len(chunk) >= self.settings.chunk or size + length > _MOST_BYTES
+            # An id twice would be one document and two pictures: what comes of each is counted.
+            if chunk and (full or source.id in ids):
                 yield chunk
-                chunk, size = [], 0
+                chunk, size, ids = [], 0, set()
             chunk.append(image)
+            ids.add(source.id)
             size += length
         if chunk:
             yield chunk

@@ -127,8 +127,13 @@ class Run:
             source_tag=picture.tag,
             revision=max(document.revision, source.revision),
         )
-        self.gallery.put([renewed])
-        self.progress.updated += 1
+        try:
+            self.gallery.put([renewed])
+        except DocumentsRefused as error:
+            problem = MalformedDocument(error.reasons[source.id])
+            self._refused.append(Refused(source, picture.tag, problem))
+        else:
+            self.progress.updated += 1
         return True
 
     def fresh(self, sources: Iterable[Source]) -> Iterator[Source]:
@@ -140,6 +145,7 @@ class Run:
             known = {} if self.plan.again else self.gallery.known(ids)
             refused = {} if self.plan.retry_rejects else self.gallery.known_rejects(ids)
             renewed: dict[str, Mapping[str, Any]] = {}
+            said: dict[str, tuple[Source, str]] = {}
             for source in chunk:
                 tag = tag_of(source)
                 there = known.get(source.id, _UNKNOWN)
@@ -153,11 +159,17 @@ class Run:
                     yield source
                 elif there.meta != source.meta:
                     renewed[source.id] = source.meta
+                    said[source.id] = source, tag
+                    self.progress.updated += 1
                 else:
                     self.progress.unchanged += 1
             latest = max((s.revision for s in chunk if s.id in renewed), default=0)
-            self.gallery.put_meta(renewed, latest)
-            self.progress.updated += len(renewed)
+            try:
+                self.gallery.put_meta(renewed, latest)
+            except DocumentsRefused as error:
+                self.progress.updated -= len(error.reasons)
+                for id_, reason in error.reasons.items():
+                    self._refused.append(Refused(*said[id_], MalformedDocument(reason)))
 
     def write_rejects(self) -> None:
         """Write the refused pictures noted so far."""

@@ -12,6 +12,7 @@ import logging
 import threading
 from typing import TYPE_CHECKING, Any
 
+from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ class Resender:
         while not pause.wait(self._pause):
             try:
                 self.look()
-            except (RedisError, *self._app.connection_for_write().connection_errors) as error:
+            except (RedisError, OperationalError) as error:
                 _log.debug("Cannot look for lost tasks now: %s", error)
 
     def look(self) -> int:
@@ -72,7 +73,11 @@ class Resender:
         for chunk in sorted(lost):
             task = there[chunk]
             self._app.send_task(
-                task["name"], args=task["args"], kwargs=task["kwargs"], queue=task["queue"]
+                task["name"],
+                args=task["args"],
+                kwargs=task["kwargs"],
+                queue=task["queue"],
+                ignore_result=True,
             )
         _log.warning("%d tasks were lost on their way and are sent again.", len(lost))
         self._missed = set()

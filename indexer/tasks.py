@@ -14,6 +14,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from celery.exceptions import Reject as SendBack
+from kombu.exceptions import OperationalError
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from redis.exceptions import RedisError
 
@@ -203,12 +204,13 @@ def _done(task: Task, work: Callable[[], Any]) -> Any:
 def _travel_again(task: Task, again: TryAgain) -> NoReturn:
     try:
         raise task.retry(exc=again, countdown=again.seconds)
-    except task.app.connection_for_write().connection_errors as error:
-        raise SendBack(str(error), requeue=True) from error
+    except SendBack as error:
+        # Celery's own, where it could not send: it would drop the task.
+        raise SendBack(str(error.reason), requeue=True) from error
 
 
 def _sent(task: Task, name: str, args: list[Any], kwargs: dict[str, Any]) -> None:
     try:
         task.app.send_task(name, args=args, kwargs=kwargs)
-    except task.app.connection_for_write().connection_errors as error:
+    except OperationalError as error:
         raise SendBack(str(error), requeue=True) from error

@@ -21,7 +21,7 @@ from redis.exceptions import RedisError
 from descriptors.backbones import load_network
 from descriptors.classes import class_names
 from descriptors.encoder import Encoder
-from descriptors.errors import ArtifactError, RequestError
+from descriptors.errors import ArtifactError, RequestError, SettingsError
 from descriptors.settings import MethodSettings
 from es_mappings.about import features_of, method_about
 from es_mappings.documents import Reject
@@ -35,7 +35,7 @@ from indexer.ledger import WorkerState
 from indexer.pipeline import index_pictures, now
 from indexer.progress import Progress
 from indexer.reading import IndexingPlan
-from indexer.sources import Source
+from indexer.sources import Source, id_of_address
 from indexer.web import WebAccess
 
 if TYPE_CHECKING:
@@ -88,6 +88,9 @@ class GalleryWorker:
         self.client, self.ledger, self.settings = client, ledger, settings
         self.machine, self._bulk = machine, bulk or Bulk(client)
         self._method: tuple[str, Method] | None = None
+        hosts = [host.strip() for host in settings.web_hosts.split(",")]
+        # Here, so that a slip in a host's name ends the worker at its start.
+        self._web = WebAccess(frozenset(host for host in hosts if host))
         now_ = time.time()
         name = f"{socket.gethostname()}-{os.getpid()}"
         self._state = WorkerState(name, machine.device, 0, now_, now_)
@@ -137,7 +140,7 @@ class GalleryWorker:
                 raise TryAgain(str(error), self._wait(attempt)) from error
             kind = type(error).__name__
             # A full disk, a missing gallery or weight file is no fault of any of the pictures.
-            divide = not isinstance(error, ContractError | ArtifactError)
+            divide = not isinstance(error, ContractError | ArtifactError | SettingsError)
             return self._given_up(chunk, "failed_repeatedly", f"{kind}: {error}", divide=divide)
         return self._finished(chunk, progress, {})
 
@@ -202,12 +205,11 @@ class GalleryWorker:
 
     def _plan(self, chunk: Chunk | None = None) -> IndexingPlan:
         machine = self.machine
-        hosts = [host.strip() for host in self.settings.web_hosts.split(",")]
         return IndexingPlan(
             batch_size=machine.batch_size,
             readers=machine.readers,
             limits=machine.limits,
-            web=WebAccess(frozenset(host for host in hosts if host)),
+            web=self._web,
             again=chunk is not None and chunk.again,
             retry_rejects=chunk is not None and chunk.retry_rejects,
             class_names=class_names(),
@@ -221,10 +223,11 @@ class GalleryWorker:
         try:
             with suppress(GalleryNotFound):  # then the ledger alone says what became of them
                 done = self._list_as_rejects(chunk, kind, reason)
-        except GalleryUnreachable as error:
+        except ContractError as error:  # such as credentials that are no longer good
             self.ledger.forgive(chunk.id)
             raise TryAgain(error.reason, self._wait(1)) from error
-        failed = {s.id or s.uri: reason for s in chunk.sources if s.id not in done}
+        sources = (s for s in chunk.sources if s.id not in done)
+        failed = {s.id or id_of_address(s.uri): reason for s in sources}
         return self._finished(chunk, Progress(unchanged=len(done)), failed)
 
     def _list_as_rejects(self, chunk: Chunk, kind: str, reason: str) -> set[str]:
@@ -233,7 +236,7 @@ class GalleryWorker:
         # What was indexed before stays: nobody has seen that the new picture is bad.
         staying = gallery.known([source.id for source in chunk.sources])
         rejects = [
-            Reject(s.id or s.uri, s.uri, kind, reason, "", now(), s.meta)
+            Reject(s.id or id_of_address(s.uri), s.uri, kind, reason, "", now(), s.meta)
             for s in chunk.sources
             if s.id not in staying
         ]

@@ -15,7 +15,7 @@ from camsearch.settings import read_settings
 from descriptors.errors import RequestError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from es_mappings.elastic import ElasticGallery
     from es_mappings.indices import IndexPlan
@@ -153,7 +153,8 @@ def switch(
     settings = read_settings()
     client = servers.elastic(settings)
     name, _ = indices.target_of(index)
-    live = indices.live_index(client, name)
+    # By force, since the alias may stand for several, which is what a switch mends.
+    live = None if force else indices.live_index(client, name)
     target = servers.open_gallery(settings, index)
     if live is not None and live != index and not force:
         missing = sum(1 for _ in _missing(servers.open_gallery(settings, live), target))
@@ -163,7 +164,7 @@ def switch(
                 f"rebuild --into {index}` to index them, or switch all the same with --force."
             )
     indices.switch(client, name, index)
-    typer.echo(f"{name} is {index} now. The old one stays: camsearch gallery drop --index {live}")
+    typer.echo(f"{name} is {index} now. What was live stays: see `camsearch gallery list`.")
 
 
 @app.command("rebuild", epilog="Example: camsearch gallery rebuild --network resnet50 …")
@@ -203,7 +204,8 @@ def rebuild(
         index = indices.create_beside(client, name, about, about["dims"], plan)
         typer.echo(f"New index {index}; searches stay with {live.index}.")
     target = servers.open_gallery(settings, index)
-    send_and_follow(settings, _missing(live, target), index, detach=detach)
+    # All of them first: sending may wait for workers longer than a listing stays open.
+    send_and_follow(settings, list(_missing(live, target)), index, detach=detach)
     typer.echo(f"When it holds all: camsearch gallery switch {index}")
 
 
@@ -217,6 +219,7 @@ def reconcile(
         bool,
         typer.Option("--delete-others", help="Delete what is in the gallery and not named here."),
     ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before deleting.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what differs.")] = False,
     detach: Detach = False,
 ) -> None:
@@ -233,7 +236,8 @@ def reconcile(
     if broken and not dry_run:
         # Nobody finds them, and as long as they stand their pictures pass for indexed.
         opened.delete(broken)
-    different = list(_different(sources_in(paths), opened, wanted))
+    sources = list(sources_in(paths))
+    different = list(_different(sources, opened, wanted))
     others = [document.id for document in opened.documents() if document.id not in wanted]
     if broken:
         typer.echo(f"{len(broken)} documents have no descriptor, so no search finds them.")
@@ -243,7 +247,10 @@ def reconcile(
     )
     if dry_run:
         return
-    if delete_others:
+    if delete_others and others:
+        _check_whole(sources)
+        if not yes:
+            typer.confirm(f"Delete {len(others)} of the gallery's pictures?", abort=True)
         opened.delete(others)
         maps = opened.settings.get("maps")
         if maps is not None:
@@ -341,6 +348,16 @@ def _different(
             same = there is not None and (there.source_tag, there.meta) == (tag, source.meta)
             if not (same and tag) and not (tag and refused.get(source.id) == tag):
                 yield source
+
+
+def _check_whole(sources: Sequence[Source]) -> None:
+    """Refuse to delete by a list that may not be whole: a disk that is not mounted is empty."""
+    problems = [source.problem for source in sources if source.problem is not None]
+    if not sources or problems:
+        what = problems[0].reason if problems else "There is no picture at these paths."
+        raise RequestError(
+            f"Nothing is deleted, since what should be there cannot be told for sure. {what}"
+        )
 
 
 def _pages(items: Iterable[Item]) -> Iterator[list[Item]]:

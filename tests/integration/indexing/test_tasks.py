@@ -113,3 +113,14 @@ def test_long_metadata_makes_smaller_tasks(stage):
     sources = [Source(str(i), f"/{i}.jpg", {"text": "x" * 300_000}) for i in range(4)]
     stage.enqueuer().enqueue(sources, stage.settings.images, new_run())
     assert stage.ledger.waiting(stage.settings.queue) == 4
+
+
+def test_an_id_that_comes_twice_is_counted_twice(stage, stranger):
+    assert stranger
+    (path,) = stage.add(1)
+    run = new_run()
+    enqueuer = type(stage.enqueuer())(stage.app, stage.ledger, stage.settings)
+    enqueuer.enqueue([Source(path, path), Source(path, path)], stage.settings.images, run)
+    state = enqueuer.follow(run, lambda _: None, seconds=30)
+    assert state.over
+    assert (state.counts["indexed"], state.counts["unchanged"]) == (1, 1)

@@ -195,3 +195,28 @@ def test_a_worker_is_alive_by_its_progress(stage):
 def test_a_fit_that_cannot_be_is_refused(stage, out, changed, why):
     with pytest.raises(RequestError, match=why):
         stage.worker.fit([], out, changed)
+
+
+def test_new_metadata_that_no_longer_fits_is_one_reject_among_the_others(stage):
+    paths = stage.add(3)
+    sources = [Source(path, path, {"place": {"city": "Ulm"}}) for path in paths]
+    stage.worker.index(Chunk("c1", tuple(sources), stage.settings.images))
+    sources[1] = Source(paths[1], paths[1], {"place": "Rome"})
+    sources[2] = Source(paths[2], paths[2], {"place": {"city": "Bonn"}})
+    progress = stage.worker.index(Chunk("c2", tuple(sources), stage.settings.images)).progress
+    assert (progress.unchanged, progress.updated, progress.rejected) == (1, 1, 1)
+    assert ids_of(stage.gallery.rejects()) == [paths[1]]
+
+
+def test_an_index_that_takes_no_writes_makes_no_picture_bad(stage):
+    paths = stage.add(2)
+    stage.worker.index(chunk_of(stage, paths))
+    blocked = {"index.blocks.write": True}
+    stage.client.indices.put_settings(index=stage.index, settings=blocked)
+    chunk = chunk_of(stage, paths, id="c2", again=True)
+    with pytest.raises(TryAgain, match="refuses every write"):
+        stage.worker.index(chunk)
+    assert ids_of(stage.gallery.documents()) == paths
+    assert list(stage.gallery.rejects()) == []
+    stage.client.indices.put_settings(index=stage.index, settings={"index.blocks.write": False})
+    assert stage.worker.index(chunk).progress.indexed == 2

@@ -125,7 +125,7 @@ def test_a_manifest_is_reconciled(working, camsearch, photos, tmp_path):
     manifest.write_text("\n".join(rows[:-1]))
     dry = camsearch("gallery", "reconcile", manifest, "--dry-run")
     assert "4 pictures wanted; 2 are new or have changed, 1 others" in dry.out
-    said = camsearch("gallery", "reconcile", manifest, "--delete-others")
+    said = camsearch("gallery", "reconcile", manifest, "--delete-others", "--yes")
     assert "1 deleted" in said.out
     assert "1 indexed, 0 unchanged, 1 with new metadata" in said.err
     assert found(working) == ["P0", "P1", "P2", "P3"]
@@ -201,4 +201,26 @@ def test_servers_that_do_not_answer_are_named(images, camsearch, monkeypatch, ph
     assert "Elasticsearch does not answer" in camsearch("enqueue", photos).err
     monkeypatch.setenv("CAMSEARCH_ELASTICSEARCH", "nonsense")
     assert "is no address of an Elasticsearch" in camsearch("gallery", "list").err
+    assert images
+
+
+def test_nothing_is_deleted_by_a_list_that_is_not_whole(working, camsearch, photos, tmp_path):
+    camsearch("enqueue", photos)
+    (tmp_path / "empty").mkdir()
+    said = camsearch("gallery", "reconcile", tmp_path / "empty", "--delete-others", "--yes")
+    assert said.status == 1
+    assert "Nothing is deleted" in said.err
+    (tmp_path / "half.csv").write_text("id,path\nP0,photos/0.jpg\nP1,\n")
+    said = camsearch("gallery", "reconcile", tmp_path / "half.csv", "--delete-others", "--yes")
+    assert "Nothing is deleted" in said.err
+    assert len(found(working)) == COUNT
+
+
+def test_passwords_are_not_shown(images, camsearch, monkeypatch):
+    monkeypatch.setenv("CAMSEARCH_ELASTICSEARCH", "http://elastic:SECRET@host")
+    monkeypatch.setenv("CAMSEARCH_BROKER", "rediz://:SECRET@host/0")
+    for command in (["gallery", "list"], ["status"]):
+        said = camsearch(*command)
+        assert said.status == 1
+        assert "SECRET" not in said.err + said.out
     assert images
