@@ -86,6 +86,7 @@ def test_the_box_is_where_the_thing_is(tmp_path: Path) -> None:
     assert np.abs(np.array(found) - dahlia.box.as_list()).max() < 25
 
 
+@pytest.mark.slow
 def test_same_seed_same_bytes(views: list[DemoView], tmp_path: Path) -> None:
     again = make_demo_pictures(tmp_path, views=("small",), distractors=1)
     known = {view.id: view for view in views}

@@ -114,11 +114,13 @@ class TestEvaluatePhotos:
         assert bench.encoded() == 0
         assert [row.all for row in again.rows] == [row.all for row in full.rows]
 
+    @pytest.mark.slow
     def test_other_aggregation_encodes_nothing(self, bench: Bench, full: Evaluation):
         del full
         bench.run(settings=tiny_settings(n_classes=3, power=1.0))
         assert bench.encoded() == 0
 
+    @pytest.mark.slow
     def test_another_size_encodes_all(self, bench: Bench, full: Evaluation):
         del full
         bench.run(settings=tiny_settings(side=48))
@@ -130,6 +132,7 @@ class TestEvaluatePhotos:
         assert boxes.asked == 3
         assert len(boxes.rows) == 17 + 3 * len(SYSTEMS)
 
+    @pytest.mark.slow
     def test_another_folder_to_fit_on(self, bench: Bench, tmp_path: Path):
         other = make_miniature(tmp_path / "other", seed=1)
         found = bench.run(fit_on=other)
@@ -137,6 +140,7 @@ class TestEvaluatePhotos:
         assert (found.photos, found.asked) == (48, 16)
         assert found.fitted_on == str(other)
 
+    @pytest.mark.slow
     def test_one_layer_with_the_paper_preset(self, bench: Bench):
         found = bench.run(
             settings=tiny_settings("paper", n_pca=4), regions=RegionSettings(n_classes=3)
