@@ -13,9 +13,8 @@ from redis.exceptions import TimeoutError as TooLate
 from redis.retry import Retry
 
 from descriptors.errors import CamsearchError, SettingsError
-from es_mappings.elastic import ElasticGallery
+from es_mappings import indices
 from es_mappings.elastic_client import Server, connect, without_password
-from es_mappings.indices import rejects_index, target_of
 from indexer.app import make_app
 from indexer.ledger import Ledger
 
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
 
     from camsearch.settings import CommandSettings
     from descriptors.machine import Machine
+    from es_mappings.elastic import ElasticGallery
     from indexer.enqueueing import Enqueuer
     from indexer.worker import GalleryWorker
 
@@ -48,9 +48,13 @@ def elastic(settings: CommandSettings) -> Elasticsearch:
         GalleryUnreachable: it does not answer.
         ContractError: it is too old, or of another major version than this client.
     """
-    client = connect(settings.elasticsearch, api_key=settings.api_key, ca_certs=settings.ca_certs)
+    client = _client(settings)
     Server.of(client)
     return client
+
+
+def _client(settings: CommandSettings) -> Elasticsearch:
+    return connect(settings.elasticsearch, api_key=settings.api_key, ca_certs=settings.ca_certs)
 
 
 def open_gallery(settings: CommandSettings, name: str) -> ElasticGallery:
@@ -60,8 +64,7 @@ def open_gallery(settings: CommandSettings, name: str) -> ElasticGallery:
         GalleryNotFound: there is none.
         GalleryUnreachable: Elasticsearch does not answer.
     """
-    gallery, index = target_of(name)
-    return ElasticGallery(elastic(settings), index, rejects_index(gallery))
+    return indices.open_gallery(elastic(settings), name)
 
 
 def ledger(settings: CommandSettings) -> Ledger:
@@ -124,5 +127,4 @@ def worker(settings: CommandSettings, machine: Machine) -> GalleryWorker:
     from indexer.worker import GalleryWorker
 
     # Not asked whether it answers: servers start in any order, and a task waits for it.
-    client = connect(settings.elasticsearch, api_key=settings.api_key, ca_certs=settings.ca_certs)
-    return GalleryWorker(client, ledger(settings), settings, machine)
+    return GalleryWorker(_client(settings), ledger(settings), settings, machine)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import numpy as np
 from jaxtyping import Float32
 
+from descriptors.errors import RequestError
 from es_mappings.errors import MalformedDocument
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ __all__ = [
     "PictureClass",
     "Reject",
     "check_document",
+    "check_meta",
+    "check_query",
     "check_reject",
     "fits_as_id",
 ]
@@ -200,13 +203,40 @@ def check_document(document: Document, dims: int) -> None:
             f"{here}: its revision is {document.revision}, it must be from 0 to 2^63 - 1."
         )
     _check_text(here, document.uri, document.digest, document.source_tag)
+    check_meta(document.id, document.meta)
+
+
+def check_meta(id_: str, meta: Mapping[str, Any]) -> None:
+    """Refuse metadata that no gallery can hold.
+
+    Raises:
+        MalformedDocument: it is no JSON.
+    """
     try:
         # Encoded, since half a surrogate pair is a string to Python and to nobody else.
-        json.dumps(document.meta, allow_nan=False, ensure_ascii=False).encode()
+        json.dumps(meta, allow_nan=False, ensure_ascii=False).encode()
     except (TypeError, ValueError) as error:
         raise MalformedDocument(
-            f"{here}: its metadata is no JSON ({error}): use text, numbers, lists and objects."
+            f"Document {id_!r}: its metadata is no JSON ({error}): use text, numbers, lists and objects."
         ) from error
+
+
+def check_query(vector: Float32[np.ndarray, " D"], dims: int) -> None:
+    """Refuse a vector that has no cosine with the descriptors of a gallery.
+
+    Raises:
+        RequestError: it has other dimensions, or no direction.
+    """
+    if vector.shape != (dims,):
+        raise RequestError(
+            f"The query vector has shape {vector.shape}, the gallery's descriptors have "
+            f"{dims} dimensions: describe the query with the gallery's own settings."
+        )
+    length = float(np.linalg.norm(vector.astype(np.float64)))
+    if not 0 < length < np.inf:
+        raise RequestError(
+            f"The query vector has length {length}: a search needs a finite one with a direction."
+        )
 
 
 def check_reject(reject: Reject) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,12 +14,14 @@ from es_mappings.documents import (
     Known,
     Reject,
     check_document,
+    check_meta,
+    check_query,
     check_reject,
     fits_as_id,
 )
 from es_mappings.elastic_bulk import Bulk, Outcome
 from es_mappings.elastic_client import Server, answered
-from es_mappings.errors import ContractError, DocumentsRefused, MalformedDocument
+from es_mappings.errors import ContractError, DocumentsRefused
 from es_mappings.fields import (
     DESCRIPTOR,
     document_of,
@@ -156,7 +157,7 @@ class ElasticGallery:
             GalleryUnreachable: see `put`.
         """
         for id_, meta in ids_to_meta.items():
-            _check_json(id_, meta)
+            check_meta(id_, meta)
         # Whole documents, since a partial update would count up the version, which is the
         # caller's revision.
         actions = []
@@ -235,7 +236,11 @@ class ElasticGallery:
             RequestError: the vector has other dimensions or no direction, k is more than
                 10,000, or the filter names a field that is not there.
         """
-        self._check_query(vector, k)
+        check_query(vector, self.dims)
+        if k > MOST_HITS:
+            raise RequestError(
+                f"{k} hits are more than the {MOST_HITS:,} that Elasticsearch finds: ask for fewer."
+            )
         query = self._query(matching)
         if k < 1:
             return []
@@ -265,21 +270,6 @@ class ElasticGallery:
             )
         # The score of a dot product is (1 + dot) / 2.
         return [FirstHit(hit["_id"], 2 * hit["_score"] - 1) for hit in answer["hits"]["hits"]]
-
-    def _check_query(self, vector: Float32[np.ndarray, " D"], k: int) -> None:
-        if vector.shape != (self.dims,):
-            raise RequestError(
-                f"The query vector has shape {vector.shape}, the gallery's descriptors have "
-                f"{self.dims} dimensions: describe the query with the gallery's own settings."
-            )
-        if not 0 < float(np.linalg.norm(vector.astype(np.float64))) < np.inf:
-            raise RequestError(
-                "The query vector has no length: a search needs a finite one with a direction."
-            )
-        if k > MOST_HITS:
-            raise RequestError(
-                f"{k} hits are more than the {MOST_HITS:,} that Elasticsearch finds: ask for fewer."
-            )
 
     def _query(self, matching: Filter | None) -> dict[str, Any]:
         properties: dict[str, Any] = {}
@@ -428,16 +418,6 @@ def _reject_action(index: str, reject: Reject) -> dict[str, Any]:
         "_id": reject.id,
         "_source": reject_source(reject),
     }
-
-
-def _check_json(id_: str, meta: Mapping[str, Any]) -> None:
-    try:
-        json.dumps(meta, allow_nan=False, ensure_ascii=False).encode()
-    except (TypeError, ValueError) as error:
-        raise MalformedDocument(
-            f"Document {id_!r}: its metadata is no JSON ({error}): "
-            "use text, numbers, lists and objects."
-        ) from error
 
 
 def _raise_refused(ids: Sequence[str], outcomes: Sequence[Outcome]) -> None:

@@ -24,17 +24,17 @@ from es_mappings.filters import (
     Term,
     Terms,
 )
-from es_mappings.leaves import META, check_field, number_written, path_of
+from es_mappings.leaves import META, check_field, check_text, number_written, path_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["MOST_CLAUSES", "named_meta", "query_of"]
+__all__ = ["named_meta", "query_of"]
 
 Query = dict[str, Any]
 
 # Elasticsearch's own limit of a bool query's clauses is at least this.
-MOST_CLAUSES = 1024
+_MOST_CLAUSES = 1024
 
 _NUMBERS = frozenset(
     [
@@ -82,7 +82,7 @@ def query_of(node: Filter | None, properties: Mapping[str, Any]) -> Query:
         case None | Everything():
             return _ALL
         case Ids(ids):
-            return {"terms": {"id": list(map(_text, ids))}} if ids else _NOTHING
+            return {"terms": {"id": list(map(check_text, ids))}} if ids else _NOTHING
         case Not(part):
             return {"bool": {"must_not": [query_of(part, properties)]}}
         case And(parts):
@@ -95,9 +95,9 @@ def query_of(node: Filter | None, properties: Mapping[str, Any]) -> Query:
 
 
 def _parts(parts: Sequence[Filter], properties: Mapping[str, Any]) -> list[Query]:
-    if len(parts) > MOST_CLAUSES:
+    if len(parts) > _MOST_CLAUSES:
         raise RequestError(
-            f"The filter joins {len(parts)} queries, more than {MOST_CLAUSES}: "
+            f"The filter joins {len(parts)} queries, more than {_MOST_CLAUSES}: "
             "use one `terms` with many values."
         )
     return [query_of(part, properties) for part in parts]
@@ -153,14 +153,14 @@ def _bound(value: Scalar, kind: str) -> Scalar | None:
     """A bound for a field of this type; None if no value of the field keeps it."""
     if kind == "keyword":
         # A number never meets text.
-        return _text(value) if isinstance(value, str) else None
+        return check_text(value) if isinstance(value, str) else None
     return _as_type(value, kind)
 
 
 def _as_type(value: Scalar, kind: str) -> Scalar | None:
     """A value as a field of this type holds it; None if it cannot hold it."""
     if kind == "keyword":
-        return _text(value) if isinstance(value, str) else json.dumps(value)
+        return check_text(value) if isinstance(value, str) else json.dumps(value)
     if kind == "boolean":
         written = value if isinstance(value, str) else json.dumps(value)
         return written if written in ("true", "false") else None
@@ -168,15 +168,4 @@ def _as_type(value: Scalar, kind: str) -> Scalar | None:
         if isinstance(value, bool):
             return None
         return number_written(value) if isinstance(value, str) else value
-    return _text(value) if isinstance(value, str) else value
-
-
-def _text(text: str) -> str:
-    """Refuse half characters, which JSON lets through and which are no text."""
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise RequestError(
-            f"The filter holds {text!r}, which is not Unicode text: remove the lone surrogate."
-        ) from error
-    return text
+    return check_text(value) if isinstance(value, str) else value

@@ -25,7 +25,14 @@ from es_mappings.filters import (
     Term,
     Terms,
 )
-from es_mappings.leaves import Comparable, check_field, comparable, number_written, path_of
+from es_mappings.leaves import (
+    Comparable,
+    check_field,
+    check_text,
+    comparable,
+    number_written,
+    path_of,
+)
 
 __all__ = ["Sql", "where"]
 
@@ -77,18 +84,8 @@ def where(matching: Filter | None) -> Sql:
             f"{_MOST_PARAMETERS}: use fewer ranges, and ranges instead of lists of fractions."
         )
     for value in sql.parameters:
-        _check_text(str(value))
+        check_text(str(value))
     return sql
-
-
-def _check_text(text: str) -> None:
-    """Refuse half characters, which JSON lets through and which are no text."""
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise RequestError(
-            f"The filter holds {text!r}, which is not Unicode text: remove the lone surrogate."
-        ) from error
 
 
 def _condition(node: Filter) -> Sql:

@@ -14,7 +14,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from es_mappings.elastic import gallery_settings
+from es_mappings.elastic import ElasticGallery, gallery_settings
 from es_mappings.elastic_client import answered, packaged_json
 from es_mappings.errors import ContractError, FingerprintMismatch, GalleryNotFound
 from es_mappings.fields import DESCRIPTOR
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from elasticsearch import Elasticsearch
+
+    from es_mappings.elastic_bulk import Bulk
 
 __all__ = [
     "OVERSAMPLE",
@@ -33,6 +35,7 @@ __all__ = [
     "drop",
     "indices_of",
     "live_index",
+    "open_gallery",
     "rejects_index",
     "switch",
     "target_of",
@@ -103,6 +106,17 @@ def target_of(name: str) -> tuple[str, str]:
     if concrete:
         return concrete["gallery"], name
     return name, write_alias(name)
+
+
+def open_gallery(client: Elasticsearch, name: str, bulk: Bulk | None = None) -> ElasticGallery:
+    """The index that workers write to, of a gallery's name or of a concrete index of it.
+
+    Raises:
+        GalleryNotFound: there is none.
+        GalleryUnreachable: Elasticsearch does not answer.
+    """
+    gallery, index = target_of(name)
+    return ElasticGallery(client, index, rejects_index(gallery), bulk=bulk)
 
 
 def create(

@@ -16,8 +16,8 @@ from descriptors.errors import RequestError
 from es_mappings.documents import PictureClass
 from es_mappings.filters import Scalar
 
-__all__ = ["CLASS_NAME", "META", "Comparable", "check_field", "comparable"]
-__all__ += ["leaves", "number_written", "path_of"]
+__all__ = ["CLASS_NAME", "META", "Comparable", "check_field", "check_text"]
+__all__ += ["comparable", "leaves", "number_written", "path_of"]
 
 CLASS_NAME = "classes.name"
 META = "meta."
@@ -47,6 +47,21 @@ def check_field(name: str) -> None:
             f"There is no field {name!r} to filter by: use one of {', '.join(known)}, "
             "or meta.<name>."
         )
+
+
+def check_text(text: str) -> str:
+    """The text itself, refusing half characters, which JSON lets through and which are no text.
+
+    Raises:
+        RequestError: with the text.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise RequestError(
+            f"The filter holds {text!r}, which is not Unicode text: remove the lone surrogate."
+        ) from error
+    return text
 
 
 def path_of(name: str) -> str:

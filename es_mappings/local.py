@@ -17,8 +17,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32
 
-from descriptors.errors import RequestError
-from es_mappings.documents import Document, FirstHit, Known, Reject
+from es_mappings.documents import Document, FirstHit, Known, Reject, check_query
 from es_mappings.errors import FingerprintMismatch
 from es_mappings.filter_sql import where
 from es_mappings.filters import Filter
@@ -233,7 +232,7 @@ class LocalGallery:
             RequestError: the vector has other dimensions or no direction, or the filter a
                 field that is not there.
         """
-        self._check_query(vector)
+        check_query(vector, self.dims)
         if k < 1:
             return []
         condition = where(matching)
@@ -243,20 +242,6 @@ class LocalGallery:
             found = None if matching is None else rows.execute(query, condition.parameters)
             allowed = None if found is None else [number for (number,) in found]
         return vectors.nearest(vector, k, allowed)
-
-    def _check_query(self, vector: Float32[np.ndarray, " D"]) -> None:
-        """Refuse a vector that has no cosine with the descriptors."""
-        if vector.shape != (self.dims,):
-            raise RequestError(
-                f"The query vector has shape {vector.shape}, the gallery's descriptors have "
-                f"{self.dims} dimensions: describe the query with the gallery's own settings."
-            )
-        length = float(np.linalg.norm(vector.astype(np.float64)))
-        if not 0 < length < np.inf:
-            raise RequestError(
-                f"The query vector has length {length}: a search needs a finite one with a "
-                "direction."
-            )
 
     def _current_vectors(self, rows: Connection) -> Vectors:
         """Read the descriptors again if anyone has changed some since."""

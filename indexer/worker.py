@@ -28,7 +28,7 @@ from es_mappings.documents import Reject
 from es_mappings.elastic import ElasticGallery
 from es_mappings.elastic_bulk import Bulk
 from es_mappings.errors import ContractError, GalleryNotFound, GalleryUnreachable
-from es_mappings.indices import rejects_index, target_of
+from es_mappings.indices import open_gallery
 from indexer.chunks import Chunk, Result
 from indexer.fitting import check_enough, collect_vectors
 from indexer.ledger import WorkerState
@@ -102,8 +102,7 @@ class GalleryWorker:
             GalleryNotFound: there is no such gallery.
             GalleryUnreachable: Elasticsearch does not answer.
         """
-        gallery, index = target_of(name)
-        return ElasticGallery(self.client, index, rejects_index(gallery), bulk=self._bulk)
+        return open_gallery(self.client, name, self._bulk)
 
     def method(self, gallery: ElasticGallery) -> Method:
         """The method of a gallery; the last one used stays loaded.

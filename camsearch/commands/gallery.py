@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args
 
 import typer
 
@@ -54,8 +54,6 @@ MetaMapping = Annotated[
     typer.Option(help='JSON file with mappings of your own fields: {"taken": {"type": "date"}}.'),
 ]
 
-_GRAPHS = ("int8_hnsw", "hnsw", "int4_hnsw", "bbq_hnsw", "flat", "int8_flat")
-
 
 @app.command("create", epilog="Example: camsearch gallery create --maps s3://bucket/maps")
 def create(
@@ -96,7 +94,7 @@ def list_indices(gallery: GalleryName = None) -> None:
     live = indices.live_index(client, name)
     there = indices.indices_of(client, name)
     for index in there:
-        opened = servers.open_gallery(settings, index)
+        opened = indices.open_gallery(client, index)
         state = "live" if index == live else "beside"
         typer.echo(f"{index}  {state}  {opened.count()} pictures  {opened.fingerprint[:16]}")
     if not there:
@@ -155,9 +153,9 @@ def switch(
     name, _ = indices.target_of(index)
     # By force, since the alias may stand for several, which is what a switch mends.
     live = None if force else indices.live_index(client, name)
-    target = servers.open_gallery(settings, index)
+    target = indices.open_gallery(client, index)
     if live is not None and live != index and not force:
-        missing = sum(1 for _ in _missing(servers.open_gallery(settings, live), target))
+        missing = sum(1 for _ in _missing(indices.open_gallery(client, live), target))
         if missing:
             raise RequestError(
                 f"{missing} pictures of {live} are not in {index} yet: run `camsearch gallery "
@@ -196,14 +194,14 @@ def rebuild(
     settings = read_settings()
     name = gallery or settings.images
     client = servers.elastic(settings)
-    live = servers.open_gallery(settings, name)
+    live = indices.open_gallery(client, name)
     index = into
     if index is None:
         about = _about(preset, network, layers, side, weights, whitening, maps)
         plan = _plan(graph, shards, replicas, meta_mapping)
         index = indices.create_beside(client, name, about, about["dims"], plan)
         typer.echo(f"New index {index}; searches stay with {live.index}.")
-    target = servers.open_gallery(settings, index)
+    target = indices.open_gallery(client, index)
     # All of them first: sending may wait for workers longer than a listing stays open.
     send_and_follow(settings, list(_missing(live, target)), index, detach=detach)
     typer.echo(f"When it holds all: camsearch gallery switch {index}")
@@ -225,7 +223,7 @@ def reconcile(
 ) -> None:
     """Compare what should be there with the gallery, and send the difference to the workers."""
     from camsearch import servers
-    from es_mappings.features import FeatureStore
+    from es_mappings.about import features_of
     from indexer.manifests import sources_in
 
     settings = read_settings()
@@ -252,9 +250,10 @@ def reconcile(
         if not yes:
             typer.confirm(f"Delete {len(others)} of the gallery's pictures?", abort=True)
         opened.delete(others)
-        maps = opened.settings.get("maps")
-        if maps is not None:
-            FeatureStore(maps, opened.fingerprint).delete(others)
+        features = features_of(opened.settings)
+        if features is not None:
+            features.delete(others)
+            features.close()
         typer.echo(f"{len(others)} deleted.")
     if different:
         send_and_follow(settings, different, name, detach=detach)
@@ -303,10 +302,11 @@ def _about(
 
 
 def _plan(graph: str, shards: int, replicas: int, meta_mapping: Path | None) -> IndexPlan:
-    from es_mappings.indices import IndexPlan
+    from es_mappings.indices import Graph, IndexPlan
 
-    if graph not in _GRAPHS:
-        raise RequestError(f"--graph {graph} is unknown: choose one of {', '.join(_GRAPHS)}.")
+    graphs = get_args(Graph)
+    if graph not in graphs:
+        raise RequestError(f"--graph {graph} is unknown: choose one of {', '.join(graphs)}.")
     mapping: Mapping[str, Any] | None = None
     if meta_mapping is not None:
         try:
