@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from descriptors.arrays import Encoded, QueryDescription
     from descriptors.method import Method
-    from es_mappings.documents import Document
+    from es_mappings.documents import IndexedPicture
     from es_mappings.features import KeptMaps
     from es_mappings.filters import Filter
     from indexer.progress import Progress
@@ -249,7 +249,7 @@ class PictureLibrary:
             class_names=class_names(),
         )
 
-    def _encode(self, documents: Sequence[Document]) -> Mapping[str, KeptMaps]:
+    def _encode(self, documents: Sequence[IndexedPicture]) -> Mapping[str, KeptMaps]:
         return encode_documents(documents, self.method, self._plan())
 
 

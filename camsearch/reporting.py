@@ -83,7 +83,7 @@ def _heat_maps(
 ) -> dict[str, Float[np.ndarray, "H W"]]:
     """Where each hit looks like the query's best classes, 0..1."""
     heat = {}
-    for image_id, kept in library.searcher.maps_of(documents).items():
+    for image_id, kept in library.searcher.matcher.maps_of(documents).items():
         encoded = stack_kept([kept], library.method.encoder.device)
         heat[image_id] = library.heat_of(query, encoded)
     return heat

@@ -154,14 +154,20 @@ class FeatureMaps:
         stride: pixels of the working size from one cell to the next.
 
     Convention:
-        Fresh maps have scale 1. Kept maps are 8 bit and become floating point, still
-        as levels, before the first sum (`Encoded.floating`); every step that sums over
-        cells multiplies by the scale after the sum, so both go by the same lines.
+        Fresh maps have scale 1. Kept maps are 8 bit and are summed as such where the machine
+        is good at it, or become floating point, still as levels, before the first sum
+        (`Encoder.ready`); every step that sums over cells multiplies by the scale after the sum,
+        so all go by the same lines.
     """
 
     levels: Float[Tensor, "B K H W"] | UInt8[Tensor, "B K H W"]
     scale: Float[Tensor, "B K"]
     stride: int
+
+    @property
+    def whole_numbers(self) -> bool:
+        """Whether the levels are bytes."""
+        return self.levels.dtype == torch.uint8
 
     def values(self) -> Float[Tensor, "B K H W"]:
         """The activations themselves, float32."""

@@ -55,7 +55,8 @@ def activation_maps(
         paper section 3.1; METHOD section 1.
     """
     rows = weight[classes] * evidence.scale[:, None, :]
-    levels = evidence.levels
+    # Bytes are exact in bfloat16.
+    levels = evidence.levels.bfloat16() if evidence.whole_numbers else evidence.levels
     maps = torch.bmm(rows.to(levels.dtype), levels.flatten(2)).float()
     highest = maps.amax(dim=2, keepdim=True)
     maps = torch.where(highest > 0, maps / highest.clamp_min(1e-12), 0.0).clamp_(0, 1)

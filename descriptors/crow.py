@@ -23,8 +23,10 @@ def channel_weights(active_share: Float[Tensor, "*B K"]) -> Float[Tensor, "*B K"
         Kalantidis et al. 2016; paper section 3.2; METHOD section 2.
     """
     total = active_share.sum(dim=-1, keepdim=True)
-    safe = torch.where(active_share > 0, active_share, 1.0)
-    return torch.where(active_share > 0, torch.log(total.clamp_min(1e-12) / safe), 0.0)
+    # Where Q is 0 the ratio is 1, so that its logarithm is 0.
+    return torch.log(
+        total.clamp_min(1e-12) / torch.where(active_share > 0, active_share, total.clamp_min(1e-12))
+    )
 
 
 def centring_prior(

@@ -66,6 +66,9 @@ class Encoder:
         )
         # Kept 8-bit levels are exact in bfloat16, so nothing is lost where it is the faster.
         self.dtype = torch.bfloat16 if self.autocast else torch.float32
+        # A processor that multiplies bfloat16 natively does so with bytes, and twice as fast.
+        bytes_first = self.autocast and self.device.type == "cpu"
+        self.kept_dtype = torch.uint8 if bytes_first else self.dtype
         self._taps = tuple(network.layers[layer.name] for layer in settings.layers)
         self._evidence = network.evidence
         self.module = loaded.module.to(self.device).to(memory_format=torch.channels_last)
@@ -74,6 +77,10 @@ class Encoder:
         self.bias = self.weight.new_zeros(len(self.weight)) if bias is None else bias.float()
         self._mean = torch.tensor(network.mean, device=self.device)[:, None, None] * 255
         self._std = torch.tensor(network.std, device=self.device)[:, None, None] * 255
+
+    def ready(self, encoded: Encoded) -> Encoded:
+        """Maps as this machine sums them best: kept ones stay bytes, or become floating point."""
+        return encoded if self.kept_dtype == torch.uint8 else encoded.floating(self.dtype)
 
     def prepare(self, pictures: list[UInt8[Tensor, "3 h w"]]) -> UInt8[Tensor, "B 3 h w"]:
         """Pictures of one shape as one batch, channels last."""

@@ -13,10 +13,10 @@ from torch import Tensor
 
 from descriptors import regions as cam_regions
 from descriptors.aggregation import (
-    active_share,
     aggregate,
     class_vectors,
     join_layers,
+    region_sums,
     region_windows,
 )
 from descriptors.arrays import (
@@ -67,7 +67,7 @@ def region_class_vectors(
         METHOD sections 1, 2, 4 and 10.
     """
     settings = encoder.settings
-    encoded = encoded.floating(encoder.dtype)
+    encoded = encoder.ready(encoded)
     if maps is None:
         maps = activation_maps(encoded.evidence, encoder.weight, classes)
     vectors = []
@@ -75,10 +75,11 @@ def region_class_vectors(
         height, width = features.levels.shape[2:]
         here = regions[i] if regions else _whole(len(encoded), height, width, maps.device)
         windows = region_windows(here, height, width, centring=settings.centring_prior)
-        share = active_share(features, windows > 0 if regions else None)
         weights = resize_maps(maps, height, width) + settings.weight_floor
         cells = weights[:, None] * windows[:, :, None]
-        vectors.append(class_vectors(features, cells, channel_weights(share), settings.power, kept))
+        sums, share = region_sums(features, cells, windows > 0 if regions else None)
+        channels = channel_weights(share) * features.scale[:, None, :]
+        vectors.append(class_vectors(sums, channels, settings.power, kept))
     return tuple(vectors)
 
 
@@ -228,7 +229,7 @@ class Method:
         Source:
             paper section 5.1; METHOD section 6.
         """
-        encoded = encoded.floating(self.encoder.dtype)
+        encoded = self.encoder.ready(encoded)
         classes = query.classes[: settings.n_classes].expand(len(encoded), -1)
         maps = activation_maps(encoded.evidence, self.encoder.weight, classes)
         proposals = self.propose_regions(encoded, maps, settings)
@@ -263,7 +264,7 @@ class Method:
         self, encoded: Encoded, classes: Int[Tensor, "B N"], settings: RegionSettings
     ) -> Float[Tensor, "B H W"]:
         """Heat maps of pictures for the query's best classes, on the finest layer's grid."""
-        encoded = encoded.floating(self.encoder.dtype)
+        encoded = self.encoder.ready(encoded)
         best = classes[:, : settings.heat_map_classes]
         maps = activation_maps(encoded.evidence, self.encoder.weight, best)
         return _heat(encoded, maps, settings)

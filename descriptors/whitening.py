@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
+from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -51,10 +52,15 @@ class LayerWhitening:
         """
         # The mean goes first: its projection is large, and bfloat16 would round it roughly.
         centred = (vectors - self.mean).to(dtype)
-        whitened = functional.linear(centred, self.projection.to(dtype)).float()
+        projection = self._projection_bfloat16 if dtype == torch.bfloat16 else self.projection
+        whitened = functional.linear(centred, projection).float()
         alive = torch.linalg.vector_norm(vectors, dim=-1, keepdim=True) > 0
         unit: Tensor = functional.normalize(whitened, dim=-1) * alive
         return unit
+
+    @cached_property
+    def _projection_bfloat16(self) -> Tensor:
+        return self.projection.bfloat16()
 
     def to(self, device: torch.device) -> LayerWhitening:
         """The same on another device."""

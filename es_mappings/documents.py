@@ -24,6 +24,7 @@ __all__ = [
     "Document",
     "FirstHit",
     "Gallery",
+    "IndexedPicture",
     "Known",
     "PictureClass",
     "Reject",
@@ -77,6 +78,21 @@ class Document:
     source_tag: str = ""
     revision: int = 0
     indexed_at: str = ""
+
+
+class IndexedPicture(Protocol):
+    """What is known of an indexed picture without its vector; a `Document` is one."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def uri(self) -> str: ...
+    @property
+    def digest(self) -> str: ...
+    @property
+    def width(self) -> int: ...
+    @property
+    def height(self) -> int: ...
 
 
 @dataclass(frozen=True)

@@ -42,8 +42,8 @@ __all__ = [
     "unpack",
 ]
 
-# What reading costs is mostly decompression, which frees the GIL, or waiting for a far store.
-_READERS = 4
+# Threads that wait for files, or for a far store.
+_READERS = 16
 
 # Of one picture's maps; beyond all that networks make, so that a damaged frame claims no more.
 _MOST_BYTES = 2**30
@@ -266,15 +266,20 @@ class FeatureStore:
         Returns:
             Maps by id; an id without maps, or with maps of other bytes, is left out.
         """
-        found = self._readers.map(self._read, digests, digests.values())
-        return {i: maps for i, maps in zip(digests, found, strict=True) if maps is not None}
+        found: dict[str, KeptMaps] = {}
+        # Files are waited for side by side; unpacking is computing, which is the caller's thread's.
+        for image_id, data in zip(digests, self._readers.map(self._read, digests), strict=True):
+            maps = None if data is None else _unpacked(data)
+            if maps is not None and maps.digest == digests[image_id]:
+                found[image_id] = maps
+        return found
 
-    def _read(self, image_id: str, digest: str) -> KeptMaps | None:
+    def _read(self, image_id: str) -> bytes | None:
         try:
-            maps = unpack(self._fs.cat_file(self._path(image_id)))
-        except (OSError, FeatureStoreError):
+            data: bytes = self._fs.cat_file(self._path(image_id))
+        except OSError:
             return None  # the caller falls back to the picture itself, and says so
-        return maps if maps.digest == digest else None
+        return data
 
     def has(self, image_id: str) -> bool:
         """Whether maps of this picture are kept, of whichever version."""
@@ -302,6 +307,13 @@ class FeatureStore:
     def close(self) -> None:
         """End the reading threads."""
         self._readers.shutdown()
+
+
+def _unpacked(data: bytes) -> KeptMaps | None:
+    try:
+        return unpack(data)
+    except FeatureStoreError:
+        return None
 
 
 def stack_kept(

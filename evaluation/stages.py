@@ -6,20 +6,20 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from reranker.matching import Matcher
 from reranker.pipeline import Searcher
 from reranker.ranking import SearchPlan
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from descriptors.arrays import Encoded, QueryDescription, RegionMatch
+    from descriptors.arrays import QueryDescription
     from descriptors.method import Method
     from descriptors.settings import RegionSettings
-    from es_mappings.documents import Document, Gallery
+    from es_mappings.documents import Document, Gallery, IndexedPicture
     from es_mappings.features import FeatureStore, KeptMaps
+    from reranker.matching import Match
     from reranker.ranking import Ranking
-
-    Match = tuple[RegionMatch | None, Encoded]
 
 __all__ = [
     "FIRST_STAGES",
@@ -78,7 +78,7 @@ class StageMemory:
     """
 
     maps: dict[str, KeptMaps] = field(default_factory=dict)
-    matches: dict[tuple[bool, str], Match] = field(default_factory=dict)
+    matches: dict[tuple[bool, str], Match | None] = field(default_factory=dict)
     read_ms: dict[str, float] = field(default_factory=dict)
     match_ms: dict[tuple[bool, str], float] = field(default_factory=dict)
     spared_ms: float = 0.0
@@ -87,6 +87,26 @@ class StageMemory:
         """Make room for the next query."""
         for kept in (self.maps, self.matches, self.read_ms, self.match_ms):
             kept.clear()
+
+
+class StageMatcher(Matcher):
+    """The product's matcher, which reads each hit of a query once for all stages."""
+
+    memory: StageMemory
+
+    def kept_maps(self, pictures: Sequence[IndexedPicture]) -> dict[str, KeptMaps]:
+        """See `Matcher.kept_maps`."""
+        memory = self.memory
+        missing = [p for p in pictures if p.id not in memory.maps]
+        started = time.perf_counter()
+        found = super().kept_maps(missing)
+        # The matcher's threads read side by side.
+        took = (time.perf_counter() - started) * 1e3 / self.threads
+        known = {p.id: memory.maps[p.id] for p in pictures if p.id in memory.maps}
+        memory.spared_ms += sum(memory.read_ms[i] for i in known)
+        memory.maps |= found
+        memory.read_ms |= dict.fromkeys(found, took / max(1, len(found)))
+        return known | found
 
 
 class StageSearcher(Searcher):
@@ -106,7 +126,8 @@ class StageSearcher(Searcher):
     ) -> None:
         """Put the parts together; see `Searcher`."""
         super().__init__(method, gallery, features, regions)
-        self._memory = memory
+        self.matcher = StageMatcher(method, features, regions)
+        self.matcher.memory = self._memory = memory
 
     def search_timed(self, query: QueryDescription, plan: SearchPlan) -> tuple[Ranking, float]:
         """The answer, and the milliseconds it takes without remembering.
@@ -120,26 +141,14 @@ class StageSearcher(Searcher):
         took = {**ranking.milliseconds, "documents": 0.0}
         return ranking, sum(took.values()) + self._memory.spared_ms
 
-    def maps_of(self, documents: Sequence[Document]) -> dict[str, KeptMaps]:
-        """See `Searcher.maps_of`."""
-        memory = self._memory
-        missing = [d for d in documents if d.id not in memory.maps]
-        started = time.perf_counter()
-        found = super().maps_of(missing)
-        each = (time.perf_counter() - started) * 1e3 / max(1, len(found))
-        known = {d.id: memory.maps[d.id] for d in documents if d.id in memory.maps}
-        memory.spared_ms += sum(memory.read_ms[i] for i in known)
-        memory.maps |= found
-        memory.read_ms |= dict.fromkeys(found, each)
-        return known | found
-
-    def _match(
-        self, query: QueryDescription, documents: list[Document], plan: SearchPlan
-    ) -> dict[str, Match]:
+    def match(
+        self, query: QueryDescription, documents: Sequence[Document], plan: SearchPlan
+    ) -> dict[str, Match | None]:
+        """See `Searcher.match`."""
         memory, keys = self._memory, {d.id: (plan.regions, d.id) for d in documents}
         known = {i: memory.matches[key] for i, key in keys.items() if key in memory.matches}
         before, started = memory.spared_ms, time.perf_counter()
-        found = super()._match(query, [d for d in documents if d.id not in known], plan)
+        found = super().match(query, [d for d in documents if d.id not in known], plan)
         took = (time.perf_counter() - started) * 1e3 + memory.spared_ms - before
         memory.spared_ms += sum(memory.match_ms[keys[i]] for i in known)
         memory.matches |= {keys[i]: match for i, match in found.items()}

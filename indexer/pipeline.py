@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from descriptors.arrays import Described
     from descriptors.method import Method
     from descriptors.settings import MethodSettings
-    from es_mappings.documents import Gallery
+    from es_mappings.documents import Gallery, IndexedPicture
     from es_mappings.features import FeatureStore
 
     _Work = tuple[Sequence[Prepared], Described]
@@ -275,7 +275,7 @@ def _is_json(meta: Mapping[str, Any]) -> bool:
 
 
 def encode_documents(
-    documents: Sequence[Document], method: Method, plan: IndexingPlan
+    documents: Sequence[IndexedPicture], method: Method, plan: IndexingPlan
 ) -> dict[str, KeptMaps]:
     """Maps of documents whose maps are not kept, from their pictures, in batches.
 

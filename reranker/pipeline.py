@@ -7,11 +7,8 @@ first_search(R) -> per hit: heat map -> regions -> best match -> reorder
 from __future__ import annotations
 
 import time
-from collections import defaultdict
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,19 +16,20 @@ import torch
 from jaxtyping import Float, Float32
 from torch import Tensor
 
-from descriptors.arrays import QueryDescription, RegionMatch, Size, box_of_region
+from descriptors.arrays import QueryDescription
 from descriptors.expansion import expand
-from es_mappings.features import stack_kept
+from reranker.matching import Matcher
 from reranker.ranking import Hit, Ranking, SearchPlan
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from descriptors.arrays import Box, Encoded
+    from descriptors.arrays import Box
     from descriptors.method import Method
     from descriptors.settings import RegionSettings
-    from es_mappings.documents import Document, FirstHit, Gallery
+    from es_mappings.documents import Document, FirstHit, Gallery, IndexedPicture
     from es_mappings.features import FeatureStore, KeptMaps
+    from reranker.matching import Match
 
 __all__ = ["Searcher"]
 
@@ -61,7 +59,7 @@ class Searcher:
         gallery: Gallery,
         features: FeatureStore | None,
         regions: RegionSettings,
-        encode: Callable[[Sequence[Document]], Mapping[str, KeptMaps]] | None = None,
+        encode: Callable[[Sequence[IndexedPicture]], Mapping[str, KeptMaps]] | None = None,
     ) -> None:
         """Put the parts together.
 
@@ -72,11 +70,8 @@ class Searcher:
             regions: how regions are proposed and compared.
             encode: makes the maps of pictures that have none kept, from their addresses.
         """
-        self.method, self.gallery, self.features = method, gallery, features
-        self.regions, self._encode = regions, encode
-        # Many small products: a thread a core that computes alone beats all cores on each.
-        cores = torch.get_num_threads() if method.encoder.device.type == "cpu" else 1
-        self._matchers = ThreadPoolExecutor(cores, "match", partial(torch.set_num_threads, 1))
+        self.method, self.gallery, self.regions = method, gallery, regions
+        self.matcher = Matcher(method, features, regions, encode)
 
     def search(self, query: QueryDescription, plan: SearchPlan) -> Ranking:
         """The answer to a query.
@@ -110,15 +105,11 @@ class Searcher:
             tuple(warnings),
         )
 
-    def maps_of(self, documents: Sequence[Document]) -> dict[str, KeptMaps]:
-        """Kept maps of documents; what is not kept is read and encoded, if it can be."""
-        kept: dict[str, KeptMaps] = {}
-        if self.features is not None:
-            kept = self.features.get({d.id: d.digest for d in documents})
-        missing = [d for d in documents if d.id not in kept]
-        if missing and self._encode is not None:
-            kept |= self._encode(missing)
-        return kept
+    def match(
+        self, query: QueryDescription, documents: Sequence[Document], plan: SearchPlan
+    ) -> dict[str, Match | None]:
+        """The best region of each document whose maps can be had."""
+        return self.matcher.match(query, documents, plan.region_settings(self.regions))
 
     def _knn(self, vector: Float32[np.ndarray, " D"], k: int, plan: SearchPlan) -> list[FirstHit]:
         hits = self.gallery.knn(vector, k + (plan.leave_out is not None), plan.matching)
@@ -135,44 +126,15 @@ class Searcher:
         window, rest = first[: plan.window], first[plan.window :]
         documents = self.gallery.get([c.id for c in window])
         window = [c for c in window if c.id in documents]  # some may have been deleted meanwhile
-        matches = self._match(query, list(documents.values()), plan)
+        matches = self.match(query, list(documents.values()), plan)
         unmatched = len(window) - len(matches)
         if unmatched:
             warnings.append(
                 f"{unmatched} of {len(window)} hits keep their first score: their feature maps "
                 "are not kept and their pictures cannot be read. Index them again."
             )
-        ranked = []
-        for candidate in window:
-            match, encoded = matches.get(candidate.id, (None, None))
-            if match is not None and encoded is not None:
-                size = _size(documents[candidate.id])
-                box = box_of_region(match.region, size, encoded.grid(encoded.finest))
-                candidate = replace(  # noqa: PLW2901 - the candidate with its match
-                    candidate, score=match.score, box=box, region_descriptor=match.descriptor
-                )
-            ranked.append(candidate)
+        ranked = [_reranked(c, matches.get(c.id)) for c in window]
         return sorted(ranked, key=lambda c: -c.score) + rest
-
-    def _match(
-        self, query: QueryDescription, documents: list[Document], plan: SearchPlan
-    ) -> dict[str, tuple[RegionMatch | None, Encoded]]:
-        """The best region of each document whose maps can be had."""
-        settings = self.regions
-        if not plan.regions:
-            settings = settings.model_copy(update={"thresholds": (), "whole_picture": True})
-
-        encoder = self.method.encoder
-
-        def match(batch: dict[str, KeptMaps]) -> dict[str, tuple[RegionMatch | None, Encoded]]:
-            encoded = stack_kept(list(batch.values()), encoder.device, encoder.dtype)
-            found = self.method.match_regions(query, encoded, settings)
-            return {i: (match, encoded) for i, match in zip(batch, found, strict=True)}
-
-        matches: dict[str, tuple[RegionMatch | None, Encoded]] = {}
-        for found in self._matchers.map(match, _batches_of_one_shape(self.maps_of(documents))):
-            matches |= found
-        return matches
 
     def _search_again(
         self, query: QueryDescription, ranked: list[_Candidate], plan: SearchPlan
@@ -224,14 +186,10 @@ class Searcher:
         return found | {i: max(score, found.get(i, score)) for i, score in regions.items()}
 
 
-def _batches_of_one_shape(kept: Mapping[str, KeptMaps]) -> Iterator[dict[str, KeptMaps]]:
-    by_shape: dict[tuple[object, ...], dict[str, KeptMaps]] = defaultdict(dict)
-    for image_id, maps in kept.items():
-        by_shape[maps.shape][image_id] = maps
-    for group in by_shape.values():
-        ids = list(group)
-        for start in range(0, len(ids), _MATCH_BATCH):
-            yield {i: group[i] for i in ids[start : start + _MATCH_BATCH]}
+def _reranked(candidate: _Candidate, match: Match | None) -> _Candidate:
+    if match is None:
+        return candidate
+    return replace(candidate, score=match.score, box=match.box, region_descriptor=match.descriptor)
 
 
 def _hits(candidates: Sequence[_Candidate], documents: Mapping[str, Document]) -> tuple[Hit, ...]:
@@ -241,10 +199,6 @@ def _hits(candidates: Sequence[_Candidate], documents: Mapping[str, Document]) -
         Hit(documents[c.id], c.score, rank, c.first_score, c.first_rank, c.box)
         for rank, c in enumerate(present, start=1)
     )
-
-
-def _size(document: Document) -> Size:
-    return Size(document.width, document.height)
 
 
 def _array(vector: Float[Tensor, " D"]) -> Float32[np.ndarray, " D"]:

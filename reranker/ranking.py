@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from descriptors.arrays import Box
+    from descriptors.settings import RegionSettings
     from es_mappings.documents import Document
     from es_mappings.filters import Filter
 
@@ -45,6 +46,12 @@ class SearchPlan:
             raise RequestError(f"{self.k} hits were asked for: ask for at least 1.")
         if min(self.window, self.expand, self.alpha) < 0:
             raise RequestError("window, expand and alpha must not be negative: 0 turns each off.")
+
+    def region_settings(self, of_gallery: RegionSettings) -> RegionSettings:
+        """How hits are matched: the gallery's way, or only as a whole (OnA)."""
+        if self.regions:
+            return of_gallery
+        return of_gallery.model_copy(update={"thresholds": (), "whole_picture": True})
 
     @property
     def most_hits(self) -> int:

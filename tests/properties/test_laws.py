@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from descriptors.aggregation import (
     active_share,
-    class_vectors,
     region_windows,
 )
 from descriptors.arrays import Encoded, FeatureMaps, Region, Size
@@ -31,7 +30,7 @@ from tests.properties.situations import (
     seeds,
     situations,
 )
-from tests.support.cells import cell_weights
+from tests.support.cells import cell_weights, class_vectors_of
 from tests.support.tiny_network import (
     CLASSES,
     LAST_CHANNELS,
@@ -215,12 +214,12 @@ class TestMaps:
         cams = maps(seed + 1, (1, 2, 8, 9), "dense")
         windows = region_windows(torch.tensor([[region]]), 8, 9, centring=centring)
         cut, part = layer.cut(region), cams[:, :, y0 : y0 + height, x0 : x0 + width]
-        by_window = class_vectors(
+        by_window = class_vectors_of(
             layer,
             (cams + 0.1)[:, None] * windows[:, :, None],
             channel_weights(active_share(layer, windows > 0)),
         )
-        by_cut = class_vectors(
+        by_cut = class_vectors_of(
             cut,
             cell_weights(part, 0.1, centring=centring)[:, None],
             channel_weights(active_share(cut, None)),

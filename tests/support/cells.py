@@ -5,6 +5,8 @@ from __future__ import annotations
 from jaxtyping import Float
 from torch import Tensor
 
+from descriptors.aggregation import class_vectors, weighted_sums
+from descriptors.arrays import FeatureMaps
 from descriptors.crow import centring_prior
 
 
@@ -25,3 +27,10 @@ def cell_weights(
     if centring:
         weights = weights * centring_prior(maps.shape[2], maps.shape[3], maps.device)
     return weights
+
+
+def class_vectors_of(
+    maps: FeatureMaps, cells: Tensor, channels: Tensor, power: float = 1.0
+) -> Tensor:
+    """Class vectors of maps, which the method makes in two steps."""
+    return class_vectors(weighted_sums(maps, cells), channels * maps.scale[:, None], power)

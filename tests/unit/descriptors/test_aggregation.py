@@ -10,13 +10,12 @@ import torch
 from descriptors.aggregation import (
     active_share,
     aggregate,
-    class_vectors,
     join_layers,
     region_windows,
 )
 from descriptors.arrays import Region
 from descriptors.crow import channel_weights
-from tests.support.cells import cell_weights
+from tests.support.cells import cell_weights, class_vectors_of
 from tests.support.checking import REFUSED
 from tests.support.tiny_network import feature_maps
 from tests.support.tolerances import SAME_NUMBERS
@@ -92,7 +91,7 @@ class TestClassVectors:
     MAPS = feature_maps([[[1.0, 2.0]], [[0.0, 3.0]], [[0.0, 0.0]]])
 
     def test_shape(self) -> None:
-        vectors = class_vectors(
+        vectors = class_vectors_of(
             feature_maps(torch.rand(2, 7, 4, 5)), torch.rand(2, 3, 6, 4, 5), torch.rand(2, 3, 7)
         )
         assert vectors.shape == (2, 3, 6, 7)
@@ -101,7 +100,7 @@ class TestClassVectors:
         """Sums 1 x 1 + 2 x 0.5 = 2 and 3 x 0.5 = 1.5, times 3 and 4: 6 and 6."""
         cells = torch.tensor([[[[[1.0, 0.5]]]]])
         channels = torch.tensor([[[3.0, 4.0, 9.0]]])
-        vectors = class_vectors(self.MAPS, cells, channels)
+        vectors = class_vectors_of(self.MAPS, cells, channels)
         torch.testing.assert_close(vectors, torch.tensor([[[[0.5**0.5, 0.5**0.5, 0.0]]]]))
 
     def test_power_by_hand(self) -> None:
@@ -109,31 +108,31 @@ class TestClassVectors:
         maps = feature_maps([[[16.0]], [[9.0]]])
         ones = torch.ones(1, 1, 1, 1, 1), torch.ones(1, 1, 2)
         torch.testing.assert_close(
-            class_vectors(maps, *ones, power=0.5), torch.tensor([[[[0.8, 0.6]]]])
+            class_vectors_of(maps, *ones, power=0.5), torch.tensor([[[[0.8, 0.6]]]])
         )
 
     def test_a_zero_sum_gives_a_zero_row(self) -> None:
         cells, channels = torch.zeros(1, 1, 1, 1, 2), torch.ones(1, 1, 3)
         for power in (1.0, 0.5):
-            assert not class_vectors(self.MAPS, cells, channels, power).any()
+            assert not class_vectors_of(self.MAPS, cells, channels, power).any()
 
     def test_the_scale_of_kept_levels_counts(self) -> None:
         cells, channels = torch.ones(1, 1, 1, 1, 2), torch.ones(1, 1, 3)
         scaled = feature_maps([[[2.0, 4.0]], [[0.0, 1.0]], [[0.0, 0.0]]], scale=[0.5, 3.0, 1.0])
-        expected = class_vectors(self.MAPS, cells, channels)
-        torch.testing.assert_close(class_vectors(scaled, cells, channels), expected)
+        expected = class_vectors_of(self.MAPS, cells, channels)
+        torch.testing.assert_close(class_vectors_of(scaled, cells, channels), expected)
 
     def test_a_window_is_a_cut(self) -> None:
         maps, cams = feature_maps(torch.rand(5, 6, 8).sub(0.5).clamp_min(0)), torch.rand(1, 2, 6, 8)
         region = Region(2, 1, 7, 5)
         windows = region_windows(torch.tensor([[region]]), 6, 8, centring=True)
         share = active_share(maps, windows > 0)
-        by_window = class_vectors(
+        by_window = class_vectors_of(
             maps, (cams + 0.1)[:, None] * windows[:, :, None], channel_weights(share), 0.5
         )
         part = maps.cut(region)
         cut = cams[:, :, 1:5, 2:7]
-        by_cut = class_vectors(
+        by_cut = class_vectors_of(
             part,
             cell_weights(cut, 0.1, centring=True)[:, None],
             channel_weights(active_share(part, None)),
@@ -143,7 +142,7 @@ class TestClassVectors:
 
     def test_bad_input(self) -> None:
         with pytest.raises(REFUSED):
-            class_vectors(self.MAPS, torch.ones(1, 1, 1, 2, 2), torch.ones(1, 1, 3))
+            class_vectors_of(self.MAPS, torch.ones(1, 1, 1, 2, 2), torch.ones(1, 1, 3))
 
 
 class TestAggregate:

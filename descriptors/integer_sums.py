@@ -1,0 +1,62 @@
+"""Sums over kept 8-bit maps in whole numbers: no map is made floating point first.
+
+Current processors multiply bytes about twice as fast as bfloat16, and making maps floating
+point takes longer than multiplying them.
+"""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Bool, Float32, Int8, UInt8
+from torch import Tensor
+
+__all__ = ["region_sums"]
+
+# Weights as signed bytes.
+_MOST = 127
+# The product wants signed bytes: levels 0..255 less 128, put back by the weights' sum.
+_OFFSET = 128
+
+
+def region_sums(
+    levels: UInt8[Tensor, "B K H W"],
+    weights: Float32[Tensor, "B R C"],
+    inside: Bool[Tensor, "B M H W"],
+) -> tuple[Float32[Tensor, "B R K"], Float32[Tensor, "B M K"]]:
+    """Each channel's levels summed under rows of cell weights, and its active cells in regions.
+
+    Args:
+        levels: 8-bit maps.
+        weights: non-negative, a row of ``C = H W`` cells a sum.
+        inside: the cells of each region.
+
+    Returns:
+        The sums, and for each region how many cells of a channel are above 0 (exact).
+
+    Convention:
+        Weights are rounded to 1/127 of their row's largest. Over a map this averages out: sums
+        are nearer to the exact ones than those of bfloat16 (measured, a half to a third of the
+        error).
+    """
+    unit = weights.amax(dim=2, keepdim=True).clamp_min(torch.finfo(torch.float32).tiny) / _MOST
+    rounded = (weights / unit).round_().to(torch.int8)
+    masks = inside.flatten(2).to(torch.int8)
+    rows, regions, channels = rounded.shape[1], masks.shape[1], levels.shape[1]
+    sums = torch.empty((len(levels), rows, channels), dtype=torch.int32)
+    counts = torch.empty((len(levels), regions, channels), dtype=torch.int32)
+    signed = torch.empty_like(levels[0].flatten(1), dtype=torch.int8)
+    turned = signed.t()
+    parts = (levels.flatten(2).view(torch.int8), rounded, masks, sums, counts)
+    # One by one: there is no batched product of bytes, and one picture's maps fit the cache.
+    for picture, row, mask, sum_, count in zip(*(p.unbind() for p in parts), strict=True):
+        torch.bitwise_xor(picture, -_OFFSET, out=signed)  # level - 128, as a signed byte
+        torch._int_mm(row, turned, out=sum_)  # noqa: SLF001 - its only name in torch
+        signed.clamp_max_(1 - _OFFSET)  # 0 or 1, less 128
+        torch._int_mm(mask, turned, out=count)  # noqa: SLF001
+    return _put_back(sums, rounded).mul_(unit), _put_back(counts, masks)
+
+
+def _put_back(products: Tensor, factors: Int8[Tensor, "B R C"]) -> Float32[Tensor, "B R K"]:
+    """The products as they were had nothing been taken off the levels."""
+    shift = factors.sum(dim=2, keepdim=True, dtype=torch.int32) * _OFFSET
+    return products.add_(shift).float()

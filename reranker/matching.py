@@ -1,0 +1,177 @@
+"""Hits matched with the query by their CAM regions: maps read, unpacked and compared."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from descriptors.arrays import Box, Size, box_of_region
+from descriptors.images import working_size
+from es_mappings.features import stack_kept
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from descriptors.arrays import Encoded, QueryDescription, RegionMatch
+    from descriptors.method import Method
+    from descriptors.settings import RegionSettings
+    from es_mappings.documents import IndexedPicture
+    from es_mappings.features import FeatureStore, KeptMaps
+
+__all__ = ["Match", "Matcher"]
+
+# Hits matched at once: enough that what each step costs by itself is shared, few enough for the
+# cache (measured on CPU: 2 and 4 a third slower, 16 and 32 no faster).
+_MATCH_BATCH = 8
+
+
+@dataclass(frozen=True)
+class Match:
+    """A hit's region that is most like the query.
+
+    Attributes:
+        score: cosine with the query.
+        box: the region, in pixels of the upright picture.
+        descriptor: of the region, unit.
+        tried: every region that was compared, in pixels, with its cosine.
+    """
+
+    score: float
+    box: Box
+    descriptor: Float[Tensor, " D"]
+    tried: tuple[tuple[Box, float], ...]
+
+
+class Matcher:
+    """Finds the best region of hits, from kept maps or from the pictures again."""
+
+    def __init__(
+        self,
+        method: Method,
+        features: FeatureStore | None,
+        regions: RegionSettings,
+        encode: Callable[[Sequence[IndexedPicture]], Mapping[str, KeptMaps]] | None = None,
+    ) -> None:
+        """Put the parts together.
+
+        Args:
+            method: made the gallery's vectors.
+            features: kept maps; None where none are kept.
+            regions: how regions are proposed and compared.
+            encode: makes the maps of pictures that have none kept, from their addresses.
+        """
+        self.method, self.features, self.regions = method, features, regions
+        self._encode = encode
+        # Many small products: a thread a core that computes alone beats all cores on each.
+        self.threads = torch.get_num_threads() if method.encoder.device.type == "cpu" else 1
+        self._matchers = ThreadPoolExecutor(
+            self.threads, "match", partial(torch.set_num_threads, 1)
+        )
+
+    def match(
+        self,
+        query: QueryDescription,
+        pictures: Sequence[IndexedPicture],
+        regions: RegionSettings | None = None,
+    ) -> dict[str, Match | None]:
+        """The best region of each picture.
+
+        Args:
+            query: from `Method.describe_query` with the same settings.
+            pictures: hits of the first search.
+            regions: other settings than the matcher's own.
+
+        Returns:
+            By id; None where no region is usable. A picture whose maps are not kept and that
+            cannot be read is left out.
+        """
+        settings = regions or self.regions
+        run = partial(self._match_some, query, settings)
+        matches: dict[str, Match | None] = {}
+        # Each thread reads what it matches, so that one unpacks while another computes and a
+        # hit's maps are still in its core's cache.
+        for found in self._matchers.map(run, self._chunks(pictures)):
+            matches |= found
+        missing = [p for p in pictures if p.id not in matches]
+        if missing and self._encode is not None:
+            matches |= self._match_maps(query, settings, missing, self._encode(missing))
+        return matches
+
+    def maps_of(self, pictures: Sequence[IndexedPicture]) -> dict[str, KeptMaps]:
+        """Kept maps of pictures; what is not kept is read and encoded, if it can be."""
+        kept = self.kept_maps(pictures)
+        missing = [p for p in pictures if p.id not in kept]
+        if missing and self._encode is not None:
+            kept |= self._encode(missing)
+        return kept
+
+    def kept_maps(self, pictures: Sequence[IndexedPicture]) -> dict[str, KeptMaps]:
+        """Kept maps of pictures, of those that have any of their present bytes."""
+        if self.features is None:
+            return {}
+        return self.features.get({p.id: p.digest for p in pictures})
+
+    def close(self) -> None:
+        """End the threads."""
+        self._matchers.shutdown()
+
+    def _match_some(
+        self,
+        query: QueryDescription,
+        settings: RegionSettings,
+        pictures: Sequence[IndexedPicture],
+    ) -> dict[str, Match | None]:
+        return self._match_maps(query, settings, pictures, self.kept_maps(pictures))
+
+    def _match_maps(
+        self,
+        query: QueryDescription,
+        settings: RegionSettings,
+        pictures: Sequence[IndexedPicture],
+        maps: Mapping[str, KeptMaps],
+    ) -> dict[str, Match | None]:
+        encoder, sizes = self.method.encoder, {p.id: Size(p.width, p.height) for p in pictures}
+        matches: dict[str, Match | None] = {}
+        for batch in _batches_of_one_shape(maps):
+            encoded = stack_kept(list(batch.values()), encoder.device, encoder.kept_dtype)
+            found = self.method.match_regions(query, encoded, settings)
+            matches |= {
+                i: None if match is None else _in_pixels(match, sizes[i], encoded)
+                for i, match in zip(batch, found, strict=True)
+            }
+        return matches
+
+    def _chunks(self, pictures: Sequence[IndexedPicture]) -> list[list[IndexedPicture]]:
+        """The pictures in portions whose maps very likely have one shape."""
+        by_size: dict[Size, list[IndexedPicture]] = defaultdict(list)
+        for picture in pictures:
+            size = working_size(Size(picture.width, picture.height), self.method.settings)
+            by_size[size].append(picture)
+        return [
+            group[start : start + _MATCH_BATCH]
+            for group in by_size.values()
+            for start in range(0, len(group), _MATCH_BATCH)
+        ]
+
+
+def _batches_of_one_shape(kept: Mapping[str, KeptMaps]) -> Iterator[dict[str, KeptMaps]]:
+    by_shape: dict[tuple[object, ...], dict[str, KeptMaps]] = defaultdict(dict)
+    for image_id, maps in kept.items():
+        by_shape[maps.shape][image_id] = maps
+    for group in by_shape.values():
+        ids = list(group)
+        for start in range(0, len(ids), _MATCH_BATCH):
+            yield {i: group[i] for i in ids[start : start + _MATCH_BATCH]}
+
+
+def _in_pixels(match: RegionMatch, size: Size, encoded: Encoded) -> Match:
+    grid = encoded.grid(encoded.finest)
+    tried = tuple((box_of_region(region, size, grid), score) for region, score in match.tried)
+    return Match(match.score, box_of_region(match.region, size, grid), match.descriptor, tried)
