@@ -19,6 +19,7 @@ from camsearch.commands import (
     index,
     info,
     search,
+    serve,
     status,
     worker,
 )
@@ -48,6 +49,7 @@ app.command("evaluate", epilog=evaluate.EXAMPLE)(evaluate.evaluate)
 app.command("bench", epilog=bench.EXAMPLE)(bench.bench)
 app.add_typer(gallery.app, name="gallery")
 app.command("enqueue", epilog=enqueue.EXAMPLE)(enqueue.enqueue)
+app.command("serve", epilog=serve.EXAMPLE)(serve.serve)
 app.command("worker", epilog=worker.EXAMPLE)(worker.worker)
 app.command("status", epilog=status.EXAMPLE)(status.status)
 app.command("retry-rejects", epilog=enqueue.RETRY_EXAMPLE)(enqueue.retry_rejects)

@@ -11,6 +11,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from descriptors.errors import SettingsError
 from indexer.settings import IndexerSettings
+from reranker.settings import RerankerSettings
 
 __all__ = ["CommandSettings", "read_settings"]
 
@@ -18,7 +19,7 @@ _PREFIX = "CAMSEARCH_"
 _OF_TESTS = "CAMSEARCH_TEST_"  # addresses of the tests' servers, in a developer's shell
 
 
-class CommandSettings(BaseSettings, IndexerSettings):
+class CommandSettings(BaseSettings, IndexerSettings, RerankerSettings):
     """Defaults of the command line; an option given there wins."""
 
     model_config = SettingsConfigDict(env_prefix=_PREFIX, frozen=True)

@@ -35,6 +35,8 @@ from descriptors.errors import ArtifactError, SettingsError
 from descriptors.images import Picture, to_working_size
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from descriptors.encoder import Encoder
     from descriptors.settings import RegionSettings
     from descriptors.whitening import Whitening
@@ -189,11 +191,38 @@ class Method:
         Source:
             METHOD section 4.
         """
-        encoded = self.encode(picture)
-        scores = encoded.scores
-        if box is not None:
-            scores = self.encode(picture.crop(box)).scores
-        return self._query(encoded, scores, picture.size, regions, box)
+        return self.describe_queries([(picture, box)], regions)[0]
+
+    @torch.inference_mode()
+    def describe_queries(
+        self, queries: Sequence[tuple[Picture, Box | None]], regions: RegionSettings
+    ) -> list[QueryDescription]:
+        """Several query pictures with their boxes, encoded together where their shapes agree.
+
+        Raises:
+            RequestError: if a box lies outside its picture.
+        """
+        crops = [picture.crop(box) for picture, box in queries if box is not None]
+        encoded = self._encode_each([picture for picture, _ in queries] + crops)
+        of_crops = iter(encoded[len(queries) :])
+        return [
+            self._query(
+                maps, maps.scores if box is None else next(of_crops).scores, p.size, regions, box
+            )
+            for (p, box), maps in zip(queries, encoded, strict=False)
+        ]
+
+    def _encode_each(self, pictures: Sequence[Picture]) -> list[Encoded]:
+        """The maps of each picture, as a batch of one; pictures of one shape run together."""
+        pixels = [to_working_size(picture, self.settings) for picture in pictures]
+        by_shape: dict[tuple[int, ...], list[int]] = {}
+        for i, one in enumerate(pixels):
+            by_shape.setdefault(tuple(one.shape), []).append(i)
+        encoded: dict[int, Encoded] = {}
+        for places in by_shape.values():
+            together = self.encoder.encode(self.encoder.prepare([pixels[i] for i in places]))
+            encoded |= {i: together[row : row + 1] for row, i in enumerate(places)}
+        return [encoded[i] for i in range(len(pictures))]
 
     @torch.inference_mode()
     def describe_kept_query(

@@ -9,13 +9,16 @@ CamsearchError
     ├── GalleryBusy               another process is writing to it
     ├── GalleryUnreachable        its server does not answer, or says: later
     └── DocumentsRefused          its server holds the others, but not these
+
+RequestError
+└── UnsupportedFilter         a filter that Elasticsearch knows, perhaps, and we do not
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from descriptors.errors import CamsearchError
+from descriptors.errors import CamsearchError, RequestError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,6 +32,7 @@ __all__ = [
     "GalleryNotFound",
     "GalleryUnreachable",
     "MalformedDocument",
+    "UnsupportedFilter",
 ]
 
 
@@ -75,3 +79,7 @@ class DocumentsRefused(ContractError):
     def __str__(self) -> str:
         """The sentence alone."""
         return self.reason
+
+
+class UnsupportedFilter(RequestError):
+    """A query or a key of one that our filters do not have, though Elasticsearch may."""

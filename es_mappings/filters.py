@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from descriptors.errors import RequestError
+from es_mappings.errors import UnsupportedFilter
 
 __all__ = [
     "And",
@@ -124,8 +125,8 @@ def parse_filter(body: object) -> Filter:
         The tree; an empty list is `Everything`.
 
     Raises:
-        RequestError: an unknown query or key, or a body of another form; names where it
-            stands and what was expected.
+        UnsupportedFilter: an unknown query or key.
+        RequestError: a body of another form; both name where it stands and what was expected.
     """
     return _all(_queries(body, "filter", 0))
 
@@ -155,7 +156,7 @@ def _query(body: object, where: str, depth: int) -> Filter:
     reader = _LEAVES.get(name)
     if reader is None:
         known = ", ".join(sorted([*_LEAVES, "bool"]))
-        raise RequestError(f"{where} has an unknown query {name!r}: use one of {known}.")
+        raise UnsupportedFilter(f"{where} has an unknown query {name!r}: use one of {known}.")
     return reader(content, here)
 
 
@@ -269,7 +270,7 @@ def _mapping(body: object, where: str, keys: tuple[str, ...]) -> Mapping[str, ob
         raise RequestError(f"{where} must be {expected}, not {_kind(body)}.")
     for key in body:
         if key not in keys and key not in _WITHOUT_EFFECT:
-            raise RequestError(f"{where} has an unknown key {key!r}: expected {expected}.")
+            raise UnsupportedFilter(f"{where} has an unknown key {key!r}: expected {expected}.")
     return {key: body[key] for key in keys if key in body}
 
 

@@ -70,6 +70,11 @@ class WebAccess:
     seconds: float = 20.0
     private_addresses: bool = False
 
+    @classmethod
+    def listed(cls, hosts: str) -> WebAccess:
+        """The hosts of a list with commas, as the setting ``web_hosts`` has it."""
+        return cls(frozenset(host.strip() for host in hosts.split(",") if host.strip()))
+
     def __post_init__(self) -> None:
         for entry in self.hosts:
             _name_and_port(entry)

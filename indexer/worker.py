@@ -88,9 +88,8 @@ class GalleryWorker:
         self.client, self.ledger, self.settings = client, ledger, settings
         self.machine, self._bulk = machine, bulk or Bulk(client)
         self._method: tuple[str, Method] | None = None
-        hosts = [host.strip() for host in settings.web_hosts.split(",")]
         # Here, so that a slip in a host's name ends the worker at its start.
-        self._web = WebAccess(frozenset(host for host in hosts if host))
+        self._web = WebAccess.listed(settings.web_hosts)
         now_ = time.time()
         name = f"{socket.gethostname()}-{os.getpid()}"
         self._state = WorkerState(name, machine.device, 0, now_, now_)

@@ -58,6 +58,7 @@ class Matcher:
         features: FeatureStore | None,
         regions: RegionSettings,
         encode: Callable[[Sequence[IndexedPicture]], Mapping[str, KeptMaps]] | None = None,
+        most_encoded: int | None = None,
     ) -> None:
         """Put the parts together.
 
@@ -66,9 +67,10 @@ class Matcher:
             features: kept maps; None where none are kept.
             regions: how regions are proposed and compared.
             encode: makes the maps of pictures that have none kept, from their addresses.
+            most_encoded: pictures a query that this is done for; None for all.
         """
         self.method, self.features, self.regions = method, features, regions
-        self._encode = encode
+        self._encode, self._most_encoded = encode, most_encoded
         # Many small products: a thread a core that computes alone beats all cores on each.
         self.threads = torch.get_num_threads() if method.encoder.device.type == "cpu" else 1
         self._matchers = ThreadPoolExecutor(
@@ -80,6 +82,7 @@ class Matcher:
         query: QueryDescription,
         pictures: Sequence[IndexedPicture],
         regions: RegionSettings | None = None,
+        stop: Callable[[], bool] = lambda: False,
     ) -> dict[str, Match | None]:
         """The best region of each picture.
 
@@ -87,21 +90,26 @@ class Matcher:
             query: from `Method.describe_query` with the same settings.
             pictures: hits of the first search.
             regions: other settings than the matcher's own.
+            stop: asked before each portion; the rest is left out once it is true.
 
         Returns:
             By id; None where no region is usable. A picture whose maps are not kept and that
             cannot be read is left out.
         """
         settings = regions or self.regions
-        run = partial(self._match_some, query, settings)
+
+        def run(some: Sequence[IndexedPicture]) -> dict[str, Match | None]:
+            return {} if stop() else self._match_some(query, settings, some)
+
         matches: dict[str, Match | None] = {}
         # Each thread reads what it matches, so that one unpacks while another computes and a
         # hit's maps are still in its core's cache.
         for found in self._matchers.map(run, self._chunks(pictures)):
             matches |= found
         missing = [p for p in pictures if p.id not in matches]
-        if missing and self._encode is not None:
-            matches |= self._match_maps(query, settings, missing, self._encode(missing))
+        if missing and self._encode is not None and not stop():
+            again = missing[: self._most_encoded]
+            matches |= self._match_maps(query, settings, again, self._encode(again))
         return matches
 
     def maps_of(self, pictures: Sequence[IndexedPicture]) -> dict[str, KeptMaps]:

@@ -1,0 +1,96 @@
+"""Whether an index holds vectors of the method that describes the queries."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from es_mappings.errors import FingerprintMismatch
+from reranker.errors import NotOurIndex, UpstreamRefused
+from reranker.exchange import Request
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from reranker.exchange import Upstream
+
+__all__ = ["IndexContract", "abouts_of"]
+
+# A switched alias leads to another index; asked for again after this many seconds.
+_BELIEVED_S = 10.0
+_MOST_BELIEVED = 1000
+_OK = 200
+
+
+@dataclass(frozen=True)
+class _Seen:
+    until: float
+
+
+class IndexContract:
+    """Compares the fingerprint in an index's mapping with ours, and remembers it for a while.
+
+    Convention:
+        The mapping is asked for with the caller's rights. That an index fits is no secret, so
+        another caller need not ask again.
+    """
+
+    def __init__(self, upstream: Upstream, fingerprint: str) -> None:
+        """Args: fingerprint of the method that describes the queries."""
+        self._upstream, self._fingerprint = upstream, fingerprint
+        self._fitting: dict[str, _Seen] = {}
+
+    async def check(self, request: Request, index: str) -> None:
+        """Nothing, if the index fits.
+
+        Args:
+            request: whose headers are used.
+            index: as it stands in the path, percent-encoded; empty for all.
+
+        Raises:
+            FingerprintMismatch: another method made its vectors.
+            NotOurIndex: no index there was made by camsearch.
+            UpstreamRefused: Elasticsearch does not show the mapping to this caller.
+        """
+        seen = self._fitting.get(index)
+        if seen is not None and seen.until > time.monotonic():
+            return
+        found = abouts_of(await self._mapping(request, index))
+        if not found:
+            raise NotOurIndex(
+                f"[{index or '_all'}] names no index that camsearch made: its mapping has no "
+                "_meta.camsearch. Search the alias that `camsearch gallery create` made."
+            )
+        for name, about in found.items():
+            fingerprint = about["fingerprint"]
+            if fingerprint != self._fingerprint:
+                raise FingerprintMismatch(
+                    f"The vectors of [{name}] were made with fingerprint {fingerprint[:16]}, this "
+                    f"server describes queries with {self._fingerprint[:16]}: start a server with "
+                    "the settings of that index, or search another."
+                )
+        if len(self._fitting) >= _MOST_BELIEVED:
+            self._fitting.clear()
+        self._fitting[index] = _Seen(time.monotonic() + _BELIEVED_S)
+
+    async def _mapping(self, request: Request, index: str) -> Mapping[str, Any]:
+        path = f"/{index}/_mapping" if index else "/_mapping"
+        about = replace(request, method="GET", path=path, query="", body=b"")
+        answer = await self._upstream.ask(about)
+        if answer.status != _OK:
+            raise UpstreamRefused("Elasticsearch does not show the index's mapping.", answer)
+        mapping: Mapping[str, Any] = orjson.loads(answer.body)
+        return mapping
+
+
+def abouts_of(mappings: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """What the indices of an answer of ``_mapping`` say of their method; those of camsearch."""
+    found: dict[str, Mapping[str, Any]] = {}
+    for name, index in mappings.items():
+        about = index.get("mappings", {}).get("_meta", {}).get("camsearch", {})
+        if isinstance(about, dict) and isinstance(about.get("fingerprint"), str):
+            found[name] = about
+    return found

@@ -1,0 +1,224 @@
+"""The searches of an `_msearch`: taken apart, and their answers put together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import orjson
+
+from reranker.dialect.filter_path import filtered
+from reranker.dialect.limits import DialectLimits
+from reranker.dialect.parameters import parameters_of, without
+from reranker.dialect.parsing import may_name_us, naming_us, understand
+from reranker.dialect.searches import VisualSearch
+from reranker.dialect.wording import written_json
+from reranker.errors import DialectError
+
+__all__ = ["MultiSearch", "MultiSearchItem", "merge_msearch", "parse_msearch"]
+
+# Of the request, for the answer as a whole or for running many; `_search` does not take them.
+_OF_THE_WHOLE = ("filter_path", "pretty", "max_concurrent_searches")
+# Of the request, for each of its searches, unless their headers say otherwise.
+_OF_EACH = (
+    "allow_no_indices",
+    "ccs_minimize_roundtrips",
+    "error_trace",
+    "expand_wildcards",
+    "human",
+    "ignore_throttled",
+    "ignore_unavailable",
+    "include_named_queries_score",
+    "max_concurrent_shard_requests",
+    "pre_filter_shard_size",
+    "rest_total_hits_as_int",
+    "routing",
+    "search_type",
+    "typed_keys",
+)
+_OF_A_HEADER = (
+    "allow_no_indices",
+    "allow_partial_search_results",
+    "ccs_minimize_roundtrips",
+    "expand_wildcards",
+    "ignore_throttled",
+    "ignore_unavailable",
+    "preference",
+    "request_cache",
+    "routing",
+    "search_type",
+)
+_INDEX_KEYS = ("index", "indices")
+_OK = 200
+
+
+@dataclass(frozen=True)
+class MultiSearchItem:
+    """One search of several.
+
+    Attributes:
+        lines: header and body as they came, for a search that does not name us.
+        index: to search, as it stands in a path before it is encoded; empty for all.
+        search: understood, if it names us; its query is that of a `_search`.
+        error: what is wrong with it, if it names us and cannot be understood.
+    """
+
+    lines: bytes
+    index: str = ""
+    search: VisualSearch | None = None
+    error: DialectError | None = None
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether it names us."""
+        return self.search is not None or self.error is not None
+
+    @property
+    def path(self) -> str:
+        """Of the `_search` that is the same, percent-encoded."""
+        return f"/{quote(self.index, safe=',*')}/_search" if self.index else "/_search"
+
+
+@dataclass(frozen=True)
+class MultiSearch:
+    """An `_msearch` with a search that names us.
+
+    Attributes:
+        items: in their order.
+        filter_path: of the answer as a whole.
+        pretty: written for people.
+        query: of the request that the other searches are asked with.
+    """
+
+    items: tuple[MultiSearchItem, ...]
+    filter_path: str
+    pretty: bool
+    query: str
+
+    @property
+    def others(self) -> bytes:
+        """The body with those that do not name us, as they came; empty if all do."""
+        return b"".join(item.lines for item in self.items if not item.is_ours)
+
+
+def parse_msearch(
+    body: bytes, query: str, limits: DialectLimits, index: str = ""
+) -> MultiSearch | None:
+    """The searches of an `_msearch`, if one of them names us.
+
+    Args:
+        body: of the request, not compressed.
+        query: of the request line.
+        limits: of what may be asked.
+        index: of the request's path, decoded; empty if it names none.
+
+    Returns:
+        None if none names us, or if it is no `_msearch` that Elasticsearch takes: what came
+        is for Elasticsearch as it came.
+
+    Raises:
+        DialectError: the request as a whole is wrong; what is wrong with one search stands
+            in its item.
+    """
+    if not may_name_us(body):
+        return None
+    items = [_read(*pair, query, limits, index) for pair in _pairs(body)]
+    ours = sum(item.is_ours for item in items)
+    if not ours:
+        return None
+    if not body.endswith(b"\n"):
+        raise DialectError("The msearch request must be terminated by a newline [\\n].")
+    if ours > limits.searches:
+        raise DialectError(
+            f"{ours} searches name camsearch, more than the {limits.searches} allowed in one "
+            "_msearch: send several."
+        )
+    parameters = parameters_of(query)
+    _check_parameters(parameters)
+    return MultiSearch(
+        tuple(items),
+        parameters.get("filter_path", ""),
+        parameters.get("pretty", "false") != "false",
+        without(query, ("filter_path", "pretty")),
+    )
+
+
+def merge_msearch(asked: MultiSearch, answers: Sequence[Mapping[str, Any]], took: int) -> bytes:
+    """The body of the answer.
+
+    Args:
+        asked: the searches.
+        answers: to each, in their order; an error has its status in it, other answers need not.
+        took: milliseconds, all in all.
+    """
+    each = [{**answer, "status": answer.get("status", _OK)} for answer in answers]
+    whole = {"took": took, "responses": each}
+    return written_json(filtered(whole, asked.filter_path), pretty=asked.pretty)
+
+
+def _pairs(body: bytes) -> list[tuple[bytes, bytes]]:
+    """Header and body of each; a header without a body at the end is none, as in Elasticsearch."""
+    lines = body.split(b"\n")
+    if lines[-1] == b"":
+        lines.pop()
+    return list(zip(lines[0::2], lines[1::2], strict=False))
+
+
+def _read(
+    header: bytes, body: bytes, query: str, limits: DialectLimits, index: str
+) -> MultiSearchItem:
+    lines = b"%b\n%b\n" % (header, body)
+    try:
+        found = naming_us(body)
+        if found is None:
+            return MultiSearchItem(lines)
+        given = _read_header(header)
+        search = understand(found, _query(given, parameters_of(query)), limits)
+        return MultiSearchItem(lines, _index(given) or index, search)
+    except DialectError as error:
+        return MultiSearchItem(lines, error=error)
+
+
+def _read_header(header: bytes) -> Mapping[str, Any]:
+    try:
+        given = orjson.loads(header) if header.strip() else {}
+    except orjson.JSONDecodeError as error:
+        raise DialectError("The header of the search is no JSON: see _msearch.") from error
+    if not isinstance(given, dict):
+        raise DialectError("The header of the search must be an object.")
+    for key in given:
+        if key not in (*_OF_A_HEADER, *_INDEX_KEYS):
+            raise DialectError(f"key [{key[:60]}] is not supported in the metadata section")
+    return given
+
+
+def _index(header: Mapping[str, Any]) -> str:
+    return next((_text(header[key]) for key in _INDEX_KEYS if key in header), "")
+
+
+def _query(header: Mapping[str, Any], parameters: Mapping[str, str]) -> str:
+    """The query string of the `_search` that is the same."""
+    each = {k: v for k, v in parameters.items() if k in _OF_EACH}
+    own = {k: _text(header[k]) for k in _OF_A_HEADER if header.get(k) is not None}
+    return urlencode(each | own)
+
+
+def _text(value: Any) -> str:
+    """A header's value as it stands in a query string or path."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list):
+        return ",".join(map(_text, value))
+    return str(value)
+
+
+def _check_parameters(parameters: Mapping[str, str]) -> None:
+    for name in parameters:
+        if name not in (*_OF_EACH, *_OF_THE_WHOLE, *_INDEX_KEYS, "format"):
+            raise DialectError(
+                f"[{name[:60]}] is no parameter of _msearch: put it into the searches."
+            )
+    if parameters.get("format", "json") != "json":
+        raise DialectError("[format] must be json where a search names camsearch.")

@@ -1,0 +1,54 @@
+"""What can go wrong between a client and Elasticsearch."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from descriptors.errors import CamsearchError, RequestError
+
+if TYPE_CHECKING:
+    from reranker.exchange import Answer
+
+__all__ = [
+    "DialectError",
+    "NotOurIndex",
+    "Overloaded",
+    "PictureNotFound",
+    "UpstreamRefused",
+    "UpstreamUnreachable",
+]
+
+
+class DialectError(RequestError):
+    """A search names us but cannot be understood."""
+
+
+class Overloaded(CamsearchError):
+    """More is being asked than can be worked off: try again later."""
+
+    @property
+    def retry_after(self) -> int:
+        """Seconds after which to try again."""
+        return int(self.args[1]) if len(self.args) > 1 else 1
+
+
+class UpstreamUnreachable(CamsearchError):
+    """Elasticsearch does not answer, or not in time."""
+
+
+class UpstreamRefused(CamsearchError):
+    """Elasticsearch refuses something that we asked with the caller's rights."""
+
+    @property
+    def answer(self) -> Answer:
+        """What it said, for the caller."""
+        answer: Answer = self.args[1]
+        return answer
+
+
+class PictureNotFound(RequestError):
+    """The query names a picture of the index that is not there."""
+
+
+class NotOurIndex(RequestError):
+    """A search with a picture goes to an index that camsearch did not make."""

@@ -1,0 +1,67 @@
+"""One HTTP request and its answer, and who answers it: Elasticsearch, or a gallery in a folder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from starlette.types import Receive, Scope, Send
+
+__all__ = ["Answer", "Headers", "Request", "Upstream"]
+
+# As ASGI has them: names in lower case, any name may come several times.
+Headers = tuple[tuple[bytes, bytes], ...]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked of an Elasticsearch.
+
+    Attributes:
+        method: in capitals.
+        path: as it stands in the request line, percent-encoded, with its slash.
+        query: what follows the question mark, percent-encoded; empty if there is none.
+        headers: those that go up: the caller's, without those of one connection.
+        body: not compressed.
+    """
+
+    method: str
+    path: str
+    query: str = ""
+    headers: Headers = ()
+    body: bytes = b""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back, body not compressed and whole."""
+
+    status: int
+    headers: Headers
+    body: bytes
+
+
+class Upstream(Protocol):
+    """Who answers what the proxy does not answer itself."""
+
+    async def close(self) -> None:
+        """End all connections."""
+        ...
+
+    async def ask(self, request: Request) -> Answer:
+        """The answer to a request of bounded size.
+
+        Raises:
+            UpstreamUnreachable: there is none, or it did not come in time.
+        """
+        ...
+
+    async def forward(self, scope: Scope, receive: Receive, send: Send, body: bytes | None) -> None:
+        """Pass an ASGI request through, streamed both ways, bytes as they are.
+
+        Args:
+            scope, receive, send: of the request.
+            body: what has been read of it already, as it came; None if nothing has been.
+        """
+        ...

@@ -1,0 +1,35 @@
+"""Searches as clients send them."""
+
+import base64
+
+import orjson
+
+from reranker.dialect.limits import DialectLimits
+from reranker.dialect.parsing import parse_search
+
+PICTURE = b"the bytes of a picture"
+DATA = {"data": base64.b64encode(PICTURE).decode()}
+LIMITS = DialectLimits(
+    window=200, k=500, expand_hits=20, hits=1000, pictures=2, picture_bytes=100, depth=20
+)
+
+
+def clause(image=None, **more):
+    """A `knn` clause that gets its vector from us."""
+    builder = {"camsearch": {"image": DATA if image is None else image}}
+    return {
+        "field": "descriptor",
+        "k": 5,
+        "num_candidates": 9,
+        "query_vector_builder": builder,
+    } | more
+
+
+def reranked(inner=None, body=None, **ours):
+    """A search with `retriever.camsearch` around a `knn` retriever."""
+    inner = {"knn": clause()} if inner is None else inner
+    return {"retriever": {"camsearch": {"retriever": inner, **ours}}, **(body or {})}
+
+
+def parsed(body, query="", limits=LIMITS):
+    return parse_search(orjson.dumps(body), query, limits)

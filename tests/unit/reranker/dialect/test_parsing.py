@@ -1,0 +1,195 @@
+"""What names us, and what it comes to."""
+
+import orjson
+import pytest
+
+from descriptors.arrays import Box
+from reranker.dialect.parsing import may_name_us, parse_search
+from reranker.dialect.searches import Expand, ImageSource, PictureQuery, Rerank
+from reranker.errors import DialectError
+from tests.unit.reranker.dialect.bodies_of import DATA, LIMITS, PICTURE, clause, parsed, reranked
+
+OURS = PictureQuery(ImageSource(data=PICTURE))
+PLAIN = {"field": "descriptor", "k": 5, "num_candidates": 9}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{}",
+        b'{"query": {"match": {"title": "camsearch"}}}',
+        b'{"query": {"term": {"camsearch": 1}}}',
+        b'{"knn": {"query_vector_builder": {"text_embedding": {"model_text": "camsearch"}}}}',
+        b'{"query": {"script_score": {"script": {"params": {"knn": {"query_vector_builder": {"camsearch": {}}}}}}}}',
+        b'{"_source": {"retriever": {"camsearch": 1}}}',
+        b'{"retriever": {"standard": {"query": {"term": {"a": "camsearch"}}}}}',
+        b'{"ext": {"other": {"camsearch": {}}}}',
+        b'["camsearch"]',
+        b'"camsearch"',
+        b'{"ext": {"camsearch": {}} // a comment',
+        b"camsearch \xff",
+        b"[" * 5000 + b"camsearch",
+    ],
+)
+def test_what_does_not_name_us_is_not_ours(body):
+    assert parse_search(body, "", LIMITS) is None
+
+
+def test_our_name_may_be_written_with_escapes():
+    body = orjson.dumps(reranked()).replace(b"camsearch", b"c\\u0061msearch")
+    assert may_name_us(body)
+    assert parse_search(body, "", LIMITS).rerank == Rerank(100)
+
+
+@pytest.mark.parametrize(
+    ("body", "path"),
+    [
+        ({"knn": clause()}, ("knn",)),
+        ({"knn": [PLAIN | {"query_vector": [1]}, clause()]}, ("knn", 1)),
+        ({"query": {"knn": clause()}}, ("query", "knn")),
+        ({"query": {"bool": {"must": [{"knn": clause()}]}}}, ("query", "bool", "must", 0, "knn")),
+        (
+            {"query": {"nested": {"path": "a", "query": {"knn": clause()}}}},
+            ("query", "nested", "query", "knn"),
+        ),
+        (
+            {
+                "query": {
+                    "function_score": {"query": {"constant_score": {"filter": {"knn": clause()}}}}
+                }
+            },
+            ("query", "function_score", "query", "constant_score", "filter", "knn"),
+        ),
+        ({"retriever": {"knn": clause()}}, ("retriever", "knn")),
+        (
+            {"retriever": {"rrf": {"retrievers": [{"knn": clause()}]}}},
+            ("retriever", "rrf", "retrievers", 0, "knn"),
+        ),
+        (
+            {"retriever": {"linear": {"retrievers": [{"retriever": {"knn": clause()}}]}}},
+            ("retriever", "linear", "retrievers", 0, "retriever", "knn"),
+        ),
+        ({"post_filter": {"knn": clause()}}, ("post_filter", "knn")),
+        ({"aggs": {"x": {"filter": {"knn": clause()}}}}, ("aggs", "x", "filter", "knn")),
+    ],
+)
+def test_a_builder_is_found_wherever_a_vector_may_stand(body, path):
+    search = parsed(body)
+    [slot] = search.slots
+    assert (path, "descriptor", OURS) == (slot.path, slot.field, slot.picture)
+    assert not search.ranks
+    assert search.pictures == (OURS,)
+
+
+def test_a_first_search_keeps_all_but_the_builder():
+    body = {
+        "knn": clause(boost=2),
+        "aggs": {"a": {"terms": {"field": "b"}}},
+        "sort": ["x"],
+        "size": 1.5,
+    }
+    search = parsed(body, "scroll=1m&format=yaml&timeout=1500ms")
+    assert {**body, "knn": PLAIN | {"boost": 2}} == search.body
+    assert search.timeout == 1.5
+
+
+def test_the_inner_retriever_takes_our_place():
+    search = parsed(
+        reranked(
+            rank_window_size=7,
+            rerank={"regions": False, "classes": 6},
+            expand={"hits": 3, "alpha": 1.5},
+        )
+    )
+    assert search.body == {"retriever": {"knn": PLAIN}}
+    assert [slot.path for slot in search.slots] == [("retriever", "knn")]
+    assert (Rerank(7, regions=False, classes=6), Expand(3, 1.5)) == (search.rerank, search.expand)
+    assert search.picture == OURS
+    assert (search.start, search.size, search.first_hits) == (0, 10, 10)
+
+
+@pytest.mark.parametrize("off", [False, None])
+def test_re_ranking_can_be_switched_off(off):
+    search = parsed(reranked(rerank=off))
+    assert not search.ranks
+    assert search.body == {"retriever": {"knn": PLAIN}}
+    assert parsed(reranked(rerank=off, expand={})).expand == Expand(10, 0.0)
+
+
+def test_without_an_inner_retriever_the_body_is_the_first_search():
+    body = {"retriever": {"camsearch": {}}, "knn": clause(), "query": {"match_all": {}}}
+    search = parsed(body)
+    assert search.body == {"knn": PLAIN, "query": {"match_all": {}}}
+    assert search.picture == OURS
+
+
+def test_a_text_search_is_re_ranked_by_a_picture_of_its_own():
+    search = parsed(
+        {
+            "retriever": {"camsearch": {"image": {"id": "a"}, "box": [1, 2, 3, 4.5]}},
+            "query": {"match": {"t": "x"}},
+        }
+    )
+    assert search.slots == ()
+    assert PictureQuery(ImageSource(id="a"), Box(1, 2, 3, 4.5)) == search.picture
+
+
+def test_ext_gives_its_picture_to_clauses_without_a_vector():
+    filled = PLAIN | {"query_vector": [1, 2]}
+    other = PLAIN | {"query_vector_builder": {"text_embedding": {"model_text": "x"}}}
+    body = {
+        "knn": [PLAIN, filled, other],
+        "query": {"bool": {"should": [{"knn": PLAIN}, {"match": {"knn": {"query": "x"}}}]}},
+        "ext": {"camsearch": {"image": DATA}, "mine": 1},
+    }
+    search = parsed(body)
+    assert [s.path for s in search.slots] == [("knn", 0), ("query", "bool", "should", 0, "knn")]
+    assert {**body, "ext": {"mine": 1}} == search.body
+    assert not search.ranks
+
+
+def test_ext_is_dropped_when_it_is_empty_and_ranks_if_it_says_so():
+    search = parsed({"knn": PLAIN, "ext": {"camsearch": {"image": DATA, "expand": {}}}})
+    assert search.body == {"knn": PLAIN}
+    assert (Rerank(100), Expand(10)) == (search.rerank, search.expand)
+
+
+def test_what_stands_in_the_query_string_wins():
+    body = reranked(body={"from": 1, "size": 2, "timeout": "1s", "min_score": 0.5})
+    search = parsed(body, "size=30&from=4&timeout=2m&filter_path=hits.hits._id%2Ctook&pretty")
+    assert (search.start, search.size, search.timeout, search.min_score) == (4, 30, 120, 0.5)
+    assert search.filter_path == "hits.hits._id,took"
+    assert search.pretty
+    assert ((other := parsed(body, "pretty=false")).start, other.size) == (1, 2)
+    assert not other.pretty
+
+
+@pytest.mark.parametrize("size", [3, 3.7, "3"])
+def test_size_is_read_as_elasticsearch_reads_it(size):
+    assert parsed(reranked(body={"size": size})).size == 3
+
+
+def test_nothing_is_asked_for_where_no_hits_are():
+    assert parsed(reranked(body={"size": 0})).first_hits == 0
+
+
+def test_the_fields_we_need_are_those_that_are_not_asked_for():
+    assert parsed(reranked()).added_fields == ("digest", "width", "height", "uri")
+    asked = {"fields": ["w*", {"field": "uri"}, 3], "docvalue_fields": [{"field": "digest"}]}
+    assert parsed(reranked(body=asked)).added_fields == ("height",)
+    assert parsed(reranked(), "docvalue_fields=*").added_fields == ()
+
+
+@pytest.mark.parametrize(
+    "sort", ["_score", ["_score"], [], {"_score": "desc"}, [{"_score": {"order": "desc"}}]]
+)
+def test_sorting_by_score_is_no_sorting(sort):
+    assert parsed(reranked(body={"sort": sort}), "sort=_score:desc").ranks
+
+
+def test_a_search_in_the_query_string_cannot_name_us():
+    source = "source=" + '{"knn":{"query_vector_builder":{"camsearch":{}}}}'
+    with pytest.raises(DialectError, match=r"\[source\]"):
+        parse_search(b"", source, LIMITS)
+    assert parse_search(b"", 'source={"query":{"term":{"a":"camsearch"}}}', LIMITS) is None
