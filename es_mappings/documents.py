@@ -15,7 +15,7 @@ from descriptors.errors import RequestError
 from es_mappings.errors import MalformedDocument
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     from es_mappings.filters import Filter
 
@@ -84,15 +84,29 @@ class IndexedPicture(Protocol):
     """What is known of an indexed picture without its vector; a `Document` is one."""
 
     @property
-    def id(self) -> str: ...
+    def id(self) -> str:
+        """See `Document`, as for the others."""
+        ...
+
     @property
-    def uri(self) -> str: ...
+    def uri(self) -> str:
+        """Where it lies."""
+        ...
+
     @property
-    def digest(self) -> str: ...
+    def digest(self) -> str:
+        """Of its bytes."""
+        ...
+
     @property
-    def width(self) -> int: ...
+    def width(self) -> int:
+        """In pixels."""
+        ...
+
     @property
-    def height(self) -> int: ...
+    def height(self) -> int:
+        """In pixels."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -150,8 +164,13 @@ class Gallery(Protocol):
     def fingerprint(self) -> str:
         """Of the method that made the descriptors."""
 
-    def put(self, documents: Sequence[Document]) -> None:
-        """Write documents; one with an id that is there replaces it. Clears their rejects."""
+    def put(self, documents: Sequence[Document], rejected: Collection[str] | None = None) -> None:
+        """Write documents; one with an id that is there replaces it. Clears their rejects.
+
+        Args:
+            documents: checked first; if one cannot be held, none is written.
+            rejected: those ids of which there is a reject, where the caller has just looked.
+        """
 
     def put_rejects(self, rejects: Sequence[Reject]) -> None:
         """Note pictures that were refused; removes a document of the same id."""

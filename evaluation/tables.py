@@ -12,22 +12,27 @@ if TYPE_CHECKING:
     from evaluation.evaluate import Evaluation
     from evaluation.scores import Row
 
-__all__ = ["table_of"]
+__all__ = ["rows_table", "table_of"]
 
 
 def table_of(evaluation: Evaluation) -> Table:
     """A table of mAP grouped by stage; within a stage the best first, and the best bold."""
     asked = {"full": "full pictures", "boxes": "boxes"}[evaluation.queries]
-    table = Table(
-        title=f"mAP, {evaluation.asked} queries ({asked}), {evaluation.photos} photos",
-        caption=f"mean of {', '.join(evaluation.trials)}; whitening fitted on other photos",
-    )
+    table = rows_table(evaluation.rows)
+    table.title = f"mAP, {evaluation.asked} queries ({asked}), {evaluation.photos} photos"
+    table.caption = f"mean of {', '.join(evaluation.trials)}; whitening fitted on other photos"
+    return table
+
+
+def rows_table(found: Sequence[Row]) -> Table:
+    """Rows grouped by stage; within a stage the best first, and the best bold."""
+    table = Table()
     table.add_column("stage")
     table.add_column("system")
     for heading in ("dims", "all", "photo collections", "ms a query"):
         table.add_column(heading, justify="right")
-    for stage in dict.fromkeys(row.stage for row in evaluation.rows):
-        rows = [row for row in evaluation.rows if row.stage == stage]
+    for stage in dict.fromkeys(row.stage for row in found):
+        rows = [row for row in found if row.stage == stage]
         for i, row in enumerate(sorted(rows, key=lambda row: -row.all)):
             table.add_row("" if i else stage, *_cells(row, rows), end_section=i == len(rows) - 1)
     return table

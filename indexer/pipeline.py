@@ -97,6 +97,8 @@ class Run:
         self.plan, self.progress = plan, Progress()
         # Of documents that are there and whose pictures may have changed.
         self._digests: dict[str, str] = {}
+        # Of pictures that were refused before and are tried again; None where nobody has looked.
+        self._rejected: set[str] | None = None if plan.retry_rejects else set()
         # A deque, since the writer's thread adds to it while the calling thread empties it.
         self._refused: deque[Refused] = deque()
 
@@ -141,9 +143,7 @@ class Run:
         stream = iter(sources)
         while chunk := list(islice(stream, _LOOK_UP)):
             self.progress.asked += len(chunk)
-            ids = [s.id for s in chunk if s.id]
-            known = {} if self.plan.again else self.gallery.known(ids)
-            refused = {} if self.plan.retry_rejects else self.gallery.known_rejects(ids)
+            known, refused = self._looked_up([s.id for s in chunk if s.id])
             renewed: dict[str, Mapping[str, Any]] = {}
             said: dict[str, tuple[Source, str]] = {}
             for source in chunk:
@@ -170,6 +170,15 @@ class Run:
                 self.progress.updated -= len(error.reasons)
                 for id_, reason in error.reasons.items():
                     self._refused.append(Refused(*said[id_], MalformedDocument(reason)))
+
+    def _looked_up(self, ids: Sequence[str]) -> tuple[Mapping[str, Known], Mapping[str, str]]:
+        """What the gallery knows of some ids, and the tags of those that were refused before."""
+        known = {} if self.plan.again else self.gallery.known(ids)
+        if self._rejected is None:
+            return known, {}
+        refused = self.gallery.known_rejects(ids)
+        self._rejected |= refused.keys()
+        return known, refused
 
     def write_rejects(self) -> None:
         """Write the refused pictures noted so far."""
@@ -219,8 +228,11 @@ class Run:
 
     def _put(self, documents: Sequence[Document]) -> dict[str, MalformedDocument]:
         """Write documents but those that no gallery can hold, which are returned with the reason."""
+        rejected = None
+        if self._rejected is not None:
+            rejected = [d.id for d in documents if d.id in self._rejected]
         try:
-            self.gallery.put(documents)
+            self.gallery.put(documents, rejected)
         except MalformedDocument:
             # Now, and not before each write, since hardly ever one is.
             malformed = {}
@@ -229,7 +241,7 @@ class Run:
                     check_document(document, self.gallery.dims)
                 except MalformedDocument as error:
                     malformed[document.id] = error
-            self.gallery.put([d for d in documents if d.id not in malformed])
+            self.gallery.put([d for d in documents if d.id not in malformed], rejected)
             return malformed
         return {}
 

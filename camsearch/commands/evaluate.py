@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -15,6 +16,9 @@ from camsearch.settings import read_settings
 from descriptors.errors import RequestError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from descriptors.machine import Machine
     from descriptors.settings import MethodSettings
 
 __all__ = ["EXAMPLE", "evaluate"]
@@ -48,6 +52,16 @@ def evaluate(
     classes: Annotated[
         int | None, typer.Option(help="N_C: best classes in a descriptor (default: 8).")
     ] = None,
+    through: Annotated[
+        str | None,
+        typer.Option(
+            help="Ask the server at this address (`camsearch serve`), whose index holds the "
+            "folder's photos, and compare its answers with those of Python."
+        ),
+    ] = None,
+    index: Annotated[
+        str | None, typer.Option(help="With --through: the server's index (default: images).")
+    ] = None,
     as_json: options.JsonFile = None,
     device: options.Device = None,
     precision: options.Precision = None,
@@ -56,6 +70,7 @@ def evaluate(
 
     Both presets run on both layers, with 8 classes, at the same working size, so that their
     figures compare. --layers last:512 --classes 64 is the published setting of one layer.
+    With --through only a server's answers are measured, against the same in this process.
     """
     from descriptors.settings import RegionSettings
     from evaluation.evaluate import evaluate_photos
@@ -64,15 +79,10 @@ def evaluate(
     if dataset != "photos":
         raise RequestError(f"There is no dataset {dataset!r}: the one known is photos.")
     machine = options.machine(device, precision)
-    console = Console(stderr=True)
-    with Progress(console=console, transient=True) as bar:
-        tasks: dict[str, object] = {}
-
-        def show(what: str, done: int, of: int) -> None:
-            if what not in tasks:
-                tasks[what] = bar.add_task(what)
-            bar.update(tasks[what], completed=done, total=of)  # type: ignore[arg-type]
-
+    with _progress() as show:
+        if through is not None:
+            _through(folder, through, index, queries, machine, show, as_json)
+            return
         evaluation = evaluate_photos(
             folder,
             settings=_settings(preset, layers, max_side, classes),
@@ -87,6 +97,44 @@ def evaluate(
         )
     Console().print(table_of(evaluation))
     options.write_json(as_json, json.loads(evaluation.to_json()))
+
+
+def _through(
+    folder: Path,
+    address: str,
+    index: str | None,
+    queries: Queries,
+    machine: Machine,
+    show: Callable[[str, int, int], None],
+    as_json: Path | None,
+) -> None:
+    from dataclasses import asdict
+
+    from camsearch.servers import elastic
+    from evaluation.tables import rows_table
+    from evaluation.through import evaluate_through
+
+    settings = read_settings().model_copy(update={"elasticsearch": address})
+    found = evaluate_through(
+        folder, elastic(settings), index or settings.images, machine, queries=queries, progress=show
+    )
+    table = rows_table(found.rows)
+    table.title = f"mAP, {found.asked} queries, at most {found.most_apart:.4f} apart"
+    Console().print(table)
+    options.write_json(as_json, asdict(found))
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[str, int, int], None]]:
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        tasks: dict[str, object] = {}
+
+        def show(what: str, done: int, of: int) -> None:
+            if what not in tasks:
+                tasks[what] = bar.add_task(what)
+            bar.update(tasks[what], completed=done, total=of)  # type: ignore[arg-type]
+
+        yield show
 
 
 def _settings(

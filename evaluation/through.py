@@ -1,0 +1,259 @@
+"""The same queries through a server and through Python: what the way costs in quality, if anything.
+
+The pictures stand in an index already, with its method's vectors and kept maps. Each query is
+asked of the server as a client asks, and of the product's searcher in this process, which reads
+the same documents and the same maps.
+"""
+
+from __future__ import annotations
+
+import base64
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+from elasticsearch import ApiError, TransportError
+
+from descriptors.errors import RequestError
+from descriptors.images import read_image
+from es_mappings.about import features_of, method_about, regions_about
+from es_mappings.documents import Document, FirstHit
+from es_mappings.errors import GalleryUnreachable
+from es_mappings.fields import DESCRIPTOR
+from evaluation.photos import read_trials
+from evaluation.scores import Labels, Score, summarise
+from evaluation.stages import Stage
+from reranker.pipeline import Searcher
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from elasticsearch import Elasticsearch
+    from jaxtyping import Float32
+
+    from descriptors.machine import Machine
+    from descriptors.method import Method
+    from descriptors.settings import RegionSettings
+    from es_mappings.documents import Gallery
+    from es_mappings.features import FeatureStore
+    from es_mappings.filters import Filter
+    from evaluation.encoding import Progress
+    from evaluation.photos import PhotoQuery, Queries
+    from evaluation.scores import Row
+
+__all__ = ["Through", "evaluate_through"]
+
+STAGES = (
+    Stage("first"),
+    Stage("first+QE5", expand=5),
+    Stage("R100", 100),
+    Stage("R100+QE5", 100, 5),
+)
+
+_AT_ONCE = 500
+_MOST = 10_000
+
+
+@dataclass(frozen=True)
+class Through:
+    """What was measured.
+
+    Attributes:
+        rows: of each stage, through the server and through Python.
+        asked: how many queries.
+        most_apart: the greatest difference between the two of a stage's mAP.
+    """
+
+    rows: tuple[Row, ...]
+    asked: int
+    most_apart: float
+
+
+@dataclass(frozen=True)
+class _Served:
+    """An index, with all that this process needs to search it by itself."""
+
+    client: Elasticsearch
+    index: str
+    method: Method
+    regions: RegionSettings
+    features: FeatureStore | None
+    documents: Mapping[str, Document]
+
+
+class _InMemory:
+    """What a search reads of a gallery: see `evaluation.galleries`."""
+
+    def __init__(self, documents: Mapping[str, Document]) -> None:
+        self._documents, self._ids = documents, list(documents)
+        self._vectors = np.stack([d.descriptor for d in documents.values()])
+
+    def knn(
+        self, vector: Float32[np.ndarray, " D"], k: int, matching: Filter | None = None
+    ) -> list[FirstHit]:
+        """See `Gallery.knn`; there is no metadata to filter by."""
+        del matching
+        cosines = self._vectors @ vector
+        best = np.argsort(-cosines, kind="stable")[:k].tolist()
+        return [FirstHit(self._ids[row], float(cosines[row])) for row in best]
+
+    def get(self, ids: Sequence[str]) -> dict[str, Document]:
+        """See `Gallery.get`."""
+        return {i: self._documents[i] for i in ids if i in self._documents}
+
+
+def evaluate_through(
+    folder: Path,
+    client: Elasticsearch,
+    index: str,
+    machine: Machine,
+    *,
+    queries: Queries = "full",
+    progress: Progress = lambda _what, _done, _of: None,
+) -> Through:
+    """Measure a server's answers and our own to the same queries over the same documents.
+
+    Args:
+        folder: of photos; see `evaluation.photos`.
+        client: of the server that understands pictures.
+        index: that holds the folder's photos, ids or uris ending in their paths.
+        machine: where this process computes.
+        queries: full pictures, or boxes.
+        progress: told what is done.
+
+    Raises:
+        RequestError: a photo of the folder is not in the index, or a search is refused.
+        GalleryUnreachable: the server does not answer.
+    """
+    (trial,) = read_trials(folder, queries, folder)
+    try:
+        served = _served(client, index, machine)
+        paths = _paths(served, {photo.path for photo in trial.gallery})
+        gallery = cast("Gallery", _InMemory(served.documents))
+        searcher = Searcher(served.method, gallery, served.features, served.regions)
+        scores: list[Score] = []
+        for done, query in enumerate(trial.queries, start=1):
+            scores += _score(served, searcher, paths, query)
+            progress("queries", done, len(trial.queries))
+        searcher.close()
+    except ApiError as error:
+        raise RequestError(f"The server refuses a question: {error}.") from error
+    except TransportError as error:
+        raise GalleryUnreachable(f"The server does not answer ({error}): start it.") from error
+    settings = served.method.settings
+    labels = Labels(index, "+".join(layer.name for layer in settings.layers))
+    dims = dict.fromkeys(("through the server", "through Python"), settings.dims)
+    rows = summarise([scores], labels, dims)
+    means = {(row.system, row.stage): row.all for row in rows}
+    apart = [
+        abs(means["through the server", stage.name] - means["through Python", stage.name])
+        for stage in STAGES
+    ]
+    return Through(tuple(rows), len(trial.queries), max(apart))
+
+
+def _score(
+    served: _Served, searcher: Searcher, paths: Mapping[str, str], query: PhotoQuery
+) -> Iterator[Score]:
+    """One query at every stage, both ways."""
+    own = next(i for i, path in paths.items() if path == query.photo.path)
+    data = query.photo.file.read_bytes()
+    picture = read_image(data, reduce_to=None if query.box else served.method.settings.side)
+    described = served.method.describe_query(picture, served.regions, query.box)
+    asked: dict[str, Any] = {"image": {"data": base64.b64encode(data).decode()}}
+    if query.box is not None:
+        asked["box"] = query.box.as_list()
+    for stage in STAGES:
+        started = time.perf_counter()
+        found = served.client.search(index=served.index, **_body(served, stage, asked, own))
+        took = (time.perf_counter() - started) * 1e3
+        hits = [paths[hit["_id"]] for hit in found["hits"]["hits"]]
+        yield Score.of("through the server", stage.name, query, hits, took)
+        ranking = searcher.search(described, stage.plan(len(served.documents), own))
+        mine = [paths[hit.document.id] for hit in ranking.hits]
+        took = sum(ranking.milliseconds.values())
+        yield Score.of("through Python", stage.name, query, mine, took)
+
+
+def _body(served: _Served, stage: Stage, asked: Mapping[str, Any], own: str) -> dict[str, Any]:
+    """A search that ranks everything but the query's own photo."""
+    every = min(len(served.documents), _MOST)
+    knn = {
+        "field": DESCRIPTOR,
+        "k": every,
+        "num_candidates": every,
+        "filter": {"bool": {"must_not": {"ids": {"values": [own]}}}},
+        "query_vector_builder": {"camsearch": asked},
+    }
+    if not stage.window and not stage.expand:
+        return {"knn": knn, "size": every, "source": False}
+    ours: dict[str, Any] = {"retriever": {"knn": knn}}
+    ours |= {"rank_window_size": stage.window} if stage.window else {"rerank": False}
+    if stage.expand:
+        ours["expand"] = {"hits": stage.expand}
+    return {"retriever": {"camsearch": ours}, "size": every, "source": False}
+
+
+def _served(client: Elasticsearch, index: str, machine: Machine) -> _Served:
+    mapping = client.indices.get_mapping(index=index).body
+    about = next(iter(mapping.values()))["mappings"].get("_meta", {}).get("camsearch")
+    if about is None:
+        raise RequestError(f"{index} is no gallery of camsearch: name one.")
+    method = method_about(about, machine)
+    return _Served(
+        client,
+        index,
+        method,
+        regions_about(about),
+        features_of(about),
+        dict(_documents(client, index)),
+    )
+
+
+def _documents(client: Elasticsearch, index: str) -> Iterator[tuple[str, Document]]:
+    """All documents of an index of at most 10,000."""
+    found = client.search(index=index, query={"match_all": {}}, size=_MOST, source=False)
+    every = [hit["_id"] for hit in found["hits"]["hits"]]
+    names = ["id", "uri", "digest", "width", "height", DESCRIPTOR]
+    for start in range(0, len(every), _AT_ONCE):
+        ids = every[start : start + _AT_ONCE]
+        some = client.search(
+            index=index,
+            query={"ids": {"values": ids}},
+            size=len(ids),
+            source=False,
+            fields=[{"field": name} for name in names],
+        )
+        for hit in some["hits"]["hits"]:
+            fields = hit["fields"]
+            vector = np.asarray(fields[DESCRIPTOR], np.float32)
+            first = {name: values[0] for name, values in fields.items() if name != DESCRIPTOR}
+            yield hit["_id"], Document(**first, descriptor=vector)
+
+
+def _paths(served: _Served, wanted: set[str]) -> dict[str, str]:
+    """The photo that each document is, by its id.
+
+    Raises:
+        RequestError: a photo has no document, or a document is no photo of the folder.
+    """
+    paths = {}
+    for image_id, document in served.documents.items():
+        parts = document.uri.split("/")
+        ends = ("/".join(parts[start:]) for start in range(len(parts)))
+        path = next((end for end in ends if end in wanted), None)
+        if path is None:
+            raise RequestError(
+                f"{served.index} holds {image_id}, which is no photo of the folder: index the "
+                "folder's photos, and nothing else, into an index of their own."
+            )
+        paths[image_id] = path
+    missing = wanted - set(paths.values())
+    if missing:
+        raise RequestError(
+            f"{len(missing)} photos of the folder are not in {served.index}, such as "
+            f"{min(missing)}: index them first."
+        )
+    return paths
