@@ -16,6 +16,7 @@ import numpy as np
 from PIL import Image
 
 from camsearch import servers
+from camsearch.bench_serve import resident_mb
 from camsearch.library import PictureLibrary
 from descriptors.backbones import load_network
 from descriptors.encoder import Encoder
@@ -145,7 +146,7 @@ def bench_memory(
 
             def sample(state: RunState) -> None:
                 samples.append(
-                    (time.perf_counter() - started, state.finished, _resident_mb(process.pid))
+                    (time.perf_counter() - started, state.finished, resident_mb(process.pid))
                 )
 
             sources = [Source(str(path), str(path)) for path in paths]
@@ -181,11 +182,6 @@ def _small_method(pictures: Sequence[Path], scratch: Path) -> dict[str, Any]:
     method = Method(encoder, fitted)
     maps = str(scratch / "maps")
     return about_method(method, RegionSettings(), whitening=whitening, maps=maps)
-
-
-def _resident_mb(pid: int) -> float:
-    status = Path(f"/proc/{pid}/statm").read_text()
-    return int(status.split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
 def _quarters(samples: Sequence[tuple[float, int, float]], count: int) -> list[MemoryRow]:

@@ -168,24 +168,32 @@ def _fill(
 ) -> None:
     """At least `count` documents: the pictures, again and again under further ids."""
     copies = -(-count // len(pictures))
+    for document, packed in described_documents(method, pictures):
+        named = [replace(document, id=f"{document.id}#{copy}") for copy in range(copies)]
+        features.put({d.id: packed for d in named})
+        gallery.put(named)
+
+
+def described_documents(
+    method: Method, pictures: Sequence[Path]
+) -> Iterator[tuple[Document, bytes]]:
+    """A document a picture that can be read, and its packed maps."""
     sources = [Source(str(path), str(path)) for path in pictures]
     outcomes = prepare_pictures(sources, method.settings, IndexingPlan())
     readable = (p for p in outcomes if isinstance(p, Prepared))
     for batch in batches_of_one_shape(readable, 8):
         described = method.describe_images(method.encoder.prepare([p.pixels for p in batch]))
         packed = pack(described.encoded, [p.digest for p in batch])
-        for row, prepared in enumerate(batch):
+        for row, (prepared, maps) in enumerate(zip(batch, packed, strict=True)):
             document = Document(
                 prepared.source.id,
                 prepared.source.uri,
                 prepared.digest,
                 prepared.size.width,
                 prepared.size.height,
-                described.descriptors[row].cpu().numpy(),
+                described.descriptors[row].float().cpu().numpy(),
             )
-            named = [replace(document, id=f"{document.id}#{copy}") for copy in range(copies)]
-            features.put({d.id: packed[row] for d in named})
-            gallery.put(named)
+            yield document, maps
 
 
 def describe_files(method: Method, pictures: Sequence[Path]) -> Float32[np.ndarray, "V D"]:

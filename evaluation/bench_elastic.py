@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import uuid
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -27,13 +27,13 @@ from indexer.sources import Source
 from indexer.writing import Writer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from elasticsearch import Elasticsearch
 
     from es_mappings.indices import Graph
 
-__all__ = ["BulkRow", "RecallRow", "bench_bulk", "bench_recall", "like_real"]
+__all__ = ["BulkRow", "RecallRow", "bench_bulk", "bench_recall", "fill_index", "like_real"]
 
 _BATCH = 8
 _K = 100
@@ -243,7 +243,8 @@ def bench_recall(
         on_progress(f"{graph}: writing {count} vectors")
         with _gallery(client, vectors.shape[1], IndexPlan(graph, replicas=0)) as gallery:
             started = time.perf_counter()
-            _fill(client, gallery.index, vectors)
+            documents = (replace(_document(i, v), id=str(i)) for i, v in enumerate(vectors))
+            fill_index(client, gallery.index, documents)
             built = time.perf_counter() - started
             on_progress(f"{graph}: searching")
             recall, took = _search(client, gallery.index, asked, exact)
@@ -257,14 +258,11 @@ def bench_recall(
     return rows
 
 
-def _fill(client: Elasticsearch, index: str, vectors: Float32[np.ndarray, "V D"]) -> None:
+def fill_index(client: Elasticsearch, index: str, documents: Iterable[Document]) -> None:
+    """Write documents and merge them to one segment."""
     actions = (
-        {
-            "_index": index,
-            "_id": str(i),
-            "_source": source_of(_document(i, vector), base64_vector=True),
-        }
-        for i, vector in enumerate(vectors)
+        {"_index": index, "_id": one.id, "_source": source_of(one, base64_vector=True)}
+        for one in documents
     )
     patient = client.options(request_timeout=3600)
     for _ in helpers.streaming_bulk(patient, actions, max_chunk_bytes=Bulk.most_bytes):

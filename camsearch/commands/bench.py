@@ -24,13 +24,13 @@ __all__ = ["EXAMPLE", "bench"]
 
 EXAMPLE = "Example: camsearch bench encode --json -   or   camsearch bench recall photos/"
 
-_WAYS = ("encode", "rerank", "bulk", "recall", "memory")
+_WAYS = ("encode", "rerank", "bulk", "recall", "memory", "proxy")
 
 _MOST_PICTURES = 600
 
 
 def bench(
-    what: Annotated[str, typer.Argument(help="encode, rerank, bulk, recall, or memory.")],
+    what: Annotated[str, typer.Argument(help="encode, rerank, bulk, recall, memory, or proxy.")],
     photos: Annotated[
         Path | None,
         typer.Argument(help="Folder of photos (default: the made pictures of the demo)."),
@@ -40,7 +40,10 @@ def bench(
     precision: options.Precision = None,
     count: Annotated[
         int | None,
-        typer.Option(min=1, help="Documents (bulk: 5,000; recall: 100,000; memory: 20,000)."),
+        typer.Option(
+            min=1,
+            help="Documents (bulk: 5,000; recall: 100,000; memory and proxy: 20,000).",
+        ),
     ] = None,
 ) -> None:
     """Measure speed: what it is compared with runs in turns with it, so the ratio holds.
@@ -51,7 +54,9 @@ def bench(
     pictures/s through enqueue and one worker over those of plain `camsearch index`.
     recall: recall@100 against exact search, milliseconds and bytes, by index type.
     memory: of a worker, while many small made pictures go through it.
-    The last three need an Elasticsearch and a Redis with nothing else to do.
+    proxy: kNN through `camsearch serve` over the same direct; re-ranked searches by id and by
+    upload; 50 callers for a minute.
+    All from bulk on need an Elasticsearch and a Redis with nothing else to do.
     """
     from descriptors.machine import method_of
     from descriptors.settings import MethodSettings, RegionSettings
@@ -65,6 +70,9 @@ def bench(
     method = method_of(MethodSettings(), None, None, options.machine(device, precision))
     with TemporaryDirectory(prefix="camsearch-bench-") as scratch:
         pictures = _pictures(photos, Path(scratch))
+        if what == "proxy":
+            _proxy(method, pictures, Path(scratch), count or 20_000, as_json)
+            return
         if what in ("bulk", "recall"):
             _against_elasticsearch(what, method, pictures, count, as_json)
             return
@@ -109,6 +117,36 @@ def _memory(count: int, as_json: Path | None) -> None:
     with TemporaryDirectory(prefix="camsearch-bench-") as scratch:
         rows = bench_memory(read_settings(), Path(scratch), count, console.print)
     _print([row.to_json() for row in rows], as_json)
+
+
+def _proxy(
+    method: Method, pictures: list[Path], scratch: Path, count: int, as_json: Path | None
+) -> None:
+    from camsearch.bench_serve import resident_mb, served_gallery
+    from camsearch.settings import read_settings
+    from es_mappings.fields import DESCRIPTOR
+    from evaluation.bench_proxy import bench_pass_through
+    from evaluation.bench_searches import bench_load, bench_searches, search_body
+
+    settings, console = read_settings(), Console(stderr=True)
+    with served_gallery(settings, method, pictures, scratch, count, console.print) as served:
+        console.print("passing through")
+        passing = bench_pass_through(
+            settings.elasticsearch, served.proxy, served.index, DESCRIPTOR, served.vectors
+        )
+        console.print("re-ranking")
+        searches = bench_searches(served.proxy, served.index, served.ids[:40], pictures[:40])
+        console.print("50 callers")
+        bodies = [search_body({"id": one}, 100) for one in served.ids[:200]]
+        load = bench_load(served.proxy, served.index, bodies, lambda: resident_mb(served.pid))
+    tables = {
+        "pass_through": [row.to_json() for row in passing],
+        "searches": [row.to_json() for row in searches],
+        "load": [load.to_json()],
+    }
+    for rows in tables.values():
+        _print(rows, None)
+    options.write_json(as_json, tables)
 
 
 def _print(content: list[dict[str, Any]], as_json: Path | None) -> None:

@@ -1,0 +1,150 @@
+"""A gallery of many pictures in Elasticsearch, and the proxy before it, to be measured."""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import subprocess
+import sys
+import uuid
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from threading import Thread
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from camsearch import servers
+from descriptors.errors import RequestError
+from descriptors.settings import RegionSettings
+from es_mappings import indices
+from es_mappings.about import about_method
+from es_mappings.features import FeatureStore
+from evaluation.bench import described_documents
+from evaluation.bench_elastic import fill_index, like_real
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from camsearch.settings import CommandSettings
+    from descriptors.method import Method
+    from es_mappings.documents import Document
+
+__all__ = ["ServedGallery", "resident_mb", "served_gallery"]
+
+_QUERIES = 64
+_ADDRESS = re.compile(r"http://\S+:\d+")
+
+
+@dataclass(frozen=True)
+class ServedGallery:
+    """What is measured.
+
+    Attributes:
+        index: in Elasticsearch.
+        proxy: address of the proxy before it.
+        pid: of the proxy's process.
+        ids: of all documents.
+        vectors: some of theirs, as lists.
+    """
+
+    index: str
+    proxy: str
+    pid: int
+    ids: Sequence[str]
+    vectors: Sequence[Sequence[float]]
+
+
+@contextmanager
+def served_gallery(
+    settings: CommandSettings,
+    method: Method,
+    pictures: Sequence[Path],
+    scratch: Path,
+    count: int,
+    on_progress: Callable[[str], None] = lambda _: None,
+) -> Iterator[ServedGallery]:
+    """A gallery of pretended pictures with real maps, dropped afterwards, and a proxy before it.
+
+    Args:
+        settings: name Elasticsearch, which nobody else uses meanwhile.
+        method: of the vectors.
+        pictures: real files. Each document has a vector like theirs, and the maps of one of
+            them, drawn at random: the files are links, so they stay in the machine's memory.
+        scratch: an empty folder.
+        count: documents.
+        on_progress: told what is being done.
+
+    Raises:
+        RequestError: if the proxy does not start.
+    """
+    name = f"camsearch-bench-{uuid.uuid4().hex[:8]}"
+    client = servers.elastic(settings)
+    about = about_method(method, RegionSettings(), maps=str(scratch / "maps"))
+    on_progress(f"encoding {len(pictures)} pictures")
+    store = FeatureStore(about["maps"], about["fingerprint"])
+    originals = []
+    for document, packed in described_documents(method, pictures):
+        store.put({document.id: packed})
+        originals.append(document)
+    on_progress(f"writing {count} documents")
+    documents = list(_documents(originals, count, store))
+    index = indices.create(client, name, about, about["dims"], indices.IndexPlan(replicas=0))
+    try:
+        fill_index(client, index, documents)
+        with _proxy(settings, name) as (process, address):
+            vectors = [d.descriptor.tolist() for d in documents[:_QUERIES]]
+            yield ServedGallery(name, address, process.pid, [d.id for d in documents], vectors)
+    finally:
+        store.close()
+        indices.drop(client, name)
+
+
+def _documents(
+    originals: Sequence[Document], count: int, store: FeatureStore
+) -> Iterator[Document]:
+    drawn = random.Random(0)
+    vectors = like_real(np.stack([d.descriptor for d in originals]), count)
+    for number, vector in enumerate(vectors):
+        original = drawn.choice(originals)
+        made = replace(original, id=f"{number:06d}", descriptor=vector)
+        target = Path(store.path_of(made.id))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.hardlink_to(store.path_of(original.id))
+        yield made
+
+
+@contextmanager
+def _proxy(settings: CommandSettings, index: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """A proxy in a process of its own, and its address."""
+    code = "from camsearch.main import run; run()"
+    command = [sys.executable, "-c", code, "serve", "--index", index, "--port", "0"]
+    command += ["--elasticsearch", settings.elasticsearch]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)  # noqa: S603 - our own
+    try:
+        yield process, _address(process)
+    finally:
+        process.terminate()
+        try:
+            process.wait(60)
+        except subprocess.TimeoutExpired:
+            process.kill()
+
+
+def _address(process: subprocess.Popen[str]) -> str:
+    """What it says when it answers; later lines are read and forgotten."""
+    said = []
+    for line in process.stderr or ():
+        said.append(line)
+        if found := _ADDRESS.search(line) if "answers at" in line else None:
+            Thread(target=lambda: [None for _ in process.stderr or ()], daemon=True).start()
+            return found[0]
+    raise RequestError(f"The proxy does not start: {''.join(said[-5:])}")
+
+
+def resident_mb(pid: int) -> float:
+    """Memory of a process that lies in the machine's."""
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
