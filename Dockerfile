@@ -1,4 +1,5 @@
-# Workers of camsearch: `worker` for processors, `worker-gpu` for NVIDIA GPUs.
+# camsearch: `worker` fills galleries on processors, `worker-gpu` on NVIDIA GPUs, and `reranker`
+# searches them by pictures.
 #
 #   docker build --target worker --tag camsearch-worker:0.1.0 .
 #
@@ -60,6 +61,14 @@ CMD ["camsearch", "worker"]
 
 FROM runtime AS worker
 COPY --from=installed /opt/camsearch /opt/camsearch
+
+FROM worker AS reranker
+LABEL org.opencontainers.image.title="camsearch reranker" \
+      org.opencontainers.image.description="An Elasticsearch to its clients, which understands pictures"
+# Within a container nobody else reaches 127.0.0.1.
+ENV CAMSEARCH_SERVE_HOST=0.0.0.0
+EXPOSE 9280
+CMD ["camsearch", "serve"]
 
 FROM runtime AS worker-gpu
 ENV NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility

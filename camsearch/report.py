@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from camsearch.drawing import data_url, heat_layer, thumbnail
 from camsearch.search_report import (
     HitPicture,
     SearchReport,
@@ -23,6 +22,7 @@ from camsearch.search_report import (
 )
 from descriptors.arrays import Size
 from descriptors.errors import RequestError
+from reranker.drawing import data_url, heat_layer, thumbnail
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

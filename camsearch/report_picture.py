@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 from PIL import Image, ImageDraw, ImageOps
 
 from camsearch.canvas import FINE, MAT, PAPER, SOFT, Canvas, cut_text, font, text_width, wrap_text
-from camsearch.drawing import draw_box, with_heat
 from camsearch.search_report import (
     after_words,
     move_after,
@@ -24,6 +23,7 @@ from camsearch.search_report import (
     was_reordered,
 )
 from descriptors.arrays import Size
+from reranker.drawing import draw_box, with_heat
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -18,12 +18,15 @@ from es_mappings.errors import GalleryUnreachable
 from es_mappings.features import FeatureStore
 from indexer.pipeline import encode_documents
 from indexer.reading import IndexingPlan
+from indexer.sources import read_source
 from indexer.web import WebAccess, fetch
 from reranker.contract import abouts_of
 from reranker.errors import UpstreamUnreachable
 from reranker.exchange import Request
 from reranker.local_elasticsearch.upstream import LocalUpstream
 from reranker.service import Service, ServiceParts
+from reranker.settings import TracesSettings
+from reranker.tracing import tracing_as_named
 from reranker.upstream import ElasticsearchUpstream, UpstreamSettings
 
 if TYPE_CHECKING:
@@ -86,6 +89,7 @@ def over_folder(folder: Path, settings: CommandSettings, machine: Machine) -> It
             _encoding(library.method, machine, WebAccess()),
             _fetching(settings, machine.limits),
             settings.images,
+            _reading(machine.limits, WebAccess()),
         )
         with _running(parts, settings) as service:
             yield service
@@ -109,15 +113,17 @@ def over_elasticsearch(
     at = UpstreamSettings(settings.elasticsearch, ca_file=settings.ca_certs)
     about = asyncio.run(_about(at, settings.images))
     method, regions, features = _method(about, given, machine)
+    web = WebAccess.listed(settings.web_hosts)
     parts = ServiceParts(
         method,
         regions,
         ElasticsearchUpstream(at),
         features,
         machine.limits,
-        _encoding(method, machine, WebAccess.listed(settings.web_hosts)),
+        _encoding(method, machine, web),
         _fetching(settings, machine.limits),
         settings.images,
+        _reading(machine.limits, web),
     )
     with _running(parts, settings) as service:
         yield service
@@ -125,7 +131,7 @@ def over_elasticsearch(
 
 @contextmanager
 def _running(parts: ServiceParts, settings: CommandSettings) -> Iterator[Service]:
-    service = Service(parts, settings)
+    service = Service(parts, settings, tracing_as_named(TracesSettings()))
     try:
         service.warm_up()
         yield service
@@ -189,6 +195,10 @@ def _encoding(
         batch_size=machine.batch_size, readers=machine.readers, limits=machine.limits, web=web
     )
     return lambda pictures: encode_documents(pictures, method, plan)
+
+
+def _reading(limits: ImageLimits, web: WebAccess) -> Callable[[str], bytes]:
+    return lambda uri: read_source(uri, limits, web)
 
 
 def _fetching(settings: CommandSettings, limits: ImageLimits) -> Callable[[str], bytes] | None:

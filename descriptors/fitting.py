@@ -8,7 +8,7 @@ import torch
 
 from descriptors.cams import top_classes
 from descriptors.errors import RequestError
-from descriptors.method import region_class_vectors
+from descriptors.region_vectors import region_class_vectors
 from descriptors.whitening import Whitening, fit_layer, stack_vectors
 
 if TYPE_CHECKING:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
@@ -11,14 +10,7 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
-from descriptors import regions as cam_regions
-from descriptors.aggregation import (
-    aggregate,
-    class_vectors,
-    join_layers,
-    region_sums,
-    region_windows,
-)
+from descriptors.aggregation import aggregate, join_layers
 from descriptors.arrays import (
     Box,
     Described,
@@ -29,10 +21,12 @@ from descriptors.arrays import (
     Size,
     region_of_box,
 )
-from descriptors.cams import activation_maps, class_scores, heat_map, resize_maps, top_classes
-from descriptors.crow import channel_weights
+from descriptors.cams import activation_maps, class_scores, top_classes
 from descriptors.errors import ArtifactError, SettingsError
+from descriptors.hit_regions import best_match, on_layers, query_heat, regions_to_try
 from descriptors.images import Picture, to_working_size
+from descriptors.region_vectors import region_class_vectors
+from descriptors.regions import stack_regions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,51 +36,6 @@ if TYPE_CHECKING:
     from descriptors.whitening import Whitening
 
 __all__ = ["Method", "region_class_vectors"]
-
-
-def region_class_vectors(
-    encoder: Encoder,
-    encoded: Encoded,
-    classes: Int[Tensor, "B N"],
-    regions: tuple[Int[Tensor, "B M 4"], ...] | None = None,
-    maps: Float[Tensor, "B N H W"] | None = None,
-    kept: Int[Tensor, " V"] | None = None,
-) -> tuple[Float[Tensor, "_ _ N _"], ...]:
-    """Class vectors of regions, layer by layer; not yet whitened.
-
-    Args:
-        encoder: whose settings and classifier apply.
-        encoded: the maps.
-        classes: for each picture.
-        regions: cells of each layer; None for one region that is the whole picture.
-        maps: the CAMs of these classes, where they are at hand.
-        kept: which of the B * M regions are wanted, counted through; None for all.
-
-    Returns:
-        A tensor a layer: ``B M N K``, or ``1 V N K`` of those kept.
-
-    Source:
-        METHOD sections 1, 2, 4 and 10.
-    """
-    settings = encoder.settings
-    encoded = encoder.ready(encoded)
-    if maps is None:
-        maps = activation_maps(encoded.evidence, encoder.weight, classes)
-    vectors = []
-    for i, features in enumerate(encoded.features):
-        height, width = features.levels.shape[2:]
-        here = regions[i] if regions else _whole(len(encoded), height, width, maps.device)
-        windows = region_windows(here, height, width, centring=settings.centring_prior)
-        weights = resize_maps(maps, height, width) + settings.weight_floor
-        cells = weights[:, None] * windows[:, :, None]
-        sums, share = region_sums(features, cells, windows > 0 if regions else None)
-        channels = channel_weights(share) * features.scale[:, None, :]
-        vectors.append(class_vectors(sums, channels, settings.power, kept))
-    return tuple(vectors)
-
-
-def _whole(count: int, height: int, width: int, device: torch.device) -> Int[Tensor, "B 1 4"]:
-    return torch.tensor([0, 0, width, height], device=device).expand(count, 1, 4)
 
 
 class Method:
@@ -266,21 +215,21 @@ class Method:
             return [None] * len(proposals)
         # Always as many rows, since a product of a new shape is slow the first time.
         most = len(settings.thresholds) + settings.whole_picture
-        finest = cam_regions.stack_regions(proposals, self.encoder.device, most)
+        finest = stack_regions(proposals, self.encoder.device, most)
         kept = [
             row * most + i for row, regions in enumerate(proposals) for i in range(len(regions))
         ]
         descriptors = self.describe_classes(
             encoded,
             classes,
-            _on_layers(encoded, finest),
+            on_layers(encoded, finest),
             maps,
             torch.tensor(kept, device=self.encoder.device),
         )[0]
         scores = (descriptors @ query.region_descriptor).tolist()
         ends = list(accumulate(len(regions) for regions in proposals))
         return [
-            _best_match(
+            best_match(
                 regions, scores[end - len(regions) : end], descriptors[end - len(regions) : end]
             )
             if regions
@@ -296,7 +245,7 @@ class Method:
         encoded = self.encoder.ready(encoded)
         best = classes[:, : settings.heat_map_classes]
         maps = activation_maps(encoded.evidence, self.encoder.weight, best)
-        return _heat(encoded, maps, settings)
+        return query_heat(encoded, maps, settings)
 
     def propose_regions(
         self, encoded: Encoded, maps: Float[Tensor, "B N H W"], settings: RegionSettings
@@ -308,16 +257,7 @@ class Method:
             maps: their CAMs for the query's classes, best first.
             settings: thresholds, least side, and whether the whole picture is one more.
         """
-        height, width = encoded.finest.levels.shape[2:]
-        proposals: list[list[Region]] = [[] for _ in range(len(encoded))]
-        if settings.thresholds:
-            heat = _heat(encoded, maps, settings)
-            least = math.ceil(settings.least_side / encoded.finest.stride)
-            proposals = cam_regions.propose_regions(heat, settings.thresholds, least)
-        if settings.whole_picture:
-            whole = Region(0, 0, width, height)
-            proposals = [list(dict.fromkeys([*regions, whole])) for regions in proposals]
-        return proposals
+        return regions_to_try(encoded, maps, settings)
 
     def _classes(self, scores: Float[Tensor, "B C"]) -> Int[Tensor, "B N"]:
         if self.settings.theme:
@@ -347,35 +287,3 @@ class Method:
         first = self.describe_classes(encoded, self._classes(scores), cut)[0, 0]
         again = self.describe_classes(encoded, classes[:, : regions.n_classes], cut)[0, 0]
         return QueryDescription(first, again, classes[0], size, box)
-
-
-def _heat(
-    encoded: Encoded, maps: Float[Tensor, "B N H1 W1"], settings: RegionSettings
-) -> Float[Tensor, "B H W"]:
-    """The mean of the query's best classes' CAMs, on the finest layer's grid."""
-    height, width = encoded.finest.levels.shape[2:]
-    best = maps[:, : settings.heat_map_classes]
-    return heat_map(resize_maps(best, height, width), settings.heat_map_classes)
-
-
-def _best_match(
-    regions: list[Region], scores: list[float], descriptors: Float[Tensor, "M D"]
-) -> RegionMatch:
-    """The best of a picture's regions."""
-    tried = list(zip(regions, scores, strict=True))
-    best = max(range(len(tried)), key=lambda i: tried[i][1])
-    region, score = tried[best]
-    return RegionMatch(region, score, descriptors[best], tried)
-
-
-def _on_layers(encoded: Encoded, finest: Int[Tensor, "B M 4"]) -> tuple[Int[Tensor, "B M 4"], ...]:
-    """Regions of the finest grid on the grid of every layer."""
-    return tuple(
-        cam_regions.on_coarser_grid(
-            finest,
-            maps.stride // encoded.finest.stride,
-            maps.levels.shape[2],
-            maps.levels.shape[3],
-        )
-        for maps in encoded.features
-    )

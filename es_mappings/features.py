@@ -220,7 +220,8 @@ class FeatureStore:
         self._root = f"{root.rstrip('/')}/{fingerprint[:16]}"
         self._readers = ThreadPoolExecutor(_READERS, "read-maps")
 
-    def _path(self, image_id: str) -> str:
+    def path_of(self, image_id: str) -> str:
+        """Where the maps of a picture are, in the place's own words."""
         name = hashlib.sha256(image_id.encode()).hexdigest()
         return f"{self._root}/{name[:2]}/{name}.maps"
 
@@ -231,7 +232,7 @@ class FeatureStore:
             FeatureStoreError: if the store refuses, as when its disk is full.
         """
         for image_id, data in maps.items():
-            path = self._path(image_id)
+            path = self.path_of(image_id)
             try:
                 self._fs.makedirs(path.rpartition("/")[0], exist_ok=True)
                 self._write(path, data)
@@ -276,14 +277,25 @@ class FeatureStore:
 
     def _read(self, image_id: str) -> bytes | None:
         try:
-            data: bytes = self._fs.cat_file(self._path(image_id))
+            data: bytes = self._fs.cat_file(self.path_of(image_id))
         except OSError:
             return None  # the caller falls back to the picture itself, and says so
         return data
 
     def has(self, image_id: str) -> bool:
         """Whether maps of this picture are kept, of whichever version."""
-        return bool(self._fs.exists(self._path(image_id)))
+        return bool(self._fs.exists(self.path_of(image_id)))
+
+    def is_reachable(self) -> bool:
+        """Whether the place answers: it is there, or could be made where it was named."""
+        place = self._root.rpartition("/")[0]
+        try:
+            if not isinstance(self._fs, LocalFileSystem):
+                self._fs.exists(place)  # objects have no folders: an answer is all there is
+                return True
+            return Path(place).is_dir() or Path(place).parent.is_dir()
+        except OSError:
+            return False
 
     def delete(self, ids: Iterable[str]) -> None:
         """Forget the maps of pictures; unknown ids are passed over.
@@ -292,7 +304,7 @@ class FeatureStore:
             FeatureStoreError: if the store refuses.
         """
         for image_id in ids:
-            path = self._path(image_id)
+            path = self.path_of(image_id)
             try:
                 if self._fs.exists(path):
                     self._fs.rm_file(path)

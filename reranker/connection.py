@@ -26,6 +26,10 @@ _INTERIM = range(100, 200)
 # What has no body, whatever its headers say.
 _EMPTY = frozenset({204, 304})
 
+# What Elasticsearch says to a head it cannot take. It then ignores whatever follows on the
+# connection without closing it: somebody else's request there would never be answered.
+_DEAF_AFTER = frozenset({400, 408, 413, 414, 417, 431})
+
 
 class BrokenOff(OSError):
     """The connection ended, or what came is no HTTP. Never leaves the upstream."""
@@ -126,7 +130,8 @@ class Connection(asyncio.Protocol):
         if self._sender is not None:
             self._sender.cancel()
             self._sender = None
-        reusable = sent and self.complete and self._keep and self.is_open
+        keep = self._keep and self.status not in _DEAF_AFTER
+        reusable = sent and self.complete and keep and self.is_open
         if not reusable:
             self.close()
         self.used = True

@@ -23,6 +23,7 @@ class Connections:
         """Args: where to, with which certificates (None for plain HTTP), and how long to try."""
         self._host, self._port, self._tls, self._connect_s = host, port, tls, connect_s
         self._idle: list[Connection] = []
+        self._keeps = True
 
     async def take(self) -> Connection:
         """One that is open, kept or new.
@@ -56,12 +57,21 @@ class Connections:
 
     def put_back(self, connection: Connection) -> None:
         """After an exchange, however far it came."""
-        if connection.end():
+        if not connection.end():
+            return
+        if self._keeps:
             connection.idle_since = asyncio.get_running_loop().time()
             self._idle.append(connection)
+        else:
+            connection.close()
 
     def close(self) -> None:
-        """All that are kept."""
+        """All that are kept, and those in use when they are put back.
+
+        Convention:
+            To be called on the loop before it ends: uvloop waits for what is left open.
+        """
+        self._keeps = False
         for connection in self._idle:
             connection.close()
         self._idle.clear()

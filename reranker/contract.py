@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from es_mappings.errors import FingerprintMismatch
+from reranker.dialect.parameters import about_indices
 from reranker.errors import NotOurIndex, UpstreamRefused
 from reranker.exchange import Request
 
@@ -41,13 +42,13 @@ class IndexContract:
     def __init__(self, upstream: Upstream, fingerprint: str) -> None:
         """Args: fingerprint of the method that describes the queries."""
         self._upstream, self._fingerprint = upstream, fingerprint
-        self._fitting: dict[str, _Seen] = {}
+        self._fitting: dict[tuple[str, str], _Seen] = {}
 
     async def check(self, request: Request, index: str) -> None:
         """Nothing, if the index fits.
 
         Args:
-            request: whose headers are used.
+            request: whose headers are used, and what its query string says of indices.
             index: as it stands in the path, percent-encoded; empty for all.
 
         Raises:
@@ -55,7 +56,8 @@ class IndexContract:
             NotOurIndex: no index there was made by camsearch.
             UpstreamRefused: Elasticsearch does not show the mapping to this caller.
         """
-        seen = self._fitting.get(index)
+        key = index, about_indices(request.query)
+        seen = self._fitting.get(key)
         if seen is not None and seen.until > time.monotonic():
             return
         found = abouts_of(await self._mapping(request, index))
@@ -74,12 +76,13 @@ class IndexContract:
                 )
         if len(self._fitting) >= _MOST_BELIEVED:
             self._fitting.clear()
-        self._fitting[index] = _Seen(time.monotonic() + _BELIEVED_S)
+        self._fitting[key] = _Seen(time.monotonic() + _BELIEVED_S)
 
     async def _mapping(self, request: Request, index: str) -> Mapping[str, Any]:
         path = f"/{index}/_mapping" if index else "/_mapping"
-        about = replace(request, method="GET", path=path, query="", body=b"")
-        answer = await self._upstream.ask(about)
+        query = about_indices(request.query)
+        asked = replace(request, method="GET", path=path, query=query, body=b"")
+        answer = await self._upstream.ask(asked)
         if answer.status != _OK:
             raise UpstreamRefused("Elasticsearch does not show the index's mapping.", answer)
         mapping: Mapping[str, Any] = orjson.loads(answer.body)

@@ -7,6 +7,7 @@ queue keeps its pace and says when it has enough.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import queue
 import threading
 import time
@@ -20,6 +21,11 @@ if TYPE_CHECKING:
 
     from descriptors.arrays import Box, QueryDescription
     from descriptors.images import Picture
+    from descriptors.settings import RegionSettings
+
+    Describe = Callable[
+        [Sequence[tuple[Picture, Box | None]], RegionSettings], Sequence[QueryDescription]
+    ]
 
 __all__ = ["Describer", "DescriberSettings"]
 
@@ -43,6 +49,7 @@ class DescriberSettings:
 class _Job:
     picture: Picture
     box: Box | None
+    regions: RegionSettings
     loop: asyncio.AbstractEventLoop
     done: asyncio.Future[QueryDescription]
 
@@ -50,14 +57,11 @@ class _Job:
 class Describer:
     """Describes query pictures in a thread of its own."""
 
-    def __init__(
-        self,
-        describe: Callable[[Sequence[tuple[Picture, Box | None]]], Sequence[QueryDescription]],
-        settings: DescriberSettings,
-    ) -> None:
+    def __init__(self, describe: Describe, settings: DescriberSettings) -> None:
         """Args: describe is called by the owner's thread only, see `Method.describe_queries`."""
         self._describe, self._settings = describe, settings
         self._jobs: queue.Queue[_Job | None] = queue.Queue(settings.waiting)
+        self._closed = False
         self._owner = threading.Thread(target=self._work, name="describe", daemon=True)
         self._owner.start()
 
@@ -66,15 +70,19 @@ class Describer:
         """Pictures in the queue."""
         return self._jobs.qsize()
 
-    async def describe(self, picture: Picture, box: Box | None = None) -> QueryDescription:
+    async def describe(
+        self, picture: Picture, regions: RegionSettings, box: Box | None = None
+    ) -> QueryDescription:
         """A query.
 
         Raises:
-            Overloaded: too many wait already.
+            Overloaded: too many wait already, or the server ends.
             RequestError: if the box lies outside the picture.
         """
+        if self._closed:
+            raise Overloaded("The server is ending: ask the one that follows it.", 1)
         loop = asyncio.get_running_loop()
-        job = _Job(picture, box, loop, loop.create_future())
+        job = _Job(picture, box, regions, loop, loop.create_future())
         try:
             self._jobs.put_nowait(job)
         except queue.Full:
@@ -85,6 +93,7 @@ class Describer:
 
     def close(self) -> None:
         """End the thread after what it has taken."""
+        self._closed = True
         self._jobs.put(None)
         self._owner.join()
 
@@ -97,8 +106,8 @@ class Describer:
             batch, ended = self._with_others(first)
             # Who went meanwhile is not waited for.
             batch = [job for job in batch if not job.done.cancelled()]
-            if batch:
-                self._answer(batch)
+            for _, alike in itertools.groupby(batch, lambda job: job.regions):
+                self._answer(list(alike))
 
     def _with_others(self, first: _Job) -> tuple[list[_Job], bool]:
         """A batch, and whether the end came within."""
@@ -115,7 +124,8 @@ class Describer:
 
     def _answer(self, batch: list[_Job]) -> None:
         try:
-            described = self._describe([(job.picture, job.box) for job in batch])
+            queries = [(job.picture, job.box) for job in batch]
+            described = list(zip(batch, self._describe(queries, batch[0].regions), strict=True))
         except Exception as error:  # noqa: BLE001 - whatever it is belongs to those who asked
             if len(batch) == 1:
                 _tell(batch[0], error)
@@ -123,7 +133,7 @@ class Describer:
             for job in batch:  # one of them may be at fault: each by itself
                 self._answer([job])
             return
-        for job, query in zip(batch, described, strict=True):
+        for job, query in described:
             _tell(job, query)
 
 

@@ -24,6 +24,7 @@ class Request:
         query: what follows the question mark, percent-encoded; empty if there is none.
         headers: those that go up: the caller's, without those of one connection.
         body: not compressed.
+        peer: address that the caller connected from; empty where it is not known.
     """
 
     method: str
@@ -31,6 +32,7 @@ class Request:
     query: str = ""
     headers: Headers = ()
     body: bytes = b""
+    peer: str = ""
 
 
 @dataclass(frozen=True)

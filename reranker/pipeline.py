@@ -105,6 +105,10 @@ class Searcher:
             tuple(warnings),
         )
 
+    def close(self) -> None:
+        """End the threads."""
+        self.matcher.close()
+
     def match(
         self, query: QueryDescription, documents: Sequence[Document], plan: SearchPlan
     ) -> dict[str, Match | None]:

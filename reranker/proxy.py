@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import logging
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 from urllib.parse import unquote
@@ -33,6 +34,8 @@ from reranker.search_bodies import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from reranker.exchange import Headers, Upstream
@@ -64,10 +67,12 @@ class ProxySettings:
     Attributes:
         read_only: only requests that are known to read.
         most_bytes: of a search's body, packed and unpacked; Elasticsearch's own default.
+        log_requests: a line in the log for each request that is passed through.
     """
 
     read_only: bool = False
     most_bytes: int = 100 * 1024 * 1024
+    log_requests: bool = False
 
 
 class Proxy:
@@ -79,10 +84,19 @@ class Proxy:
         own_app: ASGIApp,
         visual: Visual,
         settings: ProxySettings = ProxySettings(),
+        count: Callable[[int], None] = lambda _: None,
     ) -> None:
-        """Args: own_app gets paths below ``/_camsearch``, and the server's start and end."""
+        """Put the parts together.
+
+        Args:
+            upstream: gets what is not ours.
+            own_app: gets paths below ``/_camsearch``, and the server's start and end.
+            visual: is asked for searches that may name us.
+            settings: what is let through.
+            count: told the status of each answer passed through, 0 where there was none.
+        """
         self._upstream, self._own_app, self._visual = upstream, own_app, visual
-        self._settings = settings
+        self._settings, self._count = settings, count
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -119,7 +133,13 @@ class Proxy:
             if answer is not None:
                 await send.instead(scope, answer)
                 return
-        await self._upstream.forward(scope, receive, send, body)
+        started = time.perf_counter()
+        try:
+            await self._upstream.forward(scope, receive, send, body)
+        finally:
+            self._count(send.status)
+            if self._settings.log_requests:
+                _log_passed(scope, send.status, time.perf_counter() - started)
 
     async def _looked_into(
         self, scope: Scope, path: str, receive: Receive
@@ -136,26 +156,28 @@ class Proxy:
             scope["query_string"].decode("ascii"),
             going_up(headers, leave_out=_OF_THE_BODY),
             unpacked,
+            (scope.get("client") or ("",))[0],
         )
         async with Caller(receive, body).watched():
             return body, await self._visual(request)
 
 
 class _Sending:
-    """`send` of one request, which knows whether an answer has begun."""
+    """`send` of one request, which knows the status of the answer once it has begun."""
 
-    __slots__ = ("_send", "begun")
+    __slots__ = ("_send", "status")
 
     def __init__(self, send: Send) -> None:
-        self._send, self.begun = send, False
+        self._send, self.status = send, 0
 
     async def __call__(self, message: Message) -> None:
-        self.begun = True
+        if not self.status:
+            self.status = message["status"]
         await self._send(message)
 
     async def instead(self, scope: Scope, answer: Answer) -> None:
         """A whole answer of ours; none where another has begun, which then stays incomplete."""
-        if self.begun:
+        if self.status:
             return
         headers, body = await _packed(answer, scope["headers"])
         length = (b"content-length", str(len(body)).encode())
@@ -166,6 +188,19 @@ class _Sending:
         }
         await self(start)
         await self({"type": "http.response.body", "body": body})
+
+
+def _log_passed(scope: Scope, status: int, took_s: float) -> None:
+    """Without the query string, which may hold what is searched for."""
+    _log.info(
+        "passed through",
+        extra={
+            "method": scope["method"],
+            "path": scope["path"][:256],
+            "status": status,
+            "took_ms": round(took_s * 1e3, 1),
+        },
+    )
 
 
 async def _packed(answer: Answer, asked_with: Headers) -> tuple[Headers, bytes]:

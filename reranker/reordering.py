@@ -48,18 +48,33 @@ def first_order(found: Sequence[FoundHit]) -> list[Placed]:
 
 
 def reordered(
-    placed: Sequence[Placed], window: int, matches: Mapping[tuple[str, str], Match]
+    placed: Sequence[Placed],
+    window: int,
+    matches: Mapping[tuple[str, str], Match],
+    *,
+    cosines: bool = True,
 ) -> list[Placed]:
     """The window sorted by the regions' cosines; the hits after it keep their order.
 
+    Args:
+        placed: the first order.
+        window: R.
+        matches: by index and id.
+        cosines: the first scores are those of the vectors alone.
+
     Convention:
-        A hit of the window without a match keeps its first score and is sorted by that.
+        A hit of the window without a match keeps its first score, and is sorted by that where
+        it compares with a cosine; else it comes after those with one.
 
     Source:
         paper section 5.1.
     """
     inside = [_matched(one, matches.get(one.key)) for one in placed[:window]]
-    return sorted(inside, key=_score, reverse=True) + list(placed[window:])
+    if cosines:
+        return sorted(inside, key=_score, reverse=True) + list(placed[window:])
+    with_region = [one for one in inside if one.descriptor is not None]
+    without = [one for one in inside if one.descriptor is None]
+    return sorted(with_region, key=_score, reverse=True) + without + list(placed[window:])
 
 
 def merged(

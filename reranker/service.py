@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -10,10 +10,15 @@ import torch
 from reranker.contract import IndexContract
 from reranker.description import Describer, DescriberSettings
 from reranker.dialect.limits import DialectLimits
+from reranker.explaining import Explainer, ExplainParts
 from reranker.gate import Gate
+from reranker.hit_files import HitFiles
 from reranker.matching import Matcher
 from reranker.metrics import Metrics
 from reranker.query_pictures import QueryPictures
+from reranker.rate_limit import RateLimit
+from reranker.readiness import Readiness
+from reranker.tracing import TracedUpstream, Tracing
 from reranker.visual import VisualRequests
 from reranker.visual_search import VisualParts, VisualSearcher
 
@@ -30,6 +35,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Service", "ServiceParts"]
 
+# A page shows many at once, and asks for all of them together.
+_THUMBNAILS_WAITING = 512
+
 
 @dataclass(frozen=True)
 class ServiceParts:
@@ -44,6 +52,8 @@ class ServiceParts:
         encode: makes the maps of hits that have none kept; None if that is not to be tried.
         fetch: the bytes behind a url; None if pictures may not be fetched.
         index: name of the gallery that readiness asks for.
+        read: the bytes behind an address of a document, for people to look at; None if none may
+            be read.
     """
 
     method: Method
@@ -54,20 +64,27 @@ class ServiceParts:
     encode: Callable[[Sequence[IndexedPicture]], Mapping[str, KeptMaps]] | None = None
     fetch: Callable[[str], bytes] | None = None
     index: str = "images"
+    read: Callable[[str], bytes] | None = None
 
 
 class Service:
     """Everything that answers searches by pictures, in one process."""
 
-    def __init__(self, parts: ServiceParts, settings: RerankerSettings) -> None:
+    def __init__(
+        self, parts: ServiceParts, settings: RerankerSettings, tracing: Tracing | None = None
+    ) -> None:
         """Put the parts together and start the network's thread."""
-        self.parts, self.settings = parts, settings
-        self.metrics = Metrics()
+        tracing = tracing or Tracing()
+        if tracing.is_on:
+            parts = replace(parts, upstream=TracedUpstream(parts.upstream))
+        self.parts, self.settings, self.tracing = parts, settings, tracing
+        self.metrics, self.rate = Metrics(tracing), RateLimit(settings.serve_rate)
+        self.metrics.method(parts.method.fingerprint())
         self.matcher = Matcher(
             parts.method, parts.features, parts.regions, parts.encode, settings.serve_most_encoded
         )
         self.describer = Describer(
-            lambda queries: parts.method.describe_queries(queries, parts.regions),
+            parts.method.describe_queries,
             DescriberSettings(settings.serve_waiting, wait_s=settings.serve_batch_wait),
         )
         self.gate = Gate(settings.serve_reranks, settings.serve_waiting)
@@ -92,9 +109,35 @@ class Service:
             classes=len(parts.method.encoder.weight),
             picture_bytes=settings.serve_most_picture,
         )
-        self.visual = VisualRequests(self.searcher, parts.upstream, self.limits, self.metrics)
+        self.visual = VisualRequests(
+            self.searcher, parts.upstream, self.limits, self.metrics, self.rate
+        )
+        self._look_closer()
         self.metrics.waiting("describe", lambda: self.describer.waiting)
         self.metrics.waiting("rerank", lambda: self.gate.waiting)
+
+    def _look_closer(self) -> None:
+        """What people and scripts ask beside searches."""
+        parts, settings = self.parts, self.settings
+        explaining = Gate(settings.serve_explains, settings.serve_waiting)
+        self.explainer = Explainer(
+            ExplainParts(
+                parts.upstream,
+                self.contract,
+                self.pictures,
+                self.matcher,
+                parts.limits,
+                explaining,
+                parts.index,
+            )
+        )
+        reading = Gate(settings.serve_thumbnails, _THUMBNAILS_WAITING)
+        self.files = HitFiles(parts.upstream, parts.read, parts.limits, reading)
+        self.readiness = Readiness(
+            parts.upstream, parts.index, parts.method.fingerprint(), parts.features
+        )
+        self.metrics.waiting("explain", lambda: explaining.waiting)
+        self.metrics.waiting("thumbnail", lambda: reading.waiting)
 
     def warm_up(self) -> None:
         """Describe a picture of nothing, so that the first caller does not wait for the network."""
@@ -109,3 +152,4 @@ class Service:
         self.matcher.close()
         if self.parts.features is not None:
             self.parts.features.close()
+        self.tracing.close()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from pydantic import BaseModel, Field
+from pydantic_settings import BaseSettings
 
-__all__ = ["RerankerSettings"]
+__all__ = ["RerankerSettings", "TracesSettings"]
 
 
 class RerankerSettings(BaseModel):
@@ -45,3 +46,33 @@ class RerankerSettings(BaseModel):
     serve_cors: str = Field(
         "", description="origins whose pages may call us, separated by commas; none if empty"
     )
+    serve_log_requests: bool = Field(
+        False, description="a line in the log for each request that is passed through, too"
+    )
+    serve_explains: int = Field(1, ge=1, le=64, description="hits explained at the same time")
+    serve_thumbnails: int = Field(
+        4, ge=1, le=64, description="pictures of hits read at the same time, for thumbnails"
+    )
+
+
+class TracesSettings(BaseSettings):
+    """OpenTelemetry's own variables, as far as they say whether and how spans are sent."""
+
+    otel_sdk_disabled: bool = False
+    otel_traces_exporter: str = ""
+    otel_exporter_otlp_endpoint: str = ""
+    otel_exporter_otlp_traces_endpoint: str = ""
+    otel_exporter_otlp_protocol: str = "http/protobuf"
+    otel_exporter_otlp_traces_protocol: str = ""
+
+    @property
+    def exporter(self) -> str | None:
+        """The name of the exporter as packages register it; None for no spans."""
+        endpoint = self.otel_exporter_otlp_endpoint or self.otel_exporter_otlp_traces_endpoint
+        named = self.otel_traces_exporter or ("otlp" if endpoint else "none")
+        if self.otel_sdk_disabled or named == "none":
+            return None
+        if named != "otlp":
+            return named
+        protocol = self.otel_exporter_otlp_traces_protocol or self.otel_exporter_otlp_protocol
+        return "otlp_proto_grpc" if protocol == "grpc" else "otlp_proto_http"

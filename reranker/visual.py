@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote
 
@@ -14,7 +14,7 @@ from descriptors.errors import CamsearchError
 from reranker.dialect.filter_path import filtered
 from reranker.dialect.msearch import merge_msearch, parse_msearch
 from reranker.dialect.parsing import parse_search
-from reranker.dialect.wording import warning, written_json
+from reranker.dialect.wording import error_answer, warning, written_json
 from reranker.errors import DialectError, Overloaded
 from reranker.exchange import Answer
 from reranker.hop_headers import value_of
@@ -23,17 +23,30 @@ from reranker.refusals import refusal
 from reranker.visual_search import Ranked
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping, Sequence
 
     from reranker.dialect.limits import DialectLimits
     from reranker.dialect.msearch import MultiSearch, MultiSearchItem
     from reranker.exchange import Headers, Request, Upstream
     from reranker.metrics import Metrics
+    from reranker.rate_limit import RateLimit
     from reranker.visual_search import VisualSearcher
 
 __all__ = ["VisualRequests"]
 
 _OK = 200
+_NOT_READ = (b"yaml", b"cbor", b"smile")
+_JSON: Headers = ((b"content-type", b"application/json"),)
+_MOST_QUOTED = 300
+
+
+@dataclass(frozen=True)
+class _OneOfSeveral:
+    """The answer to one search of an `_msearch`; headers are Elasticsearch's, if it was asked."""
+
+    body: Mapping[str, Any]
+    headers: Headers = ()
+    warnings: tuple[str, ...] = ()
 
 
 class VisualRequests:
@@ -45,6 +58,7 @@ class VisualRequests:
         upstream: Upstream,
         limits: DialectLimits,
         metrics: Metrics,
+        rate: RateLimit,
         version: str = "9.0.0",
     ) -> None:
         """Put the parts together.
@@ -54,10 +68,11 @@ class VisualRequests:
             upstream: asked for those of an ``_msearch`` that do not name us.
             limits: of what a search may ask.
             metrics: where outcomes are counted.
+            rate: how often a caller may search.
             version: of Elasticsearch, as warnings say it.
         """
         self._searcher, self._upstream, self._limits = searcher, upstream, limits
-        self._metrics, self._version = metrics, version
+        self._metrics, self._rate, self._version = metrics, rate, version
 
     async def __call__(self, request: Request) -> Answer | None:
         """The answer; None if the body does not name us after all."""
@@ -70,6 +85,7 @@ class VisualRequests:
             search = parse_search(request.body, request.query, self._limits)
             if search is None:
                 return None
+            self._rate.take(request)
             _check_media(request.headers)
             found = await self._searcher.search(request, _encoded(index), search)
         except CamsearchError as error:
@@ -84,32 +100,30 @@ class VisualRequests:
     async def _several(self, request: Request, several: MultiSearch) -> Answer:
         started = time.monotonic()
         _check_media(request.headers)
-        warnings: list[str] = []
-        ours = asyncio.gather(
-            *(self._one(request, item, warnings) for item in several.items if item.is_ours)
-        )
+        ours = asyncio.gather(*(self._one(request, item) for item in several.items if item.is_ours))
         try:
             others = await self._others(request, several)
         except BaseException:
-            ours.cancel()
+            await _ended(ours)
             raise
         if isinstance(others, Answer):
-            ours.cancel()
+            await _ended(ours)
             return others
         of_us, of_them = iter(await ours), iter(others)
         answers = [next(of_us if item.is_ours else of_them) for item in several.items]
-        body = merge_msearch(several, answers, round((time.monotonic() - started) * 1e3))
-        return Answer(_OK, self._headers(((b"content-type", b"application/json"),), warnings), body)
+        took = round((time.monotonic() - started) * 1e3)
+        body = merge_msearch(several, [one.body for one in answers], took)
+        warnings = [text for one in answers for text in one.warnings]
+        return Answer(_OK, self._headers(_joined(answers), warnings), body)
 
-    async def _one(
-        self, request: Request, item: MultiSearchItem, warnings: list[str]
-    ) -> dict[str, Any]:
+    async def _one(self, request: Request, item: MultiSearchItem) -> _OneOfSeveral:
         """The answer to one search, as it stands among several; an error is one, too."""
         try:
             if item.error is not None:
                 raise item.error
             if item.search is None:
                 raise ValueError("A search that does not name us is not ours to answer.")
+            self._rate.take(request)
             alone = replace(
                 request,
                 path=item.path,
@@ -119,18 +133,15 @@ class VisualRequests:
             found = await self._searcher.search(alone, _encoded(item.index), item.search)
         except CamsearchError as error:
             self._count(error)
-            answer: dict[str, Any] = orjson.loads(refusal(error).body)
-            return answer
+            return _OneOfSeveral(_with_status(refusal(error)))
         self._count(found)
         if isinstance(found, Answer):
-            answer = orjson.loads(found.body)
-            return {**answer, "status": found.status}
-        warnings.extend(found.warnings)
-        return filtered(found.answer, item.search.filter_path)
+            headers = found.headers if found.status == _OK else ()
+            return _OneOfSeveral(_with_status(found), headers)
+        body = filtered(found.answer, item.search.filter_path)
+        return _OneOfSeveral(body, found.headers, found.warnings)
 
-    async def _others(
-        self, request: Request, several: MultiSearch
-    ) -> list[dict[str, Any]] | Answer:
+    async def _others(self, request: Request, several: MultiSearch) -> list[_OneOfSeveral] | Answer:
         """The answers to those that do not name us; Elasticsearch's own if it refuses them all."""
         if not several.others:
             return []
@@ -138,8 +149,8 @@ class VisualRequests:
         answer = await self._upstream.ask(asked)
         if answer.status != _OK:
             return answer
-        responses: list[dict[str, Any]] = orjson.loads(answer.body)["responses"]
-        return responses
+        responses = orjson.loads(answer.body)["responses"]
+        return [_OneOfSeveral(response, answer.headers) for response in responses]
 
     def _headers(self, headers: Headers, warnings: Iterable[str]) -> Headers:
         said = tuple((b"warning", warning(text, self._version)) for text in dict.fromkeys(warnings))
@@ -154,7 +165,13 @@ class VisualRequests:
             outcome = "first_search" if found.status == _OK else "refused"
         else:
             outcome = "warned" if found.warnings else "ranked"
-        self._metrics.searches.labels(outcome).inc()
+        self._metrics.outcome(outcome)
+
+
+async def _ended(running: asyncio.Future[Any]) -> None:
+    """Cancelled, and its end taken note of: asyncio logs errors that nobody asks for."""
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
 
 
 def _encoded(index: str) -> str:
@@ -162,8 +179,10 @@ def _encoded(index: str) -> str:
 
 
 def _check_media(headers: Headers) -> None:
-    accepted = value_of(headers, b"accept") or b"*/*"
-    if b"json" not in accepted and b"*/*" not in accepted and b"application/*" not in accepted:
+    accepted = (value_of(headers, b"accept") or b"*/*").lower()
+    written = any(media in accepted for media in (b"json", b"*/*", b"application/*"))
+    # Elasticsearch takes the first it can write, and answers that we reorder must be JSON.
+    if not written or any(other in accepted for other in _NOT_READ):
         raise DialectError(
             f"[Accept: {accepted.decode('latin-1')[:80]}] cannot be written for a search that names "
             "camsearch: accept application/json."
@@ -175,3 +194,23 @@ def _of_one(headers: Headers) -> Iterable[tuple[bytes, bytes]]:
     for name, value in headers:
         lines = name == b"content-type" and b"ndjson" in value
         yield (name, value.replace(b"x-ndjson", b"json")) if lines else (name, value)
+
+
+def _with_status(answer: Answer) -> dict[str, Any]:
+    """An answer as it stands among several; one that is no JSON comes from somebody in between."""
+    try:
+        body = orjson.loads(answer.body)
+    except orjson.JSONDecodeError:
+        body = None
+    if not isinstance(body, dict):
+        said = answer.body.decode("utf-8", "replace")[:_MOST_QUOTED]
+        body = error_answer(answer.status, "status_exception", f"No JSON was answered: {said}")
+    return {**body, "status": answer.status}
+
+
+def _joined(answers: Sequence[_OneOfSeveral]) -> Headers:
+    """The headers of the first answer of Elasticsearch's, with the warnings of all."""
+    told = [one.headers for one in answers if one.headers]
+    first = tuple(pair for pair in (told[0] if told else _JSON) if pair[0] != b"warning")
+    each = dict.fromkeys(pair for headers in told for pair in headers if pair[0] == b"warning")
+    return (*first, *each)

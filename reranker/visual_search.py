@@ -7,45 +7,47 @@ in the place of pictures, and its hits come back in another order.
 from __future__ import annotations
 
 import asyncio
-import threading
 import time
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import orjson
 import torch
 
 from descriptors.expansion import expand
-from es_mappings.fields import DESCRIPTOR
 from reranker.dialect.answers import answer_of, read_hits
 from reranker.dialect.bodies import again_body, first_body, forwarded_query
 from reranker.errors import UpstreamRefused, UpstreamUnreachable
+from reranker.expanding import vectors_of
 from reranker.query_pictures import picture_of
 from reranker.reordering import first_order, merged, reordered
+from reranker.window_matching import NotReranked, match_window, region_settings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    import numpy as np
     from jaxtyping import Float
     from torch import Tensor
 
     from descriptors.arrays import QueryDescription
-    from descriptors.settings import RegionSettings
     from reranker.contract import IndexContract
     from reranker.dialect.answers import FoundHit
     from reranker.dialect.searches import Expand, PictureQuery, Rerank, VisualSearch
     from reranker.exchange import Answer, Request, Upstream
     from reranker.gate import Gate
-    from reranker.matching import Match, Matcher
+    from reranker.matching import Matcher
     from reranker.metrics import Metrics
-    from reranker.query_pictures import HitPicture, QueryPictures
+    from reranker.query_pictures import QueryPictures
     from reranker.reordering import Placed
 
 __all__ = ["Ranked", "VisualParts", "VisualSearcher"]
 
 _OK = 200
+_LATE = (
+    "The re-ranking did not end in time: these hits are in the order of the first search. Ask "
+    "with a longer timeout, or a smaller rank_window_size."
+)
 
 
 @dataclass(frozen=True)
@@ -161,8 +163,13 @@ class VisualSearcher:
     async def _describe(
         self, request: Request, index: str, search: VisualSearch
     ) -> dict[PictureQuery, QueryDescription]:
+        # Hits are compared by as many classes as the query is described by.
+        regions = region_settings(search.rerank, self._parts.matcher.regions)
         described = await asyncio.gather(
-            *(self._parts.pictures.describe(request, index, query) for query in search.pictures)
+            *(
+                self._parts.pictures.describe(request, index, query, regions)
+                for query in search.pictures
+            )
         )
         return dict(zip(search.pictures, described, strict=True))
 
@@ -175,7 +182,7 @@ class VisualSearcher:
             return placed
         search = running.search
         if search.rerank is not None:
-            self._metrics.window.observe(min(search.rerank.window, len(placed)))
+            self._metrics.window(min(search.rerank.window, len(placed)))
             with self._metrics.stage("rerank"):
                 placed = await self._reranked(running, search.rerank, found, placed)
         if search.expand is not None:
@@ -192,53 +199,27 @@ class VisualSearcher:
         window = found[: rerank.window]
         pictures = {(h.index, h.id): picture_of(h) for h in window}
         known = {key: picture for key, picture in pictures.items() if picture is not None}
-        matches = await self._matches(running, rerank, list(known.values()))
-        if matches is None:
+        settings = region_settings(rerank, self._parts.matcher.regions)
+        try:
+            async with asyncio.timeout(max(0.0, running.left)), self._parts.gate.passed():
+                matches = await match_window(
+                    self._parts.matcher, running.own, list(known.values()), settings
+                )
+        except TimeoutError:
+            running.warnings.append(_LATE)
             return placed
-        by_key = {
-            key: match for key, p in known.items() if (match := matches.get(p.id)) is not None
-        }
-        unmatched = len(window) - sum(p.id in matches for p in known.values())
+        except NotReranked as failed:
+            running.warnings.append(str(failed))
+            return placed
+        by_key = {key: match for key, p in known.items() if (match := matches.get(p)) is not None}
+        unmatched = len(window) - sum(p in matches for p in known.values())
         if unmatched:
             self._metrics.unmatched.inc(unmatched)
             running.warnings.append(
                 f"{unmatched} of {len(window)} hits keep their first score: their feature maps "
                 "are not kept and their pictures cannot be read. Index them again."
             )
-        return reordered(placed, rerank.window, by_key)
-
-    async def _matches(
-        self, running: _Running, rerank: Rerank, pictures: list[HitPicture]
-    ) -> dict[str, Match | None] | None:
-        """The best regions by id; None if they did not come in time."""
-        late = threading.Event()
-        match = partial(
-            self._parts.matcher.match,
-            running.own,
-            pictures,
-            self._region_settings(rerank),
-            stop=late.is_set,
-        )
-        try:
-            async with asyncio.timeout(max(0.0, running.left)), self._parts.gate.passed():
-                return await asyncio.to_thread(match)
-        except TimeoutError:
-            running.warnings.append(
-                "The re-ranking did not end in time: these hits are in the order of the first "
-                "search. Ask with a longer timeout, or a smaller rank_window_size."
-            )
-            return None
-        finally:
-            late.set()
-
-    def _region_settings(self, rerank: Rerank) -> RegionSettings:
-        settings = self._parts.matcher.regions
-        changed: dict[str, Any] = {}
-        if not rerank.regions:
-            changed = {"thresholds": (), "whole_picture": True}
-        if rerank.classes is not None:
-            changed["n_classes"] = rerank.classes
-        return settings.model_copy(update=changed)
+        return reordered(placed, rerank.window, by_key, cosines=running.search.by_vectors_alone)
 
     async def _search_again(
         self, running: _Running, expansion: Expand, asked: Request, placed: list[Placed]
@@ -252,8 +233,17 @@ class VisualSearcher:
         try:
             async with asyncio.timeout(max(0.0, running.left)):
                 with self._metrics.stage("expand"):
-                    vectors = await self._vectors_of(running, placed[: expansion.hits])
-                    expanded = expand(running.own.descriptor, vectors, expansion.alpha)
+                    vectors = await vectors_of(
+                        self._parts.upstream,
+                        asked,
+                        placed[: expansion.hits],
+                        running.own.descriptor,
+                        by_region=settings.expand_with_regions,
+                    )
+                    if not vectors:  # all of them are gone meanwhile
+                        return placed
+                    found = torch.stack(vectors)
+                    expanded = expand(running.own.descriptor, found, expansion.alpha)
                 with self._metrics.stage("second_search"):
                     again = again_body(search, running.vectors(expanded))
                     answer = await self._parts.upstream.ask(replace(asked, body=again))
@@ -277,46 +267,3 @@ class VisualSearcher:
             expanded if settings.remember_regions else None,
             cosines=search.by_vectors_alone,
         )[: search.first_hits]
-
-    async def _vectors_of(self, running: _Running, best: Sequence[Placed]) -> Float[Tensor, "M D"]:
-        """What expands the query: the regions of hits, or the vectors they are indexed with."""
-        by_region = self._parts.matcher.regions.expand_with_regions
-        wanted = [one for one in best if one.descriptor is None or not by_region]
-        indexed = await self._indexed(running, [one.key for one in wanted]) if wanted else {}
-        device = running.own.descriptor.device
-        vectors = [
-            one.descriptor
-            if one.descriptor is not None and by_region
-            else torch.from_numpy(indexed[one.key]).to(device)
-            for one in best
-            if (one.descriptor is not None and by_region) or one.key in indexed
-        ]
-        return (
-            torch.stack(vectors)
-            if vectors
-            else running.own.descriptor.new_zeros(0, len(running.own.descriptor))
-        )
-
-    async def _indexed(
-        self, running: _Running, keys: Sequence[tuple[str, str]]
-    ) -> dict[tuple[str, str], np.ndarray]:
-        """The vectors of documents, as the caller may see them."""
-        body = {
-            "query": {"ids": {"values": sorted({image_id for _, image_id in keys})}},
-            "size": len(keys),
-            "_source": False,
-            "fields": [DESCRIPTOR],
-        }
-        path = f"/{running.index}/_search" if running.index else "/_search"
-        request = replace(
-            running.request, method="POST", path=path, query="", body=orjson.dumps(body)
-        )
-        answer = await self._parts.upstream.ask(request)
-        if answer.status != _OK:
-            raise UpstreamRefused("Elasticsearch does not show the vectors of hits.", answer)
-        hits = orjson.loads(answer.body)["hits"]["hits"]
-        return {
-            (hit["_index"], hit["_id"]): np.asarray(hit["fields"][DESCRIPTOR], np.float32)
-            for hit in hits
-            if hit.get("fields", {}).get(DESCRIPTOR)
-        }

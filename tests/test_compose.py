@@ -21,6 +21,8 @@ import yaml
 from camsearch.main import app
 from camsearch.settings import CommandSettings, read_settings
 from indexer.ledger import Ledger, WorkerState
+from reranker.serving import ServingSettings
+from reranker.settings import RerankerSettings
 
 ROOT = Path(__file__).parents[1]
 COMPOSE = yaml.safe_load((ROOT / "compose.yaml").read_text())
@@ -76,7 +78,14 @@ def test_the_file_is_as_the_specification_has_it():
 
 
 def test_it_has_servers_workers_and_what_makes_the_gallery():
-    assert list(SERVICES) == ["elasticsearch", "redis", "init", "worker", "worker-gpu"]
+    assert list(SERVICES) == [
+        "elasticsearch",
+        "redis",
+        "init",
+        "worker",
+        "worker-gpu",
+        "reranker",
+    ]
 
 
 @every_own
@@ -98,7 +107,8 @@ def test_camsearch_knows_every_setting(service, monkeypatch):
             monkeypatch.setenv(name, value)
     settings = read_settings()
     assert settings.elasticsearch == "http://elasticsearch:9200"
-    assert settings.broker == "redis://redis:6379/0"
+    if "CAMSEARCH_BROKER" in service["environment"]:
+        assert settings.broker == "redis://redis:6379/0"
 
 
 @every_service
@@ -167,6 +177,25 @@ def test_a_worker_reads_photos_and_keeps_maps_where_the_gallery_says(service):
     assert [(mount["target"], mount["read_only"]) for mount in bound] == [("/photos", True)]
     _, made = read_command(SERVICES["init"]["command"])
     assert f"maps:{made['maps']}" in service["volumes"]
+
+
+def test_the_reranker_has_no_rights_of_its_own_and_writes_nothing():
+    service = SERVICES["reranker"]
+    assert "CAMSEARCH_API_KEY" not in service["environment"]
+    assert "CAMSEARCH_BROKER" not in service["environment"]
+    assert "maps:/maps:ro" in service["volumes"]
+    [photos] = [mount for mount in service["volumes"] if isinstance(mount, dict)]
+    assert photos["read_only"]
+
+
+def test_the_reranker_knows_every_setting_of_its_own_and_may_finish():
+    service = SERVICES["reranker"]
+    own = {f"CAMSEARCH_{name.upper()}" for name in RerankerSettings.model_fields}
+    assert own - set(service["environment"]) == {"CAMSEARCH_SERVE_PORT"}
+    assert seconds(service["stop_grace_period"]) > ServingSettings().end_s
+    port = str(RerankerSettings.model_fields["serve_port"].default)
+    assert service["ports"] == [f"127.0.0.1:{port}:{port}"]
+    assert f"EXPOSE {port}\n" in DOCKERFILE
 
 
 def test_the_gpu_worker_differs_in_device_and_image_alone():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Literal
@@ -12,6 +13,9 @@ from camsearch.commands import options
 from camsearch.settings import read_settings
 
 __all__ = ["EXAMPLE", "serve"]
+
+_OK = 200
+_PATIENCE_S = 5.0
 
 EXAMPLE = "Example: camsearch serve --elasticsearch http://localhost:9200 --index images"
 
@@ -32,9 +36,19 @@ def serve(
     host: Annotated[
         str | None, typer.Option(help="Address to listen at (default: 127.0.0.1).")
     ] = None,
-    port: Annotated[int | None, typer.Option(help="Port to listen at (default: 9280).")] = None,
+    port: Annotated[
+        int | None,
+        typer.Option(min=0, max=65535, help="Port to listen at; 0: a free one (default: 9280)."),
+    ] = None,
     read_only: Annotated[
         bool, typer.Option("--read-only", help="Let only reading requests through.")
+    ] = False,
+    check: Annotated[
+        bool,
+        typer.Option(
+            "--check",
+            help="Serve nothing; ask whether the server at that address is ready: 0 or 1.",
+        ),
     ] = False,
     preset: Annotated[
         Literal["default", "paper"] | None,
@@ -54,11 +68,6 @@ def serve(
     Point any Elasticsearch client at it: what does not name camsearch is passed through.
     Ctrl-C or SIGTERM lets it finish what it has taken.
     """
-    from camsearch import serving
-    from descriptors.settings import MethodSettings, RegionSettings
-    from reranker.app import make_app
-    from reranker.serving import ServingSettings, listen, server_of
-
     given = {
         "elasticsearch": elasticsearch,
         "images": index,
@@ -69,7 +78,27 @@ def serve(
     settings = read_settings().model_copy(
         update={name: value for name, value in given.items() if value is not None}
     )
+    if check:
+        raise typer.Exit(_check(settings.serve_host, settings.serve_port))
+    from camsearch import serving
+    from descriptors.settings import MethodSettings, RegionSettings
+    from reranker.app import make_app
+    from reranker.logs import configure_logs
+    from reranker.serving import ServingSettings, end_in_order, listen, server_of
+
+    if gallery is not None:
+        _refuse_beside_gallery(
+            {
+                "--elasticsearch": elasticsearch,
+                "--preset": preset,
+                "--weights": weights,
+                "--whitening": whitening,
+                "--maps": maps,
+            }
+        )
     machine = options.machine(device, precision)
+    configure_logs()
+    end_in_order()
     with ExitStack() as stack:
         at = ServingSettings(settings.serve_host, settings.serve_port)
         if gallery is not None:
@@ -85,5 +114,38 @@ def serve(
             service = stack.enter_context(serving.over_elasticsearch(settings, machine, named))
         listening = stack.enter_context(listen(at.host, at.port))
         address, bound = listening.getsockname()[:2]
+        address = f"[{address}]" if ":" in address else address
         typer.echo(f"camsearch answers at http://{address}:{bound}", err=True)
         server_of(make_app(service), at).run(sockets=[listening])
+
+
+def _refuse_beside_gallery(given: Mapping[str, object]) -> None:
+    """Refuse options that a folder answers by itself.
+
+    Raises:
+        BadParameter: naming the first that is given.
+    """
+    for name, value in given.items():
+        if value is not None:
+            raise typer.BadParameter(
+                f"{name} cannot be used together with --gallery, which has all of its own: leave "
+                "out one of them."
+            )
+
+
+def _check(host: str, port: int) -> int:
+    """0 if the server there is ready, else 1; what it says is printed."""
+    from urllib3 import HTTPConnectionPool
+    from urllib3.exceptions import HTTPError
+
+    # Who listens at all addresses does so at this one.
+    near = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
+    try:
+        answer = HTTPConnectionPool(near, port, timeout=_PATIENCE_S, retries=False).request(
+            "GET", "/_camsearch/health/ready"
+        )
+    except HTTPError as error:
+        typer.echo(f"Nothing answers at {near}:{port} ({type(error).__name__}).", err=True)
+        return 1
+    typer.echo(answer.data.decode("utf-8", "replace"))
+    return int(answer.status != _OK)

@@ -115,8 +115,10 @@ class VisualSearch:
     @property
     def by_vectors_alone(self) -> bool:
         """Whether Elasticsearch's scores are the cosines of one vector: no text, no fusion."""
-        body, clauses = self.body, self.body.get("knn")
-        retriever = body.get("retriever")
+        clauses, query = self.body.get("knn"), self.body.get("query")
+        retriever = self.body.get("retriever")
+        if isinstance(query, dict) and clauses is None and set(query) == {"knn"}:
+            clauses, query = query["knn"], None
         if isinstance(clauses, list) and len(clauses) == 1:
             clauses = clauses[0]
         if isinstance(retriever, dict) and clauses is None and set(retriever) == {"knn"}:
@@ -124,7 +126,7 @@ class VisualSearch:
         elif retriever is not None:
             return False
         plain = isinstance(clauses, dict) and clauses.get("boost", 1) == 1
-        return plain and "query" not in body and len(self.slots) == 1
+        return plain and query is None and len(self.slots) == 1
 
     @property
     def pictures(self) -> tuple[PictureQuery, ...]:

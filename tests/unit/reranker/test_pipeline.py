@@ -365,7 +365,7 @@ def partial_store(root, method, gallery, leave_out):
     partly = FeatureStore(str(place), method.fingerprint())
     for document in gallery.documents():
         if document.id not in leave_out:
-            partly.put({document.id: Path(whole._path(document.id)).read_bytes()})
+            partly.put({document.id: Path(whole.path_of(document.id)).read_bytes()})
     whole.close()
     return partly
 

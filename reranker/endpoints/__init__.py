@@ -1,0 +1,1 @@
+"""What stands below ``/_camsearch``, for people, probes and scripts."""

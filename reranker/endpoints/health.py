@@ -1,0 +1,90 @@
+"""``/health/live``, ``/health/ready`` and ``/metrics``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fastapi import APIRouter, Response
+from fastapi.responses import JSONResponse
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+from pydantic import BaseModel
+
+if TYPE_CHECKING:
+    from reranker.readiness import Check
+    from reranker.service import Service
+
+__all__ = ["health_router"]
+
+_READY, _NOT_READY = 200, 503
+
+
+class Live(BaseModel):
+    """That this process answers."""
+
+    status: str
+
+
+class OneCheck(BaseModel):
+    """What one check found."""
+
+    name: str
+    passed: bool
+    said: str
+
+
+class Ready(BaseModel):
+    """Whether searches by pictures would be answered, and with which method."""
+
+    status: str
+    checks: list[OneCheck]
+    fingerprint: str
+    weights: str
+    whitening: str
+
+
+def health_router(service: Service) -> APIRouter:
+    """The endpoints for probes."""
+    router = APIRouter(tags=["operations"])
+    method = service.parts.method
+    fingerprint, weights = method.fingerprint(), method.encoder.loaded.weights_digest
+    whitening = method.whitening.digest()
+
+    @router.get("/health/live")
+    async def live() -> Live:
+        """Whether this process answers at all."""
+        return Live(status="live")
+
+    @router.get(
+        "/health/ready",
+        response_model=Ready,
+        responses={_NOT_READY: {"description": "Not now.", "model": Ready}},
+    )
+    async def ready() -> Response:
+        """Whether searches by pictures would be answered now, and what stands in their way."""
+        checks = await service.readiness.checks()
+        passed = all(check.passed for check in checks)
+        found = Ready(
+            status="ready" if passed else "not ready",
+            checks=[_shown(check) for check in checks],
+            fingerprint=fingerprint,
+            weights=weights,
+            whitening=whitening,
+        )
+        return JSONResponse(found.model_dump(), _READY if passed else _NOT_READY)
+
+    @router.get(
+        "/metrics",
+        response_class=Response,
+        responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
+    )
+    async def metrics() -> Response:
+        """Counters for Prometheus."""
+        return Response(
+            service.metrics.exposition(), headers={"content-type": CONTENT_TYPE_PLAIN_0_0_4}
+        )
+
+    return router
+
+
+def _shown(check: Check) -> OneCheck:
+    return OneCheck(name=check.name, passed=check.passed, said=check.said)

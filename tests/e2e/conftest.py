@@ -1,0 +1,117 @@
+"""Real galleries of fifteen photos, and proxies before them as processes of their own."""
+
+from __future__ import annotations
+
+import uuid
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+import pytest
+
+from camsearch.library import PictureLibrary
+from descriptors.machine import Machine
+from es_mappings import indices as galleries
+from es_mappings.about import about_method
+from es_mappings.elastic_client import connect
+from es_mappings.features import FeatureStore
+from indexer.pipeline import index_pictures
+from tests.e2e.clients import CLIENTS, Client, ClientMissing
+from tests.e2e.photos import write_photos
+from tests.e2e.serving import Served, serving
+from tests.services import indices
+from tests.services.settings import ServiceSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from indexer.sources import Source
+
+# The same on every processor, so that what docs/dialect.md shows is what comes out.
+MACHINE = Machine(precision="float32")
+
+
+@pytest.fixture(scope="session")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder with the pictures and ``query.jpg``."""
+    folder = tmp_path_factory.mktemp("photos")
+    write_photos(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def sources(photos: Path) -> list[Source]:
+    return write_photos(photos)
+
+
+@pytest.fixture(scope="session")
+def gallery_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("gallery")
+
+
+@pytest.fixture(scope="session")
+def library(sources: list[Source], gallery_folder: Path) -> Iterator[PictureLibrary]:
+    """A gallery in a folder."""
+    with PictureLibrary.create(gallery_folder, machine=MACHINE) as made:
+        assert made.index(sources).indexed == len(sources)
+        yield made
+
+
+@pytest.fixture(scope="session")
+def local_proxy(
+    library: PictureLibrary, gallery_folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Served]:
+    """`camsearch serve --gallery`."""
+    log = tmp_path_factory.mktemp("local-proxy") / "log"
+    with serving(log, "--gallery", str(gallery_folder)) as served:
+        yield served
+
+
+@pytest.fixture(scope="session")
+def gallery(
+    elasticsearch_url: str,
+    sources: list[Source],
+    library: PictureLibrary,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[str]:
+    """The name of a gallery in Elasticsearch, with the same pictures and kept maps."""
+    prefix = f"test-{uuid.uuid4().hex[:12]}-"
+    name, maps = f"{prefix}images", str(tmp_path_factory.mktemp("maps"))
+    method = library.method
+    about = about_method(method, library.regions, maps=maps)
+    with connect(elasticsearch_url) as client:
+        plan = galleries.IndexPlan(replicas=0)
+        galleries.create(client, name, about, method.settings.dims, plan)
+        opened = galleries.open_gallery(client, name)
+        with closing(FeatureStore(maps, method.fingerprint())) as features:
+            done = index_pictures(sources, method, opened, features)
+        assert done.indexed == len(sources)
+        client.indices.refresh(index=name)
+        yield name
+    indices.delete(elasticsearch_url, prefix)
+
+
+@pytest.fixture(scope="session")
+def proxy(
+    elasticsearch_url: str, gallery: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Served]:
+    """`camsearch serve --elasticsearch`."""
+    log = tmp_path_factory.mktemp("proxy") / "log"
+    with serving(log, "--elasticsearch", elasticsearch_url, "--index", gallery) as served:
+        yield served
+
+
+@pytest.fixture(scope="session")
+def had(request: pytest.FixtureRequest) -> Callable[[str], Client]:
+    """A client by its name, installed if need be; missing ones are skipped, and fail in CI."""
+    ci = ServiceSettings.from_environment().ci
+
+    def client(name: str) -> Client:
+        try:
+            return CLIENTS[name]()
+        except ClientMissing as missing:
+            if ci:
+                pytest.fail(f"CI is set, so this is no reason to skip: {missing}", pytrace=False)
+            pytest.skip(str(missing))
+
+    return client

@@ -1,0 +1,258 @@
+"""Each part of the dialect, asked by the official Python client of a real Elasticsearch."""
+
+from __future__ import annotations
+
+import base64
+import warnings
+
+import pytest
+from elasticsearch import ApiError, Elasticsearch, ElasticsearchWarning
+
+from tests.e2e.photos import query_photo
+
+pytestmark = pytest.mark.services
+
+PHOTO = {"data": base64.b64encode(query_photo()).decode()}
+CATS = ["cat-1", "cat-2", "cat-3"]
+KNN = {"field": "descriptor", "k": 15, "num_candidates": 50}
+
+
+def built(image=PHOTO, **more):
+    return KNN | {"query_vector_builder": {"camsearch": {"image": image, **more}}}
+
+
+def ranked(image=PHOTO, box=None, **more):
+    picture = {} if box is None else {"box": box}
+    return {"camsearch": {"retriever": {"knn": built(image, **picture)}, **more}}
+
+
+def ids(answer):
+    return [hit["_id"] for hit in answer["hits"]["hits"]]
+
+
+def scores(answer):
+    return [hit["_score"] for hit in answer["hits"]["hits"]]
+
+
+@pytest.fixture(scope="module")
+def es(proxy):
+    with Elasticsearch(proxy.url, max_retries=0, request_timeout=60) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def direct(elasticsearch_url):
+    with Elasticsearch(elasticsearch_url, max_retries=0) as client:
+        yield client
+
+
+@pytest.fixture
+def search(es, gallery):
+    return lambda **asked: es.search(index=gallery, **asked)
+
+
+PLACES = {
+    "knn": lambda clause: {"knn": clause},
+    "list": lambda clause: {"knn": [clause, clause | {"boost": 0.5}]},
+    "query": lambda clause: {"query": {"knn": clause}},
+    "bool": lambda clause: {
+        "query": {"bool": {"must": {"knn": clause}, "filter": {"exists": {"field": "width"}}}}
+    },
+    "retriever": lambda clause: {"retriever": {"knn": clause}},
+    "standard": lambda clause: {"retriever": {"standard": {"query": {"knn": clause}}}},
+    "filter": lambda clause: {"knn": clause | {"filter": {"term": {"meta.kind": "animal"}}}},
+    "rescore": lambda clause: {
+        "query": {"match_all": {}},
+        "rescore": {"query": {"rescore_query": {"knn": clause}}},
+    },
+    "aggs": lambda clause: {
+        "aggs": {"near": {"filter": {"knn": clause}}},
+        "size": 1,
+        "sort": "width",
+    },
+}
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_a_builder_is_the_vector_it_makes(search, direct, gallery, place):
+    vector = direct.search(
+        index=gallery, query={"ids": {"values": ["cat-2"]}}, fields=["descriptor"]
+    )["hits"]["hits"][0]["fields"]["descriptor"]
+    # The maps that are kept have 8 bit, so the picture's vector is not quite the indexed one.
+    found = search(**PLACES[place](built({"id": "cat-2"})))
+    expected = direct.search(index=gallery, **PLACES[place](KNN | {"query_vector": vector}))
+    assert ids(found)[:3] == ids(expected)[:3]
+    if scores(found)[0] is not None:
+        assert scores(found) == pytest.approx(scores(expected), abs=0.02)
+    if place != "aggs":
+        assert ids(found)[0] == "cat-2" or place == "rescore"
+
+
+def test_re_ranking_tells_where_and_from_where(search):
+    first = search(knn=built(), size=15)
+    found = search(retriever=ranked(rank_window_size=6), size=15)
+    assert sorted(ids(found)[:3]) == CATS
+    assert sorted(ids(found)) == sorted(ids(first))
+    assert ids(found)[6:] == ids(first)[6:]
+    for hit in found["hits"]["hits"][:6]:
+        x0, y0, x1, y1 = hit["fields"]["camsearch.box"]
+        assert 0 <= x0 < x1 <= hit["_source"]["width"]
+        assert 0 <= y0 < y1 <= hit["_source"]["height"]
+        assert ids(first)[hit["fields"]["camsearch.first_rank"][0] - 1] == hit["_id"]
+        first_score = scores(first)[ids(first).index(hit["_id"])]
+        assert hit["fields"]["camsearch.first_score"][0] == pytest.approx(first_score)
+        assert "descriptor" not in hit["_source"]
+    assert all("camsearch.box" not in hit["fields"] for hit in found["hits"]["hits"][6:])
+    assert found["hits"]["max_score"] == max(scores(found))
+
+
+def test_a_box_changes_what_is_looked_for(search):
+    whole = search(retriever=ranked())
+    assert scores(search(retriever=ranked(box=[40, 20, 160, 140]))) != scores(whole)
+    assert scores(search(retriever=ranked(box=[0, 0, 10_000, 10_000]))) == pytest.approx(
+        scores(whole), abs=0.03
+    )
+
+
+def test_a_document_finds_itself(search):
+    found = search(retriever=ranked({"id": "temple-2"}, expand={"hits": 2}))
+    assert ids(found)[0] == "temple-2"
+    assert scores(found)[0] == pytest.approx(1, abs=0.05)
+
+
+@pytest.mark.parametrize(
+    ("rerank", "boxes"),
+    [({"regions": True, "classes": 3}, True), ({"regions": False}, True), (False, False)],
+)
+def test_how_is_said_by_rerank(search, rerank, boxes):
+    found = search(retriever=ranked(rerank=rerank, expand={"hits": 3, "alpha": 1}), size=3)
+    assert sorted(ids(found)) == CATS
+    assert ("camsearch.box" in found["hits"]["hits"][0]["fields"]) == boxes
+
+
+def test_typed_clients_say_the_same_in_ext(search):
+    asked = {"image": PHOTO, "box": [20, 20, 250, 180], "rank_window_size": 5}
+    typed = search(knn=KNN, ext={"camsearch": asked})
+    named = search(retriever=ranked(box=asked["box"], rank_window_size=5))
+    assert typed["hits"] == named["hits"]
+    only_first = search(knn=KNN, ext={"camsearch": {"image": PHOTO}})
+    assert only_first["hits"] == search(knn=built())["hits"]
+
+
+@pytest.mark.parametrize("window", [4, 15])
+def test_pages_lie_side_by_side(search, window):
+    whole = search(retriever=ranked(rank_window_size=window), size=12)
+    pages = [
+        search(retriever=ranked(rank_window_size=window), from_=i, size=3) for i in (0, 3, 6, 9)
+    ]
+    assert [hit for page in pages for hit in ids(page)] == ids(whole)
+
+
+def test_what_is_left_to_elasticsearch_means_what_it_means_there(search):
+    found = search(
+        retriever=ranked(),
+        size=2,
+        source=["meta.kind"],
+        fields=["width", "descriptor"],
+        aggs={"kinds": {"terms": {"field": "meta.kind"}}},
+        post_filter={"term": {"meta.kind": "animal"}},
+        highlight={"fields": {"uri": {}}},
+        track_total_hits=True,
+    )
+    assert sorted(ids(found)) == sorted(CATS)[: len(ids(found))] or set(ids(found)) <= set(CATS)
+    hit = found["hits"]["hits"][0]
+    assert hit["_source"] == {"meta": {"kind": "animal"}}
+    assert set(hit["fields"]) == {
+        *("width", "descriptor"),
+        *("camsearch.box", "camsearch.first_rank", "camsearch.first_score"),
+    }
+    assert {b["key"]: b["doc_count"] for b in found["aggregations"]["kinds"]["buckets"]}[
+        "thing"
+    ] == 6
+
+
+def test_thresholds_and_paths_are_kept(search):
+    whole = search(retriever=ranked())
+    least = scores(whole)[2]
+    cut = search(retriever=ranked(), min_score=least, filter_path="hits.hits._id")
+    assert cut.body == {"hits": {"hits": [{"_id": one} for one in ids(whole)[:3]]}}
+
+
+def test_an_msearch_mixes_both(es, gallery):
+    searches = [
+        {},
+        {"query": {"term": {"meta.kind": "plant"}}, "size": 1},
+        {},
+        {"retriever": ranked(), "size": 3},
+        {"index": "not-there"},
+        {"knn": built()},
+        {},
+        {"knn": built({"id": "rocket-1"}), "size": 1},
+        {},
+        {"retriever": ranked(rerank=3)},
+    ]
+    answers = es.msearch(index=gallery, searches=searches)["responses"]
+    assert [one["status"] for one in answers] == [200, 200, 404, 200, 400]
+    assert ids(answers[0])[0].startswith("flower")
+    assert sorted(ids(answers[1])) == CATS
+    assert answers[2]["error"]["type"] == "index_not_found_exception"
+    assert ids(answers[3]) == ["rocket-1"]
+
+
+REFUSED = {
+    "sort": ({"sort": ["width"]}, "sort"),
+    "collapse": ({"collapse": {"field": "meta.kind"}}, "collapse"),
+    "search_after": ({"search_after": [1], "sort": ["_score"]}, "search_after"),
+    "scroll": ({"scroll": "1m"}, "scroll"),
+    "pit": ({"pit": {"id": "x"}}, "pit"),
+    "window": ({"size": 9999, "from_": 10}, "Result window is too large"),
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_what_cannot_be_ranked_is_refused_not_ignored(es, gallery, what):
+    more, said = REFUSED[what]
+    index = None if what == "pit" else gallery
+    with pytest.raises(ApiError) as caught:
+        es.search(index=index, retriever=ranked(), **more)
+    assert (caught.value.status_code, caught.value.body["status"]) == (400, 400)
+    assert said in caught.value.body["error"]["reason"]
+    assert caught.value.body["error"]["root_cause"][0]["reason"]
+
+
+WRONG = {
+    "two sources": {"id": "x", "data": "x"},
+    "none": {},
+    "url": {"url": "https://example.org/a.jpg"},
+    "no picture": {"data": base64.b64encode(b"no picture").decode()},
+    "no base64": {"data": "%%%"},
+    "a number": {"id": 3},
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_a_picture_that_is_none_is_named(search, wrong):
+    with pytest.raises(ApiError) as caught:
+        search(knn=built(WRONG[wrong]))
+    assert caught.value.status_code == 400
+    assert caught.value.body["error"]["reason"].endswith(".")
+
+
+def test_no_index_of_ours_is_said(es, gallery, index_prefix):
+    with pytest.raises(ApiError, match="no such index") as caught:
+        es.search(index=f"{index_prefix}none", knn=built())
+    assert caught.value.status_code == 404
+    es.indices.create(index=f"{index_prefix}other")
+    with pytest.raises(ApiError, match="names no index that camsearch made") as caught:
+        es.search(index=f"{index_prefix}other", knn=built())
+    assert caught.value.status_code == 400
+
+
+def test_what_was_late_comes_in_the_first_order_with_a_warning(search):
+    first = ids(search(knn=built()))
+    with pytest.warns(ElasticsearchWarning, match="did not end in time") as said:
+        assert ids(search(retriever=ranked(expand={}), timeout="1nanos")) == first
+    assert len(said) == 2  # of the re-ranking, and of the second search
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        search(retriever=ranked(expand={}))

@@ -1,0 +1,121 @@
+"""A server that is told to end answers what it has taken, then goes."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.support.tiny_service import make_gallery, picture_text, re_ranked
+
+ROOT = Path(__file__).parents[3]
+CALLERS = 12
+SLOW_S = 0.6
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    made = tmp_path_factory.mktemp("gallery")
+    make_gallery(made)
+    return made
+
+
+@contextmanager
+def process(folder, slow_s):
+    line = [sys.executable, "-m", "tests.support.serve_tiny", str(folder), str(slow_s)]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(line, cwd=ROOT, stdout=pipe, stderr=pipe, text=True) as running:
+        try:
+            port = int(running.stdout.readline())
+            until = time.monotonic() + 30
+            while not answers(port) and time.monotonic() < until:
+                time.sleep(0.05)
+            yield running, port
+        finally:
+            if running.poll() is None:
+                running.kill()
+
+
+def answers(port):
+    try:
+        with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=5)) as connection:
+            status, _ = asked(connection, None)
+    except OSError:
+        return False
+    return status == 200
+
+
+def asked(connection, body):
+    if body is None:
+        connection.request("GET", "/_camsearch/health/live")
+    else:
+        kind = {"content-type": "application/json"}
+        connection.request("POST", "/images/_search", json.dumps(body), kind)
+    answer = connection.getresponse()
+    return answer.status, answer.read()
+
+
+@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGINT])
+def test_what_was_taken_is_answered_and_nothing_new_is_taken(folder, end):
+    body, found = re_ranked({"data": picture_text(folder)}), {}
+    with process(folder, SLOW_S) as (running, port):
+        # Connections that have been used before, as in a pool, and one of them idle.
+        pool = [http.client.HTTPConnection("127.0.0.1", port, timeout=30) for _ in range(CALLERS)]
+        idle = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+        assert {asked(one, None)[0] for one in [*pool, idle]} == {200}
+
+        def call(number):
+            found[number] = asked(pool[number], body)
+
+        threads = [threading.Thread(target=call, args=[number]) for number in range(CALLERS)]
+        for thread in threads:
+            thread.start()
+        time.sleep(SLOW_S / 2)  # all are read, and none is answered
+        assert not found
+        running.send_signal(end)
+        time.sleep(SLOW_S / 4)
+        assert not found
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", port), timeout=5)
+        assert idle.sock.recv(1) == b""  # closed, so that its pool opens another elsewhere
+        for thread in threads:
+            thread.join()
+        said, written = running.communicate(timeout=30)
+    for one in [*pool, idle]:
+        one.close()
+    assert [status for status, _ in found.values()] == [200] * CALLERS
+    hits = {json.dumps(json.loads(text)["hits"]["hits"]) for _, text in found.values()}
+    assert len(hits) == 1
+    assert (running.returncode, said) == (0, "closed\n")
+    lines = [json.loads(line) for line in written.splitlines()]
+    assert [line["outcome"] for line in lines if line["event"] == "search"] == ["ranked"] * CALLERS
+    assert not [line for line in lines if line["level"] in {"error", "critical"}]
+
+
+def test_a_body_that_is_still_coming_is_waited_for(folder):
+    body = json.dumps(re_ranked({"data": picture_text(folder)})).encode()
+    head = b"POST /images/_search HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
+    with process(folder, 0) as (running, port):
+        with closing(socket.create_connection(("127.0.0.1", port), timeout=30)) as caller:
+            caller.sendall(head + b"content-length: %d\r\n\r\n" % len(body) + body[:100])
+            time.sleep(0.3)
+            running.send_signal(signal.SIGTERM)
+            time.sleep(0.3)
+            caller.sendall(body[100:])
+            said = b""
+            while piece := caller.recv(65536):
+                said += piece
+        running.communicate(timeout=30)
+    assert said.startswith(b"HTTP/1.1 200")
+    assert b"connection: close" in said.lower()

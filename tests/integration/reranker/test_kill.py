@@ -1,0 +1,209 @@
+"""What is killed under the proxy, and what callers are told meanwhile.
+
+Its own end under load is in test_proxy….py.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import time
+from contextlib import closing, contextmanager
+
+import pytest
+
+from es_mappings import indices
+from es_mappings.about import about_method
+from es_mappings.elastic_client import connect
+from indexer.pipeline import index_pictures
+from indexer.sources import Source
+from reranker.app import make_app
+from reranker.upstream import ElasticsearchUpstream, UpstreamSettings
+from tests.support.asgi import ask
+from tests.support.house import COUNT, REGIONS, House
+from tests.support.wire import run, scripted
+
+pytestmark = pytest.mark.slow
+
+KNN = {"field": "descriptor", "k": COUNT, "num_candidates": COUNT}
+FAST = UpstreamSettings(connect_s=1, ask_s=2, forward_s=2)
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory):
+    with House.built(tmp_path_factory.mktemp("house")) as built:
+        yield built
+
+
+def first(image):
+    return {
+        "knn": KNN | {"query_vector_builder": {"camsearch": {"image": image}}},
+        "size": COUNT,
+    }
+
+
+def ranked(image, **more):
+    inner = {"knn": first(image)["knn"]}
+    return {"retriever": {"camsearch": {"retriever": inner, **more}}, "size": COUNT}
+
+
+def filled(url, house):
+    """A gallery in Elasticsearch with the house's pictures."""
+    sources = [
+        Source(f"{i:02d}", str(house.root / f"{i:02d}.png"), {"city": "Bonn"}) for i in range(COUNT)
+    ]
+    with connect(url) as client, closing(house.store()) as store:
+        about = about_method(house.method, REGIONS)
+        plan = indices.IndexPlan(replicas=0)
+        indices.create(client, "images", about, house.method.settings.dims, plan)
+        gallery = indices.open_gallery(client, "images")
+        assert index_pictures(sources, house.method, gallery, store).indexed == COUNT
+        client.indices.refresh(index="images")
+
+
+def test_elasticsearch_is_killed_and_comes_back(own_elasticsearch, house):
+    server = own_elasticsearch()
+    filled(server.url, house)
+    asked = {
+        "passed through": ("/images/_search", {"query": {"match_all": {}}}),
+        "first search": ("/images/_search", first(house.image(2))),
+        "re-ranked": ("/images/_search", ranked(house.image(2), expand={})),
+        "by id": ("/images/_search", ranked({"id": "04"})),
+        "several": ("/images/_msearch", None),
+    }
+    lines = b'{}\n{}\n{}\n{"knn": {"field": "descriptor", "k": 3, "query_vector_builder": '
+    lines += b'{"camsearch": {"image": {"id": "04"}}}}}\n'
+
+    async def answers(app):
+        started = time.monotonic()
+        all_of_them = [ask(app, "POST", path, body or lines) for path, body in asked.values()]
+        found = dict(zip(asked, await asyncio.gather(*all_of_them), strict=True))
+        return found, time.monotonic() - started
+
+    async def test(app, upstream):
+        try:
+            before, _ = await answers(app)
+            assert {one.status for one in before.values()} == {200}
+            await asyncio.to_thread(server.kill)
+            for _ in range(2):
+                found, took = await answers(app)
+                assert took < FAST.ask_s + FAST.connect_s + 1
+                assert {name: one.status for name, one in found.items()} == dict.fromkeys(
+                    asked, 503
+                )
+                for one in found.values():
+                    assert one.json["error"]["type"] == "connect_transport_exception"
+                    assert "does not answer" in one.reason
+                    assert one.all(b"x-elastic-product") == ["Elasticsearch"]
+            await asyncio.to_thread(server.start)
+            after, _ = await answers(app)
+            for name in asked:
+                assert after[name].status == 200, after[name].body
+                if name != "several":
+                    assert after[name].ids == before[name].ids
+        finally:
+            await upstream.close()
+
+    upstream = ElasticsearchUpstream(
+        UpstreamSettings(server.url, FAST.connect_s, ask_s=FAST.ask_s, forward_s=FAST.forward_s)
+    )
+    with house.service(upstream) as service:
+        run(test(make_app(service), upstream))
+
+
+@pytest.mark.parametrize("body", [first({"id": "04"}), {"query": {"match_all": {}}}])
+def test_elasticsearch_hangs(house, body):
+    async def silent(server, reader, writer):
+        await reader.read(1)
+        await asyncio.sleep(60)
+        return False
+
+    async def test():
+        async with scripted(silent) as server:
+            upstream = ElasticsearchUpstream(UpstreamSettings(server.url, 1, ask_s=1, forward_s=1))
+            with house.service(upstream) as service:
+                started = time.monotonic()
+                answer = await ask(make_app(service), "POST", "/images/_search", body)
+                took = time.monotonic() - started
+            await upstream.close()
+        return answer, took
+
+    answer, took = run(test())
+    assert answer.status == 503
+    assert "does not answer" in answer.reason
+    assert 0.9 < took < 3
+
+
+def order(service, body):
+    answer = run(ask(make_app(service), "POST", "/images/_search", body))
+    assert answer.status == 200, answer.body
+    return answer.ids, answer.all(b"warning")
+
+
+@contextmanager
+def away(path):
+    """A folder that is somewhere else for a while."""
+    path.rename(path.with_name("away"))
+    try:
+        yield
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+        path.with_name("away").rename(path)
+
+
+def test_the_kept_maps_go_and_come_back(house):
+    image = house.image(5)
+    with house.service() as service:
+        in_first_order, _ = order(service, first(image))
+        in_order, said = order(service, ranked(image))
+        assert said == []
+        assert in_order != in_first_order  # else nothing below would show
+        with away(house.root / "maps"):
+            found, (warning,) = order(service, ranked(image))
+            assert found == in_first_order
+            assert f"{COUNT} of {COUNT} hits keep their first score" in warning
+            assert warning.startswith("299 Elasticsearch-")
+        assert order(service, ranked(image)) == (in_order, [])
+
+
+class Broken:
+    """Maps kept where nobody can read them just now."""
+
+    def __init__(self, error=None, wait_s=0.0):
+        self.error, self.wait_s = error, wait_s
+
+    def get(self, digests):
+        time.sleep(self.wait_s)
+        if self.error:
+            raise self.error
+        return {}
+
+    def close(self):
+        """Nothing is open."""
+
+
+# As botocore and gcsfs raise them: not all are an OSError.
+ERRORS = [ConnectionError("no route"), RuntimeError("credentials ran out"), ValueError("bad zip")]
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=repr)
+def test_the_store_of_maps_fails(house, error):
+    with house.service(features=Broken(error)) as service:
+        image = house.image(5)
+        expected, _ = order(service, first(image))
+        found, warnings = order(service, ranked(image))
+    assert found == expected
+    assert len(warnings) == 1
+    assert str(error) not in warnings[0]
+
+
+def test_the_store_of_maps_hangs(house):
+    with house.service(features=Broken(wait_s=1.5)) as service:
+        image = house.image(5)
+        expected, _ = order(service, first(image))
+        started = time.monotonic()
+        found, (warning,) = order(service, ranked(image) | {"timeout": "300ms"})
+        # The thread that waits for the store ends with it; the caller does not wait.
+        assert time.monotonic() - started < 3.5
+    assert found == expected
+    assert "did not end in time" in warning

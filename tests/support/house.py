@@ -1,0 +1,162 @@
+"""A gallery of made pictures with all that answers searches in it, on the tiny network."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from descriptors.images import ImageLimits, Picture, read_image
+from descriptors.method import Method
+from descriptors.settings import RegionSettings
+from es_mappings.features import FeatureStore
+from es_mappings.local import LocalGallery
+from indexer.pipeline import index_pictures
+from indexer.sources import Source
+from reranker.exchange import Answer, Headers, Request, Upstream
+from reranker.local_elasticsearch.upstream import LocalUpstream
+from reranker.service import Service, ServiceParts
+from reranker.settings import RerankerSettings
+from tests.support.pictures import encoded, shapes
+from tests.support.tiny_network import tiny_method
+
+if TYPE_CHECKING:
+    from starlette.types import Receive, Scope, Send
+
+__all__ = ["COUNT", "JSON", "REGIONS", "House", "Scripted", "answered", "found_ids", "said"]
+
+COUNT = 21
+SIZES = ((64, 48), (48, 64), (120, 120))
+# Regions small enough for working sizes of 64 pixels, and no more classes than the network has.
+REGIONS = RegionSettings(n_classes=3, least_side=16)
+JSON: Headers = ((b"content-type", b"application/json"), (b"accept", b"application/json"))
+
+Turn = Callable[[Request], Answer | Exception | float | None]
+
+
+@dataclass(frozen=True)
+class House:
+    """Pictures 00.png … in a folder, every third in Köln, and their gallery."""
+
+    root: Path
+    method: Method
+    gallery: LocalGallery
+
+    @classmethod
+    @contextmanager
+    def built(cls, root: Path) -> Iterator[House]:
+        """Indexed once; its files may be read by many."""
+        method, sources = tiny_method(), []
+        for i in range(COUNT):
+            path = root / f"{i:02d}.png"
+            path.write_bytes(encoded(shapes(*SIZES[i % 3], seed=i, count=4)))
+            city = "Köln" if i % 3 == 0 else "Bonn"
+            sources.append(Source(f"{i:02d}", str(path), {"city": city}))
+        house = cls(
+            root,
+            method,
+            LocalGallery.create(root / "gallery", method.settings.dims, method.fingerprint(), {}),
+        )
+        store = house.store()
+        with house.gallery:
+            assert index_pictures(sources, method, house.gallery, store).indexed == COUNT
+            store.close()
+            yield house
+
+    def store(self, name: str = "maps") -> FeatureStore:
+        """Kept maps, the caller's to close; there are none under another name."""
+        return FeatureStore(str(self.root / name), self.method.fingerprint())
+
+    def data(self, number: int) -> bytes:
+        """The bytes of a picture's file."""
+        return (self.root / f"{number:02d}.png").read_bytes()
+
+    def picture(self, number: int) -> Picture:
+        """A picture as it is described."""
+        return read_image(self.data(number))
+
+    def image(self, number: int) -> dict[str, Any]:
+        """A picture as a search has it."""
+        return {"data": base64.b64encode(self.data(number)).decode()}
+
+    @contextmanager
+    def service(
+        self, upstream: Upstream | None = None, *, settings: Mapping[str, Any] = {}, **said: Any
+    ) -> Iterator[Service]:
+        """Over the gallery, or another upstream; `said` are fields of `ServiceParts`."""
+        parts: dict[str, Any] = {
+            "method": self.method,
+            "regions": REGIONS,
+            "upstream": upstream or LocalUpstream(self.gallery),
+            "features": self.store(),
+            "limits": ImageLimits(),
+        }
+        service = Service(ServiceParts(**parts | said), RerankerSettings(**settings))
+        try:
+            yield service
+        finally:
+            service.close()
+
+
+@dataclass
+class Scripted:
+    """An upstream that notes what it is asked, says what it is told to, and else asks another.
+
+    `turn` gives an answer, an error to raise, seconds to wait before the other is asked, or None.
+    """
+
+    other: Upstream | None = None
+    turn: Turn = lambda request: None
+    asked: list[Request] = field(default_factory=list)
+
+    async def ask(self, request: Request) -> Answer:
+        self.asked.append(request)
+        told = self.turn(request)
+        if isinstance(told, Exception):
+            raise told
+        if isinstance(told, Answer):
+            return told
+        if told is not None:
+            await asyncio.sleep(told)
+        if self.other is None:
+            raise AssertionError(f"Nobody answers {request}.")
+        return await self.other.ask(request)
+
+    async def forward(self, scope: Scope, receive: Receive, send: Send, body: bytes | None) -> None:
+        raise AssertionError("Nothing is passed through here.")
+
+    async def close(self) -> None:
+        """Nothing to end."""
+
+    @property
+    def bodies(self) -> list[dict[str, Any]]:
+        """Of the searches, in their order."""
+        return [orjson.loads(one.body) for one in self.asked if one.path.endswith("_search")]
+
+
+def said(body: object, status: int = 200, *headers: tuple[bytes, bytes]) -> Answer:
+    """An answer of Elasticsearch."""
+    return Answer(status, headers or ((b"content-type", b"application/json"),), orjson.dumps(body))
+
+
+def answered(
+    service: Service, body: Mapping[str, Any], path: str = "/images/_search", query: str = ""
+) -> tuple[dict[str, Any], list[str]]:
+    """A search's answer and its warnings."""
+    request = Request("POST", path, query, JSON, orjson.dumps(body))
+    answer = asyncio.run(service.visual(request))
+    assert answer is not None
+    assert answer.status == 200, answer.body
+    warnings = [value.decode() for name, value in answer.headers if name == b"warning"]
+    return orjson.loads(answer.body), warnings
+
+
+def found_ids(answer: Mapping[str, Any]) -> list[str]:
+    """Of an answer's hits."""
+    return [hit["_id"] for hit in answer["hits"]["hits"]]

@@ -1,0 +1,140 @@
+"""The whole proxy over a folder of made pictures and the tiny network, asked within the process."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import functools
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import httpx
+
+from descriptors.errors import CamsearchError
+from descriptors.images import ImageLimits
+from descriptors.settings import RegionSettings
+from es_mappings.features import FeatureStore
+from es_mappings.local import LocalGallery
+from indexer.pipeline import encode_documents, index_pictures
+from indexer.reading import IndexingPlan
+from indexer.sources import Source, read_source
+from reranker.app import make_app
+from reranker.exchange import Answer, Request
+from reranker.local_elasticsearch.upstream import LocalUpstream
+from reranker.service import Service, ServiceParts
+from reranker.settings import RerankerSettings
+from tests.support.pictures import encoded, shapes
+from tests.support.tiny_network import tiny_method
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
+    from reranker.tracing import Tracing
+
+__all__ = ["REGIONS", "Watched", "ask", "make_gallery", "picture_text", "re_ranked", "tiny_service"]
+
+COUNT = 6
+REGIONS = RegionSettings(n_classes=3, least_side=16)
+_METHOD = tiny_method()
+
+
+@dataclass
+class Watched:
+    """An upstream that notes what it is asked, and may answer or fail in the other's place."""
+
+    inner: LocalUpstream
+    asked: list[Request] = field(default_factory=list)
+    instead: dict[str, Answer | CamsearchError] = field(default_factory=dict)
+    slow_s: float = 0.0
+
+    async def close(self) -> None:
+        await self.inner.close()
+
+    async def ask(self, request: Request) -> Answer:
+        self.asked.append(request)
+        await asyncio.sleep(self.slow_s)
+        for part, answer in self.instead.items():
+            if part in request.path:
+                if isinstance(answer, CamsearchError):
+                    raise answer
+                return answer
+        return await self.inner.ask(request)
+
+    async def forward(self, scope: Scope, receive: Receive, send: Send, body: bytes | None) -> None:
+        await self.inner.forward(scope, receive, send, body)
+
+
+def make_gallery(folder: Path) -> None:
+    """Pictures `0/a.png`, `1/a.png`, …, their documents and maps; ids with slashes."""
+    sources = []
+    for i in range(COUNT):
+        path = folder / str(i) / "a.png"
+        path.parent.mkdir()
+        path.write_bytes(encoded(shapes(96, 64, seed=i, count=4)))
+        sources.append(Source(f"{i}/a.png", str(path), {}))
+    store = FeatureStore(str(folder / "maps"), _METHOD.fingerprint())
+    dims, fingerprint = _METHOD.settings.dims, _METHOD.fingerprint()
+    with LocalGallery.create(folder / "gallery", dims, fingerprint, {}) as gallery:
+        index_pictures(sources, _METHOD, gallery, store)
+    store.close()
+
+
+@contextmanager
+def tiny_service(
+    folder: Path,
+    tracing: Tracing | None = None,
+    parts: dict[str, Any] | None = None,
+    **settings: Any,
+) -> Iterator[Service]:
+    """A service over what `make_gallery` made; its upstream is `Watched`."""
+    plan = IndexingPlan(batch_size=4, readers=1)
+    with LocalGallery.open(folder / "gallery") as gallery:
+        made = ServiceParts(
+            _METHOD,
+            REGIONS,
+            Watched(LocalUpstream(gallery)),
+            FeatureStore(str(folder / "maps"), _METHOD.fingerprint()),
+            ImageLimits(),
+            lambda pictures: encode_documents(pictures, _METHOD, plan),
+            index="images",
+            read=lambda uri: read_source(uri, ImageLimits()),
+        )
+        made = replace(made, **(parts or {}))
+        service = Service(made, RerankerSettings(**settings), tracing)
+        try:
+            yield service
+        finally:
+            service.close()
+
+
+def ask(of: Service | ASGIApp, method: str, path: str, **said: Any) -> httpx.Response:
+    """One request, in a loop of its own."""
+    app = _app(of) if isinstance(of, Service) else of
+
+    async def asked() -> httpx.Response:
+        transport = httpx.ASGITransport(app, raise_app_exceptions=True)
+        async with httpx.AsyncClient(transport=transport, base_url="http://x") as client:
+            return await client.request(method, path, **said)
+
+    return asyncio.run(asked())
+
+
+@functools.lru_cache(maxsize=4)
+def _app(service: Service) -> ASGIApp:
+    return make_app(service)
+
+
+def picture_text(folder: Path, number: int = 0) -> str:
+    """A picture of the gallery as a request holds it."""
+    return base64.b64encode((folder / str(number) / "a.png").read_bytes()).decode()
+
+
+def re_ranked(image: dict[str, Any], size: int = 3) -> dict[str, Any]:
+    """The body of a re-ranked search."""
+    builder = {"camsearch": {"image": image}}
+    knn = {"field": "descriptor", "k": 6, "num_candidates": 9, "query_vector_builder": builder}
+    return {"size": size, "retriever": {"camsearch": {"retriever": {"knn": knn}, "rerank": {}}}}

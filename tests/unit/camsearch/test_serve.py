@@ -1,0 +1,210 @@
+"""`camsearch serve`: its options, what it refuses, and the service that it makes."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from dataclasses import replace
+
+import orjson
+import pytest
+
+from camsearch import serving
+from camsearch.settings import read_settings
+from descriptors.errors import ArtifactError
+from descriptors.machine import method_of
+from descriptors.settings import RegionSettings
+from es_mappings.about import about_method
+from es_mappings.errors import GalleryNotFound, GalleryUnreachable
+from reranker.exchange import Request
+from tests.support.pictures import encoded, shapes
+from tests.unit.camsearch.conftest import MACHINE
+
+REGIONS = RegionSettings(n_classes=3)
+JSON = ((b"content-type", b"application/json"),)
+
+
+@pytest.fixture
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        return listening.getsockname()[1]
+
+
+@pytest.fixture
+def folder(tiny, tmp_path):
+    """A gallery of five pictures."""
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for i in range(5):
+        (photos / f"{i}.png").write_bytes(encoded(shapes(96, 64, seed=i)))
+    with tiny.library(tmp_path / "gallery") as library:
+        library.index(photos)
+    return tmp_path / "gallery"
+
+
+def test_help_names_the_options(camsearch):
+    said = camsearch("serve", "--help")
+    assert said.status == 0
+    for option in ("--gallery", "--elasticsearch", "--index", "--port", "--read-only", "--preset"):
+        assert option in said.out
+    assert " serve " in camsearch("--help").out
+
+
+class TestRefused:
+    @pytest.mark.parametrize("port", [-1, 65536, "x"])
+    def test_a_port_that_is_none(self, camsearch, port):
+        said = camsearch("serve", "--port", port)
+        assert said.status == 2
+        assert "--port" in said.err
+
+    @pytest.mark.parametrize(
+        ("option", "value"),
+        [
+            ("--elasticsearch", "http://localhost:9200"),
+            ("--preset", "paper"),
+            ("--weights", "w.safetensors"),
+            ("--whitening", "w.safetensors"),
+            ("--maps", "/maps"),
+        ],
+    )
+    def test_what_a_folder_has_of_its_own(self, camsearch, tmp_path, option, value):
+        said = camsearch("serve", "--gallery", tmp_path, option, value)
+        assert said.status == 2
+        assert option in said.err
+        assert "--gallery" in said.err
+
+    def test_a_folder_without_a_gallery(self, camsearch, tmp_path):
+        said = camsearch("serve", "--gallery", tmp_path / "none")
+        assert said.status == 1
+        assert str(tmp_path / "none") in said.err
+        assert "Traceback" not in said.err
+
+    def test_a_port_that_is_taken(self, camsearch, folder):
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            port = taken.getsockname()[1]
+            said = camsearch("serve", "--gallery", folder, "--port", port)
+        assert said.status == 1
+        assert f"127.0.0.1:{port} cannot be listened at" in said.err
+
+    def test_an_address_that_is_none(self, camsearch):
+        said = camsearch("serve", "--elasticsearch", "nonsense")
+        assert said.status == 1
+        assert "nonsense" in said.err
+        assert "Traceback" not in said.err
+
+    def test_an_elasticsearch_that_is_away(self, camsearch, free_port, monkeypatch):
+        monkeypatch.setattr(serving, "_PATIENCE_S", 0.05)
+        monkeypatch.setattr(serving, "_BETWEEN_S", 0.02)
+        said = camsearch("serve", "--elasticsearch", f"http://127.0.0.1:{free_port}")
+        assert said.status == 1
+        assert str(free_port) in said.err
+
+
+def asked(service, body):
+    request = Request("POST", "/images/_search", "", JSON, orjson.dumps(body))
+    answer = asyncio.run(service.visual(request))
+    return orjson.loads(answer.body), dict(answer.headers)
+
+
+class TestOverFolder:
+    def test_it_answers_as_the_library_does(self, folder):
+        settings = read_settings()
+        knn = {"field": "descriptor", "k": 5, "num_candidates": 50}
+        with serving.over_folder(folder, settings, MACHINE) as service:
+            ids = [document.id for document in service.parts.upstream._gallery.documents()]
+            ours = {"image": {"id": ids[2]}, "rank_window_size": 3, "expand": {"hits": 2}}
+            answer, headers = asked(service, {"knn": knn, "ext": {"camsearch": ours}})
+        assert answer["hits"]["hits"][0]["_id"] == ids[2]
+        assert len(answer["hits"]["hits"]) == 5
+        assert b"warning" not in headers
+
+    def test_hits_without_maps_are_encoded_again(self, folder):
+        for path in folder.rglob("*.maps"):
+            path.unlink()
+        knn = {"field": "descriptor", "k": 5, "num_candidates": 50}
+        with serving.over_folder(folder, read_settings(), MACHINE) as service:
+            ids = [document.id for document in service.parts.upstream._gallery.documents()]
+            ours = {"image": {"id": ids[2]}, "rank_window_size": 3}
+            answer, headers = asked(service, {"knn": knn, "ext": {"camsearch": ours}})
+        boxes = ["camsearch.box" in hit.get("fields", {}) for hit in answer["hits"]["hits"]]
+        assert boxes == [True] * 3 + [False] * 2
+        assert b"warning" not in headers
+
+    def test_the_index_has_the_name_of_the_settings(self, folder):
+        settings = read_settings().model_copy(update={"images": "photos"})
+        with serving.over_folder(folder, settings, MACHINE) as service:
+            answer = asyncio.run(service.parts.upstream.ask(Request("GET", "/photos/_mapping")))
+        assert answer.status == 200
+
+    def test_there_is_none(self, tmp_path):
+        with (
+            pytest.raises(GalleryNotFound),
+            serving.over_folder(tmp_path / "none", read_settings(), MACHINE),
+        ):
+            pass
+
+    def test_urls_are_fetched_from_listed_hosts_only(self, folder):
+        with serving.over_folder(folder, read_settings(), MACHINE) as service:
+            assert service.parts.fetch is None
+        listed = read_settings().model_copy(update={"web_hosts": "example.org"})
+        with serving.over_folder(folder, listed, MACHINE) as service:
+            assert service.parts.fetch is not None
+
+
+class TestMethod:
+    """Which method describes queries over an Elasticsearch, by what the index says."""
+
+    @pytest.fixture
+    def about(self, tiny, tmp_path):
+        method = method_of(tiny.settings, tiny.whitening, tiny.weights, MACHINE)
+        files = {"whitening": tiny.whitening, "weights": tiny.weights}
+        return about_method(method, REGIONS, maps=str(tmp_path / "maps"), **files)
+
+    def test_that_of_the_index(self, about):
+        method, regions, features = serving._method(about, serving.ServedMethod(), MACHINE)
+        assert method.fingerprint() == about["fingerprint"]
+        assert regions == REGIONS
+        assert features is not None
+        assert features.address == about["maps"]
+        features.close()
+
+    def test_the_one_that_is_given(self, tiny, about):
+        given = serving.ServedMethod(tiny.settings, None, tiny.whitening, tiny.weights)
+        method, _, features = serving._method(about, given, MACHINE)
+        assert method.fingerprint() == about["fingerprint"]
+        assert features is not None
+        features.close()
+        other = replace(given, settings=tiny.settings.model_copy(update={"n_classes": 2}))
+        method, _, features = serving._method(about, other, MACHINE)
+        assert method.fingerprint() != about["fingerprint"]
+        assert features is None  # kept maps of another method are none of its own
+
+    def test_maps_that_are_named(self, about, tmp_path):
+        given = serving.ServedMethod(maps=str(tmp_path / "elsewhere"))
+        _, _, features = serving._method(about, given, MACHINE)
+        assert features is not None
+        assert features.address == str(tmp_path / "elsewhere")
+        features.close()
+
+    def test_an_index_that_says_nothing(self, tiny):
+        given = serving.ServedMethod(tiny.settings, None, tiny.whitening, tiny.weights)
+        method, regions, features = serving._method(None, given, MACHINE)
+        assert method.settings == tiny.settings
+        assert (regions, features) == (RegionSettings(), None)
+
+    def test_a_whitening_of_another_method(self, tiny):
+        settings = tiny.settings.model_copy(update={"power": 0.25})
+        given = serving.ServedMethod(settings, None, tiny.whitening, tiny.weights)
+        with pytest.raises(ArtifactError, match="camsearch fit"):
+            serving._method(None, given, MACHINE)
+
+
+def test_an_elasticsearch_that_comes_later_is_waited_for(free_port, monkeypatch):
+    monkeypatch.setattr(serving, "_PATIENCE_S", 0.05)
+    monkeypatch.setattr(serving, "_BETWEEN_S", 0.01)
+    settings = read_settings().model_copy(update={"elasticsearch": f"http://127.0.0.1:{free_port}"})
+    with (
+        pytest.raises(GalleryUnreachable, match=str(free_port)),
+        serving.over_elasticsearch(settings, MACHINE, serving.ServedMethod()),
+    ):
+        pass

@@ -1,0 +1,19 @@
+"""What several modules ask of: a gallery with pictures and maps."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support.house import House
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture(scope="session")
+def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    """Not to be changed."""
+    with House.built(tmp_path_factory.mktemp("house")) as built:
+        yield built

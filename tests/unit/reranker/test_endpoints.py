@@ -1,0 +1,350 @@
+"""Our own endpoints, asked through the whole proxy."""
+
+from __future__ import annotations
+
+import re
+import time
+from io import BytesIO
+
+import orjson
+import pytest
+from PIL import Image
+
+from descriptors.errors import SettingsError
+from reranker.app import make_app
+from reranker.errors import PictureNotFound, UpstreamUnreachable
+from reranker.exchange import Answer
+from tests.support.tiny_service import (
+    REGIONS,
+    ask,
+    make_gallery,
+    picture_text,
+    re_ranked,
+    tiny_service,
+)
+
+JSON = ((b"content-type", b"application/json"),)
+READY, METRICS, EXPLAIN = (f"/_camsearch/{name}" for name in ("health/ready", "metrics", "explain"))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    made = tmp_path_factory.mktemp("gallery")
+    make_gallery(made)
+    return made
+
+
+@pytest.fixture(scope="module")
+def shared(folder):
+    with tiny_service(folder) as made:
+        yield made
+
+
+@pytest.fixture
+def service(shared):
+    upstream = shared.parts.upstream
+    upstream.asked.clear()
+    upstream.instead.clear()
+    upstream.slow_s = 0
+    shared.readiness._last = (float("-inf"), ())
+    return shared
+
+
+def samples(service):
+    text = ask(service, "GET", METRICS).text
+    return {
+        name: float(value)
+        for name, value in re.findall(r"^(\w+(?:\{[^}]*\})?) (\S+)$", text, re.MULTILINE)
+    }
+
+
+# ------------------------------------------------------- health
+
+
+def test_it_lives(service):
+    answer = ask(service, "GET", "/_camsearch/health/live")
+    assert (answer.status_code, answer.json()) == (200, {"status": "live"})
+
+
+def test_it_is_ready_and_says_with_what(service):
+    answer = ask(service, "GET", READY)
+    method = service.parts.method
+    said = answer.json()
+    assert (answer.status_code, said["status"]) == (200, "ready")
+    assert said["fingerprint"] == method.fingerprint()
+    assert said["weights"] == method.encoder.loaded.weights_digest
+    assert said["whitening"] == method.whitening.digest()
+    assert {one["name"]: one["passed"] for one in said["checks"]} == {"index": True, "maps": True}
+
+
+def mapping(fingerprint):
+    about = {"images-1": {"mappings": {"_meta": {"camsearch": {"fingerprint": fingerprint}}}}}
+    return Answer(200, JSON, orjson.dumps(about))
+
+
+@pytest.mark.parametrize(
+    ("instead", "failed", "words"),
+    [
+        (mapping("f" * 64), "index", "another method"),
+        (Answer(200, JSON, b"{}"), "index", "not made by camsearch"),
+        (Answer(404, JSON, b"{}"), "index", "no index [images]"),
+        (Answer(503, JSON, b"{}"), "elasticsearch", "status 503"),
+        (Answer(200, JSON, b"<html>"), "elasticsearch", "no Elasticsearch"),
+        (UpstreamUnreachable("It is away."), "elasticsearch", "It is away."),
+    ],
+)
+def test_it_is_not_ready_and_says_why(service, instead, failed, words):
+    service.parts.upstream.instead["_mapping"] = instead
+    answer = ask(service, "GET", READY)
+    assert (answer.status_code, answer.json()["status"]) == (503, "not ready")
+    [found] = [one for one in answer.json()["checks"] if not one["passed"]]
+    assert found["name"] == failed
+    assert words in found["said"]
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_an_index_that_is_shown_to_no_stranger_hinders_nothing(service, status):
+    service.parts.upstream.instead["_mapping"] = Answer(status, JSON, b"{}")
+    answer = ask(service, "GET", READY, headers={"authorization": "ApiKey x"})
+    assert answer.status_code == 200
+    assert "no stranger" in answer.json()["checks"][0]["said"]
+    [asked] = service.parts.upstream.asked
+    assert b"authorization" not in dict(asked.headers)
+
+
+def test_readiness_waits_no_longer_than_two_seconds(service):
+    service.parts.upstream.slow_s = 60
+    started = time.monotonic()
+    answer = ask(service, "GET", READY)
+    assert answer.status_code == 503
+    assert 1.5 < time.monotonic() - started < 3.5
+
+
+def test_many_probes_are_one_question(service):
+    for _ in range(5):
+        ask(service, "GET", READY)
+    assert len(service.parts.upstream.asked) == 1
+
+
+def test_kept_maps_that_are_away_are_noticed(folder, monkeypatch):
+    with tiny_service(folder) as service:
+        monkeypatch.setattr(type(service.parts.features), "is_reachable", lambda _: False)
+        answer = ask(service, "GET", READY)
+    assert answer.status_code == 503
+    assert "mount it again" in answer.text
+
+
+# ------------------------------------------------------- metrics
+
+
+def test_metrics_count_searches_stages_windows_and_what_is_passed_through(folder):
+    with tiny_service(folder) as service:
+        before = samples(service)
+        assert before['camsearch_searches_total{outcome="ranked"}'] == 0
+        body = re_ranked({"data": picture_text(folder)})
+        assert ask(service, "POST", "/images/_search", json=body).status_code == 200
+        bad = ask(service, "POST", "/images/_search", json=re_ranked({"data": "!"}))
+        assert bad.status_code == 400
+        assert ask(service, "GET", "/images/_count").status_code == 200
+        assert ask(service, "GET", "/others/_count").status_code == 404
+        after = samples(service)
+    assert after['camsearch_searches_total{outcome="ranked"}'] == 1
+    assert after['camsearch_searches_total{outcome="refused"}'] == 1
+    assert after['camsearch_forwarded_requests_total{status="2xx"}'] == 1
+    assert after['camsearch_forwarded_requests_total{status="4xx"}'] == 1
+    assert after["camsearch_window_hits_count"] == 1
+    assert after["camsearch_window_hits_sum"] == 6
+    for stage in ("contract", "describe", "first_search", "rerank", "render"):
+        assert after[f'camsearch_stage_seconds_count{{stage="{stage}"}}'] == 1
+    assert after['camsearch_waiting{stage="describe"}'] == 0
+    assert after["process_resident_memory_bytes"] > 0
+    fingerprint = service.parts.method.fingerprint()[:16]
+    assert after[f'camsearch_method_info{{fingerprint="{fingerprint}"}}'] == 1
+
+
+def test_metrics_are_prometheus_text(service):
+    answer = ask(service, "GET", METRICS)
+    assert answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
+
+
+# ------------------------------------------------------- thumbnails
+
+
+@pytest.mark.parametrize("name", ["2/a.png", "2%2Fa.png"])
+def test_a_thumbnail_is_a_small_jpeg(service, name):
+    answer = ask(service, "GET", f"/_camsearch/thumbnails/{name}?size=48")
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "image/jpeg")
+    assert "private" in answer.headers["cache-control"]
+    assert answer.headers["vary"] == "authorization"
+    shown = Image.open(BytesIO(answer.content))
+    assert (shown.format, shown.size) == ("JPEG", (48, 32))
+
+
+def test_a_thumbnail_that_is_known_is_not_sent_again(service):
+    path = "/_camsearch/thumbnails/2/a.png"
+    tag = ask(service, "GET", path).headers["etag"]
+    again = ask(service, "GET", path, headers={"if-none-match": tag})
+    assert (again.status_code, again.content) == (304, b"")
+    other = ask(service, "GET", path + "?size=64", headers={"if-none-match": tag})
+    assert other.status_code == 200
+
+
+def test_a_thumbnail_is_looked_up_with_the_callers_rights(service):
+    said = Answer(401, (*JSON, (b"www-authenticate", b"ApiKey")), b'{"status":401}')
+    service.parts.upstream.instead["_search"] = said
+    path = "/_camsearch/thumbnails/2/a.png"
+    answer = ask(service, "GET", path, headers={"authorization": "ApiKey me"})
+    assert (answer.status_code, answer.headers["www-authenticate"]) == (401, "ApiKey")
+    [asked] = service.parts.upstream.asked
+    assert (b"authorization", b"ApiKey me") in asked.headers
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("9/a.png", 404),
+        ("2/a.png?index=others", 404),
+        ("2/a.png?size=5", 400),
+        ("2/a.png?size=x", 400),
+        ("2/a.png?index=_nodes", 400),
+    ],
+)
+def test_what_has_no_thumbnail_is_refused_in_shape(service, path, status):
+    answer = ask(service, "GET", f"/_camsearch/thumbnails/{path}")
+    assert (answer.status_code, answer.json()["status"]) == (status, status)
+
+
+def test_an_address_that_cannot_be_read_is_not_told(folder):
+    def gone(uri):
+        raise PictureNotFound(f"{uri} is a secret place.")
+
+    for read, status in ((gone, 404), (None, 400)):
+        with tiny_service(folder, parts={"read": read}) as service:
+            answer = ask(service, "GET", "/_camsearch/thumbnails/2/a.png")
+        assert answer.status_code == status
+        assert "secret" not in answer.text
+
+
+# ------------------------------------------------------- pages
+
+
+def test_the_page_names_the_index_and_loads_nothing_from_elsewhere(service):
+    answer = ask(service, "GET", "/_camsearch/")
+    assert answer.status_code == 200
+    assert "<code>images</code>" in answer.text
+    assert "<dd>6</dd>" in answer.text
+    assert "default-src 'none'" in answer.headers["content-security-policy"]
+    assert not re.findall(r"""(?:src|href)=["'](?!/_camsearch/)""", answer.text)
+
+
+def test_the_page_escapes_what_it_is_told(folder):
+    with tiny_service(folder, parts={"index": "<b>'\"</script>"}) as service:
+        text = ask(service, "GET", "/_camsearch/").text
+    assert "<b>" not in text
+    assert text.count("</script>") == 1
+    assert "not told to strangers" in text
+
+
+def test_a_host_of_the_callers_choice_is_escaped(service):
+    text = ask(service, "GET", "/_camsearch/", headers={"host": "x<b>"}).text
+    assert "<b>" not in text
+
+
+def test_the_list_of_endpoints_is_that_of_openapi(service):
+    paths = ask(service, "GET", "/_camsearch/openapi.json").json()["paths"]
+    assert set(paths) == {
+        "/_camsearch/explain",
+        "/_camsearch/health/live",
+        "/_camsearch/health/ready",
+        "/_camsearch/metrics",
+        "/_camsearch/thumbnails/{image_id}",
+    }
+    shown = ask(service, "GET", "/_camsearch/docs").text
+    assert all(path in shown for path in paths)
+    assert "http" not in re.sub(r"<meta[^>]*>", "", shown).replace("http-equiv", "")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [("GET", "/_camsearch/x", 404), ("GET", "/_camsearch", 404), ("PUT", EXPLAIN, 405)],
+)
+def test_what_is_no_endpoint_is_refused_in_shape(service, method, path, status):
+    answer = ask(service, method, path)
+    assert (answer.status_code, answer.json()["status"]) == (status, status)
+    assert answer.headers["x-elastic-product"] == "Elasticsearch"
+
+
+def test_a_fault_of_ours_is_a_500_in_shape_that_tells_nothing(service, monkeypatch, caplog):
+    def broken(*_):
+        raise RuntimeError("a secret")
+
+    monkeypatch.setattr(service.files, "find", broken)
+    answer = ask(service, "GET", "/_camsearch/thumbnails/2/a.png")
+    assert (answer.status_code, answer.json()["status"]) == (500, 500)
+    assert "secret" not in answer.text
+    assert "a secret" in caplog.text
+
+
+# ------------------------------------------------------- limits
+
+
+def test_a_caller_who_searches_too_often_is_told_to_wait(folder):
+    body = re_ranked({"id": "1/a.png"})
+    with tiny_service(folder, serve_rate="2/minute") as service:
+        for _ in range(2):
+            assert ask(service, "POST", "/images/_search", json=body).status_code == 200
+        refused = ask(service, "POST", "/images/_search", json=body)
+        assert (refused.status_code, refused.json()["status"]) == (429, 429)
+        assert 1 <= int(refused.headers["retry-after"]) <= 60
+        explained = ask(
+            service, "POST", EXPLAIN, json={"id": "1/a.png", "image": {"id": "2/a.png"}}
+        )
+        assert explained.status_code == 429
+        # Others, and what is passed through, are not held back.
+        other = {"authorization": "ApiKey b"}
+        assert ask(service, "POST", "/images/_search", json=body, headers=other).status_code == 200
+        plain = ask(service, "POST", "/images/_search", json={"query": {"match_all": {}}})
+        assert plain.status_code == 200
+        several = b"{}\n" + orjson.dumps(body) + b"\n{}\n" + orjson.dumps(body) + b"\n"
+        kind = {"content-type": "application/x-ndjson", "authorization": "ApiKey c"}
+        for expected in ([200, 200], [429, 429]):
+            answer = ask(service, "POST", "/images/_msearch", content=several, headers=kind)
+            assert [one["status"] for one in answer.json()["responses"]] == expected
+        assert samples(service)['camsearch_searches_total{outcome="overloaded"}'] == 3
+
+
+def test_a_rate_that_is_none_is_refused_at_the_start(folder):
+    with pytest.raises(SettingsError, match="20/second"), tiny_service(folder, serve_rate="often"):
+        pass
+
+
+# ------------------------------------------------------- other origins
+
+FOREIGN = {"origin": "https://shop.example"}
+PREFLIGHT = FOREIGN | {
+    "access-control-request-method": "POST",
+    "access-control-request-headers": "content-type,authorization",
+}
+
+
+def test_pages_of_other_origins_may_not_call_us(service):
+    answer = ask(service, "GET", "/_camsearch/health/live", headers=FOREIGN)
+    assert not [name for name in answer.headers if name.startswith("access-control")]
+
+
+def test_pages_of_listed_origins_may_call_searches_and_endpoints(folder):
+    with tiny_service(folder, serve_cors="https://shop.example, https://b.example") as service:
+        app = make_app(service)
+        asked = ask(app, "OPTIONS", "/images/_search", headers=PREFLIGHT)
+        assert asked.status_code == 200
+        assert asked.headers["access-control-allow-origin"] == FOREIGN["origin"]
+        for path in ("/_camsearch/health/live", "/images/_count"):
+            answer = ask(app, "GET", path, headers=FOREIGN)
+            assert answer.headers["access-control-allow-origin"] == FOREIGN["origin"]
+            other = ask(app, "GET", path, headers={"origin": "https://evil.example"})
+            assert "access-control-allow-origin" not in other.headers
+            assert "access-control-allow-credentials" not in answer.headers
+
+
+def test_regions_of_the_service_are_those_of_the_gallery(service):
+    assert service.matcher.regions == REGIONS

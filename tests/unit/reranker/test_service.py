@@ -1,0 +1,116 @@
+"""The proxy put together, with its settings where they belong."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+import pytest
+
+from reranker.errors import DialectError
+from tests.support.house import REGIONS, Scripted, answered, found_ids, said
+
+KNN = {"field": "descriptor", "k": 9, "num_candidates": 50}
+
+
+def body_of(image, **ours):
+    return {"knn": KNN, "ext": {"camsearch": {"image": image, "rerank": {}} | ours}}
+
+
+def test_settings_reach_the_parts(house):
+    settings = {
+        "serve_waiting": 5,
+        "serve_reranks": 3,
+        "serve_batch_wait": 0.5,
+        "serve_timeout": 2.5,
+        "serve_most_window": 7,
+        "serve_most_k": 8,
+        "serve_most_picture": 2048,
+        "serve_most_encoded": 4,
+    }
+    with house.service(settings=settings) as service:
+        assert service.describer._settings.waiting == service.gate._most_waiting == 5
+        assert service.describer._settings.wait_s == 0.5
+        assert service.gate._free._value == 3
+        assert service.searcher._parts.timeout_s == 2.5
+        limits = service.limits
+        assert (limits.window, limits.k, limits.picture_bytes) == (7, 8, 2048)
+        assert limits.classes == 10  # of the tiny network
+        assert service.matcher._most_encoded == 4
+
+
+@pytest.mark.parametrize(
+    ("settings", "ours", "expected"),
+    [
+        ({"serve_most_window": 7}, {"rank_window_size": 8}, "rank_window_size"),
+        ({"serve_most_k": 8}, {}, r"k\] must be at most 8"),
+        ({"serve_most_picture": 1024}, {}, None),
+        ({}, {"rerank": {"classes": 11}}, "classes"),
+    ],
+)
+def test_what_is_too_much_is_refused(house, settings, ours, expected):
+    with house.service(settings=settings) as service:
+        body = body_of(house.image(0), **ours)
+        if expected is None:
+            assert len(found_ids(answered(service, body)[0])) == 9
+            return
+        with pytest.raises(DialectError, match=expected):
+            answered(service, body)
+
+
+def test_the_method_of_the_service_decides_what_fits(house):
+    fingerprint = house.method.fingerprint()
+    about = {"mappings": {"_meta": {"camsearch": {"fingerprint": fingerprint}}}}
+    nothing = said({"hits": {"hits": []}})
+    upstream = Scripted(turn=lambda r: said({"i": about}) if "_mapping" in r.path else nothing)
+    with house.service(upstream) as service:
+        assert found_ids(answered(service, body_of(house.image(0)))[0]) == []
+
+
+def test_warming_up_runs_the_network_as_a_query_does(house, monkeypatch):
+    encode, shapes = house.method.encoder.encode, []
+
+    def noted(batch):
+        shapes.append(tuple(batch.shape))
+        return encode(batch)
+
+    with house.service() as service:
+        monkeypatch.setattr(house.method.encoder, "encode", noted)
+        service.warm_up()
+    assert shapes == [(1, 3, 64, 64)]
+
+
+def test_queues_are_shown(house):
+    with house.service() as service:
+
+        def shown():
+            return service.metrics.registry.get_sample_value(
+                "camsearch_waiting", {"stage": "rerank"}
+            )
+
+        async def run():
+            async with service.gate.passed(), service.gate.passed():
+                waits = asyncio.create_task(service.gate.passed().__aenter__())
+                await asyncio.sleep(0)
+                assert shown() == 1
+            await waits
+
+        assert shown() == 0
+        asyncio.run(run())
+        assert shown() == 0
+
+
+def test_closing_leaves_no_threads(house):
+    before = set(threading.enumerate())
+    with house.service() as service:
+        answered(service, body_of(house.image(0)))
+        assert set(threading.enumerate()) - before
+    assert set(threading.enumerate()) - before == set()
+
+
+def test_regions_are_those_of_the_service(house):
+    paper = REGIONS.model_copy(update={"whole_picture": False, "least_side": 4000})
+    with house.service(regions=paper) as service:
+        answer, warnings = answered(service, body_of(house.image(0)))
+    assert warnings == []
+    assert not any("camsearch.box" in hit["fields"] for hit in answer["hits"]["hits"])
