@@ -20,14 +20,14 @@ from indexer.pipeline import encode_documents
 from indexer.reading import IndexingPlan
 from indexer.sources import read_source
 from indexer.web import WebAccess, fetch
-from reranker.contract import abouts_of
 from reranker.errors import UpstreamUnreachable
 from reranker.exchange import Request
 from reranker.local_elasticsearch.upstream import LocalUpstream
+from reranker.operations.tracing import tracing_as_named
+from reranker.passing.upstream import ElasticsearchUpstream, UpstreamSettings
 from reranker.service import Service, ServiceParts
 from reranker.settings import TracesSettings
-from reranker.tracing import tracing_as_named
-from reranker.upstream import ElasticsearchUpstream, UpstreamSettings
+from reranker.visual.contract import abouts_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from scipy import ndimage
 from torch import Tensor
 
@@ -45,7 +45,7 @@ def propose_regions(
     above = values[:, None] > cuts[:, :, None, None]
     planes = above.reshape(-1, height, width)
     labels, _ = ndimage.label(planes, structure=_TOUCHING)
-    boxes = _largest_boxes(labels, planes.shape[0])
+    boxes = _largest_boxes(labels)
     proposals: list[list[Region]] = []
     for i in range(batch):
         found = boxes[i * len(thresholds) : (i + 1) * len(thresholds)]
@@ -54,17 +54,35 @@ def propose_regions(
     return proposals
 
 
-def _largest_boxes(labels: Int[np.ndarray, "P H W"], planes: int) -> list[Region | None]:
-    """The bounding box of the largest label in each plane; None where there is none."""
+def _largest_boxes(labels: Int[np.ndarray, "P H W"]) -> list[Region | None]:
+    """The bounding box of the largest label in each plane; None where there is none.
+
+    Convention:
+        Labels count up in reading order, so those of one plane stand together.
+    """
     sizes = np.bincount(labels.ravel())
-    boxes: list[Region | None] = [None] * planes
-    largest = [0] * planes
-    for label, slices in enumerate(ndimage.find_objects(labels), start=1):
-        plane, rows, columns = slices
-        if sizes[label] > largest[plane.start]:
-            largest[plane.start] = sizes[label]
-            boxes[plane.start] = Region(columns.start, rows.start, columns.stop, rows.stop)
-    return boxes
+    ends = np.maximum.accumulate(labels.max(axis=(1, 2))).tolist()
+    largest = np.zeros(len(ends), dtype=labels.dtype)
+    start = 1
+    for plane, end in enumerate(ends):
+        if end >= start:
+            largest[plane] = start + int(sizes[start : end + 1].argmax())
+            start = end + 1
+    inside = (labels == largest[:, None, None]) & (largest > 0)[:, None, None]
+    rows, columns = inside.any(axis=2), inside.any(axis=1)
+    edges = (*_ends_of(columns), *_ends_of(rows))
+    boxes = zip(*(edge.tolist() for edge in edges), strict=True)
+    return [
+        Region(x0, y0, x1, y1) if found else None
+        for found, (x0, x1, y0, y1) in zip(largest.tolist(), boxes, strict=True)
+    ]
+
+
+def _ends_of(
+    marks: Bool[np.ndarray, "P N"],
+) -> tuple[Int[np.ndarray, " P"], Int[np.ndarray, " P"]]:
+    """For each row the first mark, and the place after the last one."""
+    return marks.argmax(axis=1), marks.shape[1] - marks[:, ::-1].argmax(axis=1)
 
 
 def stack_regions(

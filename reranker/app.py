@@ -14,8 +14,8 @@ from reranker.endpoints.health import health_router
 from reranker.endpoints.own import Marked, answer_errors
 from reranker.endpoints.pages import pages_router
 from reranker.endpoints.thumbnails import thumbnails_router
-from reranker.observed import ObservedVisual
-from reranker.proxy import Proxy, ProxySettings
+from reranker.operations.observed import ObservedVisual
+from reranker.passing.proxy import Proxy, ProxySettings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -7,20 +7,20 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from reranker.contract import IndexContract
-from reranker.description import Describer, DescriberSettings
 from reranker.dialect.limits import DialectLimits
-from reranker.explaining import Explainer, ExplainParts
-from reranker.gate import Gate
-from reranker.hit_files import HitFiles
+from reranker.explaining.explainer import Explainer, ExplainParts
+from reranker.explaining.hit_files import HitFiles
 from reranker.matching import Matcher
-from reranker.metrics import Metrics
-from reranker.query_pictures import QueryPictures
-from reranker.rate_limit import RateLimit
-from reranker.readiness import Readiness
-from reranker.tracing import TracedUpstream, Tracing
-from reranker.visual import VisualRequests
-from reranker.visual_search import VisualParts, VisualSearcher
+from reranker.operations.metrics import Metrics
+from reranker.operations.rate_limit import RateLimit
+from reranker.operations.readiness import Readiness
+from reranker.operations.tracing import TracedUpstream, Tracing
+from reranker.visual.contract import IndexContract
+from reranker.visual.description import Describer, DescriberSettings
+from reranker.visual.gate import Gate
+from reranker.visual.query_pictures import QueryPictures
+from reranker.visual.requests import VisualRequests
+from reranker.visual.search import VisualParts, VisualSearcher
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

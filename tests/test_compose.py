@@ -21,7 +21,7 @@ import yaml
 from camsearch.main import app
 from camsearch.settings import CommandSettings, read_settings
 from indexer.ledger import Ledger, WorkerState
-from reranker.serving import ServingSettings
+from reranker.passing.serving import ServingSettings
 from reranker.settings import RerankerSettings
 
 ROOT = Path(__file__).parents[1]

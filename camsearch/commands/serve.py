@@ -83,8 +83,8 @@ def serve(
     from camsearch import serving
     from descriptors.settings import MethodSettings, RegionSettings
     from reranker.app import make_app
-    from reranker.logs import configure_logs
-    from reranker.serving import ServingSettings, end_in_order, listen, server_of
+    from reranker.operations.logs import configure_logs
+    from reranker.passing.serving import ServingSettings, end_in_order, listen, server_of
 
     if gallery is not None:
         _refuse_beside_gallery(

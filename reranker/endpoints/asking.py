@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 from fastapi import Response
 
 from reranker.exchange import Answer, Request
-from reranker.hop_headers import going_up
-from reranker.refusals import in_shape
-from reranker.search_bodies import plain, read_whole
+from reranker.passing.hop_headers import going_up
+from reranker.passing.refusals import in_shape
+from reranker.passing.search_bodies import plain, read_whole
 
 if TYPE_CHECKING:
     from fastapi import Request as OwnRequest

@@ -12,13 +12,13 @@ from pydantic import BaseModel
 from descriptors.arrays import Size
 from descriptors.classes import class_names
 from reranker.endpoints.asking import ERRORS, asked_further, body_of, response_of, too_large
-from reranker.explain_requests import EXPLAIN_SCHEMA, read_explain_request
-from reranker.hit_files import heat_png
-from reranker.search_bodies import BodyTooLarge
+from reranker.explaining.hit_files import heat_png
+from reranker.explaining.requests import EXPLAIN_SCHEMA, read_explain_request
+from reranker.passing.search_bodies import BodyTooLarge
 
 if TYPE_CHECKING:
-    from reranker.contributions import LayerPart
-    from reranker.explaining import Explanation
+    from reranker.explaining.contributions import LayerPart
+    from reranker.explaining.explainer import Explanation
     from reranker.service import Service
 
 __all__ = ["explain_router"]

@@ -10,7 +10,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from pydantic import BaseModel
 
 if TYPE_CHECKING:
-    from reranker.readiness import Check
+    from reranker.operations.readiness import Check
     from reranker.service import Service
 
 __all__ = ["health_router"]

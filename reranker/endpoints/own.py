@@ -11,18 +11,18 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from descriptors.errors import CamsearchError
-from reranker.caller import CallerGone
 from reranker.endpoints.asking import response_of
 from reranker.exchange import Answer
-from reranker.logs import log_search
-from reranker.observed import marked
-from reranker.refusals import in_shape, refusal, unexpected
-from reranker.search_notes import NOTE, SearchNote, request_id_of
+from reranker.operations.logs import log_search
+from reranker.operations.observed import marked
+from reranker.operations.search_notes import NOTE, SearchNote, request_id_of
+from reranker.passing.caller import CallerGone
+from reranker.passing.refusals import in_shape, refusal, unexpected
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-    from reranker.tracing import Tracing
+    from reranker.operations.tracing import Tracing
 
 __all__ = ["Marked", "answer_errors"]
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 from fastapi import APIRouter, Query, Request, Response
 
 from reranker.endpoints.asking import ERRORS, asked_further
-from reranker.explain_requests import read_index
+from reranker.explaining.requests import read_index
 
 if TYPE_CHECKING:
     from reranker.service import Service

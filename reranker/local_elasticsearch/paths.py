@@ -8,7 +8,7 @@ from urllib.parse import unquote
 
 from reranker.local_elasticsearch.endpoints import Call, Reply
 from reranker.local_elasticsearch.refusals import Refused, missing, plain, writing
-from reranker.reading_paths import words_of
+from reranker.passing.reading_paths import words_of
 
 __all__ = ["Endpoint", "endpoint_of"]
 

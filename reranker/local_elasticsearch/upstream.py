@@ -12,14 +12,14 @@ import orjson
 
 from descriptors.errors import CamsearchError
 from es_mappings.local import LocalGallery
-from reranker.caller import Caller, CallerGone
 from reranker.exchange import Answer, Headers, Request
-from reranker.hop_headers import value_of
 from reranker.local_elasticsearch.endpoints import Call
 from reranker.local_elasticsearch.media_types import answer_type
 from reranker.local_elasticsearch.parameters import Parameters
 from reranker.local_elasticsearch.paths import endpoint_of
 from reranker.local_elasticsearch.refusals import Refused, error_body, in_our_words, missing, plain
+from reranker.passing.caller import Caller, CallerGone
+from reranker.passing.hop_headers import value_of
 
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send

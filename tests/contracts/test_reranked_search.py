@@ -25,9 +25,9 @@ from es_mappings.filters import Ids, Term
 from es_mappings.indices import IndexPlan, create, drop, rejects_index
 from reranker.exchange import Request
 from reranker.local_elasticsearch.upstream import LocalUpstream
+from reranker.passing.upstream import ElasticsearchUpstream, UpstreamSettings
 from reranker.pipeline import Searcher
 from reranker.ranking import SearchPlan
-from reranker.upstream import ElasticsearchUpstream, UpstreamSettings
 from tests.support.house import COUNT, JSON, REGIONS, House, answered, found_ids
 
 if TYPE_CHECKING:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp, Receive, Scope, Send
 
-    from reranker.tracing import Tracing
+    from reranker.operations.tracing import Tracing
 
 __all__ = ["REGIONS", "Watched", "ask", "make_gallery", "picture_text", "re_ranked", "tiny_service"]
 

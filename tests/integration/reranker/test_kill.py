@@ -18,7 +18,7 @@ from es_mappings.elastic_client import connect
 from indexer.pipeline import index_pictures
 from indexer.sources import Source
 from reranker.app import make_app
-from reranker.upstream import ElasticsearchUpstream, UpstreamSettings
+from reranker.passing.upstream import ElasticsearchUpstream, UpstreamSettings
 from tests.support.asgi import ask
 from tests.support.house import COUNT, REGIONS, House
 from tests.support.wire import run, scripted

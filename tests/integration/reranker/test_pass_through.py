@@ -16,9 +16,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from reranker.proxy import Proxy, ProxySettings
-from reranker.serving import ServingSettings, listen, server_of
-from reranker.upstream import ElasticsearchUpstream, UpstreamSettings
+from reranker.passing.proxy import Proxy, ProxySettings
+from reranker.passing.serving import ServingSettings, listen, server_of
+from reranker.passing.upstream import ElasticsearchUpstream, UpstreamSettings
 from tests.integration.reranker.recorded import recorded
 from tests.integration.reranker.recording import Recorded, asking, bulk
 from tests.support.wire import own_app

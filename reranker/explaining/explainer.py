@@ -1,0 +1,257 @@
+"""What made a hit match: regions and their scores, classes, layers, channels, and where."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from descriptors.arrays import Box, Encoded, QueryDescription, Region, Size, box_of_region
+from descriptors.errors import ImageError
+from descriptors.images import ImageLimits, read_image
+from es_mappings.features import stack_kept
+from es_mappings.fields import DESCRIPTOR
+from reranker.dialect.searches import ImageSource
+from reranker.errors import DialectError, PictureNotFound
+from reranker.explaining.contributions import (
+    LayerPart,
+    box_windows,
+    class_vectors_of,
+    layer_parts,
+    region_windows_of,
+)
+from reranker.visual.hit_documents import find_document
+from reranker.visual.query_pictures import PICTURE_FIELDS, HitPicture, picture_of
+
+if TYPE_CHECKING:
+    from descriptors.settings import RegionSettings
+    from reranker.dialect.answers import FoundHit
+    from reranker.dialect.searches import PictureQuery
+    from reranker.exchange import Request, Upstream
+    from reranker.explaining.requests import ExplainRequest
+    from reranker.matching import Matcher
+    from reranker.visual.contract import IndexContract
+    from reranker.visual.gate import Gate
+    from reranker.visual.query_pictures import QueryPictures
+
+__all__ = ["ExplainParts", "Explainer", "Explanation", "QueryClass"]
+
+
+@dataclass(frozen=True)
+class QueryClass:
+    """A class of the network that the query was described with.
+
+    Attributes:
+        number: of the class.
+        in_hit: its softmax probability in the hit's whole picture.
+    """
+
+    number: int
+    in_hit: float
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Why a hit stands where it stands.
+
+    Attributes:
+        picture: the hit's.
+        score: cosine of its best region with the query; None if no region is usable.
+        first_score: cosine of the first search: of the vector that is indexed with the
+            query's; None if the document shows no vector.
+        box: of the best region, in pixels of the upright picture.
+        tried: every region with its cosine, the best first.
+        classes: of the query, best first.
+        layers: parts of `score`; none if no region is usable.
+        heat: 0..1, where in the hit the query's best classes speak.
+    """
+
+    picture: HitPicture
+    score: float | None
+    first_score: float | None
+    box: Box | None
+    tried: tuple[tuple[Box, float], ...]
+    classes: tuple[QueryClass, ...]
+    layers: tuple[LayerPart, ...]
+    heat: Float[np.ndarray, "H W"]
+
+
+@dataclass(frozen=True)
+class ExplainParts:
+    """What explaining needs.
+
+    Attributes:
+        upstream: asked for the hit.
+        contract: which indices fit the method.
+        pictures: describes queries.
+        matcher: has method, kept maps and region settings.
+        limits: of query pictures.
+        gate: how many hits are explained at the same time.
+        index: where a hit is that names none.
+    """
+
+    upstream: Upstream
+    contract: IndexContract
+    pictures: QueryPictures
+    matcher: Matcher
+    limits: ImageLimits
+    gate: Gate
+    index: str
+
+
+@dataclass(frozen=True)
+class _Described:
+    """A query with its own maps."""
+
+    query: QueryDescription
+    encoded: Encoded
+
+
+class Explainer:
+    """Compares one hit with one query, and tells all of it."""
+
+    def __init__(self, parts: ExplainParts) -> None:
+        """Put the parts together."""
+        self._parts, self._matcher, self._method = parts, parts.matcher, parts.matcher.method
+
+    async def explain(self, request: Request, asked: ExplainRequest) -> Explanation:
+        """What made a hit match.
+
+        Args:
+            request: of the caller, whose rights are used.
+            asked: which hit and which query.
+
+        Raises:
+            CamsearchError: there is no such hit, the query cannot be described, or neither maps
+                nor picture of one of them can be read.
+        """
+        index = quote(asked.index or self._parts.index, safe=",*")
+        await self._parts.contract.check(request, index)
+        hit = await find_document(
+            self._parts.upstream, request, index, asked.id, (*PICTURE_FIELDS, DESCRIPTOR)
+        )
+        if hit is None:
+            raise PictureNotFound(
+                f"[id] names [{asked.id}], which is no document of [{index}]: name a hit of a "
+                "search there."
+            )
+        picture = picture_of(hit)
+        if picture is None:
+            raise DialectError(
+                f"The document [{asked.id}] was not written by camsearch: there is nothing to "
+                "explain."
+            )
+        async with self._parts.gate.passed():
+            settings = self._settings(regions=asked.regions)
+            described = await self._describe(request, index, asked.picture, settings)
+            return await asyncio.to_thread(self._explain, described, hit, picture, settings)
+
+    async def _describe(
+        self, request: Request, index: str, picture: PictureQuery, settings: RegionSettings
+    ) -> _Described:
+        if picture.image.url is not None:  # fetched once, used twice
+            data = await self._parts.pictures.fetched(picture.image.url)
+            picture = replace(picture, image=ImageSource(data=data))
+        query = await self._parts.pictures.describe(request, index, picture, settings)
+        return _Described(query, await self._encoded(request, index, picture))
+
+    async def _encoded(self, request: Request, index: str, query: PictureQuery) -> Encoded:
+        """The query's maps once more: a description does not hold them."""
+        image = query.image
+        if image.id is not None:
+            hit = await find_document(
+                self._parts.upstream, request, index, image.id, PICTURE_FIELDS
+            )
+            found = None if hit is None else picture_of(hit)
+            if found is None:
+                raise PictureNotFound(
+                    f"[image.id] names [{image.id}], which is gone: name another."
+                )
+            return await asyncio.to_thread(self._kept, found)
+        reduce_to = None if query.box else self._method.settings.side  # as it is described
+        return await asyncio.to_thread(self._fresh, image.data or b"", reduce_to)
+
+    def _fresh(self, data: bytes, reduce_to: int | None) -> Encoded:
+        return self._method.encode(read_image(data, self._parts.limits, reduce_to=reduce_to))
+
+    def _kept(self, picture: HitPicture) -> Encoded:
+        kept = self._matcher.maps_of([picture]).get(picture.id)
+        if kept is None:
+            raise ImageError(
+                f"No feature maps are kept of [{picture.id}] and its picture cannot be read: "
+                "index it again."
+            )
+        encoder = self._method.encoder
+        return stack_kept([kept], encoder.device, encoder.kept_dtype)
+
+    def _settings(self, *, regions: bool) -> RegionSettings:
+        settings = self._matcher.regions
+        if regions:
+            return settings
+        return settings.model_copy(update={"thresholds": (), "whole_picture": True})
+
+    @torch.inference_mode()
+    def _explain(
+        self, described: _Described, hit: FoundHit, picture: HitPicture, settings: RegionSettings
+    ) -> Explanation:
+        query = described.query
+        encoded = self._kept(picture)
+        size = Size(picture.width, picture.height)
+        [match] = self._method.match_regions(query, encoded, settings)
+        heat = self._method.query_heat(encoded, query.classes[None], settings)[0]
+        grid = encoded.grid(encoded.finest)
+        tried = () if match is None else match.tried
+        layers = () if match is None else self._layers(described, encoded, match.region, settings)
+        return Explanation(
+            picture,
+            None if match is None else match.score,
+            _first_score(hit, query.descriptor),
+            None if match is None else box_of_region(match.region, size, grid),
+            tuple(
+                (box_of_region(region, size, grid), score)
+                for region, score in sorted(tried, key=lambda one: -one[1])
+            ),
+            _classes(query, encoded, settings.n_classes),
+            layers,
+            heat.float().cpu().numpy(),
+        )
+
+    def _layers(
+        self, described: _Described, encoded: Encoded, region: Region, settings: RegionSettings
+    ) -> tuple[LayerPart, ...]:
+        query, method = described.query, self._method
+        classes = query.classes[: settings.n_classes]
+        cut = box_windows(described.encoded, query.picture, query.box)
+        windows = region_windows_of(encoded, region)
+        ours = class_vectors_of(method, described.encoded, classes, cut)
+        theirs = class_vectors_of(method, encoded, classes, windows)
+        of_region = method.describe_classes(
+            encoded, classes[None], tuple(w.to(method.encoder.device) for w in windows)
+        )[0, 0]
+        return layer_parts(
+            method,
+            (query.region_descriptor, of_region),
+            tuple(zip(ours, theirs, strict=True)),
+        )
+
+
+def _classes(query: QueryDescription, hit: Encoded, count: int) -> tuple[QueryClass, ...]:
+    probabilities = hit.scores.softmax(dim=1)[0]
+    return tuple(
+        QueryClass(number, float(probabilities[number]))
+        for number in query.classes[:count].tolist()
+    )
+
+
+def _first_score(hit: FoundHit, descriptor: Float[Tensor, " D"]) -> float | None:
+    vector = hit.raw.get("fields", {}).get(DESCRIPTOR)
+    if not isinstance(vector, list) or len(vector) != len(descriptor):
+        return None
+    indexed = torch.tensor(vector, dtype=torch.float32, device=descriptor.device)
+    return float(indexed @ descriptor.float())

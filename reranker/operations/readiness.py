@@ -1,0 +1,137 @@
+"""Whether searches by pictures would be answered now."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+import orjson
+
+from descriptors.errors import CamsearchError
+from reranker.exchange import Answer, Request
+from reranker.visual.contract import abouts_of
+
+if TYPE_CHECKING:
+    from es_mappings.features import FeatureStore
+    from reranker.exchange import Upstream
+
+__all__ = ["Check", "Readiness"]
+
+_OK, _MISSING = 200, 404
+_SHOWN_TO_NO_STRANGER = frozenset({401, 403})
+# Seconds a check may take, and an answer is believed: probes of many balancers are one question.
+_PATIENCE_S = 2.0
+_BELIEVED_S = 1.0
+_HEADERS = ((b"accept", b"application/json"),)
+
+
+@dataclass(frozen=True)
+class Check:
+    """What one check found.
+
+    Attributes:
+        name: of what was checked.
+        passed: whether searches can be answered as far as this goes.
+        said: a sentence.
+    """
+
+    name: str
+    passed: bool
+    said: str
+
+
+class Readiness:
+    """Asks Elasticsearch and the place of the kept maps, with no rights of anybody's."""
+
+    def __init__(
+        self, upstream: Upstream, index: str, fingerprint: str, features: FeatureStore | None
+    ) -> None:
+        """Args: index of the gallery; fingerprint of the method; features None for no kept maps."""
+        self._upstream, self._index = upstream, index
+        self._fingerprint, self._features = fingerprint, features
+        self._last: tuple[float, tuple[Check, ...]] = (float("-inf"), ())
+        self._running: asyncio.Task[tuple[Check, ...]] | None = None
+        # Of its own: a share that hangs keeps this thread, and none that answers searches.
+        self._prober = ThreadPoolExecutor(1, "ready")
+
+    async def checks(self) -> tuple[Check, ...]:
+        """What was found, a second ago at most. It takes two seconds at most."""
+        at, found = self._last
+        if time.monotonic() - at < _BELIEVED_S:
+            return found
+        if self._running is None:
+            self._running = asyncio.create_task(self._check())
+            self._running.add_done_callback(self._remember)
+        # Shielded, so that a prober who goes does not end it for the others.
+        return await asyncio.shield(self._running)
+
+    def _remember(self, done: asyncio.Task[tuple[Check, ...]]) -> None:
+        self._running = None
+        if not done.cancelled() and done.exception() is None:
+            self._last = time.monotonic(), done.result()
+
+    async def _check(self) -> tuple[Check, ...]:
+        return tuple(await asyncio.gather(self._index_fits(), self._maps_are_there()))
+
+    async def _index_fits(self) -> Check:
+        request = Request("GET", f"/{quote(self._index, safe=',*')}/_mapping", headers=_HEADERS)
+        try:
+            async with asyncio.timeout(_PATIENCE_S):
+                answer = await self._upstream.ask(request)
+        except TimeoutError:
+            said = f"Elasticsearch does not answer within {_PATIENCE_S:.0f} s."
+            return Check("elasticsearch", passed=False, said=said)
+        except CamsearchError as error:
+            return Check("elasticsearch", passed=False, said=error.reason)
+        return self._judged(answer)
+
+    def _judged(self, answer: Answer) -> Check:
+        if answer.status in _SHOWN_TO_NO_STRANGER:
+            said = f"It answers. [{self._index}] was not checked: it is shown to no stranger."
+            return Check("elasticsearch", passed=True, said=said)
+        if answer.status == _MISSING:
+            said = (
+                f"There is no index [{self._index}]: make it with `camsearch gallery create`, or "
+                "name another."
+            )
+            return Check("index", passed=False, said=said)
+        if answer.status != _OK:
+            said = f"Elasticsearch answers with status {answer.status}."
+            return Check("elasticsearch", passed=False, said=said)
+        return self._compared(answer)
+
+    def _compared(self, answer: Answer) -> Check:
+        try:
+            found = abouts_of(orjson.loads(answer.body))
+        except orjson.JSONDecodeError:
+            return Check("elasticsearch", passed=False, said="What answers is no Elasticsearch.")
+        if not found:
+            said = f"[{self._index}] was not made by camsearch."
+            return Check("index", passed=False, said=said)
+        others = [name for name, a in found.items() if a["fingerprint"] != self._fingerprint]
+        if others:
+            said = (
+                f"The vectors of [{others[0]}] were made by another method "
+                f"({found[others[0]]['fingerprint'][:16]}): start the server again."
+            )
+            return Check("index", passed=False, said=said)
+        return Check("index", passed=True, said=f"[{', '.join(found)}] was made by this method.")
+
+    async def _maps_are_there(self) -> Check:
+        features = self._features
+        if features is None:
+            return Check("maps", passed=True, said="None are kept: pictures are opened again.")
+        try:
+            async with asyncio.timeout(_PATIENCE_S):
+                loop = asyncio.get_running_loop()
+                reachable = await loop.run_in_executor(self._prober, features.is_reachable)
+        except TimeoutError:
+            said = f"Their place does not answer within {_PATIENCE_S:.0f} s."
+            return Check("maps", passed=False, said=said)
+        if not reachable:
+            return Check("maps", passed=False, said="Their place is not there: mount it again.")
+        return Check("maps", passed=True, said="Their place is there.")

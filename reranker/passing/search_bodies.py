@@ -1,0 +1,106 @@
+"""Which requests may be searches that name us, and their bodies as JSON."""
+
+from __future__ import annotations
+
+import asyncio
+import zlib
+from typing import TYPE_CHECKING
+
+from reranker.passing.caller import CallerGone
+from reranker.passing.hop_headers import value_of
+from reranker.passing.reading_paths import words_of
+
+if TYPE_CHECKING:
+    from starlette.types import Receive, Scope
+
+    from reranker.exchange import Headers
+
+__all__ = ["BodyTooLarge", "may_name_us", "plain", "read_whole", "wants_looking_into"]
+
+_JSON = frozenset(
+    {
+        b"",
+        b"application/json",
+        b"application/x-ndjson",
+        b"application/vnd.elasticsearch+json",
+        b"application/vnd.elasticsearch+x-ndjson",
+    }
+)
+# Elasticsearch unpacks these; zlib tells them apart by their first bytes.
+_PACKED = frozenset({b"gzip", b"x-gzip", b"deflate"})
+_GZIP_OR_ZLIB = zlib.MAX_WBITS | 32
+# Unpacking more than this takes long enough for others to notice: it goes to a thread.
+_LONG = 64 * 1024
+
+
+class BodyTooLarge(Exception):
+    """More bytes than are read into memory. Never leaves the proxy."""
+
+
+def wants_looking_into(scope: Scope) -> bool:
+    """Whether a request is a ``_search`` or ``_msearch`` whose body could be read as JSON.
+
+    Convention:
+        Decided on the path as Elasticsearch splits it, so what it takes for a search is one here.
+    """
+    if scope["method"] not in {"POST", "GET"}:
+        return False
+    words = words_of(scope["raw_path"].decode("ascii"))
+    if not words or len(words) > 2 or words[-1] not in {"_search", "_msearch"}:  # noqa: PLR2004
+        return False
+    headers: Headers = scope["headers"]
+    kind = (value_of(headers, b"content-type") or b"").split(b";", 1)[0].strip().lower()
+    packed = (value_of(headers, b"content-encoding") or b"").strip().lower()
+    return kind in _JSON and (packed in {b"", b"identity"} or packed in _PACKED)
+
+
+async def read_whole(receive: Receive, headers: Headers, most: int) -> bytes:
+    """The body as it comes.
+
+    Raises:
+        BodyTooLarge: it has more than `most` bytes.
+        CallerGone: its sender went before its end.
+    """
+    if int(value_of(headers, b"content-length") or 0) > most:
+        raise BodyTooLarge
+    pieces, size, more = [], 0, True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise CallerGone
+        pieces.append(message.get("body", b""))
+        size += len(pieces[-1])
+        if size > most:
+            raise BodyTooLarge
+        more = message.get("more_body", False)
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+async def plain(body: bytes, headers: Headers, most: int) -> bytes | None:
+    """The body unpacked; None where it cannot be, which is for Elasticsearch to say.
+
+    Raises:
+        BodyTooLarge: unpacked it has more than `most` bytes.
+    """
+    packed = (value_of(headers, b"content-encoding") or b"").strip().lower()
+    if packed not in _PACKED:
+        return body
+    if len(body) > _LONG:
+        return await asyncio.to_thread(_unpacked, body, most)
+    return _unpacked(body, most)
+
+
+def _unpacked(body: bytes, most: int) -> bytes | None:
+    unpacking = zlib.decompressobj(_GZIP_OR_ZLIB)
+    try:
+        found = unpacking.decompress(body, most + 1)
+    except zlib.error:
+        return None
+    if len(found) > most:
+        raise BodyTooLarge
+    return found if unpacking.eof else None
+
+
+def may_name_us(body: bytes) -> bool:
+    """Whether a body could hold our names: they stand in it, or could stand there escaped."""
+    return b"camsearch" in body or b"\\u" in body

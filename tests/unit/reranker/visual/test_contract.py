@@ -1,0 +1,162 @@
+"""Whether an index fits the method."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+import reranker.visual.contract
+from es_mappings.errors import FingerprintMismatch
+from reranker.errors import NotOurIndex, UpstreamRefused, UpstreamUnreachable
+from reranker.exchange import Request
+from reranker.passing.refusals import refusal
+from reranker.visual.contract import IndexContract, abouts_of
+from tests.support.house import Scripted, said
+
+OURS, THEIRS = "a" * 64, "b" * 64
+HEADERS = ((b"authorization", b"ApiKey x"), (b"x-opaque-id", b"7"))
+ASKED = Request("POST", "/images/_search", "size=3&routing=x", HEADERS, b'{"x": 1}')
+
+
+def mapping(**indices):
+    """An answer of ``_mapping``; None for an index that camsearch did not make."""
+    return said(
+        {
+            name: {
+                "mappings": {"properties": {}}
+                if fingerprint is None
+                else {"_meta": {"camsearch": {"fingerprint": fingerprint}}}
+            }
+            for name, fingerprint in indices.items()
+        }
+    )
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    class Clock:
+        now = 100.0
+
+        def monotonic(self):
+            return self.now
+
+    made = Clock()
+    monkeypatch.setattr(reranker.visual.contract, "time", made)
+    return made
+
+
+def check(upstream, index="images", request=ASKED, contract=None):
+    contract = contract or IndexContract(upstream, OURS)
+    asyncio.run(contract.check(request, index))
+    return contract
+
+
+@pytest.mark.parametrize(
+    ("index", "path"),
+    [("images", "/images/_mapping"), ("", "/_mapping"), ("a,b*", "/a,b*/_mapping")],
+)
+def test_the_mapping_is_asked_for_with_the_callers_rights(index, path):
+    upstream = Scripted(turn=lambda _: mapping(images=OURS))
+    check(upstream, index)
+    assert upstream.asked == [Request("GET", path, "", HEADERS, b"")]
+
+
+def test_what_the_query_string_says_of_indices_holds_for_the_mapping_too():
+    upstream = Scripted(turn=lambda _: mapping(images=OURS))
+    told = "size=3&ignore_unavailable=true&expand_wildcards=open"
+    request = Request("POST", "/a,b/_search", told, HEADERS)
+    contract = check(upstream, "a,b", request)
+    assert upstream.asked[0].query == "ignore_unavailable=true&expand_wildcards=open"
+    check(upstream, "a,b", Request("POST", "/a,b/_search", "", HEADERS), contract)
+    assert len(upstream.asked) == 2
+
+
+def test_a_fitting_index_is_believed_for_ten_seconds(clock):
+    upstream = Scripted(turn=lambda _: mapping(images=OURS))
+    contract = check(upstream)
+    for now, asked in [(105, 1), (109.9, 1), (110.1, 2), (115, 2), (121, 3)]:
+        clock.now = now
+        check(upstream, contract=contract)
+        assert len(upstream.asked) == asked, now
+
+
+def test_each_index_is_believed_by_itself():
+    upstream = Scripted(turn=lambda _: mapping(images=OURS))
+    contract = check(upstream, "one")
+    check(upstream, "two", contract=contract)
+    assert [one.path for one in upstream.asked] == ["/one/_mapping", "/two/_mapping"]
+
+
+def test_names_made_up_by_callers_do_not_fill_the_memory(monkeypatch):
+    monkeypatch.setattr(reranker.visual.contract, "_MOST_BELIEVED", 3)
+    upstream = Scripted(turn=lambda _: mapping(images=OURS))
+    contract = IndexContract(upstream, OURS)
+    for i in range(20):
+        check(upstream, f"i{i}", contract=contract)
+        assert len(contract._fitting) <= 3
+
+
+def test_an_index_of_another_method_is_refused_and_both_are_named():
+    upstream = Scripted(turn=lambda _: mapping(old=THEIRS))
+    contract = IndexContract(upstream, OURS)
+    for asked in (1, 2):  # what does not fit is asked for again: it may be switched any moment
+        with pytest.raises(FingerprintMismatch) as error:
+            check(upstream, contract=contract)
+        assert len(upstream.asked) == asked
+    for part in ("[old]", THEIRS[:16], OURS[:16]):
+        assert part in error.value.reason
+
+
+def test_one_of_several_that_does_not_fit_is_enough():
+    upstream = Scripted(turn=lambda _: mapping(new=OURS, old=THEIRS, other=None))
+    with pytest.raises(FingerprintMismatch, match=r"\[old\]"):
+        check(upstream, "all")
+
+
+def test_others_beside_ours_do_not_matter():
+    upstream = Scripted(turn=lambda _: mapping(books=None, new=OURS, newer=OURS))
+    check(upstream, "all")
+
+
+@pytest.mark.parametrize(("index", "named"), [("books", "[books]"), ("", "[_all]")])
+@pytest.mark.parametrize("answer", [mapping(books=None), mapping()], ids=["others", "none"])
+def test_an_index_that_we_did_not_make_is_refused(index, named, answer):
+    with pytest.raises(NotOurIndex) as error:
+        check(Scripted(turn=lambda _: answer), index)
+    assert named in error.value.reason
+    assert refusal(error.value).status == 400
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 503])
+def test_what_elasticsearch_refuses_passes_as_it_came(status):
+    answer = said({"error": {"reason": "no"}, "status": status}, status, (b"www", b"x"))
+    with pytest.raises(UpstreamRefused) as error:
+        check(Scripted(turn=lambda _: answer))
+    assert refusal(error.value) is answer
+
+
+def test_an_elasticsearch_that_is_away_is_said():
+    away = UpstreamUnreachable("Nobody there.")
+    with pytest.raises(UpstreamUnreachable):
+        check(Scripted(turn=lambda _: away))
+
+
+@pytest.mark.parametrize(
+    "meta",
+    [
+        {},
+        {"camsearch": None},
+        {"camsearch": "x"},
+        {"camsearch": {}},
+        {"camsearch": {"fingerprint": 3}},
+    ],
+)
+def test_what_only_looks_like_ours_is_not(meta):
+    assert abouts_of({"i": {"mappings": {"_meta": meta}}}) == {}
+    assert abouts_of({"i": {}}) == {}
+
+
+def test_abouts_by_index():
+    about = {"fingerprint": OURS, "dims": 4}
+    assert abouts_of({"i": {"mappings": {"_meta": {"camsearch": about}}}}) == {"i": about}
