@@ -56,6 +56,7 @@ class LoadRow:
     Attributes:
         clients, seconds: how many, how long.
         answered, refused: with 200, with 429.
+        warned: of the answered ones, those whose re-ranking did not end in time.
         errors: with anything else, or nothing.
         per_second: answered.
         ms_p50, ms_p95: of those that were answered.
@@ -65,6 +66,7 @@ class LoadRow:
     clients: int
     seconds: float
     answered: int
+    warned: int
     refused: int
     errors: int
     per_second: float
@@ -190,6 +192,7 @@ async def _load(
     seconds: float,
 ) -> LoadRow:
     statuses: Counter[int] = Counter()
+    warned = 0
     took: list[float] = []
     memory: list[float] = []
     started = time.perf_counter()
@@ -198,6 +201,7 @@ async def _load(
         return time.perf_counter() - started > seconds
 
     async def ask(session: aiohttp.ClientSession, number: int) -> None:
+        nonlocal warned
         while not over():
             number += 1
             began = time.perf_counter()
@@ -206,6 +210,7 @@ async def _load(
                 async with session.post(f"/{index}/_search", data=body) as answer:
                     await answer.read()
                     status = answer.status
+                    warned += "warning" in answer.headers
             except aiohttp.ClientError:
                 status = 0
             statuses[status] += 1
@@ -228,6 +233,7 @@ async def _load(
         clients,
         seconds,
         statuses[_OK],
+        warned,
         statuses[_TOO_MANY],
         statuses.total() - statuses[_OK] - statuses[_TOO_MANY],
         round(statuses[_OK] / seconds, 1),

@@ -28,7 +28,7 @@ class RerankerSettings(BaseModel):
     serve_most_window: int = Field(1000, ge=1, le=10_000, description="R, hits re-ranked a search")
     serve_most_k: int = Field(10_000, ge=1, le=10_000, description="k of a search that names us")
     serve_waiting: int = Field(
-        64, ge=1, description="searches that may wait for their turn; more are answered 429"
+        32, ge=1, description="searches that may wait for their turn; more are answered 429"
     )
     serve_reranks: int = Field(2, ge=1, le=64, description="searches re-ranked at the same time")
     serve_batch_wait: float = Field(

@@ -24,11 +24,17 @@ CACHE = Path.home() / ".cache" / "camsearch" / "tests"
 PYTHON_8 = "elasticsearch==8.19.3"
 _JAVASCRIPT = HERE / "javascript"
 _INSTALL_S = 300
+# What npm and pip say of a registry they cannot speak with.
+_UNREACHABLE = ("ENOTFOUND", "EAI_AGAIN", "ECONN", "ETIMEDOUT", "CERT", "NewConnectionError")
 _RUN_S = 100
 
 
 class ClientMissing(Exception):
     """A client cannot be had on this machine."""
+
+
+class RegistryUnreachable(ClientMissing):
+    """The registry that has the client does not answer: no fault of the code under test."""
 
 
 @dataclass(frozen=True)
@@ -139,7 +145,10 @@ def _installed(name: str, what: str, install: Callable[[Path], list[str]]) -> Pa
             timeout=_INSTALL_S,
         )
         if ran.returncode:
-            raise ClientMissing(f"The client {name} cannot be installed: {ran.stderr[-500:]}")
+            away = any(sign in ran.stderr for sign in _UNREACHABLE)
+            raise (RegistryUnreachable if away else ClientMissing)(
+                f"The client {name} cannot be installed: {ran.stderr[-500:]}"
+            )
         done.write_text(what)
     return folder
 

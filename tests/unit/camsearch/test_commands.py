@@ -24,7 +24,7 @@ from tests.unit.camsearch.conftest import Said
 
 COUNT = 6
 COMMANDS = ["index", "search", "fit", "info", "delete", "doctor", "demo", "evaluate", "bench"]
-COMMANDS += ["enqueue", "worker", "status", "retry-rejects"]
+COMMANDS += ["serve", "enqueue", "worker", "status", "retry-rejects"]
 SCRIPT = Path(sys.executable).parent / "camsearch"
 
 
@@ -703,6 +703,11 @@ def test_every_setting_can_come_from_the_environment(monkeypatch):
         "elasticsearch": "http://es:1", "api_key": "k", "ca_certs": "c.pem", "images": "things", "broker": "redis://r",
         "queue": "q", "chunk": 5, "most_waiting": 6, "attempts": 7, "visibility_timeout": 8,
         "soft_shutdown": 9.5, "web_hosts": "a.org,b.org",
+        "serve_host": "::1", "serve_port": 1, "serve_read_only": True, "serve_most_body": 2048,
+        "serve_most_picture": 1025, "serve_most_window": 10, "serve_most_k": 11, "serve_waiting": 12,
+        "serve_reranks": 13, "serve_batch_wait": 0.5, "serve_timeout": 1.5, "serve_most_encoded": 14,
+        "serve_rate": "1/second", "serve_cors": "http://a.org", "serve_log_requests": True,
+        "serve_explains": 15, "serve_thumbnails": 16,
     }  # fmt: skip
     assert given.keys() == CommandSettings.model_fields.keys()
     for name, value in given.items():

@@ -103,7 +103,7 @@ def test_a_body_in_chunks_that_comes_slowly_goes_on_in_chunks() -> None:
     )
     head, _, body = requests[0].partition(b"\r\n\r\n")
     assert b"transfer-encoding: chunked" in head
-    assert b"99" not in head
+    assert b"authorization" not in head.lower()
     assert b"".join(body.split(b"\r\n")[1::2]) == b"abcde"
 
 
