@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -21,6 +22,8 @@ from reranker.errors import DialectError
 
 __all__ = ["may_name_us", "naming_us", "parse_search", "understand"]
 
+# Where text that is no JSON surely means us; elsewhere Elasticsearch says what is wrong.
+_OUR_KEY = re.compile(rb'"camsearch"\s*:')
 _RETRIEVERS = ("retriever", "retrievers")
 
 
@@ -42,7 +45,7 @@ def parse_search(body: bytes, query: str, limits: DialectLimits) -> VisualSearch
         limits: of what may be asked.
 
     Returns:
-        None if it does not name us, or is no JSON: what came is for Elasticsearch as it came.
+        None if it does not name us: what came is for Elasticsearch as it came.
 
     Raises:
         DialectError: it names us and cannot be understood, or asks for too much.
@@ -64,8 +67,14 @@ def naming_us(body: bytes) -> dict[str, Any] | None:
         return None
     try:
         parsed = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return None
+    except orjson.JSONDecodeError as error:
+        if _OUR_KEY.search(body) is None:
+            return None
+        # Elasticsearch would say that it knows no [camsearch], as if nobody stood before it.
+        raise DialectError(
+            f"The body names camsearch and is no JSON: {str(error)[:120]}. Write it as JSON to the "
+            "letter: UTF-8 without a mark at its start, no comment, no comma before an end, no NaN."
+        ) from error
     return parsed if isinstance(parsed, dict) and _names_us(parsed) else None
 
 

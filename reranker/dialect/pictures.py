@@ -73,7 +73,12 @@ def _read_base64(value: Any, path: str, most: int) -> bytes:
 
 
 def _read_box(value: Any, path: str) -> Box:
-    if not isinstance(value, list) or len(value) != _COORDINATES:
+    if isinstance(value, list) and len(value) != _COORDINATES:
+        raise DialectError(
+            f"[{path}] has {len(value)} numbers: give four, [x0, y0, x1, y1], pixels of the upright "
+            "picture."
+        )
+    if not isinstance(value, list):
         raise refusal(path, "[x0, y0, x1, y1], pixels of the upright picture", value)
     x0, y0, x1, y1 = (a_number(v, f"{path}.{i}", 0) for i, v in enumerate(value))
     if x1 <= x0 or y1 <= y0:

@@ -76,7 +76,7 @@ def listen(host: str, port: int) -> socket.socket:
     except OSError as error:
         listening.close()
         raise SettingsError(
-            f"{host}:{port} cannot be listened at ({error}): choose another port, or end what "
+            f"{host}:{port} cannot be listened at ({error}): choose another address or port, or end what "
             "holds it."
         ) from error
     listening.listen(_BACKLOG)

@@ -27,6 +27,8 @@ from tests.support.wire import run
 
 KNN = {"field": "descriptor", "k": COUNT, "num_candidates": COUNT}
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def house(tmp_path_factory):

@@ -16,6 +16,8 @@ from tests.support.wire import run
 
 KNN = {"field": "descriptor", "k": 5, "num_candidates": 21}
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def house(tmp_path_factory):

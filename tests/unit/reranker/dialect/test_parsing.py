@@ -27,7 +27,7 @@ PLAIN = {"field": "descriptor", "k": 5, "num_candidates": 9}
         b'{"ext": {"other": {"camsearch": {}}}}',
         b'["camsearch"]',
         b'"camsearch"',
-        b'{"ext": {"camsearch": {}} // a comment',
+        b'{"ext": {"camsearches": {}} // a comment',
         b"camsearch \xff",
         b"[" * 5000 + b"camsearch",
     ],
@@ -193,3 +193,22 @@ def test_a_search_in_the_query_string_cannot_name_us():
     with pytest.raises(DialectError, match=r"\[source\]"):
         parse_search(b"", source, LIMITS)
     assert parse_search(b"", 'source={"query":{"term":{"a":"camsearch"}}}', LIMITS) is None
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"retriever": {"camsearch": {}},}',
+        b'{"ext": {"camsearch" : {"box": [NaN, 0, 1, 1]}}}',
+        b'\xef\xbb\xbf{"ext": {"camsearch": {}}}',
+        b'{"ext": {"camsearch": {"image"',
+    ],
+)
+def test_what_names_us_and_is_no_json_is_said_by_us(body):
+    with pytest.raises(DialectError, match="is no JSON"):
+        parse_search(body, "", LIMITS)
+
+
+@pytest.mark.parametrize("body", [b"{camsearch", b'{"query": "camsearch",}', b'["camsearch"'])
+def test_what_is_no_json_and_does_not_name_us_is_for_elasticsearch(body):
+    assert parse_search(body, "", LIMITS) is None

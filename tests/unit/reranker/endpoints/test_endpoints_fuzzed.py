@@ -29,6 +29,8 @@ CHECKS = [
 LONGEST_S = 10.0
 load_all_checks()
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def api(tmp_path_factory):
