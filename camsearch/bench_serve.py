@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import random
 import re
 import subprocess
-import sys
 import uuid
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -17,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from camsearch import servers
+from camsearch.bench_process import running
 from descriptors.errors import RequestError
 from descriptors.settings import RegionSettings
 from es_mappings import indices
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
     from descriptors.method import Method
     from es_mappings.documents import Document
 
-__all__ = ["ServedGallery", "resident_mb", "served_gallery"]
+__all__ = ["ServedGallery", "served_gallery"]
 
 _QUERIES = 64
 _ADDRESS = re.compile(r"http://\S+:\d+")
@@ -119,18 +118,17 @@ def _documents(
 @contextmanager
 def _proxy(settings: CommandSettings, index: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """A proxy in a process of its own, and its address."""
-    code = "from camsearch.main import run; run()"
-    command = [sys.executable, "-c", code, "serve", "--index", index, "--port", "0"]
-    command += ["--elasticsearch", settings.elasticsearch]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)  # noqa: S603 - our own
-    try:
+    arguments = (
+        "serve",
+        "--index",
+        index,
+        "--port",
+        "0",
+        "--elasticsearch",
+        settings.elasticsearch,
+    )
+    with running(*arguments, stderr=subprocess.PIPE) as process:
         yield process, _address(process)
-    finally:
-        process.terminate()
-        try:
-            process.wait(60)
-        except subprocess.TimeoutExpired:
-            process.kill()
 
 
 def _address(process: subprocess.Popen[str]) -> str:
@@ -142,9 +140,3 @@ def _address(process: subprocess.Popen[str]) -> str:
             Thread(target=lambda: [None for _ in process.stderr or ()], daemon=True).start()
             return found[0]
     raise RequestError(f"The proxy does not start: {''.join(said[-5:])}")
-
-
-def resident_mb(pid: int) -> float:
-    """Memory of a process that lies in the machine's."""
-    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 import time
 import uuid
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from camsearch import servers
-from camsearch.bench_serve import resident_mb
+from camsearch.bench_process import resident_mb, running
 from camsearch.library import PictureLibrary
 from descriptors.backbones import load_network
 from descriptors.encoder import Encoder
@@ -32,7 +28,9 @@ from indexer.reading import IndexingPlan
 from indexer.sources import Source
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    import subprocess
+    from collections.abc import Callable, Sequence
+    from contextlib import AbstractContextManager
 
     from camsearch.settings import CommandSettings
     from indexer.ledger import RunState
@@ -211,21 +209,7 @@ def _enqueue(settings: CommandSettings, sources: Sequence[Source], seconds: floa
     return time.perf_counter() - started
 
 
-@contextmanager
-def _worker(settings: CommandSettings) -> Iterator[subprocess.Popen[bytes]]:
+def _worker(settings: CommandSettings) -> AbstractContextManager[subprocess.Popen[str]]:
     """A worker in a process of its own."""
     ours = {"CAMSEARCH_QUEUE": settings.queue, "CAMSEARCH_IMAGES": settings.images}
-    code = "from camsearch.main import run; run()"
-    process = subprocess.Popen(  # noqa: S603 - our own command
-        [sys.executable, "-c", code, "worker"],
-        env={**os.environ, **ours},
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        yield process
-    finally:
-        process.terminate()
-        try:
-            process.wait(60)
-        except subprocess.TimeoutExpired:
-            process.kill()
+    return running("worker", variables=ours)

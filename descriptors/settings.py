@@ -68,6 +68,10 @@ class RegionSettings(_Frozen):
             )
         return cls(n_classes=8)
 
+    def of_whole_pictures(self) -> RegionSettings:
+        """The same with no region but the whole picture: OnA on the window."""
+        return self.model_copy(update={"thresholds": (), "whole_picture": True})
+
     @model_validator(mode="after")
     def _thresholds_ascend(self) -> RegionSettings:
         if list(self.thresholds) != sorted(set(self.thresholds)) or not all(

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from es_mappings.filters import Filter
     from evaluation.online import OnlineVectors
 
-__all__ = ["OfflineGallery", "OnlineGallery"]
+__all__ = ["MemoryGallery", "OfflineGallery", "OnlineGallery"]
 
 
 class OfflineGallery:
@@ -42,23 +42,14 @@ class OfflineGallery:
         return {i: self._documents[i] for i in ids if i in self._documents}
 
 
-class OnlineGallery:
-    """A gallery as the classes of one query after the other see it (OnA)."""
+class MemoryGallery:
+    """Documents at hand, searched by one product with all of their vectors."""
 
-    def __init__(self, documents: Mapping[str, Document], vectors: OnlineVectors) -> None:
-        """Put documents and class vectors together; rows are in order of the documents."""
-        self._plain, self._vectors = documents, vectors
-        self._ids = list(documents)
-        self._seen: dict[str, Document] = {}
-        self._descriptors: Float32[np.ndarray, "P D"] = np.empty((0, 0), dtype=np.float32)
-
-    def see_with(self, classes: Int[Tensor, " N"]) -> None:
-        """Describe every picture with the classes of the next query."""
-        self._descriptors = self._vectors.describe(classes).numpy()
-        self._seen = {
-            i: replace(document, descriptor=row)
-            for (i, document), row in zip(self._plain.items(), self._descriptors, strict=True)
-        }
+    def __init__(self, documents: Mapping[str, Document]) -> None:
+        """Args: documents in the order in which equal ones are answered."""
+        self._ids, self._documents = list(documents), documents
+        rows = [document.descriptor for document in documents.values()]
+        self._descriptors = np.stack(rows) if rows else np.empty((0, 0), dtype=np.float32)
 
     def knn(
         self, vector: Float32[np.ndarray, " D"], k: int, matching: Filter | None = None
@@ -71,4 +62,21 @@ class OnlineGallery:
 
     def get(self, ids: Sequence[str]) -> dict[str, Document]:
         """See `Gallery.get`."""
-        return {i: self._seen[i] for i in ids if i in self._seen}
+        return {i: self._documents[i] for i in ids if i in self._documents}
+
+
+class OnlineGallery(MemoryGallery):
+    """A gallery as the classes of one query after the other see it (OnA)."""
+
+    def __init__(self, documents: Mapping[str, Document], vectors: OnlineVectors) -> None:
+        """Put documents and class vectors together; rows are in order of the documents."""
+        super().__init__(documents)
+        self._plain, self._vectors = documents, vectors
+
+    def see_with(self, classes: Int[Tensor, " N"]) -> None:
+        """Describe every picture with the classes of the next query."""
+        self._descriptors = self._vectors.describe(classes).numpy()
+        self._documents = {
+            i: replace(document, descriptor=row)
+            for (i, document), row in zip(self._plain.items(), self._descriptors, strict=True)
+        }

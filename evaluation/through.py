@@ -18,27 +18,26 @@ from elasticsearch import ApiError, TransportError
 from descriptors.errors import RequestError
 from descriptors.images import read_image
 from es_mappings.about import features_of, method_about, regions_about
-from es_mappings.documents import Document, FirstHit
+from es_mappings.documents import Document
 from es_mappings.errors import GalleryUnreachable
 from es_mappings.fields import DESCRIPTOR
+from evaluation.galleries import MemoryGallery
 from evaluation.photos import read_trials
 from evaluation.scores import Labels, Score, summarise
 from evaluation.stages import Stage
 from reranker.pipeline import Searcher
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from elasticsearch import Elasticsearch
-    from jaxtyping import Float32
 
     from descriptors.machine import Machine
     from descriptors.method import Method
     from descriptors.settings import RegionSettings
     from es_mappings.documents import Gallery
     from es_mappings.features import FeatureStore
-    from es_mappings.filters import Filter
     from evaluation.encoding import Progress
     from evaluation.photos import PhotoQuery, Queries
     from evaluation.scores import Row
@@ -83,27 +82,6 @@ class _Served:
     documents: Mapping[str, Document]
 
 
-class _InMemory:
-    """What a search reads of a gallery: see `evaluation.galleries`."""
-
-    def __init__(self, documents: Mapping[str, Document]) -> None:
-        self._documents, self._ids = documents, list(documents)
-        self._vectors = np.stack([d.descriptor for d in documents.values()])
-
-    def knn(
-        self, vector: Float32[np.ndarray, " D"], k: int, matching: Filter | None = None
-    ) -> list[FirstHit]:
-        """See `Gallery.knn`; there is no metadata to filter by."""
-        del matching
-        cosines = self._vectors @ vector
-        best = np.argsort(-cosines, kind="stable")[:k].tolist()
-        return [FirstHit(self._ids[row], float(cosines[row])) for row in best]
-
-    def get(self, ids: Sequence[str]) -> dict[str, Document]:
-        """See `Gallery.get`."""
-        return {i: self._documents[i] for i in ids if i in self._documents}
-
-
 def evaluate_through(
     folder: Path,
     client: Elasticsearch,
@@ -131,7 +109,7 @@ def evaluate_through(
     try:
         served = _served(client, index, machine)
         paths = _paths(served, {photo.path for photo in trial.gallery})
-        gallery = cast("Gallery", _InMemory(served.documents))
+        gallery = cast("Gallery", MemoryGallery(served.documents))
         searcher = Searcher(served.method, gallery, served.features, served.regions)
         scores: list[Score] = []
         for done, query in enumerate(trial.queries, start=1):

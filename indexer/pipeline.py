@@ -6,7 +6,6 @@ sources -> known already? -> read + decode (threads) -> batches of one shape
 
 from __future__ import annotations
 
-import json
 from collections import deque
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -14,7 +13,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from descriptors.errors import FeaturelessImage
-from es_mappings.documents import Document, Known, PictureClass, Reject, check_document
+from es_mappings.documents import Document, Known, PictureClass, Reject, check_document, check_meta
 from es_mappings.errors import DocumentsRefused, MalformedDocument
 from es_mappings.features import KeptMaps, pack, unpack
 from indexer.errors import SourceUnreadable
@@ -275,13 +274,13 @@ class Run:
 
 def _can_be_held(source: Source) -> bool:
     """Whether a gallery can hold what the source says; if not, it goes the way to a reject."""
-    return source.problem is None and _is_json(source.meta)
+    return source.problem is None and _is_json(source)
 
 
-def _is_json(meta: Mapping[str, Any]) -> bool:
+def _is_json(source: Source) -> bool:
     try:
-        json.dumps(meta, allow_nan=False, ensure_ascii=False).encode()
-    except (TypeError, ValueError):
+        check_meta(source.id, source.meta)
+    except MalformedDocument:
         return False
     return True
 
@@ -310,7 +309,7 @@ def _reject(refused: Refused) -> Reject:
     error = refused.error
     kind = getattr(error, "kind", "malformed_document")
     source = refused.source
-    meta = source.meta if _is_json(source.meta) else {}
+    meta = source.meta if _is_json(source) else {}
     return Reject(source.id, source.uri, kind, error.reason, refused.tag, now(), meta)
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
+from urllib.parse import quote
 
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
-__all__ = ["Answer", "Headers", "Request", "Upstream"]
+__all__ = ["Answer", "Headers", "Request", "Upstream", "encoded_index", "search_path"]
 
 # As ASGI has them: names in lower case, any name may come several times.
 Headers = tuple[tuple[bytes, bytes], ...]
@@ -42,6 +43,16 @@ class Answer:
     status: int
     headers: Headers
     body: bytes
+
+
+def encoded_index(names: str) -> str:
+    """Names of indices as they stand in a path, with commas and stars as they are."""
+    return quote(names, safe=",*")
+
+
+def search_path(index: str) -> str:
+    """The path of a ``_search``; index is percent-encoded, empty for all."""
+    return f"/{index}/_search" if index else "/_search"
 
 
 class Upstream(Protocol):

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from descriptors.arrays import QueryDescription
 from descriptors.expansion import expand
-from reranker.matching import Matcher
+from reranker.matching import Matcher, better_regions, unmatched_warning
 from reranker.ranking import Hit, Ranking, SearchPlan
 
 if TYPE_CHECKING:
@@ -133,10 +133,7 @@ class Searcher:
         matches = self.match(query, list(documents.values()), plan)
         unmatched = len(window) - len(matches)
         if unmatched:
-            warnings.append(
-                f"{unmatched} of {len(window)} hits keep their first score: their feature maps "
-                "are not kept and their pictures cannot be read. Index them again."
-            )
+            warnings.append(unmatched_warning(unmatched, len(window)))
         ranked = [_reranked(c, matches.get(c.id)) for c in window]
         return sorted(ranked, key=lambda c: -c.score) + rest
 
@@ -164,30 +161,14 @@ class Searcher:
         expanded = expand(query.descriptor, torch.stack(vectors), plan.alpha)
         found = {h.id: h.cosine for h in self._knn(_array(expanded), plan.most_hits, plan)}
         if self.regions.remember_regions:
-            found = self._with_best_regions(found, ranked, expanded)
+            matched = {c.id: c.region_descriptor for c in ranked if c.region_descriptor is not None}
+            found = better_regions(found, matched, expanded)
         known = {c.id: c for c in ranked}
         again = [
             replace(known.get(i, _Candidate(i, 0.0, None, None)), score=cosine)
             for i, cosine in found.items()
         ]
         return sorted(again, key=lambda c: -c.score)[: plan.most_hits]
-
-    @staticmethod
-    def _with_best_regions(
-        found: dict[str, float], ranked: list[_Candidate], expanded: Float[Tensor, " D"]
-    ) -> dict[str, float]:
-        """Scores of the second search, where a re-ranked hit counts by its best region if better.
-
-        Convention:
-            The whole picture, as it is indexed, is one of a hit's regions. Of a hit that
-            the second search did not find only the re-ranking's region is known.
-        """
-        matched = [(c.id, c.region_descriptor) for c in ranked if c.region_descriptor is not None]
-        if not matched:
-            return found
-        scores = (torch.stack([vector for _, vector in matched]) @ expanded).tolist()
-        regions = {i: score for (i, _), score in zip(matched, scores, strict=True)}
-        return found | {i: max(score, found.get(i, score)) for i, score in regions.items()}
 
 
 def _reranked(candidate: _Candidate, match: Match | None) -> _Candidate:

@@ -49,9 +49,7 @@ class SearchPlan:
 
     def region_settings(self, of_gallery: RegionSettings) -> RegionSettings:
         """How hits are matched: the gallery's way, or only as a whole (OnA)."""
-        if self.regions:
-            return of_gallery
-        return of_gallery.model_copy(update={"thresholds": (), "whole_picture": True})
+        return of_gallery if self.regions else of_gallery.of_whole_pictures()
 
     @property
     def most_hits(self) -> int:

@@ -122,7 +122,8 @@ def _memory(count: int, as_json: Path | None) -> None:
 def _proxy(
     method: Method, pictures: list[Path], scratch: Path, count: int, as_json: Path | None
 ) -> None:
-    from camsearch.bench_serve import resident_mb, served_gallery
+    from camsearch.bench_process import resident_mb
+    from camsearch.bench_serve import served_gallery
     from camsearch.settings import read_settings
     from es_mappings.fields import DESCRIPTOR
     from evaluation.bench_proxy import bench_pass_through

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import urlencode
 
 import orjson
 
@@ -16,6 +16,7 @@ from reranker.dialect.parsing import may_name_us, naming_us, understand
 from reranker.dialect.searches import VisualSearch
 from reranker.dialect.wording import written_json
 from reranker.errors import DialectError
+from reranker.exchange import encoded_index, search_path
 
 __all__ = ["MultiSearch", "MultiSearchItem", "merge_msearch", "parse_msearch"]
 
@@ -78,7 +79,7 @@ class MultiSearchItem:
     @property
     def path(self) -> str:
         """Of the `_search` that is the same, percent-encoded."""
-        return f"/{quote(self.index, safe=',*')}/_search" if self.index else "/_search"
+        return search_path(encoded_index(self.index))
 
 
 @dataclass(frozen=True)

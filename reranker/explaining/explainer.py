@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
-from urllib.parse import quote
 
 import numpy as np
 import torch
@@ -15,10 +14,10 @@ from torch import Tensor
 from descriptors.arrays import Box, Encoded, QueryDescription, Region, Size, box_of_region
 from descriptors.errors import ImageError
 from descriptors.images import ImageLimits, read_image
-from es_mappings.features import stack_kept
 from es_mappings.fields import DESCRIPTOR
 from reranker.dialect.searches import ImageSource
 from reranker.errors import DialectError, PictureNotFound
+from reranker.exchange import encoded_index
 from reranker.explaining.contributions import (
     LayerPart,
     box_windows,
@@ -131,7 +130,7 @@ class Explainer:
             CamsearchError: there is no such hit, the query cannot be described, or neither maps
                 nor picture of one of them can be read.
         """
-        index = quote(asked.index or self._parts.index, safe=",*")
+        index = encoded_index(asked.index or self._parts.index)
         await self._parts.contract.check(request, index)
         hit = await find_document(
             self._parts.upstream, request, index, asked.id, (*PICTURE_FIELDS, DESCRIPTOR)
@@ -148,7 +147,9 @@ class Explainer:
                 "explain."
             )
         async with self._parts.gate.passed():
-            settings = self._settings(regions=asked.regions)
+            settings = self._matcher.regions
+            if not asked.regions:
+                settings = settings.of_whole_pictures()
             described = await self._describe(request, index, asked.picture, settings)
             return await asyncio.to_thread(self._explain, described, hit, picture, settings)
 
@@ -181,20 +182,13 @@ class Explainer:
         return self._method.encode(read_image(data, self._parts.limits, reduce_to=reduce_to))
 
     def _kept(self, picture: HitPicture) -> Encoded:
-        kept = self._matcher.maps_of([picture]).get(picture.id)
-        if kept is None:
+        encoded = self._matcher.encoded_of(picture)
+        if encoded is None:
             raise ImageError(
                 f"No feature maps are kept of [{picture.id}] and its picture cannot be read: "
                 "index it again."
             )
-        encoder = self._method.encoder
-        return stack_kept([kept], encoder.device, encoder.kept_dtype)
-
-    def _settings(self, *, regions: bool) -> RegionSettings:
-        settings = self._matcher.regions
-        if regions:
-            return settings
-        return settings.model_copy(update={"thresholds": (), "whole_picture": True})
+        return encoded
 
     @torch.inference_mode()
     def _explain(

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 from urllib.parse import unquote
 
 from descriptors.errors import CamsearchError
+from reranker.dialect.parsing import may_name_us
 from reranker.exchange import Answer, Request
 from reranker.passing.caller import Caller, CallerGone
 from reranker.passing.framing import refused_framing
@@ -27,7 +28,6 @@ from reranker.passing.reading_paths import reads
 from reranker.passing.refusals import in_shape, refusal, unexpected
 from reranker.passing.search_bodies import (
     BodyTooLarge,
-    may_name_us,
     plain,
     read_whole,
     wants_looking_into,

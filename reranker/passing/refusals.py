@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import orjson
-
 from descriptors.errors import CamsearchError, ImageError, RequestError
 from es_mappings.errors import (
     FingerprintMismatch,
@@ -11,6 +9,7 @@ from es_mappings.errors import (
     GalleryNotFound,
     GalleryUnreachable,
 )
+from reranker.dialect.wording import error_body
 from reranker.errors import (
     DialectError,
     Overloaded,
@@ -68,10 +67,8 @@ def in_shape(status: int, kind: str, reason: str) -> Answer:
         kind: the name that Elasticsearch gives such errors.
         reason: a sentence with its remedy.
     """
-    cause = {"type": kind, "reason": reason}
-    body = orjson.dumps({"error": {"root_cause": [cause], **cause}, "status": status})
     headers = (
         (b"x-elastic-product", b"Elasticsearch"),
         (b"content-type", b"application/json"),
     )
-    return Answer(status, headers, body)
+    return Answer(status, headers, error_body(status, kind, reason))

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from reranker.exchange import Headers
 
-__all__ = ["BodyTooLarge", "may_name_us", "plain", "read_whole", "wants_looking_into"]
+__all__ = ["BodyTooLarge", "plain", "read_whole", "wants_looking_into"]
 
 _JSON = frozenset(
     {
@@ -99,8 +99,3 @@ def _unpacked(body: bytes, most: int) -> bytes | None:
     if len(found) > most:
         raise BodyTooLarge
     return found if unpacking.eof else None
-
-
-def may_name_us(body: bytes) -> bool:
-    """Whether a body could hold our names: they stand in it, or could stand there escaped."""
-    return b"camsearch" in body or b"\\u" in body

@@ -17,7 +17,7 @@ from reranker.passing.http_protocol import StrictHttp
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
-__all__ = ["ServingSettings", "end_in_order", "listen", "serve", "server_of"]
+__all__ = ["ServingSettings", "end_in_order", "listen", "server_of"]
 
 _BACKLOG = 2048
 
@@ -40,16 +40,6 @@ class ServingSettings:
     idle_s: int = 75
     end_s: int = 30
     connections: int = 4096
-
-
-def serve(app: ASGIApp, settings: ServingSettings) -> None:
-    """Answers until SIGINT or SIGTERM, then lets running requests end.
-
-    Raises:
-        SettingsError: the address cannot be listened at.
-    """
-    with listen(settings.host, settings.port) as listening:
-        server_of(app, settings).run(sockets=[listening])
 
 
 def end_in_order() -> None:

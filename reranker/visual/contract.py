@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -26,11 +26,6 @@ _MOST_BELIEVED = 1000
 _OK = 200
 
 
-@dataclass(frozen=True)
-class _Seen:
-    until: float
-
-
 class IndexContract:
     """Compares the fingerprint in an index's mapping with ours, and remembers it for a while.
 
@@ -42,7 +37,8 @@ class IndexContract:
     def __init__(self, upstream: Upstream, fingerprint: str) -> None:
         """Args: fingerprint of the method that describes the queries."""
         self._upstream, self._fingerprint = upstream, fingerprint
-        self._fitting: dict[tuple[str, str], _Seen] = {}
+        # Until when, in seconds of the monotonic clock.
+        self._fitting: dict[tuple[str, str], float] = {}
 
     async def check(self, request: Request, index: str) -> None:
         """Nothing, if the index fits.
@@ -57,8 +53,7 @@ class IndexContract:
             UpstreamRefused: Elasticsearch does not show the mapping to this caller.
         """
         key = index, about_indices(request.query)
-        seen = self._fitting.get(key)
-        if seen is not None and seen.until > time.monotonic():
+        if self._fitting.get(key, float("-inf")) > time.monotonic():
             return
         found = abouts_of(await self._mapping(request, index))
         if not found:
@@ -76,7 +71,7 @@ class IndexContract:
                 )
         if len(self._fitting) >= _MOST_BELIEVED:
             self._fitting.clear()
-        self._fitting[key] = _Seen(time.monotonic() + _BELIEVED_S)
+        self._fitting[key] = time.monotonic() + _BELIEVED_S
 
     async def _mapping(self, request: Request, index: str) -> Mapping[str, Any]:
         path = f"/{index}/_mapping" if index else "/_mapping"

@@ -9,6 +9,7 @@ import orjson
 
 from reranker.dialect.answers import FoundHit, read_hits
 from reranker.errors import UpstreamRefused
+from reranker.exchange import search_path
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,7 +48,7 @@ async def find_document(
     asked = replace(
         request,
         method="POST",
-        path=f"/{index}/_search" if index else "/_search",
+        path=search_path(index),
         query="",
         headers=headers,
         body=orjson.dumps(body),

@@ -11,7 +11,6 @@ import torch
 from descriptors.arrays import Size
 from descriptors.errors import CamsearchError, FeaturelessImage, ImageError
 from descriptors.images import read_image
-from es_mappings.features import stack_kept
 from reranker.errors import DialectError, PictureNotFound
 from reranker.visual.hit_documents import find_document
 
@@ -155,14 +154,13 @@ class QueryPictures:
     def _of_kept_maps(
         self, picture: HitPicture, query: PictureQuery, regions: RegionSettings
     ) -> QueryDescription:
-        kept = self._matcher.maps_of([picture]).get(picture.id)
-        if kept is None:
+        encoded = self._matcher.encoded_of(picture)
+        if encoded is None:
             raise ImageError(
                 f"No feature maps are kept of [{picture.id}] and its picture cannot be read: "
                 "index it again, or send the picture as [image.data]."
             )
         method = self._matcher.method
-        encoded = stack_kept([kept], method.encoder.device, method.encoder.kept_dtype)
         size = Size(picture.width, picture.height)
         with torch.inference_mode():
             return method.describe_kept_query(encoded, size, regions, query.box)

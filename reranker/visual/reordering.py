@@ -9,11 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from reranker.dialect.answers import RankedHit
+from reranker.matching import better_regions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -104,7 +104,8 @@ def merged(
         return [_again(known.get(key, one), one, None) for key, one in found.items()]
     cosine = {key: 2 * score - 1 for key, score in scores.items() if score is not None}
     if expanded is not None:
-        cosine |= _better_regions(ranked, expanded, cosine)
+        regions = {one.key: one.descriptor for one in ranked if one.descriptor is not None}
+        cosine = better_regions(cosine, regions, expanded)
     everyone = {key: known.get(key, found.get(key)) for key in cosine}
     placed = [
         _again(one, found.get(key, one), cosine[key])
@@ -112,22 +113,6 @@ def merged(
         if one is not None
     ]
     return sorted(placed, key=_score, reverse=True)
-
-
-def _better_regions(
-    ranked: Sequence[Placed],
-    expanded: Float[Tensor, " D"],
-    cosine: Mapping[tuple[str, str], float],
-) -> dict[tuple[str, str], float]:
-    """For each hit with a region: the better of the region's and the whole picture's cosine."""
-    matched = [(one.key, one.descriptor) for one in ranked if one.descriptor is not None]
-    if not matched:
-        return {}
-    regions = (torch.stack([vector for _, vector in matched]) @ expanded).tolist()
-    return {
-        key: max(score, cosine.get(key, score))
-        for (key, _), score in zip(matched, regions, strict=True)
-    }
 
 
 def _matched(one: Placed, match: Match | None) -> Placed:

@@ -6,7 +6,7 @@ import asyncio
 import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, unquote
+from urllib.parse import unquote
 
 import orjson
 
@@ -16,7 +16,7 @@ from reranker.dialect.msearch import merge_msearch, parse_msearch
 from reranker.dialect.parsing import parse_search
 from reranker.dialect.wording import error_answer, warning, written_json
 from reranker.errors import DialectError, Overloaded
-from reranker.exchange import Answer
+from reranker.exchange import Answer, encoded_index
 from reranker.passing.hop_headers import value_of
 from reranker.passing.reading_paths import words_of
 from reranker.passing.refusals import refusal
@@ -87,7 +87,7 @@ class VisualRequests:
                 return None
             self._rate.take(request)
             _check_media(request.headers)
-            found = await self._searcher.search(request, _encoded(index), search)
+            found = await self._searcher.search(request, encoded_index(index), search)
         except CamsearchError as error:
             self._count(error)
             raise
@@ -130,7 +130,7 @@ class VisualRequests:
                 query=item.search.query,
                 headers=tuple(_of_one(request.headers)),
             )
-            found = await self._searcher.search(alone, _encoded(item.index), item.search)
+            found = await self._searcher.search(alone, encoded_index(item.index), item.search)
         except CamsearchError as error:
             self._count(error)
             return _OneOfSeveral(_with_status(refusal(error)))
@@ -172,10 +172,6 @@ async def _ended(running: asyncio.Future[Any]) -> None:
     """Cancelled, and its end taken note of: asyncio logs errors that nobody asks for."""
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
-
-
-def _encoded(index: str) -> str:
-    return quote(index, safe=",*")
 
 
 def _check_media(headers: Headers) -> None:

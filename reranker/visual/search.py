@@ -18,6 +18,7 @@ from descriptors.expansion import expand
 from reranker.dialect.answers import answer_of, read_hits
 from reranker.dialect.bodies import again_body, first_body, forwarded_query
 from reranker.errors import UpstreamRefused, UpstreamUnreachable
+from reranker.matching import unmatched_warning
 from reranker.visual.expanding import vectors_of
 from reranker.visual.query_pictures import picture_of
 from reranker.visual.reordering import first_order, merged, reordered
@@ -215,10 +216,7 @@ class VisualSearcher:
         unmatched = len(window) - sum(p in matches for p in known.values())
         if unmatched:
             self._metrics.unmatched.inc(unmatched)
-            running.warnings.append(
-                f"{unmatched} of {len(window)} hits keep their first score: their feature maps "
-                "are not kept and their pictures cannot be read. Index them again."
-            )
+            running.warnings.append(unmatched_warning(unmatched, len(window)))
         return reordered(placed, rerank.window, by_key, cosines=running.search.by_vectors_alone)
 
     async def _search_again(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -34,12 +34,10 @@ def region_settings(rerank: Rerank | None, own: RegionSettings) -> RegionSetting
     """
     if rerank is None:
         return own
-    changed: dict[str, Any] = {}
-    if not rerank.regions:
-        changed = {"thresholds": (), "whole_picture": True}
+    settings = own if rerank.regions else own.of_whole_pictures()
     if rerank.classes is not None:
-        changed["n_classes"] = rerank.classes
-    return own.model_copy(update=changed)
+        settings = settings.model_copy(update={"n_classes": rerank.classes})
+    return settings
 
 
 async def match_window(

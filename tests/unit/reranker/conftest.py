@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.house import House
+from tests.support.tiny_service import make_gallery
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,3 +18,11 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     """Not to be changed."""
     with House.built(tmp_path_factory.mktemp("house")) as built:
         yield built
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A gallery of made pictures by the tiny network."""
+    made = tmp_path_factory.mktemp("gallery")
+    make_gallery(made)
+    return made

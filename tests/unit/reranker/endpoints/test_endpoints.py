@@ -17,7 +17,6 @@ from reranker.exchange import Answer
 from tests.support.tiny_service import (
     REGIONS,
     ask,
-    make_gallery,
     picture_text,
     re_ranked,
     tiny_service,
@@ -25,13 +24,6 @@ from tests.support.tiny_service import (
 
 JSON = ((b"content-type", b"application/json"),)
 READY, METRICS, EXPLAIN = (f"/_camsearch/{name}" for name in ("health/ready", "metrics", "explain"))
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    made = tmp_path_factory.mktemp("gallery")
-    make_gallery(made)
-    return made
 
 
 @pytest.fixture(scope="module")

@@ -18,17 +18,10 @@ from es_mappings.features import stack_kept
 from reranker.errors import UpstreamRefused
 from reranker.exchange import Answer
 from reranker.explaining.hit_files import heat_png
-from tests.support.tiny_service import REGIONS, ask, make_gallery, picture_text, tiny_service
+from tests.support.tiny_service import REGIONS, ask, picture_text, tiny_service
 
 EXPLAIN = "/_camsearch/explain"
 BOX = [8, 4, 80, 60]
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    made = tmp_path_factory.mktemp("gallery")
-    make_gallery(made)
-    return made
 
 
 @pytest.fixture(scope="module")

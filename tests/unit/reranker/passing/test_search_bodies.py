@@ -8,7 +8,8 @@ import tracemalloc
 
 import pytest
 
-from reranker.passing.search_bodies import BodyTooLarge, may_name_us, plain
+from reranker.dialect.parsing import may_name_us
+from reranker.passing.search_bodies import BodyTooLarge, plain
 
 GZIP = ((b"content-encoding", b" GZIP "),)
 

@@ -13,23 +13,12 @@ from reranker.errors import DialectError, PictureNotFound, UpstreamRefused, Upst
 from reranker.exchange import Answer, Request
 from reranker.local_elasticsearch.upstream import LocalUpstream
 from reranker.operations.metrics import OUTCOMES
-from tests.support.house import JSON, Scripted, answered, found_ids, said
+from tests.support.house import JSON, answered, found_ids, said
 
 NDJSON = ((b"content-type", b"application/x-ndjson"), (b"accept", b"application/json"))
 VENDOR = b"application/vnd.elasticsearch+json;compatible-with=9"
 VENDOR_LINES = b"application/vnd.elasticsearch+x-ndjson;compatible-with=9"
 KNN = {"field": "descriptor", "k": 5, "num_candidates": 50}
-
-
-@pytest.fixture
-def upstream(house):
-    return Scripted(LocalUpstream(house.gallery))
-
-
-@pytest.fixture
-def service(house, upstream):
-    with house.service(upstream) as made:
-        yield made
 
 
 def first(image, **said_of_body):

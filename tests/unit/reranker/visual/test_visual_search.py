@@ -16,22 +16,11 @@ from reranker.errors import Overloaded, UpstreamRefused, UpstreamUnreachable
 from reranker.exchange import Answer, Request
 from reranker.local_elasticsearch.upstream import LocalUpstream
 from reranker.visual.search import Ranked, VisualSearcher
-from tests.support.house import COUNT, JSON, REGIONS, Scripted, found_ids, said
+from tests.support.house import COUNT, JSON, REGIONS, found_ids, said
 
 HEADERS = (*JSON, (b"authorization", b"ApiKey x"))
 BOTH = {"expand": {"hits": 3}}
 KNN = {"field": "descriptor", "k": COUNT, "num_candidates": 50}
-
-
-@pytest.fixture
-def upstream(house):
-    return Scripted(LocalUpstream(house.gallery))
-
-
-@pytest.fixture
-def service(house, upstream):
-    with house.service(upstream) as made:
-        yield made
 
 
 def body_of(house, *, size=COUNT, ours=None, **said_of_body):
