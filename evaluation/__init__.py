@@ -1,6 +1,7 @@
 """The judge: real photos, average precision, and the systems ours is compared with.
 
-photos             which photos are gallery, queries, positives and junk
+trials             what is measured: gallery, queries, and what counts as found
+photos             a folder of photos as trials
 encoding           every photo through the network once, its maps kept
 pooling, systems   the compared global descriptors
 ours, online       OfA, theme and OnA, with the product's own method and searcher

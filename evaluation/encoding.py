@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from descriptors.arrays import Encoded
     from descriptors.encoder import Encoder
-    from evaluation.photos import Photo
+    from evaluation.trials import Photo
 
     Progress = Callable[[str, int, int], None]
 

@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from descriptors.encoder import Precision
     from descriptors.settings import MethodSettings, RegionSettings
     from evaluation.encoding import EncodedPhotos, Progress
-    from evaluation.photos import Photo, Queries, Trial
+    from evaluation.photos import Queries
     from evaluation.scores import Score
+    from evaluation.trials import Photo, Trial
 
 __all__ = ["Evaluation", "default_cache", "evaluate_photos"]
 

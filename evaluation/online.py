@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from descriptors.arrays import Encoded
     from descriptors.method import Method
     from evaluation.encoding import EncodedPhotos
-    from evaluation.photos import Photo
+    from evaluation.trials import Photo
 
 __all__ = ["OnlineVectors", "online_vectors"]
 

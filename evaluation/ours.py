@@ -24,7 +24,6 @@ from es_mappings.local import LocalGallery
 from evaluation.encoding import EncodedPhotos, picture_of
 from evaluation.galleries import OfflineGallery, OnlineGallery
 from evaluation.online import OnlineVectors, online_vectors
-from evaluation.photos import Photo, PhotoQuery, Trial
 from evaluation.scores import Score
 from evaluation.stages import (
     FIRST_STAGES,
@@ -34,6 +33,7 @@ from evaluation.stages import (
     StageMemory,
     StageSearcher,
 )
+from evaluation.trials import Photo, PhotoQuery, Trial
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -88,7 +88,7 @@ class _Bench:
     ) -> Iterator[Score]:
         """One query at every stage, each a ranking of the whole gallery."""
         for stage in stages:
-            plan = stage.plan(len(self.documents), one.query.photo.path)
+            plan = stage.plan(len(self.documents), one.query.leave_out)
             ranking, took = searcher.search_timed(one.described, plan)
             found = [hit.document.id for hit in ranking.hits]
             yield Score.of(system, stage.name, one.query, found, took)

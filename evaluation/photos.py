@@ -12,73 +12,25 @@ from __future__ import annotations
 
 import csv
 from collections import defaultdict
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Literal
 
 from descriptors.arrays import Box, Size
 from descriptors.errors import RequestError
+from evaluation.trials import Judgement, Photo, PhotoQuery, Trial
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
     from pathlib import Path
 
-__all__ = ["Photo", "PhotoQuery", "Queries", "Trial", "read_photos", "read_trials"]
+__all__ = ["COLLECTIONS", "Queries", "read_photos", "read_trials"]
 
 Queries = Literal["full", "boxes"]
 
+# The measure of queries in scenes of independent photos by many people: the hard ones.
+COLLECTIONS = "collections"
+
 _COLLECTION = "photo_collection"
-
-
-@dataclass(frozen=True)
-class Photo:
-    """One photo of a folder.
-
-    Attributes:
-        path: within the folder; its id in galleries and rankings.
-        scene: what it shows; "" for a distractor.
-        capture: ``photo_collection`` for independent photos by many people.
-        size: of the upright picture, in pixels.
-        file: where it lies.
-    """
-
-    path: str
-    scene: str
-    capture: str
-    size: Size
-    file: Path
-
-
-@dataclass(frozen=True)
-class PhotoQuery:
-    """A photo, or a box of it, that is searched for.
-
-    Attributes:
-        photo: never an answer to itself.
-        box: in pixels of the photo; None for the full picture.
-        positives: paths of the right answers, at least one.
-        junk: paths that are taken out of the ranking.
-    """
-
-    photo: Photo
-    box: Box | None
-    positives: frozenset[str]
-    junk: frozenset[str]
-
-    @property
-    def in_collection(self) -> bool:
-        """Whether its scene is of independent photos by many people: the hard ones."""
-        return self.photo.capture == _COLLECTION
-
-
-@dataclass(frozen=True)
-class Trial:
-    """One measurement: a gallery, its queries, and the photos the whitening is fitted on."""
-
-    name: str
-    fit: tuple[Photo, ...]
-    gallery: tuple[Photo, ...]
-    queries: tuple[PhotoQuery, ...]
 
 
 def read_trials(folder: Path, queries: Queries, fit_on: Path | None = None) -> tuple[Trial, ...]:
@@ -122,7 +74,7 @@ def read_photos(folder: Path) -> tuple[Photo, ...]:
 def _photo(row: Mapping[str, str], folder: Path) -> Photo:
     width, height = _numbers(row, ("width", "height"), "photos.csv")
     size = Size(int(width), int(height))
-    return Photo(row["path"], row["scene"], row["capture"], size, folder / row["path"])
+    return Photo(row["path"], size, folder / row["path"], row["scene"], row["capture"])
 
 
 def _halves(photos: tuple[Photo, ...]) -> tuple[tuple[Photo, ...], tuple[Photo, ...]]:
@@ -142,7 +94,7 @@ def _queries(
     for photo in gallery:
         scenes[photo.scene].add(photo.path)
     queries = [
-        PhotoQuery(photo, box, positives, frozenset(scenes[photo.scene].intersection(junk)))
+        PhotoQuery(photo, box, _judgements(photo, positives, scenes, junk), photo.path)
         for photo in gallery
         if photo.scene and (positives := frozenset(scenes[photo.scene] - {photo.path}.union(junk)))
         for box in ([None] if boxes is None else boxes.get(photo.path, []))
@@ -153,6 +105,18 @@ def _queries(
             "fill in the column scene of photos.csv (and queries.csv, for boxes)."
         )
     return tuple(queries)
+
+
+def _judgements(
+    photo: Photo,
+    positives: frozenset[str],
+    scenes: Mapping[str, set[str]],
+    junk: Collection[str],
+) -> dict[str, Judgement]:
+    """One judgement, under both measures where the scene is of a photo collection."""
+    judgement = Judgement(positives, frozenset(scenes[photo.scene].intersection(junk)))
+    measures = ("all", COLLECTIONS) if photo.capture == _COLLECTION else ("all",)
+    return dict.fromkeys(measures, judgement)
 
 
 def _read_boxes(folder: Path, photos: tuple[Photo, ...]) -> dict[str, list[Box]]:

@@ -8,11 +8,12 @@ from statistics import fmean
 from typing import TYPE_CHECKING
 
 from evaluation.average_precision import positive_ranks, trapezoidal_average_precision
+from evaluation.photos import COLLECTIONS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
-    from evaluation.photos import PhotoQuery
+    from evaluation.trials import PhotoQuery
 
 __all__ = ["Labels", "Row", "Score", "TrialScore", "summarise"]
 
@@ -23,15 +24,17 @@ class Score:
 
     Attributes:
         system, stage: names of the table.
-        average_precision: trapezoidal.
-        in_collection: see `PhotoQuery`.
+        query: what was asked.
+        precision: trapezoidal average precision by the name of a measure; the query's own.
+        ranks: of the positives of the first measure in the ranking without junk, from 0.
         milliseconds: of the search alone.
     """
 
     system: str
     stage: str
-    average_precision: float
-    in_collection: bool
+    query: PhotoQuery
+    precision: Mapping[str, float]
+    ranks: tuple[int, ...]
     milliseconds: float
 
     @classmethod
@@ -44,9 +47,18 @@ class Score:
         milliseconds: float,
     ) -> Score:
         """Judge a ranking of the whole gallery."""
-        ranks = positive_ranks(ranking, query.positives, query.junk | {query.photo.path})
-        area = trapezoidal_average_precision(ranks, len(query.positives))
-        return cls(system, stage, area, query.in_collection, milliseconds)
+        found = list(ranking)
+        own = () if query.leave_out is None else (query.leave_out,)
+        distinct = dict.fromkeys(query.judgements.values())
+        ranks = {j: positive_ranks(found, j.positives, j.junk.union(own)) for j in distinct}
+        areas = {j: trapezoidal_average_precision(r, len(j.positives)) for j, r in ranks.items()}
+        precision = {measure: areas[j] for measure, j in query.judgements.items()}
+        return cls(system, stage, query, precision, tuple(next(iter(ranks.values()))), milliseconds)
+
+    @property
+    def average_precision(self) -> float:
+        """By the first measure of the query."""
+        return next(iter(self.precision.values()))
 
 
 @dataclass(frozen=True)
@@ -54,12 +66,14 @@ class TrialScore:
     """Mean average precision in one trial.
 
     Attributes:
-        all: over all queries.
+        all: over all queries, by the first measure of the dataset.
         collections: over those in photo collections; None where there are none.
+        measures: by every measure.
     """
 
     all: float
     collections: float | None
+    measures: Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -86,6 +100,7 @@ class Row:
         dims: of a descriptor.
         all: mean of the trials' mAP over all queries.
         collections: the same over queries in photo collections; None where there are none.
+        measures: the same by every measure of the dataset.
         ms_per_query: mean milliseconds of the search alone.
         trials: each trial's own values, in order (half 0, half 1).
     """
@@ -97,6 +112,7 @@ class Row:
     dims: int
     all: float
     collections: float | None
+    measures: Mapping[str, float]
     ms_per_query: float
     trials: tuple[TrialScore, ...]
 
@@ -126,22 +142,27 @@ def _row(
     system: str, stage: str, groups: Sequence[Sequence[Score]], labels: Labels, dims: int
 ) -> Row:
     means = tuple(_trial(group) for group in groups)
-    hard = [mean.collections for mean in means if mean.collections is not None]
+    measures = _means([mean.measures for mean in means])
     return Row(
         system,
         labels.preset,
         stage,
         labels.layers,
         dims,
-        fmean(mean.all for mean in means),
-        fmean(hard) if hard else None,
+        next(iter(measures.values())),
+        measures.get(COLLECTIONS),
+        measures,
         fmean(score.milliseconds for group in groups for score in group),
         means,
     )
 
 
 def _trial(scores: Sequence[Score]) -> TrialScore:
-    hard = [score.average_precision for score in scores if score.in_collection]
-    return TrialScore(
-        fmean(score.average_precision for score in scores), fmean(hard) if hard else None
-    )
+    measures = _means([score.precision for score in scores])
+    return TrialScore(next(iter(measures.values())), measures.get(COLLECTIONS), measures)
+
+
+def _means(values: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """The mean by each measure over those that have it, in order of their first appearance."""
+    names = dict.fromkeys(name for of_one in values for name in of_one)
+    return {name: fmean(v[name] for v in values if name in v) for name in names}

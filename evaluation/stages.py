@@ -45,8 +45,8 @@ class Stage:
     expand: int = 0
     regions: bool = True
 
-    def plan(self, gallery: int, leave_out: str) -> SearchPlan:
-        """A search that ranks a whole gallery of this many photos, but for one."""
+    def plan(self, gallery: int, leave_out: str | None) -> SearchPlan:
+        """A search that ranks a whole gallery of this many photos, perhaps but for one."""
         return SearchPlan(
             k=gallery,
             window=self.window,

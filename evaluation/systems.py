@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from descriptors.arrays import Box
     from descriptors.settings import LayerSettings
     from evaluation.encoding import EncodedPhotos
-    from evaluation.photos import Photo, Trial
+    from evaluation.trials import Photo, Trial
 
     Pool = Callable[[FeatureMaps], Float[Tensor, "B V K"]]
 
@@ -132,7 +132,7 @@ def score_system(
         descriptor = describe(vectors, whitening)[0]
         for stage in FIRST_STAGES:
             started = time.perf_counter()
-            ranking = dense_ranking(gallery, descriptor, ids, query.photo.path, stage.expand)
+            ranking = dense_ranking(gallery, descriptor, ids, query.leave_out, stage.expand)
             took = (time.perf_counter() - started) * 1e3
             scores.append(Score.of(name, stage.name, query, ranking, took))
     return scores
@@ -162,10 +162,10 @@ def dense_ranking(
     gallery: Float[Tensor, "P D"],
     query: Float[Tensor, " D"],
     ids: Sequence[str],
-    leave_out: str,
+    leave_out: str | None,
     expand_by: int = 0,
 ) -> list[str]:
-    """All ids but one by cosine, best first, perhaps after an expansion by the first ones.
+    """All ids, but the one left out, by cosine, best first, perhaps after an expansion by the first ones.
 
     Source:
         METHOD section 5.

@@ -39,8 +39,9 @@ if TYPE_CHECKING:
     from es_mappings.documents import Gallery
     from es_mappings.features import FeatureStore
     from evaluation.encoding import Progress
-    from evaluation.photos import PhotoQuery, Queries
+    from evaluation.photos import Queries
     from evaluation.scores import Row
+    from evaluation.trials import PhotoQuery
 
 __all__ = ["Through", "evaluate_through"]
 

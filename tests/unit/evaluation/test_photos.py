@@ -86,21 +86,25 @@ class TestReadTrials:
         assert len(zero.queries) == 8
         query = next(q for q in zero.queries if q.photo.path == "instances/bridge/000.jpg")
         assert query.box is None
-        assert query.positives == {f"instances/bridge/{i:03d}.jpg" for i in (1, 2, 3)}
-        assert query.junk == frozenset()
+        assert query.judgements["all"].positives == {
+            f"instances/bridge/{i:03d}.jpg" for i in (1, 2, 3)
+        }
+        assert query.judgements["all"].junk == frozenset()
 
     def test_collections_are_told_apart(self, made: Path):
         zero, one = read_trials(made, "full")
-        assert not any(query.in_collection for query in zero.queries)
-        assert all(query.in_collection for query in one.queries)
+        assert not any("collections" in query.judgements for query in zero.queries)
+        assert all("collections" in query.judgements for query in one.queries)
 
     def test_boxes_take_junk_out(self, made: Path):
         zero, one = read_trials(made, "boxes")
         assert (len(zero.queries), len(one.queries)) == (2, 1)
         query = zero.queries[0]
         assert query.box == Box(8, 8, 80, 72)
-        assert query.positives == {f"instances/bridge/{i:03d}.jpg" for i in (0, 2)}
-        assert query.junk == {"instances/bridge/003.jpg"}
+        assert query.judgements["all"].positives == {
+            f"instances/bridge/{i:03d}.jpg" for i in (0, 2)
+        }
+        assert query.judgements["all"].junk == {"instances/bridge/003.jpg"}
 
     def test_several_boxes_of_a_photo_are_several_queries(self, lists: Path):
         path = "instances/church/001.jpg"
