@@ -81,11 +81,12 @@ def served_gallery(
     """
     name = f"camsearch-bench-{uuid.uuid4().hex[:8]}"
     client = servers.elastic(settings)
-    about = about_method(method, RegionSettings(), maps=str(scratch / "maps"))
+    regions = RegionSettings()
+    about = about_method(method, regions, maps=str(scratch / "maps"))
     on_progress(f"encoding {len(pictures)} pictures")
     store = FeatureStore(about["maps"], about["fingerprint"])
     originals = []
-    for document, packed in described_documents(method, pictures):
+    for document, packed in described_documents(method, pictures, coarse=regions.coarse_maps):
         store.put({document.id: packed})
         originals.append(document)
     on_progress(f"writing {count} documents")

@@ -247,6 +247,7 @@ class PictureLibrary:
             again=again,
             retry_rejects=retry_rejects,
             class_names=class_names(),
+            coarse_maps=self.regions.coarse_maps,
         )
 
     def _encode(self, documents: Sequence[IndexedPicture]) -> Mapping[str, KeptMaps]:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
+from torch.nn import functional
 
 from descriptors.errors import RequestError
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Box",
+    "Cells",
     "Described",
     "Encoded",
     "FeatureMaps",
@@ -94,6 +96,14 @@ class Region(NamedTuple):
     y1: int
 
 
+class Cells(NamedTuple):
+    """The cells of a feature map, and the pixels of the working size from one to the next."""
+
+    stride: int
+    height: int
+    width: int
+
+
 class Grid(NamedTuple):
     """The cells of a feature map over a picture.
 
@@ -152,6 +162,7 @@ class FeatureMaps:
         levels: non-negative activations, or their 8-bit levels.
         scale: what one level is worth, a number a picture and channel.
         stride: pixels of the working size from one cell to the next.
+        averaged_from: the cells that these were averaged from, where they were; see `averaged`.
 
     Convention:
         Fresh maps have scale 1. Kept maps are 8 bit and are summed as such where the machine
@@ -163,6 +174,12 @@ class FeatureMaps:
     levels: Float[Tensor, "B K H W"] | UInt8[Tensor, "B K H W"]
     scale: Float[Tensor, "B K"]
     stride: int
+    averaged_from: Cells | None = None
+
+    @property
+    def cells(self) -> Cells:
+        """Those of the levels."""
+        return Cells(self.stride, *self.levels.shape[2:])
 
     @property
     def whole_numbers(self) -> bool:
@@ -175,7 +192,23 @@ class FeatureMaps:
 
     def cut(self, region: Region) -> FeatureMaps:
         """The cells of one region (of every picture of the batch)."""
-        return replace(self, levels=self.levels[:, :, region.y0 : region.y1, region.x0 : region.x1])
+        levels = self.levels[:, :, region.y0 : region.y1, region.x0 : region.x1]
+        return replace(self, levels=levels, averaged_from=None)
+
+    def averaged(self, stride: int) -> FeatureMaps:
+        """The same on a grid as coarse as this stride, each cell the mean of those it covers.
+
+        Args:
+            stride: a multiple of the maps' own; maps that are as coarse already stay as they are.
+        """
+        factor = stride // self.stride
+        if factor <= 1:
+            return self
+        levels = functional.avg_pool2d(
+            self.levels.float(), factor, ceil_mode=True, count_include_pad=False
+        )
+        fine = self.averaged_from or self.cells
+        return FeatureMaps(levels, self.scale, self.stride * factor, fine)
 
     def __getitem__(self, rows: slice) -> FeatureMaps:
         """Some pictures of the batch."""
@@ -220,16 +253,24 @@ class Encoded:
             return self
         return self._each(lambda maps: replace(maps, levels=maps.levels.to(dtype)))
 
-    def grid(self, maps: FeatureMaps) -> Grid:
+    def averaged(self) -> Encoded:
+        """The same with maps that are finer than the evidence averaged down to its grid."""
+        return self._each(lambda maps: maps.averaged(self.evidence.stride))
+
+    def grid(self, cells: Cells) -> Grid:
         """The cells of one of the layers over the pictures of this batch."""
-        height, width = maps.levels.shape[2:]
-        across, down = self.working.width / maps.stride, self.working.height / maps.stride
-        return Grid(width, height, across, down)
+        across, down = self.working.width / cells.stride, self.working.height / cells.stride
+        return Grid(cells.width, cells.height, across, down)
 
     @property
-    def finest(self) -> FeatureMaps:
-        """The layer with the smallest stride: regions are proposed on its grid."""
-        return min(self.features, key=lambda maps: maps.stride)
+    def finest(self) -> Cells:
+        """Those of the layer with the smallest stride, as the network made it.
+
+        Convention:
+            Regions are proposed on this grid, also where the maps are averaged to a coarser one:
+            so a box is as exact as before.
+        """
+        return min(maps.averaged_from or maps.cells for maps in self.features)
 
 
 @dataclass(frozen=True)

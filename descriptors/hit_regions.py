@@ -22,7 +22,7 @@ def query_heat(
     encoded: Encoded, maps: Float[Tensor, "B N H1 W1"], settings: RegionSettings
 ) -> Float[Tensor, "B H W"]:
     """The mean of the query's best classes' CAMs, on the finest layer's grid."""
-    height, width = encoded.finest.levels.shape[2:]
+    _, height, width = encoded.finest
     best = maps[:, : settings.heat_map_classes]
     return heat_map(resize_maps(best, height, width), settings.heat_map_classes)
 
@@ -31,7 +31,7 @@ def regions_to_try(
     encoded: Encoded, maps: Float[Tensor, "B N H1 W1"], settings: RegionSettings
 ) -> list[list[Region]]:
     """The regions to try in each hit, see `Method.propose_regions`."""
-    height, width = encoded.finest.levels.shape[2:]
+    _, height, width = encoded.finest
     proposals: list[list[Region]] = [[] for _ in range(len(encoded))]
     if settings.thresholds:
         heat = query_heat(encoded, maps, settings)
@@ -39,8 +39,18 @@ def regions_to_try(
         proposals = propose_regions(heat, settings.thresholds, least)
     if settings.whole_picture:
         whole = Region(0, 0, width, height)
-        proposals = [list(dict.fromkeys([*regions, whole])) for regions in proposals]
-    return proposals
+        proposals = [[*regions, whole] for regions in proposals]
+    ratio = min(maps.stride for maps in encoded.features) // encoded.finest.stride
+    return [_distinct(regions, ratio) for regions in proposals]
+
+
+def _distinct(regions: list[Region], ratio: int) -> list[Region]:
+    """Regions without those that cover the same cells as one before, on maps that are coarser."""
+    distinct: dict[tuple[int, ...], Region] = {}
+    for r in regions:
+        covered = (r.x0 // ratio, r.y0 // ratio, -(-r.x1 // ratio), -(-r.y1 // ratio))
+        distinct.setdefault(covered, r)
+    return list(distinct.values())
 
 
 def best_match(

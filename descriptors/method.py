@@ -185,7 +185,7 @@ class Method:
         """
         scores = encoded.scores
         if box is not None:
-            part = region_of_box(box.inside(size), size, encoded.grid(encoded.evidence))
+            part = region_of_box(box.inside(size), size, encoded.grid(encoded.evidence.cells))
             evidence = encoded.evidence.cut(part)
             scores = class_scores(evidence, self.encoder.weight, self.encoder.bias)
         return self._query(encoded, scores, size, regions, box)
@@ -279,7 +279,7 @@ class Method:
             inside = box.inside(size)
             cut = tuple(
                 torch.tensor(
-                    [[region_of_box(inside, size, encoded.grid(maps))]],
+                    [[region_of_box(inside, size, encoded.grid(maps.cells))]],
                     device=self.encoder.device,
                 )
                 for maps in encoded.features

@@ -36,7 +36,9 @@ class RegionSettings(_Frozen):
     """CAM-region re-ranking (METHOD section 6).
 
     These act at query time on kept maps, so they are no part of the
-    fingerprint: an index need not be built again to change them.
+    fingerprint: an index need not be built again to change them. Only
+    ``coarse_maps`` acts when pictures are indexed; maps that were kept the
+    other way go on serving.
     """
 
     n_classes: int = Field(8, ge=1, description="N_re: best classes of the query in each region")
@@ -56,6 +58,12 @@ class RegionSettings(_Frozen):
         description="in the second search a re-ranked hit counts by its best region, if better",
     )
 
+    coarse_maps: bool = Field(
+        True,
+        description="maps finer than the evidence are averaged down to its grid before they are "
+        "kept and compared",
+    )
+
     @classmethod
     def preset(cls, name: str) -> RegionSettings:
         """The regions of `MethodSettings.preset` of the same name."""
@@ -65,6 +73,7 @@ class RegionSettings(_Frozen):
                 whole_picture=False,
                 expand_with_regions=True,
                 remember_regions=False,
+                coarse_maps=False,
             )
         return cls(n_classes=8)
 

@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -26,7 +26,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save
 from torch import Tensor
 
-from descriptors.arrays import Encoded, FeatureMaps, Size
+from descriptors.arrays import Cells, Encoded, FeatureMaps, Size
 from es_mappings.errors import ContractError
 
 if TYPE_CHECKING:
@@ -83,6 +83,17 @@ class KeptMaps:
         """Equal for pictures that can stand in one batch."""
         return (self.working, *(maps.levels.shape for maps in self.layers))
 
+    def averaged(self) -> KeptMaps:
+        """As if those finer than the evidence had been averaged before they were kept."""
+        stride = self.layers[self.evidence].stride
+        if all(maps.stride >= stride for maps in self.layers):
+            return self
+        layers = tuple(
+            maps if maps.stride >= stride else quantise(maps.averaged(stride))
+            for maps in self.layers
+        )
+        return replace(self, layers=layers)
+
 
 def quantise(maps: FeatureMaps) -> FeatureMaps:
     """Maps as 8-bit levels with a scale for each channel of each picture.
@@ -99,16 +110,19 @@ def quantise(maps: FeatureMaps) -> FeatureMaps:
     positive = torch.gt(values, 0, out=torch.empty_like(values))
     levels = (values * factor[:, :, None, None]).round_()
     levels = torch.maximum(levels, positive, out=levels)
-    return FeatureMaps(levels.to(torch.uint8), peak * maps.scale / 255, maps.stride)
+    return replace(maps, levels=levels.to(torch.uint8), scale=peak * maps.scale / 255)
 
 
-def pack(encoded: Encoded, digests: Sequence[str]) -> list[bytes]:
+def pack(encoded: Encoded, digests: Sequence[str], *, coarse: bool = False) -> list[bytes]:
     """The maps of each picture of a batch, compressed.
 
     Args:
         encoded: fresh maps.
         digests: SHA-256 of each picture's bytes.
+        coarse: average maps that are finer than the evidence; see `RegionSettings.coarse_maps`.
     """
+    if coarse:
+        encoded = encoded.averaged()
     layers = list(encoded.features)
     if not any(maps is encoded.evidence for maps in layers):
         layers.append(encoded.evidence)
@@ -127,6 +141,7 @@ def pack(encoded: Encoded, digests: Sequence[str]) -> list[bytes]:
             "evidence": evidence,
             "working": list(encoded.working),
             "strides": [maps.stride for maps in kept],
+            "averaged_from": [maps.averaged_from for maps in kept],
         }
         tensors = {f"{i}.levels": level[row] for i, level in enumerate(levels)}
         tensors |= {f"{i}.scale": scale[row].clone() for i, scale in enumerate(scales)}
@@ -144,9 +159,16 @@ def unpack(data: bytes) -> KeptMaps:
     try:
         header, tensors = _tensors(_decompressed(data))
         about: dict[str, Any] = json.loads(header["__metadata__"]["camsearch"])
+        # Maps kept before there was averaging say nothing of it.
+        finer = about.get("averaged_from", [None] * len(about["strides"]))
         layers = tuple(
-            FeatureMaps(tensors[f"{i}.levels"][None], tensors[f"{i}.scale"][None], stride)
-            for i, stride in enumerate(about["strides"])
+            FeatureMaps(
+                tensors[f"{i}.levels"][None],
+                tensors[f"{i}.scale"][None],
+                stride,
+                None if fine is None else Cells(*fine),
+            )
+            for i, (stride, fine) in enumerate(zip(about["strides"], finer, strict=True))
         )
         return KeptMaps(
             layers,
@@ -343,6 +365,7 @@ def stack_kept(
             _stacked([k.layers[i].levels for k in kept], device, dtype),
             torch.cat([k.layers[i].scale for k in kept]).to(device),
             first.stride,
+            first.averaged_from,
         )
         for i, first in enumerate(kept[0].layers)
     )

@@ -139,7 +139,7 @@ def bench_rerank(
     plan = IndexingPlan()
     features = FeatureStore(str(folder / "maps"), method.fingerprint())
     gallery = LocalGallery.create(folder, method.settings.dims, method.fingerprint(), {})
-    _fill(method, gallery, features, pictures, max(windows))
+    _fill(method, gallery, features, pictures, max(windows), coarse=regions.coarse_maps)
     queries = [
         method.describe_query(read_image(path.read_bytes()), regions) for path in pictures[:repeats]
     ]
@@ -165,17 +165,19 @@ def _fill(
     features: FeatureStore,
     pictures: Sequence[Path],
     count: int,
+    *,
+    coarse: bool,
 ) -> None:
     """At least `count` documents: the pictures, again and again under further ids."""
     copies = -(-count // len(pictures))
-    for document, packed in described_documents(method, pictures):
+    for document, packed in described_documents(method, pictures, coarse=coarse):
         named = [replace(document, id=f"{document.id}#{copy}") for copy in range(copies)]
         features.put({d.id: packed for d in named})
         gallery.put(named)
 
 
 def described_documents(
-    method: Method, pictures: Sequence[Path]
+    method: Method, pictures: Sequence[Path], *, coarse: bool
 ) -> Iterator[tuple[Document, bytes]]:
     """A document a picture that can be read, and its packed maps."""
     sources = [Source(str(path), str(path)) for path in pictures]
@@ -183,7 +185,7 @@ def described_documents(
     readable = (p for p in outcomes if isinstance(p, Prepared))
     for batch in batches_of_one_shape(readable, 8):
         described = method.describe_images(method.encoder.prepare([p.pixels for p in batch]))
-        packed = pack(described.encoded, [p.digest for p in batch])
+        packed = pack(described.encoded, [p.digest for p in batch], coarse=coarse)
         for row, (prepared, maps) in enumerate(zip(batch, packed, strict=True)):
             document = Document(
                 prepared.source.id,

@@ -188,6 +188,6 @@ def _pool_box(
     [(_, maps)] = encoded.batches([photo])
     inside = box.inside(photo.size)
     return tuple(
-        system.pool(layer.cut(region_of_box(inside, photo.size, maps.grid(layer)))).cpu()
+        system.pool(layer.cut(region_of_box(inside, photo.size, maps.grid(layer.cells)))).cpu()
         for layer in maps.features
     )

@@ -203,7 +203,10 @@ class Run:
         batch, described = work
         documents = self._good_documents(batch, described)
         if self.features is not None:
-            packed = zip(batch, pack(described.encoded, [p.digest for p in batch]), strict=True)
+            digests = [p.digest for p in batch]
+            packed = zip(
+                batch, pack(described.encoded, digests, coarse=self.plan.coarse_maps), strict=True
+            )
             self.features.put({p.source.id: m for p, m in packed if p.source.id in documents})
         said = {p.source.id: (p.source, p.tag) for p in batch}
         return documents, said, sum(p.source.id in documents for p in batch)

@@ -45,6 +45,7 @@ class IndexingPlan:
         again: encode what has not changed, too.
         retry_rejects: try pictures again that were refused before and have not changed.
         class_names: by class number, for the documents.
+        coarse_maps: see `RegionSettings.coarse_maps`.
     """
 
     batch_size: int = 8
@@ -54,6 +55,7 @@ class IndexingPlan:
     again: bool = False
     retry_rejects: bool = False
     class_names: tuple[str, ...] = ()
+    coarse_maps: bool = False
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from descriptors.classes import class_names
 from descriptors.encoder import Encoder
 from descriptors.errors import ArtifactError, RequestError, SettingsError
 from descriptors.settings import MethodSettings
-from es_mappings.about import features_of, method_about
+from es_mappings.about import features_of, method_about, regions_about
 from es_mappings.documents import Reject
 from es_mappings.elastic import ElasticGallery
 from es_mappings.elastic_bulk import Bulk
@@ -195,7 +195,9 @@ class GalleryWorker:
             self._beat(before + progress.finished)
 
         try:
-            plan = self._plan(chunk)
+            plan = replace(
+                self._plan(chunk), coarse_maps=regions_about(gallery.settings).coarse_maps
+            )
             return index_pictures(chunk.sources, method, gallery, features, plan, beat)
         finally:
             if features is not None:

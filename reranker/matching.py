@@ -155,6 +155,9 @@ class Matcher:
     ) -> dict[str, Match | None]:
         encoder, sizes = self.method.encoder, {p.id: Size(p.width, p.height) for p in pictures}
         matches: dict[str, Match | None] = {}
+        if settings.coarse_maps:
+            # Those kept before there was averaging, or encoded just now.
+            maps = {i: kept.averaged() for i, kept in maps.items()}
         for batch in _batches_of_one_shape(maps):
             encoded = stack_kept(list(batch.values()), encoder.device, encoder.kept_dtype)
             found = self.method.match_regions(query, encoded, settings)

@@ -105,7 +105,7 @@ def box_windows(
         return None
     inside = box.inside(size)
     return tuple(
-        _window(region_of_box(inside, size, encoded.grid(maps))) for maps in encoded.features
+        _window(region_of_box(inside, size, encoded.grid(maps.cells))) for maps in encoded.features
     )
 
 

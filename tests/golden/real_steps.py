@@ -96,7 +96,7 @@ def _query(method: Method, encoded: Encoded, query: QueryDescription, box: Box |
         return steps
     cuts = []
     for layer, features in zip(method.settings.layers, encoded.features, strict=True):
-        cut = region_of_box(box, query.picture, encoded.grid(features))
+        cut = region_of_box(box, query.picture, encoded.grid(features.cells))
         cuts.append(torch.tensor([[cut]]))
         steps[f"query.cut.{layer.name}"] = np.array(cut)
     classes = query.classes[None, : method.settings.n_classes]

@@ -9,6 +9,7 @@ import torch
 
 from descriptors.arrays import (
     Box,
+    Cells,
     Encoded,
     FeatureMaps,
     Grid,
@@ -172,11 +173,30 @@ class TestEncoded:
 
     def test_grid_says_what_the_picture_spans(self) -> None:
         every = encoded()
-        assert every.grid(every.features[0]) == Grid(8, 6, 31 / 4, 23 / 4)
+        assert every.grid(every.features[0].cells) == Grid(8, 6, 31 / 4, 23 / 4)
 
     def test_finest_has_the_smallest_stride(self) -> None:
         every = encoded()
-        assert every.finest is every.features[0]
+        assert every.finest == every.features[0].cells
+
+    def test_averaged_maps_have_the_means_of_cells(self) -> None:
+        levels = torch.arange(15, dtype=torch.float32).reshape(1, 1, 3, 5)
+        coarse = feature_maps(levels, 8).averaged(16)
+        # The last row and column are cut short: means of the cells that are there.
+        expected = [[3.0, 5.0, 6.5], [10.5, 12.5, 14.0]]
+        assert coarse.levels[0, 0].tolist() == expected
+        assert (coarse.stride, coarse.averaged_from) == (16, Cells(8, 3, 5))
+        assert coarse.averaged(16) is coarse
+        assert coarse.averaged(32).averaged_from == Cells(8, 3, 5)
+        assert coarse.cut(Region(0, 0, 1, 1)).averaged_from is None
+
+    def test_regions_keep_the_finest_grid_where_its_maps_are_averaged(self) -> None:
+        every = encoded()
+        coarse = every.averaged()
+        assert coarse.finest == every.finest
+        assert {maps.stride for maps in coarse.features} == {every.evidence.stride}
+        assert coarse.evidence is every.evidence
+        assert coarse.features[1] is every.features[1]
 
     def test_eight_bit_levels_become_floating_once(self) -> None:
         levels = torch.tensor([[[3, 255]]], dtype=torch.uint8)

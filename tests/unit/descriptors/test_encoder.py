@@ -128,7 +128,7 @@ class TestEncode:
         encoded = encoder.encode(batch_of(encoder, PICTURES))
         assert [maps.stride for maps in encoded.features] == [8, 4]
         assert encoded.evidence is encoded.features[0]
-        assert encoded.finest is encoded.features[1]
+        assert encoded.finest == encoded.features[1].cells
 
     def test_evidence_need_not_be_a_layer(self) -> None:
         encoder = tiny_encoder(tiny_settings(layers=(LayerSettings(name="mid", dims=4),)))

