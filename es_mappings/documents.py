@@ -43,8 +43,7 @@ MOST_ID_BYTES = 512
 UNIT_TOLERANCE = 1e-3
 
 
-@dataclass(frozen=True)
-class PictureClass:
+class PictureClass(NamedTuple):
     """One of the best classes of a picture."""
 
     name: str
@@ -324,6 +323,8 @@ def check_reject(reject: Reject) -> None:
 
 def _check_text(here: str, *texts: str) -> None:
     for text in texts:
+        if text.isascii():
+            continue  # nearly always, and quicker
         try:
             text.encode()
         except UnicodeEncodeError as error:
@@ -334,6 +335,8 @@ def _check_text(here: str, *texts: str) -> None:
 
 def fits_as_id(text: str) -> bool:
     """Whether this can be a document's id: 1 to 512 bytes of UTF-8."""
+    if text.isascii():
+        return 0 < len(text) <= MOST_ID_BYTES
     try:
         return 0 < len(text.encode()) <= MOST_ID_BYTES
     except UnicodeEncodeError:

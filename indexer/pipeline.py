@@ -319,14 +319,14 @@ def _reject(refused: Refused) -> Reject:
 
 
 def _classes(described: Described, names: tuple[str, ...]) -> list[tuple[PictureClass, ...]]:
-    """The best classes of each picture of a batch."""
-    numbers, probabilities = described.classes.tolist(), described.probabilities.tolist()
+    """The best classes of each picture of a batch; probabilities with six digits."""
+    probabilities = (described.probabilities.double() * 1e6).round() / 1e6
     return [
         tuple(
-            PictureClass(names[n] if n < len(names) else str(n), round(p, 6))
+            PictureClass(names[n] if n < len(names) else str(n), p)
             for n, p in zip(*row, strict=True)
         )
-        for row in zip(numbers, probabilities, strict=True)
+        for row in zip(described.classes.tolist(), probabilities.tolist(), strict=True)
     ]
 
 
