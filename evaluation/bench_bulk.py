@@ -15,7 +15,7 @@ import torch
 from elasticsearch import helpers
 from jaxtyping import Float32
 
-from descriptors.arrays import Described, Encoded, Size
+from descriptors.arrays import Described, Encoded, FeatureMaps, Size
 from descriptors.classes import class_names
 from descriptors.errors import RequestError
 from descriptors.machine import Machine
@@ -252,5 +252,6 @@ def _described(rows: Sequence[Document]) -> Described:
     count = len(rows)
     vectors = torch.from_numpy(np.stack([row.descriptor for row in rows]))
     classes = torch.arange(len(_PROBABILITIES)).expand(count, -1)
-    nothing = Encoded((), None, torch.zeros(count, 2), Size(1, 1))  # type: ignore[arg-type]
+    maps = FeatureMaps(torch.zeros(count, 1, 1, 1), torch.ones(count, 1), stride=1)
+    nothing = Encoded((), maps, torch.zeros(count, 2), Size(1, 1))
     return Described(vectors, classes, _PROBABILITIES.expand(count, -1), nothing)
