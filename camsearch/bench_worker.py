@@ -21,7 +21,7 @@ from descriptors.method import Method
 from descriptors.settings import LayerSettings, MethodSettings, RegionSettings
 from es_mappings import indices
 from es_mappings.about import about_method
-from evaluation.bench_elastic import BulkRow
+from evaluation.bench_bulk import BulkRow
 from indexer.enqueueing import new_run
 from indexer.fitting import collect_vectors
 from indexer.reading import IndexingPlan

@@ -27,6 +27,7 @@ __all__ = [
     "IndexedPicture",
     "Known",
     "PictureClass",
+    "Ready",
     "Reject",
     "check_document",
     "check_meta",
@@ -42,8 +43,7 @@ MOST_ID_BYTES = 512
 UNIT_TOLERANCE = 1e-3
 
 
-@dataclass(frozen=True)
-class PictureClass:
+class PictureClass(NamedTuple):
     """One of the best classes of a picture."""
 
     name: str
@@ -148,6 +148,18 @@ class Known(NamedTuple):
     revision: int = 0
 
 
+class Ready(NamedTuple):
+    """A document that its gallery can hold.
+
+    Attributes:
+        document: as it was described.
+        written: as the gallery sends it; empty where it needs nothing but the document.
+    """
+
+    document: Document
+    written: bytes = b""
+
+
 class Gallery(Protocol):
     """Where documents live. One contract suite runs on every implementation.
 
@@ -164,11 +176,20 @@ class Gallery(Protocol):
     def fingerprint(self) -> str:
         """Of the method that made the descriptors."""
 
-    def put(self, documents: Sequence[Document], rejected: Collection[str] | None = None) -> None:
+    def put(self, documents: Sequence[Document]) -> None:
         """Write documents; one with an id that is there replaces it. Clears their rejects.
 
+        They are checked first; if one cannot be held, none is written.
+        """
+
+    def make_ready(self, documents: Sequence[Document]) -> list[Ready]:
+        """Do all of `put` that comes before the writing; another thread may do it ahead."""
+
+    def put_ready(self, ready: Sequence[Ready], rejected: Collection[str] | None = None) -> None:
+        """Do the rest of `put`.
+
         Args:
-            documents: checked first; if one cannot be held, none is written.
+            ready: of `make_ready`.
             rejected: those ids of which there is a reject, where the caller has just looked.
         """
 
@@ -192,6 +213,9 @@ class Gallery(Protocol):
 
     def known_rejects(self, ids: Sequence[str]) -> dict[str, str]:
         """Return the source tags of the rejects with these ids."""
+
+    def known_and_rejects(self, ids: Sequence[str]) -> tuple[dict[str, Known], dict[str, str]]:
+        """Return both `known` and `known_rejects` of these ids, asked for together."""
 
     def documents(self, matching: Filter | None = None) -> Iterator[Document]:
         """All documents in order of their ids, perhaps only those that match a filter."""
@@ -252,7 +276,7 @@ def check_meta(id_: str, meta: Mapping[str, Any]) -> None:
     try:
         # Encoded, since half a surrogate pair is a string to Python and to nobody else.
         json.dumps(meta, allow_nan=False, ensure_ascii=False).encode()
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise MalformedDocument(
             f"Document {id_!r}: its metadata is no JSON ({error}): use text, numbers, lists and objects."
         ) from error
@@ -299,6 +323,8 @@ def check_reject(reject: Reject) -> None:
 
 def _check_text(here: str, *texts: str) -> None:
     for text in texts:
+        if text.isascii():
+            continue  # nearly always, and quicker
         try:
             text.encode()
         except UnicodeEncodeError as error:
@@ -309,6 +335,8 @@ def _check_text(here: str, *texts: str) -> None:
 
 def fits_as_id(text: str) -> bool:
     """Whether this can be a document's id: 1 to 512 bytes of UTF-8."""
+    if text.isascii():
+        return 0 < len(text) <= MOST_ID_BYTES
     try:
         return 0 < len(text.encode()) <= MOST_ID_BYTES
     except UnicodeEncodeError:

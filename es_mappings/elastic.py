@@ -12,6 +12,7 @@ from es_mappings.documents import (
     Document,
     FirstHit,
     Known,
+    Ready,
     Reject,
     check_document,
     check_meta,
@@ -19,6 +20,7 @@ from es_mappings.documents import (
     check_reject,
     fits_as_id,
 )
+from es_mappings.elastic_actions import deletion, reject_write, versioned_write
 from es_mappings.elastic_bulk import Bulk, Outcome
 from es_mappings.elastic_client import Server, answered
 from es_mappings.errors import ContractError, DocumentsRefused
@@ -27,7 +29,6 @@ from es_mappings.fields import (
     document_of,
     known_of,
     reject_of,
-    reject_source,
     source_of,
 )
 from es_mappings.filter_query import named_meta, query_of
@@ -74,6 +75,7 @@ class ElasticGallery:
         *,
         refresh: bool = False,
         bulk: Bulk | None = None,
+        server: Server | None = None,
     ) -> None:
         """Look at an index that is there.
 
@@ -83,6 +85,7 @@ class ElasticGallery:
             rejects: index of the rejects.
             refresh: make each write visible to searches before going on; slow.
             bulk: how to write.
+            server: what the server can do, where that is known already.
 
         Raises:
             GalleryNotFound: there is no such index.
@@ -91,7 +94,7 @@ class ElasticGallery:
         """
         self._client, self._rejects, self._refresh = client, rejects, refresh
         self._bulk = bulk or Bulk(client)
-        self._server = Server.of(client)
+        self.server = server or Server.of(client)
         with answered(f"the gallery {index}"):
             found = client.indices.get_mapping(index=index)
         if len(found) != 1:
@@ -118,7 +121,7 @@ class ElasticGallery:
         """Every number behind the fingerprint, and where the maps are; see `indices.create`."""
         return self._settings
 
-    def put(self, documents: Sequence[Document], rejected: Collection[str] | None = None) -> None:
+    def put(self, documents: Sequence[Document]) -> None:
         """Write documents; a later revision that is there stays. See `Gallery`.
 
         Raises:
@@ -126,14 +129,30 @@ class ElasticGallery:
             DocumentsRefused: Elasticsearch holds the others, but not these.
             GalleryUnreachable: it does not take them within the patience of `Bulk`.
         """
+        self.put_ready(self.make_ready(documents))
+
+    def make_ready(self, documents: Sequence[Document]) -> list[Ready]:
+        """Check documents and write them as JSON; see `Gallery`.
+
+        Raises:
+            MalformedDocument: one of them cannot be held.
+        """
         for document in documents:
             check_document(document, self.dims)
+        return [Ready(document, self._written(document)) for document in documents]
+
+    def put_ready(self, ready: Sequence[Ready], rejected: Collection[str] | None = None) -> None:
+        """Write documents; see `put`.
+
+        Raises:
+            DocumentsRefused, GalleryUnreachable: see `put`.
+        """
         # One write an id, since a second try might put two of them in the other order.
-        latest = {d.id: d for d in sorted(documents, key=lambda d: d.revision)}
-        actions = [self._index_action(document) for document in latest.values()]
+        in_order = sorted(ready, key=lambda one: one.document.revision)
+        latest = {one.document.id: one.written for one in in_order}
         known = self._refused_before(list(latest)) if rejected is None else set(rejected)
-        refused = [id_ for id_ in latest if id_ in known]
-        actions += [_delete_action(self._rejects, id_) for id_ in refused]
+        actions = list(latest.values())
+        actions += [deletion(self._rejects, id_) for id_ in latest if id_ in known]
         _raise_refused(list(latest), self._write(actions)[: len(latest)])
 
     def put_rejects(self, rejects: Sequence[Reject]) -> None:
@@ -146,7 +165,7 @@ class ElasticGallery:
         for reject in rejects:
             check_reject(reject)
         latest = {reject.id: reject for reject in rejects}
-        actions = [_reject_action(self._rejects, reject) for reject in latest.values()]
+        actions = [reject_write(self._rejects, reject) for reject in latest.values()]
         actions += self._deletions(list(latest)).values()
         _raise_refused(list(latest), self._write(actions)[: len(latest)])
 
@@ -161,18 +180,18 @@ class ElasticGallery:
             check_meta(id_, meta)
         # Whole documents, since a partial update would count up the version, which is the
         # caller's revision.
-        actions = []
+        actions = {}
         for hit in self._found(self.index, list(ids_to_meta), whole=True):
             id_ = hit["_source"]["id"]
             newer = max(hit["_source"]["revision"], revision)
             source = {**hit["_source"], "meta": dict(ids_to_meta[id_]), "revision": newer}
-            actions.append(_versioned(self.index, id_, source, newer))
-        _raise_refused([a["_id"] for a in actions], self._write(actions))
+            actions[id_] = versioned_write(self.index, id_, source, newer)
+        _raise_refused(list(actions), self._write(list(actions.values())))
 
     def delete(self, ids: Sequence[str]) -> list[str]:
         """Remove documents and rejects; returns the ids that were there, in the order given."""
         documents = self._deletions(ids)
-        rejects = {id_: _delete_action(self._rejects, id_) for id_ in self._refused_before(ids)}
+        rejects = {id_: deletion(self._rejects, id_) for id_ in self._refused_before(ids)}
         self._write([*documents.values(), *rejects.values()])
         return [id_ for id_ in dict.fromkeys(ids) if id_ in documents or id_ in rejects]
 
@@ -190,6 +209,20 @@ class ElasticGallery:
         """Read the source tags of the rejects with these ids."""
         hits = self._found(self._rejects, ids, ["source_tag"])
         return {hit["_source"]["id"]: hit["_source"]["source_tag"] for hit in hits}
+
+    def known_and_rejects(self, ids: Sequence[str]) -> tuple[dict[str, Known], dict[str, str]]:
+        """Read both in one request."""
+        asked = [id_ for id_ in dict.fromkeys(ids) if fits_as_id(id_)]
+        places = [{"_index": i, "_id": id_} for id_ in asked for i in (self.index, self._rejects)]
+        known, tags = {}, {}
+        # Only rejects have a kind.
+        for hit in self._read(places, [*_KNOWN_FIELDS, "kind"]):
+            source = hit["_source"]
+            if "kind" in source:
+                tags[source["id"]] = source["source_tag"]
+            else:
+                known[source["id"]] = known_of(source)
+        return known, tags
 
     def documents(self, matching: Filter | None = None) -> Iterator[Document]:
         """List documents in order of their ids, as they are when the listing begins.
@@ -280,14 +313,14 @@ class ElasticGallery:
             properties = found[self.index]["mappings"]["properties"]
         return query_of(matching, properties)
 
-    def _index_action(self, document: Document) -> dict[str, Any]:
-        source = source_of(document, base64_vector=self._server.takes_base64)
-        return _versioned(self.index, document.id, source, document.revision)
+    def _written(self, document: Document) -> bytes:
+        source = source_of(document, base64_vector=self.server.takes_base64)
+        return versioned_write(self.index, document.id, source, document.revision)
 
     def _refused_before(self, ids: Sequence[str]) -> list[str]:
         return [hit["_source"]["id"] for hit in self._found(self._rejects, ids)]
 
-    def _deletions(self, ids: Sequence[str]) -> dict[str, dict[str, Any]]:
+    def _deletions(self, ids: Sequence[str]) -> dict[str, bytes]:
         """An action for each document that is there.
 
         Convention:
@@ -296,9 +329,9 @@ class ElasticGallery:
         """
         hits = self._found(self.index, ids)
         versions = {hit["_source"]["id"]: hit["_version"] for hit in hits}
-        return {id_: _delete_action(self.index, id_, v) for id_, v in versions.items()}
+        return {id_: deletion(self.index, id_, v) for id_, v in versions.items()}
 
-    def _write(self, actions: Sequence[dict[str, Any]]) -> list[Outcome]:
+    def _write(self, actions: Sequence[bytes]) -> list[Outcome]:
         return self._bulk.write(actions, refresh=self._refresh) if actions else []
 
     def _found(
@@ -313,21 +346,27 @@ class ElasticGallery:
             whole: all fields, the descriptor with them.
         """
         asked = [id_ for id_ in dict.fromkeys(ids) if fits_as_id(id_)]
+        places = [{"_index": index, "_id": id_} for id_ in asked]
+        yield from self._read(places, fields, whole=whole)
+
+    def _read(
+        self, places: Sequence[dict[str, str]], fields: Sequence[str], *, whole: bool = False
+    ) -> Iterator[dict[str, Any]]:
+        """What is there at some places, each an index and an id; see `_found`."""
         # Of what is not there nothing is answered: mostly that is everything.
         parameters: dict[str, Any] = {"filter_path": "docs._version,docs._source"}
         if not whole:
             parameters["_source_includes"] = ",".join(["id", *fields])
-        elif self._server.leaves_vectors_out:
+        elif self.server.leaves_vectors_out:
             parameters["_source_exclude_vectors"] = "false"
-        for start in range(0, len(asked), _ASK_AT_ONCE):
-            page = asked[start : start + _ASK_AT_ONCE]
+        for start in range(0, len(places), _ASK_AT_ONCE):
             with answered("documents by id"):
                 answer = self._client.perform_request(
                     "POST",
-                    f"/{index}/_mget",
+                    "/_mget",
                     params=parameters,
                     headers={"accept": "application/json", "content-type": "application/json"},
-                    body={"ids": page},
+                    body={"docs": places[start : start + _ASK_AT_ONCE]},
                 )
             yield from answer.body.get("docs", [])
 
@@ -336,7 +375,7 @@ class ElasticGallery:
     ) -> Iterator[dict[str, Any]]:
         """Every `_source` in order of ids, as of one moment."""
         more: dict[str, Any] = {}
-        if vectors and self._server.leaves_vectors_out:
+        if vectors and self.server.leaves_vectors_out:
             more["source"] = {"exclude_vectors": False}
         with answered("a listing"):
             # A listing that leaves out the last seconds would let a rebuild leave them out, too.
@@ -391,34 +430,6 @@ def gallery_settings(index: str, mappings: Mapping[str, Any]) -> dict[str, Any]:
             "compared with them: make it with `camsearch gallery create`."
         )
     return about
-
-
-def _versioned(index: str, id_: str, source: dict[str, Any], revision: int) -> dict[str, Any]:
-    """A write that a later revision wins against."""
-    return {
-        "_op_type": "index",
-        "_index": index,
-        "_id": id_,
-        "version": revision,
-        "version_type": "external_gte",
-        "_source": source,
-    }
-
-
-def _delete_action(index: str, id_: str, version: int | None = None) -> dict[str, Any]:
-    action: dict[str, Any] = {"_op_type": "delete", "_index": index, "_id": id_}
-    if version is not None:
-        action |= {"version": version, "version_type": "external_gte"}
-    return action
-
-
-def _reject_action(index: str, reject: Reject) -> dict[str, Any]:
-    return {
-        "_op_type": "index",
-        "_index": index,
-        "_id": reject.id,
-        "_source": reject_source(reject),
-    }
 
 
 def _raise_refused(ids: Sequence[str], outcomes: Sequence[Outcome]) -> None:

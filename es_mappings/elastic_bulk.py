@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import random
 import time
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
-import orjson
 from elastic_transport import TransportError
 from elasticsearch import ApiError
 
@@ -16,13 +15,11 @@ from es_mappings.elastic_client import PASSING, answered, reason_of
 from es_mappings.errors import ContractError, GalleryNotFound, GalleryUnreachable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from elasticsearch import Elasticsearch
 
 __all__ = ["Bulk", "Outcome"]
-
-Action = dict[str, Any]
 
 _CONFLICT = 409
 _MISSING = 404
@@ -73,11 +70,12 @@ class Bulk:
     longest_wait: float = 15.0
     sleep: Callable[[float], None] = time.sleep
 
-    def write(self, actions: Sequence[Action], *, refresh: bool = False) -> list[Outcome]:
+    def write(self, actions: Sequence[bytes], *, refresh: bool = False) -> list[Outcome]:
         """Write, and say of each what became of it, in their order.
 
         Args:
-            actions: as `elasticsearch.helpers.bulk` takes them.
+            actions: each as its lines of a bulk request, without the last line's end; see
+                `es_mappings.elastic_actions`.
             refresh: make them visible to searches before answering.
 
         Raises:
@@ -104,15 +102,16 @@ class Bulk:
         return [outcome for outcome in outcomes if outcome is not None]
 
     def _once(
-        self, actions: Sequence[Action], places: Sequence[int], refresh: bool
+        self, actions: Sequence[bytes], places: Sequence[int], refresh: bool
     ) -> Iterator[Outcome]:
         """One try of the actions at these places."""
         client = self.client.options(max_retries=0)
-        lines = (_lines(actions[i]) for i in places)
         said = 0
-        for chunk in _chunks(lines, self.most_actions, self.most_bytes):
-            # The client takes lines that are written already, whatever its types say.
-            operations: Any = [line for pair in chunk for line in pair]
+        some = (actions[i] for i in places)
+        for chunk in _chunks(some, self.most_actions, self.most_bytes):
+            # The client takes lines that are written already, whatever its types say, and
+            # looks at each that it is given: so all as one.
+            operations: Any = [b"\n".join(chunk)]
             try:
                 answer = client.bulk(operations=operations, refresh=refresh, filter_path=_WANTED)
             except TransportError as error:
@@ -126,30 +125,12 @@ class Bulk:
             said += len(chunk)
 
 
-def _lines(action: Action) -> list[bytes]:
-    """An action as the lines of a bulk request, each ended by its client."""
-    about = {name: value for name, value in action.items() if name not in ("_op_type", "_source")}
-    lines = [orjson.dumps({action["_op_type"]: about})]
-    if "_source" in action:
-        lines.append(_json(action["_source"]))
-    return lines
-
-
-def _json(source: Mapping[str, Any]) -> bytes:
-    try:
-        return orjson.dumps(source)
-    except TypeError:  # whole numbers of more than 64 bits, which Elasticsearch may take as text
-        return json.dumps(source, ensure_ascii=False).encode()
-
-
-def _chunks(
-    lines: Iterable[list[bytes]], most_actions: int, most_bytes: int
-) -> Iterator[list[list[bytes]]]:
+def _chunks(actions: Iterable[bytes], most_actions: int, most_bytes: int) -> Iterator[list[bytes]]:
     """Portions for a request each; an action of more bytes than that goes by itself."""
-    chunk: list[list[bytes]] = []
+    chunk: list[bytes] = []
     size = 0
-    for one in lines:
-        own = sum(len(line) + 1 for line in one)
+    for one in actions:
+        own = len(one) + 1
         if chunk and (len(chunk) >= most_actions or size + own > most_bytes):
             yield chunk
             chunk, size = [], 0
@@ -174,9 +155,16 @@ def _check_is_about_items(error: ApiError) -> None:
 def _outcome_of(item: dict[str, Any]) -> Outcome:
     """One item's answer."""
     operation, answer = next(iter(item.items()))
-    _check_is_about_the_item(operation, answer)
     error = answer.get("error")
+    if error is None and answer["status"] < 300:  # noqa: PLR2004 - nearly always
+        return _written(answer["status"])
+    _check_is_about_the_item(operation, answer)
     return Outcome(answer["status"], reason_of({"error": error}) if error else "")
+
+
+@cache
+def _written(status: int) -> Outcome:
+    return Outcome(status)
 
 
 def _check_is_about_the_item(operation: str, answer: dict[str, Any]) -> None:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from elasticsearch import Elasticsearch
 
     from es_mappings.elastic_bulk import Bulk
+    from es_mappings.elastic_client import Server
 
 __all__ = [
     "OVERSAMPLE",
@@ -108,7 +109,9 @@ def target_of(name: str) -> tuple[str, str]:
     return name, write_alias(name)
 
 
-def open_gallery(client: Elasticsearch, name: str, bulk: Bulk | None = None) -> ElasticGallery:
+def open_gallery(
+    client: Elasticsearch, name: str, bulk: Bulk | None = None, server: Server | None = None
+) -> ElasticGallery:
     """The index that workers write to, of a gallery's name or of a concrete index of it.
 
     Raises:
@@ -116,7 +119,7 @@ def open_gallery(client: Elasticsearch, name: str, bulk: Bulk | None = None) -> 
         GalleryUnreachable: Elasticsearch does not answer.
     """
     gallery, index = target_of(name)
-    return ElasticGallery(client, index, rejects_index(gallery), bulk=bulk)
+    return ElasticGallery(client, index, rejects_index(gallery), bulk=bulk, server=server)
 
 
 def create(

@@ -17,7 +17,15 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32
 
-from es_mappings.documents import Document, FirstHit, Known, Reject, check_query
+from es_mappings.documents import (
+    Document,
+    FirstHit,
+    Known,
+    Ready,
+    Reject,
+    check_document,
+    check_query,
+)
 from es_mappings.errors import FingerprintMismatch
 from es_mappings.filter_sql import where
 from es_mappings.filters import Filter
@@ -128,18 +136,36 @@ class LocalGallery:
         """What the gallery was created with."""
         return self._file.settings
 
-    def put(self, documents: Sequence[Document], rejected: Collection[str] | None = None) -> None:
+    def put(self, documents: Sequence[Document]) -> None:
         """Write documents; see `Gallery`. Rejects are cleared in the same transaction.
 
         Raises:
             MalformedDocument: one of them cannot be held; none is written.
         """
+        self.put_ready(self.make_ready(documents))
+
+    def make_ready(self, documents: Sequence[Document]) -> list[Ready]:
+        """Check documents; see `Gallery`.
+
+        Raises:
+            MalformedDocument: one of them cannot be held.
+        """
+        for document in documents:
+            check_document(document, self.dims)
+        return [Ready(document) for document in documents]
+
+    def put_ready(self, ready: Sequence[Ready], rejected: Collection[str] | None = None) -> None:
+        """Write documents; see `put`.
+
+        Raises:
+            MalformedDocument: one of them cannot be held; none is written.
+        """
         del rejected
-        if not documents:
+        if not ready:
             return
         with self._file.writing() as rows:
-            for document in documents:
-                write_document(rows, document, self.dims)
+            for one in ready:
+                write_document(rows, one.document)
             count_change(rows)
 
     def put_rejects(self, rejects: Sequence[Reject]) -> None:
@@ -186,6 +212,11 @@ class LocalGallery:
         """Read the source tags of the rejects with these ids."""
         with self._file.reading() as rows:
             return find_reject_tags(rows, ids)
+
+    def known_and_rejects(self, ids: Sequence[str]) -> tuple[dict[str, Known], dict[str, str]]:
+        """Read both, as of one moment."""
+        with self._file.reading() as rows:
+            return find_known(rows, ids), find_reject_tags(rows, ids)
 
     def documents(self, matching: Filter | None = None) -> Iterator[Document]:
         """List documents in order of their ids.

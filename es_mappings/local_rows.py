@@ -15,7 +15,6 @@ from es_mappings.documents import (
     Known,
     PictureClass,
     Reject,
-    check_document,
     check_reject,
 )
 from es_mappings.errors import MalformedDocument
@@ -40,14 +39,13 @@ _DOCUMENT = (
 )
 
 
-def write_document(rows: Connection, document: Document, dims: int) -> None:
-    """Write a document unless a later revision of it is there.
+def write_document(rows: Connection, document: Document) -> None:
+    """Write a document, checked already, unless a later revision of it is there.
 
     Raises:
         MalformedDocument: it cannot be held.
     """
     with _holdable(document.id):
-        check_document(document, dims)
         query = "SELECT revision FROM documents WHERE id = ?"
         there = rows.execute(query, (document.id,)).fetchone()
         if there is not None and there[0] > document.revision:

@@ -1,4 +1,4 @@
-"""Benchmarks against a real Elasticsearch: bulk writing, and how much each graph finds."""
+"""Benchmark against a real Elasticsearch: how much each graph finds, and how fast."""
 
 from __future__ import annotations
 
@@ -6,25 +6,17 @@ import time
 import uuid
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from elasticsearch import helpers
 from jaxtyping import Float32
 
-from descriptors.arrays import Described, Encoded, Size
-from descriptors.errors import RequestError
 from es_mappings.documents import Document, PictureClass
 from es_mappings.elastic import ElasticGallery
 from es_mappings.elastic_bulk import Bulk
 from es_mappings.fields import DESCRIPTOR, source_of
 from es_mappings.indices import OVERSAMPLE, IndexPlan, create, drop, rejects_index
-from indexer.pipeline import Run
-from indexer.reading import IndexingPlan, Prepared
-from indexer.sources import Source
-from indexer.writing import Writer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -33,113 +25,9 @@ if TYPE_CHECKING:
 
     from es_mappings.indices import Graph
 
-__all__ = ["BulkRow", "RecallRow", "bench_bulk", "bench_recall", "fill_index", "like_real"]
+__all__ = ["RecallRow", "bench_recall", "empty_gallery", "fill_index", "like_real"]
 
-_BATCH = 8
 _K = 100
-_NO_PIXELS = torch.zeros(3, 1, 1, dtype=torch.uint8)
-
-
-@dataclass(frozen=True)
-class BulkRow:
-    """Documents a second, by one way of writing them.
-
-    Attributes:
-        what: the way.
-        documents: written each time.
-        per_second: median.
-        ratio: to the bare client in the same run; None for that itself.
-        repeats: measurements.
-    """
-
-    what: str
-    documents: int
-    per_second: float
-    ratio: float | None
-    repeats: int
-
-    def to_json(self) -> dict[str, Any]:
-        """For machines."""
-        return asdict(self)
-
-
-def bench_bulk(
-    client: Elasticsearch,
-    descriptors: Float32[np.ndarray, "V D"],
-    count: int = 5000,
-    repeats: int = 5,
-) -> list[BulkRow]:
-    """The worker's way of writing, all but pictures and network, against the bare client.
-
-    Args:
-        client: of a server nobody else works with meanwhile.
-        descriptors: unit vectors; used again and again.
-        count: documents to write each time, into an index of their own.
-        repeats: the two take turns.
-    """
-    documents = [_document(i, descriptors[i % len(descriptors)]) for i in range(count)]
-    # What reading and the network would have made is there before the clock runs.
-    described = [_described(documents[i : i + _BATCH]) for i in range(0, count, _BATCH)]
-    ways: dict[str, Callable[[ElasticGallery], None]] = {
-        "bare streaming_bulk": lambda gallery: _write_bare(client, gallery, documents),
-        "worker": lambda gallery: _write_as_worker(gallery, documents, described),
-    }
-    times: dict[str, list[float]] = {"bare streaming_bulk": [], "worker": []}
-    for _ in range(repeats):
-        for name, write in ways.items():
-            with _gallery(client, descriptors.shape[1], IndexPlan("flat", replicas=0)) as gallery:
-                started = time.perf_counter()
-                write(gallery)
-                times[name].append(time.perf_counter() - started)
-                client.indices.refresh(index=gallery.index)
-                if gallery.count() != count:
-                    raise RequestError(f"{name} wrote {gallery.count()} of {count} documents.")
-    rates = {name: count / float(np.median(took)) for name, took in times.items()}
-    bare = rates["bare streaming_bulk"]
-    return [
-        BulkRow("bare streaming_bulk", count, round(bare, 1), None, repeats),
-        BulkRow("worker", count, round(rates["worker"], 1), rates["worker"] / bare, repeats),
-    ]
-
-
-def _write_bare(
-    client: Elasticsearch, gallery: ElasticGallery, documents: Sequence[Document]
-) -> None:
-    actions = (
-        {
-            "_op_type": "index",
-            "_index": gallery.index,
-            "_id": document.id,
-            "_source": source_of(document, base64_vector=True),
-        }
-        for document in documents
-    )
-    for ok, item in helpers.streaming_bulk(client, actions, max_chunk_bytes=Bulk.most_bytes):
-        if not ok:
-            raise RequestError(f"Elasticsearch refuses a document: {item}.")
-
-
-def _write_as_worker(
-    gallery: ElasticGallery, documents: Sequence[Document], described: Sequence[Described]
-) -> None:
-    """The pipeline with pictures as if read, and descriptors as if computed."""
-    sources = [Source(d.id, d.uri, d.meta, revision=1) for d in documents]
-    run = Run(gallery, None, IndexingPlan(class_names=("one", "two")))
-    # Looking up what is there already is part of the worker's way.
-    fresh, size = run.fresh(sources), Size(640, 480)
-    with Writer(run.keep_maps, run.write) as writer:
-        for batch in described:
-            some = islice(fresh, len(batch.descriptors))
-            writer.put(([Prepared(s, "", "d" * 64, size, _NO_PIXELS) for s in some], batch))
-    run.write_rejects()
-
-
-def _described(rows: Sequence[Document]) -> Described:
-    count = len(rows)
-    vectors = torch.from_numpy(np.stack([row.descriptor for row in rows]))
-    classes = torch.tensor([[0, 1]]).expand(count, -1)
-    nothing = Encoded((), None, torch.zeros(count, 2), Size(1, 1))  # type: ignore[arg-type]
-    return Described(vectors, classes, torch.full((count, 2), 0.5), nothing)
 
 
 def _document(number: int, vector: Float32[np.ndarray, " D"]) -> Document:
@@ -241,7 +129,7 @@ def bench_recall(
     rows = []
     for graph in graphs:
         on_progress(f"{graph}: writing {count} vectors")
-        with _gallery(client, vectors.shape[1], IndexPlan(graph, replicas=0)) as gallery:
+        with empty_gallery(client, vectors.shape[1], IndexPlan(graph, replicas=0)) as gallery:
             started = time.perf_counter()
             documents = (replace(_document(i, v), id=str(i)) for i, v in enumerate(vectors))
             fill_index(client, gallery.index, documents)
@@ -304,7 +192,7 @@ def _bytes(client: Elasticsearch, index: str) -> tuple[int, int]:
 
 
 @contextmanager
-def _gallery(client: Elasticsearch, dims: int, plan: IndexPlan) -> Iterator[ElasticGallery]:
+def empty_gallery(client: Elasticsearch, dims: int, plan: IndexPlan) -> Iterator[ElasticGallery]:
     """An empty gallery, dropped afterwards."""
     name = f"camsearch-bench-{uuid.uuid4().hex[:8]}"
     index = create(client, name, {"fingerprint": "b" * 64, "dims": dims}, dims, plan)

@@ -12,8 +12,10 @@ from datetime import UTC, datetime
 from itertools import islice
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from descriptors.errors import FeaturelessImage
-from es_mappings.documents import Document, Known, PictureClass, Reject, check_document, check_meta
+from es_mappings.documents import Document, Known, PictureClass, Ready, Reject, check_meta
 from es_mappings.errors import DocumentsRefused, MalformedDocument
 from es_mappings.features import KeptMaps, pack, unpack
 from indexer.errors import SourceUnreadable
@@ -41,7 +43,7 @@ if TYPE_CHECKING:
 
     _Work = tuple[Sequence[Prepared], Described]
     # Documents, source and tag by id, and how many pictures they stand for.
-    _Ready = tuple[Mapping[str, Document], Mapping[str, tuple[Source, str]], int]
+    _Ready = tuple[Mapping[str, Ready], Mapping[str, tuple[Source, str]], int]
 
 __all__ = ["Run", "encode_documents", "index_pictures", "now"]
 
@@ -172,10 +174,13 @@ class Run:
 
     def _looked_up(self, ids: Sequence[str]) -> tuple[Mapping[str, Known], Mapping[str, str]]:
         """What the gallery knows of some ids, and the tags of those that were refused before."""
-        known = {} if self.plan.again else self.gallery.known(ids)
         if self._rejected is None:
-            return known, {}
-        refused = self.gallery.known_rejects(ids)
+            return {} if self.plan.again else self.gallery.known(ids), {}
+        known: dict[str, Known] = {}
+        if self.plan.again:
+            refused = self.gallery.known_rejects(ids)
+        else:
+            known, refused = self.gallery.known_and_rejects(ids)
         self._rejected |= refused.keys()
         return known, refused
 
@@ -198,68 +203,67 @@ class Run:
 
         Convention:
             Maps first, then documents: a document never stands without its maps. What is
-            returned is small, so many may wait to be written together.
+            returned is small, so many may wait to be written together; and all that can be
+            done before the writing is, while the writer waits for its store.
         """
         batch, described = work
-        documents = self._good_documents(batch, described)
+        said = {p.source.id: (p.source, p.tag) for p in batch}
+        ready = self._made_ready(self._good_documents(batch, described), said)
         if self.features is not None:
             digests = [p.digest for p in batch]
             packed = zip(
                 batch, pack(described.encoded, digests, coarse=self.plan.coarse_maps), strict=True
             )
-            self.features.put({p.source.id: m for p, m in packed if p.source.id in documents})
-        said = {p.source.id: (p.source, p.tag) for p in batch}
-        return documents, said, sum(p.source.id in documents for p in batch)
+            self.features.put({p.source.id: m for p, m in packed if p.source.id in ready})
+        return ready, said, sum(p.source.id in ready for p in batch)
+
+    def _made_ready(
+        self, documents: Sequence[Document], said: Mapping[str, tuple[Source, str]]
+    ) -> dict[str, Ready]:
+        """Documents by id but those that no gallery can hold, which are noted as refused."""
+        try:
+            return {d.document.id: d for d in self.gallery.make_ready(documents)}
+        except MalformedDocument as error:
+            if len(documents) == 1:
+                self._refused.append(Refused(*said[documents[0].id], error))
+                return {}
+        # One by one now, and not always, since hardly ever one is.
+        alone = (self._made_ready([document], said) for document in documents)
+        return {id_: ready for one in alone for id_, ready in one.items()}
 
     def write(self, ready: Sequence[_Ready]) -> None:
         """Write the documents of some batches."""
-        documents: dict[str, Document] = {}
+        documents: dict[str, Ready] = {}
         said: dict[str, tuple[Source, str]] = {}
         written = 0
         for some, about, count in ready:
             documents |= some
             said |= about
             written += count
-        try:
-            refused = self._put(list(documents.values()))
-        except DocumentsRefused as error:
-            refused = {id_: MalformedDocument(why) for id_, why in error.reasons.items()}
-        for id_, problem in refused.items():
-            self._refused.append(Refused(*said[id_], problem))
-        self.progress.indexed += written - len(refused)
-
-    def _put(self, documents: Sequence[Document]) -> dict[str, MalformedDocument]:
-        """Write documents but those that no gallery can hold, which are returned with the reason."""
         rejected = None
         if self._rejected is not None:
-            rejected = [d.id for d in documents if d.id in self._rejected]
+            rejected = [id_ for id_ in documents if id_ in self._rejected]
+        refused: Mapping[str, str] = {}
         try:
-            self.gallery.put(documents, rejected)
-        except MalformedDocument:
-            # Now, and not before each write, since hardly ever one is.
-            malformed = {}
-            for document in documents:
-                try:
-                    check_document(document, self.gallery.dims)
-                except MalformedDocument as error:
-                    malformed[document.id] = error
-            self.gallery.put([d for d in documents if d.id not in malformed], rejected)
-            return malformed
-        return {}
+            self.gallery.put_ready(list(documents.values()), rejected)
+        except DocumentsRefused as error:
+            refused = error.reasons
+        for id_, why in refused.items():
+            self._refused.append(Refused(*said[id_], MalformedDocument(why)))
+        self.progress.indexed += written - len(refused)
 
-    def _good_documents(
-        self, batch: Sequence[Prepared], described: Described
-    ) -> dict[str, Document]:
+    def _good_documents(self, batch: Sequence[Prepared], described: Described) -> list[Document]:
         """The documents of a batch; where the network saw nothing it is noted as refused."""
         descriptors = described.descriptors.float().cpu().numpy()
         classes = _classes(described, self.plan.class_names)
-        at, documents = now(), {}
+        seen = np.count_nonzero(descriptors, axis=1)
+        at, documents = now(), []
         for row, prepared in enumerate(batch):
-            if not descriptors[row].any():
+            if not seen[row]:
                 error = FeaturelessImage("The network sees nothing in this picture: leave it out.")
                 self._refused.append(Refused(prepared.source, prepared.tag, error))
                 continue
-            documents[prepared.source.id] = Document(
+            document = Document(
                 id=prepared.source.id,
                 uri=prepared.source.uri,
                 digest=prepared.digest,
@@ -272,6 +276,7 @@ class Run:
                 revision=prepared.source.revision,
                 indexed_at=at,
             )
+            documents.append(document)
         return documents
 
 
@@ -317,14 +322,14 @@ def _reject(refused: Refused) -> Reject:
 
 
 def _classes(described: Described, names: tuple[str, ...]) -> list[tuple[PictureClass, ...]]:
-    """The best classes of each picture of a batch."""
-    numbers, probabilities = described.classes.tolist(), described.probabilities.tolist()
+    """The best classes of each picture of a batch; probabilities with six digits."""
+    probabilities = (described.probabilities.double() * 1e6).round() / 1e6
     return [
         tuple(
-            PictureClass(names[n] if n < len(names) else str(n), round(p, 6))
+            PictureClass(names[n] if n < len(names) else str(n), p)
             for n, p in zip(*row, strict=True)
         )
-        for row in zip(numbers, probabilities, strict=True)
+        for row in zip(described.classes.tolist(), probabilities.tolist(), strict=True)
     ]
 
 

@@ -45,10 +45,15 @@ if TYPE_CHECKING:
 
     from descriptors.machine import Machine
     from descriptors.method import Method
+    from es_mappings.elastic_client import Server
     from indexer.ledger import Ledger
     from indexer.settings import IndexerSettings
 
 __all__ = ["Chunk", "GalleryWorker", "Result", "TryAgain"]
+
+
+# Whoever asks whether a worker gets on looks at minutes.
+_BEAT_SECONDS = 1.0
 
 
 class TryAgain(Exception):
@@ -88,6 +93,7 @@ class GalleryWorker:
         self.client, self.ledger, self.settings = client, ledger, settings
         self.machine, self._bulk = machine, bulk or Bulk(client)
         self._method: tuple[str, Method] | None = None
+        self._server: Server | None = None
         # Here, so that a slip in a host's name ends the worker at its start.
         self._web = WebAccess.listed(settings.web_hosts)
         now_ = time.time()
@@ -101,7 +107,9 @@ class GalleryWorker:
             GalleryNotFound: there is no such gallery.
             GalleryUnreachable: Elasticsearch does not answer.
         """
-        return open_gallery(self.client, name, self._bulk)
+        opened = open_gallery(self.client, name, self._bulk, self._server)
+        self._server = opened.server  # it is asked once
+        return opened
 
     def method(self, gallery: ElasticGallery) -> Method:
         """The method of a gallery; the last one used stays loaded.
@@ -192,13 +200,16 @@ class GalleryWorker:
         before = self._state.pictures
 
         def beat(progress: Progress) -> None:
-            self._beat(before + progress.finished)
+            if time.time() - self._state.last_progress >= _BEAT_SECONDS:
+                self._beat(before + progress.finished)
 
         try:
             plan = replace(
                 self._plan(chunk), coarse_maps=regions_about(gallery.settings).coarse_maps
             )
-            return index_pictures(chunk.sources, method, gallery, features, plan, beat)
+            progress = index_pictures(chunk.sources, method, gallery, features, plan, beat)
+            self._beat(before + progress.finished)
+            return progress
         finally:
             if features is not None:
                 features.close()

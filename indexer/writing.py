@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ Item = TypeVar("Item")
 Light = TypeVar("Light")
 
 _MOST_WAITING = 4  # items, which may be large; whoever brings one more waits
+_SOON_SECONDS = 0.01  # what comes so soon after another is written with it
 _MOST_TOGETHER = 64  # light items that are written in one call
 
 
@@ -68,8 +69,10 @@ class Writer(Generic[Item, Light]):
         failed = ended = False
         while not ended:
             together = [self._ready.get()]
-            while len(together) < _MOST_TOGETHER and not self._ready.empty():
-                together.append(self._ready.get())
+            # The end is what comes last: whoever ends waits for nothing.
+            with suppress(queue.Empty):
+                while together[-1] is not None and len(together) < _MOST_TOGETHER:
+                    together.append(self._ready.get(timeout=_SOON_SECONDS))
             ended = together[-1] is None
             light = [one for one in together if one is not None]
             if light and not failed:

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
     from descriptors.method import Method
     from evaluation.bench import BenchRow
-    from evaluation.bench_elastic import BulkRow, RecallRow
+    from evaluation.bench_bulk import BulkRow
+    from evaluation.bench_elastic import RecallRow
 
 __all__ = ["EXAMPLE", "bench"]
 
@@ -93,7 +94,8 @@ def _against_elasticsearch(
     from camsearch.bench_worker import bench_worker
     from camsearch.settings import read_settings
     from evaluation.bench import describe_files
-    from evaluation.bench_elastic import bench_bulk, bench_recall
+    from evaluation.bench_bulk import bench_bulk
+    from evaluation.bench_elastic import bench_recall
 
     settings = read_settings()
     client = servers.elastic(settings)
@@ -101,7 +103,8 @@ def _against_elasticsearch(
     console = Console(stderr=True)
     rows: list[BulkRow] | list[RecallRow]
     if what == "bulk":
-        rows = bench_bulk(client, descriptors, count or 5000)
+        ledger = servers.ledger(settings)
+        rows = bench_bulk(client, ledger, settings, descriptors, count=count or 5000)
         with TemporaryDirectory(prefix="camsearch-bench-") as scratch:
             rows += bench_worker(settings, pictures, Path(scratch), on_progress=console.print)
     else:

@@ -154,6 +154,25 @@ def test_a_malformed_reject_is_refused_and_nothing_of_its_call_is_written(galler
     assert list(gallery.rejects()) == []
 
 
+def test_documents_can_be_made_ready_ahead_and_are_written_later(gallery):
+    gallery.put_rejects([reject("a"), reject("b")])
+    made = [document("a", meta={"city": "Paris"}), document("c"), document("a", width=2)]
+    ready = gallery.make_ready(made)
+    assert [one.document for one in ready] == made
+    assert list(gallery.documents()) == []
+    gallery.put_ready(ready, ["a", "b"])
+    assert ids_of(gallery.documents()) == ["a", "c"]
+    assert gallery.get(["a"])["a"].width == 2
+    assert ids_of(gallery.rejects()) == ["b"]
+    gallery.put_ready([])
+
+
+@pytest.mark.parametrize("case", MALFORMED)
+def test_a_malformed_document_is_never_made_ready(gallery, case):
+    with pytest.raises(MalformedDocument):
+        gallery.make_ready([document("first"), MALFORMED[case]])
+
+
 def test_a_picture_is_a_document_or_a_reject_but_not_both(gallery):
     gallery.put([document("a"), document("b")])
     refused = reject("a", source_tag="7", rejected_at="2024-01-01T00:00:00+00:00")
@@ -207,6 +226,19 @@ def test_known_tells_what_decides_on_describing_again(gallery):
     gallery.put_rejects([reject("c", source_tag="8"), reject("d")])
     assert gallery.known(["a", "c", "z"]) == {"a": Known("1" * 64, "7", {"x": [1]})}
     assert gallery.known_rejects(["a", "c", "z"]) == {"c": "8"}
+
+
+def test_both_that_is_known_can_be_asked_for_together(gallery):
+    gallery.put([document(f"{i:03d}") for i in range(600)])
+    gallery.put_rejects([reject(f"r{i:03d}", source_tag=str(i)) for i in range(600)])
+    ids = [f"{i:03d}" for i in range(500, 700)] + [f"r{i:03d}" for i in range(300, 700)]
+    ids += ["", "x" * 513, "\ud800", "500"]
+    known, tags = gallery.known_and_rejects(ids)
+    assert known == gallery.known(ids)
+    assert tags == gallery.known_rejects(ids)
+    assert sorted(known) == [f"{i:03d}" for i in range(500, 600)]
+    assert tags["r450"] == "450"
+    assert gallery.known_and_rejects([]) == ({}, {})
 
 
 def test_documents_come_in_order_of_their_ids_however_many(gallery):

@@ -185,6 +185,29 @@ def test_a_worker_is_alive_by_its_progress(stage):
     assert stage.ledger.workers(since=worker.last_progress + 1) == []
 
 
+def test_a_worker_asks_for_the_version_of_the_server_once(stage, monkeypatch):
+    asked = []
+    info = stage.client.info
+    monkeypatch.setattr(stage.client, "info", lambda: asked.append(1) or info())
+    for number in range(3):
+        stage.worker.index(chunk_of(stage, stage.add(1, first=number)))
+    assert len(asked) == 1
+    assert stage.gallery.count() == 3
+
+
+def test_a_worker_that_is_fast_notes_its_progress_seldom_and_at_the_end(stage, monkeypatch):
+    noted = []
+    beat = stage.ledger.beat
+    monkeypatch.setattr(stage.ledger, "beat", lambda state: noted.append(state) or beat(state))
+    monkeypatch.setattr("indexer.worker._BEAT_SECONDS", 1e9)
+    stage.worker.index(chunk_of(stage, stage.add(20)))
+    assert [state.pictures for state in noted] == [20]
+    monkeypatch.setattr("indexer.worker._BEAT_SECONDS", 0.0)
+    stage.worker.index(chunk_of(stage, stage.add(20, first=20)))
+    assert len(noted) > 3
+    assert noted[-1].pictures == 40
+
+
 @pytest.mark.parametrize(
     ("out", "changed", "why"),
     [

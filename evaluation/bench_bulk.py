@@ -1,0 +1,257 @@
+"""How fast a worker writes to a real Elasticsearch, compared with the bare client."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from dataclasses import asdict, dataclass, replace
+from itertools import islice
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from elasticsearch import helpers
+from jaxtyping import Float32
+
+from descriptors.arrays import Described, Encoded, FeatureMaps, Size
+from descriptors.classes import class_names
+from descriptors.errors import RequestError
+from descriptors.machine import Machine
+from es_mappings.documents import Document, PictureClass
+from es_mappings.elastic_bulk import Bulk
+from es_mappings.fields import source_of
+from es_mappings.indices import IndexPlan
+from evaluation.bench_elastic import empty_gallery
+from indexer.chunks import Chunk
+from indexer.pipeline import Run, now
+from indexer.reading import IndexingPlan, Prepared, tag_of
+from indexer.sources import Source
+from indexer.worker import GalleryWorker
+from indexer.writing import Writer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from elasticsearch import Elasticsearch
+
+    from es_mappings.elastic import ElasticGallery
+    from indexer.ledger import Ledger
+    from indexer.progress import Progress
+    from indexer.settings import IndexerSettings
+
+__all__ = ["BulkRow", "bench_bulk"]
+
+_BATCH = 8
+_BARE = "bare streaming_bulk"
+_DIGEST, _SIZE = "d" * 64, Size(640, 480)
+_NO_PIXELS = torch.zeros(3, 1, 1, dtype=torch.uint8)
+# As many classes as the default method writes; the scores have six digits, as theirs have.
+_PROBABILITIES = torch.tensor([0.412345, 0.2, 0.098765, 0.05, 0.025, 0.0125, 0.007654, 0.004321])
+
+
+@dataclass(frozen=True)
+class BulkRow:
+    """Documents a second, by one way of writing them.
+
+    Attributes:
+        what: the way.
+        documents: written each time.
+        per_second: median.
+        ratio: to the way it is compared with, median of the turns; None for that itself.
+        repeats: measurements.
+    """
+
+    what: str
+    documents: int
+    per_second: float
+    ratio: float | None
+    repeats: int
+
+    def to_json(self) -> dict[str, Any]:
+        """For machines."""
+        return asdict(self)
+
+
+def bench_bulk(
+    client: Elasticsearch,
+    ledger: Ledger,
+    settings: IndexerSettings,
+    descriptors: Float32[np.ndarray, "V D"],
+    *,
+    count: int = 5000,
+    repeats: int = 7,
+) -> list[BulkRow]:
+    """The worker's way of writing, all but pictures and network, against the bare client.
+
+    Convention:
+        All ways write the same documents into an empty index of their own, and begin with
+        the descriptors as arrays. Each is tried once before the clock runs; the turns go
+        forwards and backwards by turns, since a server grows faster, or slower, with time.
+
+    Args:
+        client: of a server nobody else works with meanwhile.
+        ledger: of the worker's Redis.
+        settings: pictures a task, and all else of a worker.
+        descriptors: unit vectors; used again and again.
+        count: documents to write each time.
+        repeats: turns.
+
+    Raises:
+        RequestError: if a way does not write these documents.
+    """
+    with TemporaryDirectory(prefix="camsearch-bench-") as folder:
+        documents = [_document(Path(folder), i, v) for i, v in _endless(descriptors, count)]
+        stub = _Stub(client, ledger, settings, documents)
+        ways: dict[str, Callable[[ElasticGallery], None]] = {
+            _BARE: lambda gallery: _write_bare(client, gallery, documents),
+            "worker": stub.write,
+            f"worker, {settings.chunk} a task": stub.write_in_tasks,
+        }
+        seconds: dict[str, list[float]] = {name: [] for name in ways}
+        for turn in range(repeats + 1):
+            for name in ways if turn % 2 else reversed(ways):
+                plan = IndexPlan("flat", replicas=0)
+                with empty_gallery(client, descriptors.shape[1], plan) as gallery:
+                    started = time.perf_counter()
+                    ways[name](gallery)
+                    took = time.perf_counter() - started
+                    _check_written(name, client, gallery, documents)
+                if turn:
+                    seconds[name].append(took)
+    return [_row(name, count, took, seconds[_BARE]) for name, took in seconds.items()]
+
+
+def _row(name: str, count: int, took: Sequence[float], bare: Sequence[float]) -> BulkRow:
+    ratio = None if name == _BARE else float(np.median(np.divide(bare, took)))
+    return BulkRow(name, count, round(count / float(np.median(took)), 1), ratio, len(took))
+
+
+def _endless(
+    descriptors: Float32[np.ndarray, "V D"], count: int
+) -> Iterator[tuple[int, Float32[np.ndarray, " D"]]]:
+    return ((i, descriptors[i % len(descriptors)]) for i in range(count))
+
+
+def _document(folder: Path, number: int, vector: Float32[np.ndarray, " D"]) -> Document:
+    """What the worker will make of an empty file, which is asked for its size and time."""
+    path = folder / f"{number:07d}.jpg"
+    path.touch()
+    scores = [round(p, 6) for p in _PROBABILITIES.tolist()]
+    return Document(
+        id=str(path),
+        uri=str(path),
+        digest=_DIGEST,
+        width=_SIZE.width,
+        height=_SIZE.height,
+        descriptor=vector,
+        classes=tuple(map(PictureClass, class_names(), scores)),
+        meta={"number": number},
+        source_tag=tag_of(Source(str(path), str(path))),
+        revision=1,
+        indexed_at=now(),
+    )
+
+
+def _check_written(
+    name: str, client: Elasticsearch, gallery: ElasticGallery, documents: Sequence[Document]
+) -> None:
+    """Refuse to compare ways that do not do the same."""
+    client.indices.refresh(index=gallery.index)
+    if gallery.count() != len(documents):
+        raise RequestError(f"{name} wrote {gallery.count()} of {len(documents)} documents.")
+    wanted = documents[len(documents) // 2]
+    there = gallery.get([wanted.id])[wanted.id]
+    # The time may differ, and arrays are compared by themselves.
+    alike = replace(there, descriptor=wanted.descriptor, indexed_at=wanted.indexed_at)
+    if alike != wanted or not np.array_equal(there.descriptor, wanted.descriptor):
+        raise RequestError(f"{name} wrote another document than was asked: {there}.")
+
+
+def _write_bare(
+    client: Elasticsearch, gallery: ElasticGallery, documents: Sequence[Document]
+) -> None:
+    actions = (
+        {
+            "_op_type": "index",
+            "_index": gallery.index,
+            "_id": document.id,
+            "_source": source_of(document, base64_vector=gallery.server.takes_base64),
+        }
+        for document in documents
+    )
+    for ok, item in helpers.streaming_bulk(client, actions, max_chunk_bytes=Bulk.most_bytes):
+        if not ok:
+            raise RequestError(f"Elasticsearch refuses a document: {item}.")
+
+
+class _Stub(GalleryWorker):
+    """A worker whose pictures come as if read, and descriptors as if computed."""
+
+    def __init__(
+        self,
+        client: Elasticsearch,
+        ledger: Ledger,
+        settings: IndexerSettings,
+        documents: Sequence[Document],
+    ) -> None:
+        super().__init__(client, ledger, settings, Machine())
+        self._documents = documents
+        self._sources = [Source(d.id, d.uri, d.meta, revision=1) for d in documents]
+        # What the network would have made is there before the clock runs.
+        self._starts = {documents[i].id: i for i in range(0, len(documents), settings.chunk)}
+        self._described = {
+            start: [
+                _described(documents[i : min(i + _BATCH, start + settings.chunk)])
+                for i in range(start, min(start + settings.chunk, len(documents)), _BATCH)
+            ]
+            for start in self._starts.values()
+        }
+
+    def write(self, gallery: ElasticGallery) -> None:
+        """Write all, as one task of any length would."""
+        batches = [batch for task in self._described.values() for batch in task]
+        self._run(gallery, self._sources, batches)
+
+    def write_in_tasks(self, gallery: ElasticGallery) -> None:
+        """Write all, as tasks; all that a task does but what is Celery's."""
+        for start in self._starts.values():
+            sources = tuple(self._sources[start : start + self.settings.chunk])
+            key = f"bench-{uuid.uuid4().hex}"
+            result = self.index(Chunk(key, sources, gallery.index, run=key))
+            if result.progress.indexed != len(sources):
+                raise RequestError(f"A task did not index all of its pictures: {result}.")
+
+    def _index(self, chunk: Chunk) -> Progress:
+        gallery = self.gallery(chunk.gallery)
+        batches = self._described[self._starts[chunk.sources[0].id]]
+        progress = self._run(gallery, chunk.sources, batches)
+        self._beat(self._state.pictures + progress.finished)
+        return progress
+
+    def _run(
+        self,
+        gallery: ElasticGallery,
+        sources: Sequence[Source],
+        described: Sequence[Described],
+    ) -> Progress:
+        """As `index_pictures`; looking up what is there already is a part of it."""
+        run = Run(gallery, None, IndexingPlan(class_names=class_names()))
+        fresh = run.fresh(sources)
+        with Writer(run.keep_maps, run.write) as writer:
+            for batch in described:
+                some = islice(fresh, len(batch.descriptors))
+                pictures = [Prepared(s, tag_of(s), _DIGEST, _SIZE, _NO_PIXELS) for s in some]
+                writer.put((pictures, batch))
+        run.write_rejects()
+        return run.progress
+
+
+def _described(rows: Sequence[Document]) -> Described:
+    count = len(rows)
+    vectors = torch.from_numpy(np.stack([row.descriptor for row in rows]))
+    classes = torch.arange(len(_PROBABILITIES)).expand(count, -1)
+    maps = FeatureMaps(torch.zeros(count, 1, 1, 1), torch.ones(count, 1), stride=1)
+    nothing = Encoded((), maps, torch.zeros(count, 2), Size(1, 1))
+    return Described(vectors, classes, _PROBABILITIES.expand(count, -1), nothing)

@@ -1,0 +1,48 @@
+"""Writes as lines of a bulk request, and how those are cut into requests."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from es_mappings.elastic_actions import deletion, reject_write, versioned_write
+from es_mappings.elastic_bulk import _chunks
+from tests.support.documents import reject
+
+
+def lines_of(action: bytes) -> list[object]:
+    return [json.loads(line) for line in action.split(b"\n")]
+
+
+def test_a_write_of_a_document_carries_its_revision():
+    about = {"_index": "i", "_id": 'a"\n', "version": 7, "version_type": "external_gte"}
+    source = {"uri": "Ω\n", "meta": {"x": [1, None]}}
+    assert lines_of(versioned_write("i", 'a"\n', source, 7)) == [{"index": about}, source]
+
+
+@pytest.mark.parametrize("number", [2**64, -(2**64), 10**40])
+def test_a_number_of_more_than_64_bits_is_written_as_it_is(number):
+    source = {"meta": {"x": number}, "uri": "é"}
+    assert lines_of(versioned_write("i", "a", source, 0))[1] == source
+
+
+def test_a_deletion_is_one_line_and_leaves_what_is_later_if_it_has_a_version():
+    assert lines_of(deletion("i", "a")) == [{"delete": {"_index": "i", "_id": "a"}}]
+    about = {"_index": "i", "_id": "a", "version": 0, "version_type": "external_gte"}
+    assert lines_of(deletion("i", "a", 0)) == [{"delete": about}]
+
+
+def test_a_reject_is_written_whatever_is_there():
+    first, source = lines_of(reject_write("r", reject("a", source_tag="7")))
+    assert first == {"index": {"_index": "r", "_id": "a"}}
+    assert (source["id"], source["source_tag"]) == ("a", "7")
+    assert "rejected_at" not in source
+
+
+def test_requests_are_cut_by_actions_and_by_bytes_and_nothing_is_lost():
+    actions = [b"x" * size for size in (3, 3, 3, 50, 3, 3)]
+    assert [len(c) for c in _chunks(actions, 2, 1000)] == [2, 2, 2]
+    cut = list(_chunks(actions, 100, 10))
+    assert [[len(one) for one in chunk] for chunk in cut] == [[3, 3], [3], [50], [3, 3]]
+    assert list(_chunks([], 2, 10)) == []
