@@ -131,7 +131,7 @@ def default_cache() -> Path:
 
 def _photos(trials: Sequence[Trial]) -> list[Photo]:
     """Every photo of some trials once."""
-    return list(dict.fromkeys(p for trial in trials for p in (*trial.gallery, *trial.fit)))
+    return list(dict.fromkeys(p for trial in trials for p in trial.photos))
 
 
 def _dims(encoder: Encoder) -> dict[str, int]:
