@@ -119,7 +119,8 @@ def _score_trials(
     for done, (name, system) in enumerate(SYSTEMS.items(), start=1):
         pooled = pool_photos(system, encoded, _photos(trials))
         for trial, here in zip(trials, scores, strict=True):
-            here.extend(score_system(name, trial, encoded, pooled))
+            if trial.streamed is None:  # its vectors are those of our own system alone
+                here.extend(score_system(name, trial, encoded, pooled))
         progress("compared systems", done, len(SYSTEMS))
     return scores
 
