@@ -119,7 +119,8 @@ def _score_trials(
     for done, (name, system) in enumerate(SYSTEMS.items(), start=1):
         pooled = pool_photos(system, encoded, _photos(trials))
         for trial, here in zip(trials, scores, strict=True):
-            here.extend(score_system(name, trial, encoded, pooled))
+            if trial.streamed is None:  # its vectors are those of our own system alone
+                here.extend(score_system(name, trial, encoded, pooled))
         progress("compared systems", done, len(SYSTEMS))
     return scores
 
@@ -131,7 +132,7 @@ def default_cache() -> Path:
 
 def _photos(trials: Sequence[Trial]) -> list[Photo]:
     """Every photo of some trials once."""
-    return list(dict.fromkeys(p for trial in trials for p in (*trial.gallery, *trial.fit)))
+    return list(dict.fromkeys(p for trial in trials for p in trial.photos))
 
 
 def _dims(encoder: Encoder) -> dict[str, int]:
