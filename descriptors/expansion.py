@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["GRAPH_HITS", "diffuse", "expand", "expanded_query", "hits_to_read"]
 
-# Hits that diffusion looks at. A photo's own kind is rarely more; 50 cost .005 mAP, and the
+# Hits that diffusion looks at. A photo's own kind is rarely more; 50 cost .007 mAP, and the
 # vectors of 1000 would have to be fetched.
 GRAPH_HITS = 100
 # Iscen et al.'s: what is half as like counts an eighth.
