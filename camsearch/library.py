@@ -141,7 +141,7 @@ class PictureLibrary:
     ) -> Self:
         try:
             maps = gallery.settings["maps"]
-            regions = RegionSettings.model_validate(gallery.settings["regions"])
+            regions = RegionSettings.of_gallery(gallery.settings["regions"])
         except (KeyError, ValueError) as error:
             raise _from_another_version(folder) from error
         features = None

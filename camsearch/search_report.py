@@ -153,7 +153,7 @@ def after_words(plan: SearchPlan) -> str:
 
 def plan_words(plan: SearchPlan) -> str:
     """Say in one sentence how was searched."""
-    found = max(plan.k, plan.window, plan.expand)
+    found = plan.most_hits
     steps = [f"First search for {found} hits"]
     if plan.matching is not None:
         steps[0] += " that match the filter"
@@ -164,7 +164,9 @@ def plan_words(plan: SearchPlan) -> str:
     if plan.expand:
         alpha = f", \N{GREEK SMALL LETTER ALPHA} = {plan.alpha:g}" if plan.alpha else ""
         best = "the best hit" if plan.expand == 1 else f"the best {plan.expand} hits"
-        steps.append(f"then searched again with the query and {best} (n = {plan.expand}{alpha})")
+        steps.append(
+            f"then searched again with the query expanded from {best} (n = {plan.expand}{alpha})"
+        )
     return ", ".join(steps) + "."
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, model_validator
@@ -57,7 +58,18 @@ class RegionSettings(_Frozen):
         True,
         description="in the second search a re-ranked hit counts by its best region, if better",
     )
-
+    expand_neighbours: int = Field(
+        5,
+        ge=0,
+        description="hits that diffusion reaches expand the query, each joined to its K nearest; "
+        "0: the first n alone",
+    )
+    expand_spread: float = Field(
+        0.9, ge=0, lt=1, description="how far diffusion goes; 0 stays with the first n"
+    )
+    expand_most: int = Field(
+        20, ge=1, description="hits that expand the query with diffusion, at most"
+    )
     coarse_maps: bool = Field(
         True,
         description="maps finer than the evidence are averaged down to its grid before they are "
@@ -74,8 +86,20 @@ class RegionSettings(_Frozen):
                 expand_with_regions=True,
                 remember_regions=False,
                 coarse_maps=False,
+                expand_neighbours=0,
             )
         return cls(n_classes=8)
+
+    @classmethod
+    def of_gallery(cls, stored: object) -> RegionSettings:
+        """The settings that a gallery was made with; what it does not say is as it was then.
+
+        Raises:
+            ValueError: they cannot be read.
+        """
+        if isinstance(stored, Mapping):
+            stored = {"expand_neighbours": 0, "coarse_maps": False, **stored}
+        return cls.model_validate(stored)
 
     def of_whole_pictures(self) -> RegionSettings:
         """The same with no region but the whole picture: OnA on the window."""

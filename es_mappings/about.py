@@ -89,7 +89,7 @@ def regions_about(about: Mapping[str, Any]) -> RegionSettings:
         ContractError: this version cannot read them.
     """
     try:
-        return RegionSettings.model_validate(about["regions"])
+        return RegionSettings.of_gallery(about["regions"])
     except (KeyError, ValidationError) as error:
         raise _of_another_version() from error
 

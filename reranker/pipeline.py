@@ -17,7 +17,7 @@ from jaxtyping import Float, Float32
 from torch import Tensor
 
 from descriptors.arrays import QueryDescription
-from descriptors.expansion import expand
+from descriptors.expansion import expanded_query, hits_to_read
 from reranker.matching import Matcher, better_regions, unmatched_warning
 from reranker.ranking import Hit, Ranking, SearchPlan
 
@@ -48,6 +48,7 @@ class _Candidate:
     first_rank: int | None
     box: Box | None = None
     region_descriptor: Float[Tensor, " D"] | None = None
+    indexed: Float32[np.ndarray, " D"] | None = None
 
 
 class Searcher:
@@ -134,7 +135,10 @@ class Searcher:
         unmatched = len(window) - len(matches)
         if unmatched:
             warnings.append(unmatched_warning(unmatched, len(window)))
-        ranked = [_reranked(c, matches.get(c.id)) for c in window]
+        ranked = [
+            replace(_reranked(c, matches.get(c.id)), indexed=documents[c.id].descriptor)
+            for c in window
+        ]
         return sorted(ranked, key=lambda c: -c.score) + rest
 
     def _search_again(
@@ -143,22 +147,15 @@ class Searcher:
         """A second search, with the query plus its first hits.
 
         Source:
-            METHOD section 5; what the default does otherwise: docs/adr/0006.
+            METHOD section 5; what the default does otherwise: docs/adr/0006 and 0014.
         """
-        best = ranked[: plan.expand]
-        if not best:
-            return ranked
-        indexed = self.gallery.get([c.id for c in best])
-        vectors = [
-            c.region_descriptor
-            if c.region_descriptor is not None and self.regions.expand_with_regions
-            else torch.from_numpy(indexed[c.id].descriptor).to(query.descriptor.device)
-            for c in best
-            if c.id in indexed
-        ]
+        best = ranked[: hits_to_read(plan.expand, self.regions)]
+        vectors = self._vectors(best, query.descriptor.device)
         if not vectors:
             return ranked
-        expanded = expand(query.descriptor, torch.stack(vectors), plan.alpha)
+        expanded = expanded_query(
+            query.descriptor, torch.stack(vectors), plan.expand, plan.alpha, self.regions
+        )
         found = {h.id: h.cosine for h in self._knn(_array(expanded), plan.most_hits, plan)}
         if self.regions.remember_regions:
             matched = {c.id: c.region_descriptor for c in ranked if c.region_descriptor is not None}
@@ -169,6 +166,21 @@ class Searcher:
             for i, cosine in found.items()
         ]
         return sorted(again, key=lambda c: -c.score)[: plan.most_hits]
+
+    def _vectors(
+        self, best: Sequence[_Candidate], device: torch.device
+    ) -> list[Float[Tensor, " D"]]:
+        """What hits expand the query with, in their order; one that is gone is left out."""
+        unread = self.gallery.get([c.id for c in best if c.indexed is None])
+        vectors = []
+        for c in best:
+            if c.region_descriptor is not None and self.regions.expand_with_regions:
+                vectors.append(c.region_descriptor)
+            elif c.indexed is not None:
+                vectors.append(torch.from_numpy(c.indexed).to(device))
+            elif c.id in unread:
+                vectors.append(torch.from_numpy(unread[c.id].descriptor).to(device))
+        return vectors
 
 
 def _reranked(candidate: _Candidate, match: Match | None) -> _Candidate:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from descriptors.errors import RequestError
+from descriptors.expansion import GRAPH_HITS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,7 +27,8 @@ class SearchPlan:
         k: hits wanted.
         window: R, how many first hits are re-ranked; 0 for none.
         regions: re-rank by CAM regions; False for OnA on the window only.
-        expand: n, hits that expand the query for a second search; 0 for none.
+        expand: n, hits that expand the query for a second search; 0 for none. What they bring
+            along is the region settings' affair: `descriptors.expansion.expanded_query`.
         alpha: of alpha-QE; 0 is plain.
         matching: only documents that match this filter.
         leave_out: an id that shall not be answered, such as the query's own.
@@ -53,8 +55,8 @@ class SearchPlan:
 
     @property
     def most_hits(self) -> int:
-        """How many hits each search must bring."""
-        return max(self.k, self.window, self.expand)
+        """How many hits each search must bring; for an expansion as many as it can be made of."""
+        return max(self.k, self.window, max(self.expand, GRAPH_HITS) if self.expand else 0)
 
 
 @dataclass(frozen=True)

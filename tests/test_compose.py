@@ -217,7 +217,9 @@ def test_every_package_goes_into_the_image():
         for line in re.findall(r"^COPY (?!--)(.+) \S+$", DOCKERFILE, re.MULTILINE)
         for word in line.split()
     }
-    packages = {name.partition(".")[0] for name in PROJECT["tool"]["setuptools"]["packages"]}
+    packages = {
+        name.rstrip("*") for name in PROJECT["tool"]["setuptools"]["packages"]["find"]["include"]
+    }
     assert packages <= copied
     for name in copied:
         assert (ROOT / name).exists(), name

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from descriptors.arrays import Box
+from descriptors.expansion import GRAPH_HITS
 
 __all__ = ["Expand", "ImageSource", "PictureQuery", "Rerank", "Slot", "VisualSearch"]
 
@@ -140,4 +141,5 @@ class VisualSearch:
         if self.size == 0:
             return 0
         window = self.rerank.window if self.rerank else 0
-        return max(self.start + self.size, window, self.expand.hits if self.expand else 0)
+        expanding = max(self.expand.hits, GRAPH_HITS) if self.expand else 0
+        return max(self.start + self.size, window, expanding)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 import torch
 
-from descriptors.expansion import expand
+from descriptors.expansion import expanded_query, hits_to_read
 from reranker.dialect.answers import answer_of, read_hits
 from reranker.dialect.bodies import again_body, first_body, forwarded_query
 from reranker.errors import UpstreamRefused, UpstreamUnreachable
@@ -225,7 +225,7 @@ class VisualSearcher:
         """The hits of a second search, with the query plus its first hits.
 
         Source:
-            METHOD section 5; docs/adr/0006.
+            METHOD section 5; docs/adr/0006 and 0014.
         """
         settings, search = self._parts.matcher.regions, running.search
         try:
@@ -234,14 +234,19 @@ class VisualSearcher:
                     vectors = await vectors_of(
                         self._parts.upstream,
                         asked,
-                        placed[: expansion.hits],
+                        placed[: hits_to_read(expansion.hits, settings)],
                         running.own.descriptor,
                         by_region=settings.expand_with_regions,
                     )
                     if not vectors:  # all of them are gone meanwhile
                         return placed
-                    found = torch.stack(vectors)
-                    expanded = expand(running.own.descriptor, found, expansion.alpha)
+                    expanded = expanded_query(
+                        running.own.descriptor,
+                        torch.stack(vectors),
+                        expansion.hits,
+                        expansion.alpha,
+                        settings,
+                    )
                 with self._metrics.stage("second_search"):
                     again = again_body(search, running.vectors(expanded))
                     answer = await self._parts.upstream.ask(replace(asked, body=again))

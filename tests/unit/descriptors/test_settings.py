@@ -28,6 +28,17 @@ OTHER: dict[str, Any] = {
 }
 AFTER_THE_WHITENING = {"n_classes", "theme", "n_pca", "probability_weights"}
 
+# What galleries said of their re-ranking before there was diffusion.
+_FIRST_REGION_FIELDS = (
+    "n_classes",
+    "heat_map_classes",
+    "thresholds",
+    "least_side",
+    "whole_picture",
+    "expand_with_regions",
+    "remember_regions",
+)
+
 
 class TestPresets:
     def test_paper_is_the_papers(self) -> None:
@@ -59,6 +70,15 @@ class TestPresets:
         assert RegionSettings.preset("default") == RegionSettings()
         assert RegionSettings().n_classes == 8
         assert RegionSettings().whole_picture
+
+    def test_an_older_gallery_expands_as_it_did(self):
+        stored = RegionSettings(n_classes=3).model_dump(mode="json")
+        assert RegionSettings.of_gallery(stored) == RegionSettings(n_classes=3)
+        old = {k: v for k, v in stored.items() if k in _FIRST_REGION_FIELDS}
+        assert RegionSettings.of_gallery(old) == RegionSettings(n_classes=3, expand_neighbours=0)
+        for bad in (None, "x", {"n_classes": 0}):
+            with pytest.raises(ValueError, match="RegionSettings"):
+                RegionSettings.of_gallery(bad)
 
     @pytest.mark.parametrize("settings", [MethodSettings, RegionSettings])
     def test_an_unknown_preset_names_those_there_are(self, settings: Any) -> None:

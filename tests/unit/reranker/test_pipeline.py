@@ -75,8 +75,18 @@ def searcher(method, gallery, store):
 @pytest.fixture(scope="module")
 def forgetful(method, gallery, store):
     """Expands with regions and forgets them in the second search, as the paper does."""
-    as_published = {"expand_with_regions": True, "remember_regions": False}
+    as_published = {
+        "expand_with_regions": True,
+        "remember_regions": False,
+        "expand_neighbours": 0,
+    }
     return Searcher(method, gallery, store, REGIONS.model_copy(update=as_published))
+
+
+@pytest.fixture(scope="module")
+def plain(method, gallery, store):
+    """Expands with the first hits alone, and remembers regions."""
+    return Searcher(method, gallery, store, REGIONS.model_copy(update={"expand_neighbours": 0}))
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +104,24 @@ def cosines(gallery, vector):
     vector = np.asarray(vector, dtype=np.float64)
     vector /= np.linalg.norm(vector)
     return {d.id: float(d.descriptor.astype(np.float64) @ vector) for d in gallery.documents()}
+
+
+def walked(found, query, hits, neighbours=5, spread=0.9):
+    """How often each hit is passed on a walk over neighbours, as a share of the most passed."""
+    alike = np.clip(found @ found.T, 0, None) ** 3
+    np.fill_diagonal(alike, 0)
+    nearest = np.argsort(-alike, axis=1)[:, :neighbours]
+    joined = np.zeros_like(alike)
+    for row, columns in enumerate(nearest):
+        for column in columns:
+            joined[row, column] = joined[column, row] = alike[row, column]
+    degree = joined.sum(axis=1)
+    step = np.divide(joined, np.sqrt(np.outer(degree, degree)), where=joined > 0, out=joined * 0)
+    now = np.where(np.arange(len(found)) < hits, np.clip(found @ query, 0, None) ** 3, 0)
+    passed = np.zeros(len(found))
+    for _ in range(400):
+        passed, now = passed + now, spread * step @ now
+    return passed / passed.max()
 
 
 def in_order(scores):
@@ -384,9 +412,9 @@ def copied_gallery(root, folder, kind=LocalGallery):
 
 class TestExpansion:
     @pytest.mark.parametrize("n", [1, 3, COUNT])
-    def test_the_query_plus_the_first_hits_is_searched_again(self, searcher, gallery, query, n):
+    def test_the_query_plus_the_first_hits_is_searched_again(self, plain, gallery, query, n):
         plan = SearchPlan(k=COUNT, expand=n)
-        ranking = searcher.search(query, plan)
+        ranking = plain.search(query, plan)
         best = [hit.document.descriptor for hit in ranking.first[:n]]
         expected = cosines(gallery, query.descriptor.numpy() + np.sum(best, axis=0))
         assert ids(ranking.hits) == in_order(expected)
@@ -394,8 +422,8 @@ class TestExpansion:
             assert hit.score == pytest.approx(expected[hit.document.id], abs=1e-5)
 
     @pytest.mark.parametrize("alpha", [0.5, 3.0])
-    def test_alpha_weighs_each_hit_by_its_cosine(self, searcher, gallery, query, alpha):
-        ranking = searcher.search(query, SearchPlan(k=COUNT, expand=5, alpha=alpha))
+    def test_alpha_weighs_each_hit_by_its_cosine(self, plain, gallery, query, alpha):
+        ranking = plain.search(query, SearchPlan(k=COUNT, expand=5, alpha=alpha))
         expanded = query.descriptor.numpy().astype(np.float64)
         for hit in ranking.first[:5]:
             expanded = expanded + max(hit.first_score, 0) ** alpha * hit.document.descriptor
@@ -416,12 +444,12 @@ class TestExpansion:
         for hit in ranking.hits:
             WHITENED.check(expected[hit.document.id], hit.score, hit.document.id)
 
-    def test_by_default_indexed_descriptors_expand_and_best_regions_count(
-        self, searcher, method, gallery, store, query
+    def test_indexed_descriptors_expand_and_best_regions_count(
+        self, plain, method, gallery, store, query
     ):
         """docs/adr/0006."""
         plan = SearchPlan(k=COUNT, window=6, expand=4)
-        reordered = searcher.search(query, replace(plan, expand=0)).hits
+        reordered = plain.search(query, replace(plan, expand=0)).hits
         added = np.sum([hit.document.descriptor for hit in reordered[:4]], axis=0)
         expanded = query.descriptor.numpy() + added
         expanded /= np.linalg.norm(expanded)
@@ -430,10 +458,26 @@ class TestExpansion:
             region = match(method, query, store, hit.document)[0].descriptor.numpy()
             i = hit.document.id
             expected[i] = max(expected[i], float(region @ expanded))
-        ranking = searcher.search(query, plan)
+        ranking = plain.search(query, plan)
         assert len(ranking.hits) == COUNT
         for hit in ranking.hits:
             WHITENED.check(expected[hit.document.id], hit.score, hit.document.id)
+
+    @pytest.mark.parametrize("plan", [SearchPlan(k=4, expand=3), SearchPlan(8, 6, expand=3)])
+    def test_by_default_hits_that_diffusion_reaches_expand(self, searcher, gallery, query, plan):
+        """docs/adr/0013; the walk step by step, over all hits of the first search, in their order."""
+        order = searcher.search(query, replace(plan, k=COUNT, expand=0)).hits
+        found = np.stack([hit.document.descriptor for hit in order]).astype(np.float64)
+        weights = walked(found, query.descriptor.numpy(), plan.expand)
+        weights[np.argsort(-weights)[REGIONS.expand_most :]] = 0
+        expected = cosines(gallery, query.descriptor.numpy() + weights @ found)
+        again = {h.document.id: h.score for h in searcher.search(query, plan).hits}
+        assert len(again) == plan.k
+        for id_, score in again.items():
+            if plan.window:
+                assert score >= expected[id_] - 1e-4
+            else:
+                assert score == pytest.approx(expected[id_], abs=1e-4)
 
     def test_it_is_another_answer_than_without_re_ranking(self, searcher, query):
         with_regions = searcher.search(query, SearchPlan(k=COUNT, window=6, expand=4))
@@ -460,8 +504,11 @@ class TestExpansion:
         assert {hit.document.id: hit.box for hit in ranking.hits} == expected
         assert sum(box is not None for box in expected.values()) == 7
 
-    def test_a_hit_that_only_the_expansion_found_has_no_first_place(self, searcher, query):
-        # Asked for 4, the first search brings 4; the second may bring others.
+    def test_a_hit_that_only_the_expansion_found_has_no_first_place(
+        self, searcher, query, monkeypatch
+    ):
+        # Let the first search bring no more than the 4 asked for; the second may bring others.
+        monkeypatch.setattr("reranker.ranking.GRAPH_HITS", 4)
         new = []
         for n in (1, 2, 3, 4):
             ranking = searcher.search(query, SearchPlan(k=4, expand=n))

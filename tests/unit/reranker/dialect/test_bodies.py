@@ -56,8 +56,8 @@ def test_a_re_ranked_search_asks_for_the_window_from_its_start():
     [
         ({"rank_window_size": 40}, {"from": 5, "size": 10}, 40),
         ({"rank_window_size": 10}, {"from": 5, "size": 10}, 15),
-        ({"rerank": False, "expand": {"hits": 20}}, {"size": 3}, 20),
-        ({"rank_window_size": 10, "expand": {"hits": 20}}, {}, 20),
+        ({"rerank": False, "expand": {"hits": 20}}, {"size": 3}, 100),
+        ({"rank_window_size": 120, "expand": {"hits": 20}}, {}, 120),
         ({"rank_window_size": 40}, {"size": 0, "from": 3}, 0),
     ],
 )

@@ -106,7 +106,7 @@ def test_the_inner_retriever_takes_our_place():
     assert [slot.path for slot in search.slots] == [("retriever", "knn")]
     assert (Rerank(7, regions=False, classes=6), Expand(3, 1.5)) == (search.rerank, search.expand)
     assert search.picture == OURS
-    assert (search.start, search.size, search.first_hits) == (0, 10, 10)
+    assert (search.start, search.size, search.first_hits) == (0, 10, 100)
 
 
 @pytest.mark.parametrize("off", [False, None])

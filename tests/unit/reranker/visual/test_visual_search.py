@@ -105,7 +105,7 @@ class TestRequests:
         first, vectors, again = upstream.bodies
         assert first["fields"] == ["digest", "width", "height", "uri"]
         assert vectors["fields"] == ["descriptor"]
-        assert len(vectors["query"]["ids"]["values"]) == 3
+        assert len(vectors["query"]["ids"]["values"]) == COUNT
         assert again.keys() == first.keys()
         old, new = (np.asarray(one["retriever"]["knn"]["query_vector"]) for one in (first, again))
         assert np.linalg.norm(new) == pytest.approx(1)
@@ -432,10 +432,10 @@ class TestSeveralIndices:
         assert found.warnings[0].startswith("1 of ")
 
     def test_the_vector_of_the_hits_own_index_expands(self, service, upstream, told, house):
-        told([("new", "01", 0.9), ("old", "01", 0.2)])
+        told([("new", "00", 0.9), ("old", "00", 0.2)])
         body = body_of(house, ours={"rerank": False, "expand": {"hits": 1}})
         ranked(service, body)
         searches = [one for one in upstream.bodies if "retriever" in one]
         old, new = (np.asarray(one["retriever"]["knn"]["query_vector"]) for one in searches)
-        expected = old + house.gallery.get(["01"])["01"].descriptor
+        expected = old + house.gallery.get(["00"])["00"].descriptor
         np.testing.assert_allclose(new, expected / np.linalg.norm(expected), atol=1e-6)
