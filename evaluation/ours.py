@@ -16,6 +16,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from descriptors.arrays import QueryDescription
+from descriptors.expansion import hits_to_read
 from descriptors.fitting import WhiteningFit
 from descriptors.method import Method
 from descriptors.settings import RegionSettings
@@ -252,7 +253,10 @@ def _score_streamed(bench: _Bench, photos: StreamedPhotos, progress: Progress) -
     )
     folder = Path(encoded.store.address)
     vectors = stream_photos(photos, [describer], encoded.encoder, folder, progress)["OfA"]
-    least = max(max(stage.window, stage.expand) for stage in OFFLINE_STAGES) + 1
+    least = 1 + max(
+        max(stage.window, hits_to_read(stage.expand, bench.regions) if stage.expand else 0)
+        for stage in OFFLINE_STAGES
+    )
     gallery = StreamedGallery(bench.documents, vectors, least)
     memory, scores = StageMemory(), list[Score]()
     searcher = bench.searcher(cast("Gallery", gallery), memory)

@@ -75,7 +75,9 @@ class TestPresets:
         stored = RegionSettings(n_classes=3).model_dump(mode="json")
         assert RegionSettings.of_gallery(stored) == RegionSettings(n_classes=3)
         old = {k: v for k, v in stored.items() if k in _FIRST_REGION_FIELDS}
-        assert RegionSettings.of_gallery(old) == RegionSettings(n_classes=3, expand_neighbours=0)
+        assert RegionSettings.of_gallery(old) == RegionSettings(
+            n_classes=3, expand_neighbours=0, coarse_maps=False
+        )
         for bad in (None, "x", {"n_classes": 0}):
             with pytest.raises(ValueError, match="RegionSettings"):
                 RegionSettings.of_gallery(bad)

@@ -465,7 +465,7 @@ class TestExpansion:
 
     @pytest.mark.parametrize("plan", [SearchPlan(k=4, expand=3), SearchPlan(8, 6, expand=3)])
     def test_by_default_hits_that_diffusion_reaches_expand(self, searcher, gallery, query, plan):
-        """docs/adr/0013; the walk step by step, over all hits of the first search, in their order."""
+        """docs/adr/0014; the walk step by step, over all hits of the first search, in their order."""
         order = searcher.search(query, replace(plan, k=COUNT, expand=0)).hits
         found = np.stack([hit.document.descriptor for hit in order]).astype(np.float64)
         weights = walked(found, query.descriptor.numpy(), plan.expand)
