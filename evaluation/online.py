@@ -14,7 +14,7 @@ from jaxtyping import Float, Float16, Int
 from torch import Tensor
 
 from descriptors.aggregation import aggregate, join_layers
-from descriptors.method import region_class_vectors
+from descriptors.region_vectors import region_class_vectors
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

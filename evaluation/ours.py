@@ -3,99 +3,54 @@
 from __future__ import annotations
 
 import copy
-import tempfile
 import time
-from collections import Counter, defaultdict
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections import Counter
+from dataclasses import replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING, cast
 
 import torch
-from jaxtyping import Int
-from torch import Tensor
 
-from descriptors.arrays import QueryDescription
-from descriptors.fitting import WhiteningFit
 from descriptors.method import Method
-from descriptors.settings import RegionSettings
-from descriptors.whitening import Whitening
-from es_mappings.documents import Document
-from es_mappings.local import LocalGallery
-from evaluation.encoding import EncodedPhotos, picture_of
-from evaluation.galleries import OfflineGallery, OnlineGallery
-from evaluation.online import OnlineVectors, online_vectors
+from evaluation.galleries import OnlineGallery
+from evaluation.online import online_vectors
+from evaluation.own_vectors import OwnVectors, vectors_needed
+from evaluation.prepared import PreparedTrial, describe_queries, documents_of
 from evaluation.scores import Score
-from evaluation.stages import (
-    FIRST_STAGES,
-    OFFLINE_STAGES,
-    ONLINE_STAGES,
-    Stage,
-    StageMemory,
-    StageSearcher,
-)
-from evaluation.trials import Photo, PhotoQuery, Trial
+from evaluation.stages import FIRST_STAGES, OFFLINE_STAGES, ONLINE_STAGES, StageMemory
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
+    from jaxtyping import Int
+    from torch import Tensor
+
+    from descriptors.settings import RegionSettings
     from es_mappings.documents import Gallery
-    from evaluation.encoding import Progress
+    from evaluation.encoding import EncodedPhotos, Progress
+    from evaluation.online import OnlineVectors
+    from evaluation.prepared import AskedQuery
+    from evaluation.stages import Stage
+    from evaluation.trials import Photo, Trial
 
-__all__ = ["THEME_CLASSES", "fit_whitening", "score_ours", "theme_of"]
+__all__ = ["OURS", "THEME_CLASSES", "prepare", "score_ours", "theme_of"]
 
 # As many as the paper's list for Paris (section 4.3); twice N_C of the default preset.
 THEME_CLASSES = 16
 
-
-@dataclass(frozen=True)
-class _Asked:
-    """A query with its description by one method."""
-
-    query: PhotoQuery
-    described: QueryDescription
-
-
-@dataclass(frozen=True)
-class _Bench:
-    """One trial with the method that is measured on it.
-
-    Attributes:
-        documents: of the trial's gallery, by the photos' paths.
-    """
-
-    trial: Trial
-    encoded: EncodedPhotos
-    method: Method
-    regions: RegionSettings
-    asked: tuple[_Asked, ...]
-    documents: Mapping[str, Document]
-
-    @classmethod
-    def of(
-        cls, trial: Trial, encoded: EncodedPhotos, method: Method, regions: RegionSettings
-    ) -> _Bench:
-        """Describe the gallery and the queries of a trial."""
-        queries = tuple(_describe_queries(trial.queries, encoded, method, regions))
-        documents = _documents(trial.gallery, encoded, method)
-        return cls(trial, encoded, method, regions, queries, documents)
-
-    def searcher(self, gallery: Gallery, memory: StageMemory) -> StageSearcher:
-        """The product's searcher on a gallery of this trial."""
-        return StageSearcher(self.method, gallery, self.encoded.store, self.regions, memory)
-
-    def score(
-        self, system: str, one: _Asked, searcher: StageSearcher, stages: Sequence[Stage]
-    ) -> Iterator[Score]:
-        """One query at every stage, each a ranking of the whole gallery."""
-        for stage in stages:
-            plan = stage.plan(len(self.documents), one.query.leave_out)
-            ranking, took = searcher.search_timed(one.described, plan)
-            found = [hit.document.id for hit in ranking.hits]
-            yield Score.of(system, stage.name, one.query, found, took)
+# The stages at which each of our systems is measured.
+OURS: Mapping[str, Sequence[Stage]] = MappingProxyType(
+    {"OfA": OFFLINE_STAGES, "OnA": ONLINE_STAGES, "theme": FIRST_STAGES}
+)
 
 
 def score_ours(
-    trial: Trial, encoded: EncodedPhotos, regions: RegionSettings, progress: Progress
+    trial: Trial,
+    encoded: EncodedPhotos,
+    regions: RegionSettings,
+    progress: Progress,
+    stages: Mapping[str, Sequence[Stage]] = OURS,
+    own: OwnVectors | None = None,
 ) -> list[Score]:
     """Each stage's score of each query of a trial by OfA, OnA and theme.
 
@@ -104,32 +59,39 @@ def score_ours(
         encoded: the maps.
         regions: of the re-ranking.
         progress: told which queries are done.
+        stages: of each system that is wanted.
+        own: class vectors of the trial's photos, where they are at hand.
 
     Raises:
         RequestError: if there are too few photos to fit the whitening on.
     """
-    method = Method(encoded.encoder, fit_whitening(trial.fit, encoded))
-    bench = _Bench.of(trial, encoded, method, regions)
-    themed = _Bench.of(trial, encoded, _themed(method, theme_of(bench.asked, method)), regions)
-    return _score_own_classes(bench, progress) + _score_theme(themed)
+    settings = encoded.encoder.settings
+    if own is None:
+        own = OwnVectors(encoded, vectors_needed([trial], [settings]))
+    method = Method(encoded.encoder, own.fit(trial.fit, settings))
+    prepared = prepare(trial, encoded, method, regions, own)
+    theme = theme_of(prepared.asked, method) if "theme" in stages else ()
+    seen = _online_vectors(prepared, theme, with_own="OnA" in stages)
+    scores = _score_own_classes(prepared, seen, stages, progress)
+    if theme:
+        scores += _score_theme(prepared, seen, theme, stages["theme"])
+    return scores
 
 
-def fit_whitening(photos: Sequence[Photo], encoded: EncodedPhotos) -> Whitening:
-    """A whitening fitted on the ``n_pca`` best class vectors of each photo.
-
-    Raises:
-        RequestError: if there are fewer vectors than dimensions.
-
-    Source:
-        METHOD section 3.
-    """
-    fit = WhiteningFit(encoded.encoder)
-    for _, maps in encoded.batches(photos):
-        fit.add(maps)
-    return fit.fit(f"{len(photos)} photos of an evaluation")
+def prepare(
+    trial: Trial,
+    encoded: EncodedPhotos,
+    method: Method,
+    regions: RegionSettings,
+    own: OwnVectors,
+) -> PreparedTrial:
+    """Describe the gallery and the queries of a trial."""
+    asked = tuple(describe_queries(trial.queries, encoded, method, regions))
+    described = own.describe(trial.gallery, method.whitening, method.settings)
+    return PreparedTrial(trial, encoded, method, regions, asked, documents_of(described, encoded))
 
 
-def theme_of(asked: Sequence[_Asked], method: Method) -> tuple[int, ...]:
+def theme_of(asked: Sequence[AskedQuery], method: Method) -> tuple[int, ...]:
     """The classes that are most often among the N_C best of the queries; ties by number.
 
     Source:
@@ -147,92 +109,83 @@ def _themed(method: Method, theme: tuple[int, ...]) -> Method:
     return Method(encoder, method.whitening)
 
 
-def _own_classes(one: _Asked, method: Method) -> Int[Tensor, " N"]:
+def _own_classes(one: AskedQuery, method: Method) -> Int[Tensor, " N"]:
     return one.described.classes[: method.settings.n_classes].cpu()
 
 
-def _describe_queries(
-    queries: Sequence[PhotoQuery], encoded: EncodedPhotos, method: Method, regions: RegionSettings
-) -> Iterator[_Asked]:
-    """Queries from their kept maps; the classes of a box are predicted from its pixels."""
-    kept = defaultdict(list)
-    for query in queries:
-        if query.box is None or method.settings.theme:
-            kept[query.photo].append(query)
-        else:
-            picture = picture_of(query.photo)
-            yield _Asked(query, method.describe_query(picture, regions, query.box))
-    for batch, maps in encoded.batches(list(kept)):
-        for row, photo in enumerate(batch):
-            one = maps[row : row + 1]
-            for query in kept[photo]:
-                described = method.describe_kept_query(one, photo.size, regions, query.box)
-                yield _Asked(query, described)
-
-
-def _documents(
-    photos: Sequence[Photo], encoded: EncodedPhotos, method: Method
-) -> dict[str, Document]:
-    """A document a photo, in order of their ids; nothing active means no document."""
-    documents = {}
-    for batch, maps in encoded.batches(photos):
-        rows = method.describe_encoded(maps).descriptors.cpu().numpy()
-        for photo, row in zip(batch, rows, strict=True):
-            if row.any():
-                digest = encoded.digests[photo.file]
-                documents[photo.path] = Document(
-                    photo.path, str(photo.file), digest, *photo.size, row
-                )
-    return dict(sorted(documents.items()))
-
-
-@contextmanager
-def _offline_gallery(bench: _Bench) -> Iterator[Gallery]:
-    """The product's local gallery, filled with the documents of a trial."""
-    settings = bench.method.settings
-    with tempfile.TemporaryDirectory(prefix="camsearch-evaluate-") as folder:
-        gallery = LocalGallery.create(
-            folder, settings.dims, bench.method.fingerprint(), settings.model_dump(mode="json")
-        )
-        try:
-            gallery.put(list(bench.documents.values()))
-            yield cast("Gallery", OfflineGallery(gallery, bench.documents))
-        finally:
-            gallery.close()
-
-
-def _score_own_classes(bench: _Bench, progress: Progress) -> list[Score]:
+def _score_own_classes(
+    prepared: PreparedTrial,
+    vectors: OnlineVectors,
+    stages: Mapping[str, Sequence[Stage]],
+    progress: Progress,
+) -> list[Score]:
     """OfA and OnA; matches of a query that both need are made once."""
     memory, scores = StageMemory(), list[Score]()
-    seen = OnlineGallery(bench.documents, _online_vectors(bench))
-    online = bench.searcher(cast("Gallery", seen), memory)
-    with _offline_gallery(bench) as gallery:
-        offline = bench.searcher(gallery, memory)
-        for done, one in enumerate(bench.asked, start=1):
+    seen = OnlineGallery(prepared.documents, vectors)
+    online = prepared.searcher(cast("Gallery", seen), memory)
+    wanted = [name for name in ("OfA", "OnA") if name in stages]
+    with prepared.offline_gallery() as gallery:
+        offline = prepared.searcher(gallery, memory)
+        for done, one in enumerate(prepared.asked if wanted else (), start=1):
             memory.forget()
-            scores += bench.score("OfA", one, offline, OFFLINE_STAGES)
-            started = time.perf_counter()
-            seen.see_with(_own_classes(one, bench.method))
-            spent = (time.perf_counter() - started) * 1e3
-            scores += [
-                replace(score, milliseconds=score.milliseconds + spent)
-                for score in bench.score("OnA", one, online, ONLINE_STAGES)
-            ]
-            progress(f"{bench.trial.name}: OfA and OnA", done, len(bench.asked))
+            if "OfA" in stages:
+                scores += prepared.score("OfA", one, offline, stages["OfA"])
+            if "OnA" in stages:
+                started = time.perf_counter()
+                seen.see_with(_own_classes(one, prepared.method))
+                spent = (time.perf_counter() - started) * 1e3
+                found = prepared.score("OnA", one, online, stages["OnA"])
+                scores += [replace(s, milliseconds=s.milliseconds + spent) for s in found]
+            progress(f"{prepared.trial.name}: {' and '.join(wanted)}", done, len(prepared.asked))
+    online.close()
+    offline.close()
     return scores
 
 
-def _score_theme(bench: _Bench) -> list[Score]:
+def _score_theme(
+    prepared: PreparedTrial,
+    vectors: OnlineVectors,
+    theme: tuple[int, ...],
+    stages: Sequence[Stage],
+) -> list[Score]:
+    """One list of classes for all: the gallery's vectors are at hand from OnA."""
+    method, trial, encoded = _themed(prepared.method, theme), prepared.trial, prepared.encoded
+    themed = PreparedTrial(
+        trial,
+        encoded,
+        method,
+        prepared.regions,
+        tuple(describe_queries(trial.queries, encoded, method, prepared.regions)),
+        documents_of(_described(prepared, vectors, theme), encoded),
+    )
     scores: list[Score] = []
-    with _offline_gallery(bench) as gallery:
-        searcher = bench.searcher(gallery, StageMemory())
-        for one in bench.asked:
-            scores += bench.score("theme", one, searcher, FIRST_STAGES)
+    with themed.offline_gallery() as gallery:
+        searcher = themed.searcher(gallery, StageMemory())
+        for one in themed.asked:
+            scores += themed.score("theme", one, searcher, stages)
+        searcher.close()
     return scores
 
 
-def _online_vectors(bench: _Bench) -> OnlineVectors:
-    """Of the gallery's documents, for the classes of all queries."""
-    classes = torch.cat([_own_classes(one, bench.method) for one in bench.asked]).unique()
-    photos = [photo for photo in bench.trial.gallery if photo.path in bench.documents]
-    return online_vectors(bench.method, bench.encoded, photos, classes)
+def _described(
+    prepared: PreparedTrial, vectors: OnlineVectors, theme: tuple[int, ...]
+) -> Iterable[tuple[Sequence[Photo], Tensor]]:
+    """The gallery with the theme's classes."""
+    return [(_photos(prepared), vectors.describe(torch.tensor(theme)))]
+
+
+def _photos(prepared: PreparedTrial) -> list[Photo]:
+    """Of the gallery's documents, in their order."""
+    by_path = {photo.path: photo for photo in prepared.trial.gallery}
+    return [by_path[path] for path in prepared.documents]
+
+
+def _online_vectors(
+    prepared: PreparedTrial, theme: tuple[int, ...], *, with_own: bool
+) -> OnlineVectors:
+    """Of the gallery's documents, for the classes of all queries, or of the theme alone."""
+    wanted = [torch.tensor(theme, dtype=torch.long)]
+    if with_own:
+        wanted += [_own_classes(one, prepared.method) for one in prepared.asked]
+    classes = torch.cat(wanted).unique()
+    return online_vectors(prepared.method, prepared.encoded, _photos(prepared), classes)

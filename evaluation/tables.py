@@ -17,7 +17,8 @@ __all__ = ["rows_table", "table_of"]
 
 def table_of(evaluation: Evaluation) -> Table:
     """A table of mAP grouped by stage; within a stage the best first, and the best bold."""
-    asked = {"full": "full pictures", "boxes": "boxes"}[evaluation.queries]
+    queries = evaluation.about.queries
+    asked = {"full": "full pictures"}.get(queries, queries)
     table = rows_table(evaluation.rows)
     table.title = f"mAP, {evaluation.asked} queries ({asked}), {evaluation.photos} photos"
     table.caption = f"mean of {', '.join(evaluation.trials)}; whitening fitted on other photos"

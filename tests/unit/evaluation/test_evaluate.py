@@ -126,6 +126,24 @@ class TestEvaluatePhotos:
         bench.run(settings=tiny_settings(side=48))
         assert bench.encoded() == 24
 
+    def test_some_systems_alone(self, bench: Bench, full: Evaluation):
+        found = bench.run(systems=["OnA", "SPoC"])
+        assert {row.system for row in found.rows} == {"OnA", "SPoC"}
+        known = {(row.system, row.stage): row.all for row in full.rows}
+        assert {(row.system, row.stage): row.all for row in found.rows}.items() <= known.items()
+
+    def test_a_system_that_is_not_known(self, bench: Bench):
+        with pytest.raises(RequestError, match="no system 'SPOC': choose among OfA, OnA"):
+            bench.run(systems=["SPOC"])
+
+    def test_scores_tell_the_first_answers(self, full: Evaluation):
+        score = full.scores[0][0]
+        assert len(score.answers) == 8
+        assert score.query.photo.path not in {answer.path for answer in score.answers}
+        right = [rank for rank, answer in enumerate(score.answers) if answer.right]
+        assert right == [rank for rank in score.ranks if rank < 8]
+        assert score.positives == 3
+
     def test_boxes(self, bench: Bench, full: Evaluation):
         del full
         boxes = bench.run(queries="boxes")
@@ -138,7 +156,7 @@ class TestEvaluatePhotos:
         found = bench.run(fit_on=other)
         assert found.trials == ("all",)
         assert (found.photos, found.asked) == (48, 16)
-        assert found.fitted_on == str(other)
+        assert found.about.fitted_on == str(other)
 
     @pytest.mark.slow
     def test_one_layer_with_the_paper_preset(self, bench: Bench):
@@ -168,7 +186,8 @@ class TestEvaluatePhotos:
 class TestToJson:
     def test_rows_of_names_and_numbers(self, full: Evaluation):
         read = json.loads(full.to_json())
-        assert read["queries"] == "full"
+        assert (read["dataset"], read["queries"]) == ("photos", "full")
+        assert "scores" not in read
         row = read["rows"][0]
         assert {k: row[k] for k in ("system", "preset", "stage", "layers", "dims")} == {
             "system": "OfA",
