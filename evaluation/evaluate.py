@@ -16,6 +16,7 @@ from evaluation.ours import OURS, score_ours
 from evaluation.own_vectors import OwnVectors, vectors_needed
 from evaluation.photos import read_trials
 from evaluation.scores import Labels, Row, Score, summarise
+from evaluation.setups import all_photos
 from evaluation.systems import SYSTEMS, pool_photos, score_system
 
 if TYPE_CHECKING:
@@ -25,12 +26,11 @@ if TYPE_CHECKING:
     from descriptors.settings import MethodSettings, RegionSettings
     from evaluation.encoding import EncodedPhotos, Progress
     from evaluation.photos import Queries
-    from evaluation.trials import Photo, Trial
+    from evaluation.trials import Trial
 
 __all__ = [
     "About",
     "Evaluation",
-    "all_photos",
     "check_systems",
     "default_cache",
     "evaluate_photos",
@@ -189,17 +189,6 @@ def check_systems(systems: Collection[str] | None) -> None:
     unknown = [name for name in systems or () if name not in known]
     if unknown:
         raise RequestError(f"There is no system {unknown[0]!r}: choose among {', '.join(known)}.")
-
-
-def all_photos(trials: Sequence[Trial]) -> list[Photo]:
-    """Every photo of some trials once; a query's, too, where it is none of the gallery."""
-    return list(
-        dict.fromkeys(
-            photo
-            for trial in trials
-            for photo in (*trial.gallery, *trial.fit, *(query.photo for query in trial.queries))
-        )
-    )
 
 
 def default_cache() -> Path:

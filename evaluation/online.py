@@ -26,8 +26,9 @@ if TYPE_CHECKING:
 
 __all__ = ["OnlineVectors", "online_vectors"]
 
-# Classes whose vectors are made together: a batch of them fits the processor's cache.
-_CLASSES_AT_A_TIME = 64
+# Classes whose vectors are made together: their sums take some MB, and what a batch of maps costs
+# by itself (its bytes turned, its active cells counted) is paid once for all of them.
+_CLASSES_AT_A_TIME = 256
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,11 @@ from rich.table import Table
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from evaluation.ablation import Ablation, Variant
     from evaluation.evaluate import Evaluation
     from evaluation.scores import Row
 
-__all__ = ["rows_table", "table_of"]
+__all__ = ["ablation_table", "rows_table", "table_of"]
 
 
 def table_of(evaluation: Evaluation) -> Table:
@@ -56,3 +57,36 @@ def _score(value: float | None, others: Sequence[float | None]) -> str:
     text = f"{value:.3f}"
     best = max(other for other in others if other is not None)
     return f"[bold]{text}[/bold]" if text == f"{best:.3f}" else text
+
+
+def ablation_table(ablation: Ablation) -> Table:
+    """What each value gains and costs against the preset's, setting by setting."""
+    table = Table(
+        title=f"Preset {ablation.preset} and one setting changed, {ablation.asked} queries, "
+        f"{ablation.photos} photos",
+        caption="p: paired permutation test over scenes, raised for the number of values (Holm)",
+    )
+    for heading in ("setting", "value", "stage"):
+        table.add_column(heading)
+    for heading in ("mAP", "gained", *ablation.trials, "p", "ms a picture", "ms a query", "bytes"):
+        table.add_column(heading, justify="right")
+    for setting in dict.fromkeys(variant.setting for variant in ablation.variants):
+        variants = [v for v in ablation.variants if v.setting == setting]
+        for i, variant in enumerate(variants):
+            cells = _variant_cells(variant, len(ablation.trials))
+            table.add_row("" if i else setting, *cells, end_section=i == len(variants) - 1)
+    return table
+
+
+def _variant_cells(variant: Variant, trials: int) -> list[str]:
+    if variant.mean is None or variant.cost is None or variant.ms_per_query is None:
+        return [variant.value, variant.stage, *["-"] * (trials + 6)]
+    costs = [f"{variant.cost.ms_per_picture:.1f}", f"{variant.ms_per_query:.1f}"]
+    costs.append(str(variant.cost.bytes))
+    if variant.against is None or variant.p_value is None:
+        cells = [f"{variant.mean:.4f}", "preset", *[""] * (trials + 1)]
+    else:
+        gains = [variant.against.gained, *variant.against.trials]
+        cells = [f"{variant.mean:.4f}", *(f"{gain:+.4f}" for gain in gains)]
+        cells.append(f"{variant.p_value:.3f}")
+    return [variant.value, variant.stage, *cells, *costs]
