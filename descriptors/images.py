@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from io import BytesIO
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -21,7 +22,7 @@ from descriptors.errors import (
 )
 from descriptors.settings import MethodSettings
 
-__all__ = ["FORMATS", "ImageLimits", "Picture", "read_image", "to_working_size"]
+__all__ = ["FORMATS", "ImageLimits", "Picture", "read_image", "to_working_size", "upright_size"]
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF", "JPEG2000")
 
@@ -130,6 +131,28 @@ def read_image(
         return Picture(rgb, stored)
     size = Size(stored.height, stored.width) if turn in _ON_ITS_SIDE else stored
     return Picture(rgb.transpose(turn), size)
+
+
+def upright_size(file: Path) -> Size:
+    """Width and height of a picture turned upright, from its header alone.
+
+    Raises:
+        UnreadableImage: for a file that is no picture.
+        OSError: for a file that cannot be read.
+    """
+    try:
+        with Image.open(file, formats=FORMATS) as image:
+            turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+            width, height = image.size
+    except UnidentifiedImageError as error:
+        raise UnreadableImage(f"{file.name} is no picture in a format that is read.") from error
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # the file, not what is in it
+        raise UnreadableImage(
+            f"The header of {file.name} is damaged ({_first_line(error)}): export it again."
+        ) from error
+    return Size(height, width) if turn in _ON_ITS_SIDE else Size(width, height)
 
 
 def _open(data: bytes, limits: ImageLimits) -> Image.Image:

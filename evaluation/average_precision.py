@@ -5,7 +5,9 @@ Convention:
     taken out of the ranking first, so it neither helps nor harms. Ranks count from 0.
 
 Source:
-    METHOD section 9; Philbin et al. 2007 (Oxford buildings, compute_ap).
+    METHOD section 9; Philbin et al. 2007 (Oxford buildings, compute_ap). Jégou et al. 2008
+    (Holidays) and Radenovic et al. 2018 (revisited Oxford and Paris) count the same area from
+    the ranks of the positives, in the ranking without the query or without the junk.
 """
 
 from __future__ import annotations
@@ -17,7 +19,12 @@ from descriptors.errors import RequestError
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
 
-__all__ = ["average_precision", "positive_ranks", "trapezoidal_average_precision"]
+__all__ = [
+    "average_precision",
+    "positive_ranks",
+    "precision_at",
+    "trapezoidal_average_precision",
+]
 
 
 def positive_ranks(
@@ -53,7 +60,9 @@ def trapezoidal_average_precision(ranks: Sequence[int], positives: int) -> float
         where the precision before the first answer is 1.
 
     Source:
-        Philbin et al. 2007; METHOD section 9.
+        Philbin et al. 2007; METHOD section 9. Their evaluator walks over every answer and keeps
+        recall and precision from one to the next; between two hits recall stands still, so that
+        only the hits have an area, and the precision just before one is found / rank.
     """
     _check(ranks, positives)
     area = 0.0
@@ -72,6 +81,28 @@ def average_precision(ranks: Sequence[int], positives: int) -> float:
     """
     _check(ranks, positives)
     return sum((found + 1) / (rank + 1) for found, rank in enumerate(ranks)) / positives
+
+
+def precision_at(ranks: Sequence[int], k: int) -> float:
+    """The share of positives among the first k answers, as the revisited benchmark counts it.
+
+    Args:
+        ranks: of the positives that were found, ascending.
+        k: answers that are looked at, at least 1.
+
+    Convention:
+        If the last positive comes before the k-th answer, only the answers up to it are looked
+        at: a query with three positives can reach 1 at k = 10.
+
+    Source:
+        Radenovic et al. 2018, mP@k.
+    """
+    if k < 1:
+        raise RequestError(f"Precision at {k} was asked for: look at 1 answer at least.")
+    if not ranks:
+        return 0.0
+    seen = min(k, ranks[-1] + 1)
+    return sum(rank < seen for rank in ranks) / seen
 
 
 def _check(ranks: Sequence[int], positives: int) -> None:

@@ -10,37 +10,44 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections import OrderedDict, defaultdict, deque
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections import OrderedDict, defaultdict
 from dataclasses import dataclass, replace
+from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING
 
-from jaxtyping import UInt8
-from torch import Tensor
-
-from descriptors.errors import ImageError, RequestError
-from descriptors.images import Picture, read_image, to_working_size
-from es_mappings.features import FeatureStore, KeptMaps, pack, stack_kept
+from descriptors.arrays import Encoded
+from descriptors.errors import RequestError
+from descriptors.images import Picture
+from es_mappings.features import FeatureStore, KeptMaps, pack, quantise, stack_kept, unpack
+from evaluation.decoding import decode, read_picture
+from evaluation.photo_facts import PhotoFacts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-    from pathlib import Path
 
-    from descriptors.arrays import Encoded
     from descriptors.encoder import Encoder
+    from es_mappings.documents import IndexedPicture
     from evaluation.trials import Photo
 
     Progress = Callable[[str, int, int], None]
 
-__all__ = ["EncodedPhotos", "PhotoMaps", "ReadMaps", "encode_photos", "picture_of"]
+__all__ = [
+    "EncodedPhotos",
+    "PhotoMaps",
+    "ReadMaps",
+    "as_kept",
+    "encode_again",
+    "encode_photos",
+    "maps_digest",
+    "picture_of",
+]
 
-# Pictures of one shape that pass the network together, and kept maps unpacked together.
-_ENCODE_BATCH, _READ_BATCH = 8, 32
+# Kept maps that are unpacked together.
+_READ_BATCH = 32
+
 # Bytes of unpacked maps that stay in memory: some 1,500 photos at the default size.
 _MOST_UNPACKED = 2**30
-# Decoding frees the GIL; a few pictures wait ready, never the whole folder.
-_DECODERS, _READY = 4, 24
 
 
 @dataclass(frozen=True)
@@ -68,7 +75,7 @@ class PhotoMaps(FeatureStore):
 
     def __init__(self, folder: Path, encoder: Encoder, most_bytes: int = _MOST_UNPACKED) -> None:
         """Name the place, apart for everything that changes the maps."""
-        super().__init__(str(folder), _maps_digest(encoder))
+        super().__init__(str(folder), maps_digest(encoder))
         self._unpacked: OrderedDict[str, ReadMaps] = OrderedDict()
         self._free, self._lock = most_bytes, Lock()
 
@@ -158,12 +165,12 @@ def encode_photos(
         RequestError: for a photo that is missing or cannot be read.
     """
     store = PhotoMaps(folder, encoder)
-    digests = {photo.file: hashlib.sha256(_bytes(photo)).hexdigest() for photo in photos}
-    missing = _missing({digests[photo.file]: photo for photo in photos}, store)
+    digests = PhotoFacts(folder, progress).digests([photo.file for photo in photos])
+    missing = _missing({digests[photo.file]: photo.file for photo in photos}, store)
     done = 0
-    for group in _decoded(missing, encoder):
-        batch = encoder.prepare([pixels for _, pixels in group])
-        names = [digest for digest, _ in group]
+    for group in decode(missing, encoder.settings):
+        batch = encoder.prepare([one.pixels for one in group])
+        names = [one.key for one in group]
         store.put(dict(zip(names, pack(encoder.encode(batch), names), strict=True)))
         done += len(group)
         progress("encode", done, len(missing))
@@ -181,23 +188,41 @@ def picture_of(photo: Photo) -> Picture:
     Raises:
         RequestError: if it is missing or cannot be read.
     """
-    try:
-        return read_image(_bytes(photo))
-    except ImageError as error:
-        raise RequestError(f"{photo.file}: {error.reason}") from error
+    return read_picture(photo.file)
 
 
-def _bytes(photo: Photo) -> bytes:
-    try:
-        return photo.file.read_bytes()
-    except OSError as error:
-        raise RequestError(
-            f"{photo.file} cannot be read ({type(error).__name__}): "
-            "correct its path in photos.csv, or put the file there."
-        ) from error
+def encode_again(pictures: Sequence[IndexedPicture], encoder: Encoder) -> Mapping[str, KeptMaps]:
+    """The maps of pictures of which none are kept, as they would be kept; by id.
+
+    Args:
+        pictures: whose `uri` is a file; one that is damaged is left out.
+        encoder: makes the maps.
+
+    Raises:
+        RequestError: for a file that is missing or cannot be read.
+    """
+    maps: dict[str, KeptMaps] = {}
+    files = [(picture.id, Path(picture.uri)) for picture in pictures]
+    for group in decode(files, encoder.settings, unreadable=lambda _id, _error: None):
+        encoded = encoder.encode(encoder.prepare([one.pixels for one in group]))
+        names = [one.key for one in group]
+        maps |= zip(names, map(unpack, pack(encoded, names)), strict=True)
+    return maps
 
 
-def _maps_digest(encoder: Encoder) -> str:
+def as_kept(encoded: Encoded) -> Encoded:
+    """Fresh maps with the levels of 8 bit that they would have if they were kept."""
+    distinct = {id(maps): maps for maps in (*encoded.features, encoded.evidence)}
+    kept = {key: quantise(maps) for key, maps in distinct.items()}
+    return replace(
+        encoded,
+        features=tuple(kept[id(maps)] for maps in encoded.features),
+        evidence=kept[id(encoded.evidence)],
+        scores=encoded.scores.half().float(),
+    )
+
+
+def maps_digest(encoder: Encoder) -> str:
     """64 hex digits of everything that changes a map."""
     settings = encoder.settings
     parts = [
@@ -210,44 +235,12 @@ def _maps_digest(encoder: Encoder) -> str:
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
-def _missing(photos: Mapping[str, Photo], store: PhotoMaps) -> list[tuple[str, Photo]]:
-    """The photos, by the digest of their bytes, that have no maps, or damaged ones."""
-    digests = list(photos)
+def _missing(files: Mapping[str, Path], store: PhotoMaps) -> list[tuple[str, Path]]:
+    """The files, with the digest of their bytes, that have no maps, or damaged ones."""
+    digests = list(files)
     missing = []
     for start in range(0, len(digests), _READ_BATCH):
         part = digests[start : start + _READ_BATCH]
         found = store.get({digest: digest for digest in part})
-        missing += [(digest, photos[digest]) for digest in part if digest not in found]
+        missing += [(digest, files[digest]) for digest in part if digest not in found]
     return missing
-
-
-def _decoded(
-    photos: Sequence[tuple[str, Photo]], encoder: Encoder
-) -> Iterator[list[tuple[str, UInt8[Tensor, "3 h w"]]]]:
-    """Digests and pixels at the working size, in groups of one shape."""
-    waiting: dict[tuple[int, ...], list[tuple[str, Tensor]]] = defaultdict(list)
-    with ThreadPoolExecutor(_DECODERS, "decode") as pool:
-        for digest, pixels in _ahead(pool, photos, encoder):
-            group = waiting[tuple(pixels.shape)]
-            group.append((digest, pixels))
-            if len(group) == _ENCODE_BATCH:
-                yield waiting.pop(tuple(pixels.shape))
-    yield from waiting.values()
-
-
-def _ahead(
-    pool: ThreadPoolExecutor, photos: Sequence[tuple[str, Photo]], encoder: Encoder
-) -> Iterator[tuple[str, UInt8[Tensor, "3 h w"]]]:
-    """Photos decoded by the pool, in order, never many more than have been taken."""
-
-    def pixels(photo: Photo) -> UInt8[Tensor, "3 h w"]:
-        return to_working_size(picture_of(photo), encoder.settings)
-
-    ready: deque[tuple[str, Future[Tensor]]] = deque()
-    for digest, photo in photos:
-        ready.append((digest, pool.submit(pixels, photo)))
-        if len(ready) > _READY:
-            first, future = ready.popleft()
-            yield first, future.result()
-    for first, future in ready:
-        yield first, future.result()

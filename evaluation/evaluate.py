@@ -223,7 +223,8 @@ def _score_compared(
     for done, (name, system) in enumerate(wanted.items(), start=1):
         pooled = pool_photos(system, encoded, all_photos(trials))
         for trial, here in zip(trials, scores, strict=True):
-            here.extend(score_system(name, trial, encoded, pooled))
+            if trial.streamed is None:  # its vectors are those of our own system alone
+                here.extend(score_system(name, trial, encoded, pooled))
         progress("compared systems", done, len(wanted))
 
 

@@ -10,20 +10,20 @@ Source:
 
 from __future__ import annotations
 
-import csv
 from collections import defaultdict
 from itertools import pairwise
 from typing import TYPE_CHECKING, Literal
 
 from descriptors.arrays import Box, Size
 from descriptors.errors import RequestError
+from evaluation.datasets.rows import numbers, read_rows
 from evaluation.trials import Judgement, Photo, PhotoQuery, Trial
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
     from pathlib import Path
 
-__all__ = ["COLLECTIONS", "Queries", "read_photos", "read_trials"]
+__all__ = ["COLLECTIONS", "Queries", "read_photos", "read_trials", "trials_of"]
 
 Queries = Literal["full", "boxes"]
 
@@ -32,25 +32,51 @@ COLLECTIONS = "collections"
 
 _COLLECTION = "photo_collection"
 
+_REMEDY = "name a folder with photos.csv (and queries.csv and junk.csv, for boxes)"
 
-def read_trials(folder: Path, queries: Queries, fit_on: Path | None = None) -> tuple[Trial, ...]:
+
+def read_trials(
+    folder: Path, queries: Queries, fit_on: Path | tuple[Photo, ...] | None = None
+) -> tuple[Trial, ...]:
     """The measurements a folder of photos gives.
 
     Args:
         folder: holds ``photos.csv`` and, for boxes, ``queries.csv`` and ``junk.csv``.
         queries: every scene's photo in full, or the boxes of ``queries.csv``.
-        fit_on: another folder of the same form. The whitening is fitted on all of it and the
-            gallery is all of `folder`; without it, each half is tested with the other's.
+        fit_on: another folder of the same form, or any photos. The whitening is fitted on all
+            of it and the gallery is all of `folder`; without it, each half is tested with the
+            other's.
 
     Raises:
         RequestError: for a file, column or photo that is missing, or no query with a positive.
     """
     photos = read_photos(folder)
-    parts = [photos] if fit_on else list(_halves(photos))
-    fits = [read_photos(fit_on)] if fit_on else parts[::-1]
     boxes = _read_boxes(folder, photos) if queries == "boxes" else None
     junk = _read_junk(folder) if queries == "boxes" else frozenset()
-    names = ["all"] if fit_on else ["half 0", "half 1"]
+    fit = fit_on if fit_on is None or isinstance(fit_on, tuple) else read_photos(fit_on)
+    return trials_of(photos, boxes, junk, fit)
+
+
+def trials_of(
+    photos: tuple[Photo, ...],
+    boxes: Mapping[str, list[Box]] | None,
+    junk: Collection[str],
+    fit: tuple[Photo, ...] | None,
+) -> tuple[Trial, ...]:
+    """The measurements of photos whose scenes are known: every photo of a scene is a query.
+
+    Args:
+        photos: in order of their paths.
+        boxes: of the queries, by path; None for full pictures.
+        junk: paths of photos that are neither right nor wrong.
+        fit: what the whitening is fitted on; None for half against half.
+
+    Raises:
+        RequestError: if there is no query with a positive.
+    """
+    parts = [photos] if fit is not None else list(_halves(photos))
+    fits = [fit] if fit is not None else parts[::-1]
+    names = ["all"] if fit is not None else ["half 0", "half 1"]
     return tuple(
         Trial(name, fit, part, _queries(part, boxes, junk))
         for name, fit, part in zip(names, fits, parts, strict=True)
@@ -63,7 +89,9 @@ def read_photos(folder: Path) -> tuple[Photo, ...]:
     Raises:
         RequestError: without a ``photos.csv`` that has its columns, or with a path twice.
     """
-    rows = _read(folder / "photos.csv", ("path", "scene", "capture", "width", "height"))
+    rows = read_rows(
+        folder / "photos.csv", ("path", "scene", "capture", "width", "height"), _REMEDY
+    )
     photos = sorted((_photo(row, folder) for row in rows), key=lambda photo: photo.path)
     for one, other in pairwise(photos):
         if one.path == other.path:
@@ -72,7 +100,7 @@ def read_photos(folder: Path) -> tuple[Photo, ...]:
 
 
 def _photo(row: Mapping[str, str], folder: Path) -> Photo:
-    width, height = _numbers(row, ("width", "height"), "photos.csv")
+    width, height = numbers(row, ("width", "height"), "photos.csv")
     size = Size(int(width), int(height))
     return Photo(row["path"], size, folder / row["path"], row["scene"], row["capture"])
 
@@ -102,7 +130,7 @@ def _queries(
     if not queries:
         raise RequestError(
             "No photo of this gallery is a query with a second photo of its scene: "
-            "fill in the column scene of photos.csv (and queries.csv, for boxes)."
+            "fill in the scenes (and, for boxes, the queries with their boxes)."
         )
     return tuple(queries)
 
@@ -124,44 +152,15 @@ def _read_boxes(folder: Path, photos: tuple[Photo, ...]) -> dict[str, list[Box]]
     known = {photo.path for photo in photos if photo.scene}
     boxes: dict[str, list[Box]] = defaultdict(list)
     corners = ("x0", "y0", "x1", "y1")
-    for row in _read(folder / "queries.csv", ("path", *corners)):
+    for row in read_rows(folder / "queries.csv", ("path", *corners), _REMEDY):
         if row["path"] not in known:
             raise RequestError(
                 f"queries.csv names {row['path']}, which is no photo of a scene in photos.csv: "
                 "correct the path."
             )
-        boxes[row["path"]].append(Box(*_numbers(row, corners, "queries.csv")))
+        boxes[row["path"]].append(Box(*numbers(row, corners, "queries.csv")))
     return boxes
 
 
 def _read_junk(folder: Path) -> frozenset[str]:
-    return frozenset(row["path"] for row in _read(folder / "junk.csv", ("path",)))
-
-
-def _read(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
-    """The rows of a CSV file that has at least these columns."""
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(file)
-            missing = [name for name in columns if name not in (reader.fieldnames or ())]
-            rows = list(reader)
-    except (OSError, UnicodeDecodeError) as error:
-        raise RequestError(
-            f"{path} cannot be read ({type(error).__name__}): "
-            "name a folder with photos.csv (and queries.csv and junk.csv, for boxes)."
-        ) from error
-    if missing:
-        raise RequestError(f"{path} lacks the columns {', '.join(missing)}: add them.")
-    for line, row in enumerate(rows, start=2):
-        if any(row[name] is None for name in columns):
-            raise RequestError(f"Row {line} of {path} is cut short: give all of its columns.")
-    return rows
-
-
-def _numbers(row: Mapping[str, str], names: tuple[str, ...], file: str) -> list[float]:
-    try:
-        return [float(row[name]) for name in names]
-    except ValueError as error:
-        raise RequestError(
-            f"{file} has a {' or '.join(names)} of {row['path']} that is no number: correct it."
-        ) from error
+    return frozenset(row["path"] for row in read_rows(folder / "junk.csv", ("path",), _REMEDY))

@@ -56,6 +56,11 @@ class PreparedTrial:
     asked: tuple[AskedQuery, ...]
     documents: Mapping[str, Document]
 
+    @property
+    def searched(self) -> int:
+        """How many photos a search may answer."""
+        return len(self.documents) + len(self.trial.streamed or ())
+
     def searcher(self, gallery: Gallery, memory: StageMemory) -> StageSearcher:
         """The product's searcher on a gallery of this trial."""
         return StageSearcher(self.method, gallery, self.encoded.store, self.regions, memory)
@@ -63,9 +68,9 @@ class PreparedTrial:
     def score(
         self, system: str, one: AskedQuery, searcher: StageSearcher, stages: Sequence[Stage]
     ) -> Iterator[Score]:
-        """One query at every stage, each a ranking of the whole gallery."""
+        """One query at every stage, each a ranking of the gallery, down to the last right answer."""
         for stage in stages:
-            plan = stage.plan(len(self.documents), one.query.leave_out)
+            plan = stage.plan(self.searched, one.query.leave_out)
             ranking, took = searcher.rank_timed(one.described, plan)
             yield Score.of(system, stage.name, one.query, ranking, took)
 

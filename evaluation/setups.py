@@ -90,13 +90,7 @@ class Measured:
 
 def all_photos(trials: Sequence[Trial]) -> list[Photo]:
     """Every photo of some trials once; a query's, too, where it is none of the gallery."""
-    return list(
-        dict.fromkeys(
-            photo
-            for trial in trials
-            for photo in (*trial.gallery, *trial.fit, *(query.photo for query in trial.queries))
-        )
-    )
+    return list(dict.fromkeys(photo for trial in trials for photo in trial.photos))
 
 
 def measure_setups(
@@ -225,7 +219,7 @@ def _by_search(setups: Sequence[Setup]) -> dict[object, list[Setup]]:
     """Setups that can share their matches; those without a re-ranking ask more cheaply."""
     groups: dict[object, list[Setup]] = defaultdict(list)
     for setup in setups:
-        groups[setup.regions if setup.stage.window else None].append(setup)
+        groups[setup.regions, setup.stage.window > 0].append(setup)
     return groups
 
 

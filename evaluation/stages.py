@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
+from evaluation.encoding import encode_again
 from reranker.matching import Matcher
 from reranker.pipeline import Searcher
 from reranker.ranking import SearchPlan
@@ -118,10 +120,11 @@ class StageSearcher(Searcher):
         regions: RegionSettings,
         memory: StageMemory,
     ) -> None:
-        """Put the parts together; see `Searcher`."""
-        super().__init__(method, gallery, features, regions)
+        """Put the parts together; see `Searcher`. Hits without kept maps are encoded again."""
+        again = partial(encode_again, encoder=method.encoder)
+        super().__init__(method, gallery, features, regions, again)
         self.matcher.close()
-        self.matcher = StageMatcher(method, features, regions)
+        self.matcher = StageMatcher(method, features, regions, again)
         self.matcher.memory = self._memory = memory
         self.matcher.store = features
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from descriptors.arrays import Box, Size
 
-__all__ = ["Judgement", "Photo", "PhotoQuery", "Trial"]
+__all__ = ["Judgement", "Photo", "PhotoQuery", "StreamedPhotos", "Trial"]
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,8 @@ class Judgement:
     """What counts as found for one query.
 
     Attributes:
-        positives: paths of the right answers, at least one.
+        positives: paths of the right answers, at least one; one that is not in the gallery
+            counts as never found.
         junk: paths that are taken out of the ranking.
     """
 
@@ -76,6 +77,33 @@ class PhotoQuery:
 
 
 @dataclass(frozen=True)
+class StreamedPhotos:
+    """Photos that are too many to keep maps of: a folder, and names within it.
+
+    Attributes:
+        folder: where they lie.
+        names: their files within the folder, in order; each comes once.
+        prefix: before a name it makes the photo's path in rankings.
+    """
+
+    folder: Path
+    names: tuple[str, ...]
+    prefix: str
+
+    def __len__(self) -> int:
+        """How many there are."""
+        return len(self.names)
+
+    def path(self, row: int) -> str:
+        """Of one photo, its id in rankings."""
+        return self.prefix + self.names[row]
+
+    def file(self, row: int) -> Path:
+        """Where one photo lies."""
+        return self.folder / self.names[row]
+
+
+@dataclass(frozen=True)
 class Trial:
     """One measurement.
 
@@ -84,9 +112,19 @@ class Trial:
         fit: the photos the whitening is fitted on.
         gallery: the photos that are searched.
         queries: what is asked.
+        streamed: more photos that are searched, of which only vectors are kept; None for none.
+        notes: sentences that people should read, such as which files are left out.
     """
 
     name: str
     fit: tuple[Photo, ...]
     gallery: tuple[Photo, ...]
     queries: tuple[PhotoQuery, ...]
+    streamed: StreamedPhotos | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def photos(self) -> tuple[Photo, ...]:
+        """Every photo whose maps are needed, once: gallery, fit, and queries outside of both."""
+        asked = (query.photo for query in self.queries)
+        return tuple(dict.fromkeys((*self.gallery, *self.fit, *asked)))

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import ir_measures
 import numpy as np
 import pytest
-from ir_measures import AP
+from hypothesis import given
+from hypothesis import strategies as st
+from ir_measures import AP, P
 
 from descriptors.errors import RequestError
 from evaluation.average_precision import (
     average_precision,
     positive_ranks,
+    precision_at,
     trapezoidal_average_precision,
 )
+
+if TYPE_CHECKING:
+    from random import Random
 
 
 class TestPositiveRanks:
@@ -51,16 +59,6 @@ class TestTrapezoidalAveragePrecision:
         assert trapezoidal_average_precision([0, 1, 2], 3) == 1
         assert trapezoidal_average_precision([], 3) == 0
 
-    def test_agrees_with_the_oxford_evaluator_step_by_step(self):
-        random = np.random.default_rng(1)
-        for _ in range(50):
-            relevant = random.random(40) < 0.2
-            missed = int(random.integers(1, 4))
-            ranks = np.flatnonzero(relevant).tolist()
-            expected = _oxford(relevant, len(ranks) + missed)
-            found = trapezoidal_average_precision(ranks, len(ranks) + missed)
-            assert found == pytest.approx(expected)
-
     def test_no_positive_is_refused(self):
         with pytest.raises(RequestError, match="without a positive"):
             trapezoidal_average_precision([], 0)
@@ -90,12 +88,164 @@ class TestAveragePrecision:
             average_precision([], 0)
 
 
-def _oxford(relevant: np.ndarray, positives: int) -> float:
-    """The evaluator's own loop: recall and precision kept from answer to answer."""
-    old_recall, old_precision, area, found = 0.0, 1.0, 0.0, 0
-    for seen, hit in enumerate(relevant.tolist(), start=1):
-        found += hit
-        recall, precision = found / positives, found / seen
+class TestPrecisionAt:
+    def test_two_of_the_first_four(self):
+        assert precision_at([0, 3, 8], 4) == 0.5
+
+    def test_answers_after_the_last_positive_are_not_looked_at(self):
+        assert precision_at([0, 1, 3], 10) == 0.75
+        assert precision_at([0], 10) == 1
+
+    def test_nothing_found(self):
+        assert precision_at([], 5) == 0
+
+    def test_at_nothing_is_refused(self):
+        with pytest.raises(RequestError, match="Precision at 0"):
+            precision_at([0], 0)
+
+
+# A ranking of whole collections: each picture is right, wrong or junk.
+rankings = st.lists(st.sampled_from(["positive", "wrong", "junk"]), min_size=1, max_size=60).filter(
+    lambda kinds: "positive" in kinds
+)
+
+
+class TestOfficialEvaluators:
+    """Against the evaluators' definitions, written again step by step."""
+
+    @given(rankings, st.integers(0, 3))
+    def test_oxford(self, kinds: list[str], never_found: int):
+        ranking, positives, junk = _named(kinds)
+        positives |= {f"never found {i}" for i in range(never_found)}
+        ranks = positive_ranks(ranking, positives, junk)
+        expected = _oxford(positives, junk, ranking)
+        assert trapezoidal_average_precision(ranks, len(positives)) == pytest.approx(expected)
+
+    @given(st.lists(rankings, min_size=1, max_size=4), st.lists(st.integers(1, 12), min_size=1))
+    def test_revisited(self, queries: list[list[str]], ks: list[int]):
+        for kinds in queries:
+            ranking, positives, junk = _named(kinds)
+            area, precisions = _revisited(ranking, positives, junk, ks)
+            ranks = positive_ranks(ranking, positives, junk)
+            assert trapezoidal_average_precision(ranks, len(positives)) == pytest.approx(area)
+            assert [precision_at(ranks, k) for k in ks] == pytest.approx(precisions)
+
+    @given(rankings)
+    def test_holidays(self, kinds: list[str]):
+        """The query is in its own ranking, and ignored; it is our only junk."""
+        ranking, positives, junk = _named([kind.replace("junk", "wrong") for kind in kinds])
+        assert not junk
+        with_query = [*ranking[:1], "query", *ranking[1:]]
+        ranks = positive_ranks(with_query, positives, {"query"})
+        expected = _holidays(with_query, positives, "query")
+        assert trapezoidal_average_precision(ranks, len(positives)) == pytest.approx(expected)
+
+    @given(rankings)
+    def test_ir_measures_where_its_definition_agrees(self, kinds: list[str]):
+        """No junk, and the standard average precision and precision."""
+        ranking, positives, junk = _named(kinds)
+        ranking = [name for name in ranking if name not in junk]
+        qrels = [ir_measures.Qrel("q", name, 1) for name in positives]
+        run = [ir_measures.ScoredDoc("q", n, -float(i)) for i, n in enumerate(ranking)]
+        found = ir_measures.calc_aggregate([AP, P @ 1], qrels, run)
+        ranks = positive_ranks(ranking, positives)
+        assert average_precision(ranks, len(positives)) == pytest.approx(found[AP])
+        assert precision_at(ranks, 1) == found[P @ 1]
+
+
+class TestLaws:
+    @given(rankings)
+    def test_between_0_and_the_standard_one(self, kinds: list[str]):
+        """The precision before a hit is never above that after it."""
+        ranking, positives, junk = _named(kinds)
+        ranks, count = positive_ranks(ranking, positives, junk), len(positives)
+        area = trapezoidal_average_precision(ranks, count)
+        assert 0 < area <= average_precision(ranks, count) + 1e-12 <= 1 + 2e-12
+
+    @given(rankings)
+    def test_1_only_where_all_positives_come_first(self, kinds: list[str]):
+        ranking, positives, junk = _named(kinds)
+        ranks = positive_ranks(ranking, positives, junk)
+        perfect = ranks == list(range(len(positives)))
+        assert (trapezoidal_average_precision(ranks, len(positives)) == pytest.approx(1)) == perfect
+
+    @given(rankings, st.randoms(use_true_random=False))
+    def test_where_the_junk_stands_does_not_matter(self, kinds: list[str], random: Random):
+        ranking, positives, junk = _named(kinds)
+        kept = [name for name in ranking if name not in junk]
+        for name in sorted(junk):
+            kept.insert(random.randint(0, len(kept)), name)
+        assert positive_ranks(kept, positives, junk) == positive_ranks(ranking, positives, junk)
+
+    @given(rankings, st.data())
+    def test_a_positive_that_moves_up_does_no_harm(self, kinds: list[str], data: st.DataObject):
+        ranking, positives, _ = _named([kind.replace("junk", "wrong") for kind in kinds])
+        at = data.draw(st.sampled_from([i for i, n in enumerate(ranking) if n in positives]))
+        to = data.draw(st.integers(0, at))
+        better = [n for n in ranking if n != ranking[at]]
+        better.insert(to, ranking[at])
+        before, after = (
+            trapezoidal_average_precision(positive_ranks(r, positives), len(positives))
+            for r in (ranking, better)
+        )
+        assert after >= before - 1e-12
+
+
+def _named(kinds: list[str]) -> tuple[list[str], set[str], set[str]]:
+    """A ranking of names, and which of them are positive and junk."""
+    ranking = [f"{kind} {i}" for i, kind in enumerate(kinds)]
+    positives = {name for name in ranking if name.startswith("positive")}
+    return ranking, positives, {name for name in ranking if name.startswith("junk")}
+
+
+def _oxford(positives: set[str], junk: set[str], ranking: list[str]) -> float:
+    """Oxford's: answer by answer, recall and precision kept from one to the next."""
+    old_recall, old_precision, area, found, seen = 0.0, 1.0, 0.0, 0, 0
+    for answer in ranking:
+        if answer in junk:
+            continue
+        seen += 1
+        if answer in positives:
+            found += 1
+        recall, precision = found / len(positives), found / seen
         area += (recall - old_recall) * (old_precision + precision) / 2
         old_recall, old_precision = recall, precision
+    return area
+
+
+def _revisited(
+    ranking: list[str], positives: set[str], junk: set[str], ks: list[int]
+) -> tuple[float, list[float]]:
+    """The revisited benchmark's: places of positives, each lowered by the junk before it."""
+    places, lowered = [], 0
+    for place, answer in enumerate(ranking):
+        if answer in junk:
+            lowered += 1
+        elif answer in positives:
+            places.append(place - lowered)
+    area = 0.0
+    for number, place in enumerate(places):
+        before = 1.0 if place == 0 else number / place
+        area += (before + (number + 1) / (place + 1)) / len(positives) / 2
+    counted_from_1 = [place + 1 for place in places]
+    precisions = []
+    for k in ks:
+        most = min(max(counted_from_1), k)
+        precisions.append(len([place for place in counted_from_1 if place <= most]) / most)
+    return area, precisions
+
+
+def _holidays(ranking: list[str], positives: set[str], query: str) -> float:
+    """Holidays': ranks of the true ones, less one after the query."""
+    shift, ranks = 0, []
+    for rank, answer in enumerate(ranking):
+        if answer == query:
+            shift = -1
+        elif answer in positives:
+            ranks.append(rank + shift)
+    area = 0.0
+    for true_so_far, rank in enumerate(ranks):
+        left = 1.0 if rank == 0 else true_so_far / rank
+        right = (true_so_far + 1) / (rank + 1)
+        area += (left + right) / len(positives) / 2
     return area

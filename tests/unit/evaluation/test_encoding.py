@@ -30,9 +30,9 @@ class Count:
         self.done = 0
 
     def __call__(self, what: str, done: int, of: int) -> None:
-        assert what == "encode"
         assert done <= of
-        self.done = done
+        if what == "encode":
+            self.done = done
 
 
 class TestEncodePhotos:

@@ -12,13 +12,12 @@ import torch
 from descriptors.arrays import Size
 from descriptors.method import Method
 from descriptors.settings import RegionSettings
-from descriptors.whitening import Whitening
 from es_mappings.documents import Document, FirstHit
 from es_mappings.local import LocalGallery
 from evaluation.encoding import EncodedPhotos, encode_photos
 from evaluation.galleries import OfflineGallery, OnlineGallery
 from evaluation.online import OnlineVectors, online_vectors
-from evaluation.ours import THEME_CLASSES, score_ours
+from evaluation.ours import THEME_CLASSES, fit_whitening, score_ours
 from evaluation.own_vectors import OwnVectors, vectors_needed
 from evaluation.photos import Trial, read_trials
 from evaluation.stages import OFFLINE_STAGES, StageMemory, StageSearcher
@@ -49,12 +48,7 @@ def encoded(trial: Trial, tmp_path_factory: pytest.TempPathFactory) -> EncodedPh
 
 @pytest.fixture(scope="module")
 def method(trial: Trial, encoded: EncodedPhotos) -> Method:
-    return Method(encoded.encoder, fit_whitening(trial, encoded))
-
-
-def fit_whitening(trial: Trial, encoded: EncodedPhotos) -> Whitening:
-    settings = encoded.encoder.settings
-    return OwnVectors(encoded, vectors_needed([trial], [settings])).fit(trial.fit, settings)
+    return Method(encoded.encoder, fit_whitening(trial.fit, encoded))
 
 
 def documents_of(trial: Trial, encoded: EncodedPhotos, method: Method) -> dict[str, Document]:
@@ -122,7 +116,7 @@ class TestOnlineVectors:
         settings = tiny_settings(probability_weights=weighted)
         encoder = tiny_encoder(settings)
         mine = replace(encoded, encoder=encoder)
-        method = Method(encoder, fit_whitening(trial, mine))
+        method = Method(encoder, fit_whitening(trial.fit, mine))
         vectors = online_vectors(method, mine, trial.gallery, torch.tensor([1, 4, 6, 9]))
         classes = torch.tensor([9, 1])
         found = vectors.describe(classes)

@@ -1,0 +1,212 @@
+"""Oxford5k and Paris6k, from their ground-truth text files.
+
+A query ``<landmark>_<n>`` has four files: ``_query.txt`` (a picture's name, with the prefix
+``oxc1_`` in Oxford's, and x0 y0 x1 y1 in pixels), ``_good.txt``, ``_ok.txt`` and
+``_junk.txt`` (a name a line). Names are those of the pictures without ``.jpg``.
+
+Source:
+    Philbin et al. 2007 and 2008; good and ok are positive, junk is taken out of the ranking,
+    and the query's own picture stays in the gallery, where it is one of the good.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
+
+from descriptors.arrays import Box
+from descriptors.errors import RequestError
+from evaluation.datasets.pictures import (
+    find_files,
+    image_folder,
+    photos_of,
+    require,
+    stems,
+    unreadable_note,
+)
+from evaluation.datasets.requests import Source
+from evaluation.trials import Judgement, PhotoQuery, Trial
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from evaluation.datasets.pictures import FoundPhotos
+    from evaluation.datasets.requests import Request
+    from evaluation.photo_facts import PhotoFacts
+    from evaluation.trials import Photo
+
+__all__ = ["OXFORD", "PARIS", "Buildings", "read_buildings"]
+
+_CORRUPT = "corrupt.txt"
+
+# Folders of other pictures that people unpack beside these.
+_DISTRACTORS = frozenset(["oxc1_100k", "revisitop1m"])
+_PREFIX = "oxc1_"
+_QUERY = "_query.txt"
+
+
+@dataclass(frozen=True)
+class Buildings:
+    """What differs between Oxford and Paris.
+
+    Attributes:
+        source: where it comes from.
+        images: where its archives put the pictures, or people do.
+        truth: the archive of the ground truth.
+        fit_on: what to fit the whitening on, as an example.
+        corrupt: whether some files of its archives are no pictures.
+    """
+
+    source: Source
+    images: tuple[str, ...]
+    truth: str
+    fit_on: str
+    corrupt: bool
+
+    def photos(self, root: Path, facts: PhotoFacts) -> FoundPhotos:
+        """The pictures, whether or not there is a ground truth.
+
+        Raises:
+            RequestError: if there are none, or one is damaged where none is known to be.
+        """
+        folder = image_folder(root, self.images)
+        left_out = _corrupt_names(root) if self.corrupt else frozenset()
+        files = [
+            file
+            for file in find_files(folder)
+            if file.stem not in left_out and _DISTRACTORS.isdisjoint(file.parts)
+        ]
+        if not files:
+            raise self.source.missing(f"pictures (in {self.images[0]}, for example)", root)
+        found = photos_of(files, root, facts)
+        if not self.corrupt:
+            found.all_readable()
+        return found
+
+
+OXFORD = Buildings(
+    Source("Oxford5k", "https://www.robots.ox.ac.uk/~vgg/data/oxbuildings/"),
+    images=("oxbuild_images", "oxbuild_images-v1", "jpg", "images"),
+    truth="gt_files_170407.tgz",
+    fit_on="paris6k:DIR",
+    corrupt=False,
+)
+PARIS = Buildings(
+    Source("Paris6k", "https://www.robots.ox.ac.uk/~vgg/data/parisbuildings/"),
+    images=("paris", "jpg", "images"),
+    truth="paris_120310.tgz",
+    fit_on="oxford5k:DIR",
+    corrupt=True,
+)
+
+
+def read_buildings(buildings: Buildings, request: Request) -> tuple[Trial, ...]:
+    """The one trial of Oxford5k or Paris6k.
+
+    Raises:
+        RequestError: for a file or picture that is missing or damaged, or nothing to fit on.
+    """
+    source, root = buildings.source, request.root
+    fit = request.fit_photos(source, buildings.fit_on)
+    found = buildings.photos(root, request.facts)
+    by_name = stems(found.photos, source)
+    folder = _truth_folder(buildings, root, by_name)
+    gone = _corrupt_names(root).union(PurePosixPath(path).stem for path in found.unreadable)
+    boxes = request.asks_boxes("boxes")
+    reader = _TruthReader(buildings, folder, by_name, gone)
+    queries = tuple(reader.query(path, boxes=boxes) for path in sorted(folder.glob("*" + _QUERY)))
+    notes = unreadable_note(found.unreadable, f"the authors list such ones in {_CORRUPT}")
+    return (Trial("all", fit, found.photos, queries, notes=notes),)
+
+
+@dataclass(frozen=True)
+class _TruthReader:
+    """Reads the four files of each query.
+
+    Attributes:
+        photos: by the names that the files use.
+        gone: names of pictures that are known to be damaged.
+    """
+
+    buildings: Buildings
+    folder: Path
+    photos: Mapping[str, Photo]
+    gone: frozenset[str]
+
+    def query(self, path: Path, *, boxes: bool) -> PhotoQuery:
+        """One query with what counts as found."""
+        name, box = _read_query(path)
+        stem = path.name.removesuffix(_QUERY)
+        positives = self._names(f"{stem}_good.txt") | self._names(f"{stem}_ok.txt")
+        junk = self._names(f"{stem}_junk.txt")
+        require({name}, self.photos, self.buildings.source, self.folder)
+        if not positives:
+            raise RequestError(
+                f"{path} has neither a good nor an ok picture: unpack the ground truth again."
+            )
+        judgement = Judgement(self._paths(positives), self._paths(junk))
+        return PhotoQuery(self.photos[name], box if boxes else None, {"all": judgement}, None)
+
+    def _names(self, name: str) -> frozenset[str]:
+        return frozenset(_lines(self.folder / name, self.buildings.source))
+
+    def _paths(self, names: frozenset[str]) -> frozenset[str]:
+        """Paths of pictures; of one that is known to be damaged its name.
+
+        Convention:
+            The official evaluator counts every name of its lists, so a damaged picture that
+            stands in one is a positive that is never found.
+        """
+        require(names - self.gone, self.photos, self.buildings.source, self.folder)
+        return frozenset(self.photos[name].path if name in self.photos else name for name in names)
+
+
+def _truth_folder(buildings: Buildings, root: Path, photos: Mapping[str, Photo]) -> Path:
+    """The folder whose queries are pictures of this dataset; another's may lie beside it."""
+    folders = sorted({path.parent for path in root.rglob("*" + _QUERY)})
+    fitting = [
+        folder
+        for folder in folders
+        if any(_read_query(path)[0] in photos for path in folder.glob("*" + _QUERY))
+    ]
+    if not fitting:
+        raise buildings.source.missing(
+            f"its ground truth (files <landmark>_<n>_query.txt, of {buildings.truth})", root
+        )
+    if len(fitting) > 1:
+        raise RequestError(
+            f"There are two ground truths of {buildings.source.name} under {root}, in "
+            f"{fitting[0]} and {fitting[1]}: keep one."
+        )
+    return fitting[0]
+
+
+def _read_query(path: Path) -> tuple[str, Box]:
+    """Name of the picture, and the box."""
+    words = path.read_text(encoding="utf-8").split()
+    try:
+        name, corners = words[0], [float(word) for word in words[1:]]
+        box = Box(*corners)
+    except (IndexError, ValueError, TypeError) as error:
+        raise RequestError(
+            f"{path} does not say `name x0 y0 x1 y1`: unpack the ground truth again."
+        ) from error
+    return name.removeprefix(_PREFIX), box
+
+
+def _lines(path: Path, source: Source) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8").split()
+    except FileNotFoundError as error:
+        raise source.missing(f"the file {path.name} of its ground truth", path.parent) from error
+
+
+def _corrupt_names(root: Path) -> frozenset[str]:
+    """What the authors' list of damaged files names, where it lies; without ending."""
+    path = root / _CORRUPT
+    if not path.is_file():
+        return frozenset()
+    names = path.read_text(encoding="utf-8").split()
+    return frozenset(name.rpartition("/")[2].removesuffix(".jpg") for name in names)

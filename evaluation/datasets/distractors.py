@@ -1,0 +1,60 @@
+"""Pictures of other things that make a gallery larger: 100k of Flickr, or a million."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from descriptors.errors import RequestError
+from evaluation.datasets.pictures import find_files, photos_of, unreadable_note
+from evaluation.trials import StreamedPhotos
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from evaluation.photo_facts import PhotoFacts
+    from evaluation.trials import Photo, Trial
+
+__all__ = ["PREFIX", "add_distractors", "stream_distractors"]
+
+# Before the paths of distractors, so that none is that of a gallery's photo.
+PREFIX = "+distractors/"
+
+
+def add_distractors(
+    trials: tuple[Trial, ...], folder: Path, facts: PhotoFacts
+) -> tuple[Trial, ...]:
+    """The trials with the pictures of a folder in each gallery; none of them is fitted on.
+
+    Raises:
+        RequestError: for a folder that is not there, or has no pictures.
+    """
+    found = photos_of(_files(folder), folder, facts, PREFIX)
+    notes = unreadable_note(found.unreadable, "distractors")
+    return tuple(
+        replace(trial, gallery=_sorted(trial.gallery, found.photos), notes=trial.notes + notes)
+        for trial in trials
+    )
+
+
+def stream_distractors(trials: tuple[Trial, ...], folder: Path) -> tuple[Trial, ...]:
+    """The trials with the pictures of a folder searched too, but only their vectors kept.
+
+    Raises:
+        RequestError: for a folder that is not there, or has no pictures.
+    """
+    top = folder.absolute()
+    names = tuple(sorted(file.relative_to(top).as_posix() for file in _files(folder)))
+    streamed = StreamedPhotos(top, names, PREFIX)
+    return tuple(replace(trial, streamed=streamed) for trial in trials)
+
+
+def _files(folder: Path) -> list[Path]:
+    files = find_files(folder)
+    if not files:
+        raise RequestError(f"There are no pictures in {folder}: name the distractors' folder.")
+    return files
+
+
+def _sorted(gallery: tuple[Photo, ...], more: tuple[Photo, ...]) -> tuple[Photo, ...]:
+    return tuple(sorted((*gallery, *more), key=lambda photo: photo.path))

@@ -1,0 +1,118 @@
+"""A folder of one's own: a subfolder an instance, or a CSV that says which picture shows what.
+
+Without a CSV every picture in a subfolder shows the instance that the subfolder is named for;
+pictures beside the subfolders, and in one named ``distractors``, show none of them.
+``instances.csv`` in the folder, or any CSV named instead of a folder, has the columns path
+(within its own folder) and instance ("" for a distractor), and may have x0, y0, x1, y1 (the
+box of a query, in pixels; "" where the picture is none) and junk (1 for a picture in which the
+instance is hardly to be seen, so that it is neither right nor wrong).
+
+Every picture of an instance is a query, itself taken out of its ranking; with boxes those are
+queries that have one. Without other pictures to fit the whitening on, half of the instances is
+tested with the whitening of the other, as `evaluation.photos` does.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from descriptors.arrays import Box
+from descriptors.errors import RequestError
+from evaluation.datasets.pictures import FoundPhotos, find_files, photos_of
+from evaluation.datasets.rows import numbers, read_rows
+from evaluation.photos import trials_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from evaluation.datasets.requests import Request
+    from evaluation.photo_facts import PhotoFacts
+    from evaluation.trials import Photo, Trial
+
+__all__ = ["folder_photos", "read_folder"]
+
+_CSV = "instances.csv"
+_DISTRACTORS = "distractors"
+_CORNERS = ("x0", "y0", "x1", "y1")
+_REMEDY = "name a folder with a subfolder an instance, or a CSV with the columns path and instance"
+
+
+@dataclass(frozen=True)
+class _Instances:
+    """What a folder says of its pictures.
+
+    Attributes:
+        photos: with their instances as scenes, in order of their paths.
+        boxes: of queries, by path; empty where there are none.
+        junk: paths.
+    """
+
+    photos: tuple[Photo, ...]
+    boxes: Mapping[str, list[Box]]
+    junk: frozenset[str]
+
+
+def folder_photos(root: Path, facts: PhotoFacts) -> FoundPhotos:
+    """All pictures of a folder and below, whatever they show.
+
+    Raises:
+        RequestError: for a folder that is not there, or has none.
+    """
+    files = find_files(root)
+    if not files:
+        raise RequestError(f"There are no pictures in {root}: name another folder.")
+    return photos_of(files, root, facts)
+
+
+def read_folder(request: Request) -> tuple[Trial, ...]:
+    """One trial if other pictures to fit on were named, else one a half.
+
+    Raises:
+        RequestError: for a file that is missing, damaged or wrong, or no query with a positive.
+    """
+    root, boxes = request.root, request.asks_boxes("full")
+    listed = root if root.is_file() else root / _CSV
+    found = _from_csv(listed, request) if listed.is_file() else _from_subfolders(request)
+    if boxes and not found.boxes:
+        raise RequestError(
+            f"No picture of {root} has a box: add the columns x0, y0, x1, y1 to {_CSV}, "
+            "or ask with full pictures."
+        )
+    # Junk is what a box does not find; a full picture shows more than the instance.
+    junk = found.junk if boxes else frozenset[str]()
+    return trials_of(found.photos, found.boxes if boxes else None, junk, request.fit)
+
+
+def _from_subfolders(request: Request) -> _Instances:
+    photos = folder_photos(request.root, request.facts).all_readable()
+    return _Instances(tuple(replace(p, scene=_instance(p.path)) for p in photos), {}, frozenset())
+
+
+def _instance(path: str) -> str:
+    first, slash, _ = path.partition("/")
+    return first if slash and first != _DISTRACTORS else ""
+
+
+def _from_csv(path: Path, request: Request) -> _Instances:
+    rows = read_rows(path, ("path", "instance"), _REMEDY)
+    files = {row["path"]: (path.parent / row["path"]).absolute() for row in rows}
+    if len(files) < len(rows):
+        raise RequestError(f"{path} names a picture twice: take one of the lines out.")
+    found = photos_of(list(files.values()), path.parent, request.facts).all_readable()
+    instances = {row["path"]: row["instance"] for row in rows}
+    photos = tuple(replace(photo, scene=instances[photo.path]) for photo in found)
+    junk = frozenset(row["path"] for row in rows if row.get("junk") == "1")
+    return _Instances(photos, _boxes(rows, path), junk)
+
+
+def _boxes(rows: Sequence[Mapping[str, str]], path: Path) -> dict[str, list[Box]]:
+    boxes: dict[str, list[Box]] = defaultdict(list)
+    for row in rows:
+        if any(row.get(corner) for corner in _CORNERS):
+            given = {corner: row.get(corner) or "" for corner in _CORNERS}
+            box = Box(*numbers({**row, **given}, _CORNERS, path.name))
+            boxes[row["path"]].append(box)
+    return boxes

@@ -1,0 +1,105 @@
+"""INRIA Holidays: a picture's name says all.
+
+``IIIIDD.jpg``: the first four digits are the scene, the last two count its pictures; 00 is the
+query, the others are its right answers. The query itself is taken out of its ranking.
+``perfect_holidays_result.dat``, where it lies there, is read instead of the names: a line a
+query, ``query rank name rank name …``.
+
+Source:
+    Jégou et al. 2008, "Hamming embedding and weak geometry consistency"; full pictures.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+from descriptors.errors import RequestError
+from evaluation.datasets.pictures import FoundPhotos, find_files, image_folder, photos_of, require
+from evaluation.datasets.requests import Source
+from evaluation.trials import Judgement, PhotoQuery, Trial
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from evaluation.datasets.requests import Request
+    from evaluation.photo_facts import PhotoFacts
+
+__all__ = ["HOLIDAYS", "holidays_photos", "read_holidays"]
+
+HOLIDAYS = Source("Holidays", "https://lear.inrialpes.fr/people/jegou/data.php.html")
+
+_IMAGES = ("jpg", "images")
+_NAME = re.compile(r"\d{4}\d{2}")
+_PERFECT = "perfect_*result.dat"
+
+
+def holidays_photos(root: Path, facts: PhotoFacts) -> FoundPhotos:
+    """The pictures whose names are six digits.
+
+    Raises:
+        RequestError: if there are none.
+    """
+    files = [f for f in find_files(image_folder(root, _IMAGES)) if _NAME.fullmatch(f.stem)]
+    if not files:
+        raise HOLIDAYS.missing("pictures named by six digits, such as 100000.jpg", root)
+    return photos_of(files, root, facts)
+
+
+def read_holidays(request: Request) -> tuple[Trial, ...]:
+    """The one trial of Holidays.
+
+    Raises:
+        RequestError: for a picture that is missing or damaged, boxes, or nothing to fit on.
+    """
+    if request.asks_boxes("full"):
+        raise RequestError("Holidays has no boxes: ask with full pictures.")
+    fit = request.fit_photos(HOLIDAYS, "pictures:DIR")
+    photos = holidays_photos(request.root, request.facts).all_readable()
+    by_name = {photo.file.name: photo for photo in photos}
+    if len(by_name) != len(photos):
+        raise RequestError("Two pictures of Holidays share a name: keep one copy of each.")
+    paths = sorted(request.root.rglob(_PERFECT))
+    answers = _perfect(paths[0]) if paths else _by_name(by_name)
+    require(
+        {n for q, found in answers.items() for n in (q, *found)}, by_name, HOLIDAYS, request.root
+    )
+    queries = tuple(
+        PhotoQuery(
+            by_name[name],
+            None,
+            {"all": Judgement(frozenset(by_name[n].path for n in found))},
+            by_name[name].path,
+        )
+        for name, found in sorted(answers.items())
+        if found
+    )
+    if not queries:
+        raise HOLIDAYS.missing("queries (names ending in 00) with a second picture", request.root)
+    return (Trial("all", fit, photos, queries),)
+
+
+def _by_name(names: Mapping[str, object]) -> dict[str, frozenset[str]]:
+    """The right answers of each query, from the names."""
+    scenes: dict[str, set[str]] = defaultdict(set)
+    for name in names:
+        scenes[name[:4]].add(name)
+    return {n: frozenset(scenes[n[:4]] - {n}) for n in names if n[4:6] == "00"}
+
+
+def _perfect(path: Path) -> dict[str, frozenset[str]]:
+    """The right answers of each query, from the perfect result."""
+    answers = {}
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        words = line.split()
+        if not words:
+            continue
+        query, ranks, found = words[0], words[1::2], words[2::2]
+        if len(ranks) != len(found) or not all(rank.isdigit() for rank in ranks):
+            raise RequestError(
+                f"Line {number} of {path} is not `query rank name rank name …`: get it again."
+            )
+        answers[query] = frozenset(found) - {query}
+    return answers

@@ -1,0 +1,129 @@
+"""The picture files of a dataset, found where people put them, with their sizes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from descriptors.errors import RequestError
+from evaluation.trials import Photo
+from indexer.sources import find_pictures
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping, Sequence
+
+    from evaluation.datasets.requests import Source
+    from evaluation.photo_facts import PhotoFacts
+
+__all__ = [
+    "FoundPhotos",
+    "find_files",
+    "image_folder",
+    "photos_of",
+    "require",
+    "stems",
+    "unreadable_note",
+]
+
+# Names in a sentence; the rest is counted.
+_NAMED = 5
+
+
+@dataclass(frozen=True)
+class FoundPhotos:
+    """Photos of files, and the files that are no pictures.
+
+    Attributes:
+        photos: in order of their paths.
+        unreadable: paths within the folder, in order.
+    """
+
+    photos: tuple[Photo, ...]
+    unreadable: tuple[str, ...]
+
+    def all_readable(self) -> tuple[Photo, ...]:
+        """The photos, where every file must be one.
+
+        Raises:
+            RequestError: if one is no picture.
+        """
+        if self.unreadable:
+            raise RequestError(
+                f"{_some(self.unreadable)} cannot be read as pictures: unpack the archive again."
+            )
+        return self.photos
+
+
+def find_files(folder: Path) -> list[Path]:
+    """The picture files of a folder and below, in order of their names.
+
+    Raises:
+        RequestError: for a folder that is not there, or a part of it that cannot be listed.
+    """
+    files = []
+    for source in find_pictures([folder]):
+        if source.problem is not None:
+            raise RequestError(source.problem.reason)
+        files.append(Path(source.uri))
+    return files
+
+
+def image_folder(root: Path, names: Sequence[str]) -> Path:
+    """The first of these folders that is there, else the root itself."""
+    return next((root / name for name in names if (root / name).is_dir()), root)
+
+
+def photos_of(
+    files: Sequence[Path], folder: Path, facts: PhotoFacts, prefix: str = ""
+) -> FoundPhotos:
+    """Photos of files below a folder; each's path is the one within it, after a prefix."""
+    sizes = facts.sizes(files)
+    top = folder.absolute()
+    paths = {file: prefix + file.relative_to(top).as_posix() for file in files}
+    photos = [Photo(paths[file], size, file) for file, size in sizes.items() if size is not None]
+    unreadable = [paths[file] for file, size in sizes.items() if size is None]
+    return FoundPhotos(tuple(sorted(photos, key=lambda p: p.path)), tuple(sorted(unreadable)))
+
+
+def stems(photos: Iterable[Photo], source: Source) -> dict[str, Photo]:
+    """Photos by the name of their file without its ending, as ground truths name them.
+
+    Raises:
+        RequestError: if two files have one name.
+    """
+    found: dict[str, Photo] = {}
+    for photo in photos:
+        stem = photo.file.stem
+        if stem in found:
+            raise RequestError(
+                f"{source.name} has one picture a name, but {found[stem].file} and {photo.file} "
+                "share theirs: name a folder with one copy of the dataset."
+            )
+        found[stem] = photo
+    return found
+
+
+def require(
+    names: Collection[str], photos: Mapping[str, Photo], source: Source, root: Path
+) -> None:
+    """Refuse a ground truth whose pictures are not all there.
+
+    Raises:
+        RequestError: naming some of those that are missing.
+    """
+    missing = sorted(set(names) - photos.keys())
+    if missing:
+        raise source.missing(f"the pictures {_some(missing)}", root)
+
+
+def unreadable_note(unreadable: Sequence[str], why: str) -> tuple[str, ...]:
+    """A sentence about files that are left out; none where there are none."""
+    if not unreadable:
+        return ()
+    return (f"Left out, {len(unreadable)} that are no pictures ({why}): {_some(unreadable)}.",)
+
+
+def _some(names: Sequence[str]) -> str:
+    rest = len(names) - _NAMED
+    return ", ".join(names[:_NAMED]) + (f" and {rest} more" if rest > 0 else "")

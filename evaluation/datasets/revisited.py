@@ -1,0 +1,148 @@
+"""ROxford5k and RParis6k: the revisited annotation, with easy, medium and hard.
+
+``gnd_roxford5k.pkl`` (or ``gnd_rparis6k.pkl``) names the pictures of the gallery
+(``imlist``) and the queries (``qimlist``), which are not among them, without ``.jpg``; and a
+query's box (``bbx``) and its ``easy``, ``hard`` and ``junk`` pictures by their numbers in
+``imlist``. The pictures are those of Oxford5k and Paris6k.
+
+Source:
+    Radenovic et al. 2018, "Revisiting Oxford and Paris", section 4.1.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pydantic import BaseModel, ConfigDict, ValidationError, conlist
+
+from descriptors.arrays import Box
+from descriptors.errors import RequestError
+from evaluation.datasets.buildings import OXFORD, PARIS, Buildings
+from evaluation.datasets.pickles import read_plain_pickle
+from evaluation.datasets.pictures import require, stems
+from evaluation.datasets.requests import Source
+from evaluation.trials import Judgement, PhotoQuery, Trial
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from evaluation.datasets.pictures import FoundPhotos
+    from evaluation.datasets.requests import Request
+    from evaluation.photo_facts import PhotoFacts
+
+__all__ = ["ROXFORD", "RPARIS", "Revisited", "read_revisited"]
+
+_PAGE = "http://cmp.felk.cvut.cz/revisitop/"
+
+# What counts as found under each measure, and what is taken out of the ranking; the first is
+# the one that the benchmark's authors put first.
+_MEASURES = {
+    "medium": (("easy", "hard"), ("junk",)),
+    "easy": (("easy",), ("junk", "hard")),
+    "hard": (("hard",), ("junk", "easy")),
+}
+
+
+class _Query(BaseModel):
+    """The annotation of one query; numbers count pictures of the gallery from 0."""
+
+    model_config = ConfigDict(frozen=True)
+
+    bbx: conlist(float, min_length=4, max_length=4)
+    easy: list[int]
+    hard: list[int]
+    junk: list[int]
+
+
+class _Annotation(BaseModel):
+    """What the file holds."""
+
+    imlist: list[str]
+    qimlist: list[str]
+    gnd: list[_Query]
+
+
+@dataclass(frozen=True)
+class Revisited:
+    """What differs between ROxford and RParis.
+
+    Attributes:
+        source: where the annotation comes from.
+        buildings: the dataset whose pictures these are.
+        annotation: the file's name.
+        fit_on: what to fit the whitening on, as an example.
+    """
+
+    source: Source
+    buildings: Buildings
+    annotation: str
+    fit_on: str
+
+    def photos(self, root: Path, facts: PhotoFacts) -> FoundPhotos:
+        """All pictures, queries too."""
+        return self.buildings.photos(root, facts)
+
+
+ROXFORD = Revisited(Source("ROxford5k", _PAGE), OXFORD, "gnd_roxford5k.pkl", "paris6k:DIR")
+RPARIS = Revisited(Source("RParis6k", _PAGE), PARIS, "gnd_rparis6k.pkl", "oxford5k:DIR")
+
+
+def read_revisited(revisited: Revisited, request: Request) -> tuple[Trial, ...]:
+    """The one trial of ROxford5k or RParis6k.
+
+    Raises:
+        RequestError: for a file or picture that is missing or damaged, or nothing to fit on.
+    """
+    source, root = revisited.source, request.root
+    fit = request.fit_photos(source, revisited.fit_on)
+    path = next(iter(sorted(root.rglob(revisited.annotation))), None)
+    if path is None:
+        raise source.missing(f"the annotation {revisited.annotation}", root)
+    annotation = _read(path)
+    photos = stems(revisited.photos(root, request.facts).photos, source)
+    require({*annotation.imlist, *annotation.qimlist}, photos, source, root)
+    gallery = [photos[name] for name in annotation.imlist]
+    boxes = request.asks_boxes("boxes")
+    paths = [photo.path for photo in gallery]
+    queries = tuple(
+        PhotoQuery(photos[name], Box(*about.bbx) if boxes else None, judgements, None)
+        for name, about in zip(annotation.qimlist, annotation.gnd, strict=True)
+        if (judgements := _judgements(about, paths))
+    )
+    return (Trial("all", fit, tuple(sorted(gallery, key=lambda p: p.path)), queries),)
+
+
+def _judgements(about: _Query, paths: Sequence[str]) -> Mapping[str, Judgement]:
+    """What counts under each measure that has a right answer to this query."""
+    found = {}
+    for measure, (positive, junk) in _MEASURES.items():
+        positives = _paths(about, positive, paths)
+        if positives:
+            found[measure] = Judgement(positives, _paths(about, junk, paths))
+    return found
+
+
+def _paths(about: _Query, kinds: Sequence[str], paths: Sequence[str]) -> frozenset[str]:
+    return frozenset(paths[number] for kind in kinds for number in getattr(about, kind))
+
+
+def _read(path: Path) -> _Annotation:
+    try:
+        annotation = _Annotation.model_validate(read_plain_pickle(path, _PAGE))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise RequestError(
+            f"{path} is not the annotation of {_PAGE} ({where}: {first['msg']}): get it again."
+        ) from error
+    numbers = {n for query in annotation.gnd for n in (*query.easy, *query.hard, *query.junk)}
+    if len(annotation.gnd) != len(annotation.qimlist) or not numbers <= set(
+        range(len(annotation.imlist))
+    ):
+        raise RequestError(
+            f"{path} does not agree with itself: its queries or their pictures are not those of "
+            f"its lists. Get it again from {_PAGE}."
+        )
+    return annotation

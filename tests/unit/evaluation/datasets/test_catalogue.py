@@ -1,0 +1,155 @@
+"""Datasets by name: what each needs, and what is added to them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from descriptors.errors import RequestError
+from evaluation.datasets.catalogue import DATASETS, FitOn, read_dataset
+from tests.support.datasets import make_distractors, make_folder, make_oxford, make_paris
+from tests.unit.evaluation.miniature import make_miniature
+
+
+@pytest.fixture(scope="module")
+def oxford(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_oxford(tmp_path_factory.mktemp("oxford"))
+
+
+@pytest.fixture(scope="module")
+def paris(tmp_path_factory: pytest.TempPathFactory) -> FitOn:
+    return FitOn("paris6k", make_paris(tmp_path_factory.mktemp("paris")))
+
+
+@pytest.fixture(scope="module")
+def others(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_distractors(tmp_path_factory.mktemp("others"), 5)
+
+
+class TestFitOn:
+    def test_a_kind_and_a_folder(self):
+        assert FitOn.parse("paris6k:data/p", "oxford5k") == FitOn("paris6k", Path("data/p"))
+        assert FitOn.parse("pictures:/a:b", "holidays") == FitOn("pictures", Path("/a:b"))
+
+    @pytest.mark.parametrize(
+        ("dataset", "kind"),
+        [
+            ("oxford5k", "paris6k"),
+            ("paris106k", "oxford5k"),
+            ("roxford5k+1m", "paris6k"),
+            ("photos", "photos"),
+            ("folder", "pictures"),
+            ("holidays", "pictures"),
+        ],
+    )
+    def test_a_folder_alone_is_of_the_usual_kind(self, dataset: str, kind: str):
+        assert FitOn.parse("C:/data", dataset) == FitOn(kind, Path("C:/data"))
+
+    def test_unknown_dataset(self):
+        with pytest.raises(RequestError, match="no dataset 'oxford6k'"):
+            FitOn.parse("data", "oxford6k")
+
+
+class TestReadDataset:
+    def test_every_dataset_says_what_it_is(self):
+        assert len(DATASETS) == 11
+        for name, dataset in DATASETS.items():
+            assert dataset.description, name
+            own = name in {"photos", "folder"}
+            assert dataset.page.startswith("http") != own, name
+
+    def test_unknown_name(self, tmp_path: Path):
+        with pytest.raises(RequestError, match="those known are photos, folder, oxford5k"):
+            read_dataset("oxford", tmp_path)
+
+    def test_oxford_is_fitted_on_paris(self, oxford: Path, paris: FitOn):
+        (trial,) = read_dataset("oxford5k", oxford, fit_on=paris)
+        assert {photo.path.split("/")[0] for photo in trial.fit} == {"paris"}
+        assert len(trial.fit) == len(trial.gallery) == 18
+
+    def test_without_another_collection_to_fit_on(self, oxford: Path):
+        with pytest.raises(RequestError, match="fits the whitening on another collection"):
+            read_dataset("oxford5k", oxford)
+
+    def test_any_folder_of_pictures_to_fit_on(self, oxford: Path, others: Path):
+        (trial,) = read_dataset("oxford5k", oxford, fit_on=FitOn("pictures", others))
+        assert len(trial.fit) == 5
+
+    def test_photos_are_read_as_before(self, tmp_path: Path):
+        trials = read_dataset("photos", make_miniature(tmp_path))
+        assert [trial.name for trial in trials] == ["half 0", "half 1"]
+        assert trials[0].fit == trials[1].gallery
+
+    def test_photos_fitted_on_others(self, tmp_path: Path, others: Path):
+        folder = make_miniature(tmp_path)
+        (trial,) = read_dataset("photos", folder, fit_on=FitOn("pictures", others))
+        assert (trial.name, len(trial.fit), len(trial.gallery)) == ("all", 5, 24)
+
+    def test_sizes_are_kept_between_runs(self, oxford: Path, paris: FitOn, tmp_path: Path):
+        told: list[tuple[str, int, int]] = []
+
+        def tell(*what: object) -> None:
+            told.append(what)  # type: ignore[arg-type]
+
+        first = read_dataset("oxford5k", oxford, fit_on=paris, cache=tmp_path, progress=tell)
+        assert [what for what in told if what[1] == what[2]] == [("read sizes", 18, 18)] * 2
+        told.clear()
+        assert (
+            read_dataset("oxford5k", oxford, fit_on=paris, cache=tmp_path, progress=tell) == first
+        )
+        assert told == []
+
+
+class TestDistractors:
+    def test_they_stand_in_every_gallery_and_in_no_fit(self, tmp_path: Path, others: Path):
+        folder = make_folder(tmp_path)
+        trials = read_dataset("folder", folder, distractors=others)
+        plain = read_dataset("folder", folder)
+        for trial, without in zip(trials, plain, strict=True):
+            added = {photo.path for photo in trial.gallery} - {p.path for p in without.gallery}
+            assert added == {f"+distractors/{i % 2}/{i:06d}.jpg" for i in range(5)}
+            assert trial.fit == without.fit
+            assert trial.queries == without.queries
+            paths = [photo.path for photo in trial.gallery]
+            assert paths == sorted(paths)
+
+    def test_files_that_are_no_pictures_are_left_out_and_named(
+        self, oxford: Path, paris: FitOn, tmp_path: Path
+    ):
+        folder = make_distractors(tmp_path, 3)
+        (folder / "0" / "broken.jpg").write_text("gone")
+        (trial,) = read_dataset("oxford5k", oxford, fit_on=paris, distractors=folder)
+        assert len(trial.gallery) == 18 + 3
+        assert trial.notes == (
+            "Left out, 1 that are no pictures (distractors): +distractors/0/broken.jpg.",
+        )
+
+    def test_a_name_that_promises_them(self, paris: FitOn, tmp_path: Path):
+        root = make_oxford(tmp_path)
+        with pytest.raises(RequestError, match=r"oxford105k needs its distractors in .*oxc1_100k"):
+            read_dataset("oxford105k", root, fit_on=paris)
+        make_distractors(root / "oxc1_100k", 4)
+        (trial,) = read_dataset("oxford105k", root, fit_on=paris)
+        assert len(trial.gallery) == 18 + 4
+
+    def test_those_beside_the_pictures_are_not_taken_for_them(self, paris: FitOn, tmp_path: Path):
+        root = make_oxford(tmp_path)
+        for picture in (root / "oxbuild_images").iterdir():
+            picture.rename(root / picture.name)
+        (root / "oxbuild_images").rmdir()
+        make_distractors(root / "oxc1_100k", 4)
+        (trial,) = read_dataset("oxford5k", root, fit_on=paris)
+        assert len(trial.gallery) == 18
+
+    def test_streamed_ones_are_named_but_not_opened(self, oxford: Path, paris: FitOn, others: Path):
+        (trial,) = read_dataset("oxford5k", oxford, fit_on=paris, distractors=others, stream=True)
+        assert len(trial.gallery) == 18
+        assert trial.streamed is not None
+        assert len(trial.streamed) == 5
+        assert trial.streamed.path(0) == "+distractors/0/000000.jpg"
+        assert trial.streamed.file(0).read_bytes()[:2] == b"\xff\xd8"
+
+    def test_an_empty_folder(self, oxford: Path, paris: FitOn, tmp_path: Path):
+        with pytest.raises(RequestError, match="no pictures in"):
+            read_dataset("oxford5k", oxford, fit_on=paris, distractors=tmp_path)
