@@ -10,6 +10,7 @@ from rich.console import Console
 
 from camsearch.commands import (
     bench,
+    convert_weights,
     demo,
     doctor,
     enqueue,
@@ -43,6 +44,7 @@ app.command("search", epilog=search.EXAMPLE)(search.search)
 app.command("fit", epilog=fit.EXAMPLE)(fit.fit)
 app.command("info", epilog=info.INFO_EXAMPLE)(info.info)
 app.command("delete", epilog=info.DELETE_EXAMPLE)(info.delete)
+app.command("convert-weights", epilog=convert_weights.EXAMPLE)(convert_weights.convert_weights)
 app.command("doctor", epilog=doctor.EXAMPLE)(doctor.doctor)
 app.command("demo", epilog=demo.EXAMPLE)(demo.demo)
 app.command("evaluate", epilog=evaluate.EXAMPLE)(evaluate.evaluate)

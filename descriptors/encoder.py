@@ -77,6 +77,7 @@ class Encoder:
         self.bias = self.weight.new_zeros(len(self.weight)) if bias is None else bias.float()
         self._mean = torch.tensor(network.mean, device=self.device)[:, None, None] * 255
         self._std = torch.tensor(network.std, device=self.device)[:, None, None] * 255
+        self._backwards = network.channel_order == "BGR"
 
     def ready(self, encoded: Encoded) -> Encoded:
         """Maps as this machine sums them best: kept ones stay bytes, or become floating point."""
@@ -87,8 +88,11 @@ class Encoder:
         return torch.stack(pictures).contiguous(memory_format=torch.channels_last)
 
     def normalise(self, batch: UInt8[Tensor, "B 3 h w"]) -> Float[Tensor, "B 3 h w"]:
-        """The network's input, on its device."""
-        return (batch.to(self.device, non_blocking=True).float() - self._mean) / self._std
+        """The network's input, on its device, its channels in the network's order."""
+        batch = batch.to(self.device, non_blocking=True)
+        if self._backwards:
+            batch = batch.flip(1)
+        return (batch.float() - self._mean) / self._std
 
     def forward(self, inputs: Float[Tensor, "B 3 h w"]) -> Float[Tensor, "B C"]:
         """The bare network."""

@@ -20,12 +20,13 @@ from evaluation.setups import all_photos
 from evaluation.systems import SYSTEMS, pool_photos, score_system
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from descriptors.encoder import Precision
     from descriptors.settings import MethodSettings, RegionSettings
     from evaluation.encoding import EncodedPhotos, Progress
     from evaluation.photos import Queries
+    from evaluation.stages import Stage
     from evaluation.trials import Trial
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
     "default_cache",
     "evaluate_photos",
     "evaluate_trials",
+    "score_systems",
 ]
 
 
@@ -164,8 +166,9 @@ def evaluate_trials(  # noqa: PLR0913 - all that a run is of
     photos = all_photos(trials)
     encoded = encode_photos(photos, encoder, cache or default_cache(), tell)
     encoding_seconds = time.perf_counter() - started
-    scores = _score_ours(trials, encoded, regions, systems, tell)
-    _score_compared(trials, encoded, scores, systems, tell)
+    scores = score_systems(
+        trials, encoded, regions, cache or default_cache(), tell, systems=systems
+    )
     labels = Labels(preset_name, "+".join(layer.name for layer in encoder.settings.layers))
     return Evaluation(
         about,
@@ -196,29 +199,32 @@ def default_cache() -> Path:
     return Path.home() / ".cache" / "camsearch" / "evaluate"
 
 
-def _score_ours(
+def score_systems(  # noqa: PLR0913 - all that a run is of
     trials: Sequence[Trial],
     encoded: EncodedPhotos,
     regions: RegionSettings,
-    systems: Collection[str] | None,
+    cache: Path,
     progress: Progress,
+    *,
+    ours: Mapping[str, Sequence[Stage]] = OURS,
+    systems: Collection[str] | None = None,
 ) -> list[list[Score]]:
-    """Our systems' scores of every query, trial by trial; empty lists if none is wanted."""
-    stages = {name: stages for name, stages in OURS.items() if systems is None or name in systems}
-    if not stages:
-        return [[] for _ in trials]
-    own = OwnVectors(encoded, vectors_needed(trials, [encoded.encoder.settings]))
-    return [score_ours(trial, encoded, regions, progress, stages, own) for trial in trials]
+    """Every system's scores of every query, trial by trial, ours first.
 
-
-def _score_compared(
-    trials: Sequence[Trial],
-    encoded: EncodedPhotos,
-    scores: Sequence[list[Score]],
-    systems: Collection[str] | None,
-    progress: Progress,
-) -> None:
-    """Add the compared systems' scores to those of each trial."""
+    Args:
+        trials, regions, progress: see `evaluate_trials`.
+        encoded: the maps of all their photos.
+        cache: where what compared systems need besides is kept.
+        ours: the stages of our systems.
+        systems: names of those that are measured; None for all.
+    """
+    stages = {name: some for name, some in ours.items() if systems is None or name in systems}
+    scores: list[list[Score]] = [[] for _ in trials]
+    if stages:
+        own = OwnVectors(encoded, vectors_needed(trials, [encoded.encoder.settings]))
+        for trial, here in zip(trials, scores, strict=True):
+            here.extend(score_ours(trial, encoded, regions, progress, stages, own))
+    del cache
     wanted = {name: one for name, one in SYSTEMS.items() if systems is None or name in systems}
     for done, (name, system) in enumerate(wanted.items(), start=1):
         pooled = pool_photos(system, encoded, all_photos(trials))
@@ -226,6 +232,7 @@ def _score_compared(
             if trial.streamed is None:  # its vectors are those of our own system alone
                 here.extend(score_system(name, trial, encoded, pooled))
         progress("compared systems", done, len(wanted))
+    return scores
 
 
 def _dims(encoder: Encoder) -> dict[str, int]:

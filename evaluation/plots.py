@@ -109,7 +109,9 @@ def sweep_plot(setting: str, variants: Sequence[Variant]) -> str:
             ends = (default + variant.against.low, default + variant.against.high)
             axes.vlines(place, *ends, color="#2f6f8f", alpha=0.4)
         if variant.default:
-            axes.plot([place], [variant.mean or 0.0], "o", color="#b3321f", markersize=8, fillstyle="none")
+            axes.plot(
+                [place], [variant.mean or 0.0], "o", color="#b3321f", markersize=8, fillstyle="none"
+            )
     axes.set(xticks=places, xticklabels=labels, xlabel=setting, ylabel="mAP")
     axes.set_ylim(min(means) - 0.02, min(1.0, max(means) + 0.02))
     if max(map(len, labels)) > 6:  # noqa: PLR2004 - longer ones would run into each other
@@ -124,7 +126,9 @@ def difference_plot(differences: Sequence[QueryDifference], one: str, other: str
     colours = np.where(gained >= 0, "#13714a", "#b3321f").tolist()
     axes.bar(np.arange(len(gained)), gained, width=1.0, color=colours)
     axes.axhline(0, color="#444", linewidth=0.8)
-    axes.set(xlabel="queries", ylabel=f"AP of {one} less that of {other}", xlim=(-0.5, len(gained) - 0.5))
+    axes.set(
+        xlabel="queries", ylabel=f"AP of {one} less that of {other}", xlim=(-0.5, len(gained) - 0.5)
+    )
     return _svg(figure)
 
 

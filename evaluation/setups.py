@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from evaluation.knobs import Setup
     from evaluation.trials import Photo, Trial
 
-__all__ = ["Cost", "Measured", "all_photos", "measure_setups"]
+__all__ = ["Cost", "Measured", "all_photos", "measure_cost", "measure_setups"]
 
 # Photos that are timed: the median of a few.
 _TIMED = 9
@@ -122,6 +122,22 @@ def measure_setups(
                 found |= _measure(trials, encoded, own, group, encode_ms)
                 progress("settings", len(found), len(wanted))
     return found
+
+
+def measure_cost(encoded: EncodedPhotos, trial: Trial) -> Cost:
+    """What describing a picture of a trial costs with the encoder's own settings.
+
+    Raises:
+        RequestError: if there are too few photos to fit the whitening on.
+    """
+    settings = encoded.encoder.settings
+    fit = OwnVectors(encoded, dict.fromkeys(trial.fit, settings.n_pca))
+    method = Method(encoded.encoder, fit.fit(trial.fit, settings))
+    return Cost(
+        _encode_ms(encoded, trial.gallery),
+        _describe_ms(encoded, method, trial.gallery),
+        4 * settings.dims,
+    )
 
 
 def _measure(

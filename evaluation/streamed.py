@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, cast
 
 from evaluation.galleries import StreamedGallery
 from evaluation.scores import Score
-from evaluation.stages import OFFLINE_STAGES, StageMemory
+from evaluation.stages import StageMemory
 from evaluation.streaming import Describer, stream_photos
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def score_streamed(
     )
     folder = Path(encoded.store.address)
     vectors = stream_photos(photos, [describer], encoded.encoder, folder, progress)["OfA"]
-    least = max(max(stage.window, stage.expand) for stage in (*OFFLINE_STAGES, *stages)) + 1
+    least = max(max(stage.window, stage.expand) for stage in stages) + 1
     gallery = StreamedGallery(prepared.documents, vectors, least)
     memory, scores = StageMemory(), list[Score]()
     searcher = prepared.searcher(cast("Gallery", gallery), memory)

@@ -12,12 +12,15 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 MODULES = sorted(
-    path.stem for path in (ROOT / "descriptors").glob("*.py") if path.stem != "__init__"
+    ".".join(path.relative_to(ROOT / "descriptors").with_suffix("").parts)
+    for path in (ROOT / "descriptors").rglob("*.py")
+    if path.stem != "__init__"
 )
 
 
 def tree(module: str) -> ast.Module:
-    return ast.parse((ROOT / "descriptors" / f"{module}.py").read_text())
+    path = ROOT / "descriptors" / f"{module.replace('.', '/')}.py"
+    return ast.parse(path.read_text())
 
 
 def public_definitions(module: str) -> dict[str, ast.AST]:

@@ -33,6 +33,7 @@ def doctor(
         ("settings", lambda: str(options.machine(device, precision))),
         ("device", lambda: _device(device, precision)),
         ("weights", _weights),
+        ("networks", _networks),
         ("whitening", _whitening),
         ("gallery", lambda: _gallery(folder, device, precision)),
     ]
@@ -69,6 +70,19 @@ def _weights() -> str:
     from descriptors.backbones import load_network
 
     return f"efficientnet_lite0, digest {load_network('efficientnet_lite0').weights_digest[:16]}"
+
+
+def _networks() -> str:
+    """A line a network: where its weights come from, and where they lie if they were fetched."""
+    from camsearch.downloads import downloaded_path
+    from descriptors.backbones import NETWORKS
+
+    lines = []
+    for name, network in NETWORKS.items():
+        path = downloaded_path(network)
+        lines.append(f"{name}: {network.weights_from}" + (f" (is at {path})" if path else ""))
+    lines.append("timm:NAME: --weights FILE (a state dict of timm)")
+    return "".join(f"\n         {line}" for line in lines)
 
 
 def _whitening() -> str:

@@ -34,7 +34,7 @@ def fit(
         Path, typer.Option("--out", "-o", help="File to write, ending in .safetensors.")
     ],
     preset: options.Preset = "default",
-    network: Annotated[str | None, typer.Option(help="Another network of the table.")] = None,
+    network: options.Network = None,
     layers: Annotated[
         str | None, typer.Option(help="Feature layers and dimensions: mid:256,last:256.")
     ] = None,
@@ -63,9 +63,8 @@ def fit(
     _check_place(out)
     machine = options.machine(device, precision)
     settings = options.method_settings(preset, network, layers, side=side)
-    encoder = Encoder(
-        load_network(settings.network, weights), settings, machine.device, machine.precision
-    )
+    loaded = load_network(settings.network, options.weight_file(weights, settings.network))
+    encoder = Encoder(loaded, settings, machine.device, machine.precision)
     sources = list(find_pictures(paths))
     count = min(most, len(sources))
     chosen = [sources[i * len(sources) // count] for i in range(count)]

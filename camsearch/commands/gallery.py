@@ -31,7 +31,6 @@ _ASK = 500
 
 Item = TypeVar("Item")
 
-Network = Annotated[str | None, typer.Option(help="Another network of the table.")]
 Layers = Annotated[str | None, typer.Option(help="Layers and dimensions: mid:256,last:256.")]
 Side = Annotated[int | None, typer.Option(help="Working size in pixels.")]
 Maps = Annotated[
@@ -59,7 +58,7 @@ MetaMapping = Annotated[
 def create(
     gallery: GalleryName = None,
     preset: options.Preset = "default",
-    network: Network = None,
+    network: options.Network = None,
     layers: Layers = None,
     side: Side = None,
     weights: options.Weights = None,
@@ -172,7 +171,7 @@ def rebuild(
         str | None, typer.Option(help="Go on with an index that an earlier rebuild made.")
     ] = None,
     preset: options.Preset = "default",
-    network: Network = None,
+    network: options.Network = None,
     layers: Layers = None,
     side: Side = None,
     weights: options.Weights = None,
@@ -293,6 +292,7 @@ def _about(
     from es_mappings.about import about_method
 
     chosen = options.method_settings(preset, network, layers, side=side)
+    weights = options.weight_file(weights, chosen.network)
     method = method_of(chosen, whitening, weights, options.machine())
     if maps is not None and "://" not in maps:
         maps = str(Path(maps).absolute())

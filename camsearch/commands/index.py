@@ -42,7 +42,7 @@ def index(
         ),
     ] = None,
     preset: options.Preset = "default",
-    network: Annotated[str | None, typer.Option(help="Another network of the table.")] = None,
+    network: options.Network = None,
     layers: Annotated[
         str | None, typer.Option(help="Feature layers and dimensions: mid:256,last:256.")
     ] = None,
@@ -81,12 +81,13 @@ def index(
         named = ", ".join(str(path) for path in (*(paths or []), *([manifest] if manifest else [])))
         raise RequestError(f"There is no picture in {named}: name folders with pictures.")
     folder = options.gallery_folder(gallery)
+    settings = options.method_settings(preset, network, layers, theme, side=side)
     library = PictureLibrary.create(
         folder,
-        options.method_settings(preset, network, layers, theme, side=side),
+        settings,
         RegionSettings.preset(preset),
         whitening=whitening,
-        weights=weights,
+        weights=options.weight_file(weights, settings.network),
         maps=None if maps == "off" else maps,
         machine=options.machine(device, precision),
     )

@@ -21,6 +21,7 @@ __all__ = [
     "Device",
     "GalleryFolder",
     "JsonFile",
+    "Network",
     "Precision",
     "Preset",
     "Weights",
@@ -30,6 +31,7 @@ __all__ = [
     "method_settings",
     "parse_box",
     "parse_filters",
+    "weight_file",
     "write_json",
 ]
 
@@ -45,9 +47,16 @@ Precision = Annotated[
     typer.Option(help="auto: bfloat16 where the processor has it (default: auto)."),
 ]
 Preset = Annotated[str, typer.Option(help="default, or paper (the published method).")]
+Network = Annotated[
+    str | None,
+    typer.Option(help="Another network: see docs/networks.md, or timm:NAME for one of timm."),
+]
 Weights = Annotated[
     Path | None,
-    typer.Option(help="Local weight file, for a network without packaged weights."),
+    typer.Option(
+        help="Local weight file, for a network without packaged weights; 'download' gets "
+        "torchvision's."
+    ),
 ]
 Whitening = Annotated[
     Path | None, typer.Option(help="A whitening made by `camsearch fit` (default: the packaged).")
@@ -92,26 +101,20 @@ def method_settings(
 
     Args:
         preset: default or paper.
-        network: another network; its layers are all used unless named.
+        network: another network, with its own layers of the preset and its own size.
         layers: such as ``mid:256,last:256``; without numbers 512 dimensions are shared out.
         theme: class names or numbers, separated by commas.
         changed: further fields; None leaves a field as it is.
     """
     from pydantic import ValidationError
 
-    from descriptors.backbones import NETWORKS
+    from descriptors.backbones import network_settings
     from descriptors.classes import class_numbers
     from descriptors.errors import SettingsError
     from descriptors.settings import MethodSettings
 
-    settings = MethodSettings.preset(preset)
+    settings = network_settings(network, preset) if network else MethodSettings.preset(preset)
     update = {k: v for k, v in changed.items() if v is not None}
-    if network:
-        if network not in NETWORKS:
-            raise SettingsError(
-                f"There is no network {network!r}: choose one of {', '.join(sorted(NETWORKS))}."
-            )
-        update["network"] = network
     if layers:
         update["layers"] = _layers(layers)
     if theme:
@@ -124,6 +127,20 @@ def method_settings(
         raise SettingsError(
             f"These settings cannot work ({name}: {first['msg']}): choose another value."
         ) from error
+
+
+def weight_file(given: Path | None, network: str) -> Path | None:
+    """The local file of weights: the one named, or for ``download`` torchvision's.
+
+    Raises:
+        ArtifactError: if it cannot be downloaded.
+    """
+    if given != Path("download"):
+        return given
+    from camsearch.downloads import download_weights
+    from descriptors.backbones import find_network
+
+    return download_weights(network, find_network(network))
 
 
 def _layers(text: str) -> list[dict[str, Any]]:

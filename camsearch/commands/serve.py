@@ -108,7 +108,7 @@ def serve(
                 None if preset is None else MethodSettings.preset(preset),
                 None if preset is None else RegionSettings.preset(preset),
                 whitening,
-                weights,
+                options.weight_file(weights, MethodSettings().network),
                 maps,
             )
             service = stack.enter_context(serving.over_elasticsearch(settings, machine, named))

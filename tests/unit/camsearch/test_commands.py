@@ -24,7 +24,7 @@ from tests.unit.camsearch.conftest import Said
 
 COUNT = 6
 COMMANDS = ["index", "search", "fit", "info", "delete", "doctor", "demo", "evaluate", "bench"]
-COMMANDS += ["serve", "enqueue", "worker", "status", "retry-rejects"]
+COMMANDS += ["convert-weights", "serve", "enqueue", "worker", "status", "retry-rejects"]
 SCRIPT = Path(sys.executable).parent / "camsearch"
 
 
@@ -344,7 +344,7 @@ class TestInfoAndDelete:
     def test_doctor_finds_all_well(self, camsearch, gallery):
         said = camsearch("doctor", "-g", gallery, "--precision", "float32")
         assert said.status == 0, said.out
-        assert said.out.count("ok ") == 5
+        assert said.out.count("ok ") == 6
         assert "6 pictures, 0 rejects, fingerprint agrees" in said.out
 
     def test_doctor_says_what_is_wrong(self, camsearch, gallery, monkeypatch):
@@ -484,6 +484,7 @@ class TestRefusals:
             "search": [photos / "1.jpg"],
             "enqueue": [photos],
             "fit": [photos, "-o", tmp_path / "w.safetensors"],
+            "convert-weights": [photos / "1.jpg", "-o", tmp_path / "w.safetensors"],
             "delete": ["x"],
             "demo": [photos, "--out", tmp_path / "demo"],
             "evaluate": ["photos", photos],

@@ -1,0 +1,59 @@
+"""`camsearch convert-weights`: VGG-16-CAM out of the authors' Keras file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from camsearch.settings import read_settings
+from descriptors.errors import RequestError
+
+__all__ = ["EXAMPLE", "convert_weights"]
+
+EXAMPLE = (
+    "Example: camsearch convert-weights vgg16cam.h5 --out vgg16cam.safetensors; "
+    "then camsearch fit photos/ --network vgg16_cam --weights vgg16cam.safetensors …"
+)
+
+
+def convert_weights(
+    keras_file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="HDF5 file of Keras, weights or whole model.")
+    ],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="File to write, ending in .safetensors.")
+    ],
+    order: Annotated[
+        Literal["theano", "tensorflow"] | None,
+        typer.Option(help="How the kernels lie (default: seen in their shapes)."),
+    ] = None,
+    flip: Annotated[
+        bool | None,
+        typer.Option(
+            "--flip/--no-flip",
+            help="Turn the kernels by 180 degrees (default: as the file says of its backend, "
+            "else in Theano's order).",
+        ),
+    ] = None,
+) -> None:
+    """Convert Keras weights of VGG-16-CAM for `--network vgg16_cam --weights`."""
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    from descriptors.networks.keras_weights import convert_vgg16_cam
+    from descriptors.networks.vgg16_cam import build_vgg16_cam
+
+    read_settings()  # a misspelt variable is told by every command
+    if out.suffix != ".safetensors":
+        raise RequestError(f"--out {out} must end in .safetensors.")
+    converted = convert_vgg16_cam(keras_file, build_vgg16_cam(), order, flip=flip)
+    try:
+        save_file(converted.state, out)
+    except (OSError, SafetensorError) as error:
+        raise RequestError(
+            f"--out {out} cannot be written ({error}): choose another place."
+        ) from error
+    turned = "turned by 180 degrees" if converted.flipped else "not turned"
+    typer.echo(f"vgg16_cam written to {out}: kernels in {converted.order}'s order, {turned}.")

@@ -1,0 +1,247 @@
+"""Any network of timm that ends in global average pooling and one linear layer, by name.
+
+Nothing is taken on trust: a network is built without weights, its numbers are shaken so that no
+part of it is by chance the identity, and a small picture goes through it. It fits if the mean of
+its last maps through its linear layer is what it says itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from difflib import get_close_matches
+from functools import cache, partial
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from descriptors.errors import ArtifactError, SettingsError
+from descriptors.folding import fold_batch_norms
+from descriptors.networks.network import IMAGENET_MEAN, IMAGENET_STD, FeatureLayer, Network
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["TIMM", "timm_network"]
+
+TIMM = "timm:"
+
+# Height and width of the picture that is tried; both a multiple of every stride there is.
+_TRIED = (128, 192)
+
+# Of the largest number: what float32 may differ by, a hundred times less than any real misfit.
+_TOLERANCE = 1e-3
+
+
+@cache
+def timm_network(name: str) -> Network:
+    """The row of a network of timm.
+
+    Args:
+        name: timm's, with or without a pretrained tag.
+
+    Raises:
+        SettingsError: if timm has none of that name, or for a network that does not end in
+            global average pooling and one linear layer, with the reason.
+    """
+    module = _build(name)
+    with torch.random.fork_rng(devices=[]), torch.inference_mode():
+        torch.manual_seed(0)
+        _shake(module)
+        picture = torch.rand(1, 3, *_TRIED) * 2 - 1
+        last, scores, seen = _run(name, module, picture)
+        network = _row(name, module, last, scores, seen)
+        return replace(network, foldable=_is_foldable(module, network, picture))
+
+
+def _build(name: str) -> nn.Module:
+    import timm
+
+    known = timm.list_models()
+    if name.partition(".")[0] not in known:
+        near = get_close_matches(name, known, n=5)
+        hint = f"did you mean {', '.join(near)}?" if near else "see timm.list_models()."
+        raise SettingsError(f"timm has no network {name!r}: {hint}")
+    try:
+        module: nn.Module = timm.create_model(name, pretrained=False)
+    except (RuntimeError, ValueError) as error:
+        raise SettingsError(
+            f"timm cannot build {name!r} ({error}): name it without what follows the dot."
+        ) from error
+    return module.eval()
+
+
+def _shake(module: nn.Module) -> None:
+    """Numbers that a fresh network has at 0 or 1 moved away from there.
+
+    A normalisation after the pooling would else pass for nothing, and so would a classifier of 0.
+    """
+    for parameter in module.parameters():
+        if parameter.ndim > 1 and not parameter.any():
+            parameter.normal_(std=0.02)
+        elif parameter.ndim <= 1:
+            parameter.add_(torch.empty_like(parameter).uniform_(-0.2, 0.2))
+    for key, buffer in module.named_buffers():
+        if key.endswith("running_mean"):
+            buffer.uniform_(-0.2, 0.2)
+        elif key.endswith("running_var"):
+            buffer.uniform_(0.5, 2)
+
+
+def _run(
+    name: str, module: nn.Module, picture: Tensor
+) -> tuple[Tensor, Tensor, Mapping[str, Tensor]]:
+    """Last features, class scores, and the maps that each submodule puts out on the way."""
+    try:
+        features = module.forward_features(picture)  # type: ignore[operator]
+        scores, seen = _tapped(module, picture)
+    # Whatever a network of others raises for a picture that is not of its one size.
+    except (RuntimeError, AssertionError, ValueError, TypeError, AttributeError) as error:
+        told = str(error).strip().splitlines() or [type(error).__name__]
+        size = f"{_TRIED[1]} x {_TRIED[0]} pixels"
+        why = f"it does not take a picture of {size} ({told[0].rstrip('.')})"
+        raise _refusal(name, why) from error
+    if not isinstance(features, Tensor) or features.ndim != 4:  # noqa: PLR2004 - B K H W
+        shape = tuple(features.shape) if isinstance(features, Tensor) else type(features).__name__
+        raise _refusal(name, f"its last features are no maps but {shape}, such as tokens")
+    return features, scores, seen
+
+
+def _tapped(module: nn.Module, picture: Tensor) -> tuple[Tensor, Mapping[str, Tensor]]:
+    seen: dict[str, Tensor] = {}
+
+    def keep(name: str, _module: nn.Module, _inputs: object, output: object) -> None:
+        if isinstance(output, Tensor) and output.ndim == 4:  # noqa: PLR2004 - B K H W
+            seen[name] = output
+
+    hooks = [
+        part.register_forward_hook(partial(keep, name)) for name, part in module.named_modules()
+    ]
+    try:
+        scores: Tensor = module(picture)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return scores, seen
+
+
+def _row(
+    name: str, module: nn.Module, last: Tensor, scores: Tensor, seen: Mapping[str, Tensor]
+) -> Network:
+    """The network as a row of the table.
+
+    Raises:
+        SettingsError: if it does not fit.
+    """
+    classifier = _classifier(name, module)
+    _check_head(name, last, scores, module.get_submodule(classifier))
+    tap, rectify = _tap(name, last, seen)
+    evidence = FeatureLayer(tap, last.shape[1], _stride(name, last))
+    about: dict[str, Any] = getattr(module, "pretrained_cfg", {})
+    return Network(
+        build=partial(_build, name),
+        layers=_mid(module, seen, evidence.stride) | {"last": evidence},
+        evidence=evidence,
+        classifier=classifier,
+        mean=tuple(about.get("mean", IMAGENET_MEAN)),
+        std=tuple(about.get("std", IMAGENET_STD)),
+        side=max(512, *(-(-side // 32) * 32 for side in about.get("input_size", (3, 0, 0))[1:])),
+        weights_from="--weights FILE (a state dict of timm, such as its model.safetensors)",
+        rectify=rectify,
+    )
+
+
+def _classifier(name: str, module: nn.Module) -> str:
+    """The dotted name of the linear layer at the end."""
+    head = module.get_classifier() if hasattr(module, "get_classifier") else None  # type: ignore[operator]
+    if not isinstance(head, nn.Linear):
+        kind = "nothing" if head is None else type(head).__name__
+        raise _refusal(name, f"its classifier is {kind}, not one linear layer")
+    dotted: str = next(key for key, part in module.named_modules() if part is head)
+    return dotted
+
+
+def _check_head(name: str, last: Tensor, scores: Tensor, head: nn.Module) -> None:
+    """Refuse what stands between the maps and the linear layer, if it is more than their mean."""
+    inputs = head.in_features
+    if last.shape[1] != inputs:
+        raise _refusal(
+            name,
+            f"its last maps have {last.shape[1]} channels and its linear layer {inputs} inputs: "
+            "a hidden layer stands between, or the maps hold their channels last",
+        )
+    if not _same(head(last.mean(dim=(2, 3))), scores):
+        raise _refusal(
+            name,
+            "the mean of its last maps through its linear layer is not its class score: another "
+            "pooling, a normalisation or a hidden layer stands between",
+        )
+    if last.min() < 0:
+        raise _refusal(
+            name,
+            "its last maps hold negatives (their activation is not of the ReLU family), and the "
+            "method counts on maps from 0 up",
+        )
+
+
+def _tap(name: str, last: Tensor, seen: Mapping[str, Tensor]) -> tuple[str, bool]:
+    """The outermost submodule that puts out the last maps, and whether they must be rectified."""
+    for rectify in (False, True):
+        fits = [
+            key
+            for key, maps in seen.items()
+            if maps.shape == last.shape and _same(maps.relu() if rectify else maps, last)
+        ]
+        if fits:
+            return min(fits, key=lambda key: key.count(".")), rectify
+    raise _refusal(name, "no part of it puts out the maps before its pooling")
+
+
+def _stride(name: str, maps: Tensor) -> int:
+    down, across = (side / cells for side, cells in zip(_TRIED, maps.shape[2:], strict=True))
+    if down != across or not down.is_integer():
+        raise _refusal(
+            name,
+            f"its last maps are {tuple(maps.shape[2:])} cells of a picture of {_TRIED} pixels, "
+            "which do not cover it evenly",
+        )
+    return int(down)
+
+
+def _mid(module: nn.Module, seen: Mapping[str, Tensor], last: int) -> dict[str, FeatureLayer]:
+    """The layer of twice as many cells a side, where timm names one of maps from 0 up."""
+    stride = last // 2
+    for about in getattr(module, "feature_info", ()):
+        maps = seen.get(about.get("module", ""))
+        if about.get("reduction") != stride or maps is None or maps.min() < 0:
+            continue
+        if tuple(maps.shape[2:]) == tuple(side // stride for side in _TRIED):
+            return {"mid": FeatureLayer(about["module"], maps.shape[1], stride)}
+    return {}
+
+
+def _is_foldable(module: nn.Module, network: Network, picture: Tensor) -> bool:
+    """Whether folding its normalisations changes nothing; the module is spent."""
+    scores, before = _tapped(module, picture)
+    try:
+        fold_batch_norms(module)
+        folded, after = _tapped(module, picture)
+    except (RuntimeError, ArtifactError):
+        return False
+    taps = [layer.module for layer in network.layers.values()]
+    return _same(folded, scores) and all(_same(after[tap], before[tap]) for tap in taps)
+
+
+def _same(some: Tensor, others: Tensor) -> bool:
+    """Equal but for rounding, and finite."""
+    if some.shape != others.shape:
+        return False
+    return bool((some - others).abs().max() <= _TOLERANCE * others.abs().max())
+
+
+def _refusal(name: str, why: str) -> SettingsError:
+    return SettingsError(
+        f"{TIMM}{name} has no class activation maps, since {why}: choose a network that ends in "
+        "convolution, ReLU, global average pooling and one linear layer, such as "
+        f"{TIMM}resnet18."
+    )

@@ -1,0 +1,274 @@
+"""Each network of the table: what makes a CAM a CAM, its layers, its input, its settings."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+
+from descriptors.backbones import (
+    NETWORKS,
+    LoadedNetwork,
+    find_network,
+    load_network,
+    network_settings,
+)
+from descriptors.encoder import Encoder
+from descriptors.errors import ArtifactError, SettingsError
+from descriptors.fitting import WhiteningFit
+from descriptors.method import Method
+from descriptors.networks.vgg16_cam import build_vgg16_cam
+from descriptors.settings import LayerSettings, MethodSettings, RegionSettings
+from es_mappings.features import pack, stack_kept, unpack
+from tests.support.pictures import picture, shapes
+from tests.support.random_networks import NARROW_VGG16_CAM, random_loaded, random_module
+from tests.support.tiny_network import batch_of, tiny_loaded
+
+SLOW = [name for name in NETWORKS if name != "efficientnet_lite0"]
+NAMES = ["efficientnet_lite0", *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)]
+TIMM = ["timm:resnet10t", pytest.param("timm:densenet121", marks=pytest.mark.slow)]
+
+
+def loaded_of(name: str) -> LoadedNetwork:
+    if name == "tiny":
+        return tiny_loaded()
+    return load_network(name) if name == "efficientnet_lite0" else random_loaded(name)
+
+
+def narrow_vgg() -> LoadedNetwork:
+    return LoadedNetwork("narrow", NARROW_VGG16_CAM, random_module(NARROW_VGG16_CAM), "0" * 64)
+
+
+def encoder_of(loaded: LoadedNetwork, **changes: object) -> Encoder:
+    """All layers of the network, in the order of the table."""
+    layers = tuple(LayerSettings(name=name, dims=4) for name in loaded.network.layers)
+    settings = MethodSettings(network=loaded.name, layers=layers, side=96)
+    return Encoder(loaded, settings.model_copy(update=changes), precision="float32")
+
+
+class TestEveryNetwork:
+    @pytest.mark.parametrize("name", ["tiny", *NAMES, *TIMM])
+    def test_the_mean_of_a_cam_plus_the_bias_is_the_class_score(self, name: str) -> None:
+        encoder = encoder_of(loaded_of(name))
+        batch = batch_of(encoder, [shapes(96, 64, 1), shapes(96, 64, 2)])
+        with torch.inference_mode():
+            logits = encoder.forward(encoder.normalise(batch))
+        encoded = encoder.encode(batch)
+        cams = torch.einsum("cj,bjhw->bchw", encoder.weight, encoded.evidence.values())
+        scale = float(logits.abs().max())
+        assert logits.std() > 0
+        assert cams.std(dim=(2, 3)).max() > 0
+        torch.testing.assert_close(
+            cams.mean(dim=(2, 3)) + encoder.bias, logits, rtol=1e-4, atol=1e-4 * scale
+        )
+        torch.testing.assert_close(encoded.scores, logits, rtol=1e-4, atol=1e-4 * scale)
+
+    @pytest.mark.parametrize("name", ["tiny", *NAMES, *TIMM])
+    def test_maps_are_as_the_table_says_and_from_0_up(self, name: str) -> None:
+        loaded = loaded_of(name)
+        encoder = encoder_of(loaded)
+        encoded = encoder.encode(batch_of(encoder, [shapes(96, 64, 1)]))
+        rows = [*loaded.network.layers.values(), loaded.network.evidence]
+        for row, maps in zip(rows, (*encoded.features, encoded.evidence), strict=True):
+            assert maps.levels.shape[1:] == (row.channels, 64 // row.stride, 96 // row.stride)
+            assert maps.stride == row.stride
+            assert maps.levels.min() >= 0
+            assert maps.levels.max() > 0
+        assert loaded.classifier.in_features == loaded.network.evidence.channels
+
+    @pytest.mark.parametrize("name", NAMES)
+    def test_a_part_of_a_batch_is_the_part_alone(self, name: str) -> None:
+        """Maps that a later layer wrote over in place would show here."""
+        encoder = encoder_of(loaded_of(name))
+        batch = batch_of(encoder, [shapes(96, 64, 1), shapes(96, 64, 2)])
+        both, second = encoder.encode(batch), encoder.encode(batch[1:])
+        for mine, its in zip(both[1:].features, second.features, strict=True):
+            scale = float(its.levels.max())
+            torch.testing.assert_close(mine.levels, its.levels, rtol=1e-3, atol=1e-4 * scale)
+
+    @pytest.mark.parametrize("name", sorted(NETWORKS))
+    def test_has_the_layer_of_the_published_method(self, name: str) -> None:
+        assert "last" in NETWORKS[name].layers
+
+    @pytest.mark.parametrize("name", sorted(NETWORKS))
+    def test_says_where_its_weights_come_from(self, name: str) -> None:
+        network = NETWORKS[name]
+        assert network.weights_from
+        if network.packaged_weights is None:
+            with pytest.raises(ArtifactError, match="name a local weight file with --weights"):
+                load_network(name)
+
+
+class TestDenseNet161:
+    @pytest.mark.slow
+    def test_its_last_maps_are_rectified_by_us(self) -> None:
+        """`features` ends in a normalisation; torch's ReLU after it is a function."""
+        module = random_module(NETWORKS["densenet161"])
+        seen: list[torch.Tensor] = []
+        module.features.norm5.register_forward_hook(lambda _m, _i, out: seen.append(out.clone()))
+        encoder = encoder_of(LoadedNetwork("x", NETWORKS["densenet161"], module, ""))
+        encoded = encoder.encode(batch_of(encoder, [shapes(96, 64, 1)]))
+        assert seen[0].min() < 0
+        torch.testing.assert_close(encoded.evidence.levels, seen[0].relu())
+
+    def test_torchvision_s_old_keys_are_read(self) -> None:
+        rename = NETWORKS["densenet161"].rename
+        one = torch.ones(1)
+        old = {
+            "features.denseblock1.denselayer12.norm.1.running_mean": one,
+            "features.denseblock4.denselayer1.conv.2.weight": one,
+            "features.transition1.norm.weight": one,
+            "features.denseblock1.denselayer1.norm1.weight": one,
+            "classifier.weight": one,
+        }
+        assert list(rename(old, torch.nn.Identity())) == [
+            "features.denseblock1.denselayer12.norm1.running_mean",
+            "features.denseblock4.denselayer1.conv2.weight",
+            "features.transition1.norm.weight",
+            "features.denseblock1.denselayer1.norm1.weight",
+            "classifier.weight",
+        ]
+
+
+class TestVgg16Cam:
+    def test_is_vgg_16_with_a_cam_layer(self) -> None:
+        with torch.device("meta"):
+            shape = {k: tuple(v.shape) for k, v in build_vgg16_cam().state_dict().items()}
+        kernels = [k.removesuffix(".weight") for k, s in shape.items() if len(s) == 4]
+        assert kernels == [
+            *("conv1_1", "conv1_2", "conv2_1", "conv2_2", "conv3_1", "conv3_2", "conv3_3"),
+            *("conv4_1", "conv4_2", "conv4_3", "conv5_1", "conv5_2", "conv5_3", "cam"),
+        ]
+        assert shape["conv1_1.weight"] == (64, 3, 3, 3)
+        assert shape["conv5_3.weight"] == (512, 512, 3, 3)
+        assert shape["cam.weight"] == (1024, 512, 3, 3)
+        assert shape["dense.weight"] == (1000, 1024)
+
+    def test_its_convolutions_are_torchvision_s(self) -> None:
+        """The same numbers in torchvision's VGG-16 give the same maps before the last pooling."""
+        from torchvision.models.vgg import make_layers
+
+        widths = [4, 4, "M", 5, 5, "M", 6, 6, 6, "M", 7, 7, 7, "M", 8, 8, 8]
+        theirs = make_layers(widths).eval()
+        ours = random_module(NARROW_VGG16_CAM)
+        numbers = [v for k, v in ours.state_dict().items() if k.startswith("conv")]
+        theirs.load_state_dict(dict(zip(theirs.state_dict(), numbers, strict=True)))
+        picture = torch.rand(1, 3, 48, 33)
+        with torch.inference_mode():
+            torch.testing.assert_close(ours[: len(theirs)](picture), theirs(picture))
+
+    def test_takes_bgr_minus_the_mean(self) -> None:
+        encoder = encoder_of(narrow_vgg())
+        red, green, blue = 200, 100, 50
+        batch = torch.tensor([red, green, blue], dtype=torch.uint8).reshape(1, 3, 1, 1)
+        torch.testing.assert_close(
+            encoder.normalise(batch).flatten(),
+            torch.tensor([blue - 103.939, green - 116.779, red - 123.68]),
+            rtol=0,
+            atol=1e-4,
+        )
+
+    def test_evidence_is_a_layer_of_its_own_when_kept(self) -> None:
+        encoder = encoder_of(narrow_vgg(), layers=(LayerSettings(name="last", dims=4),))
+        encoded = encoder.encode(batch_of(encoder, [shapes(96, 64, 1), shapes(96, 64, 2)]))
+        kept = [unpack(data) for data in pack(encoded, ["a", "b"])]
+        assert [(k.features, k.evidence, len(k.layers)) for k in kept] == [(1, 1, 2)] * 2
+        again = stack_kept(kept, encoder.device)
+        assert [maps.levels.shape[1] for maps in again.features] == [8]
+        assert again.evidence.levels.shape[1] == 9
+        for fresh, back in (
+            (encoded.features[0], again.features[0]),
+            (encoded.evidence, again.evidence),
+        ):
+            step = fresh.values().amax(dim=(2, 3), keepdim=True) / 255
+            assert ((fresh.values() - back.values()).abs() <= step + 1e-6).all()
+
+    @pytest.mark.parametrize("preset", ["default", "paper"])
+    @pytest.mark.parametrize("size", [(112, 80), (113, 79)])
+    def test_kept_maps_match_as_fresh_ones_do(self, preset: str, size: tuple[int, int]) -> None:
+        """Sides that the stride does not divide, too: VGG-16 leaves out what is over."""
+        settings = MethodSettings.preset(preset).model_copy(
+            update={
+                "network": "narrow",
+                "layers": (LayerSettings(name="last", dims=4),),
+                "side": 79,
+            }
+        )
+        encoder = Encoder(narrow_vgg(), settings, precision="float32")
+        fit = WhiteningFit(encoder)
+        for seed in range(12):
+            fit.add(encoder.encode(batch_of(encoder, [shapes(*size, seed)])))
+        method = Method(encoder, fit.fit("made pictures"))
+        regions = RegionSettings.preset(preset).model_copy(update={"least_side": 16})
+        query = method.describe_query(picture(shapes(*size, 3)), regions)
+        encoded = encoder.encode(batch_of(encoder, [shapes(*size, seed) for seed in range(6)]))
+        kept = stack_kept([unpack(d) for d in pack(encoded, ["x"] * 6)], encoder.device)
+        fresh = method.match_regions(query, encoded, regions)
+        again = method.match_regions(query, kept, regions)
+        assert all(fresh)
+        for one, other in zip(fresh, again, strict=True):
+            assert abs(one.score - other.score) < 0.05
+        scores = [match.score for match in again]
+        assert max(scores) == scores[3] > 0.98
+
+    @pytest.mark.slow
+    def test_runs_at_512_pixels(self) -> None:
+        """A forward pass of the real width at the working size, as a batch of two."""
+        encoder = Encoder(random_loaded("vgg16_cam"), network_settings("vgg16_cam"))
+        encoded = encoder.encode(batch_of(encoder, [shapes(640, 480, i) for i in range(2)]))
+        assert encoded.features[0].levels.shape == (2, 512, 24, 32)
+        assert encoded.evidence.levels.shape == (2, 1024, 24, 32)
+        assert encoded.scores.isfinite().all()
+
+
+class TestNetworkSettings:
+    """`network_settings`: a preset made to fit another network."""
+
+    def layers(self, settings: MethodSettings) -> list[tuple[str, int]]:
+        return [(layer.name, layer.dims) for layer in settings.layers]
+
+    @pytest.mark.parametrize("preset", ["default", "paper"])
+    def test_the_default_network_s_are_the_preset_itself(self, preset: str) -> None:
+        assert network_settings("efficientnet_lite0", preset) == MethodSettings.preset(preset)
+
+    @pytest.mark.parametrize("name", ["resnet50", "densenet161", "mobilenet_v2"])
+    def test_both_layers_where_the_network_has_them(self, name: str) -> None:
+        settings = network_settings(name)
+        assert self.layers(settings) == [("mid", 256), ("last", 256)]
+        assert settings == MethodSettings(network=name)
+
+    def test_one_layer_takes_all_dimensions(self) -> None:
+        settings = network_settings("vgg16_cam")
+        assert self.layers(settings) == [("last", 512)]
+        assert (settings.side, settings.side_is) == (512, "longer")
+
+    def test_no_more_dimensions_than_channels(self) -> None:
+        assert self.layers(network_settings("timm:regnetx_002")) == [("mid", 152), ("last", 360)]
+
+    def test_the_paper_s_size_is_the_paper_s(self) -> None:
+        settings = network_settings("vgg16_cam", "paper")
+        assert (settings.side, settings.side_is) == (720, "shorter")
+        assert self.layers(settings) == [("last", 512)]
+        assert settings.n_classes == 64
+
+    def test_the_size_is_the_network_s(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        larger = dataclasses.replace(NARROW_VGG16_CAM, side=640, side_is="shorter")
+        monkeypatch.setitem(NETWORKS, "larger", larger)
+        settings = network_settings("larger")
+        assert (settings.side, settings.side_is) == (640, "shorter")
+        assert self.layers(settings) == [("last", 8)]
+
+    @pytest.mark.parametrize("name", sorted(NETWORKS))
+    @pytest.mark.parametrize("preset", ["default", "paper"])
+    def test_every_network_has_the_layers_of_both_presets(self, name: str, preset: str) -> None:
+        settings = network_settings(name, preset)
+        for layer in settings.layers:
+            assert layer.dims <= find_network(name).layers[layer.name].channels
+        MethodSettings.model_validate(settings.model_dump())
+
+    def test_an_unknown_network_or_preset(self) -> None:
+        with pytest.raises(SettingsError, match="no network 'vgg'"):
+            network_settings("vgg")
+        with pytest.raises(SettingsError, match="no preset"):
+            network_settings("vgg16_cam", "best")
