@@ -36,6 +36,7 @@ __all__ = [
     "default_cache",
     "evaluate_photos",
     "evaluate_trials",
+    "known_systems",
     "score_systems",
 ]
 
@@ -182,13 +183,18 @@ def evaluate_trials(  # noqa: PLR0913 - all that a run is of
     )
 
 
+def known_systems() -> tuple[str, ...]:
+    """The names of ours, then of the compared ones."""
+    return (*OURS, *SYSTEMS)
+
+
 def check_systems(systems: Collection[str] | None) -> None:
     """Refuse names of systems that there are not.
 
     Raises:
         RequestError: naming those that there are.
     """
-    known = (*OURS, *SYSTEMS)
+    known = known_systems()
     unknown = [name for name in systems or () if name not in known]
     if unknown:
         raise RequestError(f"There is no system {unknown[0]!r}: choose among {', '.join(known)}.")

@@ -11,9 +11,11 @@ if TYPE_CHECKING:
 
     from evaluation.ablation import Ablation, Variant
     from evaluation.evaluate import Evaluation
+    from evaluation.reproducing import MeasuredRow, MeasuredTable
     from evaluation.scores import Row
+    from evaluation.significance import Comparison
 
-__all__ = ["ablation_table", "rows_table", "table_of"]
+__all__ = ["ablation_table", "comparison_words", "paper_table", "reasons", "rows_table", "table_of"]
 
 
 def table_of(evaluation: Evaluation) -> Table:
@@ -90,3 +92,70 @@ def _variant_cells(variant: Variant, trials: int) -> list[str]:
         cells = [f"{variant.mean:.4f}", *(f"{gain:+.4f}" for gain in gains)]
         cells.append(f"{variant.p_value:.3f}")
     return [variant.value, variant.stage, *cells, *costs]
+
+
+def paper_table(measured: MeasuredTable) -> Table:
+    """One of the paper's tables: ours, published and the difference for each dataset."""
+    datasets = list(measured.rows[0].cells)
+    table = Table(title=measured.title)
+    for heading in ("row", "network"):
+        table.add_column(heading)
+    for heading in ("N_C", "N_pca", "dims", "R", "QE"):
+        table.add_column(heading, justify="right")
+    for name in datasets:
+        for heading in (f"{name}: ours", "published", "difference"):
+            table.add_column(heading, justify="right")
+    priced = any(row.row.seconds is not None for row in measured.rows)
+    for heading in ("ms a picture", "published", "bytes") if priced else ():
+        table.add_column(heading, justify="right")
+    for row in measured.rows:
+        table.add_row(*_setting_cells(row), *_figures(row), *(_costs(row) if priced else ()))
+    return table
+
+
+def reasons(tables: Sequence[MeasuredTable]) -> list[str]:
+    """Why figures of ours are missing, each once, with the rows it is true of."""
+    rows: dict[tuple[str, str], list[str]] = {}
+    for table in tables:
+        for row in table.rows:
+            for dataset, cell in row.cells.items():
+                if cell.missing:
+                    rows.setdefault((dataset, cell.missing), []).append(row.row.label)
+    return [
+        f"{dataset} - {', '.join(dict.fromkeys(labels))}: {why}"
+        for (dataset, why), labels in rows.items()
+    ]
+
+
+def _setting_cells(row: MeasuredRow) -> list[str]:
+    of_row = row.row
+    numbers = (of_row.n_classes, of_row.n_pca, of_row.dims, of_row.window, of_row.expand)
+    return [of_row.label, row.network, *(str(number) if number else "" for number in numbers)]
+
+
+def _figures(row: MeasuredRow) -> list[str]:
+    cells = []
+    for name, cell in row.cells.items():
+        difference = row.difference(name)
+        cells.append("-" if cell.ours is None else f"{cell.ours:.3f}")
+        cells.append("" if cell.published is None else f"{cell.published:.3f}")
+        cells.append("" if difference is None else f"{difference:+.3f}")
+    return cells
+
+
+def _costs(row: MeasuredRow) -> list[str]:
+    published = "" if row.row.seconds is None else f"{row.row.seconds * 1e3:.0f}"
+    if row.cost is None:
+        return ["-", published, "-"]
+    return [f"{row.cost.ms_per_picture:.1f}", published, f"{row.cost.bytes:,}"]
+
+
+def comparison_words(names: tuple[str, str], found: Comparison, trials: Sequence[str]) -> str:
+    """One system against another in two sentences."""
+    parts = ", ".join(f"{n} {g:+.4f}" for n, g in zip(trials, found.trials, strict=True))
+    return (
+        f"{names[0]} against {names[1]}: {found.gained:+.4f} mAP ({parts}), 95 % interval {found.low:+.4f} "
+        f"to {found.high:+.4f}, p = {found.p_value:.4f} (paired permutation test over "
+        f"{found.groups} scenes). {found.better} queries gained, {found.worse} lost, of "
+        f"{found.queries}."
+    )
