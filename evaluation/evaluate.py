@@ -10,20 +10,20 @@ from typing import TYPE_CHECKING
 
 from descriptors.backbones import load_network
 from descriptors.encoder import Encoder
+from evaluation.compared.scoring import score_compared
+from evaluation.compared.systems import chosen_systems, dims_of
 from evaluation.encoding import encode_photos
 from evaluation.ours import score_ours
 from evaluation.photos import read_trials
 from evaluation.scores import Labels, Row, summarise
-from evaluation.systems import SYSTEMS, pool_photos, score_system
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from descriptors.encoder import Precision
     from descriptors.settings import MethodSettings, RegionSettings
-    from evaluation.encoding import EncodedPhotos, Progress
+    from evaluation.encoding import Progress
     from evaluation.photos import Queries
-    from evaluation.scores import Score
     from evaluation.trials import Photo, Trial
 
 __all__ = ["Evaluation", "default_cache", "evaluate_photos"]
@@ -70,6 +70,7 @@ def evaluate_photos(  # noqa: PLR0913 - one keyword an option of the command lin
     device: str = "cpu",
     precision: Precision = "auto",
     weights: Path | None = None,
+    systems: Collection[str] | None = None,
     progress: Progress | None = None,
 ) -> Evaluation:
     """Measure our systems and the compared ones on a folder of photos.
@@ -84,19 +85,26 @@ def evaluate_photos(  # noqa: PLR0913 - one keyword an option of the command lin
         cache: where feature maps are kept for the next run; None for the user's cache.
         device, precision: see `Encoder`.
         weights: a local file, where the network comes without.
+        systems: names of the compared systems; None for all.
         progress: called with what is done, how many of it, and of how many.
 
     Raises:
-        RequestError: for a file, column or photo that is missing, or too few of them.
+        RequestError: for a file, column or photo that is missing, or too few of them; for a
+            compared system that is not known, or that needs OpenCV where there is none.
     """
     started = time.perf_counter()
+    compared = chosen_systems(systems)
     tell = progress or _tell_nobody
     trials = read_trials(folder, queries, fit_on)
     encoder = Encoder(load_network(settings.network, weights), settings, device, precision)
     photos = _photos(trials)
     encoded = encode_photos(photos, encoder, cache or default_cache(), tell)
     encoding_seconds = time.perf_counter() - started
-    scores = _score_trials(trials, encoded, regions, tell)
+    ours = [score_ours(trial, encoded, regions, tell) for trial in trials]
+    others = score_compared(
+        trials, encoded, cache=cache or default_cache(), progress=tell, systems=compared
+    )
+    scores = [mine + theirs for mine, theirs in zip(ours, others, strict=True)]
     labels = Labels(preset_name, "+".join(layer.name for layer in settings.layers))
     return Evaluation(
         str(folder),
@@ -107,21 +115,8 @@ def evaluate_photos(  # noqa: PLR0913 - one keyword an option of the command lin
         tuple(trial.name for trial in trials),
         time.perf_counter() - started,
         encoding_seconds,
-        tuple(summarise(scores, labels, _dims(encoder))),
+        tuple(summarise(scores, labels, _dims(encoder, compared))),
     )
-
-
-def _score_trials(
-    trials: Sequence[Trial], encoded: EncodedPhotos, regions: RegionSettings, progress: Progress
-) -> list[list[Score]]:
-    """Every system's scores of every query, trial by trial, ours first."""
-    scores = [score_ours(trial, encoded, regions, progress) for trial in trials]
-    for done, (name, system) in enumerate(SYSTEMS.items(), start=1):
-        pooled = pool_photos(system, encoded, _photos(trials))
-        for trial, here in zip(trials, scores, strict=True):
-            here.extend(score_system(name, trial, encoded, pooled))
-        progress("compared systems", done, len(SYSTEMS))
-    return scores
 
 
 def default_cache() -> Path:
@@ -134,15 +129,10 @@ def _photos(trials: Sequence[Trial]) -> list[Photo]:
     return list(dict.fromkeys(p for trial in trials for p in (*trial.gallery, *trial.fit)))
 
 
-def _dims(encoder: Encoder) -> dict[str, int]:
-    """Dimensions of each system's descriptor: raw has the channels of the layers."""
-    settings, layers = encoder.settings, encoder.loaded.network.layers
-    channels = sum(layers[layer.name].channels for layer in settings.layers)
-    ours = dict.fromkeys(("OfA", "OnA", "theme"), settings.dims)
-    compared = {
-        name: settings.dims if system.whitened else channels for name, system in SYSTEMS.items()
-    }
-    return ours | compared
+def _dims(encoder: Encoder, compared: Sequence[str]) -> dict[str, int]:
+    """Dimensions of each system's descriptor."""
+    ours = dict.fromkeys(("OfA", "OnA", "theme"), encoder.settings.dims)
+    return ours | {name: dims_of(name, encoder) for name in compared}
 
 
 def _tell_nobody(_what: str, _done: int, _of: int) -> None:

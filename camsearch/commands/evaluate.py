@@ -52,6 +52,10 @@ def evaluate(
     classes: Annotated[
         int | None, typer.Option(help="N_C: best classes in a descriptor (default: 8).")
     ] = None,
+    systems: Annotated[
+        str | None,
+        typer.Option(help="Compared systems by name, such as SPoC,R-MAC (default: all)."),
+    ] = None,
     through: Annotated[
         str | None,
         typer.Option(
@@ -93,6 +97,7 @@ def evaluate(
             cache=read_settings().cache.expanduser() / "evaluate",
             device=machine.device,
             precision=machine.precision,
+            systems=None if systems is None else [name for name in systems.split(",") if name],
             progress=show,
         )
     Console().print(table_of(evaluation))
