@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 from descriptors.backbones import load_network
 from descriptors.encoder import Encoder
 from descriptors.errors import RequestError
+from evaluation.compared.scoring import score_compared
+from evaluation.compared.systems import ON_REQUEST, SYSTEMS, chosen_systems, dims_of
 from evaluation.encoding import encode_photos
 from evaluation.ours import OURS, score_ours
 from evaluation.own_vectors import OwnVectors, vectors_needed
 from evaluation.photos import read_trials
 from evaluation.scores import Labels, Row, Score, summarise
 from evaluation.setups import all_photos
-from evaluation.systems import SYSTEMS, pool_photos, score_system
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -178,26 +179,27 @@ def evaluate_trials(  # noqa: PLR0913 - all that a run is of
         tuple(trial.name for trial in trials),
         time.perf_counter() - started,
         encoding_seconds,
-        tuple(summarise(scores, labels, _dims(encoder))),
+        tuple(summarise(scores, labels, _dims(encoder, systems))),
         tuple(tuple(of_trial) for of_trial in scores),
     )
 
 
 def known_systems() -> tuple[str, ...]:
     """The names of ours, then of the compared ones."""
-    return (*OURS, *SYSTEMS)
+    return (*OURS, *SYSTEMS, *ON_REQUEST)
 
 
 def check_systems(systems: Collection[str] | None) -> None:
-    """Refuse names of systems that there are not.
+    """Refuse systems that cannot be measured.
 
     Raises:
-        RequestError: naming those that there are.
+        RequestError: for a name that is not known, or for BoW without OpenCV.
     """
     known = known_systems()
     unknown = [name for name in systems or () if name not in known]
     if unknown:
         raise RequestError(f"There is no system {unknown[0]!r}: choose among {', '.join(known)}.")
+    _compared(systems)
 
 
 def default_cache() -> Path:
@@ -230,26 +232,30 @@ def score_systems(  # noqa: PLR0913 - all that a run is of
         own = OwnVectors(encoded, vectors_needed(trials, [encoded.encoder.settings]))
         for trial, here in zip(trials, scores, strict=True):
             here.extend(score_ours(trial, encoded, regions, progress, stages, own))
-    del cache
-    wanted = {name: one for name, one in SYSTEMS.items() if systems is None or name in systems}
-    for done, (name, system) in enumerate(wanted.items(), start=1):
-        pooled = pool_photos(system, encoded, all_photos(trials))
-        for trial, here in zip(trials, scores, strict=True):
-            if trial.streamed is None:  # its vectors are those of our own system alone
-                here.extend(score_system(name, trial, encoded, pooled))
-        progress("compared systems", done, len(wanted))
+    compared = _compared(systems)
+    plain = [trial for trial in trials if trial.streamed is None]
+    # Of streamed photos there are no vectors but those of our own.
+    others = iter(
+        score_compared(plain, encoded, cache=cache, progress=progress, systems=compared)
+        if compared and plain
+        else [[] for _ in plain]
+    )
+    for trial, here in zip(trials, scores, strict=True):
+        here.extend(next(others) if trial.streamed is None else [])
     return scores
 
 
-def _dims(encoder: Encoder) -> dict[str, int]:
-    """Dimensions of each system's descriptor: raw has the channels of the layers."""
-    settings, layers = encoder.settings, encoder.loaded.network.layers
-    channels = sum(layers[layer.name].channels for layer in settings.layers)
-    ours = dict.fromkeys(OURS, settings.dims)
-    compared = {
-        name: settings.dims if system.whitened else channels for name, system in SYSTEMS.items()
-    }
-    return ours | compared
+def _compared(systems: Collection[str] | None) -> tuple[str, ...]:
+    """Those of the chosen systems that are not ours."""
+    if systems is None:
+        return chosen_systems()
+    return chosen_systems([name for name in systems if name not in OURS])
+
+
+def _dims(encoder: Encoder, systems: Collection[str] | None) -> dict[str, int]:
+    """Dimensions of each system's descriptor."""
+    ours = dict.fromkeys(OURS, encoder.settings.dims)
+    return ours | {name: dims_of(name, encoder) for name in _compared(systems)}
 
 
 def _tell_nobody(_what: str, _done: int, _of: int) -> None:
