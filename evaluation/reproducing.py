@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import TYPE_CHECKING
 
-from descriptors.errors import CamsearchError
+from descriptors.errors import CamsearchError, RequestError
 from evaluation.encoding import encode_photos
-from evaluation.evaluate import known_systems, score_systems
+from evaluation.evaluate import check_systems, score_systems
 from evaluation.ours import OURS
 from evaluation.scores import by_system
 from evaluation.setups import measure_cost
@@ -165,7 +165,7 @@ def _means(
     cache: Path,
     progress: Progress,
 ) -> dict[tuple[str, str], float]:
-    names = list(dict.fromkeys(row.system for row in group if row.system in known_systems()))
+    names = [name for name in dict.fromkeys(row.system for row in group) if not _refused(name)]
     stages = {
         name: list({row.stage.name: row.stage for row in group if row.system == name}.values())
         for name in names
@@ -182,8 +182,17 @@ def _key(row: PaperRow) -> tuple[str, str]:
     return row.system, row.stage.name
 
 
+def _refused(system: str) -> str:
+    """Why a system cannot be measured here, such as BoW without OpenCV; "" if it can."""
+    try:
+        check_systems([system])
+    except RequestError as error:
+        return error.reason
+    return ""
+
+
 def _not_measured(row: PaperRow) -> str:
-    return f"{row.system} has no stage {row.stage.name}."
+    return _refused(row.system) or f"{row.system} has no stage {row.stage.name}."
 
 
 def _cell(ours: float | str, published: float | None) -> Cell:

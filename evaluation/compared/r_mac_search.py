@@ -30,7 +30,7 @@ __all__ = ["search_and_localise"]
 _WINDOW, _EXPAND = 100, 5
 
 
-def search_and_localise(bench: Bench, most: int = _WINDOW) -> Iterator[Rankings]:
+def search_and_localise(bench: Bench, most: int | None = None) -> Iterator[Rankings]:
     """The search by descriptors, then R100 and R100+QE5 (or other R) as Tolias et al. publish them.
 
     The first hits are localised by MAC, and described by the R-MAC of their window; they are
@@ -45,6 +45,7 @@ def search_and_localise(bench: Bench, most: int = _WINDOW) -> Iterator[Rankings]
         Tolias et al. 2016, sections 4 and 5; R = 1000 there.
     """
     yield from search_descriptors(bench)
+    most = _WINDOW if most is None else most
     started = time.perf_counter()
     rows = ranked(bench.queries @ bench.gallery.T, bench.leave_out)
     regions = _best_regions(bench, first_hits(rows, _WINDOW))

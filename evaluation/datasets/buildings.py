@@ -20,6 +20,7 @@ from descriptors.errors import RequestError
 from evaluation.datasets.pictures import (
     find_files,
     image_folder,
+    incomplete_note,
     photos_of,
     require,
     stems,
@@ -56,6 +57,7 @@ class Buildings:
         images: where its archives put the pictures, or people do.
         truth: the archive of the ground truth.
         fit_on: what to fit the whitening on, as an example.
+        pictures: how many the published dataset has, without those that are damaged.
         corrupt: whether some files of its archives are no pictures.
     """
 
@@ -63,6 +65,7 @@ class Buildings:
     images: tuple[str, ...]
     truth: str
     fit_on: str
+    pictures: int
     corrupt: bool
 
     def photos(self, root: Path, facts: PhotoFacts) -> FoundPhotos:
@@ -73,10 +76,11 @@ class Buildings:
         """
         folder = image_folder(root, self.images)
         left_out = _corrupt_names(root) if self.corrupt else frozenset()
+        top = folder.absolute()
         files = [
             file
             for file in find_files(folder)
-            if file.stem not in left_out and _DISTRACTORS.isdisjoint(file.parts)
+            if file.stem not in left_out and _DISTRACTORS.isdisjoint(file.relative_to(top).parts)
         ]
         if not files:
             raise self.source.missing(f"pictures (in {self.images[0]}, for example)", root)
@@ -91,6 +95,7 @@ OXFORD = Buildings(
     images=("oxbuild_images", "oxbuild_images-v1", "jpg", "images"),
     truth="gt_files_170407.tgz",
     fit_on="paris6k:DIR",
+    pictures=5_062,
     corrupt=False,
 )
 PARIS = Buildings(
@@ -98,6 +103,7 @@ PARIS = Buildings(
     images=("paris", "jpg", "images"),
     truth="paris_120310.tgz",
     fit_on="oxford5k:DIR",
+    pictures=6_392,
     corrupt=True,
 )
 
@@ -115,9 +121,10 @@ def read_buildings(buildings: Buildings, request: Request) -> tuple[Trial, ...]:
     folder = _truth_folder(buildings, root, by_name)
     gone = _corrupt_names(root).union(PurePosixPath(path).stem for path in found.unreadable)
     boxes = request.asks_boxes("boxes")
-    reader = _TruthReader(buildings, folder, by_name, gone)
+    reader = _TruthReader(source, root, folder, by_name, gone)
     queries = tuple(reader.query(path, boxes=boxes) for path in sorted(folder.glob("*" + _QUERY)))
     notes = unreadable_note(found.unreadable, f"the authors list such ones in {_CORRUPT}")
+    notes += incomplete_note(source, len(found.photos), buildings.pictures)
     return (Trial("all", fit, found.photos, queries, notes=notes),)
 
 
@@ -126,11 +133,14 @@ class _TruthReader:
     """Reads the four files of each query.
 
     Attributes:
+        source, root: of the dataset.
+        folder: of the files.
         photos: by the names that the files use.
         gone: names of pictures that are known to be damaged.
     """
 
-    buildings: Buildings
+    source: Source
+    root: Path
     folder: Path
     photos: Mapping[str, Photo]
     gone: frozenset[str]
@@ -141,7 +151,7 @@ class _TruthReader:
         stem = path.name.removesuffix(_QUERY)
         positives = self._names(f"{stem}_good.txt") | self._names(f"{stem}_ok.txt")
         junk = self._names(f"{stem}_junk.txt")
-        require({name}, self.photos, self.buildings.source, self.folder)
+        require({name}, self.photos, self.source, self.root)
         if not positives:
             raise RequestError(
                 f"{path} has neither a good nor an ok picture: unpack the ground truth again."
@@ -150,7 +160,7 @@ class _TruthReader:
         return PhotoQuery(self.photos[name], box if boxes else None, {"all": judgement}, None)
 
     def _names(self, name: str) -> frozenset[str]:
-        return frozenset(_lines(self.folder / name, self.buildings.source))
+        return frozenset(_lines(self.folder / name, self.source))
 
     def _paths(self, names: frozenset[str]) -> frozenset[str]:
         """Paths of pictures; of one that is known to be damaged its name.
@@ -159,7 +169,7 @@ class _TruthReader:
             The official evaluator counts every name of its lists, so a damaged picture that
             stands in one is a positive that is never found.
         """
-        require(names - self.gone, self.photos, self.buildings.source, self.folder)
+        require(names - self.gone, self.photos, self.source, self.root)
         return frozenset(self.photos[name].path if name in self.photos else name for name in names)
 
 

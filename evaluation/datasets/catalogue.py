@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -13,7 +13,7 @@ from evaluation.datasets.buildings import OXFORD, PARIS, read_buildings
 from evaluation.datasets.distractors import add_distractors, stream_distractors
 from evaluation.datasets.folders import folder_photos, read_folder
 from evaluation.datasets.holidays import HOLIDAYS, holidays_photos, read_holidays
-from evaluation.datasets.pictures import FoundPhotos
+from evaluation.datasets.pictures import FoundPhotos, unreadable_note
 from evaluation.datasets.requests import Request
 from evaluation.datasets.revisited import ROXFORD, RPARIS, read_revisited
 from evaluation.photo_facts import PhotoFacts
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from evaluation.encoding import Progress
     from evaluation.photos import Queries
-    from evaluation.trials import Photo, Trial
+    from evaluation.trials import Trial
 
     Reader = Callable[[Request], tuple[Trial, ...]]
     Lister = Callable[[Path, PhotoFacts], FoundPhotos]
@@ -235,7 +235,9 @@ def read_dataset(  # noqa: PLR0913 - one keyword an option of the command line
     """
     dataset, facts = _dataset(name), PhotoFacts(cache, progress)
     fit = None if fit_on is None else _fit_photos(fit_on, facts)
-    trials = dataset.read(Request(root, queries, fit, facts))
+    trials = dataset.read(Request(root, queries, None if fit is None else fit.photos, facts))
+    if fit is not None:
+        trials = tuple(replace(t, notes=t.notes + _notes(t, fit)) for t in trials)
     folder = distractors or _promised(name, dataset, root)
     if folder is None:
         return trials
@@ -250,10 +252,21 @@ def _dataset(name: str) -> Dataset:
     return DATASETS[name]
 
 
-def _fit_photos(fit_on: FitOn, facts: PhotoFacts) -> tuple[Photo, ...]:
-    """The photos of what the whitening is fitted on; files that are no pictures are left out."""
+def _fit_photos(fit_on: FitOn, facts: PhotoFacts) -> FoundPhotos:
+    """The photos of what the whitening is fitted on."""
     lister = folder_photos if fit_on.kind == _PICTURES else _dataset(fit_on.kind).photos
-    return lister(fit_on.root, facts).photos
+    return lister(fit_on.root, facts)
+
+
+def _notes(trial: Trial, fit: FoundPhotos) -> tuple[str, ...]:
+    """What people should know of the photos that are fitted on."""
+    notes = unreadable_note(fit.unreadable, "of those the whitening is fitted on")
+    shared = {photo.file for photo in trial.gallery}.intersection(p.file for p in fit.photos)
+    if shared:
+        notes += (
+            f"{len(shared)} photos of the gallery are also fitted on: published figures never do.",
+        )
+    return notes
 
 
 def _promised(name: str, dataset: Dataset, root: Path) -> Path | None:

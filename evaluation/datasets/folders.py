@@ -56,11 +56,15 @@ class _Instances:
 
 
 def folder_photos(root: Path, facts: PhotoFacts) -> FoundPhotos:
-    """All pictures of a folder and below, whatever they show.
+    """All pictures of a folder and below, or of a CSV, whatever they show.
 
     Raises:
         RequestError: for a folder that is not there, or has none.
     """
+    if root.is_file():
+        rows = read_rows(root, ("path",), _REMEDY)
+        files = [(root.parent / row["path"]).absolute() for row in rows]
+        return photos_of(files, root.parent, facts)
     files = find_files(root)
     if not files:
         raise RequestError(f"There are no pictures in {root}: name another folder.")

@@ -16,7 +16,14 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from descriptors.errors import RequestError
-from evaluation.datasets.pictures import FoundPhotos, find_files, image_folder, photos_of, require
+from evaluation.datasets.pictures import (
+    FoundPhotos,
+    find_files,
+    image_folder,
+    incomplete_note,
+    photos_of,
+    require,
+)
 from evaluation.datasets.requests import Source
 from evaluation.trials import Judgement, PhotoQuery, Trial
 
@@ -31,6 +38,7 @@ __all__ = ["HOLIDAYS", "holidays_photos", "read_holidays"]
 
 HOLIDAYS = Source("Holidays", "https://lear.inrialpes.fr/people/jegou/data.php.html")
 
+_PUBLISHED = 1_491
 _IMAGES = ("jpg", "images")
 _NAME = re.compile(r"\d{4}\d{2}")
 _PERFECT = "perfect_*result.dat"
@@ -78,7 +86,8 @@ def read_holidays(request: Request) -> tuple[Trial, ...]:
     )
     if not queries:
         raise HOLIDAYS.missing("queries (names ending in 00) with a second picture", request.root)
-    return (Trial("all", fit, photos, queries),)
+    notes = incomplete_note(HOLIDAYS, len(photos), _PUBLISHED)
+    return (Trial("all", fit, photos, queries, notes=notes),)
 
 
 def _by_name(names: Mapping[str, object]) -> dict[str, frozenset[str]]:

@@ -36,7 +36,7 @@ class _Numbers:
     def __setstate__(self, state: tuple[Any, ...]) -> None:
         self.order = _ORDERS[state[1]]
 
-    def read(self, data: bytes | str) -> list[float]:
+    def read(self, data: bytes | bytearray | str) -> list[float]:
         """The numbers in bytes (which Python 2 and old protocols give as latin-1 text)."""
         kind = np.dtype(self.order + self.code.lstrip("<>=|"))
         if kind.kind not in "iuf":
@@ -62,7 +62,7 @@ def _array(*_class_shape_and_kind: object) -> _Array:
     return _Array()
 
 
-def _array_at_once(data: bytes, kind: _Numbers, shape: Any, _order: str) -> _Array:
+def _array_at_once(data: bytes | bytearray, kind: _Numbers, shape: Any, _order: str) -> _Array:
     """Stands in for numpy's ``_frombuffer``."""
     array = _Array()
     array.numbers = _in_a_row(shape, kind.read(data))
@@ -104,6 +104,7 @@ _ALLOWED: Mapping[tuple[str, str], Callable[..., object]] = {
     ("numpy", "dtype"): _Numbers,
     ("_codecs", "encode"): _text_as_bytes,
     ("builtins", "bytes"): _no_bytes,
+    ("__builtin__", "bytes"): _no_bytes,
 }
 
 

@@ -20,6 +20,7 @@ __all__ = [
     "FoundPhotos",
     "find_files",
     "image_folder",
+    "incomplete_note",
     "photos_of",
     "require",
     "stems",
@@ -122,6 +123,17 @@ def unreadable_note(unreadable: Sequence[str], why: str) -> tuple[str, ...]:
     if not unreadable:
         return ()
     return (f"Left out, {len(unreadable)} that are no pictures ({why}): {_some(unreadable)}.",)
+
+
+def incomplete_note(source: Source, found: int, published: int) -> tuple[str, ...]:
+    """A sentence about a dataset with pictures missing, which makes every search easier."""
+    if found >= published:
+        return ()
+    note = (
+        f"The published {source.name} has {published:,} pictures and this folder {found:,}: "
+        "figures compare only where they are all there."
+    )
+    return (note,)
 
 
 def _some(names: Sequence[str]) -> str:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 import torch
 
 from descriptors.errors import RequestError
-from evaluation.encoding import PhotoMaps, encode_photos, picture_of
+from es_mappings.documents import Document
+from evaluation.encoding import PhotoMaps, encode_again, encode_photos, picture_of
 from evaluation.photos import Photo, read_photos
 from tests.support.tiny_network import batch_of, tiny_encoder, tiny_settings
 from tests.unit.evaluation.miniature import make_miniature
@@ -132,3 +134,29 @@ class TestUnpackedMaps:
             store.get_timed({digest: digest})
         assert store.get_timed({"x": digests[2]})["x"].spared_ms > 0
         assert store.get_timed({"x": digests[0]})["x"].spared_ms == 0
+
+
+class TestEncodeAgain:
+    def test_maps_are_as_they_would_be_kept(self, photos: tuple[Photo, ...], tmp_path: Path):
+        encoder = tiny_encoder()
+        kept = encode_photos(photos[:3], encoder, tmp_path, Count())
+        hits = [
+            Document(p.path, str(p.file), "", *p.size, np.zeros(2, np.float32)) for p in photos[:3]
+        ]
+        found = encode_again(hits, encoder)
+        assert set(found) == {photo.path for photo in photos[:3]}
+        digests = {photo.path: kept.digests[photo.file] for photo in photos[:3]}
+        for path, expected in kept.store.get(digests).items():
+            for mine, theirs in zip(found[path].layers, expected.layers, strict=True):
+                torch.testing.assert_close(mine.values(), theirs.values())
+            torch.testing.assert_close(found[path].scores, expected.scores)
+
+    def test_a_damaged_picture_is_left_out(self, tmp_path: Path):
+        (tmp_path / "no.jpg").write_text("no")
+        hit = Document("a", str(tmp_path / "no.jpg"), "", 9, 9, np.zeros(2, np.float32))
+        assert encode_again([hit], tiny_encoder()) == {}
+
+    def test_a_missing_picture(self, tmp_path: Path):
+        hit = Document("a", str(tmp_path / "none.jpg"), "", 9, 9, np.zeros(2, np.float32))
+        with pytest.raises(RequestError, match=r"none\.jpg cannot be read"):
+            encode_again([hit], tiny_encoder())

@@ -76,6 +76,10 @@ class TestReadDataset:
         (trial,) = read_dataset("oxford5k", oxford, fit_on=FitOn("pictures", others))
         assert len(trial.fit) == 5
 
+    def test_fitting_on_the_gallery_itself_is_said(self, oxford: Path):
+        (trial,) = read_dataset("oxford5k", oxford, fit_on=FitOn("pictures", oxford))
+        assert trial.notes[-1].startswith("18 photos of the gallery are also fitted on")
+
     def test_photos_are_read_as_before(self, tmp_path: Path):
         trials = read_dataset("photos", make_miniature(tmp_path))
         assert [trial.name for trial in trials] == ["half 0", "half 1"]
@@ -121,8 +125,8 @@ class TestDistractors:
         (folder / "0" / "broken.jpg").write_text("gone")
         (trial,) = read_dataset("oxford5k", oxford, fit_on=paris, distractors=folder)
         assert len(trial.gallery) == 18 + 3
-        assert trial.notes == (
-            "Left out, 1 that are no pictures (distractors): +distractors/0/broken.jpg.",
+        assert trial.notes[-1] == (
+            "Left out, 1 that are no pictures (distractors): +distractors/0/broken.jpg."
         )
 
     def test_a_name_that_promises_them(self, paris: FitOn, tmp_path: Path):

@@ -1,0 +1,42 @@
+"""The size of a picture from its header, and what is said where there is none."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from descriptors.arrays import Size
+from descriptors.errors import UnreadableImage
+from descriptors.images import read_image, upright_size
+from tests.support.pictures import EVERY_FORMAT, encoded, letter, shapes, with_orientation
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+class TestUprightSize:
+    @pytest.mark.parametrize("orientation", range(1, 9))
+    def test_as_the_whole_picture_says(self, tmp_path: Path, orientation: int) -> None:
+        data = with_orientation(letter(50, 60), orientation)
+        (tmp_path / "a.jpg").write_bytes(data)
+        assert upright_size(tmp_path / "a.jpg") == Size(50, 60) == read_image(data).size
+
+    @pytest.mark.parametrize("file_format", EVERY_FORMAT)
+    def test_of_every_format(self, tmp_path: Path, file_format: str) -> None:
+        (tmp_path / "a").write_bytes(encoded(shapes(40, 30), file_format))
+        assert upright_size(tmp_path / "a") == Size(40, 30)
+
+    def test_no_pixel_is_decoded(self, tmp_path: Path) -> None:
+        (tmp_path / "a.jpg").write_bytes(encoded(shapes(200, 100), "JPEG")[:700])
+        assert upright_size(tmp_path / "a.jpg") == Size(200, 100)
+
+    @pytest.mark.parametrize("data", [b"", b"<html>302 Found</html>", b"\xff\xd8\xff\xe0\x00\x10"])
+    def test_no_picture(self, tmp_path: Path, data: bytes) -> None:
+        (tmp_path / "a.jpg").write_bytes(data)
+        with pytest.raises(UnreadableImage, match=r"a\.jpg"):
+            upright_size(tmp_path / "a.jpg")
+
+    def test_a_missing_file(self, tmp_path: Path) -> None:
+        with pytest.raises(FileNotFoundError):
+            upright_size(tmp_path / "none.jpg")

@@ -1,0 +1,115 @@
+"""A folder of one's own: by subfolders and by CSV."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from descriptors.arrays import Box
+from descriptors.errors import RequestError
+from evaluation.datasets.folders import folder_photos, read_folder
+from evaluation.photo_facts import PhotoFacts
+from tests.support.datasets import BOX, make_csv_folder, make_folder, write_csv
+from tests.unit.evaluation.datasets.readers import FIT, request
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+class TestSubfolders:
+    def test_halves_of_the_instances(self, tmp_path: Path):
+        zero, one = read_folder(request(make_folder(tmp_path), fit=None))
+        assert {photo.scene for photo in zero.gallery} == {"arch", "gate", ""}
+        assert {photo.scene for photo in one.gallery} == {"chapel", "tower", ""}
+        assert (zero.fit, one.fit) == (one.gallery, zero.gallery)
+
+    def test_all_of_it_with_other_pictures_to_fit_on(self, tmp_path: Path):
+        (trial,) = read_folder(request(make_folder(tmp_path)))
+        assert (trial.name, trial.fit) == ("all", FIT)
+        assert (len(trial.gallery), len(trial.queries)) == (16 + 8, 16)
+
+    def test_each_picture_of_an_instance_asks_for_the_others(self, tmp_path: Path):
+        (trial,) = read_folder(request(make_folder(tmp_path)))
+        [query] = [q for q in trial.queries if q.photo.path == "gate/2.jpg"]
+        assert (query.box, query.leave_out) == (None, "gate/2.jpg")
+        assert query.judgements["all"].positives == {f"gate/{n}.jpg" for n in (0, 1, 3)}
+
+    def test_distractors_stand_in_their_folder_or_beside(self, tmp_path: Path):
+        (trial,) = read_folder(request(make_folder(tmp_path)))
+        others = [photo.path for photo in trial.gallery if not photo.scene]
+        assert len(others) == 8
+        assert {path.split("/")[0] for path in others} == {"distractors", "loose.jpg"}
+
+    def test_there_are_no_boxes(self, tmp_path: Path):
+        with pytest.raises(RequestError, match="has a box: add the columns x0"):
+            read_folder(request(make_folder(tmp_path), "boxes"))
+
+    def test_a_file_that_is_no_picture(self, tmp_path: Path):
+        (make_folder(tmp_path) / "gate" / "notes.jpg").write_text("a note")
+        with pytest.raises(RequestError, match=r"gate/notes\.jpg cannot be read as pictures"):
+            read_folder(request(tmp_path))
+
+    def test_an_empty_folder(self, tmp_path: Path):
+        with pytest.raises(RequestError, match="There are no pictures in"):
+            read_folder(request(tmp_path))
+
+
+class TestCsv:
+    def test_instances_and_distractors(self, tmp_path: Path):
+        (trial,) = read_folder(request(make_csv_folder(tmp_path)))
+        scenes = {photo.path: photo.scene for photo in trial.gallery}
+        assert scenes["pictures/23.jpg"] == "gate"
+        assert scenes["pictures/other0.jpg"] == ""
+        assert (len(scenes), len(trial.queries)) == (24, 16)
+
+    def test_boxes_and_junk(self, tmp_path: Path):
+        (trial,) = read_folder(request(make_csv_folder(tmp_path), "boxes"))
+        assert [query.box for query in trial.queries] == [Box(*BOX)] * 4
+        judgement = trial.queries[2].judgements["all"]
+        assert judgement.positives == {"pictures/21.jpg", "pictures/22.jpg"}
+        assert judgement.junk == {"pictures/23.jpg"}
+
+    def test_any_csv_named_instead_of_a_folder(self, tmp_path: Path):
+        root = make_csv_folder(tmp_path)
+        (root / "instances.csv").rename(root / "mine.csv")
+        (trial,) = read_folder(request(root / "mine.csv"))
+        assert len(trial.gallery) == 24
+        assert len(folder_photos(root / "mine.csv", PhotoFacts(None)).photos) == 24
+
+    def test_path_and_instance_are_enough(self, tmp_path: Path):
+        root = make_csv_folder(tmp_path)
+        rows = [(f"pictures/{n}{shot}.jpg", n) for n in range(2) for shot in range(2)]
+        write_csv(root / "instances.csv", ("path", "instance"), rows)
+        (trial,) = read_folder(request(root))
+        assert [query.photo.scene for query in trial.queries] == ["0", "0", "1", "1"]
+
+    def test_a_missing_column(self, tmp_path: Path):
+        write_csv(tmp_path / "instances.csv", ("path", "name"), [])
+        with pytest.raises(RequestError, match="lacks the columns instance"):
+            read_folder(request(tmp_path))
+
+    def test_a_box_that_is_not_whole(self, tmp_path: Path):
+        root = make_csv_folder(tmp_path)
+        rows = [("pictures/00.jpg", "a", 1, "", 5, 6)]
+        write_csv(root / "instances.csv", ("path", "instance", "x0", "y0", "x1", "y1"), rows)
+        with pytest.raises(RequestError, match=r"pictures/00\.jpg that is no number"):
+            read_folder(request(root, "boxes"))
+
+    def test_a_picture_twice(self, tmp_path: Path):
+        root = make_csv_folder(tmp_path)
+        write_csv(root / "instances.csv", ("path", "instance"), [("pictures/00.jpg", "a")] * 2)
+        with pytest.raises(RequestError, match="names a picture twice"):
+            read_folder(request(root))
+
+    def test_a_picture_that_is_missing(self, tmp_path: Path):
+        write_csv(tmp_path / "instances.csv", ("path", "instance"), [("none.jpg", "a")])
+        with pytest.raises(RequestError, match=r"none\.jpg cannot be read \(FileNotFoundError\)"):
+            read_folder(request(tmp_path))
+
+    def test_one_picture_an_instance(self, tmp_path: Path):
+        root = make_csv_folder(tmp_path)
+        rows = [("pictures/00.jpg", "a"), ("pictures/10.jpg", "b")]
+        write_csv(root / "instances.csv", ("path", "instance"), rows)
+        with pytest.raises(RequestError, match="with a second photo of its scene"):
+            read_folder(request(root))
