@@ -154,5 +154,6 @@ class StreamedGallery(MemoryGallery):
             return self._documents[id_]
         row = self._streamed_rows[id_]
         width, height = self._streamed.sizes[row].tolist()
-        file, vector = str(self._streamed.photos.file(row)), self._streamed.vector(row)
-        return Document(id_, file, "", width, height, vector)
+        # Joined as text: an answer may hold a good part of a million, and paths are slow to make.
+        file = f"{self._streamed.photos.folder}/{self._streamed.photos.names[row]}"
+        return Document(id_, file, "", width, height, self._streamed.vector(row))

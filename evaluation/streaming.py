@@ -13,13 +13,14 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float16, Float32, Int32
+from jaxtyping import Bool, Float, Float16, Float32, Int32
 from torch import Tensor
 
 from descriptors.arrays import Encoded
@@ -76,14 +77,22 @@ class StreamedVectors:
 
     def cosines(self, vector: Float32[np.ndarray, " D"]) -> Float32[np.ndarray, " N"]:
         """With every photo; -infinity where a photo has no vector."""
-        found = [_cosines(block, vector) for block in self.blocks]
-        return np.concatenate(found) if found else np.empty(0, np.float32)
+        cosines = np.full(len(self.photos), -np.inf, np.float32)
+        for number, block in enumerate(self.blocks):
+            cosines[number * BLOCK :][: len(block)] = block.astype(np.float32) @ vector
+        cosines[self._without_vector] = -np.inf
+        return cosines
 
     def vector(self, row: int) -> Float32[np.ndarray, " D"]:
         """Of one photo."""
         block, inner = divmod(row, BLOCK)
         vector: Float32[np.ndarray, " D"] = self.blocks[block][inner].astype(np.float32)
         return vector
+
+    @cached_property
+    def _without_vector(self) -> Bool[np.ndarray, " N"]:
+        """Rows of photos that are not searched."""
+        return np.concatenate([np.zeros(0, bool), *(~block.any(axis=1) for block in self.blocks)])
 
     @property
     def unreadable(self) -> int:
@@ -129,7 +138,8 @@ def stream_photos(
                 _write(files[i], vectors)
             _write(sizes_at / name, made.sizes)
         for blocks, file in zip(found, files, strict=True):
-            blocks.append(np.load(file, mmap_mode="r"))
+            # Read from disk as needed, but a plain array: numpy's own class is slow to take a row.
+            blocks.append(np.load(file, mmap_mode="r").view(np.ndarray))
         sizes.append(np.load(sizes_at / name))
         progress("distractors", rows.stop, len(photos))
     known = np.concatenate(sizes) if sizes else np.empty((0, 2), np.int32)
@@ -171,15 +181,6 @@ def _maps(group: Sequence[Decoded], encoder: Encoder) -> Encoded:
 
 def _left_out(_row: str, _error: CamsearchError) -> None:
     """A picture that cannot be read has no size and no vector; `unreadable` counts them."""
-
-
-def _cosines(
-    block: Float16[np.ndarray, "_ D"], vector: Float32[np.ndarray, " D"]
-) -> Float32[np.ndarray, " _"]:
-    vectors = block.astype(np.float32)
-    cosines: Float32[np.ndarray, " _"] = vectors @ vector
-    cosines[~vectors.any(axis=1)] = -np.inf
-    return cosines
 
 
 def _blocks(count: int) -> Iterator[range]:
