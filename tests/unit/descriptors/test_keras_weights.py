@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import h5py
@@ -39,7 +40,7 @@ def drawn(order: str = "theano", seed: int = 0) -> Layers:
     """Kernels in Keras's order, with biases, and a dense layer without; all by our names."""
     random = np.random.default_rng(seed)
     layers = {}
-    for name, inputs, outputs in zip(CONVOLUTIONS, CHANNELS, CHANNELS[1:], strict=True):
+    for name, (inputs, outputs) in zip(CONVOLUTIONS, pairwise(CHANNELS), strict=True):
         kernel = random.standard_normal((outputs, inputs, 3, 3)) / (inputs * 9 / 2) ** 0.5
         if order == "tensorflow":
             kernel = kernel.transpose(2, 3, 1, 0)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from torchvision.models import get_weight
 
 from descriptors.backbones import (
     NETWORKS,
@@ -18,6 +21,7 @@ from descriptors.encoder import Encoder
 from descriptors.errors import ArtifactError, SettingsError
 from descriptors.fitting import WhiteningFit
 from descriptors.method import Method
+from descriptors.networks import torchvision_networks
 from descriptors.networks.vgg16_cam import build_vgg16_cam
 from descriptors.settings import LayerSettings, MethodSettings, RegionSettings
 from es_mappings.features import pack, stack_kept, unpack
@@ -47,35 +51,44 @@ def encoder_of(loaded: LoadedNetwork, **changes: object) -> Encoder:
     return Encoder(loaded, settings.model_copy(update=changes), precision="float32")
 
 
+def check_identity(loaded: LoadedNetwork) -> None:
+    """The mean of the raw CAM over its cells plus the bias is the network's own class score."""
+    encoder = encoder_of(loaded)
+    batch = batch_of(encoder, [shapes(96, 64, 1), shapes(96, 64, 2)])
+    with torch.inference_mode():
+        logits = encoder.forward(encoder.normalise(batch))
+    encoded = encoder.encode(batch)
+    cams = torch.einsum("cj,bjhw->bchw", encoder.weight, encoded.evidence.values())
+    scale = float(logits.abs().max())
+    assert logits.std() > 0
+    assert cams.std(dim=(2, 3)).max() > 0
+    torch.testing.assert_close(
+        cams.mean(dim=(2, 3)) + encoder.bias, logits, rtol=1e-4, atol=1e-4 * scale
+    )
+    torch.testing.assert_close(encoded.scores, logits, rtol=1e-4, atol=1e-4 * scale)
+
+
+def check_maps(loaded: LoadedNetwork) -> None:
+    """Channels and strides of the table are those of the maps; no map holds a negative."""
+    encoder = encoder_of(loaded)
+    encoded = encoder.encode(batch_of(encoder, [shapes(96, 64, 1)]))
+    rows = [*loaded.network.layers.values(), loaded.network.evidence]
+    for row, maps in zip(rows, (*encoded.features, encoded.evidence), strict=True):
+        assert maps.levels.shape[1:] == (row.channels, 64 // row.stride, 96 // row.stride)
+        assert maps.stride == row.stride
+        assert maps.levels.min() >= 0
+        assert maps.levels.max() > 0
+    assert loaded.classifier.in_features == loaded.network.evidence.channels
+
+
 class TestEveryNetwork:
     @pytest.mark.parametrize("name", ["tiny", *NAMES, *TIMM])
     def test_the_mean_of_a_cam_plus_the_bias_is_the_class_score(self, name: str) -> None:
-        encoder = encoder_of(loaded_of(name))
-        batch = batch_of(encoder, [shapes(96, 64, 1), shapes(96, 64, 2)])
-        with torch.inference_mode():
-            logits = encoder.forward(encoder.normalise(batch))
-        encoded = encoder.encode(batch)
-        cams = torch.einsum("cj,bjhw->bchw", encoder.weight, encoded.evidence.values())
-        scale = float(logits.abs().max())
-        assert logits.std() > 0
-        assert cams.std(dim=(2, 3)).max() > 0
-        torch.testing.assert_close(
-            cams.mean(dim=(2, 3)) + encoder.bias, logits, rtol=1e-4, atol=1e-4 * scale
-        )
-        torch.testing.assert_close(encoded.scores, logits, rtol=1e-4, atol=1e-4 * scale)
+        check_identity(loaded_of(name))
 
     @pytest.mark.parametrize("name", ["tiny", *NAMES, *TIMM])
     def test_maps_are_as_the_table_says_and_from_0_up(self, name: str) -> None:
-        loaded = loaded_of(name)
-        encoder = encoder_of(loaded)
-        encoded = encoder.encode(batch_of(encoder, [shapes(96, 64, 1)]))
-        rows = [*loaded.network.layers.values(), loaded.network.evidence]
-        for row, maps in zip(rows, (*encoded.features, encoded.evidence), strict=True):
-            assert maps.levels.shape[1:] == (row.channels, 64 // row.stride, 96 // row.stride)
-            assert maps.stride == row.stride
-            assert maps.levels.min() >= 0
-            assert maps.levels.max() > 0
-        assert loaded.classifier.in_features == loaded.network.evidence.channels
+        check_maps(loaded_of(name))
 
     @pytest.mark.parametrize("name", NAMES)
     def test_a_part_of_a_batch_is_the_part_alone(self, name: str) -> None:
@@ -98,6 +111,19 @@ class TestEveryNetwork:
         if network.packaged_weights is None:
             with pytest.raises(ArtifactError, match="name a local weight file with --weights"):
                 load_network(name)
+
+
+@pytest.mark.slow
+def test_the_network_that_contributing_adds(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (Path(__file__).parents[3] / "CONTRIBUTING.md").read_text()
+    code = text.partition("## Adding a network")[2].partition("```python\n")[2].partition("```")[0]
+    given: dict[str, Any] = vars(torchvision_networks).copy()
+    exec(code, given)  # noqa: S102 - our own page
+    monkeypatch.setitem(NETWORKS, "resnet101", given["RESNET101"])
+    check_identity(random_loaded("resnet101"))
+    check_maps(random_loaded("resnet101"))
+    assert [layer.dims for layer in network_settings("resnet101").layers] == [256, 256]
+    assert get_weight(given["RESNET101"].published).url
 
 
 class TestDenseNet161:

@@ -1,0 +1,93 @@
+"""Each network from pictures to an answer: fit, index, search, re-rank and expand.
+
+With random weights; and with real ones where the environment names a file for a network, as
+``CAMSEARCH_TEST_VGG16_CAM_WEIGHTS=vgg16cam.safetensors``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from descriptors.backbones import NETWORKS, load_network, network_settings
+from tests.support.pictures import shapes
+from tests.support.random_networks import random_weights
+from tests.unit.descriptors.test_networks import check_identity
+
+pytestmark = pytest.mark.slow
+
+RANDOM = ["densenet161", "resnet50", "vgg16_cam", "mobilenet_v2", "timm:resnet10t"]
+# Read as the module is: no variable of ours reaches a test.
+REAL = {
+    name: os.environ.get(f"CAMSEARCH_TEST_{name.upper()}_WEIGHTS")
+    for name in NETWORKS
+    if NETWORKS[name].packaged_weights is None
+}
+SIDE, KNOWN = 96, 5
+
+
+def pictures_in(folder, count):
+    place = folder / "pictures"
+    place.mkdir()
+    for i in range(count):
+        shapes(200, 150, seed=i).save(place / f"{i}.png")
+    return place
+
+
+def check_from_pictures_to_an_answer(camsearch, folder, name, weights, preset="default"):
+    """A picture finds itself at every stage, re-ranked from kept maps alone.
+
+    More cannot be asked of random weights, and of a whitening fitted on a dozen pictures.
+    """
+    # As many pictures as the whitening asks for: the paper takes one class vector of each.
+    count, dims = (12, 12) if preset == "default" else (24, 6)
+    layers = [one.name for one in network_settings(name, preset).layers]
+    options = ["--network", name, "--preset", preset, "--side", SIDE, "--weights", weights]
+    options += ["--layers", ",".join(f"{layer}:{dims}" for layer in layers)]
+    options += ["--precision", "float32"]
+    pictures = pictures_in(folder, count)
+    whitening, gallery, query = folder / "w.safetensors", folder / "gallery", folder / "q.png"
+    said = camsearch("fit", pictures, "--out", whitening, *options)
+    assert said.status == 0, said.err
+    said = camsearch("index", pictures, "-g", gallery, "--whitening", whitening, *options)
+    assert said.status == 0, said.err
+    assert f"{count} indexed, 0 unchanged" in said.err
+    shapes(200, 150, seed=KNOWN).save(query)
+    for path in pictures.iterdir():
+        path.unlink()
+    asked = ["search", query, "-g", gallery, "--precision", "float32", "--json", "-k", 6]
+    for more in (["--rerank", 0], ["--rerank", 6], ["--rerank", 6, "--expand", 1]):
+        said = camsearch(*asked, *more)
+        assert said.status == 0, said.err
+        answer = json.loads(said.out)
+        assert not answer["warnings"]
+        assert len(answer["hits"]) == 6
+        assert answer["hits"][0]["uri"].endswith(f"/{KNOWN}.png")
+        assert answer["first"][0]["score"] == pytest.approx(1, abs=1e-3)
+    x0, y0, x1, y1 = answer["hits"][0]["box"]
+    assert 0 <= x0 < x1 <= 200
+    assert 0 <= y0 < y1 <= 150
+
+
+@pytest.mark.parametrize("name", RANDOM)
+def test_with_random_weights(camsearch, tmp_path, name):
+    weights = random_weights(name, tmp_path)
+    check_from_pictures_to_an_answer(camsearch, tmp_path, name, weights)
+
+
+def test_vgg_16_cam_by_the_paper(camsearch, tmp_path):
+    """The published method: another evidence than feature layer, sides as they come."""
+    weights = random_weights("vgg16_cam", tmp_path)
+    check_from_pictures_to_an_answer(camsearch, tmp_path, "vgg16_cam", weights, "paper")
+
+
+@pytest.mark.parametrize("name", sorted(REAL))
+def test_with_real_weights(camsearch, tmp_path, name):
+    weights = REAL[name]
+    if weights is None:
+        pytest.skip(f"NO CAMSEARCH_TEST_{name.upper()}_WEIGHTS: real {name} was NOT tried")
+    check_identity(load_network(name, Path(weights)))
+    check_from_pictures_to_an_answer(camsearch, tmp_path, name, weights)
