@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from evaluation.systems import SYSTEMS, pool_photos, score_system
 
 from descriptors.settings import RegionSettings
 from evaluation.datasets.catalogue import FitOn, read_dataset
