@@ -21,6 +21,7 @@ from evaluation.datasets.pictures import (
     find_files,
     image_folder,
     incomplete_note,
+    paths_within,
     photos_of,
     require,
     stems,
@@ -76,15 +77,15 @@ class Buildings:
         """
         folder = image_folder(root, self.images)
         left_out = _corrupt_names(root) if self.corrupt else frozenset()
-        top = folder.absolute()
+        within = paths_within(find_files(folder), folder)
         files = [
             file
-            for file in find_files(folder)
-            if file.stem not in left_out and _DISTRACTORS.isdisjoint(file.relative_to(top).parts)
+            for file, path in within.items()
+            if file.stem not in left_out and _DISTRACTORS.isdisjoint(path.split("/"))
         ]
         if not files:
             raise self.source.missing(f"pictures (in {self.images[0]}, for example)", root)
-        found = photos_of(files, root, facts)
+        found = photos_of(paths_within(files, root), facts)
         if not self.corrupt:
             found.all_readable()
         return found

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from descriptors.errors import RequestError
-from evaluation.datasets.pictures import find_files, photos_of, unreadable_note
+from evaluation.datasets.pictures import find_files, paths_within, photos_of, unreadable_note
 from evaluation.trials import StreamedPhotos
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from evaluation.photo_facts import PhotoFacts
     from evaluation.trials import Photo, Trial
 
@@ -29,7 +29,7 @@ def add_distractors(
     Raises:
         RequestError: for a folder that is not there, or has no pictures.
     """
-    found = photos_of(_files(folder), folder, facts, PREFIX)
+    found = photos_of(paths_within(_files(folder), folder, PREFIX), facts)
     notes = unreadable_note(found.unreadable, "distractors")
     return tuple(
         replace(trial, gallery=_sorted(trial.gallery, found.photos), notes=trial.notes + notes)
@@ -43,9 +43,8 @@ def stream_distractors(trials: tuple[Trial, ...], folder: Path) -> tuple[Trial, 
     Raises:
         RequestError: for a folder that is not there, or has no pictures.
     """
-    top = folder.absolute()
-    names = tuple(sorted(file.relative_to(top).as_posix() for file in _files(folder)))
-    streamed = StreamedPhotos(top, names, PREFIX)
+    names = tuple(sorted(paths_within(_files(folder), folder).values()))
+    streamed = StreamedPhotos(Path(os.path.abspath(folder)), names, PREFIX)
     return tuple(replace(trial, streamed=streamed) for trial in trials)
 
 

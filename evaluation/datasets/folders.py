@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from descriptors.arrays import Box
 from descriptors.errors import RequestError
-from evaluation.datasets.pictures import FoundPhotos, find_files, photos_of
+from evaluation.datasets.pictures import FoundPhotos, find_files, paths_within, photos_of
 from evaluation.datasets.rows import numbers, read_rows
 from evaluation.photos import trials_of
 
@@ -62,13 +62,11 @@ def folder_photos(root: Path, facts: PhotoFacts) -> FoundPhotos:
         RequestError: for a folder that is not there, or has none.
     """
     if root.is_file():
-        rows = read_rows(root, ("path",), _REMEDY)
-        files = [(root.parent / row["path"]).absolute() for row in rows]
-        return photos_of(files, root.parent, facts)
+        return photos_of(_files(read_rows(root, ("path",), _REMEDY), root), facts)
     files = find_files(root)
     if not files:
         raise RequestError(f"There are no pictures in {root}: name another folder.")
-    return photos_of(files, root, facts)
+    return photos_of(paths_within(files, root), facts)
 
 
 def read_folder(request: Request) -> tuple[Trial, ...]:
@@ -102,14 +100,19 @@ def _instance(path: str) -> str:
 
 def _from_csv(path: Path, request: Request) -> _Instances:
     rows = read_rows(path, ("path", "instance"), _REMEDY)
-    files = {row["path"]: (path.parent / row["path"]).absolute() for row in rows}
-    if len(files) < len(rows):
-        raise RequestError(f"{path} names a picture twice: take one of the lines out.")
-    found = photos_of(list(files.values()), path.parent, request.facts).all_readable()
+    found = photos_of(_files(rows, path), request.facts).all_readable()
     instances = {row["path"]: row["instance"] for row in rows}
     photos = tuple(replace(photo, scene=instances[photo.path]) for photo in found)
     junk = frozenset(row["path"] for row in rows if row.get("junk") == "1")
     return _Instances(photos, _boxes(rows, path), junk)
+
+
+def _files(rows: Sequence[Mapping[str, str]], path: Path) -> dict[Path, str]:
+    """The path of each row by its file."""
+    files = {(path.parent / row["path"]).absolute(): row["path"] for row in rows}
+    if len(files) < len(rows):
+        raise RequestError(f"{path} names a picture twice: take one of the lines out.")
+    return files
 
 
 def _boxes(rows: Sequence[Mapping[str, str]], path: Path) -> dict[str, list[Box]]:

@@ -21,6 +21,7 @@ from evaluation.datasets.pictures import (
     find_files,
     image_folder,
     incomplete_note,
+    paths_within,
     photos_of,
     require,
 )
@@ -53,7 +54,7 @@ def holidays_photos(root: Path, facts: PhotoFacts) -> FoundPhotos:
     files = [f for f in find_files(image_folder(root, _IMAGES)) if _NAME.fullmatch(f.stem)]
     if not files:
         raise HOLIDAYS.missing("pictures named by six digits, such as 100000.jpg", root)
-    return photos_of(files, root, facts)
+    return photos_of(paths_within(files, root), facts)
 
 
 def read_holidays(request: Request) -> tuple[Trial, ...]:

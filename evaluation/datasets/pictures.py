@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +22,7 @@ __all__ = [
     "find_files",
     "image_folder",
     "incomplete_note",
+    "paths_within",
     "photos_of",
     "require",
     "stems",
@@ -75,13 +77,19 @@ def image_folder(root: Path, names: Sequence[str]) -> Path:
     return next((root / name for name in names if (root / name).is_dir()), root)
 
 
-def photos_of(
-    files: Sequence[Path], folder: Path, facts: PhotoFacts, prefix: str = ""
-) -> FoundPhotos:
-    """Photos of files below a folder; each's path is the one within it, after a prefix."""
-    sizes = facts.sizes(files)
-    top = folder.absolute()
-    paths = {file: prefix + file.relative_to(top).as_posix() for file in files}
+def paths_within(files: Sequence[Path], folder: Path, prefix: str = "") -> dict[Path, str]:
+    """Each file's path within a folder, after a prefix; for files that `find_files` found there."""
+    top = os.path.abspath(folder)
+    return {file: prefix + file.relative_to(top).as_posix() for file in files}
+
+
+def photos_of(paths: Mapping[Path, str], facts: PhotoFacts) -> FoundPhotos:
+    """Photos of files, each with its path in rankings.
+
+    Raises:
+        RequestError: for a file that is missing or cannot be read.
+    """
+    sizes = facts.sizes(list(paths))
     photos = [Photo(paths[file], size, file) for file, size in sizes.items() if size is not None]
     unreadable = [paths[file] for file, size in sizes.items() if size is None]
     return FoundPhotos(tuple(sorted(photos, key=lambda p: p.path)), tuple(sorted(unreadable)))

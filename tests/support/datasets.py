@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import csv
 import pickle
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
 
-from tests.support.pictures import shapes
+from tests.support.pictures import shapes as drawn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -40,6 +41,7 @@ SIDE = 96
 BOX = (8.5, 6.0, 88.0, 72.25)
 
 
+@cache
 def view(landmark: int, number: int, seed: int = 0) -> Image.Image:
     """A view of a landmark: the same drawing, cut a little differently and brighter."""
     whole = shapes(SIDE + 16, SIDE + 16, seed=1000 * seed + landmark, count=9)
@@ -49,6 +51,12 @@ def view(landmark: int, number: int, seed: int = 0) -> Image.Image:
     return Image.fromarray(
         np.clip(np.asarray(picture) * (1 + 0.05 * number), 0, 255).astype(np.uint8)
     )
+
+
+@cache
+def shapes(width: int, height: int, seed: int, count: int = 5) -> Image.Image:
+    """As `tests.support.pictures` draws them, each once."""
+    return drawn(width, height, seed=seed, count=count)
 
 
 def make_oxford(root: Path, seed: int = 0) -> Path:

@@ -76,6 +76,26 @@ class TestReadDataset:
         (trial,) = read_dataset("oxford5k", oxford, fit_on=FitOn("pictures", others))
         assert len(trial.fit) == 5
 
+    def test_roots_as_people_write_them(
+        self, oxford: Path, paris: FitOn, others: Path, monkeypatch: pytest.MonkeyPatch
+    ):
+        expected = read_dataset("oxford5k", oxford, fit_on=paris, distractors=others)
+        monkeypatch.chdir(oxford / "oxbuild_images")
+        relative = [Path("..", "..", folder.name) for folder in (oxford, paris.root, others)]
+        (found,) = read_dataset(
+            "oxford5k",
+            relative[0],
+            fit_on=FitOn("paris6k", relative[1]),
+            distractors=relative[2],
+        )
+        assert found == expected[0]
+        (streamed,) = read_dataset(
+            "oxford5k", Path(".."), fit_on=paris, distractors=relative[2], stream=True
+        )
+        assert streamed.gallery == read_dataset("oxford5k", oxford, fit_on=paris)[0].gallery
+        assert streamed.streamed is not None
+        assert streamed.streamed.file(4).is_file()
+
     def test_fitting_on_the_gallery_itself_is_said(self, oxford: Path):
         (trial,) = read_dataset("oxford5k", oxford, fit_on=FitOn("pictures", oxford))
         assert trial.notes[-1].startswith("18 photos of the gallery are also fitted on")

@@ -77,6 +77,14 @@ class TestCsv:
         assert len(trial.gallery) == 24
         assert len(folder_photos(root / "mine.csv", PhotoFacts(None)).photos) == 24
 
+    def test_pictures_beside_the_csvs_own_folder(self, tmp_path: Path):
+        root = make_csv_folder(tmp_path)
+        rows = [(f"../pictures/{n}.jpg", "a") for n in ("00", "01")]
+        (root / "lists").mkdir()
+        write_csv(root / "lists" / "mine.csv", ("path", "instance"), rows)
+        (trial,) = read_folder(request(root / "lists" / "mine.csv"))
+        assert [photo.path for photo in trial.gallery] == [row[0] for row in rows]
+
     def test_path_and_instance_are_enough(self, tmp_path: Path):
         root = make_csv_folder(tmp_path)
         rows = [(f"pictures/{n}{shot}.jpg", n) for n in range(2) for shot in range(2)]
