@@ -7,6 +7,8 @@ Source:
 
 from __future__ import annotations
 
+import logging
+import math
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -36,11 +38,14 @@ if TYPE_CHECKING:
 
 __all__ = ["BagOfWords", "Vocabulary", "tf_idf"]
 
+_log = logging.getLogger(__name__)
+
 _THREADS = os.cpu_count() or 1
 # A word is the mean of at least so many keypoints, so few photos give fewer words.
 _LEAST_OF_WORD = 10
-# Keypoints whose nearest words are sought together, and that one step of k-means sees.
-_TOGETHER = 8192
+# Keypoints whose nearest words are sought together (so that their distances to all words stay in
+# the cache), and that one step of k-means sees.
+_TOGETHER, _STEP = 512, 8192
 
 
 @dataclass(frozen=True)
@@ -65,17 +70,20 @@ class Vocabulary:
         from sklearn.cluster import MiniBatchKMeans
 
         rows = torch.cat([_floating(one.descriptors, root=system.root) for one in points])
+        rows = rows[:: max(1, math.ceil(len(rows) / system.sample))]
         words = min(system.words, len(rows) // _LEAST_OF_WORD)
         if words < 2:  # noqa: PLR2004 - one word tells no photo from another
             raise RequestError(
                 f"{len(points)} photos have {len(rows)} SIFT keypoints, too few for a vocabulary: "
                 "fit on more photos, or name the compared systems without BoW (--systems)."
             )
+        if words < system.words:
+            _log.warning("BoW: %d keypoints give %d words, not %d.", len(rows), words, system.words)
         means = MiniBatchKMeans(
             words,
             init="random",
             n_init=1,
-            batch_size=max(_TOGETHER, words),
+            batch_size=max(_STEP, words),
             max_iter=system.passes,
             compute_labels=False,
             reassignment_ratio=0,
@@ -86,11 +94,12 @@ class Vocabulary:
     def words_of(self, descriptors: UInt8[np.ndarray, "n 128"]) -> Int[np.ndarray, " n"]:
         """The nearest word of each keypoint."""
         half_squares = self.centres.square().sum(dim=1) / 2
-        found = [
-            (half_squares - _floating(part, root=self.root) @ self.centres.T).argmin(dim=1)
-            for part in np.split(descriptors, range(_TOGETHER, len(descriptors), _TOGETHER))
-        ]
-        return torch.cat(found).numpy()
+        found = [np.empty(0, dtype=np.int64)]
+        for rows in _floating(descriptors, root=self.root).split(_TOGETHER):
+            distances = torch.addmm(half_squares, rows, self.centres.T, alpha=-1)
+            # Measured: numpy's argmin takes a third of the time of torch's.
+            found.append(distances.numpy().argmin(axis=1))
+        return np.concatenate(found)
 
 
 def _floating(descriptors: UInt8[np.ndarray, "n 128"], *, root: bool) -> Float[Tensor, "n 128"]:
@@ -133,13 +142,15 @@ class BagOfWords:
     Attributes:
         words: of the vocabulary; a word for ten keypoints to fit on if that is less.
         root: RootSIFT in the place of SIFT.
-        passes: of k-means over the keypoints.
+        sample: keypoints that k-means sees at most, evenly out of all.
+        passes: of k-means over them.
         verify: first hits that are sorted by RANSAC's inliers; 0 for none.
         sift: see `SiftSettings`.
     """
 
-    words: int = 20_000
+    words: int = 5_000
     root: bool = True
+    sample: int = 100_000
     passes: int = 3
     verify: int = 100
     sift: SiftSettings = field(default_factory=SiftSettings)

@@ -9,6 +9,9 @@ from torch import Tensor
 
 __all__ = ["RegionMaxima"]
 
+# More than there are powers of two in a side.
+_KINDS = 32
+
 
 class RegionMaxima:
     """Maxima over blocks of 1, 2, 4, ... cells a side, from which any rectangle's follow.
@@ -31,19 +34,25 @@ class RegionMaxima:
         found = cells.new_empty((cells.shape[0], len(regions), cells.shape[3]))
         # frexp gives the exponent e of side < 2^e, exactly.
         _, exponents = np.frexp(regions[:, 2:] - regions[:, :2])
-        for across, down in np.unique(exponents - 1, axis=0).tolist():
-            rows = np.flatnonzero((exponents == (across + 1, down + 1)).all(axis=1))
-            found[:, rows] = self._of_blocks(regions[rows], down, across)
+        # Numbers are told apart far faster than rows.
+        kinds = exponents[:, 0] * _KINDS + exponents[:, 1]
+        for kind in np.unique(kinds).tolist():
+            rows = np.flatnonzero(kinds == kind)
+            across, down = kind // _KINDS - 1, kind % _KINDS - 1
+            at = torch.from_numpy(rows).to(cells.device)
+            found.index_copy_(1, at, self._of_blocks(regions[rows], down, across))
         return found
 
     def _of_blocks(
         self, regions: Int[np.ndarray, "m 4"], down: int, across: int
     ) -> Shaped[Tensor, "B m K"]:
         blocks = self._made(down, across)
-        x0, y0, x1, y1 = torch.from_numpy(regions).to(blocks.device).unbind(dim=1)
-        right, low = x1 - 2**across, y1 - 2**down
-        upper = torch.maximum(blocks[:, y0, x0], blocks[:, y0, right])
-        return torch.maximum(upper, torch.maximum(blocks[:, low, x0], blocks[:, low, right]))
+        x0, y0, x1, y1 = regions.T
+        columns, rows = (x0, x1 - 2**across), (y0, y1 - 2**down)
+        places = np.concatenate([y * blocks.shape[2] + x for y in rows for x in columns])
+        corners = blocks.flatten(1, 2).index_select(1, torch.from_numpy(places).to(blocks.device))
+        highest: Tensor = corners.unflatten(1, (4, -1)).amax(dim=1)
+        return highest
 
     def _made(self, down: int, across: int) -> Shaped[Tensor, "B _ _ K"]:
         """Maxima over blocks of ``2^down`` rows and ``2^across`` columns, by their first cell."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections import defaultdict
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,20 +16,22 @@ from torch.nn import functional
 
 from descriptors.arrays import Region
 from evaluation.compared.dense import search_descriptors
-from evaluation.compared.localisation import Localiser
+from evaluation.compared.localisation import Localiser, distinct_windows
 from evaluation.compared.r_mac import r_mac_regions
 from evaluation.compared.rankings import Rankings, first_hits, ranked, sorted_heads
 from evaluation.compared.vectors import cut_to, stacked
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
+    from descriptors.arrays import FeatureMaps
     from evaluation.compared.dense import Bench
-    from evaluation.trials import PhotoQuery
+    from evaluation.trials import Photo, PhotoQuery
 
 __all__ = ["search_and_localise"]
 
 _WINDOW, _EXPAND = 100, 5
+_THREADS = os.cpu_count() or 1
 
 
 def search_and_localise(bench: Bench, most: int | None = None) -> Iterator[Rankings]:
@@ -74,12 +78,17 @@ def _best_regions(bench: Bench, window: Int[Tensor, "Q R"]) -> Float[Tensor, "Q 
             askers[row].append((query, rank))
     rows = {bench.trial.gallery[row].file: row for row in askers}
     found = torch.zeros(*window.shape, bench.queries.shape[1])
-    for batch, maps in bench.encoded.batches([bench.trial.gallery[row] for row in askers]):
-        for at, photo in enumerate(batch):
-            queries, ranks = np.array(askers[rows[photo.file]]).T
-            localiser = Localiser.of([layer[at : at + 1] for layer in maps.features])
-            windows = localiser.find(macs[queries], ratios[queries])
-            found[queries, ranks] = _described(bench, localiser, windows)
+
+    def locate(photo: Photo, features: Sequence[FeatureMaps]) -> None:
+        queries, ranks = np.array(askers[rows[photo.file]]).T
+        localiser = Localiser.of(features)
+        windows = localiser.find(macs[queries], ratios[queries])
+        found[queries, ranks] = _described(bench, localiser, windows)
+
+    with ThreadPoolExecutor(_THREADS, "localise") as pool:
+        for batch, maps in bench.encoded.batches([bench.trial.gallery[row] for row in askers]):
+            apart = [maps[at : at + 1].features for at in range(len(batch))]
+            list(pool.map(locate, batch, apart))
     return found
 
 
@@ -108,7 +117,7 @@ def _described(
     bench: Bench, localiser: Localiser, windows: Int[np.ndarray, "q 4"]
 ) -> Float[Tensor, "q D"]:
     """The R-MAC of windows of one photo."""
-    distinct, rows = np.unique(windows, axis=0, return_inverse=True)
+    distinct, rows = distinct_windows(windows)
     layers = []
     for layer in localiser.layers:
         inside = [_r_mac_inside(region) for region in localiser.cut(distinct, layer)]

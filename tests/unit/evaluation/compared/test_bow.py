@@ -56,9 +56,14 @@ class TestVocabulary:
             distances = [np.linalg.norm(described - centre) for centre in centres]
             assert distances[word] == pytest.approx(min(distances), abs=1e-5)
 
-    def test_few_keypoints_give_fewer_words(self):
+    def test_few_keypoints_give_fewer_words_and_say_so(self, caplog: pytest.LogCaptureFixture):
         vocabulary = Vocabulary.fitted([points_of(clusters())], BagOfWords(words=1000))
         assert len(vocabulary.centres) == 9
+        assert "90 keypoints give 9 words, not 1000" in caplog.text
+
+    def test_a_sample_of_many_keypoints(self, caplog: pytest.LogCaptureFixture):
+        Vocabulary.fitted([points_of(clusters())], BagOfWords(words=1000, sample=50))
+        assert "45 keypoints give 4 words" in caplog.text
 
     def test_too_few_keypoints_to_fit_on(self):
         with pytest.raises(RequestError, match="too few for a vocabulary"):
