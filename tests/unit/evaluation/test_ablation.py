@@ -125,7 +125,7 @@ class TestSampled:
         assert sampled(trials, 100) == trials
 
 
-def _variant(value: str, gains: tuple[float, ...], p: float, **changes: object) -> Variant:
+def made_variant(value: str, gains: tuple[float, ...], p: float, **changes: object) -> Variant:
     gained = sum(gains) / len(gains)
     against = Comparison(gained, gains, p, gained - 0.01, gained + 0.01, 9, 3, 20, 10)
     cost = Cost(10, 5, 2048)
@@ -134,13 +134,15 @@ def _variant(value: str, gains: tuple[float, ...], p: float, **changes: object) 
 
 
 def _said(*variants: Variant, trials: tuple[str, ...] = ("half 0", "half 1")) -> str:
-    default = _variant("8", (0.0, 0.0), 1.0, default=True, against=None, p_value=None)
+    default = made_variant("8", (0.0, 0.0), 1.0, default=True, against=None, p_value=None)
     return " ".join(recommendation(Ablation("default", trials, 100, 40, 1.0, (default, *variants))))
 
 
 class TestRecommendation:
     def test_what_wins_on_both_halves_and_not_by_chance(self):
-        said = _said(_variant("16", (0.02, 0.03), 0.004), _variant("32", (0.011, 0.012), 0.01))
+        said = _said(
+            made_variant("16", (0.02, 0.03), 0.004), made_variant("32", (0.011, 0.012), 0.01)
+        )
         assert said.startswith("Change n_classes from 8 to 16: +.025 mAP")
         assert "half 0 +.020, half 1 +.030; p = 0.004" in said
         assert "from 8 to 32" not in said
@@ -148,9 +150,9 @@ class TestRecommendation:
     @pytest.mark.parametrize(
         "variant",
         [
-            _variant("16", (0.06, -0.001), 0.001),  # on one half alone
-            _variant("16", (0.02, 0.03), 0.2),  # perhaps by chance
-            _variant("16", (0.005, 0.005), 0.01),  # an interval that holds 0
+            made_variant("16", (0.06, -0.001), 0.001),  # on one half alone
+            made_variant("16", (0.02, 0.03), 0.2),  # perhaps by chance
+            made_variant("16", (0.005, 0.005), 0.01),  # an interval that holds 0
         ],
     )
     def test_what_wins_only_nearly(self, variant: Variant):
@@ -159,19 +161,21 @@ class TestRecommendation:
         assert "Change" not in said
 
     def test_what_is_worse(self):
-        said = _said(_variant("1", (-0.05, -0.07), 0.001))
+        said = _said(made_variant("1", (-0.05, -0.07), 0.001))
         assert "Do not set n_classes to 1 (-.060): that is worse on every part." in said
 
     def test_what_is_cheaper_and_loses_nothing(self):
-        cheap = _variant("4", (0.006, 0.006), 0.5, cost=Cost(10, 5, 1024))
+        cheap = made_variant("4", (0.006, 0.006), 0.5, cost=Cost(10, 5, 1024))
         assert "n_classes 4 spares 1,024 bytes a picture and loses at most 0.004 mAP" in _said(
             cheap
         )
 
     def test_one_part_alone_confirms_nothing(self):
-        assert "There is one part alone" in _said(_variant("16", (0.03,), 0.01), trials=("all",))
+        assert "There is one part alone" in _said(
+            made_variant("16", (0.03,), 0.01), trials=("all",)
+        )
 
     def test_two_changes_were_not_measured_together(self):
-        other = _variant("512", (0.03, 0.03), 0.001, setting="dims")
-        said = _said(_variant("16", (0.03, 0.03), 0.001), other)
+        other = made_variant("512", (0.03, 0.03), 0.001, setting="dims")
+        said = _said(made_variant("16", (0.03, 0.03), 0.001), other)
         assert "measure them together" in said
