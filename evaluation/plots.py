@@ -126,9 +126,8 @@ def difference_plot(differences: Sequence[QueryDifference], one: str, other: str
     colours = np.where(gained >= 0, "#13714a", "#b3321f").tolist()
     axes.bar(np.arange(len(gained)), gained, width=1.0, color=colours)
     axes.axhline(0, color="#444", linewidth=0.8)
-    axes.set(
-        xlabel="queries", ylabel=f"AP of {one} less that of {other}", xlim=(-0.5, len(gained) - 0.5)
-    )
+    axes.set_title(f"{one} less {other}", fontsize=9, loc="left")
+    axes.set(xlabel="queries", ylabel="AP gained or lost", xlim=(-0.5, len(gained) - 0.5))
     return _svg(figure)
 
 

@@ -65,7 +65,7 @@ class TestDrawings:
     def test_differences(self):
         one, other = made_scores([0.5, 1.0], 2), made_scores([0.6, 0.2], 2)
         _, queries = compare([one], [other])
-        assert "AP of OfA less that of SPoC" in _whole(difference_plot(queries, "OfA", "SPoC"))
+        assert "OfA less SPoC" in _whole(difference_plot(queries, "OfA", "SPoC"))
 
     def test_a_sweep(self):
         variants = [made_variant("4", (0.01, 0.02), 0.1), made_variant("16", (0.0, 0.0), 1.0)]
