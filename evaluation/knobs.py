@@ -154,8 +154,8 @@ def _parsed(kind: Callable[[str], Any], field: str, value: str) -> Any:
         return kind(value)
     except ValueError as error:
         raise RequestError(
-            f"--ablate {field}={value} is not usable ({error}): write values as the default "
-            "ones in `camsearch evaluate --help` are."
+            f"--ablate {field}={value} is not usable ({error}): write a value as the others are, "
+            "see docs/evaluation.md."
         ) from error
 
 
