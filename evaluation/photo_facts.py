@@ -109,13 +109,20 @@ class PhotoFacts:
             new = [file for file in stamps if file not in facts]
             for portion in _portions(new):
                 rows = dict(zip(portion, pool.map(read, portion), strict=True))
-                with kept:
-                    values = [(str(f), stamps[f], *row) for f, row in rows.items()]
-                    kept.executemany(table.insert, values)
+                self._keep(kept, table, [(str(f), stamps[f], *row) for f, row in rows.items()])
                 facts |= rows
                 if self._progress is not None:
                     self._progress(what, len(facts) - len(stamps) + len(new), len(new))
         return {file: facts[file] for file in files}
+
+    def _keep(
+        self, kept: sqlite3.Connection, table: _Table, values: Sequence[tuple[Any, ...]]
+    ) -> None:
+        try:
+            with kept:
+                kept.executemany(table.insert, values)
+        except sqlite3.Error as error:
+            raise self._unkept(error) from error
 
     def _open(self) -> sqlite3.Connection:
         try:
@@ -128,11 +135,14 @@ class PhotoFacts:
             for statement in _SCHEMA:
                 connection.execute(statement)
         except (OSError, sqlite3.Error) as error:
-            raise RequestError(
-                f"What is known of photos cannot be kept in {self._folder} ({error}): "
-                f"free space there, check its permissions, or remove {_FILE_NAME}."
-            ) from error
+            raise self._unkept(error) from error
         return connection
+
+    def _unkept(self, error: Exception) -> RequestError:
+        return RequestError(
+            f"What is known of photos cannot be kept in {self._folder} ({error}): "
+            f"free space there, check its permissions, or remove {_FILE_NAME}."
+        )
 
 
 def _known(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+import sqlite3
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
@@ -111,6 +113,17 @@ class TestKept:
         (tmp_path / "photos.sqlite").write_text("this is no database" * 100)
         with pytest.raises(RequestError, match=r"or remove photos\.sqlite"):
             PhotoFacts(tmp_path).sizes(files)
+
+    def test_a_place_that_takes_no_more(
+        self, files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ):
+        """Another process holds the file for longer than is waited."""
+        monkeypatch.setattr(photo_facts, "_BUSY_SECONDS", 0.01)
+        PhotoFacts(tmp_path).sizes(files[:1])
+        with closing(sqlite3.connect(tmp_path / "photos.sqlite")) as other:
+            other.execute("BEGIN IMMEDIATE")
+            with pytest.raises(RequestError, match=r"cannot be kept in .*locked"):
+                PhotoFacts(tmp_path).sizes(files)
 
     def test_a_place_that_cannot_be_made(self, files: list[Path]):
         with pytest.raises(RequestError, match="cannot be kept in"):
