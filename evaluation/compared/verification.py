@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 __all__ = ["PlacedWords", "inliers", "matches"]
 
 # A word that stands oftener in a photo says nothing about where (foliage, windows).
-_MOST_ALIKE = 3
+_MOST_ALIKE = 2
 # RANSAC: pixels for a photo of 1000 at its longer side, tries, and how sure to be of the best.
-_APART, _TRIES, _SURE = 20.0, 500, 0.99
+_APART, _TRIES, _SURE = 10.0, 500, 0.99
 # Fewer inliers come about by chance; a movement that scales by more is a degenerate one.
 _LEAST, _MOST_SCALE = 6, 6.0
 
