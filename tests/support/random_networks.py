@@ -4,6 +4,7 @@ runs as with real ones. Their numbers stay of the size of real ones, so that not
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache, partial
 from typing import TYPE_CHECKING
 
@@ -24,17 +25,14 @@ if TYPE_CHECKING:
 __all__ = ["NARROW_VGG16_CAM", "random_loaded", "random_module", "random_weights"]
 
 # All of VGG-16-CAM but its width. Channels differ from stage to stage, so that a mix-up shows.
-NARROW_VGG16_CAM = Network(
+NARROW_VGG16_CAM = replace(
+    VGG16_CAM,
     build=partial(build_vgg16_cam, (4, 5, 6, 7, 8), 9, 10),
     layers={
         "last": FeatureLayer("relu5_1", channels=8, stride=16),
         "cam": FeatureLayer("cam_relu", channels=9, stride=16),
     },
     evidence=FeatureLayer("cam_relu", channels=9, stride=16),
-    classifier="dense",
-    mean=VGG16_CAM.mean,
-    std=VGG16_CAM.std,
-    channel_order="BGR",
 )
 
 
