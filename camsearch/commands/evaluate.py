@@ -23,9 +23,7 @@ __all__ = ["EXAMPLE", "evaluate"]
 
 Queries = Literal["full", "boxes"]
 
-EXAMPLE = """Examples:
-
-camsearch evaluate photos ../shared/photos --queries boxes --json boxes.json
+EXAMPLE = """Example: camsearch evaluate photos ../shared/photos --queries boxes --json boxes.json
 
 camsearch evaluate photos ../shared/photos --systems OfA,R-MAC --report out.html
 

@@ -493,9 +493,9 @@ class TestRefusals:
         said = camsearch(command, *more.get(command, []))
         assert_one_sentence(said, "There is no setting CAMSEARCH_GALERY: the settings are")
 
-    def test_a_compared_system_that_is_not_known(self, camsearch, photos):
+    def test_a_system_to_evaluate_that_is_not_known(self, camsearch, photos):
         said = camsearch("evaluate", "photos", photos, "--systems", "SPoC,VLAD")
-        assert_one_sentence(said, "There is no compared system 'VLAD': the ones known are raw")
+        assert_one_sentence(said, "There is no system 'VLAD': choose among OfA")
 
     @pytest.mark.parametrize(
         ("name", "value"),
