@@ -1,32 +1,62 @@
-"""The whole measurement on a folder of photos: every system, every stage, as rows."""
+"""The whole measurement: every system at every stage on some trials, as scores and rows."""
 
 from __future__ import annotations
 
 import json
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from descriptors.backbones import load_network
 from descriptors.encoder import Encoder
+from descriptors.errors import RequestError
+from evaluation.compared.scoring import score_compared
+from evaluation.compared.systems import ON_REQUEST, SYSTEMS, chosen_systems, dims_of
 from evaluation.encoding import encode_photos
-from evaluation.ours import score_ours
+from evaluation.ours import OURS, score_ours
+from evaluation.own_vectors import OwnVectors, vectors_needed
 from evaluation.photos import read_trials
-from evaluation.scores import Labels, Row, summarise
-from evaluation.systems import SYSTEMS, pool_photos, score_system
+from evaluation.scores import Labels, Row, Score, summarise
+from evaluation.setups import all_photos
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from descriptors.encoder import Precision
     from descriptors.settings import MethodSettings, RegionSettings
     from evaluation.encoding import EncodedPhotos, Progress
     from evaluation.photos import Queries
-    from evaluation.scores import Score
-    from evaluation.trials import Photo, Trial
+    from evaluation.stages import Stage
+    from evaluation.trials import Trial
 
-__all__ = ["Evaluation", "default_cache", "evaluate_photos"]
+__all__ = [
+    "About",
+    "Evaluation",
+    "check_systems",
+    "default_cache",
+    "evaluate_photos",
+    "evaluate_trials",
+    "known_systems",
+    "score_systems",
+]
+
+
+@dataclass(frozen=True)
+class About:
+    """Where trials come from; for people, it changes no figure.
+
+    Attributes:
+        dataset: its name, such as photos.
+        folder: where it lies.
+        queries: full pictures or boxes, or what else the dataset calls them.
+        fitted_on: the other collection that the whitening was fitted on; None for the other half.
+    """
+
+    dataset: str
+    folder: str
+    queries: str = "full"
+    fitted_on: str | None = None
 
 
 @dataclass(frozen=True)
@@ -34,28 +64,33 @@ class Evaluation:
     """What a run measured.
 
     Attributes:
-        folder: of the photos.
-        fitted_on: the other folder that the whitening was fitted on; None for the other half.
-        queries: full pictures or boxes.
+        about: where the trials come from.
         photos, asked: how many photos and queries there were, over all trials.
         trials: their names, in the order of each row's own values.
         seconds: of the whole run, and of its encoding.
         rows: see `Row`.
+        scores: of each trial, every query by every system at every stage.
     """
 
-    folder: str
-    fitted_on: str | None
-    queries: Queries
+    about: About
     photos: int
     asked: int
     trials: tuple[str, ...]
     seconds: float
     encoding_seconds: float
     rows: tuple[Row, ...]
+    scores: tuple[tuple[Score, ...], ...]
 
     def to_json(self) -> str:
-        """All of it as one JSON object; a mean over no query is null."""
-        return json.dumps(asdict(self), indent=2)
+        """All of it but the scores as one JSON object; a mean over no query is null."""
+        return json.dumps(self.as_dict(), indent=2)
+
+    def as_dict(self) -> dict[str, Any]:
+        """All of it but the scores, for JSON."""
+        plain = ("photos", "asked", "trials", "seconds", "encoding_seconds")
+        here = {field.name: getattr(self, field.name) for field in fields(self)}
+        rows = [asdict(row) for row in self.rows]
+        return asdict(self.about) | {name: here[name] for name in plain} | {"rows": rows}
 
 
 def evaluate_photos(  # noqa: PLR0913 - one keyword an option of the command line
@@ -70,6 +105,7 @@ def evaluate_photos(  # noqa: PLR0913 - one keyword an option of the command lin
     device: str = "cpu",
     precision: Precision = "auto",
     weights: Path | None = None,
+    systems: Collection[str] | None = None,
     progress: Progress | None = None,
 ) -> Evaluation:
     """Measure our systems and the compared ones on a folder of photos.
@@ -84,45 +120,86 @@ def evaluate_photos(  # noqa: PLR0913 - one keyword an option of the command lin
         cache: where feature maps are kept for the next run; None for the user's cache.
         device, precision: see `Encoder`.
         weights: a local file, where the network comes without.
+        systems: names of those that are measured; None for all.
         progress: called with what is done, how many of it, and of how many.
 
     Raises:
         RequestError: for a file, column or photo that is missing, or too few of them.
     """
+    about = About("photos", str(folder), queries, None if fit_on is None else str(fit_on))
+    return evaluate_trials(
+        read_trials(folder, queries, fit_on),
+        about,
+        Encoder(load_network(settings.network, weights), settings, device, precision),
+        regions,
+        preset_name=preset_name,
+        cache=cache,
+        systems=systems,
+        progress=progress,
+    )
+
+
+def evaluate_trials(  # noqa: PLR0913 - all that a run is of
+    trials: Sequence[Trial],
+    about: About,
+    encoder: Encoder,
+    regions: RegionSettings,
+    *,
+    preset_name: str,
+    cache: Path | None = None,
+    systems: Collection[str] | None = None,
+    progress: Progress | None = None,
+) -> Evaluation:
+    """Measure our systems and the compared ones on the trials of any dataset.
+
+    Args:
+        trials: at least one.
+        about: where they come from.
+        encoder: the network, and the settings of the method; the compared systems use its
+            layers, sizes and dimensions.
+        regions, preset_name, cache, systems, progress: see `evaluate_photos`.
+
+    Raises:
+        RequestError: for a system that is not known, a photo that cannot be read, or too few.
+    """
+    check_systems(systems)
     started = time.perf_counter()
     tell = progress or _tell_nobody
-    trials = read_trials(folder, queries, fit_on)
-    encoder = Encoder(load_network(settings.network, weights), settings, device, precision)
-    photos = _photos(trials)
+    photos = all_photos(trials)
     encoded = encode_photos(photos, encoder, cache or default_cache(), tell)
     encoding_seconds = time.perf_counter() - started
-    scores = _score_trials(trials, encoded, regions, tell)
-    labels = Labels(preset_name, "+".join(layer.name for layer in settings.layers))
+    scores = score_systems(
+        trials, encoded, regions, cache or default_cache(), tell, systems=systems
+    )
+    labels = Labels(preset_name, "+".join(layer.name for layer in encoder.settings.layers))
     return Evaluation(
-        str(folder),
-        None if fit_on is None else str(fit_on),
-        queries,
+        about,
         len(photos),
         sum(len(trial.queries) for trial in trials),
         tuple(trial.name for trial in trials),
         time.perf_counter() - started,
         encoding_seconds,
-        tuple(summarise(scores, labels, _dims(encoder))),
+        tuple(summarise(scores, labels, _dims(encoder, systems))),
+        tuple(tuple(of_trial) for of_trial in scores),
     )
 
 
-def _score_trials(
-    trials: Sequence[Trial], encoded: EncodedPhotos, regions: RegionSettings, progress: Progress
-) -> list[list[Score]]:
-    """Every system's scores of every query, trial by trial, ours first."""
-    scores = [score_ours(trial, encoded, regions, progress) for trial in trials]
-    for done, (name, system) in enumerate(SYSTEMS.items(), start=1):
-        pooled = pool_photos(system, encoded, _photos(trials))
-        for trial, here in zip(trials, scores, strict=True):
-            if trial.streamed is None:  # its vectors are those of our own system alone
-                here.extend(score_system(name, trial, encoded, pooled))
-        progress("compared systems", done, len(SYSTEMS))
-    return scores
+def known_systems() -> tuple[str, ...]:
+    """The names of ours, then of the compared ones."""
+    return (*OURS, *SYSTEMS, *ON_REQUEST)
+
+
+def check_systems(systems: Collection[str] | None) -> None:
+    """Refuse systems that cannot be measured.
+
+    Raises:
+        RequestError: for a name that is not known, or for BoW without OpenCV.
+    """
+    known = known_systems()
+    unknown = [name for name in systems or () if name not in known]
+    if unknown:
+        raise RequestError(f"There is no system {unknown[0]!r}: choose among {', '.join(known)}.")
+    _compared(systems)
 
 
 def default_cache() -> Path:
@@ -130,20 +207,55 @@ def default_cache() -> Path:
     return Path.home() / ".cache" / "camsearch" / "evaluate"
 
 
-def _photos(trials: Sequence[Trial]) -> list[Photo]:
-    """Every photo of some trials once."""
-    return list(dict.fromkeys(p for trial in trials for p in trial.photos))
+def score_systems(  # noqa: PLR0913 - all that a run is of
+    trials: Sequence[Trial],
+    encoded: EncodedPhotos,
+    regions: RegionSettings,
+    cache: Path,
+    progress: Progress,
+    *,
+    ours: Mapping[str, Sequence[Stage]] = OURS,
+    systems: Collection[str] | None = None,
+) -> list[list[Score]]:
+    """Every system's scores of every query, trial by trial, ours first.
+
+    Args:
+        trials, regions, progress: see `evaluate_trials`.
+        encoded: the maps of all their photos.
+        cache: where what compared systems need besides is kept.
+        ours: the stages of our systems.
+        systems: names of those that are measured; None for all.
+    """
+    stages = {name: some for name, some in ours.items() if systems is None or name in systems}
+    scores: list[list[Score]] = [[] for _ in trials]
+    if stages:
+        own = OwnVectors(encoded, vectors_needed(trials, [encoded.encoder.settings]))
+        for trial, here in zip(trials, scores, strict=True):
+            here.extend(score_ours(trial, encoded, regions, progress, stages, own))
+    compared = _compared(systems)
+    plain = [trial for trial in trials if trial.streamed is None]
+    # Of streamed photos there are no vectors but those of our own.
+    others = iter(
+        score_compared(plain, encoded, cache=cache, progress=progress, systems=compared)
+        if compared and plain
+        else [[] for _ in plain]
+    )
+    for trial, here in zip(trials, scores, strict=True):
+        here.extend(next(others) if trial.streamed is None else [])
+    return scores
 
 
-def _dims(encoder: Encoder) -> dict[str, int]:
-    """Dimensions of each system's descriptor: raw has the channels of the layers."""
-    settings, layers = encoder.settings, encoder.loaded.network.layers
-    channels = sum(layers[layer.name].channels for layer in settings.layers)
-    ours = dict.fromkeys(("OfA", "OnA", "theme"), settings.dims)
-    compared = {
-        name: settings.dims if system.whitened else channels for name, system in SYSTEMS.items()
-    }
-    return ours | compared
+def _compared(systems: Collection[str] | None) -> tuple[str, ...]:
+    """Those of the chosen systems that are not ours."""
+    if systems is None:
+        return chosen_systems()
+    return chosen_systems([name for name in systems if name not in OURS])
+
+
+def _dims(encoder: Encoder, systems: Collection[str] | None) -> dict[str, int]:
+    """Dimensions of each system's descriptor."""
+    ours = dict.fromkeys(OURS, encoder.settings.dims)
+    return ours | {name: dims_of(name, encoder) for name in _compared(systems)}
 
 
 def _tell_nobody(_what: str, _done: int, _of: int) -> None:

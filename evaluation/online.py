@@ -14,7 +14,7 @@ from jaxtyping import Float, Float16, Int
 from torch import Tensor
 
 from descriptors.aggregation import aggregate, join_layers
-from descriptors.method import region_class_vectors
+from descriptors.region_vectors import region_class_vectors
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -26,8 +26,9 @@ if TYPE_CHECKING:
 
 __all__ = ["OnlineVectors", "online_vectors"]
 
-# Classes whose vectors are made together: a batch of them fits the processor's cache.
-_CLASSES_AT_A_TIME = 64
+# Classes whose vectors are made together: their sums take some MB, and what a batch of maps costs
+# by itself (its bytes turned, its active cells counted) is paid once for all of them.
+_CLASSES_AT_A_TIME = 256
 
 
 @dataclass(frozen=True)

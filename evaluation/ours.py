@@ -3,48 +3,51 @@
 from __future__ import annotations
 
 import copy
-import tempfile
 import time
-from collections import Counter, defaultdict
-from contextlib import contextmanager
+from collections import Counter
 from dataclasses import dataclass, replace
-from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, cast
 
 import torch
-from jaxtyping import Int
-from torch import Tensor
 
-from descriptors.arrays import QueryDescription
-from descriptors.expansion import hits_to_read
-from descriptors.fitting import WhiteningFit
 from descriptors.method import Method
-from descriptors.settings import RegionSettings
-from descriptors.whitening import Whitening
-from es_mappings.documents import Document
-from es_mappings.local import LocalGallery
-from evaluation.encoding import EncodedPhotos, picture_of
-from evaluation.galleries import OfflineGallery, OnlineGallery, StreamedGallery
-from evaluation.online import online_vectors
+from evaluation.galleries import OnlineGallery
+from evaluation.online import OnlineVectors, online_vectors
+from evaluation.own_vectors import OwnVectors, vectors_needed
+from evaluation.prepared import AskedQuery, PreparedTrial, describe_queries, documents_of
 from evaluation.scores import Score
 from evaluation.stages import (
     FIRST_STAGES,
     OFFLINE_STAGES,
     ONLINE_STAGES,
-    Stage,
     StageMemory,
     StageSearcher,
 )
-from evaluation.streaming import Describer, stream_photos
-from evaluation.trials import Photo, PhotoQuery, StreamedPhotos, Trial
+from evaluation.streamed import score_streamed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
+    from jaxtyping import Int
+    from torch import Tensor
+
+    from descriptors.settings import RegionSettings
+    from descriptors.whitening import Whitening
     from es_mappings.documents import Gallery
-    from evaluation.encoding import Progress
+    from evaluation.encoding import EncodedPhotos, Progress
+    from evaluation.stages import Stage
+    from evaluation.trials import Photo, Trial
 
-__all__ = ["MOST_ONLINE_BYTES", "THEME_CLASSES", "fit_whitening", "score_ours", "theme_of"]
+__all__ = [
+    "MOST_ONLINE_BYTES",
+    "OURS",
+    "THEME_CLASSES",
+    "fit_whitening",
+    "prepare",
+    "score_ours",
+    "theme_of",
+]
 
 # OnA keeps a vector of 16 bit for every photo and class that is asked with: 105,000 photos, 200
 # classes and 512 dimensions are 21 GB. The paper has no such row for Oxford105k either.
@@ -53,61 +56,19 @@ MOST_ONLINE_BYTES = 4 * 2**30
 # As many as the paper's list for Paris (section 4.3); twice N_C of the default preset.
 THEME_CLASSES = 16
 
-
-@dataclass(frozen=True)
-class _Asked:
-    """A query with its description by one method."""
-
-    query: PhotoQuery
-    described: QueryDescription
-
-
-@dataclass(frozen=True)
-class _Bench:
-    """One trial with the method that is measured on it.
-
-    Attributes:
-        documents: of the trial's gallery, by the photos' paths.
-    """
-
-    trial: Trial
-    encoded: EncodedPhotos
-    method: Method
-    regions: RegionSettings
-    asked: tuple[_Asked, ...]
-    documents: Mapping[str, Document]
-
-    @property
-    def searched(self) -> int:
-        """How many photos a search may answer."""
-        return len(self.documents) + len(self.trial.streamed or ())
-
-    @classmethod
-    def of(
-        cls, trial: Trial, encoded: EncodedPhotos, method: Method, regions: RegionSettings
-    ) -> _Bench:
-        """Describe the gallery and the queries of a trial."""
-        queries = tuple(_describe_queries(trial.queries, encoded, method, regions))
-        documents = _documents(trial.gallery, encoded, method)
-        return cls(trial, encoded, method, regions, queries, documents)
-
-    def searcher(self, gallery: Gallery, memory: StageMemory) -> StageSearcher:
-        """The product's searcher on a gallery of this trial."""
-        return StageSearcher(self.method, gallery, self.encoded.store, self.regions, memory)
-
-    def score(
-        self, system: str, one: _Asked, searcher: StageSearcher, stages: Sequence[Stage]
-    ) -> Iterator[Score]:
-        """One query at every stage, each a ranking of the gallery, down to the last right answer."""
-        for stage in stages:
-            plan = stage.plan(self.searched, one.query.leave_out)
-            ranking, took = searcher.search_timed(one.described, plan)
-            found = [hit.document.id for hit in ranking.hits]
-            yield Score.of(system, stage.name, one.query, found, took)
+# The stages at which each of our systems is measured.
+OURS: Mapping[str, Sequence[Stage]] = MappingProxyType(
+    {"OfA": OFFLINE_STAGES, "OnA": ONLINE_STAGES, "theme": FIRST_STAGES}
+)
 
 
 def score_ours(
-    trial: Trial, encoded: EncodedPhotos, regions: RegionSettings, progress: Progress
+    trial: Trial,
+    encoded: EncodedPhotos,
+    regions: RegionSettings,
+    progress: Progress,
+    stages: Mapping[str, Sequence[Stage]] = OURS,
+    own: OwnVectors | None = None,
 ) -> list[Score]:
     """Each stage's score of each query of a trial by OfA, OnA and theme.
 
@@ -121,16 +82,27 @@ def score_ours(
         encoded: the maps.
         regions: of the re-ranking.
         progress: told which queries are done.
+        stages: of each system that is wanted.
+        own: class vectors of the trial's photos, where they are at hand.
 
     Raises:
         RequestError: if there are too few photos to fit the whitening on.
     """
-    method = Method(encoded.encoder, fit_whitening(trial.fit, encoded))
-    bench = _Bench.of(trial, encoded, method, regions)
+    settings = encoded.encoder.settings
+    if own is None:
+        own = OwnVectors(encoded, vectors_needed([trial], [settings]))
+    method = Method(encoded.encoder, own.fit(trial.fit, settings))
+    prepared = prepare(trial, encoded, method, regions, own)
     if trial.streamed is not None:
-        return _score_streamed(bench, trial.streamed, progress)
-    themed = _Bench.of(trial, encoded, _themed(method, theme_of(bench.asked, method)), regions)
-    return _score_own_classes(bench, progress) + _score_theme(themed)
+        return score_streamed(prepared, trial.streamed, stages.get("OfA", ()), progress)
+    theme = theme_of(prepared.asked, method) if "theme" in stages else ()
+    seen = _online_vectors(prepared, theme, with_own="OnA" in stages)
+    if seen is None:
+        stages = {name: some for name, some in stages.items() if name == "OfA"}
+    scores = _score_own_classes(prepared, seen, stages, progress)
+    if theme and seen is not None:
+        scores += _score_theme(prepared, seen, theme, stages["theme"])
+    return scores
 
 
 def fit_whitening(photos: Sequence[Photo], encoded: EncodedPhotos) -> Whitening:
@@ -138,17 +110,25 @@ def fit_whitening(photos: Sequence[Photo], encoded: EncodedPhotos) -> Whitening:
 
     Raises:
         RequestError: if there are fewer vectors than dimensions.
-
-    Source:
-        METHOD section 3.
     """
-    fit = WhiteningFit(encoded.encoder)
-    for _, maps in encoded.batches(photos):
-        fit.add(maps)
-    return fit.fit(f"{len(photos)} photos of an evaluation")
+    settings = encoded.encoder.settings
+    return OwnVectors(encoded, dict.fromkeys(photos, settings.n_pca)).fit(photos, settings)
 
 
-def theme_of(asked: Sequence[_Asked], method: Method) -> tuple[int, ...]:
+def prepare(
+    trial: Trial,
+    encoded: EncodedPhotos,
+    method: Method,
+    regions: RegionSettings,
+    own: OwnVectors,
+) -> PreparedTrial:
+    """Describe the gallery and the queries of a trial."""
+    asked = tuple(describe_queries(trial.queries, encoded, method, regions))
+    described = own.describe(trial.gallery, method.whitening, method.settings)
+    return PreparedTrial(trial, encoded, method, regions, asked, documents_of(described, encoded))
+
+
+def theme_of(asked: Sequence[AskedQuery], method: Method) -> tuple[int, ...]:
     """The classes that are most often among the N_C best of the queries; ties by number.
 
     Source:
@@ -166,123 +146,103 @@ def _themed(method: Method, theme: tuple[int, ...]) -> Method:
     return Method(encoder, method.whitening)
 
 
-def _own_classes(one: _Asked, method: Method) -> Int[Tensor, " N"]:
+def _own_classes(one: AskedQuery, method: Method) -> Int[Tensor, " N"]:
     return one.described.classes[: method.settings.n_classes].cpu()
 
 
-def _describe_queries(
-    queries: Sequence[PhotoQuery], encoded: EncodedPhotos, method: Method, regions: RegionSettings
-) -> Iterator[_Asked]:
-    """Queries from their kept maps; the classes of a box are predicted from its pixels."""
-    kept = defaultdict(list)
-    for query in queries:
-        if query.box is None or method.settings.theme:
-            kept[query.photo].append(query)
-        else:
-            picture = picture_of(query.photo)
-            yield _Asked(query, method.describe_query(picture, regions, query.box))
-    for batch, maps in encoded.batches(list(kept)):
-        for row, photo in enumerate(batch):
-            one = maps[row : row + 1]
-            for query in kept[photo]:
-                described = method.describe_kept_query(one, photo.size, regions, query.box)
-                yield _Asked(query, described)
-
-
-def _documents(
-    photos: Sequence[Photo], encoded: EncodedPhotos, method: Method
-) -> dict[str, Document]:
-    """A document a photo, in order of their ids; nothing active means no document."""
-    documents = {}
-    for batch, maps in encoded.batches(photos):
-        rows = method.describe_encoded(maps).descriptors.cpu().numpy()
-        for photo, row in zip(batch, rows, strict=True):
-            if row.any():
-                digest = encoded.digests[photo.file]
-                documents[photo.path] = Document(
-                    photo.path, str(photo.file), digest, *photo.size, row
-                )
-    return dict(sorted(documents.items()))
-
-
-@contextmanager
-def _offline_gallery(bench: _Bench) -> Iterator[Gallery]:
-    """The product's local gallery, filled with the documents of a trial."""
-    settings = bench.method.settings
-    with tempfile.TemporaryDirectory(prefix="camsearch-evaluate-") as folder:
-        gallery = LocalGallery.create(
-            folder, settings.dims, bench.method.fingerprint(), settings.model_dump(mode="json")
-        )
-        try:
-            gallery.put(list(bench.documents.values()))
-            yield cast("Gallery", OfflineGallery(gallery, bench.documents))
-        finally:
-            gallery.close()
-
-
-def _score_own_classes(bench: _Bench, progress: Progress) -> list[Score]:
+def _score_own_classes(
+    prepared: PreparedTrial,
+    vectors: OnlineVectors | None,
+    stages: Mapping[str, Sequence[Stage]],
+    progress: Progress,
+) -> list[Score]:
     """OfA and OnA; matches of a query that both need are made once."""
     memory, scores = StageMemory(), list[Score]()
-    seen = _online_gallery(bench)
-    online = None if seen is None else bench.searcher(cast("Gallery", seen), memory)
-    with _offline_gallery(bench) as gallery:
-        offline = bench.searcher(gallery, memory)
-        for done, one in enumerate(bench.asked, start=1):
+    wanted = [name for name in ("OfA", "OnA") if name in stages]
+    online = None if vectors is None else _Online.of(prepared, vectors, memory)
+    with prepared.offline_gallery() as gallery:
+        offline = prepared.searcher(gallery, memory)
+        for done, one in enumerate(prepared.asked if wanted else (), start=1):
             memory.forget()
-            scores += bench.score("OfA", one, offline, OFFLINE_STAGES)
-            if seen is not None and online is not None:
-                started = time.perf_counter()
-                seen.see_with(_own_classes(one, bench.method))
-                spent = (time.perf_counter() - started) * 1e3
-                scores += [
-                    replace(score, milliseconds=score.milliseconds + spent)
-                    for score in bench.score("OnA", one, online, ONLINE_STAGES)
-                ]
-            progress(f"{bench.trial.name}: OfA and OnA", done, len(bench.asked))
+            scores += prepared.score("OfA", one, offline, stages.get("OfA", ()))
+            if online is not None:
+                scores += online.score(one, stages.get("OnA", ()))
+            progress(f"{prepared.trial.name}: {' and '.join(wanted)}", done, len(prepared.asked))
+        offline.close()
     return scores
 
 
-def _score_streamed(bench: _Bench, photos: StreamedPhotos, progress: Progress) -> list[Score]:
-    """OfA among the trial's gallery and the streamed photos."""
-    method, encoded = bench.method, bench.encoded
-    describer = Describer(
-        "OfA",
-        method.fingerprint(),
-        method.settings.dims,
-        lambda maps: method.describe_encoded(maps).descriptors,
-    )
-    folder = Path(encoded.store.address)
-    vectors = stream_photos(photos, [describer], encoded.encoder, folder, progress)["OfA"]
-    least = 1 + max(
-        max(stage.window, hits_to_read(stage.expand, bench.regions) if stage.expand else 0)
-        for stage in OFFLINE_STAGES
-    )
-    gallery = StreamedGallery(bench.documents, vectors, least)
-    memory, scores = StageMemory(), list[Score]()
-    searcher = bench.searcher(cast("Gallery", gallery), memory)
-    for done, one in enumerate(bench.asked, start=1):
-        memory.forget()
-        gallery.look_for({p for j in one.query.judgements.values() for p in j.positives})
-        scores += bench.score("OfA", one, searcher, OFFLINE_STAGES)
-        progress(f"{bench.trial.name}: OfA", done, len(bench.asked))
-    return scores
+@dataclass(frozen=True)
+class _Online:
+    """A trial's gallery as the classes of one query after the other see it (OnA)."""
+
+    prepared: PreparedTrial
+    gallery: OnlineGallery
+    searcher: StageSearcher
+
+    @classmethod
+    def of(cls, prepared: PreparedTrial, vectors: OnlineVectors, memory: StageMemory) -> _Online:
+        gallery = OnlineGallery(prepared.documents, vectors)
+        return cls(prepared, gallery, prepared.searcher(cast("Gallery", gallery), memory))
+
+    def score(self, one: AskedQuery, stages: Sequence[Stage]) -> list[Score]:
+        """One query at every stage; describing the gallery counts as a part of each search."""
+        if not stages:
+            return []
+        started = time.perf_counter()
+        self.gallery.see_with(_own_classes(one, self.prepared.method))
+        spent = (time.perf_counter() - started) * 1e3
+        found = self.prepared.score("OnA", one, self.searcher, stages)
+        return [replace(score, milliseconds=score.milliseconds + spent) for score in found]
 
 
-def _score_theme(bench: _Bench) -> list[Score]:
+def _score_theme(
+    prepared: PreparedTrial,
+    vectors: OnlineVectors,
+    theme: tuple[int, ...],
+    stages: Sequence[Stage],
+) -> list[Score]:
+    """One list of classes for all: the gallery's vectors are at hand from OnA."""
+    method, trial, encoded = _themed(prepared.method, theme), prepared.trial, prepared.encoded
+    themed = PreparedTrial(
+        trial,
+        encoded,
+        method,
+        prepared.regions,
+        tuple(describe_queries(trial.queries, encoded, method, prepared.regions)),
+        documents_of(_described(prepared, vectors, theme), encoded),
+    )
     scores: list[Score] = []
-    with _offline_gallery(bench) as gallery:
-        searcher = bench.searcher(gallery, StageMemory())
-        for one in bench.asked:
-            scores += bench.score("theme", one, searcher, FIRST_STAGES)
+    with themed.offline_gallery() as gallery:
+        searcher = themed.searcher(gallery, StageMemory())
+        for one in themed.asked:
+            scores += themed.score("theme", one, searcher, stages)
+        searcher.close()
     return scores
 
 
-def _online_gallery(bench: _Bench) -> OnlineGallery | None:
-    """The gallery as queries see it; None where its class vectors would not fit memory."""
-    classes = torch.cat([_own_classes(one, bench.method) for one in bench.asked]).unique()
-    bytes_a_vector = 2 * bench.method.settings.dims
-    if len(bench.documents) * len(classes) * bytes_a_vector > MOST_ONLINE_BYTES:
+def _described(
+    prepared: PreparedTrial, vectors: OnlineVectors, theme: tuple[int, ...]
+) -> Iterable[tuple[Sequence[Photo], Tensor]]:
+    """The gallery with the theme's classes."""
+    return [(_photos(prepared), vectors.describe(torch.tensor(theme)))]
+
+
+def _photos(prepared: PreparedTrial) -> list[Photo]:
+    """Of the gallery's documents, in their order."""
+    by_path = {photo.path: photo for photo in prepared.trial.gallery}
+    return [by_path[path] for path in prepared.documents]
+
+
+def _online_vectors(
+    prepared: PreparedTrial, theme: tuple[int, ...], *, with_own: bool
+) -> OnlineVectors | None:
+    """Of the gallery, for the classes of all queries or the theme; None if they are too many."""
+    wanted = [torch.tensor(theme, dtype=torch.long)]
+    if with_own:
+        wanted += [_own_classes(one, prepared.method) for one in prepared.asked]
+    classes = torch.cat(wanted).unique()
+    bytes_a_vector = 2 * prepared.method.settings.dims
+    if len(prepared.documents) * len(classes) * bytes_a_vector > MOST_ONLINE_BYTES:
         return None
-    photos = [photo for photo in bench.trial.gallery if photo.path in bench.documents]
-    vectors = online_vectors(bench.method, bench.encoded, photos, classes)
-    return OnlineGallery(bench.documents, vectors)
+    return online_vectors(prepared.method, prepared.encoded, _photos(prepared), classes)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
+from itertools import islice
 from statistics import fmean
 from typing import TYPE_CHECKING
 
@@ -11,11 +12,28 @@ from evaluation.average_precision import positive_ranks, trapezoidal_average_pre
 from evaluation.photos import COLLECTIONS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from evaluation.trials import PhotoQuery
 
-__all__ = ["Labels", "Row", "Score", "TrialScore", "summarise"]
+__all__ = ["Answer", "Labels", "Row", "Score", "TrialScore", "by_system", "summarise"]
+
+# First answers that a score keeps for people to look at: more would only fill memory, since a
+# run has tens of thousands of scores.
+_ANSWERS_KEPT = 8
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One of the first answers to a query.
+
+    Attributes:
+        path: of the photo.
+        right: whether it is a positive of the query's first measure; None for junk.
+    """
+
+    path: str
+    right: bool | None
 
 
 @dataclass(frozen=True)
@@ -28,6 +46,7 @@ class Score:
         precision: trapezoidal average precision by the name of a measure; the query's own.
         ranks: of the positives of the first measure in the ranking without junk, from 0.
         milliseconds: of the search alone.
+        answers: the first few of the ranking, best first, without the query's own photo.
     """
 
     system: str
@@ -36,6 +55,7 @@ class Score:
     precision: Mapping[str, float]
     ranks: tuple[int, ...]
     milliseconds: float
+    answers: tuple[Answer, ...] = ()
 
     @classmethod
     def of(
@@ -53,12 +73,19 @@ class Score:
         ranks = {j: positive_ranks(found, j.positives, j.junk.union(own)) for j in distinct}
         areas = {j: trapezoidal_average_precision(r, len(j.positives)) for j, r in ranks.items()}
         precision = {measure: areas[j] for measure, j in query.judgements.items()}
-        return cls(system, stage, query, precision, tuple(next(iter(ranks.values()))), milliseconds)
+        first = tuple(next(iter(ranks.values())))
+        answers = tuple(_answers(query, found))
+        return cls(system, stage, query, precision, first, milliseconds, answers)
 
     @property
     def average_precision(self) -> float:
         """By the first measure of the query."""
         return next(iter(self.precision.values()))
+
+    @property
+    def positives(self) -> int:
+        """How many right answers there are, by the first measure of the query."""
+        return len(next(iter(self.query.judgements.values())).positives)
 
 
 @dataclass(frozen=True)
@@ -117,6 +144,20 @@ class Row:
     trials: tuple[TrialScore, ...]
 
 
+def by_system(
+    trials: Sequence[Sequence[Score]],
+) -> dict[tuple[str, str], tuple[tuple[Score, ...], ...]]:
+    """The scores of each system at each stage, trial by trial, in order of their first score."""
+    grouped: dict[tuple[str, str], list[tuple[Score, ...]]] = defaultdict(list)
+    for scores in trials:
+        here: dict[tuple[str, str], list[Score]] = defaultdict(list)
+        for score in scores:
+            here[score.system, score.stage].append(score)
+        for key, group in here.items():
+            grouped[key].append(tuple(group))
+    return {key: tuple(groups) for key, groups in grouped.items()}
+
+
 def summarise(trials: Sequence[Sequence[Score]], labels: Labels, dims: dict[str, int]) -> list[Row]:
     """The rows of a run, in order of their first score.
 
@@ -125,17 +166,18 @@ def summarise(trials: Sequence[Sequence[Score]], labels: Labels, dims: dict[str,
         labels: of the run.
         dims: of a descriptor, by system.
     """
-    grouped: dict[tuple[str, str], list[list[Score]]] = defaultdict(list)
-    for scores in trials:
-        here: dict[tuple[str, str], list[Score]] = defaultdict(list)
-        for score in scores:
-            here[score.system, score.stage].append(score)
-        for key, group in here.items():
-            grouped[key].append(group)
     return [
         _row(system, stage, groups, labels, dims[system])
-        for (system, stage), groups in grouped.items()
+        for (system, stage), groups in by_system(trials).items()
     ]
+
+
+def _answers(query: PhotoQuery, ranking: Sequence[str]) -> Iterator[Answer]:
+    """The first answers of a ranking, judged by the query's first measure."""
+    judgement = next(iter(query.judgements.values()))
+    others = (path for path in ranking if path != query.leave_out)
+    for path in islice(others, _ANSWERS_KEPT):
+        yield Answer(path, None if path in judgement.junk else path in judgement.positives)
 
 
 def _row(

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from descriptors.method import Method
     from descriptors.settings import RegionSettings
     from es_mappings.documents import Document, Gallery, IndexedPicture
-    from es_mappings.features import FeatureStore, KeptMaps
+    from es_mappings.features import KeptMaps
+    from evaluation.encoding import PhotoMaps
     from reranker.matching import Match
-    from reranker.ranking import Ranking
 
 __all__ = [
     "FIRST_STAGES",
@@ -39,13 +39,14 @@ class Stage:
 
     Attributes:
         name: in the table.
-        window, expand, regions: see `SearchPlan`.
+        window, expand, regions, alpha: see `SearchPlan`.
     """
 
     name: str
     window: int = 0
     expand: int = 0
     regions: bool = True
+    alpha: float = 0.0
 
     def plan(self, gallery: int, leave_out: str | None) -> SearchPlan:
         """A search that ranks a whole gallery of this many photos, perhaps but for one."""
@@ -54,6 +55,7 @@ class Stage:
             window=self.window,
             regions=self.regions,
             expand=self.expand,
+            alpha=self.alpha,
             leave_out=leave_out,
         )
 
@@ -70,45 +72,37 @@ OFFLINE_STAGES = (
 
 @dataclass
 class StageMemory:
-    """What several stages need of one query: maps of hits, and their matches.
+    """What several stages need of one query: the matches of its hits.
 
     Attributes:
-        maps: by id.
         matches: by whether regions were tried, and by id.
-        read_ms, match_ms: what each took.
+        match_ms: what each took.
         spared_ms: what the last search would have spent on what was remembered.
     """
 
-    maps: dict[str, KeptMaps] = field(default_factory=dict)
     matches: dict[tuple[bool, str], Match | None] = field(default_factory=dict)
-    read_ms: dict[str, float] = field(default_factory=dict)
     match_ms: dict[tuple[bool, str], float] = field(default_factory=dict)
     spared_ms: float = 0.0
 
     def forget(self) -> None:
         """Make room for the next query."""
-        for kept in (self.maps, self.matches, self.read_ms, self.match_ms):
-            kept.clear()
+        self.matches.clear()
+        self.match_ms.clear()
 
 
 class StageMatcher(Matcher):
-    """The product's matcher, which reads each hit of a query once for all stages."""
+    """The product's matcher, which knows what reading maps from memory has spared."""
 
     memory: StageMemory
+    store: PhotoMaps
 
     def kept_maps(self, pictures: Sequence[IndexedPicture]) -> dict[str, KeptMaps]:
         """See `Matcher.kept_maps`."""
-        memory = self.memory
-        missing = [p for p in pictures if p.id not in memory.maps]
-        started = time.perf_counter()
-        found = super().kept_maps(missing)
+        found = self.store.get_timed({p.id: p.digest for p in pictures})
         # The matcher's threads read side by side.
-        took = (time.perf_counter() - started) * 1e3 / self.threads
-        known = {p.id: memory.maps[p.id] for p in pictures if p.id in memory.maps}
-        memory.spared_ms += sum(memory.read_ms[i] for i in known)
-        memory.maps |= found
-        memory.read_ms |= dict.fromkeys(found, took / max(1, len(found)))
-        return known | found
+        spared = sum(kept.spared_ms for kept in found.values())
+        self.memory.spared_ms += spared / self.threads
+        return {i: kept.maps for i, kept in found.items()}
 
 
 class StageSearcher(Searcher):
@@ -122,27 +116,30 @@ class StageSearcher(Searcher):
         self,
         method: Method,
         gallery: Gallery,
-        features: FeatureStore,
+        features: PhotoMaps,
         regions: RegionSettings,
         memory: StageMemory,
     ) -> None:
         """Put the parts together; see `Searcher`. Hits without kept maps are encoded again."""
         again = partial(encode_again, encoder=method.encoder)
         super().__init__(method, gallery, features, regions, again)
+        self.matcher.close()
         self.matcher = StageMatcher(method, features, regions, again)
         self.matcher.memory = self._memory = memory
+        self.matcher.store = features
 
-    def search_timed(self, query: QueryDescription, plan: SearchPlan) -> tuple[Ranking, float]:
-        """The answer, and the milliseconds it takes without remembering.
+    def rank_timed(self, query: QueryDescription, plan: SearchPlan) -> tuple[list[str], float]:
+        """The ids of the answer, and the milliseconds it takes without remembering.
 
         Convention:
-            Reading the documents of the answer does not count: it is the whole gallery
-            here, and ten documents in a real search.
+            The documents of the answer are not read: it is the whole gallery here, and ten
+            documents in a real search.
         """
         self._memory.spared_ms = 0.0
-        ranking = self.search(query, plan)
-        took = {**ranking.milliseconds, "documents": 0.0}
-        return ranking, sum(took.values()) + self._memory.spared_ms
+        took: dict[str, float] = {}
+        _, ranked = self._ranked(query, plan, took, [])
+        found = [candidate.id for candidate in ranked[: plan.k]]
+        return found, sum(took.values()) + self._memory.spared_ms
 
     def match(
         self, query: QueryDescription, documents: Sequence[Document], plan: SearchPlan

@@ -9,15 +9,19 @@ from rich.table import Table
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from evaluation.ablation import Ablation, Variant
     from evaluation.evaluate import Evaluation
+    from evaluation.reproducing import MeasuredRow, MeasuredTable
     from evaluation.scores import Row
+    from evaluation.significance import Comparison
 
-__all__ = ["rows_table", "table_of"]
+__all__ = ["ablation_table", "comparison_words", "paper_table", "reasons", "rows_table", "table_of"]
 
 
 def table_of(evaluation: Evaluation) -> Table:
     """A table of mAP grouped by stage; within a stage the best first, and the best bold."""
-    asked = {"full": "full pictures", "boxes": "boxes"}[evaluation.queries]
+    queries = evaluation.about.queries
+    asked = {"full": "full pictures"}.get(queries, queries)
     table = rows_table(evaluation.rows)
     table.title = f"mAP, {evaluation.asked} queries ({asked}), {evaluation.photos} photos"
     table.caption = f"mean of {', '.join(evaluation.trials)}; whitening fitted on other photos"
@@ -55,3 +59,103 @@ def _score(value: float | None, others: Sequence[float | None]) -> str:
     text = f"{value:.3f}"
     best = max(other for other in others if other is not None)
     return f"[bold]{text}[/bold]" if text == f"{best:.3f}" else text
+
+
+def ablation_table(ablation: Ablation) -> Table:
+    """What each value gains and costs against the preset's, setting by setting."""
+    table = Table(
+        title=f"Preset {ablation.preset} and one setting changed, {ablation.asked} queries, "
+        f"{ablation.photos} photos",
+        caption="p: paired permutation test over scenes, raised for the number of values (Holm)",
+    )
+    for heading in ("setting", "value", "stage"):
+        table.add_column(heading)
+    for heading in ("mAP", "gained", *ablation.trials, "p", "ms a picture", "ms a query", "bytes"):
+        table.add_column(heading, justify="right")
+    for setting in dict.fromkeys(variant.setting for variant in ablation.variants):
+        variants = [v for v in ablation.variants if v.setting == setting]
+        for i, variant in enumerate(variants):
+            cells = _variant_cells(variant, len(ablation.trials))
+            table.add_row("" if i else setting, *cells, end_section=i == len(variants) - 1)
+    return table
+
+
+def _variant_cells(variant: Variant, trials: int) -> list[str]:
+    if variant.mean is None or variant.cost is None or variant.ms_per_query is None:
+        return [variant.value, variant.stage, *["-"] * (trials + 6)]
+    costs = [f"{variant.cost.ms_per_picture:.1f}", f"{variant.ms_per_query:.1f}"]
+    costs.append(str(variant.cost.bytes))
+    if variant.against is None or variant.p_value is None:
+        cells = [f"{variant.mean:.4f}", "preset", *[""] * (trials + 1)]
+    else:
+        gains = [variant.against.gained, *variant.against.trials]
+        cells = [f"{variant.mean:.4f}", *(f"{gain:+.4f}" for gain in gains)]
+        cells.append(f"{variant.p_value:.3f}")
+    return [variant.value, variant.stage, *cells, *costs]
+
+
+def paper_table(measured: MeasuredTable) -> Table:
+    """One of the paper's tables: ours, published and the difference for each dataset."""
+    datasets = list(measured.rows[0].cells)
+    table = Table(title=measured.title)
+    for heading in ("row", "network"):
+        table.add_column(heading)
+    for heading in ("N_C", "N_pca", "dims", "R", "QE"):
+        table.add_column(heading, justify="right")
+    for name in datasets:
+        for heading in (f"{name}: ours", "published", "difference"):
+            table.add_column(heading, justify="right")
+    priced = any(row.row.seconds is not None for row in measured.rows)
+    for heading in ("ms a picture", "published", "bytes") if priced else ():
+        table.add_column(heading, justify="right")
+    for row in measured.rows:
+        table.add_row(*_setting_cells(row), *_figures(row), *(_costs(row) if priced else ()))
+    return table
+
+
+def reasons(tables: Sequence[MeasuredTable]) -> list[str]:
+    """Why figures of ours are missing, each once, with the rows it is true of."""
+    rows: dict[tuple[str, str], list[str]] = {}
+    for table in tables:
+        for row in table.rows:
+            for dataset, cell in row.cells.items():
+                if cell.missing:
+                    rows.setdefault((dataset, cell.missing), []).append(row.row.label)
+    return [
+        f"{dataset} - {', '.join(dict.fromkeys(labels))}: {why}"
+        for (dataset, why), labels in rows.items()
+    ]
+
+
+def _setting_cells(row: MeasuredRow) -> list[str]:
+    of_row = row.row
+    numbers = (of_row.n_classes, of_row.n_pca, of_row.dims, of_row.window, of_row.expand)
+    return [of_row.label, row.network, *(str(number) if number else "" for number in numbers)]
+
+
+def _figures(row: MeasuredRow) -> list[str]:
+    cells = []
+    for name, cell in row.cells.items():
+        difference = row.difference(name)
+        cells.append("-" if cell.ours is None else f"{cell.ours:.3f}")
+        cells.append("" if cell.published is None else f"{cell.published:.3f}")
+        cells.append("" if difference is None else f"{difference:+.3f}")
+    return cells
+
+
+def _costs(row: MeasuredRow) -> list[str]:
+    published = "" if row.row.seconds is None else f"{row.row.seconds * 1e3:.0f}"
+    if row.cost is None:
+        return ["-", published, "-"]
+    return [f"{row.cost.ms_per_picture:.1f}", published, f"{row.cost.bytes:,}"]
+
+
+def comparison_words(names: tuple[str, str], found: Comparison, trials: Sequence[str]) -> str:
+    """One system against another in two sentences."""
+    parts = ", ".join(f"{n} {g:+.4f}" for n, g in zip(trials, found.trials, strict=True))
+    return (
+        f"{names[0]} against {names[1]}: {found.gained:+.4f} mAP ({parts}), 95 % interval {found.low:+.4f} "
+        f"to {found.high:+.4f}, p = {found.p_value:.4f} (paired permutation test over "
+        f"{found.groups} scenes). {found.better} queries gained, {found.worse} lost, of "
+        f"{found.queries}."
+    )

@@ -87,16 +87,7 @@ class Searcher:
         """
         took: dict[str, float] = {}
         warnings: list[str] = []
-        with _timed(took, "first_search"):
-            found = self._knn(_array(query.descriptor), plan.most_hits, plan)
-        first = [_Candidate(h.id, h.cosine, h.cosine, i) for i, h in enumerate(found, start=1)]
-        ranked = first
-        if plan.window:
-            with _timed(took, "rerank"):
-                ranked = self._rerank(query, first, plan, warnings)
-        if plan.expand:
-            with _timed(took, "expand"):
-                ranked = self._search_again(query, ranked, plan)
+        first, ranked = self._ranked(query, plan, took, warnings)
         with _timed(took, "documents"):
             documents = self.gallery.get([c.id for c in (*ranked[: plan.k], *first[: plan.k])])
         return Ranking(
@@ -109,6 +100,26 @@ class Searcher:
     def close(self) -> None:
         """End the threads."""
         self.matcher.close()
+
+    def _ranked(
+        self,
+        query: QueryDescription,
+        plan: SearchPlan,
+        took: dict[str, float],
+        warnings: list[str],
+    ) -> tuple[list[_Candidate], list[_Candidate]]:
+        """The order of the first search, and the last one; no document is read."""
+        with _timed(took, "first_search"):
+            found = self._knn(_array(query.descriptor), plan.most_hits, plan)
+        first = [_Candidate(h.id, h.cosine, h.cosine, i) for i, h in enumerate(found, start=1)]
+        ranked = first
+        if plan.window:
+            with _timed(took, "rerank"):
+                ranked = self._rerank(query, first, plan, warnings)
+        if plan.expand:
+            with _timed(took, "expand"):
+                ranked = self._search_again(query, ranked, plan)
+        return first, ranked
 
     def match(
         self, query: QueryDescription, documents: Sequence[Document], plan: SearchPlan
@@ -161,10 +172,7 @@ class Searcher:
             matched = {c.id: c.region_descriptor for c in ranked if c.region_descriptor is not None}
             found = better_regions(found, matched, expanded)
         known = {c.id: c for c in ranked}
-        again = [
-            replace(known.get(i, _Candidate(i, 0.0, None, None)), score=cosine)
-            for i, cosine in found.items()
-        ]
+        again = [_rescored(i, cosine, known.get(i)) for i, cosine in found.items()]
         return sorted(again, key=lambda c: -c.score)[: plan.most_hits]
 
     def _vectors(
@@ -181,6 +189,21 @@ class Searcher:
             elif c.id in unread:
                 vectors.append(torch.from_numpy(unread[c.id].descriptor).to(device))
         return vectors
+
+
+def _rescored(image_id: str, cosine: float, known: _Candidate | None) -> _Candidate:
+    """A hit of the second search, with what the first knew of it."""
+    if known is None:
+        return _Candidate(image_id, cosine, None, None)
+    # Written out, since `replace` takes several times as long, which tells over a whole gallery.
+    return _Candidate(
+        image_id,
+        cosine,
+        known.first_score,
+        known.first_rank,
+        known.box,
+        known.region_descriptor,
+    )
 
 
 def _reranked(candidate: _Candidate, match: Match | None) -> _Candidate:

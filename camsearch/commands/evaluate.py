@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -19,38 +18,100 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from descriptors.machine import Machine
-    from descriptors.settings import MethodSettings
 
 __all__ = ["EXAMPLE", "evaluate"]
 
 Queries = Literal["full", "boxes"]
 
-EXAMPLE = "Example: camsearch evaluate photos ../shared/photos --queries boxes --json boxes.json"
+EXAMPLE = """Example: camsearch evaluate photos ../shared/photos --queries boxes --json boxes.json
+
+camsearch evaluate photos ../shared/photos --systems OfA,R-MAC --report out.html
+
+camsearch evaluate photos ../shared/photos --ablate n_classes=4,8,16,dims,window
+
+camsearch evaluate oxford5k ~/oxford5k --fit-on ~/paris6k --preset paper --network vgg16_cam
+--weights vgg16cam.safetensors
+
+camsearch evaluate paper ~/datasets --table paper --weights vgg16_cam=vgg16cam.safetensors"""
 
 
 def evaluate(
     dataset: Annotated[
-        str, typer.Argument(help="The kind of dataset: photos (a folder with photos.csv).")
-    ],
-    folder: Annotated[Path, typer.Argument(help="Folder of the dataset.")],
-    queries: Annotated[Queries, typer.Option(help="Full pictures, or boxes.")] = "full",
-    fit_on: Annotated[
-        Path | None,
-        typer.Option(
-            help="Fit the whitening on this folder of the same form and search the whole of the "
-            "other (default: half against half)."
+        str,
+        typer.Argument(
+            help="photos (a folder with photos.csv), folder (a subfolder a thing), oxford5k, "
+            "paris6k, oxford105k, paris106k, roxford5k, rparis6k, holidays; with --table also "
+            "paper: all four that the paper has. docs/evaluation.md says what each needs."
         ),
+    ],
+    folder: Annotated[
+        Path | None, typer.Argument(help="Folder of the dataset (or --root).")
+    ] = None,
+    root: Annotated[Path | None, typer.Option(help="Folder of the dataset.")] = None,
+    queries: Annotated[
+        Queries | None,
+        typer.Option(help="Full pictures, or boxes (default: as the dataset's protocol has it)."),
+    ] = None,
+    fit_on: Annotated[
+        str | None,
+        typer.Option(
+            help="Fit the whitening on this folder, perhaps of another kind (KIND:DIR), and "
+            "search the whole of the other (default: half against half, where there are halves)."
+        ),
+    ] = None,
+    distractors: Annotated[
+        Path | None, typer.Option(help="A folder of pictures that are added to the gallery.")
     ] = None,
     max_side: Annotated[
         int | None, typer.Option(help="Working size: pixels of the longer side (default: 512).")
     ] = None,
     preset: options.Preset = "default",
+    network: options.Network = None,
+    weights: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Local weight file, or NETWORK=FILE (again for another network); 'download' as "
+            "the file gets torchvision's."
+        ),
+    ] = None,
     layers: Annotated[
         str | None,
         typer.Option(help="Feature layers and dimensions (default: mid:256,last:256)."),
     ] = None,
     classes: Annotated[
         int | None, typer.Option(help="N_C: best classes in a descriptor (default: 8).")
+    ] = None,
+    systems: Annotated[
+        str | None, typer.Option(help="Only these systems, such as OfA,R-MAC (default: all).")
+    ] = None,
+    table: Annotated[
+        str | None,
+        typer.Option(
+            help="Measure the paper's tables instead: paper for all, or features, systems, "
+            "reranking, networks, cost; --network stands in for the paper's VGG-16."
+        ),
+    ] = None,
+    ablate: Annotated[
+        str | None,
+        typer.Option(
+            help="Vary these settings one at a time, such as n_classes=4,8,16,dims,window, and "
+            "recommend; all for every one that encodes nothing anew."
+        ),
+    ] = None,
+    queries_of: Annotated[
+        int,
+        typer.Option(min=0, help="With --ablate: queries of each part, evenly spread; 0 for all."),
+    ] = 150,
+    report: Annotated[
+        Path | None,
+        typer.Option(help="Write plots, best and worst queries and a comparison to this .html."),
+    ] = None,
+    compare: Annotated[
+        str | None,
+        typer.Option(
+            help="Compare two systems query by query, such as OfA:R100+QE5,R-MAC:first+QE5 "
+            "(default: the best of ours and the best of the others)."
+        ),
     ] = None,
     through: Annotated[
         str | None,
@@ -72,31 +133,40 @@ def evaluate(
     figures compare. --layers last:512 --classes 64 is the published setting of one layer.
     With --through only a server's answers are measured, against the same in this process.
     """
-    from descriptors.settings import RegionSettings
-    from evaluation.evaluate import evaluate_photos
-    from evaluation.tables import table_of
+    from camsearch.evaluating import Asked, measure, measure_ablation, measure_paper
 
-    if dataset != "photos":
-        raise RequestError(f"There is no dataset {dataset!r}: the one known is photos.")
+    place = folder or root
+    if place is None:
+        raise RequestError("No folder is named: write it after the dataset, or as --root DIR.")
     machine = options.machine(device, precision)
+    if through is not None:
+        _through(place, through, index, queries or "full", machine, as_json)
+        return
+    asked = Asked(
+        dataset,
+        place,
+        machine,
+        read_settings().cache.expanduser() / "evaluate",
+        queries=queries,
+        fit_on=fit_on,
+        distractors=distractors,
+        preset=preset,
+        network=network,
+        weights=tuple(weights or ()),
+        layers=layers,
+        max_side=max_side,
+        classes=classes,
+    )
     with _progress() as show:
-        if through is not None:
-            _through(folder, through, index, queries, machine, show, as_json)
-            return
-        evaluation = evaluate_photos(
-            folder,
-            settings=_settings(preset, layers, max_side, classes),
-            regions=RegionSettings.preset(preset),
-            preset_name=preset,
-            queries=queries,
-            fit_on=fit_on,
-            cache=read_settings().cache.expanduser() / "evaluate",
-            device=machine.device,
-            precision=machine.precision,
-            progress=show,
-        )
-    Console().print(table_of(evaluation))
-    options.write_json(as_json, json.loads(evaluation.to_json()))
+        if table is not None:
+            content = measure_paper(asked, table, show)
+        elif ablate is not None and report is None:
+            content = measure_ablation(asked, ablate, queries_of, show)
+        else:
+            content = measure(asked, systems, compare, report, show, ablate, queries_of)
+    for part in content.shown:
+        Console().print(part)
+    options.write_json(as_json, content.as_json)
 
 
 def _through(
@@ -105,7 +175,6 @@ def _through(
     index: str | None,
     queries: Queries,
     machine: Machine,
-    show: Callable[[str, int, int], None],
     as_json: Path | None,
 ) -> None:
     from dataclasses import asdict
@@ -115,9 +184,15 @@ def _through(
     from evaluation.through import evaluate_through
 
     settings = read_settings().model_copy(update={"elasticsearch": address})
-    found = evaluate_through(
-        folder, elastic(settings), index or settings.images, machine, queries=queries, progress=show
-    )
+    with _progress() as show:
+        found = evaluate_through(
+            folder,
+            elastic(settings),
+            index or settings.images,
+            machine,
+            queries=queries,
+            progress=show,
+        )
     table = rows_table(found.rows)
     table.title = f"mAP, {found.asked} queries, at most {found.most_apart:.4f} apart"
     Console().print(table)
@@ -135,18 +210,3 @@ def _progress() -> Iterator[Callable[[str, int, int], None]]:
             bar.update(tasks[what], completed=done, total=of)  # type: ignore[arg-type]
 
         yield show
-
-
-def _settings(
-    preset: str, layers: str | None, max_side: int | None, classes: int | None
-) -> MethodSettings:
-    default = options.method_settings("default")
-    return options.method_settings(
-        preset,
-        layers=layers or ",".join(f"{layer.name}:{layer.dims}" for layer in default.layers),
-        side=max_side or default.side,
-        side_is="longer",
-        side_multiple=default.side_multiple,
-        n_classes=classes or default.n_classes,
-        n_pca=classes or default.n_pca,
-    )

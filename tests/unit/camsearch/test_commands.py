@@ -493,6 +493,10 @@ class TestRefusals:
         said = camsearch(command, *more.get(command, []))
         assert_one_sentence(said, "There is no setting CAMSEARCH_GALERY: the settings are")
 
+    def test_a_system_to_evaluate_that_is_not_known(self, camsearch, photos):
+        said = camsearch("evaluate", "photos", photos, "--systems", "SPoC,VLAD")
+        assert_one_sentence(said, "There is no system 'VLAD': choose among OfA")
+
     @pytest.mark.parametrize(
         ("name", "value"),
         [("BATCH_SIZE", "0"), ("BATCH_SIZE", "many"), ("PRECISION", "half"), ("READERS", "-1")],

@@ -112,6 +112,30 @@ class TestPhotoMaps:
         assert found["any"].digest == digest
 
 
+class TestUnpackedMaps:
+    def test_what_was_read_stays_unpacked(self, photos: tuple[Photo, ...], tmp_path: Path):
+        encoder = tiny_encoder()
+        digests = encode_photos(photos[:3], encoder, tmp_path, Count()).digests
+        wanted = {digest: digest for digest in digests.values()}
+        store = PhotoMaps(tmp_path, encoder)
+        first, again = store.get_timed(wanted), store.get_timed(wanted)
+        assert all(read.spared_ms == 0 for read in first.values())
+        for digest, read in again.items():
+            assert read.maps is first[digest].maps
+            assert read.spared_ms == first[digest].milliseconds > 0
+
+    def test_no_more_than_the_memory_given(self, photos: tuple[Photo, ...], tmp_path: Path):
+        encoder = tiny_encoder()
+        digests = list(encode_photos(photos[:3], encoder, tmp_path, Count()).digests.values())
+        one = PhotoMaps(tmp_path, encoder).get({"x": digests[0]})["x"]
+        levels = sum(layer.levels.numel() for layer in one.layers)
+        store = PhotoMaps(tmp_path, encoder, most_bytes=2 * levels)
+        for digest in digests:
+            store.get_timed({digest: digest})
+        assert store.get_timed({"x": digests[2]})["x"].spared_ms > 0
+        assert store.get_timed({"x": digests[0]})["x"].spared_ms == 0
+
+
 class TestEncodeAgain:
     def test_maps_are_as_they_would_be_kept(self, photos: tuple[Photo, ...], tmp_path: Path):
         encoder = tiny_encoder()

@@ -12,8 +12,8 @@ from safetensors.torch import save_file
 from descriptors.backbones import NETWORKS
 from descriptors.errors import RequestError
 from descriptors.settings import RegionSettings
+from evaluation.compared.systems import SYSTEMS
 from evaluation.evaluate import Evaluation, evaluate_photos
-from evaluation.systems import SYSTEMS
 from evaluation.tables import table_of
 from tests.support.tiny_network import TINY, tiny_settings, tiny_state
 from tests.unit.evaluation.miniature import make_miniature
@@ -28,6 +28,10 @@ STAGES = {
     "OfA": (*FIRST, *RERANKED, "window100", "window100+QE5"),
     "OnA": (*FIRST, *RERANKED),
     "theme": FIRST,
+    **dict.fromkeys(SYSTEMS, FIRST),
+    "R-MAC": (*FIRST, "R100", "R100+QE5"),
+    "Razavian": ("first",),
+    "BoW": ("first", "R100"),
 }
 
 
@@ -79,7 +83,6 @@ class TestEvaluatePhotos:
     def test_every_system_at_every_stage(self, full: Evaluation):
         found = {(row.system, row.stage) for row in full.rows}
         expected = {(system, stage) for system, stages in STAGES.items() for stage in stages}
-        expected |= {(system, stage) for system in SYSTEMS for stage in FIRST}
         assert found == expected
         assert len(full.rows) == len(expected)
 
@@ -126,11 +129,30 @@ class TestEvaluatePhotos:
         bench.run(settings=tiny_settings(side=48))
         assert bench.encoded() == 24
 
+    def test_some_systems_alone(self, bench: Bench, full: Evaluation):
+        found = bench.run(systems=["OnA", "SPoC"])
+        assert {row.system for row in found.rows} == {"OnA", "SPoC"}
+        known = {(row.system, row.stage): row.all for row in full.rows}
+        assert {(row.system, row.stage): row.all for row in found.rows}.items() <= known.items()
+
+    def test_a_system_that_is_not_known(self, bench: Bench):
+        with pytest.raises(RequestError, match="no system 'SPOC': choose among OfA, OnA"):
+            bench.run(systems=["SPOC"])
+        assert not bench.told
+
+    def test_scores_tell_the_first_answers(self, full: Evaluation):
+        score = full.scores[0][0]
+        assert len(score.answers) == 8
+        assert score.query.photo.path not in {answer.path for answer in score.answers}
+        right = [rank for rank, answer in enumerate(score.answers) if answer.right]
+        assert right == [rank for rank in score.ranks if rank < 8]
+        assert score.positives == 3
+
     def test_boxes(self, bench: Bench, full: Evaluation):
         del full
         boxes = bench.run(queries="boxes")
         assert boxes.asked == 3
-        assert len(boxes.rows) == 17 + 3 * len(SYSTEMS)
+        assert len(boxes.rows) == sum(len(stages) for stages in STAGES.values())
 
     @pytest.mark.slow
     def test_another_folder_to_fit_on(self, bench: Bench, tmp_path: Path):
@@ -138,7 +160,7 @@ class TestEvaluatePhotos:
         found = bench.run(fit_on=other)
         assert found.trials == ("all",)
         assert (found.photos, found.asked) == (48, 16)
-        assert found.fitted_on == str(other)
+        assert found.about.fitted_on == str(other)
 
     @pytest.mark.slow
     def test_one_layer_with_the_paper_preset(self, bench: Bench):
@@ -168,7 +190,8 @@ class TestEvaluatePhotos:
 class TestToJson:
     def test_rows_of_names_and_numbers(self, full: Evaluation):
         read = json.loads(full.to_json())
-        assert read["queries"] == "full"
+        assert (read["dataset"], read["queries"]) == ("photos", "full")
+        assert "scores" not in read
         row = read["rows"][0]
         assert {k: row[k] for k in ("system", "preset", "stage", "layers", "dims")} == {
             "system": "OfA",

@@ -15,12 +15,12 @@ from descriptors.errors import RequestError
 from descriptors.method import Method
 from descriptors.settings import RegionSettings
 from es_mappings.documents import Document
-from evaluation import ours, streaming
+from evaluation import streaming
 from evaluation.datasets.catalogue import FitOn, read_dataset
 from evaluation.encoding import as_kept, encode_photos
 from evaluation.galleries import MemoryGallery, StreamedGallery
 from evaluation.ours import fit_whitening, score_ours
-from evaluation.stages import Stage
+from evaluation.stages import OFFLINE_STAGES, Stage
 from evaluation.streaming import Describer, StreamedVectors, stream_photos
 from evaluation.trials import StreamedPhotos
 from tests.support.datasets import make_distractors, make_oxford, make_paris, make_revisited
@@ -239,11 +239,8 @@ class TestStreamedGallery:
 class TestScores:
     """The same pictures, streamed and as plain photos of the gallery."""
 
-    def test_answers_that_end_early_score_as_whole_ones(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ):
+    def test_answers_that_end_early_score_as_whole_ones(self, tmp_path: Path):
         stages = (Stage("first"), Stage("R5", 5), Stage("R5+QE3", 5, 3))
-        monkeypatch.setattr(ours, "OFFLINE_STAGES", stages)
         root, paris = make_revisited(tmp_path / "root"), make_paris(tmp_path / "paris")
         others = make_distractors(tmp_path / "others", 20)
         found = {}
@@ -255,7 +252,7 @@ class TestScores:
                 distractors=others,
                 stream=stream,
             )
-            found[stream] = _offline(trial, tmp_path / "maps")
+            found[stream] = _offline(trial, tmp_path / "maps", stages)
         assert {s: x.ranks for s, x in found[True].items()} == {
             s: x.ranks for s, x in found[False].items()
         }
@@ -295,10 +292,12 @@ class TestScores:
         assert any(with_them[key].ranks != without[key].ranks for key in without)
 
 
-def _offline(trial: Trial, maps: Path) -> dict[tuple[str, str], Score]:
+def _offline(
+    trial: Trial, maps: Path, stages: Sequence[Stage] = OFFLINE_STAGES
+) -> dict[tuple[str, str], Score]:
     """OfA's score of each query at each stage."""
     encoded = encode_photos(trial.photos, tiny_encoder(), maps, tell_nobody)
-    scores = score_ours(trial, encoded, REGIONS, tell_nobody)
+    scores = score_ours(trial, encoded, REGIONS, tell_nobody, {"OfA": stages})
     return {(s.stage, s.query.name): s for s in scores if s.system == "OfA"}
 
 

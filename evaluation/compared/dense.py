@@ -1,0 +1,165 @@
+"""Compared systems with vectors: whitened by their own PCA, searched by dot products.
+
+Each vector is whitened and l2-normalised, a picture's vectors are summed, l2; the layers
+stand side by side, l2 again. Only R-MAC and Razavian et al. have more than one vector a
+picture, and the latter's stay apart.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn import functional
+
+from descriptors.aggregation import aggregate, join_layers
+from descriptors.whitening import LayerWhitening, fit_layer, stack_vectors
+from evaluation.compared.rankings import Rankings, left_out, ranked
+from evaluation.stages import FIRST_STAGES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from descriptors.settings import LayerSettings
+    from evaluation.compared.layer_maps import Pool
+    from evaluation.encoding import EncodedPhotos
+    from evaluation.trials import Trial
+
+    Search = Callable[["Bench"], Iterator[Rankings]]
+
+__all__ = ["Bench", "DenseSystem", "Describer", "expanded", "search_descriptors"]
+
+
+@dataclass(frozen=True)
+class Describer:
+    """From a picture's vectors to what is searched.
+
+    Attributes:
+        whitening: of each layer; None for none.
+        power: whether the element-wise square root and l2 come before it (METHOD section 10).
+        summed: to one descriptor a picture; else each vector is one.
+    """
+
+    whitening: tuple[LayerWhitening, ...] | None
+    power: bool = False
+    summed: bool = True
+
+    @classmethod
+    def fitted(
+        cls,
+        system: DenseSystem,
+        vectors: Sequence[Float[Tensor, "P V _"]],
+        layers: Sequence[LayerSettings],
+    ) -> Describer:
+        """With a whitening fitted on all vectors of other photos, where the system has one.
+
+        Raises:
+            RequestError: if there are too few photos to fit it on.
+        """
+        if not system.whitened:
+            return cls(None, system.power, system.summed)
+        whitening = tuple(
+            fit_layer(stack_vectors([_powered(of_layer, system.power).flatten(0, 1)]), layer.dims)
+            for of_layer, layer in zip(vectors, layers, strict=True)
+        )
+        return cls(whitening, system.power, system.summed)
+
+    def __call__(self, vectors: Sequence[Float[Tensor, "P V _"]]) -> Float[Tensor, "P *v D"]:
+        """Descriptors: ``P D``, or ``P V D`` where they are not summed."""
+        found = [_powered(of_layer, self.power) for of_layer in vectors]
+        if self.whitening is not None:
+            found = [white(layer) for white, layer in zip(self.whitening, found, strict=True)]
+        if self.summed:
+            found = [aggregate(layer) for layer in found]
+        joined: Tensor = join_layers(found)
+        return joined
+
+
+def _powered(vectors: Float[Tensor, "P V K"], power: bool) -> Float[Tensor, "P V K"]:
+    return functional.normalize(vectors.sqrt(), dim=2) if power else vectors
+
+
+@dataclass(frozen=True)
+class Bench:
+    """One system on one trial, all described.
+
+    Attributes:
+        trial: says what is searched and asked.
+        encoded: the maps, for what looks at them again.
+        describe: of this system, fitted on the trial's other photos.
+        gallery, queries: descriptors, in the trial's order.
+    """
+
+    trial: Trial
+    encoded: EncodedPhotos
+    describe: Describer
+    gallery: Float[Tensor, "G *v D"]
+    queries: Float[Tensor, "Q *v D"]
+
+    @property
+    def leave_out(self) -> Int[Tensor, " Q"]:
+        """See `left_out`."""
+        return left_out(self.trial)
+
+    def ranked_after(
+        self, stage: str, started: float, similarities: Float[Tensor, "Q G"]
+    ) -> Rankings:
+        """Rankings by similarity, and a query's share of the time since the start."""
+        rows = ranked(similarities, self.leave_out)
+        return Rankings(stage, rows, (time.perf_counter() - started) * 1e3 / len(rows))
+
+
+def search_descriptors(bench: Bench) -> Iterator[Rankings]:
+    """By cosine, and again after an expansion by the first 5 and 10.
+
+    Convention:
+        With 10 it is CroW's own query expansion as published: the descriptors of the first ten
+        are summed with the query's, l2 (Kalantidis et al. 2016).
+    """
+    for stage in FIRST_STAGES:
+        started = time.perf_counter()
+        queries = bench.queries
+        if stage.expand:
+            first = ranked(bench.queries @ bench.gallery.T, bench.leave_out)
+            queries = expanded(bench, first[:, : stage.expand])
+        yield bench.ranked_after(stage.name, started, queries @ bench.gallery.T)
+
+
+def expanded(bench: Bench, found: Int[Tensor, "Q n"]) -> Float[Tensor, "Q D"]:
+    """Each query summed with the descriptors of its first hits, l2.
+
+    Source:
+        METHOD section 5.
+    """
+    counts = found != bench.leave_out[:, None]
+    summed = (bench.gallery[found] * counts[:, :, None]).sum(dim=1)
+    return functional.normalize(bench.queries + summed, dim=1)
+
+
+@dataclass(frozen=True)
+class DenseSystem:
+    """One compared system with vectors: a row of the table in `evaluation.compared.systems`.
+
+    Attributes:
+        pool: one layer's maps to unit vectors.
+        whitened: by a PCA fitted on other photos, to as many dimensions as ours.
+        power: with the element-wise square root before the whitening, as ours has it.
+        summed: see `Describer`.
+        search: from descriptors to rankings.
+        vectors: how many a picture that are searched apart.
+    """
+
+    pool: Pool
+    whitened: bool = True
+    power: bool = False
+    summed: bool = True
+    search: Search = field(default=search_descriptors)
+    vectors: int = 1
+
+    def dims(self, layers: Sequence[LayerSettings], channels: Sequence[int]) -> int:
+        """Numbers that are kept of a picture for the first search."""
+        one = sum(layer.dims for layer in layers) if self.whitened else sum(channels)
+        return one * self.vectors

@@ -1,0 +1,208 @@
+"""Whether one system is better than another on the same queries, or was lucky.
+
+Queries for one thing are answered well or badly together, so whole scenes, and not single
+queries, are what a test may take as drawn by chance.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from statistics import fmean
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import Float64
+
+from descriptors.errors import RequestError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from evaluation.scores import Score
+    from evaluation.trials import PhotoQuery
+
+__all__ = ["Comparison", "QueryDifference", "compare", "holm"]
+
+# Enough that the second digit of a p-value near .05 stands, few enough for a tenth of a second.
+_RESAMPLES = 9999
+_CONFIDENCE = 0.95
+_SEED = 0
+
+# Fewer scenes than these say nothing: even if all agreed, chance would do so once in sixteen.
+_FEWEST_GROUPS = 6
+
+
+@dataclass(frozen=True)
+class QueryDifference:
+    """One query under two systems.
+
+    Attributes:
+        query: what was asked.
+        one, other: its average precision by each.
+    """
+
+    query: PhotoQuery
+    one: float
+    other: float
+
+    @property
+    def gained(self) -> float:
+        """By the first system over the other."""
+        return self.one - self.other
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One system against another on the same queries.
+
+    Attributes:
+        gained: mAP of the first less that of the other; the mean of the trials.
+        trials: the same in each trial.
+        p_value: how often chance alone would give as large a difference, either way; 1 where
+            there are too few scenes to tell.
+        low, high: 95 % interval of the difference, had other scenes been drawn; -1 and 1 where
+            there are too few.
+        better, worse: how many queries gained and lost.
+        queries, groups: how many there were, and of how many scenes.
+    """
+
+    gained: float
+    trials: tuple[float, ...]
+    p_value: float
+    low: float
+    high: float
+    better: int
+    worse: int
+    queries: int
+    groups: int
+
+    @property
+    def wins_everywhere(self) -> bool:
+        """Whether the first system is ahead in every trial."""
+        return min(self.trials) > 0
+
+    @property
+    def loses_everywhere(self) -> bool:
+        """Whether the first system is behind in every trial."""
+        return max(self.trials) < 0
+
+
+def compare(
+    one: Sequence[Sequence[Score]], other: Sequence[Sequence[Score]], measure: str | None = None
+) -> tuple[Comparison, tuple[QueryDifference, ...]]:
+    """Compare two systems by a permutation test and a bootstrap, both over scenes.
+
+    Args:
+        one, other: trial by trial the scores of the same queries.
+        measure: a name of the queries' measures; None for each query's first.
+
+    Returns:
+        The comparison, and the queries, greatest gain first.
+
+    Convention:
+        A query counts as much as it does in the table: one over the queries of its trial, one
+        over the trials. Queries without a scene are each a group of their own. The same scores
+        always give the same numbers.
+
+    Raises:
+        RequestError: if the two were not asked the same queries.
+    """
+    trials = [_differences(mine, theirs, measure) for mine, theirs in zip(one, other, strict=True)]
+    trials = [found for found in trials if found]
+    if not trials:
+        raise RequestError("No query has this measure: compare by another.")
+    groups = _groups(trials)
+    p_value, low, high = _tested(groups)
+    every = [difference for found in trials for difference in found]
+    means = tuple(fmean(difference.gained for difference in found) for found in trials)
+    comparison = Comparison(
+        fmean(means),
+        means,
+        p_value,
+        low,
+        high,
+        sum(difference.gained > 0 for difference in every),
+        sum(difference.gained < 0 for difference in every),
+        len(every),
+        len(groups),
+    )
+    return comparison, tuple(sorted(every, key=lambda d: (-d.gained, d.query.name)))
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """P-values of several tests, raised for their number (Holm's method).
+
+    Source:
+        Holm 1979, "A Simple Sequentially Rejective Multiple Test Procedure".
+    """
+    raised, highest = [0.0] * len(p_values), 0.0
+    for rank, i in enumerate(np.argsort(p_values, kind="stable").tolist()):
+        highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[i]))
+        raised[i] = highest
+    return raised
+
+
+def _differences(
+    one: Sequence[Score], other: Sequence[Score], measure: str | None
+) -> list[QueryDifference]:
+    theirs = {score.query.name: score for score in other}
+    if theirs.keys() != {score.query.name for score in one}:
+        raise RequestError("Two systems were asked other queries: compare them on the same ones.")
+    return list(_paired(one, theirs, measure))
+
+
+def _paired(
+    one: Sequence[Score], theirs: dict[str, Score], measure: str | None
+) -> Iterator[QueryDifference]:
+    for score in one:
+        other = theirs[score.query.name]
+        if measure is None:
+            yield QueryDifference(score.query, score.average_precision, other.average_precision)
+        elif measure in score.precision:
+            mine = score.precision[measure]
+            yield QueryDifference(score.query, mine, other.precision[measure])
+
+
+def _groups(trials: Sequence[Sequence[QueryDifference]]) -> Float64[np.ndarray, "G 2"]:
+    """For each scene what it adds to the mean difference, and how much it weighs."""
+    groups: dict[tuple[int, str], list[float]] = defaultdict(lambda: [0.0, 0.0])
+    for number, found in enumerate(trials):
+        weight = 1 / (len(trials) * len(found))
+        for difference in found:
+            scene = difference.query.photo.scene or difference.query.name
+            group = groups[number, scene]
+            group[0] += weight * difference.gained
+            group[1] += weight
+    return np.array(list(groups.values()))
+
+
+def _tested(groups: Float64[np.ndarray, "G 2"]) -> tuple[float, float, float]:
+    """The p-value, and the ends of the interval."""
+    from scipy.stats import bootstrap, permutation_test
+
+    gained, weights = groups.T
+    if not gained.any():
+        return 1.0, 0.0, 0.0
+    if len(groups) < _FEWEST_GROUPS:
+        return 1.0, -1.0, 1.0
+    test = permutation_test(
+        (gained,),
+        lambda sample, axis: sample.sum(axis=axis),
+        permutation_type="samples",
+        vectorized=True,
+        n_resamples=_RESAMPLES,
+        rng=np.random.default_rng(_SEED),
+    )
+    drawn = bootstrap(
+        (gained, weights),
+        lambda g, w, axis: g.sum(axis=axis) / w.sum(axis=axis),
+        paired=True,
+        vectorized=True,
+        n_resamples=_RESAMPLES,
+        confidence_level=_CONFIDENCE,
+        method="percentile",
+        rng=np.random.default_rng(_SEED),
+    )
+    interval = drawn.confidence_interval
+    return float(test.pvalue), float(interval.low), float(interval.high)

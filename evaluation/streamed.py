@@ -1,0 +1,53 @@
+"""OfA among a trial's gallery and photos of which only vectors are kept."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from evaluation.galleries import StreamedGallery
+from evaluation.scores import Score
+from evaluation.stages import StageMemory
+from evaluation.streaming import Describer, stream_photos
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from es_mappings.documents import Gallery
+    from evaluation.encoding import Progress
+    from evaluation.prepared import PreparedTrial
+    from evaluation.stages import Stage
+    from evaluation.trials import StreamedPhotos
+
+__all__ = ["score_streamed"]
+
+
+def score_streamed(
+    prepared: PreparedTrial,
+    photos: StreamedPhotos,
+    stages: Sequence[Stage],
+    progress: Progress,
+) -> list[Score]:
+    """OfA's scores of each query at each stage; none if no stage is wanted."""
+    if not stages:
+        return []
+    method, encoded = prepared.method, prepared.encoded
+    describer = Describer(
+        "OfA",
+        method.fingerprint(),
+        method.settings.dims,
+        lambda maps: method.describe_encoded(maps).descriptors,
+    )
+    folder = Path(encoded.store.address)
+    vectors = stream_photos(photos, [describer], encoded.encoder, folder, progress)["OfA"]
+    least = max(max(stage.window, stage.expand) for stage in stages) + 1
+    gallery = StreamedGallery(prepared.documents, vectors, least)
+    memory, scores = StageMemory(), list[Score]()
+    searcher = prepared.searcher(cast("Gallery", gallery), memory)
+    for done, one in enumerate(prepared.asked, start=1):
+        memory.forget()
+        gallery.look_for({p for j in one.query.judgements.values() for p in j.positives})
+        scores += prepared.score("OfA", one, searcher, stages)
+        progress(f"{prepared.trial.name}: OfA", done, len(prepared.asked))
+    searcher.close()
+    return scores

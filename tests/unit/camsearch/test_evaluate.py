@@ -1,0 +1,179 @@
+"""`camsearch evaluate` as a whole, on small folders with the tiny network."""
+
+from __future__ import annotations
+
+import json
+import xml.etree.ElementTree as ET
+from html.parser import HTMLParser
+
+import pytest
+
+from evaluation.paper_tables import paper_tables
+from tests.support.datasets import make_oxford, make_paris
+from tests.unit.evaluation.miniature import make_miniature
+
+
+class Page(HTMLParser):
+    """What a page holds."""
+
+    VOID = ("meta", "img", "br", "link", "input")
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.ids: list[str] = []
+        self.pictures: list[str] = []
+        self.addresses: list[str] = []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag, attrs):
+        said = dict(attrs)
+        self.ids += [said["id"]] if tag == "section" else []
+        self.pictures += [said["src"]] if tag == "img" else []
+        self.addresses += [v for k, v in attrs if k in ("src", "href") and v]
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.handle_starttag(tag, attrs)
+        if tag not in self.VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+@pytest.fixture
+def photos(tmp_path_factory):
+    return make_miniature(tmp_path_factory.mktemp("photos"))
+
+
+@pytest.fixture
+def options(tiny, tmp_path, monkeypatch):
+    """The tiny network, and a cache of its own."""
+    monkeypatch.setenv("CAMSEARCH_CACHE", str(tmp_path / "cache"))
+    layers = ",".join(f"{layer.name}:{layer.dims}" for layer in tiny.settings.layers)
+    return [
+        *("--network", "tiny", "--weights", tiny.weights, "--layers", layers),
+        *("--max-side", tiny.settings.side, "--precision", "float32"),
+    ]
+
+
+def test_rows_and_a_comparison_as_json(camsearch, photos, options, tmp_path):
+    out = tmp_path / "out.json"
+    pair = "OfA:first+QE5,SPoC:first"
+    said = camsearch(
+        *("evaluate", "photos", photos, *options, "--systems", "OfA,SPoC"),
+        *("--compare", pair, "--json", out),
+    )
+    assert said.status == 0, said.err
+    assert "OfA:first+QE5 against SPoC:first:" in " ".join(said.out.split())
+    found = json.loads(out.read_text())
+    assert {row["system"] for row in found["rows"]} == {"OfA", "SPoC"}
+    for key in ("system", "preset", "stage", "layers", "dims", "all", "collections"):
+        assert key in found["rows"][0]
+    rows = {(row["system"], row["stage"]): row["all"] for row in found["rows"]}
+    gained = rows["OfA", "first+QE5"] - rows["SPoC", "first"]
+    assert found["compared"]["gained"] == pytest.approx(gained)
+
+
+@pytest.mark.slow
+def test_a_report_is_one_page(camsearch, photos, options, tmp_path):
+    out = tmp_path / "deep" / "out.html"
+    said = camsearch(
+        *("evaluate", "photos", photos, *options, "--systems", "OfA,R-MAC"),
+        *("--ablate", "n_classes=1,4,qe=0,5", "--queries-of", 6, "--report", out),
+    )
+    assert said.status == 0, said.err
+    text = out.read_text()
+    page = Page(text)
+    assert page.open == []
+    assert page.ids == ["stages", "curves", "sweeps", "compared", "queries"]
+    assert page.pictures
+    assert all(address.startswith(("data:image/jpeg;base64,", "#")) for address in page.addresses)
+    drawings = text.split("<svg")[1:]
+    assert len(drawings) == 5  # stages, curves, two settings, differences
+    for drawing in drawings:
+        ET.fromstring("<svg" + drawing[: drawing.index("</svg>")] + "</svg>")  # noqa: S314 - ours
+    assert "paired permutation test over 4 scenes" in " ".join(text.split())
+    assert 'class="answer right"' in text
+    assert "Recommendation" in text
+
+
+def test_a_report_needs_matplotlib(camsearch, photos, options, tmp_path, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
+    said = camsearch("evaluate", "photos", photos, *options, "--report", tmp_path / "out.html")
+    assert said.status == 1
+    assert "pip install 'camsearch[evaluate]'" in said.err
+
+
+def test_an_ablation_ends_with_advice(camsearch, photos, options, tmp_path):
+    out = tmp_path / "out.json"
+    said = camsearch(
+        *("evaluate", "photos", photos, *options, "--ablate", "n_classes=2,8,qe=0,5"),
+        *("--queries-of", 6, "--json", out),
+    )
+    assert said.status == 0, said.err
+    assert "Keep the preset default" in said.out
+    found = json.loads(out.read_text())
+    assert [(v["setting"], v["value"]) for v in found["variants"]] == [
+        ("n_classes", "2"),
+        ("n_classes", "8"),
+        ("qe", "0"),
+        ("qe", "5"),
+    ]
+    assert found["recommendation"][0].startswith("Keep the preset default")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (["photos"], "No folder is named"),
+        (["nonsense", "."], "There is no dataset 'nonsense'"),
+        (["photos", "{photos}", "--systems", "OFA"], "There is no system 'OFA'"),
+        (["photos", "{photos}", "--ablate", "nonsense"], "--ablate knows no setting 'nonsense'"),
+        (["photos", "{photos}", "--table", "nonsense"], "There is no table 'nonsense'"),
+        (["photos", "{photos}", "--network", "nonsense"], "There is no network 'nonsense'"),
+    ],
+)
+def test_what_cannot_be(camsearch, photos, arguments, why):
+    said = camsearch("evaluate", *(one.format(photos=photos) for one in arguments))
+    assert said.status == 1
+    assert why in " ".join(said.err.split())
+
+
+@pytest.mark.parametrize("out", ["out.pdf", "photos.csv/out.html"])
+def test_a_place_where_no_report_can_be(camsearch, photos, options, out):
+    place = photos / out
+    said = camsearch("evaluate", "photos", photos, *options, "--systems", "raw", "--report", place)
+    assert said.status == 1
+    assert "report cannot be written" in said.err
+
+
+@pytest.mark.slow
+def test_the_papers_tables_on_miniature_datasets(camsearch, tiny, options, tmp_path):
+    """Of the same file formats as Oxford5k and Paris6k, with junk and boxes."""
+    make_oxford(tmp_path / "oxford5k")
+    make_paris(tmp_path / "paris6k")
+    out = tmp_path / "out.json"
+    without_layers = [*options[:4], *options[6:]]
+    said = camsearch(
+        *("evaluate", "paper", tmp_path, *without_layers, "--table", "paper", "--json", out)
+    )
+    assert said.status == 0, said.err
+    tables = {table["name"]: table["rows"] for table in json.loads(out.read_text())["tables"]}
+    assert list(tables) == [table.name for table in paper_tables()]
+    for row in (*tables["features"], *tables["reranking"]):
+        assert row["network"] == "tiny"
+        for name in ("oxford5k", "paris6k"):
+            assert (row["cells"][name]["ours"] is None) == bool(row["cells"][name]["missing"])
+        # There are no Flickr photos here, and that is said.
+        assert "oxc1_100k" in row["cells"]["oxford105k"]["missing"]
+    ours = tables["systems"][-1]["cells"]["oxford5k"]
+    assert 0 < ours["ours"] <= 1
+    assert ours["published"] == 0.712
+    networks = tables["networks"][0]
+    assert networks["network"] == "resnet50"
+    assert networks["cells"]["paris6k"]["ours"] is None
+    assert tables["cost"][0]["cost"]["bytes"] > 0

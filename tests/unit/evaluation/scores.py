@@ -1,0 +1,35 @@
+"""Made scores: queries of made scenes with precisions that a test can choose."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from descriptors.arrays import Size
+from evaluation.scores import Answer, Score
+from evaluation.trials import Judgement, Photo, PhotoQuery
+
+
+def made_query(number: int, scene: str = "", **measures: Judgement) -> PhotoQuery:
+    """A query for the photo of this number."""
+    path = f"{scene or 'photo'}/{number:03d}.jpg"
+    photo = Photo(path, Size(8, 6), Path(path), scene)
+    judgements = measures or {"all": Judgement(frozenset({"right"}))}
+    return PhotoQuery(photo, None, judgements, path)
+
+
+def made_scores(
+    precisions: list[float], scenes: int, system: str = "OfA", stage: str = "first"
+) -> tuple[Score, ...]:
+    """One score a precision; queries go round the scenes."""
+    return tuple(
+        Score(
+            system,
+            stage,
+            made_query(number, f"scene {number % scenes}"),
+            {"all": precision},
+            (0,) if precision else (),
+            1.0,
+            (Answer("right", True), Answer("wrong", False)),
+        )
+        for number, precision in enumerate(precisions)
+    )

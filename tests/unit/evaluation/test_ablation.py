@@ -1,0 +1,181 @@
+"""Settings varied one at a time on a small folder, and what is recommended."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+from rich.console import Console
+
+from descriptors.settings import RegionSettings
+from evaluation.ablation import Ablation, Variant, ablate, sampled
+from evaluation.encoding import encode_photos
+from evaluation.knobs import Setup, chosen_knobs, stage_of
+from evaluation.ours import score_ours
+from evaluation.photos import read_trials
+from evaluation.recommending import recommendation
+from evaluation.scores import by_system
+from evaluation.setups import Cost, Measured, all_photos, measure_setups
+from evaluation.significance import Comparison
+from evaluation.tables import ablation_table
+from tests.support.tiny_network import tiny_encoder, tiny_settings
+from tests.unit.evaluation.miniature import make_miniature
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from evaluation.trials import Trial
+
+REGIONS = RegionSettings(n_classes=4, least_side=8)
+SETUP = Setup(tiny_settings(), REGIONS, stage_of(100, 5))
+
+
+@pytest.fixture(scope="module")
+def trials(tmp_path_factory: pytest.TempPathFactory) -> tuple[Trial, ...]:
+    return read_trials(make_miniature(tmp_path_factory.mktemp("photos")), "full")
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("maps")
+
+
+def run(trials: tuple[Trial, ...], cache: Path, text: str) -> tuple[Ablation, list[str]]:
+    told: list[str] = []
+    found = ablate(
+        trials,
+        tiny_encoder(),
+        SETUP,
+        chosen_knobs(text),
+        cache,
+        preset_name="tiny",
+        progress=lambda what, *_: told.append(what),
+    )
+    return found, told
+
+
+class TestMeasureSetups:
+    def test_as_an_evaluation_measures_them(self, trials: tuple[Trial, ...], cache: Path):
+        encoder = tiny_encoder()
+        setups = [SETUP.first, SETUP]
+        found = measure_setups(trials, encoder, setups, cache, lambda *_: None)
+        encoded = encode_photos(all_photos(trials), encoder, cache, lambda *_: None)
+        expected = by_system(
+            [score_ours(trial, encoded, REGIONS, lambda *_: None) for trial in trials]
+        )
+        for setup in setups:
+            measured = found[setup]
+            assert isinstance(measured, Measured)
+            for here, there in zip(measured.scores, expected["OfA", setup.stage.name], strict=True):
+                mine = {score.query.name: score.ranks for score in here}
+                assert mine == {score.query.name: score.ranks for score in there}
+
+    def test_too_few_photos_are_said_in_words(self, trials: tuple[Trial, ...], cache: Path):
+        few = replace(SETUP, settings=tiny_settings(n_pca=1, layers=[{"name": "last", "dims": 12}]))
+        [found] = measure_setups(trials, tiny_encoder(), [few], cache, lambda *_: None).values()
+        assert isinstance(found, str)
+        assert "fit on more pictures" in found
+
+
+class TestAblate:
+    def test_each_value_beside_the_preset(self, trials: tuple[Trial, ...], cache: Path):
+        found, _ = run(trials, cache, "n_classes=2,4,window=0,100")
+        classes = str(SETUP.settings.n_classes)
+        assert [(v.setting, v.value, v.stage, v.default) for v in found.variants] == [
+            ("n_classes", "2", "first+QE5", classes == "2"),
+            ("n_classes", "4", "first+QE5", classes == "4"),
+            ("window", "0", "first+QE5", False),
+            ("window", "100", "R100+QE5", True),
+        ]
+        for variant in found.variants:
+            assert (variant.against is None) == variant.default
+            assert variant.cost is not None
+            assert variant.cost.bytes == 4 * SETUP.settings.dims
+            assert variant.cost.ms_per_picture > 0
+        assert (found.photos, found.asked, found.trials) == (24, 16, ("half 0", "half 1"))
+
+    @pytest.mark.slow
+    def test_encodes_anew_only_for_another_size(self, trials: tuple[Trial, ...], cache: Path):
+        run(trials, cache, "qe=0")
+        _, told = run(trials, cache, "n_classes=2,n_pca=4,dims=6,power=1,thresholds=0.2,qe=3")
+        assert "encode" not in told
+        _, told = run(trials, cache, "side=48")
+        assert "encode" in told
+
+    def test_the_table_prints(self, trials: tuple[Trial, ...], cache: Path):
+        found, _ = run(trials, cache, "n_pca=1,4,dims=400")
+        console = Console(width=160)
+        with console.capture() as capture:
+            console.print(ablation_table(found))
+        assert "Preset tiny and one setting changed, 16 queries, 24 photos" in capture.get()
+        said = recommendation(found)
+        assert any(s.startswith("dims 400 could not be measured.") for s in said)
+
+
+class TestSampled:
+    def test_spread_over_the_order(self, trials: tuple[Trial, ...]):
+        few = sampled(trials, 4)
+        for trial, whole in zip(few, trials, strict=True):
+            assert trial.gallery == whole.gallery
+            assert [query.photo.scene for query in trial.queries] == [
+                whole.queries[i].photo.scene for i in (0, 2, 4, 6)
+            ]
+        assert sampled(trials, 0) == trials
+        assert sampled(trials, 100) == trials
+
+
+def made_variant(value: str, gains: tuple[float, ...], p: float, **changes: object) -> Variant:
+    gained = sum(gains) / len(gains)
+    against = Comparison(gained, gains, p, gained - 0.01, gained + 0.01, 9, 3, 20, 10)
+    cost = Cost(10, 5, 2048)
+    one = Variant("n_classes", value, False, "first+QE5", 0.9 + gained, against, p, cost, 2.0)
+    return replace(one, **changes)
+
+
+def _said(*variants: Variant, trials: tuple[str, ...] = ("half 0", "half 1")) -> str:
+    default = made_variant("8", (0.0, 0.0), 1.0, default=True, against=None, p_value=None)
+    return " ".join(recommendation(Ablation("default", trials, 100, 40, 1.0, (default, *variants))))
+
+
+class TestRecommendation:
+    def test_what_wins_on_both_halves_and_not_by_chance(self):
+        said = _said(
+            made_variant("16", (0.02, 0.03), 0.004), made_variant("32", (0.011, 0.012), 0.01)
+        )
+        assert said.startswith("Change n_classes from 8 to 16: +.025 mAP")
+        assert "half 0 +.020, half 1 +.030; p = 0.004" in said
+        assert "from 8 to 32" not in said
+
+    @pytest.mark.parametrize(
+        "variant",
+        [
+            made_variant("16", (0.06, -0.001), 0.001),  # on one half alone
+            made_variant("16", (0.02, 0.03), 0.2),  # perhaps by chance
+            made_variant("16", (0.005, 0.005), 0.01),  # an interval that holds 0
+        ],
+    )
+    def test_what_wins_only_nearly(self, variant: Variant):
+        said = _said(variant)
+        assert said.startswith("Keep the preset default: of 1 other values none is better")
+        assert "Change" not in said
+
+    def test_what_is_worse(self):
+        said = _said(made_variant("1", (-0.05, -0.07), 0.001))
+        assert "Do not set n_classes to 1 (-.060): that is worse on every part." in said
+
+    def test_what_is_cheaper_and_loses_nothing(self):
+        cheap = made_variant("4", (0.006, 0.006), 0.5, cost=Cost(10, 5, 1024))
+        assert "n_classes 4 spares 1,024 bytes a picture and loses at most 0.004 mAP" in _said(
+            cheap
+        )
+
+    def test_one_part_alone_confirms_nothing(self):
+        assert "There is one part alone" in _said(
+            made_variant("16", (0.03,), 0.01), trials=("all",)
+        )
+
+    def test_two_changes_were_not_measured_together(self):
+        other = made_variant("512", (0.03, 0.03), 0.001, setting="dims")
+        said = _said(made_variant("16", (0.03, 0.03), 0.001), other)
+        assert "measure them together" in said
