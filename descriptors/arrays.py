@@ -318,9 +318,11 @@ class RegionMatch:
         score: cosine with the query's descriptor.
         descriptor: of this region, unit.
         tried: every region with its score, the proposals in order of threshold.
+        whole: descriptor of the whole picture with the query's classes; None if not tried.
     """
 
     region: Region
     score: float
     descriptor: Float[Tensor, " D"]
     tried: Sequence[tuple[Region, float]]
+    whole: Float[Tensor, " D"] | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
@@ -228,10 +229,9 @@ class Method:
         )[0]
         scores = (descriptors @ query.region_descriptor).tolist()
         ends = list(accumulate(len(regions) for regions in proposals))
+        whole = Region(0, 0, encoded.finest.width, encoded.finest.height)
         return [
-            best_match(
-                regions, scores[end - len(regions) : end], descriptors[end - len(regions) : end]
-            )
+            _match(regions, scores[end - len(regions) : end], descriptors[:end], whole)
             if regions
             else None
             for regions, end in zip(proposals, ends, strict=True)
@@ -287,3 +287,15 @@ class Method:
         first = self.describe_classes(encoded, self._classes(scores), cut)[0, 0]
         again = self.describe_classes(encoded, classes[:, : regions.n_classes], cut)[0, 0]
         return QueryDescription(first, again, classes[0], size, box)
+
+
+def _match(
+    regions: list[Region],
+    scores: list[float],
+    descriptors: Float[Tensor, "_ D"],
+    whole: Region,
+) -> RegionMatch:
+    """The best of a picture's regions, whose descriptors are the last ones; and the whole picture."""
+    own = descriptors[len(descriptors) - len(regions) :]
+    match = best_match(regions, scores, own)
+    return replace(match, whole=own[regions.index(whole)]) if whole in regions else match

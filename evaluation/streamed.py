@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+from descriptors.expansion import hits_to_read
 from evaluation.galleries import StreamedGallery
 from evaluation.scores import Score
 from evaluation.stages import StageMemory
@@ -40,7 +41,10 @@ def score_streamed(
     )
     folder = Path(encoded.store.address)
     vectors = stream_photos(photos, [describer], encoded.encoder, folder, progress)["OfA"]
-    least = max(max(stage.window, stage.expand) for stage in stages) + 1
+    least = 1 + max(
+        max(stage.window, hits_to_read(stage.expand, prepared.regions) if stage.expand else 0)
+        for stage in stages
+    )
     gallery = StreamedGallery(prepared.documents, vectors, least)
     memory, scores = StageMemory(), list[Score]()
     searcher = prepared.searcher(cast("Gallery", gallery), memory)

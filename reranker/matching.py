@@ -43,12 +43,24 @@ class Match:
         box: the region, in pixels of the upright picture.
         descriptor: of the region, unit.
         tried: every region that was compared, in pixels, with its cosine.
+        whole: descriptor of the whole picture with the query's classes; None if not tried.
     """
 
     score: float
     box: Box
     descriptor: Float[Tensor, " D"]
     tried: tuple[tuple[Box, float], ...]
+    whole: Float[Tensor, " D"] | None = None
+
+    def expanding(self, settings: RegionSettings) -> Float[Tensor, " D"] | None:
+        """What the hit expands the query with; None for the descriptor it is indexed with.
+
+        Source:
+            METHOD section 5; docs/adr/0006 and 0014.
+        """
+        if settings.expand_with_regions:
+            return self.descriptor
+        return self.whole if settings.expand_neighbours else None
 
 
 class Matcher:
@@ -224,4 +236,5 @@ def _batches_of_one_shape(kept: Mapping[str, KeptMaps]) -> Iterator[dict[str, Ke
 def _in_pixels(match: RegionMatch, size: Size, encoded: Encoded) -> Match:
     grid = encoded.grid(encoded.finest)
     tried = tuple((box_of_region(region, size, grid), score) for region, score in match.tried)
-    return Match(match.score, box_of_region(match.region, size, grid), match.descriptor, tried)
+    box = box_of_region(match.region, size, grid)
+    return Match(match.score, box, match.descriptor, tried, match.whole)

@@ -48,7 +48,7 @@ class _Candidate:
     first_rank: int | None
     box: Box | None = None
     region_descriptor: Float[Tensor, " D"] | None = None
-    indexed: Float32[np.ndarray, " D"] | None = None
+    expanding: Float[Tensor, " D"] | None = None
 
 
 class Searcher:
@@ -146,10 +146,7 @@ class Searcher:
         unmatched = len(window) - len(matches)
         if unmatched:
             warnings.append(unmatched_warning(unmatched, len(window)))
-        ranked = [
-            replace(_reranked(c, matches.get(c.id)), indexed=documents[c.id].descriptor)
-            for c in window
-        ]
+        ranked = [_reranked(c, matches.get(c.id), self.regions) for c in window]
         return sorted(ranked, key=lambda c: -c.score) + rest
 
     def _search_again(
@@ -179,15 +176,13 @@ class Searcher:
         self, best: Sequence[_Candidate], device: torch.device
     ) -> list[Float[Tensor, " D"]]:
         """What hits expand the query with, in their order; one that is gone is left out."""
-        unread = self.gallery.get([c.id for c in best if c.indexed is None])
+        indexed = self.gallery.get([c.id for c in best if c.expanding is None])
         vectors = []
         for c in best:
-            if c.region_descriptor is not None and self.regions.expand_with_regions:
-                vectors.append(c.region_descriptor)
-            elif c.indexed is not None:
-                vectors.append(torch.from_numpy(c.indexed).to(device))
-            elif c.id in unread:
-                vectors.append(torch.from_numpy(unread[c.id].descriptor).to(device))
+            if c.expanding is not None:
+                vectors.append(c.expanding)
+            elif c.id in indexed:
+                vectors.append(torch.from_numpy(indexed[c.id].descriptor).to(device))
         return vectors
 
 
@@ -206,10 +201,16 @@ def _rescored(image_id: str, cosine: float, known: _Candidate | None) -> _Candid
     )
 
 
-def _reranked(candidate: _Candidate, match: Match | None) -> _Candidate:
+def _reranked(candidate: _Candidate, match: Match | None, settings: RegionSettings) -> _Candidate:
     if match is None:
         return candidate
-    return replace(candidate, score=match.score, box=match.box, region_descriptor=match.descriptor)
+    return replace(
+        candidate,
+        score=match.score,
+        box=match.box,
+        region_descriptor=match.descriptor,
+        expanding=match.expanding(settings),
+    )
 
 
 def _hits(candidates: Sequence[_Candidate], documents: Mapping[str, Document]) -> tuple[Hit, ...]:

@@ -23,6 +23,7 @@ class Hand:
         answers: which photos may be answered: all but the query's own.
         window: rows of the first R hits, best first.
         regions: the descriptor of the best region of each hit of the window.
+        wholes: of each whole picture of the window with the query's classes.
     """
 
     query: Float[Tensor, " D"]
@@ -30,6 +31,7 @@ class Hand:
     answers: Bool[Tensor, " P"]
     window: Int[Tensor, " R"]
     regions: Float[Tensor, "R D"]
+    wholes: Float[Tensor, "R D"]
 
     @cached_property
     def first(self) -> Float[Tensor, " P"]:

@@ -154,7 +154,8 @@ def diffused(hits: int, settings: RegionSettings, *, matched: bool = True) -> Ra
     def rank(hand: Hand) -> list[int]:
         scores = hand.matched if matched else hand.first[hand.window]
         order = scores.argsort(descending=True, stable=True)[:GRAPH_HITS]
-        query = expanded_query(hand.query, hand.pictures[order], hits, 0.0, settings)
+        found = (hand.wholes if matched else hand.pictures)[order]
+        query = expanded_query(hand.query, found, hits, 0.0, settings)
         return hand.searched_again(query) if matched else hand.ranked(hand.gallery @ query)
 
     return rank

@@ -102,9 +102,10 @@ def _hand(
     first = (gallery @ descriptor).masked_fill(~answers, -torch.inf)
     window = first.topk(min(_WINDOW, int(answers.sum()))).indices
     found = matcher.match(described, [documents[ids[row]] for row in window.tolist()])
-    regions = gallery[window].clone()
+    regions, wholes = gallery[window].clone(), gallery[window].clone()
     for place, row in enumerate(window.tolist()):
         match = found.get(ids[row])
         if match is not None:
             regions[place] = match.descriptor.cpu()
-    return Hand(descriptor, gallery, answers, window, regions)
+            wholes[place] = wholes[place] if match.whole is None else match.whole.cpu()
+    return Hand(descriptor, gallery, answers, window, regions, wholes)

@@ -34,17 +34,14 @@ async def vectors_of(
     request: Request,
     best: Sequence[Placed],
     like: Tensor,
-    *,
-    by_region: bool,
 ) -> list[Tensor]:
-    """The regions of hits, or the vectors they are indexed with.
+    """What hits expand the query with: of their matching, or the vectors they are indexed with.
 
     Args:
         upstream: who is asked for what is indexed.
         request: the caller's search, whose path and headers are used.
         best: the hits.
         like: the query's vector: a hit's of other dimensions is not of our making.
-        by_region: a hit's best region stands for it where one is known.
 
     Returns:
         In the order of the hits; one that is gone meanwhile, or hidden, is left out.
@@ -53,15 +50,15 @@ async def vectors_of(
         UpstreamRefused: Elasticsearch does not show them.
         UpstreamUnreachable: it does not answer.
     """
-    regions = {one.key: one.descriptor for one in best if by_region and one.descriptor is not None}
-    wanted = [one.key for one in best if one.key not in regions]
+    matched = {one.key: one.expanding for one in best if one.expanding is not None}
+    wanted = [one.key for one in best if one.key not in matched]
     indexed = await _indexed(upstream, request, wanted) if wanted else {}
     fitting = {
         key: torch.from_numpy(vector).to(like.device)
         for key, vector in indexed.items()
         if vector.shape == like.shape
     }
-    known = regions | fitting
+    known = matched | fitting
     return [known[one.key] for one in best if one.key in known]
 
 

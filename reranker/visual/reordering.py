@@ -18,6 +18,7 @@ from reranker.matching import better_regions
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from descriptors.settings import RegionSettings
     from reranker.dialect.answers import FoundHit
     from reranker.matching import Match
 
@@ -32,11 +33,13 @@ class Placed:
         hit: to be answered.
         key: index and id.
         descriptor: of its best region; None if it was not matched.
+        expanding: what it expands the query with; None for the vector it is indexed with.
     """
 
     hit: RankedHit
     key: tuple[str, str]
     descriptor: Float[Tensor, " D"] | None = None
+    expanding: Float[Tensor, " D"] | None = None
 
 
 def first_order(found: Sequence[FoundHit]) -> list[Placed]:
@@ -51,6 +54,7 @@ def reordered(
     placed: Sequence[Placed],
     window: int,
     matches: Mapping[tuple[str, str], Match],
+    settings: RegionSettings,
     *,
     cosines: bool = True,
 ) -> list[Placed]:
@@ -60,6 +64,7 @@ def reordered(
         placed: the first order.
         window: R.
         matches: by index and id.
+        settings: what a matched hit expands the query with.
         cosines: the first scores are those of the vectors alone.
 
     Convention:
@@ -69,7 +74,7 @@ def reordered(
     Source:
         paper section 5.1.
     """
-    inside = [_matched(one, matches.get(one.key)) for one in placed[:window]]
+    inside = [_matched(one, matches.get(one.key), settings) for one in placed[:window]]
     if cosines:
         return sorted(inside, key=_score, reverse=True) + list(placed[window:])
     with_region = [one for one in inside if one.descriptor is not None]
@@ -115,11 +120,12 @@ def merged(
     return sorted(placed, key=_score, reverse=True)
 
 
-def _matched(one: Placed, match: Match | None) -> Placed:
+def _matched(one: Placed, match: Match | None, settings: RegionSettings) -> Placed:
     if match is None:
         return one
     hit = replace(one.hit, cosine=match.score, box=match.box)
-    return replace(one, hit=hit, descriptor=match.descriptor)
+    expanding = match.expanding(settings)
+    return replace(one, hit=hit, descriptor=match.descriptor, expanding=expanding)
 
 
 def _again(known: Placed, found: Placed, cosine: float | None) -> Placed:

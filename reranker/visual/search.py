@@ -217,7 +217,13 @@ class VisualSearcher:
         if unmatched:
             self._metrics.unmatched.inc(unmatched)
             running.warnings.append(unmatched_warning(unmatched, len(window)))
-        return reordered(placed, rerank.window, by_key, cosines=running.search.by_vectors_alone)
+        return reordered(
+            placed,
+            rerank.window,
+            by_key,
+            self._parts.matcher.regions,
+            cosines=running.search.by_vectors_alone,
+        )
 
     async def _search_again(
         self, running: _Running, expansion: Expand, asked: Request, placed: list[Placed]
@@ -236,7 +242,6 @@ class VisualSearcher:
                         asked,
                         placed[: hits_to_read(expansion.hits, settings)],
                         running.own.descriptor,
-                        by_region=settings.expand_with_regions,
                     )
                     if not vectors:  # all of them are gone meanwhile
                         return placed

@@ -60,6 +60,11 @@ def expected(had, proxy, gallery):
     return had("python-9").run("searches", proxy.url, gallery, said=SEARCHES)
 
 
+def told_late(answer):
+    """A deadline that has passed, said by Elasticsearch (its clock ticks at times) or by us."""
+    return answer["timed_out"] or any("did not end in time" in one for one in answer["warnings"])
+
+
 def ids(answer):
     return [hit["_id"] for hit in answer["hits"]["hits"]]
 
@@ -71,8 +76,7 @@ def test_pictures_are_found(expected):
     assert expected["ranked"]["hits"]["hits"][0]["fields"]["camsearch.first_rank"]
     assert ids(expected["several"]["responses"][0]) == ids(expected["first"])[:2]
     assert [one["status"] for one in expected["several"]["responses"]] == [200, 200, 400]
-    (late,) = expected["late"]["warnings"]
-    assert "did not end in time" in late
+    assert told_late(expected["late"])
     assert {name: expected[name]["status"] for name in ("refused", "wrong", "not there")} == {
         "refused": 400,
         "wrong": 400,
@@ -83,4 +87,5 @@ def test_pictures_are_found(expected):
 @pytest.mark.parametrize("name", [name for name in CLIENTS if name != "python-9"])
 def test_every_client_gets_the_same_pictures(had, proxy, gallery, expected, name):
     found = had(name).run("searches", proxy.url, gallery, said=SEARCHES)
-    assert stable(found) == stable(expected)
+    assert told_late(found.pop("late"))
+    assert stable(found) == stable({name: one for name, one in expected.items() if name != "late"})

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import torch
 
 from descriptors.arrays import Encoded, QueryDescription, Region
 from descriptors.cams import activation_maps
@@ -61,6 +62,21 @@ class TestMatchRegions:
             cosine = float(match.descriptor @ query.region_descriptor)
             assert match.score == pytest.approx(cosine, abs=1e-5)
             assert float(match.descriptor.norm()) == pytest.approx(1, abs=1e-5)
+
+    def test_the_whole_picture_comes_along_where_it_was_tried(self, method: Method) -> None:
+        settings = regions(whole_picture=True)
+        query, encoded = self.query(method, settings), encode(method, HITS)
+        alone = method.match_regions(query, encoded, WHOLE_ONLY)
+        different = 0
+        for match, whole in zip(method.match_regions(query, encoded, settings), alone, strict=True):
+            assert match is not None
+            assert match.whole is not None
+            assert whole is not None
+            torch.testing.assert_close(match.whole, whole.descriptor, atol=1e-5, rtol=0)
+            different += not torch.allclose(match.whole, match.descriptor, atol=1e-3)
+        assert different
+        never = method.match_regions(query, encoded, regions(thresholds=(0.4,)))
+        assert any(match is not None and match.whole is None for match in never)
 
     def test_a_hit_without_a_usable_region_is_none_among_others(self, method: Method) -> None:
         """A region as wide as the whole picture is found in some hits only."""

@@ -59,6 +59,7 @@ def hand() -> Hand:
         torch.tensor([False, True, True, True, True]),
         torch.tensor([1, 2, 3]),
         fan(30, -10, 50),
+        fan(20, -40, 60),
     )
 
 
@@ -94,7 +95,7 @@ class TestRankings:
     def test_neighbours_draw_a_hit_along(self) -> None:
         """Two hits as far from the query: the one with another beside it comes first."""
         gallery = torch.cat([fan(10, 40), fan(-45, -80)])
-        hand = Hand(fan(0)[0], gallery, torch.ones(4).bool(), torch.arange(4), gallery)
+        hand = Hand(fan(0)[0], gallery, torch.ones(4).bool(), torch.arange(4), gallery, gallery)
         for rank in (
             summed_with_neighbours(1, 1),
             refined(2),

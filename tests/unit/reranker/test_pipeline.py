@@ -464,10 +464,17 @@ class TestExpansion:
             WHITENED.check(expected[hit.document.id], hit.score, hit.document.id)
 
     @pytest.mark.parametrize("plan", [SearchPlan(k=4, expand=3), SearchPlan(8, 6, expand=3)])
-    def test_by_default_hits_that_diffusion_reaches_expand(self, searcher, gallery, query, plan):
-        """docs/adr/0014; the walk step by step, over all hits of the first search, in their order."""
+    def test_by_default_hits_that_diffusion_reaches_expand(
+        self, searcher, method, gallery, store, query, plan
+    ):
+        """docs/adr/0014; the walk step by step, over all hits of the first search, in their order.
+
+        A re-ranked hit stands there as its whole picture with the query's classes.
+        """
         order = searcher.search(query, replace(plan, k=COUNT, expand=0)).hits
         found = np.stack([hit.document.descriptor for hit in order]).astype(np.float64)
+        for row, hit in enumerate(order[: plan.window]):
+            found[row] = match(method, query, store, hit.document)[0].whole.numpy()
         weights = walked(found, query.descriptor.numpy(), plan.expand)
         weights[np.argsort(-weights)[REGIONS.expand_most :]] = 0
         expected = cosines(gallery, query.descriptor.numpy() + weights @ found)

@@ -6,12 +6,14 @@ import pytest
 import torch
 
 from descriptors.arrays import Box
+from descriptors.settings import RegionSettings
 from reranker.dialect.answers import read_hits
 from reranker.matching import Match
 from reranker.visual.reordering import first_order, merged, reordered
 
 X, Y = torch.tensor([1.0, 0.0]), torch.tensor([0.0, 1.0])
 BOX = Box(1, 2, 3, 4)
+DEFAULT = RegionSettings()
 
 
 def hits(seen="first", **scores):
@@ -46,10 +48,28 @@ class TestFirstOrder:
 
 
 class TestReordered:
+    @pytest.mark.parametrize(
+        ("changed", "expected"),
+        [
+            ({}, Y),
+            ({"expand_neighbours": 0}, None),
+            ({"expand_with_regions": True}, X),
+            ({"expand_with_regions": True, "expand_neighbours": 0}, X),
+        ],
+    )
+    def test_what_a_matched_hit_expands_the_query_with(self, changed, expected):
+        """X its best region, Y the whole picture; None what is indexed."""
+        settings = DEFAULT.model_copy(update=changed)
+        found = Match(0.9, BOX, X, (), Y)
+        placed = first_order(hits(a=0.9, b=0.8))
+        (one, other) = reordered(placed, 2, {("i", "a"): found}, settings)
+        assert one.expanding is expected
+        assert other.expanding is None
+
     def test_the_window_is_sorted_and_the_rest_stays(self):
         placed = first_order(hits(a=0.9, b=0.8, c=0.7, d=0.6))
         matches = {("i", "a"): match(0.2), ("i", "b"): match(0.4), ("i", "c"): match(0.1)}
-        found = reordered(placed, 3, matches)
+        found = reordered(placed, 3, matches, DEFAULT)
         assert ids(found) == ["b", "a", "c", "d"]
         assert scores(found) == [0.7, 0.6, 0.55, 0.6]
         assert [one.hit.box for one in found] == [BOX, BOX, BOX, None]
@@ -57,12 +77,14 @@ class TestReordered:
         assert [one.descriptor is None for one in found] == [False, False, False, True]
 
     def test_a_match_beyond_the_window_does_not_count(self):
-        found = reordered(first_order(hits(a=0.9, b=0.8)), 1, {("i", "b"): match(1.0)})
+        found = reordered(first_order(hits(a=0.9, b=0.8)), 1, {("i", "b"): match(1.0)}, DEFAULT)
         assert ids(found) == ["a", "b"]
         assert scores(found) == [0.9, 0.8]
 
     def test_a_hit_without_a_match_is_sorted_by_its_first_score(self):
-        found = reordered(first_order(hits(a=0.9, b=0.8, c=0.7)), 3, {("i", "a"): match(0.5)})
+        found = reordered(
+            first_order(hits(a=0.9, b=0.8, c=0.7)), 3, {("i", "a"): match(0.5)}, DEFAULT
+        )
         assert ids(found) == ["b", "a", "c"]
         assert scores(found) == [0.8, 0.75, 0.7]
 
@@ -71,6 +93,7 @@ class TestReordered:
             first_order(hits(a=12.3, b=8.0, c=0.7)),
             2,
             {("i", "b"): match(0.5)},
+            DEFAULT,
             cosines=False,
         )
         assert ids(found) == ["b", "a", "c"]
@@ -78,25 +101,28 @@ class TestReordered:
 
     def test_equal_hits_keep_their_order(self):
         found = reordered(
-            first_order(hits(b=0.9, a=0.8)), 2, {("i", i): match(0.5) for i in ("a", "b")}
+            first_order(hits(b=0.9, a=0.8)),
+            2,
+            {("i", i): match(0.5) for i in ("a", "b")},
+            DEFAULT,
         )
         assert ids(found) == ["b", "a"]
 
     def test_the_same_id_in_two_indices_is_two_hits(self):
         placed = first_order(hits(a=0.9, j_a=0.8))
-        found = reordered(placed, 2, {("j", "a"): match(0.9)})
+        found = reordered(placed, 2, {("j", "a"): match(0.9)}, DEFAULT)
         assert [one.key for one in found] == [("j", "a"), ("i", "a")]
         assert [one.hit.box for one in found] == [BOX, None]
 
     def test_nothing(self):
-        assert reordered([], 5, {}) == []
+        assert reordered([], 5, {}, DEFAULT) == []
 
 
 class TestMerged:
     def ranked(self):
         """a by the region X, b by the region Y, c not matched."""
         placed = first_order(hits(a=0.9, b=0.8, c=0.7))
-        return reordered(placed, 2, {("i", "a"): match(0.5, X), ("i", "b"): match(0.6, Y)})
+        return reordered(placed, 2, {("i", "a"): match(0.5, X), ("i", "b"): match(0.6, Y)}, DEFAULT)
 
     def test_the_second_search_decides(self):
         found = merged(self.ranked(), hits(seen="again", c=0.9, a=0.8, n=0.7), None, cosines=True)
@@ -132,7 +158,7 @@ class TestMerged:
 
     def test_the_same_id_in_two_indices_is_two_hits(self):
         placed = first_order(hits(a=0.9, j_a=0.8))
-        ranked = reordered(placed, 2, {("j", "a"): match(0.9)})
+        ranked = reordered(placed, 2, {("j", "a"): match(0.9)}, DEFAULT)
         again = hits(j_a=0.7, a=0.6)
         found = merged(ranked, again, X, cosines=True)
         assert [(one.key, one.hit.first_rank) for one in found] == [

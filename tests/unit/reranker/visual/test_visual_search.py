@@ -20,6 +20,7 @@ from tests.support.house import COUNT, JSON, REGIONS, found_ids, said
 
 HEADERS = (*JSON, (b"authorization", b"ApiKey x"))
 BOTH = {"expand": {"hits": 3}}
+EXPANDED = {"rerank": False, "expand": {"hits": 3}}
 KNN = {"field": "descriptor", "k": COUNT, "num_candidates": 50}
 
 
@@ -93,7 +94,7 @@ def fails(stop):
 
 class TestRequests:
     def test_what_is_asked_and_with_whose_rights(self, service, upstream, house):
-        body = body_of(house, ours={"expand": {"hits": 3}})
+        body = body_of(house, ours={"rerank": False, "expand": {"hits": 3}})
         ranked(service, body, "filter_path=hits&size=5")
         assert [(one.method, one.path, one.query) for one in upstream.asked] == [
             ("GET", "/images/_mapping", ""),
@@ -109,6 +110,13 @@ class TestRequests:
         assert again.keys() == first.keys()
         old, new = (np.asarray(one["retriever"]["knn"]["query_vector"]) for one in (first, again))
         assert np.linalg.norm(new) == pytest.approx(1)
+        assert not np.allclose(old, new)
+
+    def test_what_was_matched_expands_and_no_vector_is_asked_for(self, service, upstream, house):
+        ranked(service, body_of(house, ours={"rank_window_size": COUNT, "expand": {"hits": 3}}))
+        first, again = upstream.bodies
+        assert again.keys() == first.keys()
+        old, new = (np.asarray(one["retriever"]["knn"]["query_vector"]) for one in (first, again))
         assert not np.allclose(old, new)
 
     def test_what_does_not_rank_is_elasticsearchs_answer_as_it_came(self, service, upstream, house):
@@ -294,14 +302,14 @@ class TestSecondSearch:
     def test_hits_that_are_gone_meanwhile_expand_nothing(self, service, upstream, house):
         nothing = said({"hits": {"hits": []}})
         upstream.turn = lambda _: nothing if len(upstream.asked) == 3 else None
-        found = ranked(service, body_of(house, ours=BOTH))
-        before = ranked(service, body_of(house))
-        assert found.answer["hits"] == before.answer["hits"]
+        found = ranked(service, body_of(house, ours=EXPANDED))
+        assert len(upstream.asked) == 3
         assert found.warnings == ()
-        assert len(upstream.asked) == 4  # three, and the search after it
+        assert found_ids(found.answer) == first_order(service, house)
 
     def test_a_vector_that_is_none_of_ours_does_not_expand(self, service, upstream, house):
-        best = found_ids(ranked(service, body_of(house)).answer)[:3]
+        best = first_order(service, house)[:3]
+        upstream.asked.clear()
 
         def turn(request):
             if "ids" not in orjson.loads(request.body or b"{}").get("query", {}):
@@ -315,7 +323,7 @@ class TestSecondSearch:
             return said({"hits": {"hits": rows}})
 
         upstream.turn = turn
-        ranked(service, body_of(house, ours=BOTH))
+        ranked(service, body_of(house, ours=EXPANDED))
         old = np.asarray(upstream.bodies[0]["retriever"]["knn"]["query_vector"])
         new = np.asarray(upstream.bodies[-1]["retriever"]["knn"]["query_vector"])
         expected = old + house.gallery.get([best[1]])[best[1]].descriptor
