@@ -102,6 +102,10 @@ class Stage:
             state = self.ledger.state(run)
         return state
 
+    def left(self) -> int:
+        """How many tasks wait or are taken."""
+        return self.ledger.waiting(self.settings.queue) + self.ledger.taken()
+
     def gallery(self) -> ElasticGallery:
         """The live index; what was written is seen by searches from here on."""
         name = self.settings.images
