@@ -248,10 +248,25 @@ class TestDamage:
             unpack(data)
 
     def test_every_shortened_file(self, block):
-        # What lacks a part of the checksum alone, the last four bytes, still holds all maps.
-        for length in range(0, len(block) - 4, max(1, len(block) // 150)):
+        # Also what lacks a part of the checksum alone, which is the last four bytes.
+        some = range(0, len(block) - 4, max(1, len(block) // 150))
+        for length in [*some, *range(len(block) - 8, len(block))]:
             with pytest.raises(FeatureStoreError):
                 unpack(block[:length])
+
+    def test_a_file_with_something_behind_it(self, block):
+        with pytest.raises(FeatureStoreError):
+            unpack(block + b"\0")
+
+    def test_blocks_of_one_repeated_byte(self, encoded):
+        """As zstd writes maps that are 0 over long stretches."""
+        empty = replace(encoded[:1].features[0], levels=torch.zeros(1, 8, 400, 500))
+        maps = replace(encoded[:1], features=(empty,))
+        block = pack(maps, [DIGEST])[0]
+        assert len(block) < 10_000
+        assert unpack(block).layers[0].levels.shape == (1, 8, 400, 500)
+        with pytest.raises(FeatureStoreError):
+            unpack(block[:-1])
 
     def test_every_flipped_bit_is_noticed_or_harmless(self, block):
         whole = unpack(block)
