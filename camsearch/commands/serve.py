@@ -47,7 +47,7 @@ def serve(
         bool,
         typer.Option(
             "--check",
-            help="Serve nothing; ask whether the server at that address is ready: 0 or 1.",
+            help="Serve nothing; ask whether the server at --host and --port is ready: 0 or 1.",
         ),
     ] = False,
     preset: Annotated[
@@ -79,6 +79,19 @@ def serve(
         update={name: value for name, value in given.items() if value is not None}
     )
     if check:
+        others = {
+            "--gallery": gallery,
+            "--elasticsearch": elasticsearch,
+            "--index": index,
+            "--read-only": read_only or None,
+            "--preset": preset,
+            "--weights": weights,
+            "--whitening": whitening,
+            "--maps": maps,
+            "--device": device,
+            "--precision": precision,
+        }
+        _refuse_beside("--check", "which asks a server that runs", others)
         raise typer.Exit(_check(settings.serve_host, settings.serve_port))
     from camsearch import serving
     from descriptors.settings import MethodSettings, RegionSettings
@@ -87,15 +100,14 @@ def serve(
     from reranker.passing.serving import ServingSettings, end_in_order, listen, server_of
 
     if gallery is not None:
-        _refuse_beside_gallery(
-            {
-                "--elasticsearch": elasticsearch,
-                "--preset": preset,
-                "--weights": weights,
-                "--whitening": whitening,
-                "--maps": maps,
-            }
-        )
+        others = {
+            "--elasticsearch": elasticsearch,
+            "--preset": preset,
+            "--weights": weights,
+            "--whitening": whitening,
+            "--maps": maps,
+        }
+        _refuse_beside("--gallery", "which has all of its own", others)
     machine = options.machine(device, precision)
     configure_logs()
     end_in_order()
@@ -119,8 +131,8 @@ def serve(
         server_of(make_app(service), at).run(sockets=[listening])
 
 
-def _refuse_beside_gallery(given: Mapping[str, object]) -> None:
-    """Refuse options that a folder answers by itself.
+def _refuse_beside(option: str, why: str, given: Mapping[str, object]) -> None:
+    """Refuse options that mean nothing beside another.
 
     Raises:
         BadParameter: naming the first that is given.
@@ -128,8 +140,7 @@ def _refuse_beside_gallery(given: Mapping[str, object]) -> None:
     for name, value in given.items():
         if value is not None:
             raise typer.BadParameter(
-                f"{name} cannot be used together with --gallery, which has all of its own: leave "
-                "out one of them."
+                f"{name} cannot be used together with {option}, {why}: leave out one of them."
             )
 
 
