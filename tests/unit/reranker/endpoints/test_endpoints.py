@@ -154,6 +154,20 @@ def test_metrics_count_searches_stages_windows_and_what_is_passed_through(folder
     assert after[f'camsearch_method_info{{fingerprint="{fingerprint}"}}'] == 1
 
 
+def test_metrics_count_what_is_explained(folder):
+    body = {"index": "images", "id": "1/a.png", "image": {"data": picture_text(folder)}}
+    with tiny_service(folder, serve_rate="3/minute") as service:
+        assert samples(service)['camsearch_explains_total{outcome="explained"}'] == 0
+        assert ask(service, "POST", EXPLAIN, json=body).status_code == 200
+        assert ask(service, "POST", EXPLAIN, json={}).status_code == 400
+        late = [ask(service, "POST", EXPLAIN, json={}).status_code for _ in range(5)]
+        assert 429 in late
+        after = samples(service)
+    assert after['camsearch_explains_total{outcome="explained"}'] == 1
+    assert after['camsearch_explains_total{outcome="overloaded"}'] == late.count(429)
+    assert after['camsearch_explains_total{outcome="refused"}'] == 1 + late.count(400)
+
+
 def test_metrics_are_prometheus_text(service):
     answer = ask(service, "GET", METRICS)
     assert answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
