@@ -16,7 +16,9 @@ from descriptors.machine import method_of
 from descriptors.settings import RegionSettings
 from es_mappings.about import about_method
 from es_mappings.errors import GalleryNotFound, GalleryUnreachable
+from indexer.errors import SourceUnreadable
 from reranker.exchange import Request
+from reranker.visual.query_pictures import HitPicture
 from tests.support.pictures import encoded, shapes
 from tests.unit.camsearch.conftest import MACHINE
 
@@ -149,6 +151,16 @@ class TestOverFolder:
         listed = read_settings().model_copy(update={"web_hosts": "example.org"})
         with serving.over_folder(folder, listed, MACHINE) as service:
             assert service.parts.fetch is not None
+
+    @pytest.mark.parametrize(
+        "uri", ["http://localhost/a.png", "sftp://localhost/a.png", "zip://a::ftp://localhost/a"]
+    )
+    def test_addresses_of_documents_are_opened_by_the_rules_of_indexing(self, folder, uri):
+        with serving.over_folder(folder, read_settings(), MACHINE) as service:
+            with pytest.raises(SourceUnreadable, match="not opened"):
+                service.parts.read(uri)
+            hit = HitPicture("a", uri, "0" * 64, 96, 64)
+            assert service.parts.encode([hit]) == {}
 
 
 class TestMethod:
