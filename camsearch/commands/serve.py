@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -97,6 +98,7 @@ def serve(
     from descriptors.settings import MethodSettings, RegionSettings
     from reranker.app import make_app
     from reranker.operations.logs import configure_logs
+    from reranker.passing.not_yet import answer_until
     from reranker.passing.serving import ServingSettings, end_in_order, listen, server_of
 
     if gallery is not None:
@@ -113,6 +115,9 @@ def serve(
     end_in_order()
     with ExitStack() as stack:
         at = ServingSettings(settings.serve_host, settings.serve_port)
+        listening = stack.enter_context(listen(at.host, at.port))
+        address, bound = listening.getsockname()[:2]
+        address = f"[{address}]" if ":" in address else address
         if gallery is not None:
             service = stack.enter_context(serving.over_folder(gallery, settings, machine))
         else:
@@ -123,10 +128,11 @@ def serve(
                 options.weight_file(weights, MethodSettings().network),
                 maps,
             )
-            service = stack.enter_context(serving.over_elasticsearch(settings, machine, named))
-        listening = stack.enter_context(listen(at.host, at.port))
-        address, bound = listening.getsockname()[:2]
-        address = f"[{address}]" if ":" in address else address
+            typer.echo(f"camsearch listens at {address}:{bound}", err=True)
+            wait = partial(answer_until, listening=listening, settings=at)
+            service = stack.enter_context(
+                serving.over_elasticsearch(settings, machine, named, wait)
+            )
         typer.echo(f"camsearch answers at http://{address}:{bound}", err=True)
         server_of(make_app(service), at).run(sockets=[listening])
 
