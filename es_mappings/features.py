@@ -10,7 +10,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,6 +43,9 @@ __all__ = [
     "stack_kept",
     "unpack",
 ]
+
+# No file of maps takes so long to write.
+_LONG_AGO_S = 24 * 3600.0
 
 # Threads that wait for files, or for a far store.
 _READERS = 16
@@ -360,6 +365,27 @@ class FeatureStore:
                     f"Feature maps cannot be deleted from {self.address} ({error}): "
                     "check its permissions."
                 ) from error
+
+    def sweep(self, older_s: float = _LONG_AGO_S) -> int:
+        """Remove what writers that were killed left half written; returns how many files.
+
+        Args:
+            older_s: seconds since they were last written to; a writer may be at a younger one.
+
+        Convention:
+            In a folder only: elsewhere a file that was not committed is the store's affair. It
+            lists all maps of this method.
+            One that may not be removed stays: it is in nobody's way.
+        """
+        if not isinstance(self._fs, LocalFileSystem):
+            return 0
+        before, swept = time.time() - older_s, 0
+        for part in Path(self._root).glob("??/*.part"):
+            with suppress(OSError):  # such as its writer having just finished it
+                if part.stat().st_mtime < before:
+                    part.unlink()
+                    swept += 1
+        return swept
 
     def close(self) -> None:
         """End the reading threads."""

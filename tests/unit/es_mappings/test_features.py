@@ -8,6 +8,7 @@ import random
 import subprocess
 import sys
 import threading
+import time
 import uuid
 from dataclasses import replace
 
@@ -239,6 +240,30 @@ class TestAveraged:
 
 
 # ------------------------------------------------------- damaged
+
+
+class TestSweeping:
+    def test_what_a_killed_writer_left_long_ago_goes_and_nothing_else(self, tmp_path, block):
+        stores = [FeatureStore(str(tmp_path), one) for one in (FINGERPRINT, OTHER)]
+        places = []
+        for store in stores:
+            store.put({"a": block})
+            places.append(tmp_path / f"{store.path_of('a')}.0123.part")
+        young = places[0].with_suffix(".young.part")
+        for place in (*places, young):
+            place.write_bytes(b"half")
+        long_ago = time.time() - 25 * 3600
+        for place in (*places, stores[0].path_of("a")):
+            os.utime(place, (long_ago, long_ago))
+        assert stores[0].sweep() == 1
+        assert [place.exists() for place in (*places, young)] == [False, True, True]
+        assert stores[0].has("a")
+        assert stores[0].sweep(older_s=-1) == 1  # the young one
+        for store in stores:
+            store.close()
+
+    def test_a_store_that_is_empty_or_elsewhere(self, new_store):
+        assert new_store().sweep() == 0
 
 
 class TestDamage:
