@@ -171,6 +171,8 @@ class PictureLibrary:
         """
         plan = self._plan(again=again, retry_rejects=retry_rejects)
         sources = _sources(pictures)
+        if self.features is not None:
+            self.features.sweep()
         return index_pictures(sources, self.method, self.gallery, self.features, plan, on_progress)
 
     def describe(self, picture: Picture, box: Sequence[float] | None = None) -> QueryDescription:

@@ -14,7 +14,6 @@ from camsearch.library import PictureLibrary
 from descriptors.machine import method_of
 from descriptors.settings import MethodSettings, RegionSettings
 from es_mappings.about import features_of, method_about, regions_about
-from es_mappings.errors import GalleryUnreachable
 from es_mappings.features import FeatureStore
 from indexer.pipeline import encode_documents
 from indexer.reading import IndexingPlan
@@ -30,7 +29,7 @@ from reranker.settings import TracesSettings
 from reranker.visual.contract import abouts_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from camsearch.settings import CommandSettings
@@ -39,14 +38,19 @@ if TYPE_CHECKING:
     from descriptors.method import Method
     from es_mappings.documents import IndexedPicture
     from es_mappings.features import KeptMaps
+    from reranker.exchange import Answer
+
+    _Told = Callable[[str], None]
+    _About = Mapping[str, Any] | None
 
 __all__ = ["ServedMethod", "over_elasticsearch", "over_folder"]
 
 _log = logging.getLogger(__name__)
 
 _OK = 200
-# Servers start in any order.
-_PATIENCE_S = 60.0
+# Servers start in any order; one that starts may answer before it knows its indices, and a balancer
+# before it has one to ask.
+_NOT_YET = frozenset({429, 502, 503, 504})
 _BETWEEN_S = 1.0
 
 
@@ -97,27 +101,32 @@ def over_folder(folder: Path, settings: CommandSettings, machine: Machine) -> It
 
 @contextmanager
 def over_elasticsearch(
-    settings: CommandSettings, machine: Machine, given: ServedMethod
+    settings: CommandSettings,
+    machine: Machine,
+    given: ServedMethod,
+    wait: Callable[[Callable[[_Told], Coroutine[Any, Any, _About]]], _About],
 ) -> Iterator[Service]:
-    """A service over an Elasticsearch.
+    """A service over an Elasticsearch, once that answers.
 
     Args:
         settings: name Elasticsearch and the gallery.
         machine: where the network runs.
         given: what is not to be read from the index.
+        wait: runs what waits for Elasticsearch, and tells callers meanwhile what it is told.
 
     Raises:
-        GalleryUnreachable: Elasticsearch does not answer within a minute.
+        SettingsError: the address of Elasticsearch is none.
         ArtifactError, FingerprintMismatch: what the index names is not here.
     """
     at = UpstreamSettings(settings.elasticsearch, ca_file=settings.ca_certs)
-    about = asyncio.run(_about(at, settings.images))
+    upstream = ElasticsearchUpstream(at)
+    about = wait(lambda told: _about(at, settings.images, told))
     method, regions, features = _method(about, given, machine)
     web = WebAccess.listed(settings.web_hosts)
     parts = ServiceParts(
         method,
         regions,
-        ElasticsearchUpstream(at),
+        upstream,
         features,
         machine.limits,
         _encoding(method, machine, web),
@@ -155,13 +164,13 @@ def _method(
     return method, regions, None
 
 
-async def _about(at: UpstreamSettings, index: str) -> Mapping[str, Any] | None:
+async def _about(at: UpstreamSettings, index: str, told: _Told) -> _About:
     """What the index says of its method; None if it is not there, or is shown to no stranger."""
     upstream = ElasticsearchUpstream(at)
     headers = ((b"accept", b"application/json"),)
     request = Request("GET", f"/{index}/_mapping", headers=headers)
     try:
-        answer = await _patiently(upstream, request)
+        answer = await _patiently(upstream, request, told)
     finally:
         await upstream.close()
     if answer.status != _OK:
@@ -175,17 +184,22 @@ async def _about(at: UpstreamSettings, index: str) -> Mapping[str, Any] | None:
     return next(iter(abouts_of(orjson.loads(answer.body)).values()), None)
 
 
-async def _patiently(upstream: ElasticsearchUpstream, request: Request) -> Any:
-    loop = asyncio.get_running_loop()
-    until = loop.time() + _PATIENCE_S
+async def _patiently(upstream: ElasticsearchUpstream, request: Request, told: _Told) -> Answer:
+    """The answer, however long it takes; each new reason why there is none is told and logged."""
+    last = ""
     while True:
         try:
-            return await upstream.ask(request)
+            answer = await upstream.ask(request)
+            if answer.status not in _NOT_YET:
+                return answer
+            why = f"Elasticsearch answers with status {answer.status}: it may be starting."
         except UpstreamUnreachable as error:
-            if loop.time() > until:
-                raise GalleryUnreachable(error.reason) from error
-            _log.warning("%s Trying again.", error.reason)
-            await asyncio.sleep(_BETWEEN_S)
+            why = error.reason
+        told(why)
+        if why != last:
+            _log.warning("%s Trying again until it answers.", why)
+            last = why
+        await asyncio.sleep(_BETWEEN_S)
 
 
 def _encoding(

@@ -15,7 +15,7 @@ from descriptors.regions import on_coarser_grid, propose_regions
 if TYPE_CHECKING:
     from descriptors.settings import RegionSettings
 
-__all__ = ["best_match", "on_layers", "query_heat", "regions_to_try"]
+__all__ = ["best_match", "on_layers", "query_heat", "regions_to_try", "whole_among"]
 
 
 def query_heat(
@@ -40,17 +40,34 @@ def regions_to_try(
     if settings.whole_picture:
         whole = Region(0, 0, width, height)
         proposals = [[*regions, whole] for regions in proposals]
-    ratio = min(maps.stride for maps in encoded.features) // encoded.finest.stride
-    return [_distinct(regions, ratio) for regions in proposals]
+    return [_distinct(regions, encoded) for regions in proposals]
 
 
-def _distinct(regions: list[Region], ratio: int) -> list[Region]:
+def _distinct(regions: list[Region], encoded: Encoded) -> list[Region]:
     """Regions without those that cover the same cells as one before, on maps that are coarser."""
-    distinct: dict[tuple[int, ...], Region] = {}
-    for r in regions:
-        covered = (r.x0 // ratio, r.y0 // ratio, -(-r.x1 // ratio), -(-r.y1 // ratio))
-        distinct.setdefault(covered, r)
+    distinct: dict[Region, Region] = {}
+    for region in regions:
+        distinct.setdefault(_covered(region, encoded), region)
     return list(distinct.values())
+
+
+def _covered(region: Region, encoded: Encoded) -> Region:
+    """The cells that a region touches on the finest maps there are, which may be averaged."""
+    ratio = min(maps.stride for maps in encoded.features) // encoded.finest.stride
+    x0, y0, x1, y1 = region
+    return Region(x0 // ratio, y0 // ratio, -(-x1 // ratio), -(-y1 // ratio))
+
+
+def whole_among(regions: list[Region], encoded: Encoded) -> int | None:
+    """Which of the regions to try covers the whole picture; None if there is none.
+
+    Convention:
+        On averaged maps a region may cover all cells though it ends a cell before the edge.
+    """
+    _, height, width = encoded.finest
+    whole = _covered(Region(0, 0, width, height), encoded)
+    covered = [_covered(region, encoded) for region in regions]
+    return covered.index(whole) if whole in covered else None
 
 
 def best_match(

@@ -24,7 +24,13 @@ from descriptors.arrays import (
 )
 from descriptors.cams import activation_maps, class_scores, top_classes
 from descriptors.errors import ArtifactError, SettingsError
-from descriptors.hit_regions import best_match, on_layers, query_heat, regions_to_try
+from descriptors.hit_regions import (
+    best_match,
+    on_layers,
+    query_heat,
+    regions_to_try,
+    whole_among,
+)
 from descriptors.images import Picture, to_working_size
 from descriptors.region_vectors import region_class_vectors
 from descriptors.regions import stack_regions
@@ -229,9 +235,8 @@ class Method:
         )[0]
         scores = (descriptors @ query.region_descriptor).tolist()
         ends = list(accumulate(len(regions) for regions in proposals))
-        whole = Region(0, 0, encoded.finest.width, encoded.finest.height)
         return [
-            _match(regions, scores[end - len(regions) : end], descriptors[:end], whole)
+            _match(regions, scores[end - len(regions) : end], descriptors[:end], encoded)
             if regions
             else None
             for regions, end in zip(proposals, ends, strict=True)
@@ -293,9 +298,10 @@ def _match(
     regions: list[Region],
     scores: list[float],
     descriptors: Float[Tensor, "_ D"],
-    whole: Region,
+    encoded: Encoded,
 ) -> RegionMatch:
     """The best of a picture's regions, whose descriptors are the last ones; and the whole picture."""
     own = descriptors[len(descriptors) - len(regions) :]
     match = best_match(regions, scores, own)
-    return replace(match, whole=own[regions.index(whole)]) if whole in regions else match
+    whole = whole_among(regions, encoded)
+    return match if whole is None else replace(match, whole=own[whole])

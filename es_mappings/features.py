@@ -10,7 +10,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,11 +44,17 @@ __all__ = [
     "unpack",
 ]
 
+# No file of maps takes so long to write.
+_LONG_AGO_S = 24 * 3600.0
+
 # Threads that wait for files, or for a far store.
 _READERS = 16
 
 # Of one picture's maps; beyond all that networks make, so that a damaged frame claims no more.
 _MOST_BYTES = 2**30
+
+# The kind of a zstd block that is one byte, again and again.
+_REPEATED = 1
 
 _DTYPES = {"U8": np.uint8, "F16": np.float16, "F32": np.float32}
 
@@ -189,12 +197,32 @@ def _decompressed(data: bytes) -> UInt8[np.ndarray, " N"]:
     size = zstandard.frame_content_size(data)
     if not 0 <= size <= _MOST_BYTES:
         raise ValueError(f"a frame of {size} bytes")
+    if _frame_end(data) != len(data):
+        # The reader is content with a frame whose checksum is missing.
+        raise ValueError("the frame breaks off")
     block = np.empty(size, np.uint8)
     with zstandard.ZstdDecompressor().stream_reader(data) as reader:
         # The first read takes all there is; the second sees the checksum.
         if reader.readinto(block) != size or reader.read(1):
             raise ValueError("the frame does not hold what it says")
     return block
+
+
+def _frame_end(data: bytes) -> int:
+    """Where a frame ends by what it says itself, its checksum with it.
+
+    Source:
+        RFC 8878 sections 3.1.1 and 3.1.1.2: a block's header has 3 bytes, little endian: 1 bit
+        for the last one, 2 for its kind, then its size, which one repeated byte stands for.
+    """
+    at, last = zstandard.frame_header_size(data), False
+    while not last:
+        head = int.from_bytes(data[at : at + 3], "little")
+        if at + 3 > len(data):
+            raise ValueError("the frame breaks off")
+        last = bool(head & 1)
+        at += 3 + (1 if head >> 1 & 3 == _REPEATED else head >> 3)
+    return at + (4 if zstandard.get_frame_parameters(data).has_checksum else 0)
 
 
 def _tensors(block: UInt8[np.ndarray, " N"]) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -337,6 +365,27 @@ class FeatureStore:
                     f"Feature maps cannot be deleted from {self.address} ({error}): "
                     "check its permissions."
                 ) from error
+
+    def sweep(self, older_s: float = _LONG_AGO_S) -> int:
+        """Remove what writers that were killed left half written; returns how many files.
+
+        Args:
+            older_s: seconds since they were last written to; a writer may be at a younger one.
+
+        Convention:
+            In a folder only: elsewhere a file that was not committed is the store's affair. It
+            lists all maps of this method.
+            One that may not be removed stays: it is in nobody's way.
+        """
+        if not isinstance(self._fs, LocalFileSystem):
+            return 0
+        before, swept = time.time() - older_s, 0
+        for part in Path(self._root).glob("??/*.part"):
+            with suppress(OSError):  # such as its writer having just finished it
+                if part.stat().st_mtime < before:
+                    part.unlink()
+                    swept += 1
+        return swept
 
     def close(self) -> None:
         """End the reading threads."""

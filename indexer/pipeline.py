@@ -145,6 +145,7 @@ class Run:
         while chunk := list(islice(stream, _LOOK_UP)):
             self.progress.asked += len(chunk)
             known, refused = self._looked_up([s.id for s in chunk if s.id])
+            latest = _latest_revisions(chunk)
             renewed: dict[str, Mapping[str, Any]] = {}
             said: dict[str, tuple[Source, str]] = {}
             for source in chunk:
@@ -152,8 +153,8 @@ class Run:
                 there = known.get(source.id, _UNKNOWN)
                 if tag and tag == refused.get(source.id):
                     self.progress.rejected += 1
-                elif there.revision > source.revision:
-                    self.progress.unchanged += 1  # a later write was faster
+                elif max(there.revision, latest.get(source.id, -1)) > source.revision:
+                    self.progress.unchanged += 1  # a later write was faster, or comes as well
                 elif not tag or tag != there.source_tag or not _can_be_held(source):
                     if source.id in known:
                         self._digests[source.id] = there.digest
@@ -164,9 +165,9 @@ class Run:
                     self.progress.updated += 1
                 else:
                     self.progress.unchanged += 1
-            latest = max((s.revision for s in chunk if s.id in renewed), default=0)
+            newest = max((s.revision for s in chunk if s.id in renewed), default=0)
             try:
-                self.gallery.put_meta(renewed, latest)
+                self.gallery.put_meta(renewed, newest)
             except DocumentsRefused as error:
                 self.progress.updated -= len(error.reasons)
                 for id_, reason in error.reasons.items():
@@ -192,6 +193,9 @@ class Run:
         unread = [r.source.id for r in refused if isinstance(r.error, SourceUnreadable)]
         staying = self.gallery.known(unread)
         rejects = [_reject(r) for r in refused if r.source.id not in staying]
+        if self._rejected is not None:
+            # Another picture of this run may have the same id, and clears the reject then.
+            self._rejected |= {reject.id for reject in rejects}
         self.gallery.put_rejects(rejects)
         if self.features is not None:
             self.features.delete([reject.id for reject in rejects])
@@ -278,6 +282,15 @@ class Run:
             )
             documents.append(document)
         return documents
+
+
+def _latest_revisions(sources: Sequence[Source]) -> dict[str, int]:
+    """The latest revision of each id: batches are of one shape, so an earlier one may come last."""
+    latest: dict[str, int] = {}
+    for source in sources:
+        if source.id:
+            latest[source.id] = max(source.revision, latest.get(source.id, -1))
+    return latest
 
 
 def _can_be_held(source: Source) -> bool:

@@ -46,5 +46,6 @@ class IndexerSettings(BaseModel):
     )
     web_hosts: str = Field(
         "",
-        description="hosts that pictures may be fetched from, separated by commas; none if empty",
+        description="hosts that pictures may be fetched from, separated by commas, others than the "
+        "web's with their scheme (sftp://host); none if empty",
     )

@@ -17,6 +17,7 @@ from fsspec.core import strip_protocol, url_to_fs
 from descriptors.errors import CamsearchError, RequestError
 from es_mappings.documents import MOST_ID_BYTES, fits_as_id
 from indexer.errors import MalformedRow, SourceUnreachable, SourceUnreadable
+from indexer.named_machines import NAMING, check_machine
 from indexer.web import WebAccess, check_size, fetch
 
 if TYPE_CHECKING:
@@ -54,8 +55,13 @@ PICTURE_SUFFIXES = frozenset(
 )
 
 
-# An address that has the web fetched by others: zip://a.jpg::https://…, or a list of references.
-_HIDDEN_WEB = re.compile(r"https?://|(^|::)(https?|reference|generic)(:|$)", re.IGNORECASE)
+# An address that names a machine, perhaps one that others open: zip://a.jpg::https://…, or a list
+# of references.
+_NAMING = "|".join(NAMING)
+_HIDDEN_WEB = re.compile(
+    rf"https?://|(^|::)(https?|reference|generic|{_NAMING})(:|$)", re.IGNORECASE
+)
+_MACHINE = re.compile(rf"({_NAMING})://", re.IGNORECASE)
 
 # What a file system may say today and not tomorrow: a share that is away, a store that is busy.
 _PASSING_NAMES = (
@@ -203,10 +209,11 @@ def read_source(uri: str, limits: ImageLimits, web: WebAccess = _NO_WEB) -> byte
 
     Args:
         uri: a path, ``file://``, an address of any fsspec file system whose package is
-            installed, or ``http(s)://`` at an allowed host.
+            installed, or ``http(s)://`` at an allowed host; one that names a machine, such as
+            ``sftp://``, where that is allowed.
         limits: a larger file is refused by its size, before it is read.
-        web: the hosts that are allowed; by default none. The web is not opened through other
-            file systems, such as ``zip://a.jpg::https://…``.
+        web: what is allowed; by default nothing. Neither is opened through other file systems,
+            such as ``zip://a.jpg::https://…``.
 
     Returns:
         All of them; an empty file has none.
@@ -219,7 +226,9 @@ def read_source(uri: str, limits: ImageLimits, web: WebAccess = _NO_WEB) -> byte
     """
     if uri.lower().startswith(("http://", "https://")):
         return fetch(uri, web, limits)
-    if _is_on_the_web(uri):
+    if _MACHINE.match(uri) and "::" not in uri:
+        check_machine(uri, web.machines)
+    elif _is_on_the_web(uri):
         raise SourceUnreadable(
             f"{uri} is not opened: pictures are not fetched from the web through others. "
             "Download it first."

@@ -28,6 +28,7 @@ from urllib3.util import Url, parse_url
 
 from descriptors.errors import ImageTooLarge, SettingsError
 from indexer.errors import SourceUnreachable, SourceUnreadable
+from indexer.named_machines import machine_of
 
 if TYPE_CHECKING:
     from descriptors.images import ImageLimits
@@ -61,6 +62,8 @@ class WebAccess:
             A port other than the scheme's own is named: ``example.org:8080``.
         seconds: for a whole download, from the name's resolution to the last byte.
         private_addresses: whether hosts may lie in one's own network, or on this machine.
+        machines: such as ``sftp://example.org``, that other addresses may name; see
+            `indexer.named_machines`.
 
     Raises:
         SettingsError: for an entry that is no host, or a time that is not positive.
@@ -69,11 +72,14 @@ class WebAccess:
     hosts: frozenset[str] = frozenset()
     seconds: float = 20.0
     private_addresses: bool = False
+    machines: frozenset[str] = frozenset()
 
     @classmethod
     def listed(cls, hosts: str) -> WebAccess:
-        """The hosts of a list with commas, as the setting ``web_hosts`` has it."""
-        return cls(frozenset(host.strip() for host in hosts.split(",") if host.strip()))
+        """The hosts and machines of a list with commas, as the setting ``web_hosts`` has it."""
+        named = frozenset(host.strip() for host in hosts.split(",") if host.strip())
+        machines = frozenset(one for one in named if "://" in one)
+        return cls(named - machines, machines=frozenset(map(machine_of, machines)))
 
     def __post_init__(self) -> None:
         for entry in self.hosts:

@@ -33,10 +33,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Searcher"]
 
-# Hits matched at once: enough to fill the processor, few enough to stay in its cache and for
-# the allocator to use its memory again (measured on CPU: 4 and 32 slower, 16 a little).
-_MATCH_BATCH = 8
-
 
 @dataclass
 class _Candidate:

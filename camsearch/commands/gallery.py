@@ -244,16 +244,19 @@ def reconcile(
     )
     if dry_run:
         return
+    features = features_of(opened.settings)
+    if features is not None and (left := features.sweep()):
+        typer.echo(f"{left} files of maps that were left half written are removed.")
     if delete_others and others:
         _check_whole(sources)
         if not yes:
             typer.confirm(f"Delete {len(others)} of the gallery's pictures?", abort=True)
         opened.delete(others)
-        features = features_of(opened.settings)
         if features is not None:
             features.delete(others)
-            features.close()
         typer.echo(f"{len(others)} deleted.")
+    if features is not None:
+        features.close()
     if different:
         send_and_follow(settings, different, name, detach=detach)
 

@@ -19,6 +19,8 @@ from camsearch.commands import options
 from descriptors.errors import RequestError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from camsearch.library import PictureLibrary
     from indexer.progress import Progress as Counts
     from indexer.sources import Source
@@ -29,6 +31,7 @@ EXAMPLE = "Example: camsearch index photos/ --gallery my-gallery"
 
 
 def index(
+    ctx: typer.Context,
     paths: Annotated[
         list[Path] | None, typer.Argument(help="Folders (recursively) and picture files.")
     ] = None,
@@ -56,7 +59,8 @@ def index(
         str,
         typer.Option(
             help="Where feature maps are kept: a folder in the gallery's or an fsspec address; "
-            "'off' keeps none, and re-ranking reads the pictures again."
+            "'off' keeps none, and re-ranking reads the pictures again. That of a gallery which is "
+            "there stays."
         ),
     ] = "maps",
     again: Annotated[bool, typer.Option("--again", help="Also what has not changed.")] = False,
@@ -92,7 +96,36 @@ def index(
         machine=options.machine(device, precision),
     )
     with library:
+        given = {name for name in ("maps", "preset") if _is_given(ctx, name)}
+        for sentence in _what_stays(library, folder, given, maps, preset):
+            typer.echo(f"warning: {sentence}", err=True)
         _index_and_tell(library, sources, folder, again=again, retry_rejects=retry_rejects)
+
+
+def _is_given(ctx: typer.Context, name: str) -> bool:
+    source = ctx.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
+
+
+def _what_stays(
+    library: PictureLibrary, folder: Path, given: set[str], maps: str, preset: str
+) -> Iterator[str]:
+    """Sentences about options that a gallery which is there does not follow."""
+    from descriptors.settings import RegionSettings
+
+    own = library.gallery.settings["maps"] or "off"
+    if "maps" in given and maps != own:
+        yield (
+            f"--maps {maps} changes nothing: the gallery {folder} was made with --maps {own}. "
+            "Index into another folder to keep them otherwise."
+        )
+    asked = RegionSettings.preset(preset).model_dump()
+    others = [name for name, value in library.regions.model_dump().items() if value != asked[name]]
+    if "preset" in given and others:
+        yield (
+            f"--preset {preset} does not change how the gallery {folder} re-ranks and expands: it "
+            f"was made with another {', '.join(others)}. Index into another folder for these."
+        )
 
 
 def _index_and_tell(

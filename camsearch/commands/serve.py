@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -47,7 +48,7 @@ def serve(
         bool,
         typer.Option(
             "--check",
-            help="Serve nothing; ask whether the server at that address is ready: 0 or 1.",
+            help="Serve nothing; ask whether the server at --host and --port is ready: 0 or 1.",
         ),
     ] = False,
     preset: Annotated[
@@ -79,28 +80,44 @@ def serve(
         update={name: value for name, value in given.items() if value is not None}
     )
     if check:
+        others = {
+            "--gallery": gallery,
+            "--elasticsearch": elasticsearch,
+            "--index": index,
+            "--read-only": read_only or None,
+            "--preset": preset,
+            "--weights": weights,
+            "--whitening": whitening,
+            "--maps": maps,
+            "--device": device,
+            "--precision": precision,
+        }
+        _refuse_beside("--check", "which asks a server that runs", others)
         raise typer.Exit(_check(settings.serve_host, settings.serve_port))
     from camsearch import serving
     from descriptors.settings import MethodSettings, RegionSettings
     from reranker.app import make_app
     from reranker.operations.logs import configure_logs
+    from reranker.passing.not_yet import answer_until
     from reranker.passing.serving import ServingSettings, end_in_order, listen, server_of
 
     if gallery is not None:
-        _refuse_beside_gallery(
-            {
-                "--elasticsearch": elasticsearch,
-                "--preset": preset,
-                "--weights": weights,
-                "--whitening": whitening,
-                "--maps": maps,
-            }
-        )
+        others = {
+            "--elasticsearch": elasticsearch,
+            "--preset": preset,
+            "--weights": weights,
+            "--whitening": whitening,
+            "--maps": maps,
+        }
+        _refuse_beside("--gallery", "which has all of its own", others)
     machine = options.machine(device, precision)
     configure_logs()
     end_in_order()
     with ExitStack() as stack:
         at = ServingSettings(settings.serve_host, settings.serve_port)
+        listening = stack.enter_context(listen(at.host, at.port))
+        address, bound = listening.getsockname()[:2]
+        address = f"[{address}]" if ":" in address else address
         if gallery is not None:
             service = stack.enter_context(serving.over_folder(gallery, settings, machine))
         else:
@@ -111,16 +128,17 @@ def serve(
                 options.weight_file(weights, MethodSettings().network),
                 maps,
             )
-            service = stack.enter_context(serving.over_elasticsearch(settings, machine, named))
-        listening = stack.enter_context(listen(at.host, at.port))
-        address, bound = listening.getsockname()[:2]
-        address = f"[{address}]" if ":" in address else address
+            typer.echo(f"camsearch listens at {address}:{bound}", err=True)
+            wait = partial(answer_until, listening=listening, settings=at)
+            service = stack.enter_context(
+                serving.over_elasticsearch(settings, machine, named, wait)
+            )
         typer.echo(f"camsearch answers at http://{address}:{bound}", err=True)
         server_of(make_app(service), at).run(sockets=[listening])
 
 
-def _refuse_beside_gallery(given: Mapping[str, object]) -> None:
-    """Refuse options that a folder answers by itself.
+def _refuse_beside(option: str, why: str, given: Mapping[str, object]) -> None:
+    """Refuse options that mean nothing beside another.
 
     Raises:
         BadParameter: naming the first that is given.
@@ -128,8 +146,7 @@ def _refuse_beside_gallery(given: Mapping[str, object]) -> None:
     for name, value in given.items():
         if value is not None:
             raise typer.BadParameter(
-                f"{name} cannot be used together with --gallery, which has all of its own: leave "
-                "out one of them."
+                f"{name} cannot be used together with {option}, {why}: leave out one of them."
             )
 
 

@@ -11,6 +11,9 @@ from descriptors.expansion import GRAPH_HITS
 
 __all__ = ["Expand", "ImageSource", "PictureQuery", "Rerank", "Slot", "VisualSearch"]
 
+# Retrievers that give as many hits as are asked for.
+_WITHOUT_WINDOW = {"knn", "standard"}
+
 
 @dataclass(frozen=True)
 class ImageSource:
@@ -141,5 +144,13 @@ class VisualSearch:
         if self.size == 0:
             return 0
         window = self.rerank.window if self.rerank else 0
-        expanding = max(self.expand.hits, GRAPH_HITS) if self.expand else 0
+        expanding = self.expand.hits if self.expand else 0
+        if expanding and not self._has_a_window:
+            expanding = max(expanding, GRAPH_HITS)
         return max(self.start + self.size, window, expanding)
+
+    @property
+    def _has_a_window(self) -> bool:
+        """Whether a retriever as `rrf` stands at the top: it refuses more hits than its own window."""
+        retriever = self.body.get("retriever")
+        return isinstance(retriever, dict) and not set(retriever) <= _WITHOUT_WINDOW

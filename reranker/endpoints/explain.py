@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from fastapi import APIRouter, Request, Response
@@ -11,14 +12,19 @@ from pydantic import BaseModel
 
 from descriptors.arrays import Size
 from descriptors.classes import class_names
+from descriptors.errors import CamsearchError
 from reranker.endpoints.asking import ERRORS, asked_further, body_of, response_of, too_large
+from reranker.errors import Overloaded
 from reranker.explaining.hit_files import heat_png
 from reranker.explaining.requests import EXPLAIN_SCHEMA, read_explain_request
 from reranker.passing.search_bodies import BodyTooLarge
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from reranker.explaining.contributions import LayerPart
     from reranker.explaining.explainer import Explanation
+    from reranker.operations.metrics import Metrics
     from reranker.service import Service
 
 __all__ = ["explain_router"]
@@ -97,24 +103,42 @@ def explain_router(service: Service) -> APIRouter:
         """The regions of a hit with their cosines, the query's classes, what each layer and channel
         adds, and a heat map; that alone with `Accept: image/png`.
         """  # noqa: D205 - a description for OpenAPI, which has no first line
-        asked_as = asked_further(request)
-        service.rate.take(asked_as)
         try:
-            body = await body_of(request, most)
+            with _counted(service.metrics):
+                found, png = await explained(request)
         except BodyTooLarge:
             return response_of(too_large(most))
-        asked = await asyncio.to_thread(read_explain_request, body, service.limits)
-        with service.metrics.explains.time():
-            found = await service.explainer.explain(asked_as, asked)
-            image = await service.files.large(found.picture)
-            size = Size(found.picture.width, found.picture.height)
-            png = await asyncio.to_thread(heat_png, found.heat, size, image, found.box)
         if _wants_png(request):
             return Response(png, media_type=_PNG)
         answer = _explained(found, names, png)
         return Response(answer.model_dump_json(), media_type="application/json")
 
+    async def explained(request: Request) -> tuple[Explanation, bytes]:
+        """What made the hit match, and its heat map as a PNG."""
+        asked_as = asked_further(request)
+        service.rate.take(asked_as)
+        body = await body_of(request, most)
+        asked = await asyncio.to_thread(read_explain_request, body, service.limits)
+        with service.metrics.explains.time():
+            found = await service.explainer.explain(asked_as, asked)
+            image = await service.files.large(found.picture)
+            size = Size(found.picture.width, found.picture.height)
+            return found, await asyncio.to_thread(heat_png, found.heat, size, image, found.box)
+
     return router
+
+
+@contextmanager
+def _counted(metrics: Metrics) -> Iterator[None]:
+    try:
+        yield
+    except Overloaded:
+        metrics.explained("overloaded")
+        raise
+    except (CamsearchError, BodyTooLarge):
+        metrics.explained("refused")
+        raise
+    metrics.explained("explained")
 
 
 def _explained(found: Explanation, names: tuple[str, ...] | None, png: bytes) -> Explained:

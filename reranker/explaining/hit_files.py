@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from io import BytesIO
 from typing import TYPE_CHECKING
 from urllib.parse import quote
@@ -74,7 +75,7 @@ class HitFiles:
         Raises:
             DialectError: this server reads no pictures.
             ImageError: it cannot be decoded.
-            PictureNotFound: it cannot be read.
+            PictureNotFound: it cannot be read, or is another than was indexed.
         """
         async with self._gate.passed():
             return await asyncio.to_thread(self._small, picture, side)
@@ -98,16 +99,21 @@ class HitFiles:
     def _picture(self, picture: HitPicture, side: int) -> Picture:
         if self._read is None:
             raise DialectError("This server reads no pictures: it was started without.")
+        # Which address it is and why stays here: it may tell more than the document does.
+        gone = PictureNotFound(
+            f"The picture of [{picture.id}] cannot be read now: see whether its file is still "
+            "where it was indexed, and the same."
+        )
         try:
-            return read_image(self._read(picture.uri), self._limits, reduce_to=side)
+            data = self._read(picture.uri)
         except ImageError:
             raise
         except CamsearchError as error:
-            # Which address it is and why stays here: it may tell more than the document does.
-            raise PictureNotFound(
-                f"The picture of [{picture.id}] cannot be read now: see whether its file is still "
-                "where it was indexed."
-            ) from error
+            raise gone from error
+        # Else who writes a document could have any picture shown that this machine can read.
+        if hashlib.sha256(data).hexdigest() != picture.digest:
+            raise gone
+        return read_image(data, self._limits, reduce_to=side)
 
 
 def heat_png(

@@ -43,6 +43,7 @@ class Parameters:
         """Read what follows the question mark; of a name that comes twice the last counts."""
         self._values = dict(parse_qsl(query, keep_blank_values=True))
         self.pretty = self.flag("pretty", default=False)
+        self.filter_path = self.text("filter_path") or ""
 
     def text(self, name: str) -> str | None:
         """The value of one; None if it is not there."""

@@ -12,8 +12,9 @@ import orjson
 
 from descriptors.errors import CamsearchError
 from es_mappings.local import LocalGallery
+from reranker.dialect.filter_path import filtered
 from reranker.exchange import Answer, Headers, Request
-from reranker.local_elasticsearch.endpoints import Call
+from reranker.local_elasticsearch.endpoints import Call, Reply
 from reranker.local_elasticsearch.media_types import answer_type
 from reranker.local_elasticsearch.parameters import Parameters
 from reranker.local_elasticsearch.paths import endpoint_of
@@ -98,7 +99,7 @@ class LocalUpstream:
             endpoint, names = endpoint_of(request.method, request.path)
             parameters = Parameters(request.query)
             reply = endpoint(Call(self._gallery, self._index, names, parameters, request.body))
-            body = _written(reply.body, pretty=parameters.pretty)
+            body = _written(_asked_for(reply, parameters), pretty=parameters.pretty)
         except CamsearchError as error:
             return _refusal(in_our_words(error), request.headers, content_type)
         except RecursionError:
@@ -151,6 +152,15 @@ class LocalUpstream:
         return plain(
             f"The body has more than {self._most_body_bytes} bytes: send less at once.", _TOO_LARGE
         )
+
+
+def _asked_for(reply: Reply, parameters: Parameters) -> Any:
+    """The parts of an answer that `filter_path` names; errors are answered whole."""
+    if not parameters.filter_path:
+        return reply.body
+    if isinstance(reply.body, list):  # of `_cat`
+        return [filtered(row, parameters.filter_path) for row in reply.body]
+    return filtered(reply.body, parameters.filter_path)
 
 
 def _too_deep() -> Refused:

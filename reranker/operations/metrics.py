@@ -23,13 +23,15 @@ from reranker.operations.tracing import Tracing
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["OUTCOMES", "STAGES", "Metrics"]
+__all__ = ["EXPLAINED", "OUTCOMES", "STAGES", "Metrics"]
 
 # The stages of a search by pictures, in their order.
 STAGES = ("contract", "describe", "first_search", "rerank", "expand", "second_search", "render")
 # How a search by pictures may end: re-ranked; re-ranked as far as could be, with a warning; with the
 # first search as asked; refused for what it asks; refused since too much is asked.
 OUTCOMES = ("ranked", "warned", "first_search", "refused", "overloaded")
+# How a question after what made a hit match may end.
+EXPLAINED = ("explained", "refused", "overloaded")
 # Of answers passed through; "none" for those that never came.
 _CLASSES = ("none", "1xx", "2xx", "3xx", "4xx", "5xx")
 
@@ -90,6 +92,12 @@ class Metrics:
             buckets=_SECONDS,
             registry=self.registry,
         )
+        self._explained = Counter(
+            "camsearch_explains",
+            "Hits to be explained, by how it ended.",
+            ["outcome"],
+            registry=self.registry,
+        )
         self._method = Gauge(
             "camsearch_method_info",
             "1; the label tells which method describes queries.",
@@ -102,6 +110,8 @@ class Metrics:
             self._stages.labels(stage)
         for outcome in OUTCOMES:
             self.searches.labels(outcome)
+        for outcome in EXPLAINED:
+            self._explained.labels(outcome)
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
         GCCollector(registry=self.registry)
@@ -120,6 +130,10 @@ class Metrics:
         note = NOTE.get()
         if note is not None:
             note.outcomes[name] += 1
+
+    def explained(self, outcome: str) -> None:
+        """Count a hit that was to be explained, by how it ended."""
+        self._explained.labels(outcome).inc()
 
     def window(self, hits: int) -> None:
         """Count a re-ranking of so many hits."""

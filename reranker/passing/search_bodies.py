@@ -1,4 +1,4 @@
-"""Which requests may be searches that name us, and their bodies as JSON."""
+"""Which requests may be searches that name us, and bodies as they are without their packing."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from reranker.exchange import Headers
 
-__all__ = ["BodyTooLarge", "plain", "read_whole", "wants_looking_into"]
+__all__ = ["BodyTooLarge", "is_damaged", "plain", "read_whole", "wants_looking_into"]
 
 _JSON = frozenset(
     {
@@ -29,6 +29,9 @@ _JSON = frozenset(
 # Elasticsearch unpacks these; zlib tells them apart by their first bytes.
 _PACKED = frozenset({b"gzip", b"x-gzip", b"deflate"})
 _GZIP_OR_ZLIB = zlib.MAX_WBITS | 32
+# What is unpacked of a body to see whether it is damaged: a megabyte may hold a thousand.
+_MOST_LOOKED_AT = 100 * 1024 * 1024
+_AT_ONCE = 1024 * 1024
 # Unpacking more than this takes long enough for others to notice: it goes to a thread.
 _LONG = 64 * 1024
 
@@ -99,3 +102,21 @@ def _unpacked(body: bytes, most: int) -> bytes | None:
     if len(found) > most:
         raise BodyTooLarge
     return found if unpacking.eof else None
+
+
+async def is_damaged(body: bytes, headers: Headers) -> bool:
+    """Whether a body is not what its ``Content-Encoding`` says; one that only breaks off is none."""
+    packed = (value_of(headers, b"content-encoding") or b"").strip().lower()
+    return packed in _PACKED and await asyncio.to_thread(_cannot_be_unpacked, body)
+
+
+def _cannot_be_unpacked(body: bytes) -> bool:
+    unpacking = zlib.decompressobj(_GZIP_OR_ZLIB)
+    rest, seen = body, 0
+    try:
+        while rest and not unpacking.eof and seen < _MOST_LOOKED_AT:
+            seen += len(unpacking.decompress(rest, _AT_ONCE))
+            rest = unpacking.unconsumed_tail
+    except zlib.error:
+        return True
+    return False

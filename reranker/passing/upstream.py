@@ -19,6 +19,7 @@ from reranker.passing.connection import BrokenOff, Connection
 from reranker.passing.connections import Connections
 from reranker.passing.hop_headers import coming_back, going_up, value_of
 from reranker.passing.reading_paths import reads
+from reranker.passing.search_bodies import is_damaged
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -132,6 +133,7 @@ class ElasticsearchUpstream:
 
         Raises:
             UpstreamUnreachable: nothing has been sent to the caller yet, and nothing will come.
+            RequestError: the same, since the body is damaged.
 
         Convention:
             A caller who goes ends the request at Elasticsearch too. An answer that breaks off
@@ -165,6 +167,7 @@ class ElasticsearchUpstream:
                     await _stream(first, answer, caller, send)
                     return
         except BrokenOff as error:
+            await _check_is_no_fault_of(sent)
             raise self._unreachable(error) from error
         caller.answered = True
         await send(start)
@@ -269,6 +272,20 @@ async def _stream(piece: bytes, answer: Connection, caller: Caller, send: Send) 
     piece += await answer.piece()
     caller.answered = True
     await send({"type": "http.response.body", "body": piece})
+
+
+async def _check_is_no_fault_of(sent: _Sent) -> None:
+    """Say so where Elasticsearch hangs up since it cannot unpack what it was sent.
+
+    Raises:
+        RequestError: the body is held, and damaged.
+    """
+    if isinstance(sent.body, bytes) and await is_damaged(sent.body, sent.headers):
+        packed = (value_of(sent.headers, b"content-encoding") or b"").decode("latin-1")
+        raise RequestError(
+            f"The body is not what [Content-Encoding: {packed[:20]}] says, and Elasticsearch hung "
+            "up: pack it again, or send it unpacked."
+        )
 
 
 def _may_go_again(sent: _Sent) -> bool:

@@ -105,3 +105,32 @@ CLASSES = {"classes.name": ["tower", "pole"], "classes.score": [0.5, 0.25]}
 def test_fields_are_shown_as_asked(ask, said, expected):
     body = {"query": {"ids": {"values": ["a"]}}, "_source": False, "fields": said}
     assert ask("POST", "/{index}/_search", body)[1]["hits"]["hits"][0].get("fields") == expected
+
+
+FILTERED = {
+    "a path": ("hits.hits._id", {"hits": {"hits": [{"_id": "a"}]}}),
+    "several": (
+        "timed_out,hits.total.value",
+        {"timed_out": False, "hits": {"total": {"value": 1}}},
+    ),
+    "a pattern": ("hits.hits._so*.w*", {"hits": {"hits": [{"_source": {"width": 640}}]}}),
+    "what is left out": (
+        "hits.hits,-hits.hits._s*,-hits.**._index",
+        {"hits": {"hits": [{"_id": "a"}]}},
+    ),
+    "nothing": ("none.of.it", {}),
+}
+
+
+@pytest.mark.parametrize("case", FILTERED)
+def test_filter_path_leaves_the_parts_that_are_named(ask, case):
+    paths, expected = FILTERED[case]
+    body = {"query": {"ids": {"values": ["a"]}}}
+    assert ask("POST", f"/{{index}}/_search?filter_path={paths}", body) == (200, expected)
+
+
+def test_filter_path_is_for_every_answer_but_errors(ask):
+    assert ask("GET", "/{index}/_count?filter_path=count")[1].keys() == {"count"}
+    assert ask("GET", "/{index}/_doc/a?filter_path=found")[1] == {"found": True}
+    status, error = ask("GET", "/none/_search?filter_path=took")
+    assert (status, error["status"]) == (404, 404)

@@ -18,6 +18,7 @@ from camsearch.commands import options
 from camsearch.main import app
 from camsearch.settings import CommandSettings, read_settings
 from descriptors.errors import RequestError
+from descriptors.settings import RegionSettings
 from es_mappings.local import LocalGallery
 from tests.support.pictures import encoded, shapes
 from tests.unit.camsearch.conftest import Said
@@ -168,6 +169,22 @@ class TestIndex:
         found = answer(camsearch("search", photos / "1.jpg", *options, "--json"))
         assert found["warnings"] == []
         assert found["hits"][0]["box"]
+
+    def test_what_a_gallery_that_is_there_does_not_follow_is_said(
+        self, tiny, camsearch, photos, tmp_path
+    ):
+        command = ["index", photos, "-g", tmp_path / "g", *tiny.options]
+        with tiny.library(tmp_path / "g", regions=RegionSettings(coarse_maps=False)):
+            pass
+        said = camsearch(*command)
+        assert (said.status, "warning" in said.err) == (0, False)
+        assert "warning" not in camsearch(*command, "--maps", "maps").err
+        off = camsearch(*command, "--maps", "off").err
+        assert "--maps off changes nothing" in off
+        assert "was made with --maps maps" in off
+        assert (
+            "was made with another coarse_maps." in camsearch(*command, "--preset", "default").err
+        )
 
     def test_the_gallery_of_the_environment(self, tiny, camsearch, photos, tmp_path, monkeypatch):
         monkeypatch.setenv("CAMSEARCH_GALLERY", str(tmp_path / "mine"))

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sqlite3
 import uuid
 from contextlib import closing
+from pathlib import Path
 
 import fsspec
 import numpy as np
@@ -122,6 +124,14 @@ class TestIndex:
         told = []
         library.index([photos], retry_rejects=True, on_progress=told.append)
         assert told[-1].asked == 9
+
+    def test_what_a_killed_writer_left_is_swept(self, library, photos):
+        left = Path(f"{library.features.path_of('a')}.0123.part")
+        left.parent.mkdir(parents=True)
+        left.write_bytes(b"half")
+        os.utime(left, (0, 0))
+        library.index([photos / "0.jpg"])
+        assert not left.exists()
 
     def test_classes_have_names(self, library, photos):
         library.index([photos])

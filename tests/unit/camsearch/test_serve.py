@@ -15,19 +15,18 @@ from descriptors.errors import ArtifactError
 from descriptors.machine import method_of
 from descriptors.settings import RegionSettings
 from es_mappings.about import about_method
-from es_mappings.errors import GalleryNotFound, GalleryUnreachable
+from es_mappings.errors import GalleryNotFound
+from indexer.errors import SourceUnreadable
+from reranker.errors import UpstreamUnreachable
 from reranker.exchange import Request
+from reranker.passing.upstream import UpstreamSettings
+from reranker.visual.query_pictures import HitPicture
+from tests.support.house import Scripted, said
 from tests.support.pictures import encoded, shapes
 from tests.unit.camsearch.conftest import MACHINE
 
 REGIONS = RegionSettings(n_classes=3)
 JSON = ((b"content-type", b"application/json"),)
-
-
-@pytest.fixture
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        return listening.getsockname()[1]
 
 
 @pytest.fixture
@@ -92,13 +91,6 @@ class TestRefused:
         assert "nonsense" in said.err
         assert "Traceback" not in said.err
 
-    def test_an_elasticsearch_that_is_away(self, camsearch, free_port, monkeypatch):
-        monkeypatch.setattr(serving, "_PATIENCE_S", 0.05)
-        monkeypatch.setattr(serving, "_BETWEEN_S", 0.02)
-        said = camsearch("serve", "--elasticsearch", f"http://127.0.0.1:{free_port}")
-        assert said.status == 1
-        assert str(free_port) in said.err
-
 
 def asked(service, body):
     request = Request("POST", "/images/_search", "", JSON, orjson.dumps(body))
@@ -150,6 +142,16 @@ class TestOverFolder:
         with serving.over_folder(folder, listed, MACHINE) as service:
             assert service.parts.fetch is not None
 
+    @pytest.mark.parametrize(
+        "uri", ["http://localhost/a.png", "sftp://localhost/a.png", "zip://a::ftp://localhost/a"]
+    )
+    def test_addresses_of_documents_are_opened_by_the_rules_of_indexing(self, folder, uri):
+        with serving.over_folder(folder, read_settings(), MACHINE) as service:
+            with pytest.raises(SourceUnreadable, match="not opened"):
+                service.parts.read(uri)
+            hit = HitPicture("a", uri, "0" * 64, 96, 64)
+            assert service.parts.encode([hit]) == {}
+
 
 class TestMethod:
     """Which method describes queries over an Elasticsearch, by what the index says."""
@@ -199,12 +201,33 @@ class TestMethod:
             serving._method(None, given, MACHINE)
 
 
-def test_an_elasticsearch_that_comes_later_is_waited_for(free_port, monkeypatch):
-    monkeypatch.setattr(serving, "_PATIENCE_S", 0.05)
-    monkeypatch.setattr(serving, "_BETWEEN_S", 0.01)
-    settings = read_settings().model_copy(update={"elasticsearch": f"http://127.0.0.1:{free_port}"})
-    with (
-        pytest.raises(GalleryUnreachable, match=str(free_port)),
-        serving.over_elasticsearch(settings, MACHINE, serving.ServedMethod()),
-    ):
-        pass
+class TestWaiting:
+    """What an index says of its method is asked for until Elasticsearch answers."""
+
+    def test_whoever_comes_later_is_waited_for(self, monkeypatch, caplog):
+        monkeypatch.setattr(serving, "_BETWEEN_S", 0.0)
+        about = {"fingerprint": "a" * 64}
+        mapping = {"images-1": {"mappings": {"_meta": {"camsearch": about}}}}
+        answers = iter(
+            [
+                *[UpstreamUnreachable("Nobody is there.")] * 3,
+                said({"error": "state not recovered"}, 503),
+                said(mapping),
+            ]
+        )
+        monkeypatch.setattr(
+            serving, "ElasticsearchUpstream", lambda at: Scripted(turn=lambda asked: next(answers))
+        )
+        told = []
+        found = asyncio.run(serving._about(UpstreamSettings(), "images", told.append))
+        assert found == about
+        assert told[:3] == ["Nobody is there."] * 3
+        assert "503" in told[3]
+        assert len(caplog.records) == 2  # each reason once, however often it is tried
+
+    @pytest.mark.parametrize("status", [401, 404])
+    def test_one_that_does_not_tell_is_not_asked_again(self, monkeypatch, status):
+        scripted = Scripted(turn=lambda asked: said({}, status))
+        monkeypatch.setattr(serving, "ElasticsearchUpstream", lambda at: scripted)
+        assert asyncio.run(serving._about(UpstreamSettings(), "images", print)) is None
+        assert len(scripted.asked) == 1

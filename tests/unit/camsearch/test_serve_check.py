@@ -45,3 +45,29 @@ def test_it_is_well_if_it_is_ready(port, monkeypatch, capsys, host, status, expe
 def test_nothing_there_is_not_well(port, capsys):
     assert _check("127.0.0.1", 1) == 1
     assert "Nothing answers" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("option", "values"),
+    [
+        ("--gallery", ["folder"]),
+        ("--elasticsearch", ["http://localhost:9200"]),
+        ("--index", ["images"]),
+        ("--read-only", []),
+        ("--preset", ["paper"]),
+        ("--weights", ["w.safetensors"]),
+        ("--whitening", ["w.safetensors"]),
+        ("--maps", ["maps"]),
+        ("--device", ["cpu"]),
+        ("--precision", ["float32"]),
+    ],
+)
+def test_what_only_a_server_has_is_refused_beside_it(camsearch, port, option, values):
+    said = camsearch("serve", "--check", "--port", port, option, *values)
+    assert said.status == 2
+    assert option in said.err
+    assert "--check" in said.err
+
+
+def test_host_and_port_are_taken_beside_it(camsearch, port):
+    assert camsearch("serve", "--check", "--host", "127.0.0.1", "--port", port).status == 0

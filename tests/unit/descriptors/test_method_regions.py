@@ -78,6 +78,22 @@ class TestMatchRegions:
         never = method.match_regions(query, encoded, regions(thresholds=(0.4,)))
         assert any(match is not None and match.whole is None for match in never)
 
+    def test_a_region_that_covers_every_cell_of_averaged_maps_is_the_whole_picture(
+        self, method: Method
+    ) -> None:
+        settings = regions(whole_picture=True, thresholds=(0.3, 0.4, 0.5))
+        query = self.query(method, settings)
+        encoded = encode(method, [shapes(120, 120, seed) for seed in range(20)]).averaged()
+        alone = method.match_regions(query, encoded, WHOLE_ONLY)
+        matches = method.match_regions(query, encoded, settings)
+        full = Region(0, 0, encoded.finest.width, encoded.finest.height)
+        assert any(m is not None and full not in [r for r, _ in m.tried] for m in matches)
+        for match, whole in zip(matches, alone, strict=True):
+            assert match is not None
+            assert match.whole is not None
+            assert whole is not None
+            torch.testing.assert_close(match.whole, whole.descriptor, atol=1e-5, rtol=0)
+
     def test_a_hit_without_a_usable_region_is_none_among_others(self, method: Method) -> None:
         """A region as wide as the whole picture is found in some hits only."""
         settings = regions(thresholds=(0.3,), least_side=40)

@@ -8,6 +8,7 @@ import random
 import subprocess
 import sys
 import threading
+import time
 import uuid
 from dataclasses import replace
 
@@ -241,6 +242,30 @@ class TestAveraged:
 # ------------------------------------------------------- damaged
 
 
+class TestSweeping:
+    def test_what_a_killed_writer_left_long_ago_goes_and_nothing_else(self, tmp_path, block):
+        stores = [FeatureStore(str(tmp_path), one) for one in (FINGERPRINT, OTHER)]
+        places = []
+        for store in stores:
+            store.put({"a": block})
+            places.append(tmp_path / f"{store.path_of('a')}.0123.part")
+        young = places[0].with_suffix(".young.part")
+        for place in (*places, young):
+            place.write_bytes(b"half")
+        long_ago = time.time() - 25 * 3600
+        for place in (*places, stores[0].path_of("a")):
+            os.utime(place, (long_ago, long_ago))
+        assert stores[0].sweep() == 1
+        assert [place.exists() for place in (*places, young)] == [False, True, True]
+        assert stores[0].has("a")
+        assert stores[0].sweep(older_s=-1) == 1  # the young one
+        for store in stores:
+            store.close()
+
+    def test_a_store_that_is_empty_or_elsewhere(self, new_store):
+        assert new_store().sweep() == 0
+
+
 class TestDamage:
     @pytest.mark.parametrize("data", [b"", b"\0", b"no maps at all", b"\x28\xb5\x2f\xfd"])
     def test_what_never_were_maps(self, data):
@@ -248,10 +273,25 @@ class TestDamage:
             unpack(data)
 
     def test_every_shortened_file(self, block):
-        # What lacks a part of the checksum alone, the last four bytes, still holds all maps.
-        for length in range(0, len(block) - 4, max(1, len(block) // 150)):
+        # Also what lacks a part of the checksum alone, which is the last four bytes.
+        some = range(0, len(block) - 4, max(1, len(block) // 150))
+        for length in [*some, *range(len(block) - 8, len(block))]:
             with pytest.raises(FeatureStoreError):
                 unpack(block[:length])
+
+    def test_a_file_with_something_behind_it(self, block):
+        with pytest.raises(FeatureStoreError):
+            unpack(block + b"\0")
+
+    def test_blocks_of_one_repeated_byte(self, encoded):
+        """As zstd writes maps that are 0 over long stretches."""
+        empty = replace(encoded[:1].features[0], levels=torch.zeros(1, 8, 400, 500))
+        maps = replace(encoded[:1], features=(empty,))
+        block = pack(maps, [DIGEST])[0]
+        assert len(block) < 10_000
+        assert unpack(block).layers[0].levels.shape == (1, 8, 400, 500)
+        with pytest.raises(FeatureStoreError):
+            unpack(block[:-1])
 
     def test_every_flipped_bit_is_noticed_or_harmless(self, block):
         whole = unpack(block)

@@ -146,6 +146,7 @@ class TestHiddenWeb:
                 "generic://file:///a.jpg",
                 " https://localhost/a",
             ),
+            *("zip://a.jpg::ftp://localhost/a.zip", "simplecache::SFTP://localhost/a.jpg"),
             "memory://a/http://localhost/b.jpg",
         ],
     )

@@ -27,6 +27,7 @@ from es_mappings.errors import GalleryBusy
 from es_mappings.features import FeatureStore, FeatureStoreError, stack_kept
 from es_mappings.filters import Term
 from es_mappings.local import LocalGallery
+from indexer import pipeline
 from indexer.errors import MalformedRow, SourceUnreadable
 from indexer.manifests import read_manifest
 from indexer.pipeline import encode_documents
@@ -354,6 +355,13 @@ class TestAgain:
         assert list(house.documents) == ids
         assert house.index(twice) == Progress(asked=6, unchanged=6)
 
+    def test_of_one_id_twice_in_a_run_the_later_revision_stays(self, house):
+        old, new = house.add("old.png", shapes(64, 64)), house.add("new.png", shapes(64, 48))
+        sources = [Source("A", new, revision=5), Source("A", old, revision=3)]
+        assert house.index(sources) == Progress(asked=2, indexed=1, unchanged=1)
+        document = house.documents["A"]
+        assert (document.uri, document.revision) == (new, 5)
+
 
 def _says_nothing(_system, _path):
     raise NotImplementedError
@@ -384,6 +392,24 @@ class TestRejectsAgain:
         assert house.index() == Progress(asked=1, indexed=1)
         assert list(house.documents) == [bad]
         assert house.rejects == {}
+
+    def test_a_good_picture_clears_the_reject_of_another_of_its_id_in_the_same_run(
+        self, house, monkeypatch
+    ):
+        """What was looked up of rejects is not asked again, so the run's own must be known."""
+        monkeypatch.setattr(pipeline, "_LOOK_UP", 1)
+        cleared = []
+        put_ready = house.gallery.put_ready
+
+        def noting(ready, rejected):
+            cleared.extend(rejected)
+            put_ready(ready, rejected)
+
+        monkeypatch.setattr(house.gallery, "put_ready", noting)
+        bad, good = house.add("bad.png", b"no picture"), house.add("good.png", shapes(64, 64))
+        house.index([Source("A", bad), Source("A", good)], readers=1, batch_size=1)
+        assert cleared == ["A"]
+        assert (list(house.documents), list(house.rejects)) == (["A"], [])
 
     def test_a_good_picture_that_becomes_bad_goes(self, house):
         first, second = house.add_some(2)

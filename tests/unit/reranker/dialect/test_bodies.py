@@ -65,6 +65,16 @@ def test_as_many_hits_are_asked_for_as_any_stage_needs(ours, page, size):
     assert first(parsed(reranked(body=page, **ours)), [1])["size"] == size
 
 
+def test_an_expansion_asks_a_retriever_for_no_more_than_its_own_window():
+    """`rrf` refuses a search whose size is more than its `rank_window_size`."""
+    rrf = {"rrf": {"retrievers": [{"knn": clause()}], "rank_window_size": 20}}
+    body = reranked(rrf, {"size": 10}, rank_window_size=20, expand={"hits": 5})
+    assert first(parsed(body), [1])["size"] == 20
+    standard = {"standard": {"query": {"knn": clause()}}}
+    body = reranked(standard, {"size": 10}, rank_window_size=20, expand={"hits": 5})
+    assert first(parsed(body), [1])["size"] == 100
+
+
 def test_fields_that_elasticsearch_will_refuse_are_left_to_it():
     assert first(parsed(reranked(body={"fields": "width"})), [1])["fields"] == "width"
 

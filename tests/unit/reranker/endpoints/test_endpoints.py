@@ -14,6 +14,7 @@ from descriptors.errors import SettingsError
 from reranker.app import make_app
 from reranker.errors import PictureNotFound, UpstreamUnreachable
 from reranker.exchange import Answer
+from tests.support.pictures import encoded, shapes
 from tests.support.tiny_service import (
     REGIONS,
     ask,
@@ -154,6 +155,20 @@ def test_metrics_count_searches_stages_windows_and_what_is_passed_through(folder
     assert after[f'camsearch_method_info{{fingerprint="{fingerprint}"}}'] == 1
 
 
+def test_metrics_count_what_is_explained(folder):
+    body = {"index": "images", "id": "1/a.png", "image": {"data": picture_text(folder)}}
+    with tiny_service(folder, serve_rate="3/minute") as service:
+        assert samples(service)['camsearch_explains_total{outcome="explained"}'] == 0
+        assert ask(service, "POST", EXPLAIN, json=body).status_code == 200
+        assert ask(service, "POST", EXPLAIN, json={}).status_code == 400
+        late = [ask(service, "POST", EXPLAIN, json={}).status_code for _ in range(5)]
+        assert 429 in late
+        after = samples(service)
+    assert after['camsearch_explains_total{outcome="explained"}'] == 1
+    assert after['camsearch_explains_total{outcome="overloaded"}'] == late.count(429)
+    assert after['camsearch_explains_total{outcome="refused"}'] == 1 + late.count(400)
+
+
 def test_metrics_are_prometheus_text(service):
     answer = ask(service, "GET", METRICS)
     assert answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
@@ -215,6 +230,18 @@ def test_an_address_that_cannot_be_read_is_not_told(folder):
             answer = ask(service, "GET", "/_camsearch/thumbnails/2/a.png")
         assert answer.status_code == status
         assert "secret" not in answer.text
+
+
+def test_a_picture_is_shown_only_if_it_is_the_one_that_was_indexed(folder):
+    """A document may name any address; its digest shows that its writer has had the bytes."""
+    other = encoded(shapes(96, 64, seed=99))
+    with tiny_service(folder, parts={"read": lambda uri: other}) as service:
+        answer = ask(service, "GET", "/_camsearch/thumbnails/2/a.png")
+        body = {"index": "images", "id": "1/a.png", "image": {"data": picture_text(folder)}}
+        bare = ask(service, "POST", EXPLAIN, json=body, headers={"accept": "image/png"})
+    assert answer.status_code == 404
+    assert "and the same" in answer.json()["error"]["reason"]
+    assert Image.open(BytesIO(bare.content)).mode == "RGBA"  # a heat map that lies on nothing
 
 
 # ------------------------------------------------------- pages

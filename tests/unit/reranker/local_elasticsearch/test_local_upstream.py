@@ -146,7 +146,6 @@ MISSING = {
     "format of [fields]": lambda c: c.search(fields=[{"field": "indexed_at", "format": "x"}]),
     "[q]": lambda c: c.search(q="width:640"),
     "[scroll]": lambda c: c.search(scroll="1m"),
-    "[filter_path]": lambda c: c.search(filter_path="took"),
     "[stored_fields]": lambda c: c.get(index="images", id="a", stored_fields="x"),
     "[format=json]": lambda c: c.options(headers={"accept": "text/plain"}).cat.indices(),
     "GET /_nodes": lambda c: c.nodes.info(),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import logging
 
 import pytest
@@ -65,6 +66,27 @@ def test_an_answer_that_breaks_off_early_is_503() -> None:
 def test_an_answer_that_is_no_http_is_503() -> None:
     answer, _ = passed(b"POST /a HTTP/1.1\r\nHost: x\r\n\r\n", answers=(b"SSH-2.0-x\r\n\r\n",))
     assert error_of(answer)["status"] == 503
+
+
+PACKED = gzip.compress(b'{"query": {"match_all": {}}}')
+DAMAGED = PACKED[:12] + b"\xff\xff\xff" + PACKED[15:]
+
+
+@pytest.mark.parametrize("path", [b"/a/_search", b"/_bulk"])
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [(b"no gzip", 400), (DAMAGED, 400), (PACKED[:-8] + bytes(8), 400), (PACKED, 503)],
+)
+def test_a_damaged_body_that_elasticsearch_hangs_up_on_is_the_caller_s_fault(
+    path: bytes, body: bytes, status: int
+) -> None:
+    """Elasticsearch closes the connection of a body that it cannot unpack, and says nothing."""
+    head = b"POST %b HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n" % path
+    head += b"Content-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(body)
+    answer, _ = passed(head + body, answers=(b"",))
+    error = error_of(answer)
+    assert error["status"] == status
+    assert ("gzip" in error["error"]["reason"]) == (status == 400)
 
 
 @pytest.mark.parametrize(
