@@ -87,8 +87,16 @@ class FitOn:
             RequestError: for a kind that does not exist.
         """
         kind, colon, root = text.partition(":")
+        if not text or (colon and not root):
+            raise RequestError(f"--fit-on {text!r} names no folder: write DIR, or KIND:DIR.")
         if colon and (kind == _PICTURES or kind in DATASETS):
             return cls(kind, Path(root))
+        drive = len(kind) == 1  # as in C:/data
+        if colon and "/" not in kind and not drive and not Path(text).exists():
+            raise RequestError(
+                f"--fit-on {text} is no folder, and {kind} no kind of dataset: write DIR, or "
+                f"KIND:DIR with one of {_PICTURES}, {', '.join(DATASETS)}."
+            )
         return cls(_dataset(dataset).fits_on or _PICTURES, Path(text))
 
 
@@ -236,6 +244,7 @@ def read_dataset(  # noqa: PLR0913 - one keyword an option of the command line
     dataset, facts = _dataset(name), PhotoFacts(cache, progress)
     fit = None if fit_on is None else _fit_photos(fit_on, facts)
     trials = dataset.read(Request(root, queries, None if fit is None else fit.photos, facts))
+    _check_boxes(trials)
     if fit is not None:
         trials = tuple(replace(t, notes=t.notes + _notes(t, fit)) for t in trials)
     folder = distractors or _promised(name, dataset, root)
@@ -244,6 +253,15 @@ def read_dataset(  # noqa: PLR0913 - one keyword an option of the command line
     if dataset.streamed if stream is None else stream:
         return stream_distractors(trials, folder)
     return add_distractors(trials, folder, facts)
+
+
+def _check_boxes(trials: tuple[Trial, ...]) -> None:
+    """Refuse a box beside its picture before anything is encoded, and say which it is."""
+    for query in (query for trial in trials for query in trial.queries):
+        try:
+            _ = None if query.box is None else query.box.inside(query.photo.size)
+        except RequestError as error:
+            raise RequestError(f"{query.photo.path}: {error.reason}") from error
 
 
 def _dataset(name: str) -> Dataset:

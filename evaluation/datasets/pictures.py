@@ -45,15 +45,15 @@ class FoundPhotos:
     photos: tuple[Photo, ...]
     unreadable: tuple[str, ...]
 
-    def all_readable(self) -> tuple[Photo, ...]:
-        """The photos, where every file must be one.
+    def all_readable(self, remedy: str = "unpack the archive again") -> tuple[Photo, ...]:
+        """The photos, where every file must be one; what to do else.
 
         Raises:
             RequestError: if one is no picture.
         """
         if self.unreadable:
             raise RequestError(
-                f"{_some(self.unreadable)} cannot be read as pictures: unpack the archive again."
+                f"There are files that cannot be read as pictures ({_some(self.unreadable)}): {remedy}."
             )
         return self.photos
 
