@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from camsearch.commands import options
-from camsearch.evaluation_options import check_report, weight_files
+from camsearch.evaluation_options import at_size, check_report, weight_files
 from descriptors.backbones import load_network
 from descriptors.encoder import Encoder
 from descriptors.errors import CamsearchError, RequestError
@@ -252,7 +252,7 @@ def measure_paper(asked: Asked, table: str, show: Progress) -> Content:
     measured = measure_tables(
         tables,
         datasets,
-        lambda settings: asked.encoder(_at_size(settings, asked.max_side)),
+        lambda settings: asked.encoder(at_size(settings, asked.max_side)),
         RegionSettings.preset("paper"),
         asked.cache,
         network=asked.network,
@@ -303,11 +303,3 @@ def _trials(
         cache=asked.cache,
         progress=show,
     )
-
-
-def _at_size(settings: MethodSettings, max_side: int | None) -> MethodSettings:
-    """The tables' own size, or another that is asked for."""
-    if max_side is None:
-        return settings
-    size = {"side": max_side, "side_is": "longer", "side_multiple": 32}
-    return settings.model_copy(update=size)

@@ -1,4 +1,4 @@
-"""What `camsearch evaluate` refuses before it measures anything for minutes."""
+"""Options of `camsearch evaluate`: what is refused before anything is measured for minutes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from descriptors.errors import RequestError
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
-__all__ = ["check_json", "check_report", "check_together", "the_folder", "weight_files"]
+    from descriptors.settings import MethodSettings
+
+__all__ = ["at_size", "check_json", "check_report", "check_together", "the_folder", "weight_files"]
 
 
 # What has no effect beside another option. The tables have settings and systems of their own.
@@ -126,3 +128,11 @@ def weight_files(given: Sequence[str]) -> tuple[Path | None, Mapping[str, Path]]
         else:
             plain = Path(text)
     return plain, named
+
+
+def at_size(settings: MethodSettings, max_side: int | None) -> MethodSettings:
+    """The tables' own size, or another that is asked for."""
+    if max_side is None:
+        return settings
+    size = {"side": max_side, "side_is": "longer", "side_multiple": 32}
+    return settings.model_copy(update=size)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import compress
 from typing import TYPE_CHECKING
 
 from rich.table import Table
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 # A measure is a column under its own name, unless people call it otherwise.
 _HEADINGS = {COLLECTIONS: "photo collections"}
+
+_SETTINGS = ("N_C", "N_pca", "dims", "R", "QE")
 
 __all__ = ["ablation_table", "comparison_words", "paper_table", "reasons", "rows_table", "table_of"]
 
@@ -107,19 +110,27 @@ def _variant_cells(variant: Variant, trials: int) -> list[str]:
 def paper_table(measured: MeasuredTable) -> Table:
     """One of the paper's tables: ours, published and the difference for each dataset."""
     datasets = list(measured.rows[0].cells)
-    table = Table(title=measured.title)
-    for heading in ("row", "network"):
-        table.add_column(heading)
-    for heading in ("N_C", "N_pca", "dims", "R", "QE"):
-        table.add_column(heading, justify="right")
-    for name in datasets:
-        for heading in (f"{name}: ours", "published", "difference"):
-            table.add_column(heading, justify="right")
     priced = any(row.row.seconds is not None for row in measured.rows)
-    for heading in ("ms a picture", "published", "bytes") if priced else ():
-        table.add_column(heading, justify="right")
-    for row in measured.rows:
-        table.add_row(*_setting_cells(row), *_figures(row), *(_costs(row) if priced else ()))
+    figures = [f"{name}: ours,published,difference".split(",") for name in datasets]
+    costs = ("ms a picture", "published", "bytes") if priced else ()
+    headings = (
+        "row",
+        "network",
+        *_SETTINGS,
+        *(heading for of in figures for heading in of),
+        *costs,
+    )
+    rows = [
+        [*_setting_cells(row), *_figures(row), *(_costs(row) if priced else ())]
+        for row in measured.rows
+    ]
+    # Four datasets have a dozen columns: those that say nothing would only squeeze the others.
+    said = [any(row[at] for row in rows) for at in range(len(headings))]
+    table = Table(title=measured.title)
+    for heading in compress(headings, said):
+        table.add_column(heading, justify="left" if heading in ("row", "network") else "right")
+    for row in rows:
+        table.add_row(*compress(row, said))
     return table
 
 

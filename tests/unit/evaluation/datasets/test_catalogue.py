@@ -61,6 +61,15 @@ class TestFitOn:
 
 
 class TestReadDataset:
+    @pytest.mark.parametrize("stream", [True, False])
+    def test_a_name_that_promises_more_distractors(self, oxford, paris, others, stream):
+        (trial,) = read_dataset(
+            "oxford105k", oxford, fit_on=paris, distractors=others, stream=stream
+        )
+        assert "oxford105k has 100,000 distractors or more, and here are 5:" in trial.notes[-1]
+        (trial,) = read_dataset("oxford5k", oxford, fit_on=paris, distractors=others)
+        assert not any("distractors" in note for note in trial.notes)
+
     def test_a_box_beside_its_picture_is_named(self, tmp_path, paris):
         root = make_oxford(tmp_path)
         line = "oxc1_gate_000000 500 2 600 40"
