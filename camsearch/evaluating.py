@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from camsearch.commands import options
+from camsearch.evaluation_options import at_size, check_report, weight_files
 from descriptors.backbones import load_network
 from descriptors.encoder import Encoder
 from descriptors.errors import CamsearchError, RequestError
 from descriptors.settings import RegionSettings
 from evaluation.ablation import ablate, sampled
 from evaluation.datasets.catalogue import DATASETS, FitOn, read_dataset
-from evaluation.evaluate import About, check_systems, evaluate_trials
+from evaluation.evaluate import About, check_systems, evaluate_trials, known_systems
 from evaluation.knobs import Setup, chosen_knobs, stage_of
 from evaluation.paper_tables import PAPER_DATASETS, paper_tables
 from evaluation.plots import require_matplotlib
@@ -21,7 +22,7 @@ from evaluation.recommending import recommendation
 from evaluation.reproducing import measure_tables
 from evaluation.scores import by_system
 from evaluation.significance import compare as compare_scores
-from evaluation.systems_named import named_pair
+from evaluation.systems_named import check_pair, named_pair
 from evaluation.tables import (
     ablation_table,
     comparison_words,
@@ -58,7 +59,7 @@ class Asked:
         folder: of the dataset.
         machine: where is computed.
         cache: where feature maps are kept.
-        queries, fit_on, distractors: see `read_dataset`.
+        queries, fit_on, distractors, stream: see `read_dataset`.
         preset, network, layers, max_side, classes: of the method; None as the preset has it.
         weights: files, or ``NETWORK=FILE``.
     """
@@ -70,6 +71,7 @@ class Asked:
     queries: Queries | None = None
     fit_on: str | None = None
     distractors: Path | None = None
+    stream: bool | None = None
     preset: str = "default"
     network: str | None = None
     weights: tuple[str, ...] = ()
@@ -91,11 +93,15 @@ class Asked:
         layers = self.layers
         if self.network is None:
             default = options.method_settings("default")
-            layers = layers or ",".join(f"{layer.name}:{layer.dims}" for layer in default.layers)
-            changed["side"] = self.max_side or default.side
+            layers = (
+                layers
+                if layers is not None
+                else ",".join(f"{layer.name}:{layer.dims}" for layer in default.layers)
+            )
+            changed["side"] = default.side if self.max_side is None else self.max_side
             changed |= {"side_is": "longer", "side_multiple": default.side_multiple}
-            changed["n_classes"] = self.classes or default.n_classes
-            changed["n_pca"] = self.classes or default.n_pca
+            if self.classes is None:
+                changed |= {"n_classes": default.n_classes, "n_pca": default.n_pca}
         return options.method_settings(self.preset, self.network, layers, **changed)
 
     @property
@@ -126,12 +132,8 @@ class Asked:
 
     def _weights_of(self, network: str) -> Path | None:
         """The file that is named for a network; one without a name is for any."""
-        for text in self.weights:
-            name, equals, file = text.partition("=")
-            if equals and name == network:
-                return Path(file)
-        plain = [text for text in self.weights if "=" not in text]
-        return Path(plain[0]) if plain else None
+        plain, named = weight_files(self.weights)
+        return named.get(network, plain)
 
 
 @dataclass(frozen=True)
@@ -158,8 +160,13 @@ def measure(  # noqa: PLR0913 - one keyword an option of the command line
     """
     chosen = None if systems is None else [name.strip() for name in systems.split(",")]
     check_systems(chosen)
+    if ablated is not None:
+        chosen_knobs(ablated)
+    if compare is not None:
+        check_pair(compare, known_systems() if chosen is None else chosen)
     if report is not None:
         require_matplotlib()
+        check_report(report)
     trials = asked.trials(show)
     evaluation = evaluate_trials(
         trials,
@@ -172,6 +179,7 @@ def measure(  # noqa: PLR0913 - one keyword an option of the command line
         progress=show,
     )
     shown: list[RenderableType] = [table_of(evaluation)]
+    shown += evaluation.left_out
     shown += dict.fromkeys(note for trial in trials for note in trial.notes)
     as_json = evaluation.as_dict()
     pair = None if compare is None else named_pair(compare, evaluation.rows)
@@ -237,12 +245,14 @@ def measure_paper(asked: Asked, table: str, show: Progress) -> Content:
         RequestError: for a table or dataset that does not exist.
     """
     tables = paper_tables(table)
+    if asked.dataset == "paper" and asked.distractors is not None:
+        raise RequestError("--distractors is of one dataset: leave it out with `evaluate paper`.")
     names = PAPER_DATASETS if asked.dataset == "paper" else (asked.dataset,)
     datasets = {name: _found(asked, name, show) for name in names}
     measured = measure_tables(
         tables,
         datasets,
-        lambda settings: asked.encoder(_at_size(settings, asked.max_side)),
+        lambda settings: asked.encoder(at_size(settings, asked.max_side)),
         RegionSettings.preset("paper"),
         asked.cache,
         network=asked.network,
@@ -278,6 +288,8 @@ def _folder_of(name: str) -> Literal["oxford5k", "paris6k"]:
 def _trials(
     asked: Asked, name: str, folder: Path, fit_on: str | None, show: Progress
 ) -> tuple[Trial, ...]:
+    if name == "paper":
+        raise RequestError("The dataset paper is for the paper's tables: add --table paper.")
     if name not in DATASETS:
         known = ", ".join([*DATASETS, "paper (with --table)"])
         raise RequestError(f"There is no dataset {name!r}: the ones known are {known}.")
@@ -287,14 +299,7 @@ def _trials(
         queries=asked.queries,
         fit_on=None if fit_on is None else FitOn.parse(fit_on, name),
         distractors=asked.distractors,
+        stream=asked.stream,
         cache=asked.cache,
         progress=show,
     )
-
-
-def _at_size(settings: MethodSettings, max_side: int | None) -> MethodSettings:
-    """The tables' own size, or another that is asked for."""
-    if max_side is None:
-        return settings
-    size = {"side": max_side, "side_is": "longer", "side_multiple": 32}
-    return settings.model_copy(update=size)

@@ -81,7 +81,7 @@ def fit_layer(vectors: Float[np.ndarray, "V K"], dims: int) -> LayerWhitening:
 
     if vectors.shape[0] <= dims or vectors.shape[1] < dims:
         raise RequestError(
-            f"{vectors.shape[0]} class vectors of {vectors.shape[1]} channels cannot give "
+            f"{vectors.shape[0]} vectors of {vectors.shape[1]} channels cannot give "
             f"{dims} dimensions: fit on more pictures or ask for fewer dimensions."
         )
     # In float64: along most axes unit vectors differ by less than float32 sums can tell.

@@ -8,6 +8,7 @@ decoding           photos as pixels, ahead of the network
 encoding           every photo through the network once, its maps kept
 compared           the systems ours is compared with, a package
 streaming          photos that are too many for that: only vectors kept
+left_out           systems that a run does not measure, and why
 own_vectors        class vectors of photos, made once for all that needs them
 prepared           a trial made ready for our own systems
 ours, online       OfA, theme and OnA, with the product's own method and searcher

@@ -99,8 +99,12 @@ def ablate(  # noqa: PLR0913 - all that a run is of
         RequestError: for a value that cannot be, or a photo that cannot be read.
     """
     started = time.perf_counter()
-    asked = [(choice, value, _asked(setup, choice, value)) for choice, value in _pairs(choices)]
     bases = {True: setup, False: setup.first}
+    asked = [
+        (choice, value, one)
+        for choice in choices
+        for value, one in _varied(choice, bases[choice.knob.reranked])
+    ]
     every = [*bases.values(), *(one for _, _, one in asked)]
     found = measure_setups(trials, encoder, every, cache, progress)
     variants = [
@@ -136,13 +140,23 @@ def _spread(queries: tuple[PhotoQuery, ...], most: int) -> tuple[PhotoQuery, ...
     return tuple(queries[len(queries) * i // most] for i in range(most))
 
 
-def _pairs(choices: Sequence[Choice]) -> Iterator[tuple[Choice, str]]:
-    for choice in choices:
-        yield from ((choice, value) for value in choice.values)
+def _varied(choice: Choice, base: Setup) -> list[tuple[str, Setup]]:
+    """Each value with its setup; the preset's own among them, whether asked for or not."""
+    varied = [(value, choice.knob.apply(base, value)) for value in choice.values]
+    if any(one == base for _, one in varied):
+        return varied
+    own = choice.knob.read(base)
+    larger = (at for at, (value, _) in enumerate(varied) if not _is_less(value, own))
+    place = next(larger, len(varied))
+    return [*varied[:place], (own, base), *varied[place:]]
 
 
-def _asked(setup: Setup, choice: Choice, value: str) -> Setup:
-    return choice.knob.apply(setup if choice.knob.reranked else setup.first, value)
+def _is_less(one: str, other: str) -> bool:
+    """Whether one value is a smaller number than another; words are not."""
+    try:
+        return float(one) < float(other)
+    except ValueError:
+        return False
 
 
 def _variant(

@@ -14,7 +14,8 @@ from descriptors.errors import RequestError
 from evaluation.compared.scoring import score_compared
 from evaluation.compared.systems import ON_REQUEST, SYSTEMS, chosen_systems, dims_of
 from evaluation.encoding import encode_photos
-from evaluation.ours import OURS, score_ours
+from evaluation.left_out import LeftOut
+from evaluation.ours import OURS, STREAMED, score_ours
 from evaluation.own_vectors import OwnVectors, vectors_needed
 from evaluation.photos import read_trials
 from evaluation.scores import Labels, Row, Score, summarise
@@ -70,6 +71,7 @@ class Evaluation:
         seconds: of the whole run, and of its encoding.
         rows: see `Row`.
         scores: of each trial, every query by every system at every stage.
+        left_out: sentences about systems that could not be measured.
     """
 
     about: About
@@ -80,6 +82,7 @@ class Evaluation:
     encoding_seconds: float
     rows: tuple[Row, ...]
     scores: tuple[tuple[Score, ...], ...]
+    left_out: tuple[str, ...] = ()
 
     def to_json(self) -> str:
         """All of it but the scores as one JSON object; a mean over no query is null."""
@@ -87,7 +90,7 @@ class Evaluation:
 
     def as_dict(self) -> dict[str, Any]:
         """All of it but the scores, for JSON."""
-        plain = ("photos", "asked", "trials", "seconds", "encoding_seconds")
+        plain = ("photos", "asked", "trials", "seconds", "encoding_seconds", "left_out")
         here = {field.name: getattr(self, field.name) for field in fields(self)}
         rows = [asdict(row) for row in self.rows]
         return asdict(self.about) | {name: here[name] for name in plain} | {"rows": rows}
@@ -160,17 +163,29 @@ def evaluate_trials(  # noqa: PLR0913 - all that a run is of
         regions, preset_name, cache, systems, progress: see `evaluate_photos`.
 
     Raises:
-        RequestError: for a system that is not known, a photo that cannot be read, or too few.
+        RequestError: for a system that is not known, a photo that cannot be read, too few, or
+            if none of the systems can be measured.
     """
     check_systems(systems)
+    left_out = LeftOut()
+    if any(trial.streamed for trial in trials) and systems is not None and "OfA" not in systems:
+        raise RequestError(f"{', '.join(systems)}: {STREAMED} Add OfA to the systems.")
     started = time.perf_counter()
     tell = progress or _tell_nobody
     photos = all_photos(trials)
     encoded = encode_photos(photos, encoder, cache or default_cache(), tell)
     encoding_seconds = time.perf_counter() - started
     scores = score_systems(
-        trials, encoded, regions, cache or default_cache(), tell, systems=systems
+        trials,
+        encoded,
+        regions,
+        cache or default_cache(),
+        tell,
+        systems=systems,
+        left_out=left_out,
     )
+    if not any(scores):
+        raise RequestError(" ".join(left_out.sentences()))
     labels = Labels(preset_name, "+".join(layer.name for layer in encoder.settings.layers))
     return Evaluation(
         about,
@@ -181,6 +196,7 @@ def evaluate_trials(  # noqa: PLR0913 - all that a run is of
         encoding_seconds,
         tuple(summarise(scores, labels, _dims(encoder, systems))),
         tuple(tuple(of_trial) for of_trial in scores),
+        left_out.sentences(),
     )
 
 
@@ -216,6 +232,7 @@ def score_systems(  # noqa: PLR0913 - all that a run is of
     *,
     ours: Mapping[str, Sequence[Stage]] = OURS,
     systems: Collection[str] | None = None,
+    left_out: LeftOut | None = None,
 ) -> list[list[Score]]:
     """Every system's scores of every query, trial by trial, ours first.
 
@@ -225,24 +242,34 @@ def score_systems(  # noqa: PLR0913 - all that a run is of
         cache: where what compared systems need besides is kept.
         ours: the stages of our systems.
         systems: names of those that are measured; None for all.
+        left_out: told which of them could not be measured, and have no scores in any trial.
+
+    Raises:
+        RequestError: if there are too few photos to fit our own whitening on.
     """
+    told = LeftOut() if left_out is None else left_out
     stages = {name: some for name, some in ours.items() if systems is None or name in systems}
     scores: list[list[Score]] = [[] for _ in trials]
     if stages:
         own = OwnVectors(encoded, vectors_needed(trials, [encoded.encoder.settings]))
         for trial, here in zip(trials, scores, strict=True):
-            here.extend(score_ours(trial, encoded, regions, progress, stages, own))
+            here.extend(score_ours(trial, encoded, regions, progress, stages, own, told))
     compared = _compared(systems)
     plain = [trial for trial in trials if trial.streamed is None]
-    # Of streamed photos there are no vectors but those of our own.
+    if len(plain) < len(trials):
+        for name in compared:
+            told.add(name, STREAMED)
     others = iter(
-        score_compared(plain, encoded, cache=cache, progress=progress, systems=compared)
+        score_compared(
+            plain, encoded, cache=cache, progress=progress, systems=compared, left_out=told
+        )
         if compared and plain
         else [[] for _ in plain]
     )
     for trial, here in zip(trials, scores, strict=True):
         here.extend(next(others) if trial.streamed is None else [])
-    return scores
+    # A mean over some of the trials would stand beside means over all.
+    return [[s for s in of_trial if s.system not in told.reasons] for of_trial in scores]
 
 
 def _compared(systems: Collection[str] | None) -> tuple[str, ...]:

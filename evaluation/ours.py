@@ -13,6 +13,7 @@ import torch
 
 from descriptors.method import Method
 from evaluation.galleries import OnlineGallery
+from evaluation.left_out import LeftOut
 from evaluation.online import OnlineVectors, online_vectors
 from evaluation.own_vectors import OwnVectors, vectors_needed
 from evaluation.prepared import AskedQuery, PreparedTrial, describe_queries, documents_of
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 __all__ = [
     "MOST_ONLINE_BYTES",
     "OURS",
+    "STREAMED",
     "THEME_CLASSES",
     "fit_whitening",
     "prepare",
@@ -53,6 +55,16 @@ __all__ = [
 # classes and 512 dimensions are 21 GB. The paper has no such row for Oxford105k either.
 MOST_ONLINE_BYTES = 4 * 2**30
 
+# Why other systems than OfA have no scores then.
+STREAMED = (
+    "of streamed photos only vectors of OfA are kept. To measure others, keep the maps of all "
+    "(--no-stream)."
+)
+_TOO_MANY = (
+    f"the class vectors of this gallery would take more than {MOST_ONLINE_BYTES / 2**30:.0f} GiB "
+    "of memory."
+)
+
 # As many as the paper's list for Paris (section 4.3); twice N_C of the default preset.
 THEME_CLASSES = 16
 
@@ -62,13 +74,14 @@ OURS: Mapping[str, Sequence[Stage]] = MappingProxyType(
 )
 
 
-def score_ours(
+def score_ours(  # noqa: PLR0913 - one keyword a part that may be at hand
     trial: Trial,
     encoded: EncodedPhotos,
     regions: RegionSettings,
     progress: Progress,
     stages: Mapping[str, Sequence[Stage]] = OURS,
     own: OwnVectors | None = None,
+    left_out: LeftOut | None = None,
 ) -> list[Score]:
     """Each stage's score of each query of a trial by OfA, OnA and theme.
 
@@ -84,20 +97,27 @@ def score_ours(
         progress: told which queries are done.
         stages: of each system that is wanted.
         own: class vectors of the trial's photos, where they are at hand.
+        left_out: told which of OnA and theme there are no scores of, and why.
 
     Raises:
         RequestError: if there are too few photos to fit the whitening on.
     """
+    told = LeftOut() if left_out is None else left_out
     settings = encoded.encoder.settings
     if own is None:
         own = OwnVectors(encoded, vectors_needed([trial], [settings]))
     method = Method(encoded.encoder, own.fit(trial.fit, settings))
     prepared = prepare(trial, encoded, method, regions, own)
+    others = [name for name in stages if name != "OfA"]
     if trial.streamed is not None:
+        for name in others:
+            told.add(name, STREAMED)
         return score_streamed(prepared, trial.streamed, stages.get("OfA", ()), progress)
     theme = theme_of(prepared.asked, method) if "theme" in stages else ()
     seen = _online_vectors(prepared, theme, with_own="OnA" in stages)
     if seen is None:
+        for name in others:
+            told.add(name, _TOO_MANY)
         stages = {name: some for name, some in stages.items() if name == "OfA"}
     scores = _score_own_classes(prepared, seen, stages, progress)
     if theme and seen is not None:

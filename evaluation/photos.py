@@ -14,14 +14,16 @@ from collections import defaultdict
 from itertools import pairwise
 from typing import TYPE_CHECKING, Literal
 
-from descriptors.arrays import Box, Size
+from descriptors.arrays import Size
 from descriptors.errors import RequestError
-from evaluation.datasets.rows import numbers, read_rows
+from evaluation.datasets.rows import box_of, numbers, read_rows
 from evaluation.trials import Judgement, Photo, PhotoQuery, Trial
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
     from pathlib import Path
+
+    from descriptors.arrays import Box
 
 __all__ = ["COLLECTIONS", "Queries", "read_photos", "read_trials", "trials_of"]
 
@@ -52,7 +54,7 @@ def read_trials(
     """
     photos = read_photos(folder)
     boxes = _read_boxes(folder, photos) if queries == "boxes" else None
-    junk = _read_junk(folder) if queries == "boxes" else frozenset()
+    junk = _read_junk(folder, photos) if queries == "boxes" else frozenset[str]()
     fit = fit_on if fit_on is None or isinstance(fit_on, tuple) else read_photos(fit_on)
     return trials_of(photos, boxes, junk, fit)
 
@@ -129,8 +131,9 @@ def _queries(
     ]
     if not queries:
         raise RequestError(
-            "No photo of this gallery is a query with a second photo of its scene: "
-            "fill in the scenes (and, for boxes, the queries with their boxes)."
+            "No photo of this gallery is a query with a second photo of its scene (or instance): "
+            "fill in the scenes (and, for boxes, the queries with their boxes). Without --fit-on "
+            "each half of the scenes needs one."
         )
     return tuple(queries)
 
@@ -158,9 +161,16 @@ def _read_boxes(folder: Path, photos: tuple[Photo, ...]) -> dict[str, list[Box]]
                 f"queries.csv names {row['path']}, which is no photo of a scene in photos.csv: "
                 "correct the path."
             )
-        boxes[row["path"]].append(Box(*numbers(row, corners, "queries.csv")))
+        found = numbers(row, corners, "queries.csv")
+        boxes[row["path"]].append(box_of(found, f"queries.csv, {row['path']}"))
     return boxes
 
 
-def _read_junk(folder: Path) -> frozenset[str]:
-    return frozenset(row["path"] for row in read_rows(folder / "junk.csv", ("path",), _REMEDY))
+def _read_junk(folder: Path, photos: tuple[Photo, ...]) -> frozenset[str]:
+    junk = frozenset(row["path"] for row in read_rows(folder / "junk.csv", ("path",), _REMEDY))
+    unknown = sorted(junk.difference(photo.path for photo in photos))
+    if unknown:
+        raise RequestError(
+            f"junk.csv names {unknown[0]}, which is no photo of photos.csv: correct the path."
+        )
+    return junk

@@ -103,17 +103,19 @@ def sweep_plot(setting: str, variants: Sequence[Variant]) -> str:
     places, labels = _places([variant.value for variant in measured])
     means = [variant.mean or 0.0 for variant in measured]
     axes.plot(places, means, "-o", color="#2f6f8f", markersize=4, linewidth=1.4)
+    bounds = list(means)
     for place, variant in zip(places, measured, strict=True):
         if variant.against is not None and variant.mean is not None:
             default = variant.mean - variant.against.gained
             ends = (default + variant.against.low, default + variant.against.high)
             axes.vlines(place, *ends, color="#2f6f8f", alpha=0.4)
+            bounds += ends
         if variant.default:
             axes.plot(
                 [place], [variant.mean or 0.0], "o", color="#b3321f", markersize=8, fillstyle="none"
             )
     axes.set(xticks=places, xticklabels=labels, xlabel=setting, ylabel="mAP")
-    axes.set_ylim(min(means) - 0.02, min(1.0, max(means) + 0.02))
+    axes.set_ylim(min(bounds) - 0.02, max(bounds) + 0.02)
     if max(map(len, labels)) > 6:  # noqa: PLR2004 - longer ones would run into each other
         axes.tick_params(axis="x", rotation=30)
     return _svg(figure)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from descriptors.errors import CamsearchError, RequestError
 from evaluation.encoding import encode_photos
 from evaluation.evaluate import check_systems, score_systems
+from evaluation.left_out import LeftOut
 from evaluation.ours import OURS
 from evaluation.scores import by_system
 from evaluation.setups import measure_cost
@@ -115,10 +116,14 @@ def measure_tables(  # noqa: PLR0913 - all that a run is of
     costs: dict[PaperRow, Cost] = {}
     for settings, group in groups.items():
         for name, trials in datasets.items():
-            found, cost = _measure(group, settings, trials, load, regions, cache, progress)
+            found, why, cost = _measure(group, settings, trials, load, regions, cache, progress)
             costs |= dict.fromkeys(group, cost) if cost else {}
             for row in group:
-                ours = found if isinstance(found, str) else found.get(_key(row), _not_measured(row))
+                ours = (
+                    found
+                    if isinstance(found, str)
+                    else found.get(_key(row), _not_measured(row, why))
+                )
                 cells[row, name] = _cell(ours, row.published.get(name))
     return tuple(
         MeasuredTable(
@@ -143,27 +148,36 @@ def _measure(  # noqa: PLR0913 - one group of rows on one dataset is of all thes
     regions: RegionSettings,
     cache: Path,
     progress: Progress,
-) -> tuple[dict[tuple[str, str], float] | str, Cost | None]:
-    """The mAP of each system and stage of a group, or why there is none; and the cost."""
+) -> tuple[dict[tuple[str, str], float] | str, Mapping[str, str], Cost | None]:
+    """The mAP of each system and stage of a group, or why there is none.
+
+    Returns:
+        That; why some systems of the group could not be measured; and the cost, if it could.
+    """
     if isinstance(trials, str):
-        return trials, None
+        return trials, {}, None
     try:
         encoder = load(settings)
         photos = list(dict.fromkeys(photo for trial in trials for photo in trial.photos))
         encoded = encode_photos(photos, encoder, cache, progress)
-        means = _means(group, trials, encoded, regions, cache, progress)
-        return means, measure_cost(encoded, trials[0])
+        left_out = LeftOut()
+        means = _means(group, trials, encoded, regions, cache, progress, left_out)
     except CamsearchError as error:
-        return error.reason, None
+        return error.reason, {}, None
+    try:
+        return means, left_out.reasons, measure_cost(encoded, trials[0])
+    except RequestError:  # too few photos to fit on: what was measured without stands
+        return means, left_out.reasons, None
 
 
-def _means(
+def _means(  # noqa: PLR0913 - one group of rows on one dataset is of all these
     group: Sequence[PaperRow],
     trials: Sequence[Trial],
     encoded: EncodedPhotos,
     regions: RegionSettings,
     cache: Path,
     progress: Progress,
+    left_out: LeftOut,
 ) -> dict[tuple[str, str], float]:
     names = [name for name in dict.fromkeys(row.system for row in group) if not _refused(name)]
     stages = {
@@ -171,7 +185,9 @@ def _means(
         for name in names
         if name in OURS
     }
-    scores = score_systems(trials, encoded, regions, cache, progress, ours=stages, systems=names)
+    scores = score_systems(
+        trials, encoded, regions, cache, progress, ours=stages, systems=names, left_out=left_out
+    )
     return {
         key: fmean(fmean(s.average_precision for s in of_trial) for of_trial in of_key)
         for key, of_key in by_system(scores).items()
@@ -191,7 +207,9 @@ def _refused(system: str) -> str:
     return ""
 
 
-def _not_measured(row: PaperRow) -> str:
+def _not_measured(row: PaperRow, why: Mapping[str, str]) -> str:
+    if row.system in why:
+        return why[row.system]
     return _refused(row.system) or f"{row.system} has no stage {row.stage.name}."
 
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from evaluation.scores import Row
 
-__all__ = ["NamedSystem", "best_of_both", "named_pair"]
+__all__ = ["NamedSystem", "best_of_both", "check_pair", "named_pair"]
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,32 @@ class NamedSystem:
     def __str__(self) -> str:
         """As it is written on the command line."""
         return f"{self.system}:{self.stage}"
+
+
+def check_pair(text: str, systems: Sequence[str]) -> None:
+    """Refuse, before anything is measured, what cannot name two systems at their stages.
+
+    Args:
+        text: as for `named_pair`.
+        systems: those that will be measured.
+
+    Raises:
+        RequestError: for another form, a system that is not measured, or the same twice.
+    """
+    names = [part.strip() for part in text.split(",")]
+    pairs = [name.partition(":") for name in names]
+    two = len(pairs) == len(("one", "other")) and names[0] != names[-1]
+    if not two or not all(stage for _, _, stage in pairs):
+        raise RequestError(
+            f"--compare {text!r} does not name two systems at their stages: write them as "
+            "OfA:R100+QE5,R-MAC:first+QE5."
+        )
+    missing = [system for system, _, _ in pairs if system not in systems]
+    if missing:
+        raise RequestError(
+            f"--compare names {missing[0]!r}, which is not measured: choose among "
+            f"{', '.join(systems)}."
+        )
 
 
 def named_pair(text: str, rows: Sequence[Row]) -> tuple[NamedSystem, NamedSystem]:

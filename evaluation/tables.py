@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from itertools import compress
 from typing import TYPE_CHECKING
 
 from rich.table import Table
+
+from evaluation.photos import COLLECTIONS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,6 +18,11 @@ if TYPE_CHECKING:
     from evaluation.scores import Row
     from evaluation.significance import Comparison
 
+# A measure is a column under its own name, unless people call it otherwise.
+_HEADINGS = {COLLECTIONS: "photo collections"}
+
+_SETTINGS = ("N_C", "N_pca", "dims", "R", "QE")
+
 __all__ = ["ablation_table", "comparison_words", "paper_table", "reasons", "rows_table", "table_of"]
 
 
@@ -24,7 +32,9 @@ def table_of(evaluation: Evaluation) -> Table:
     asked = {"full": "full pictures"}.get(queries, queries)
     table = rows_table(evaluation.rows)
     table.title = f"mAP, {evaluation.asked} queries ({asked}), {evaluation.photos} photos"
-    table.caption = f"mean of {', '.join(evaluation.trials)}; whitening fitted on other photos"
+    parts = f"mean of {', '.join(evaluation.trials)}; " if len(evaluation.trials) > 1 else ""
+    fitted_on = evaluation.about.fitted_on or "the other half"
+    table.caption = f"{parts}whitening fitted on {fitted_on}"
     return table
 
 
@@ -33,21 +43,24 @@ def rows_table(found: Sequence[Row]) -> Table:
     table = Table()
     table.add_column("stage")
     table.add_column("system")
-    for heading in ("dims", "all", "photo collections", "ms a query"):
+    measures = tuple(dict.fromkeys(name for row in found for name in row.measures))
+    headings = [_HEADINGS.get(name, name) for name in measures]
+    for heading in ("dims", *headings, "ms a query"):
         table.add_column(heading, justify="right")
     for stage in dict.fromkeys(row.stage for row in found):
         rows = [row for row in found if row.stage == stage]
         for i, row in enumerate(sorted(rows, key=lambda row: -row.all)):
-            table.add_row("" if i else stage, *_cells(row, rows), end_section=i == len(rows) - 1)
+            table.add_row(
+                "" if i else stage, *_cells(row, rows, measures), end_section=i == len(rows) - 1
+            )
     return table
 
 
-def _cells(row: Row, rows: Sequence[Row]) -> list[str]:
+def _cells(row: Row, rows: Sequence[Row], measures: Sequence[str]) -> list[str]:
     return [
         row.system,
         str(row.dims),
-        _score(row.all, [other.all for other in rows]),
-        _score(row.collections, [other.collections for other in rows]),
+        *(_score(row.measures.get(m), [other.measures.get(m) for other in rows]) for m in measures),
         f"{row.ms_per_query:.1f}",
     ]
 
@@ -97,19 +110,27 @@ def _variant_cells(variant: Variant, trials: int) -> list[str]:
 def paper_table(measured: MeasuredTable) -> Table:
     """One of the paper's tables: ours, published and the difference for each dataset."""
     datasets = list(measured.rows[0].cells)
-    table = Table(title=measured.title)
-    for heading in ("row", "network"):
-        table.add_column(heading)
-    for heading in ("N_C", "N_pca", "dims", "R", "QE"):
-        table.add_column(heading, justify="right")
-    for name in datasets:
-        for heading in (f"{name}: ours", "published", "difference"):
-            table.add_column(heading, justify="right")
     priced = any(row.row.seconds is not None for row in measured.rows)
-    for heading in ("ms a picture", "published", "bytes") if priced else ():
-        table.add_column(heading, justify="right")
-    for row in measured.rows:
-        table.add_row(*_setting_cells(row), *_figures(row), *(_costs(row) if priced else ()))
+    figures = [f"{name}: ours,published,difference".split(",") for name in datasets]
+    costs = ("ms a picture", "published", "bytes") if priced else ()
+    headings = (
+        "row",
+        "network",
+        *_SETTINGS,
+        *(heading for of in figures for heading in of),
+        *costs,
+    )
+    rows = [
+        [*_setting_cells(row), *_figures(row), *(_costs(row) if priced else ())]
+        for row in measured.rows
+    ]
+    # Four datasets have a dozen columns: those that say nothing would only squeeze the others.
+    said = [any(row[at] for row in rows) for at in range(len(headings))]
+    table = Table(title=measured.title)
+    for heading in compress(headings, said):
+        table.add_column(heading, justify="left" if heading in ("row", "network") else "right")
+    for row in rows:
+        table.add_row(*compress(row, said))
     return table
 
 

@@ -12,7 +12,6 @@ from rich.progress import Progress
 
 from camsearch.commands import options
 from camsearch.settings import read_settings
-from descriptors.errors import RequestError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -22,6 +21,9 @@ if TYPE_CHECKING:
 __all__ = ["EXAMPLE", "evaluate"]
 
 Queries = Literal["full", "boxes"]
+
+# Queries of each part that an ablation asks, so that it takes minutes.
+_QUERIES_OF = 150
 
 EXAMPLE = """Example: camsearch evaluate photos ../shared/photos --queries boxes --json boxes.json
 
@@ -40,7 +42,7 @@ def evaluate(
         str,
         typer.Argument(
             help="photos (a folder with photos.csv), folder (a subfolder a thing), oxford5k, "
-            "paris6k, oxford105k, paris106k, roxford5k, rparis6k, holidays; with --table also "
+            "paris6k, oxford105k, paris106k, roxford5k, rparis6k, roxford5k+1m, rparis6k+1m, holidays; with --table also "
             "paper: all four that the paper has. docs/evaluation.md says what each needs."
         ),
     ],
@@ -61,6 +63,13 @@ def evaluate(
     ] = None,
     distractors: Annotated[
         Path | None, typer.Option(help="A folder of pictures that are added to the gallery.")
+    ] = None,
+    stream: Annotated[
+        bool | None,
+        typer.Option(
+            help="Keep only the vectors of distractors, not their maps; then OfA alone is "
+            "measured (default: for a million of them)."
+        ),
     ] = None,
     max_side: Annotated[
         int | None, typer.Option(help="Working size: pixels of the longer side (default: 512).")
@@ -99,9 +108,12 @@ def evaluate(
         ),
     ] = None,
     queries_of: Annotated[
-        int,
-        typer.Option(min=0, help="With --ablate: queries of each part, evenly spread; 0 for all."),
-    ] = 150,
+        int | None,
+        typer.Option(
+            min=0,
+            help="With --ablate: queries of each part, evenly spread; 0 for all (default: 150).",
+        ),
+    ] = None,
     report: Annotated[
         Path | None,
         typer.Option(help="Write plots, best and worst queries and a comparison to this .html."),
@@ -134,10 +146,30 @@ def evaluate(
     With --through only a server's answers are measured, against the same in this process.
     """
     from camsearch.evaluating import Asked, measure, measure_ablation, measure_paper
+    from camsearch.evaluation_options import check_json, check_together, the_folder
 
-    place = folder or root
-    if place is None:
-        raise RequestError("No folder is named: write it after the dataset, or as --root DIR.")
+    given = {
+        "--fit-on": fit_on,
+        "--distractors": distractors,
+        "--stream": stream,
+        "--max-side": max_side,
+        "--preset": None if preset == "default" else preset,
+        "--network": network,
+        "--weights": weights,
+        "--layers": layers,
+        "--classes": classes,
+        "--systems": systems,
+        "--table": table,
+        "--ablate": ablate,
+        "--queries-of": queries_of,
+        "--report": report,
+        "--compare": compare,
+        "--through": through,
+        "--index": index,
+    }
+    check_together(dataset, given)
+    check_json(as_json)
+    place = the_folder(folder, root)
     machine = options.machine(device, precision)
     if through is not None:
         _through(place, through, index, queries or "full", machine, as_json)
@@ -150,6 +182,7 @@ def evaluate(
         queries=queries,
         fit_on=fit_on,
         distractors=distractors,
+        stream=stream,
         preset=preset,
         network=network,
         weights=tuple(weights or ()),
@@ -157,15 +190,18 @@ def evaluate(
         max_side=max_side,
         classes=classes,
     )
+    most = _QUERIES_OF if queries_of is None else queries_of
     with _progress() as show:
         if table is not None:
             content = measure_paper(asked, table, show)
         elif ablate is not None and report is None:
-            content = measure_ablation(asked, ablate, queries_of, show)
+            content = measure_ablation(asked, ablate, most, show)
         else:
-            content = measure(asked, systems, compare, report, show, ablate, queries_of)
+            content = measure(asked, systems, compare, report, show, ablate, most)
+    # What is printed as JSON is for a program, which reads nothing else there.
+    console = Console(stderr=str(as_json) == "-")
     for part in content.shown:
-        Console().print(part)
+        console.print(part)
     options.write_json(as_json, content.as_json)
 
 
@@ -195,7 +231,7 @@ def _through(
         )
     table = rows_table(found.rows)
     table.title = f"mAP, {found.asked} queries, at most {found.most_apart:.4f} apart"
-    Console().print(table)
+    Console(stderr=str(as_json) == "-").print(table)
     options.write_json(as_json, asdict(found))
 
 

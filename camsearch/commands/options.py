@@ -115,7 +115,7 @@ def method_settings(
 
     settings = network_settings(network, preset) if network else MethodSettings.preset(preset)
     update = {k: v for k, v in changed.items() if v is not None}
-    if layers:
+    if layers is not None:
         update["layers"] = _layers(layers)
     if theme:
         update["theme"] = class_numbers([name.strip() for name in theme.split(",")])

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from descriptors.errors import RequestError
 from evaluation.compared.bow import BagOfWords
 from evaluation.compared.dense import Bench, DenseSystem, Describer
 from evaluation.compared.rankings import scores_of
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from evaluation.compared.rankings import Rankings
     from evaluation.compared.vectors import Key, Pooled
     from evaluation.encoding import EncodedPhotos, Progress
+    from evaluation.left_out import LeftOut
     from evaluation.scores import Score
     from evaluation.trials import Photo, Trial
 
@@ -38,6 +40,7 @@ def score_compared(
     cache: Path,
     progress: Progress,
     systems: Collection[str] | None = None,
+    left_out: LeftOut | None = None,
 ) -> list[list[Score]]:
     """Each stage's score of each query by the compared systems, a list a trial.
 
@@ -47,12 +50,14 @@ def score_compared(
         cache: where keypoints are kept, beside the maps.
         progress: told which systems are done.
         systems: names of `SYSTEMS`; None for all.
+        left_out: told which systems have too few photos to fit on, and have no scores; None
+            to refuse those.
 
     Raises:
         RequestError: for a name that is not in the table, for BoW without OpenCV, or if there
-            are too few photos to fit on.
+            are too few photos to fit on and nobody is told.
     """
-    scoring = _Scoring(trials, progress, chosen_systems(systems))
+    scoring = _Scoring(trials, progress, chosen_systems(systems), left_out)
     scoring.score_dense(encoded)
     scoring.score_words(encoded, cache)
     return scoring.in_order()
@@ -61,14 +66,21 @@ def score_compared(
 class _Scoring:
     """Gathers scores by system and trial."""
 
-    def __init__(self, trials: Sequence[Trial], progress: Progress, chosen: Sequence[str]) -> None:
+    def __init__(
+        self,
+        trials: Sequence[Trial],
+        progress: Progress,
+        chosen: Sequence[str],
+        left_out: LeftOut | None,
+    ) -> None:
         self._trials, self._progress, self._chosen = trials, progress, chosen
+        self._left_out = left_out
         self._scores: dict[tuple[str, int], list[Score]] = {}
 
     def in_order(self) -> list[list[Score]]:
         """The scores of each trial, in order of the table."""
         return [
-            list(chain.from_iterable(self._scores[name, at] for name in self._chosen))
+            list(chain.from_iterable(self._scores.get((name, at), []) for name in self._chosen))
             for at in range(len(self._trials))
         ]
 
@@ -79,8 +91,9 @@ class _Scoring:
         }
         if not systems:
             return
-        described = _describe(self._trials, encoded, systems, self._progress)
-        for name, system in systems.items():
+        described = _describe(self._trials, encoded, systems, self._progress, self._left_out)
+        measured = {name: s for name, s in systems.items() if all(name in d for d in described)}
+        for name, system in measured.items():
             for at, trial in enumerate(self._trials):
                 describe, found = described[at][name]
                 gallery = torch.stack([found[key] for key in gallery_keys(trial)])
@@ -111,6 +124,7 @@ def _describe(
     encoded: EncodedPhotos,
     systems: Mapping[str, DenseSystem],
     progress: Progress,
+    left_out: LeftOut | None,
 ) -> list[dict[str, tuple[Describer, Descriptors]]]:
     """The descriptors of every trial by every system, and what made them.
 
@@ -125,15 +139,14 @@ def _describe(
     for batch in pooler.batches([photo for photo in photos if photo in fitted_on]):
         kept.update(batch)
         progress("compared systems: maps", len(kept), len(photos))
-    found = [_fitted(trial, encoded, systems, kept) for trial in trials]
+    found = [_fitted(trial, encoded, systems, kept, left_out) for trial in trials]
     needed = [{*gallery_keys(trial), *asked_keys(trial)} for trial in trials]
     others = [photo for photo in photos if photo not in fitted_on]
     for batch in chain(batched(kept), pooler.batches(others)):
         for of_trial, keys in zip(found, needed, strict=True):
             mine = [(key, pooled) for key, pooled in batch if key in keys]
-            for name, system in systems.items() if mine else ():
-                describe, descriptors = of_trial[name]
-                rows = describe(stacked(pooled[system.pool] for _, pooled in mine))
+            for name, (describe, descriptors) in of_trial.items() if mine else ():
+                rows = describe(stacked(pooled[systems[name].pool] for _, pooled in mine))
                 descriptors.update(zip((key for key, _ in mine), rows, strict=True))
     return found
 
@@ -143,13 +156,23 @@ def _fitted(
     encoded: EncodedPhotos,
     systems: Mapping[str, DenseSystem],
     kept: Mapping[Key, Pooled],
+    left_out: LeftOut | None,
 ) -> dict[str, tuple[Describer, Descriptors]]:
-    """Each system with its whitening, and room for its descriptors."""
+    """Each system with its whitening, and room for its descriptors.
+
+    Raises:
+        RequestError: for one with too few photos to fit on, if nobody is told.
+    """
     layers = encoded.encoder.settings.layers
     found: dict[str, tuple[Describer, Descriptors]] = {}
     for name, system in systems.items():
         vectors = stacked(kept[photo.file, None][system.pool] for photo in trial.fit)
-        found[name] = (Describer.fitted(system, vectors, layers), {})
+        try:
+            found[name] = (Describer.fitted(system, vectors, layers), {})
+        except RequestError as error:
+            if left_out is None:
+                raise
+            left_out.add(name, error.reason)
     return found
 
 

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
-from descriptors.arrays import Box
 from descriptors.errors import RequestError
 from evaluation.datasets.pictures import (
     find_files,
@@ -28,12 +27,14 @@ from evaluation.datasets.pictures import (
     unreadable_note,
 )
 from evaluation.datasets.requests import Source
+from evaluation.datasets.rows import box_of, read_words
 from evaluation.trials import Judgement, PhotoQuery, Trial
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from descriptors.arrays import Box
     from evaluation.datasets.pictures import FoundPhotos
     from evaluation.datasets.requests import Request
     from evaluation.photo_facts import PhotoFacts
@@ -196,22 +197,21 @@ def _truth_folder(buildings: Buildings, root: Path, photos: Mapping[str, Photo])
 
 def _read_query(path: Path) -> tuple[str, Box]:
     """Name of the picture, and the box."""
-    words = path.read_text(encoding="utf-8").split()
+    words = read_words(path).split()
     try:
         name, corners = words[0], [float(word) for word in words[1:]]
-        box = Box(*corners)
-    except (IndexError, ValueError, TypeError) as error:
+        x0, y0, x1, y1 = corners
+    except (IndexError, ValueError) as error:
         raise RequestError(
             f"{path} does not say `name x0 y0 x1 y1`: unpack the ground truth again."
         ) from error
-    return name.removeprefix(_PREFIX), box
+    return name.removeprefix(_PREFIX), box_of((x0, y0, x1, y1), str(path))
 
 
 def _lines(path: Path, source: Source) -> list[str]:
-    try:
-        return path.read_text(encoding="utf-8").split()
-    except FileNotFoundError as error:
-        raise source.missing(f"the file {path.name} of its ground truth", path.parent) from error
+    if not path.is_file():
+        raise source.missing(f"the file {path.name} of its ground truth", path.parent)
+    return read_words(path).split()
 
 
 def _corrupt_names(root: Path) -> frozenset[str]:
@@ -219,5 +219,5 @@ def _corrupt_names(root: Path) -> frozenset[str]:
     path = root / _CORRUPT
     if not path.is_file():
         return frozenset()
-    names = path.read_text(encoding="utf-8").split()
+    names = read_words(path).split()
     return frozenset(name.rpartition("/")[2].removesuffix(".jpg") for name in names)

@@ -10,10 +10,15 @@ from typing import TYPE_CHECKING
 
 from descriptors.errors import RequestError
 from evaluation.datasets.buildings import OXFORD, PARIS, read_buildings
-from evaluation.datasets.distractors import add_distractors, stream_distractors
+from evaluation.datasets.distractors import (
+    add_distractors,
+    few_note,
+    more_of,
+    stream_distractors,
+)
 from evaluation.datasets.folders import folder_photos, read_folder
 from evaluation.datasets.holidays import HOLIDAYS, holidays_photos, read_holidays
-from evaluation.datasets.pictures import FoundPhotos, unreadable_note
+from evaluation.datasets.pictures import FoundPhotos, check_boxes, unreadable_note
 from evaluation.datasets.requests import Request
 from evaluation.datasets.revisited import ROXFORD, RPARIS, read_revisited
 from evaluation.photo_facts import PhotoFacts
@@ -35,6 +40,7 @@ __all__ = ["DATASETS", "Dataset", "FitOn", "read_dataset"]
 _PICTURES = "pictures"
 
 _FLICKR_100K, _REVISITED_1M = "oxc1_100k", "revisitop1m"
+_FLICKR_COUNT, _REVISITED_COUNT = 100_000, 1_000_000
 _FLICKR_PAGE = OXFORD.source.page
 _REVISITED_PAGE = ROXFORD.source.page
 
@@ -54,6 +60,7 @@ class Dataset:
         distractors: the folder that its name says is added to the gallery; "" for none.
         distractors_page: where that comes from.
         streamed: whether of those only vectors are kept.
+        fewest: how many its name promises at least.
     """
 
     read: Reader
@@ -65,6 +72,7 @@ class Dataset:
     distractors: str = ""
     distractors_page: str = ""
     streamed: bool = False
+    fewest: int = 0
 
 
 @dataclass(frozen=True)
@@ -87,8 +95,16 @@ class FitOn:
             RequestError: for a kind that does not exist.
         """
         kind, colon, root = text.partition(":")
+        if not text or (colon and not root):
+            raise RequestError(f"--fit-on {text!r} names no folder: write DIR, or KIND:DIR.")
         if colon and (kind == _PICTURES or kind in DATASETS):
             return cls(kind, Path(root))
+        drive = len(kind) == 1  # as in C:/data
+        if colon and "/" not in kind and not drive and not Path(text).exists():
+            raise RequestError(
+                f"--fit-on {text} is no folder, and {kind} no kind of dataset: write DIR, or "
+                f"KIND:DIR with one of {_PICTURES}, {', '.join(DATASETS)}."
+            )
         return cls(_dataset(dataset).fits_on or _PICTURES, Path(text))
 
 
@@ -145,6 +161,7 @@ def _larger(of: Dataset, description: str, folder: str, page: str, *, streamed: 
         folder,
         page,
         streamed,
+        _REVISITED_COUNT if streamed else _FLICKR_COUNT,
     )
 
 
@@ -236,14 +253,20 @@ def read_dataset(  # noqa: PLR0913 - one keyword an option of the command line
     dataset, facts = _dataset(name), PhotoFacts(cache, progress)
     fit = None if fit_on is None else _fit_photos(fit_on, facts)
     trials = dataset.read(Request(root, queries, None if fit is None else fit.photos, facts))
+    check_boxes(trials)
     if fit is not None:
         trials = tuple(replace(t, notes=t.notes + _notes(t, fit)) for t in trials)
     folder = distractors or _promised(name, dataset, root)
     if folder is None:
         return trials
     if dataset.streamed if stream is None else stream:
-        return stream_distractors(trials, folder)
-    return add_distractors(trials, folder, facts)
+        larger = stream_distractors(trials, folder)
+    else:
+        larger = add_distractors(trials, folder, facts)
+    return tuple(
+        replace(one, notes=one.notes + few_note(name, dataset.fewest, more_of(one, before)))
+        for one, before in zip(larger, trials, strict=True)
+    )
 
 
 def _dataset(name: str) -> Dataset:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from evaluation.photo_facts import PhotoFacts
     from evaluation.trials import Photo, Trial
 
-__all__ = ["PREFIX", "add_distractors", "stream_distractors"]
+__all__ = ["PREFIX", "add_distractors", "few_note", "more_of", "stream_distractors"]
 
 # Before the paths of distractors, so that none is that of a gallery's photo.
 PREFIX = "+distractors/"
@@ -46,6 +46,23 @@ def stream_distractors(trials: tuple[Trial, ...], folder: Path) -> tuple[Trial, 
     names = tuple(sorted(paths_within(_files(folder), folder).values()))
     streamed = StreamedPhotos(Path(os.path.abspath(folder)), names, PREFIX)
     return tuple(replace(trial, streamed=streamed) for trial in trials)
+
+
+def more_of(larger: Trial, before: Trial) -> int:
+    """How many distractors a trial got."""
+    streamed = 0 if larger.streamed is None else len(larger.streamed)
+    return len(larger.gallery) - len(before.gallery) + streamed
+
+
+def few_note(name: str, promised: int, found: int) -> tuple[str, ...]:
+    """A sentence where a dataset's name promises more; one in a hundred may be unreadable."""
+    if found >= 0.99 * promised:
+        return ()
+    note = (
+        f"{name} has {promised:,} distractors or more, and here are {found:,}: figures compare "
+        "only where they are all there."
+    )
+    return (note,)
 
 
 def _files(folder: Path) -> list[Path]:

@@ -18,16 +18,16 @@ from collections import defaultdict
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from descriptors.arrays import Box
 from descriptors.errors import RequestError
 from evaluation.datasets.pictures import FoundPhotos, find_files, paths_within, photos_of
-from evaluation.datasets.rows import numbers, read_rows
+from evaluation.datasets.rows import box_of, numbers, read_rows
 from evaluation.photos import trials_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from descriptors.arrays import Box
     from evaluation.datasets.requests import Request
     from evaluation.photo_facts import PhotoFacts
     from evaluation.trials import Photo, Trial
@@ -37,6 +37,8 @@ __all__ = ["folder_photos", "read_folder"]
 _CSV = "instances.csv"
 _DISTRACTORS = "distractors"
 _CORNERS = ("x0", "y0", "x1", "y1")
+_JUNK = {"1": True, "0": False, "": False}
+_REPAIR = "take them out of the folder (and of the CSV), or put them right"
 _REMEDY = "name a folder with a subfolder an instance, or a CSV with the columns path and instance"
 
 
@@ -89,7 +91,7 @@ def read_folder(request: Request) -> tuple[Trial, ...]:
 
 
 def _from_subfolders(request: Request) -> _Instances:
-    photos = folder_photos(request.root, request.facts).all_readable()
+    photos = folder_photos(request.root, request.facts).all_readable(_REPAIR)
     return _Instances(tuple(replace(p, scene=_instance(p.path)) for p in photos), {}, frozenset())
 
 
@@ -100,11 +102,20 @@ def _instance(path: str) -> str:
 
 def _from_csv(path: Path, request: Request) -> _Instances:
     rows = read_rows(path, ("path", "instance"), _REMEDY)
-    found = photos_of(_files(rows, path), request.facts).all_readable()
+    found = photos_of(_files(rows, path), request.facts).all_readable(_REPAIR)
     instances = {row["path"]: row["instance"] for row in rows}
     photos = tuple(replace(photo, scene=instances[photo.path]) for photo in found)
-    junk = frozenset(row["path"] for row in rows if row.get("junk") == "1")
+    junk = frozenset(row["path"] for row in rows if _is_junk(row, path))
     return _Instances(photos, _boxes(rows, path), junk)
+
+
+def _is_junk(row: Mapping[str, str], path: Path) -> bool:
+    said = (row.get("junk") or "").strip()
+    if said not in _JUNK:
+        raise RequestError(
+            f"{path.name} says junk {said!r} of {row['path']}: write 1 for junk, else 0 or nothing."
+        )
+    return _JUNK[said]
 
 
 def _files(rows: Sequence[Mapping[str, str]], path: Path) -> dict[Path, str]:
@@ -120,6 +131,6 @@ def _boxes(rows: Sequence[Mapping[str, str]], path: Path) -> dict[str, list[Box]
     for row in rows:
         if any(row.get(corner) for corner in _CORNERS):
             given = {corner: row.get(corner) or "" for corner in _CORNERS}
-            box = Box(*numbers({**row, **given}, _CORNERS, path.name))
-            boxes[row["path"]].append(box)
+            found = numbers({**row, **given}, _CORNERS, path.name)
+            boxes[row["path"]].append(box_of(found, f"{path.name}, {row['path']}"))
     return boxes

@@ -26,6 +26,7 @@ from evaluation.datasets.pictures import (
     require,
 )
 from evaluation.datasets.requests import Source
+from evaluation.datasets.rows import read_words
 from evaluation.trials import Judgement, PhotoQuery, Trial
 
 if TYPE_CHECKING:
@@ -86,7 +87,8 @@ def read_holidays(request: Request) -> tuple[Trial, ...]:
         if found
     )
     if not queries:
-        raise HOLIDAYS.missing("queries (names ending in 00) with a second picture", request.root)
+        what = "queries (names ending in 00, or lines of " + _PERFECT + ") with a second picture"
+        raise HOLIDAYS.missing(what, request.root)
     notes = incomplete_note(HOLIDAYS, len(photos), _PUBLISHED)
     return (Trial("all", fit, photos, queries, notes=notes),)
 
@@ -102,7 +104,7 @@ def _by_name(names: Mapping[str, object]) -> dict[str, frozenset[str]]:
 def _perfect(path: Path) -> dict[str, frozenset[str]]:
     """The right answers of each query, from the perfect result."""
     answers = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(read_words(path).splitlines(), start=1):
         words = line.split()
         if not words:
             continue

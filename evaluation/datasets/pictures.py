@@ -16,9 +16,11 @@ if TYPE_CHECKING:
 
     from evaluation.datasets.requests import Source
     from evaluation.photo_facts import PhotoFacts
+    from evaluation.trials import Trial
 
 __all__ = [
     "FoundPhotos",
+    "check_boxes",
     "find_files",
     "image_folder",
     "incomplete_note",
@@ -45,15 +47,15 @@ class FoundPhotos:
     photos: tuple[Photo, ...]
     unreadable: tuple[str, ...]
 
-    def all_readable(self) -> tuple[Photo, ...]:
-        """The photos, where every file must be one.
+    def all_readable(self, remedy: str = "unpack the archive again") -> tuple[Photo, ...]:
+        """The photos, where every file must be one; what to do else.
 
         Raises:
             RequestError: if one is no picture.
         """
         if self.unreadable:
             raise RequestError(
-                f"{_some(self.unreadable)} cannot be read as pictures: unpack the archive again."
+                f"There are files that cannot be read as pictures ({_some(self.unreadable)}): {remedy}."
             )
         return self.photos
 
@@ -124,6 +126,15 @@ def require(
     missing = sorted(set(names) - photos.keys())
     if missing:
         raise source.missing(f"the pictures {_some(missing)}", root)
+
+
+def check_boxes(trials: tuple[Trial, ...]) -> None:
+    """Refuse a box beside its picture before anything is encoded, and say which it is."""
+    for query in (query for trial in trials for query in trial.queries):
+        try:
+            _ = None if query.box is None else query.box.inside(query.photo.size)
+        except RequestError as error:
+            raise RequestError(f"{query.photo.path}: {error.reason}") from error
 
 
 def unreadable_note(unreadable: Sequence[str], why: str) -> tuple[str, ...]:

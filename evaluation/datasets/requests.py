@@ -64,7 +64,7 @@ class Request:
         """
         if self.fit is None:
             raise RequestError(
-                f"{source.name} fits the whitening on another collection: name one, "
-                f"such as {example}, or pictures:DIR for any folder of pictures."
+                f"{source.name} fits the whitening on another collection: name one with "
+                f"--fit-on, such as {example} (pictures:DIR is any folder of pictures)."
             )
         return self.fit

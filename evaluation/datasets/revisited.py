@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, ValidationError, conlist
 
-from descriptors.arrays import Box
 from descriptors.errors import RequestError
 from evaluation.datasets.buildings import OXFORD, PARIS, Buildings
 from evaluation.datasets.pickles import read_plain_pickle
 from evaluation.datasets.pictures import require, stems
 from evaluation.datasets.requests import Source
+from evaluation.datasets.rows import box_of
 from evaluation.trials import Judgement, PhotoQuery, Trial
 
 if TYPE_CHECKING:
@@ -107,10 +107,17 @@ def read_revisited(revisited: Revisited, request: Request) -> tuple[Trial, ...]:
     boxes = request.asks_boxes("boxes")
     paths = [photo.path for photo in gallery]
     queries = tuple(
-        PhotoQuery(photos[name], Box(*about.bbx) if boxes else None, judgements, None)
+        PhotoQuery(
+            photos[name],
+            box_of(about.bbx, f"{path}, query {name}") if boxes else None,
+            judgements,
+            None,
+        )
         for name, about in zip(annotation.qimlist, annotation.gnd, strict=True)
         if (judgements := _judgements(about, paths))
     )
+    if not queries:
+        raise RequestError(f"{path} has no query with a right answer: get it again from {_PAGE}.")
     return (Trial("all", fit, tuple(sorted(gallery, key=lambda p: p.path)), queries),)
 
 

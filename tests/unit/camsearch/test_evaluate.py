@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 import pytest
 
 from evaluation.paper_tables import paper_tables
-from tests.support.datasets import make_oxford, make_paris
+from tests.support.datasets import make_distractors, make_oxford, make_paris
 from tests.unit.evaluation.miniature import make_miniature
 
 
@@ -177,3 +177,96 @@ def test_the_papers_tables_on_miniature_datasets(camsearch, tiny, options, tmp_p
     assert networks["network"] == "resnet50"
     assert networks["cells"]["paris6k"]["ours"] is None
     assert tables["cost"][0]["cost"]["bytes"] > 0
+
+
+TOGETHER = [
+    (("--root", "elsewhere"), "Two folders are named"),
+    (("--table", "features", "--systems", "OfA"), "--systems would do nothing with --table"),
+    (("--table", "features", "--ablate", "dims"), "--ablate would do nothing with --table"),
+    (("--ablate", "dims", "--compare", "OfA:first,SPoC:first"), "--compare would do nothing"),
+    (("--through", "http://x", "--fit-on", "d"), "--fit-on would do nothing with --through"),
+    (("--index", "images"), "--index does nothing without --through"),
+    (("--queries-of", 3), "--queries-of does nothing without --ablate"),
+]
+
+
+@pytest.mark.parametrize(("more", "why"), TOGETHER)
+def test_options_that_would_be_ignored(camsearch, photos, more, why):
+    said = camsearch("evaluate", "photos", photos, *more)
+    assert (said.status, said.out) == (1, "")
+    assert why in said.err
+
+
+EARLY = [
+    (("--compare", "OfA"), "does not name two systems at their stages"),
+    (("--compare", "OfA:first,OfA:first"), "does not name two systems at their stages"),
+    (("--compare", "OfA:first,R-MAC:first"), "--compare names 'R-MAC', which is not measured"),
+    (("--report", "out.txt"), "let its name end in .html"),
+    (("--json", "/no/such/folder/x.json"), "there is no folder /no/such/folder"),
+    (("--report", "out.html", "--ablate", "bogus"), "--ablate knows no setting 'bogus'"),
+]
+
+
+@pytest.mark.parametrize(("more", "why"), EARLY)
+def test_refused_before_anything_is_measured(camsearch, photos, options, tmp_path, more, why):
+    said = camsearch("evaluate", "photos", photos, *options, "--systems", "OfA", *more)
+    assert said.status == 1
+    assert why in said.err
+    assert not (tmp_path / "cache").exists()
+
+
+@pytest.mark.parametrize("text", ["--layers=", "--classes=0", "--max-side=0"])
+def test_a_setting_of_nothing_is_no_default(camsearch, photos, text):
+    said = camsearch("evaluate", "photos", photos, text)
+    assert said.status == 1
+    assert "cannot work" in said.err or "no layer" in said.err
+
+
+def test_weights_of_no_network_or_twice(camsearch, photos, options):
+    said = camsearch("evaluate", "photos", photos, *options, "--weights", "bogus=a.pth")
+    assert "There is no network 'bogus'" in said.err
+    said = camsearch("evaluate", "photos", photos, *options, "--weights", "a.pth")
+    assert "--weights a.pth is a second file for any network" in said.err
+
+
+def test_json_alone_is_printed(camsearch, photos, options):
+    said = camsearch("evaluate", "photos", photos, *options, "--systems", "OfA", "--json", "-")
+    assert said.status == 0, said.err
+    assert json.loads(said.out)["left_out"] == []
+    assert "photo collections" in said.err
+
+
+def test_the_dataset_of_the_tables_needs_a_table(camsearch, photos):
+    assert "add --table paper" in camsearch("evaluate", "paper", photos).err
+
+
+@pytest.fixture
+def oxford(tmp_path_factory):
+    root = make_oxford(tmp_path_factory.mktemp("oxford"))
+    paris = make_paris(tmp_path_factory.mktemp("paris"))
+    return root, "--fit-on", paris
+
+
+@pytest.mark.slow
+def test_what_streaming_leaves_out_is_said(camsearch, photos, options, oxford):
+    asked = ("evaluate", "oxford5k", *oxford, *options, "--distractors", photos, "--stream")
+    said = camsearch(*asked, "--systems", "OfA,OnA,SPoC")
+    assert said.status == 0, said.err
+    assert "Left out, OnA, SPoC: of streamed photos" in " ".join(said.out.split())
+    said = camsearch(*asked, "--systems", "SPoC")
+    assert said.status == 1
+    assert "Add OfA to the systems" in said.err
+
+
+@pytest.mark.slow
+def test_compared_systems_with_too_few_photos_are_left_out(camsearch, options, oxford, tmp_path):
+    few = f"pictures:{make_distractors(tmp_path / 'few', 8)}"
+    asked = ("evaluate", "oxford5k", oxford[0], "--fit-on", few, *options)
+    said = camsearch(*asked, "--systems", "OfA,raw,GeM")
+    assert said.status == 0, said.err
+    words = " ".join(said.out.split())
+    assert "Left out, GeM: 8 vectors of" in words
+    assert "raw" in words
+    said = camsearch(*asked, "--systems", "GeM")
+    assert said.status == 1
+    assert "Left out, GeM" in said.err

@@ -95,6 +95,22 @@ class TestAblate:
             assert variant.cost.ms_per_picture > 0
         assert (found.photos, found.asked, found.trials) == (24, 16, ("half 0", "half 1"))
 
+    def test_the_presets_own_value_stands_among_those_asked_for(
+        self, trials: tuple[Trial, ...], cache: Path
+    ):
+        assert SETUP.settings.n_classes == 4
+        found, _ = run(trials, cache, "n_classes=2,8,power=0.7")
+        shown = [(v.setting, v.value, v.default) for v in found.variants]
+        assert shown[:3] == [
+            ("n_classes", "2", False),
+            ("n_classes", "4", True),
+            ("n_classes", "8", False),
+        ]
+        assert sorted(default for setting, _, default in shown if setting == "power") == [
+            False,
+            True,
+        ]
+
     @pytest.mark.slow
     def test_encodes_anew_only_for_another_size(self, trials: tuple[Trial, ...], cache: Path):
         run(trials, cache, "qe=0")

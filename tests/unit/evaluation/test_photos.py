@@ -137,6 +137,13 @@ class TestReadTrials:
         with pytest.raises(RequestError, match=r"queries\.csv cannot be read"):
             read_trials(lists, "boxes")
 
+    def test_junk_that_is_no_photo(self, lists: Path):
+        write_rows(lists / "junk.csv", [("s", "elsewhere.jpg", "")])
+        with pytest.raises(
+            RequestError, match=r"junk\.csv names elsewhere\.jpg, which is no photo"
+        ):
+            read_trials(lists, "boxes")
+
     def test_gallery_without_a_query(self, lists: Path):
         write_rows(lists / "photos.csv", [("a.jpg", "s", "", 3, 3), ("b.jpg", "t", "", 3, 3)])
         with pytest.raises(RequestError, match="No photo of this gallery is a query"):

@@ -120,9 +120,20 @@ class TestMissing:
         with pytest.raises(RequestError, match=r"gate_1_query\.txt does not say"):
             read_buildings(OXFORD, request(root))
 
+    def test_a_query_that_is_no_text(self, root: Path):
+        (root / "gt_files_170407" / "gate_1_query.txt").write_bytes(b"\xff\xfe\x00")
+        with pytest.raises(RequestError, match=r"gate_1_query\.txt cannot be read \(Unicode"):
+            read_buildings(OXFORD, request(root))
+
+    def test_a_box_without_area_is_named(self, root: Path):
+        line = "oxc1_gate_000000 50 2 3 40"
+        (root / "gt_files_170407" / "gate_1_query.txt").write_text(line)
+        with pytest.raises(RequestError, match=r"gate_1_query\.txt: The box .* is empty"):
+            read_buildings(OXFORD, request(root))
+
     def test_a_damaged_picture(self, root: Path):
         (root / "oxbuild_images" / "gate_000055.jpg").write_text("")
-        with pytest.raises(RequestError, match=r"gate_000055\.jpg cannot be read as pictures"):
+        with pytest.raises(RequestError, match=r"read as pictures \(.*gate_000055\.jpg\): unpack"):
             read_buildings(OXFORD, request(root))
 
     def test_two_pictures_of_one_name(self, root: Path):

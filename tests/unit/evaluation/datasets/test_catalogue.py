@@ -46,12 +46,37 @@ class TestFitOn:
     def test_a_folder_alone_is_of_the_usual_kind(self, dataset: str, kind: str):
         assert FitOn.parse("C:/data", dataset) == FitOn(kind, Path("C:/data"))
 
+    @pytest.mark.parametrize("text", ["", "paris6k:", "pictures:"])
+    def test_no_folder(self, text):
+        with pytest.raises(RequestError, match="names no folder"):
+            FitOn.parse(text, "oxford5k")
+
+    def test_unknown_kind(self):
+        with pytest.raises(RequestError, match="paris is no folder, and paris5k no kind"):
+            FitOn.parse("paris5k:data/paris", "oxford5k")
+
     def test_unknown_dataset(self):
         with pytest.raises(RequestError, match="no dataset 'oxford6k'"):
             FitOn.parse("data", "oxford6k")
 
 
 class TestReadDataset:
+    @pytest.mark.parametrize("stream", [True, False])
+    def test_a_name_that_promises_more_distractors(self, oxford, paris, others, stream):
+        (trial,) = read_dataset(
+            "oxford105k", oxford, fit_on=paris, distractors=others, stream=stream
+        )
+        assert "oxford105k has 100,000 distractors or more, and here are 5:" in trial.notes[-1]
+        (trial,) = read_dataset("oxford5k", oxford, fit_on=paris, distractors=others)
+        assert not any("distractors" in note for note in trial.notes)
+
+    def test_a_box_beside_its_picture_is_named(self, tmp_path, paris):
+        root = make_oxford(tmp_path)
+        line = "oxc1_gate_000000 500 2 600 40"
+        (root / "gt_files_170407" / "gate_1_query.txt").write_text(line)
+        with pytest.raises(RequestError, match=r"gate_000000\.jpg: The box .* lies outside"):
+            read_dataset("oxford5k", root, fit_on=paris)
+
     def test_every_dataset_says_what_it_is(self):
         assert len(DATASETS) == 11
         for name, dataset in DATASETS.items():

@@ -47,7 +47,7 @@ class TestSubfolders:
 
     def test_a_file_that_is_no_picture(self, tmp_path: Path):
         (make_folder(tmp_path) / "gate" / "notes.jpg").write_text("a note")
-        with pytest.raises(RequestError, match=r"gate/notes\.jpg cannot be read as pictures"):
+        with pytest.raises(RequestError, match=r"\(gate/notes\.jpg\): take them out"):
             read_folder(request(tmp_path))
 
     def test_an_empty_folder(self, tmp_path: Path):
@@ -104,6 +104,29 @@ class TestCsv:
         with pytest.raises(RequestError, match=r"pictures/00\.jpg that is no number"):
             read_folder(request(root, "boxes"))
 
+    def test_a_spreadsheets_mark_is_no_part_of_a_name(self, tmp_path: Path):
+        root = make_csv_folder(tmp_path)
+        listed = root / "instances.csv"
+        listed.write_bytes(b"\xef\xbb\xbf" + listed.read_bytes())
+        (trial,) = read_folder(request(root))
+        assert len(trial.gallery) == 24
+
+    def test_a_box_without_area_is_named(self, tmp_path: Path):
+        root = make_csv_folder(tmp_path)
+        rows = [("pictures/00.jpg", "a", 9, 2, 5, 6)]
+        write_csv(root / "instances.csv", ("path", "instance", "x0", "y0", "x1", "y1"), rows)
+        with pytest.raises(
+            RequestError, match=r"instances\.csv, pictures/00\.jpg: The box .* empty"
+        ):
+            read_folder(request(root, "boxes"))
+
+    def test_a_word_for_junk(self, tmp_path: Path):
+        root = make_csv_folder(tmp_path)
+        rows = [("pictures/00.jpg", "a", "yes"), ("pictures/01.jpg", "a", " 1")]
+        write_csv(root / "instances.csv", ("path", "instance", "junk"), rows)
+        with pytest.raises(RequestError, match=r"junk 'yes' of pictures/00\.jpg: write 1"):
+            read_folder(request(root))
+
     def test_a_picture_twice(self, tmp_path: Path):
         root = make_csv_folder(tmp_path)
         write_csv(root / "instances.csv", ("path", "instance"), [("pictures/00.jpg", "a")] * 2)
@@ -119,5 +142,5 @@ class TestCsv:
         root = make_csv_folder(tmp_path)
         rows = [("pictures/00.jpg", "a"), ("pictures/10.jpg", "b")]
         write_csv(root / "instances.csv", ("path", "instance"), rows)
-        with pytest.raises(RequestError, match="with a second photo of its scene"):
+        with pytest.raises(RequestError, match=r"second photo of its scene \(or instance\)"):
             read_folder(request(root))

@@ -106,6 +106,13 @@ class TestRefusals:
         with pytest.raises(RequestError, match="does not agree with itself"):
             read_revisited(ROXFORD, request(root))
 
+    def test_no_query(self, root: Path):
+        (root / "gnd_roxford5k.pkl").write_bytes(
+            pickle.dumps({"imlist": [], "qimlist": [], "gnd": []})
+        )
+        with pytest.raises(RequestError, match="has no query with a right answer"):
+            read_revisited(ROXFORD, request(root))
+
     def test_nothing_to_fit_on(self, root: Path):
         with pytest.raises(RequestError, match="ROxford5k fits the whitening on another"):
             read_revisited(ROXFORD, request(root, fit=None))

@@ -1,0 +1,29 @@
+"""The systems that a run does not measure, and why: a table must not be silent about them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+__all__ = ["LeftOut"]
+
+
+@dataclass
+class LeftOut:
+    """Collects, while a run goes on, what it cannot measure.
+
+    Attributes:
+        reasons: a sentence by the name of a system; the first that is found stays.
+    """
+
+    reasons: dict[str, str] = field(default_factory=dict)
+
+    def add(self, system: str, reason: str) -> None:
+        """Say that a system is left out."""
+        self.reasons.setdefault(system, reason)
+
+    def sentences(self) -> tuple[str, ...]:
+        """Each reason once, with the systems it is true of."""
+        systems: dict[str, list[str]] = {}
+        for system, reason in self.reasons.items():
+            systems.setdefault(reason, []).append(system)
+        return tuple(f"Left out, {', '.join(names)}: {why}" for why, names in systems.items())
