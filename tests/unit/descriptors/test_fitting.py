@@ -42,7 +42,7 @@ def test_n_pca_vectors_of_each_picture_count() -> None:
     """One vector a picture, so 8 pictures cannot give 8 dimensions; two can."""
     few = collection(8, seed=1)
     one, two = (tiny_encoder(tiny_settings("paper", n_pca=n)) for n in (1, 2))
-    with pytest.raises(RequestError, match=r"8 class vectors .* 8 dimensions"):
+    with pytest.raises(RequestError, match=r"8 vectors .* 8 dimensions"):
         tiny_whitening(one, few)
     assert tiny_whitening(two, few).layers[0].projection.shape == (8, 12)
 
