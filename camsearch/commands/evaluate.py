@@ -97,7 +97,8 @@ def evaluate(
         str | None,
         typer.Option(
             help="Measure the paper's tables instead: paper for all, or features, systems, "
-            "reranking, networks, cost; --network stands in for the paper's VGG-16."
+            "reranking, networks, cost; --network stands in for the paper's VGG-16. Or "
+            "improvements: ways to rank beyond the paper, each after the same matching."
         ),
     ] = None,
     ablate: Annotated[
@@ -145,7 +146,13 @@ def evaluate(
     figures compare. --layers last:512 --classes 64 is the published setting of one layer.
     With --through only a server's answers are measured, against the same in this process.
     """
-    from camsearch.evaluating import Asked, measure, measure_ablation, measure_paper
+    from camsearch.evaluating import (
+        Asked,
+        measure,
+        measure_ablation,
+        measure_improved,
+        measure_paper,
+    )
     from camsearch.evaluation_options import check_json, check_together, the_folder
 
     given = {
@@ -192,7 +199,9 @@ def evaluate(
     )
     most = _QUERIES_OF if queries_of is None else queries_of
     with _progress() as show:
-        if table is not None:
+        if table == "improvements":
+            content = measure_improved(asked, show)
+        elif table is not None:
             content = measure_paper(asked, table, show)
         elif ablate is not None and report is None:
             content = measure_ablation(asked, ablate, most, show)
