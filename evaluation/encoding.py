@@ -76,38 +76,50 @@ class PhotoMaps(FeatureStore):
     def __init__(self, folder: Path, encoder: Encoder, most_bytes: int = _MOST_UNPACKED) -> None:
         """Name the place, apart for everything that changes the maps."""
         super().__init__(str(folder), maps_digest(encoder))
-        self._unpacked: OrderedDict[str, ReadMaps] = OrderedDict()
+        self._unpacked: OrderedDict[tuple[str, bool], ReadMaps] = OrderedDict()
         self._free, self._lock = most_bytes, Lock()
 
     def get(self, digests: Mapping[str, str]) -> dict[str, KeptMaps]:
         """The maps of photos by the id they are asked for with."""
         return {i: read.maps for i, read in self.get_timed(digests).items()}
 
-    def get_timed(self, digests: Mapping[str, str]) -> dict[str, ReadMaps]:
-        """The maps of photos by the id they are asked for with, and what they took to read."""
-        found = self._known(set(digests.values()))
+    def get_timed(
+        self, digests: Mapping[str, str], *, averaged: bool = False
+    ) -> dict[str, ReadMaps]:
+        """The maps of photos by the id they are asked for with, and what they took to read.
+
+        Args:
+            digests: of each photo.
+            averaged: as a gallery with `RegionSettings.coarse_maps` keeps them; averaging is
+                no part of the time, since there it is done when a photo is indexed.
+        """
+        found = self._known(set(digests.values()), averaged)
         missing = {digest: digest for digest in digests.values() if digest not in found}
         if missing:
             started = time.perf_counter()
             read = super().get(missing)
             each = (time.perf_counter() - started) * 1e3 / max(1, len(read))
-            fresh = {digest: ReadMaps(maps, each) for digest, maps in read.items()}
-            self._remember(fresh)
+            fresh = {
+                digest: ReadMaps(maps.averaged() if averaged else maps, each)
+                for digest, maps in read.items()
+            }
+            self._remember(fresh, averaged)
             found |= fresh
         return {i: found[digest] for i, digest in digests.items() if digest in found}
 
-    def _known(self, digests: Collection[str]) -> dict[str, ReadMaps]:
+    def _known(self, digests: Collection[str], averaged: bool) -> dict[str, ReadMaps]:
         with self._lock:
-            known = {d: self._unpacked[d] for d in digests if d in self._unpacked}
-            for digest in known:
-                self._unpacked.move_to_end(digest)
+            keys = {d: (d, averaged) for d in digests if (d, averaged) in self._unpacked}
+            known = {d: self._unpacked[key] for d, key in keys.items()}
+            for key in keys.values():
+                self._unpacked.move_to_end(key)
         return {d: replace(read, spared_ms=read.milliseconds) for d, read in known.items()}
 
-    def _remember(self, read: Mapping[str, ReadMaps]) -> None:
+    def _remember(self, read: Mapping[str, ReadMaps], averaged: bool) -> None:
         with self._lock:
             for digest, one in read.items():
-                if digest not in self._unpacked:
-                    self._unpacked[digest] = one
+                if (digest, averaged) not in self._unpacked:
+                    self._unpacked[digest, averaged] = one
                     self._free -= _size(one.maps)
             while self._free < 0 and self._unpacked:
                 _, oldest = self._unpacked.popitem(last=False)

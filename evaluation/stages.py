@@ -98,7 +98,8 @@ class StageMatcher(Matcher):
 
     def kept_maps(self, pictures: Sequence[IndexedPicture]) -> dict[str, KeptMaps]:
         """See `Matcher.kept_maps`."""
-        found = self.store.get_timed({p.id: p.digest for p in pictures})
+        averaged = self.regions.coarse_maps
+        found = self.store.get_timed({p.id: p.digest for p in pictures}, averaged=averaged)
         # The matcher's threads read side by side.
         spared = sum(kept.spared_ms for kept in found.values())
         self.memory.spared_ms += spared / self.threads

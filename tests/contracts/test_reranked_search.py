@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from reranker.ranking import Ranking
     from reranker.service import Service
 
+pytestmark = pytest.mark.slow  # among the longest modules
+
 PAPER = RegionSettings.preset("paper").model_copy(update={"n_classes": 3, "least_side": 16})
 BOX = Box(8, 4, 50, 44)
 

@@ -23,6 +23,8 @@ from es_mappings.local import LocalGallery
 from tests.support.pictures import encoded, shapes
 from tests.unit.camsearch.conftest import Said
 
+pytestmark = pytest.mark.slow  # among the longest modules
+
 COUNT = 6
 COMMANDS = ["index", "search", "fit", "info", "delete", "doctor", "demo", "evaluate", "bench"]
 COMMANDS += ["convert-weights", "serve", "enqueue", "worker", "status", "retry-rejects"]

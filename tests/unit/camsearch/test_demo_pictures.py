@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     from camsearch.demo_pictures import DemoView
 
+pytestmark = pytest.mark.slow  # among the longest modules
+
 _FEW = {"views": ("photo", "small", "hidden"), "distractors": 3}
 
 

@@ -13,6 +13,8 @@ from evaluation.paper_tables import paper_tables
 from tests.support.datasets import make_distractors, make_oxford, make_paris
 from tests.unit.evaluation.miniature import make_miniature
 
+pytestmark = pytest.mark.slow  # among the longest modules
+
 
 class Page(HTMLParser):
     """What a page holds."""

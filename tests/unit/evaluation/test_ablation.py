@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
     from evaluation.trials import Trial
 
+pytestmark = pytest.mark.slow  # among the longest modules
+
 REGIONS = RegionSettings(n_classes=4, least_side=8)
 SETUP = Setup(tiny_settings(), REGIONS, stage_of(100, 5))
 

@@ -124,6 +124,21 @@ class TestUnpackedMaps:
             assert read.maps is first[digest].maps
             assert read.spared_ms == first[digest].milliseconds > 0
 
+    def test_averaged_once_and_kept_beside_the_full_ones(
+        self, photos: tuple[Photo, ...], tmp_path: Path
+    ):
+        encoder = tiny_encoder()
+        [digest] = encode_photos(photos[:1], encoder, tmp_path, Count()).digests.values()
+        store = PhotoMaps(tmp_path, encoder)
+        full = store.get_timed({"x": digest})["x"].maps
+        averaged = store.get_timed({"x": digest}, averaged=True)["x"].maps
+        expected = full.averaged()
+        assert averaged.shape == expected.shape != full.shape
+        for found, right in zip(averaged.layers, expected.layers, strict=True):
+            assert found.levels.equal(right.levels)
+        assert store.get_timed({"x": digest}, averaged=True)["x"].maps is averaged
+        assert store.get_timed({"x": digest})["x"].maps is full
+
     def test_no_more_than_the_memory_given(self, photos: tuple[Photo, ...], tmp_path: Path):
         encoder = tiny_encoder()
         digests = list(encode_photos(photos[:3], encoder, tmp_path, Count()).digests.values())

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+pytestmark = pytest.mark.slow  # among the longest modules
+
 FIRST = ("first", "first+QE5", "first+QE10")
 RERANKED = ("R100", "R100+QE5", "R100+QE10")
 STAGES = {

@@ -68,7 +68,7 @@ def test_an_answer_that_is_no_http_is_503() -> None:
     assert error_of(answer)["status"] == 503
 
 
-PACKED = gzip.compress(b'{"query": {"match_all": {}}}')
+PACKED = gzip.compress(b'{"query": {"match_all": {}}}', mtime=0)
 DAMAGED = PACKED[:12] + b"\xff\xff\xff" + PACKED[15:]
 
 
@@ -76,6 +76,7 @@ DAMAGED = PACKED[:12] + b"\xff\xff\xff" + PACKED[15:]
 @pytest.mark.parametrize(
     ("body", "status"),
     [(b"no gzip", 400), (DAMAGED, 400), (PACKED[:-8] + bytes(8), 400), (PACKED, 503)],
+    ids=["no gzip", "damaged", "wrong checksum", "whole"],
 )
 def test_a_damaged_body_that_elasticsearch_hangs_up_on_is_the_caller_s_fault(
     path: bytes, body: bytes, status: int
