@@ -23,7 +23,7 @@ _POWER = 3
 
 def hits_to_read(hits: int, settings: RegionSettings) -> int:
     """How many hits' descriptors `expanded_query` wants, for an expansion with `hits` of them."""
-    return max(hits, GRAPH_HITS) if settings.expand_neighbours else hits
+    return max(hits, GRAPH_HITS) if hits and settings.expand_neighbours else hits
 
 
 def expanded_query(

@@ -46,16 +46,18 @@ def regions_to_try(
 def _distinct(regions: list[Region], encoded: Encoded) -> list[Region]:
     """Regions without those that cover the same cells as one before, on maps that are coarser."""
     distinct: dict[Region, Region] = {}
-    for region in regions:
-        distinct.setdefault(_covered(region, encoded), region)
+    for covered, region in zip(_covered(regions, encoded), regions, strict=True):
+        distinct.setdefault(covered, region)
     return list(distinct.values())
 
 
-def _covered(region: Region, encoded: Encoded) -> Region:
-    """The cells that a region touches on the finest maps there are, which may be averaged."""
+def _covered(regions: list[Region], encoded: Encoded) -> list[Region]:
+    """The cells that regions touch on the finest maps there are, which may be averaged."""
     ratio = min(maps.stride for maps in encoded.features) // encoded.finest.stride
-    x0, y0, x1, y1 = region
-    return Region(x0 // ratio, y0 // ratio, -(-x1 // ratio), -(-y1 // ratio))
+    return [
+        Region(x0 // ratio, y0 // ratio, -(-x1 // ratio), -(-y1 // ratio))
+        for x0, y0, x1, y1 in regions
+    ]
 
 
 def whole_among(regions: list[Region], encoded: Encoded) -> int | None:
@@ -65,8 +67,7 @@ def whole_among(regions: list[Region], encoded: Encoded) -> int | None:
         On averaged maps a region may cover all cells though it ends a cell before the edge.
     """
     _, height, width = encoded.finest
-    whole = _covered(Region(0, 0, width, height), encoded)
-    covered = [_covered(region, encoded) for region in regions]
+    whole, *covered = _covered([Region(0, 0, width, height), *regions], encoded)
     return covered.index(whole) if whole in covered else None
 
 

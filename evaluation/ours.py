@@ -103,17 +103,15 @@ def score_ours(  # noqa: PLR0913 - one keyword a part that may be at hand
         RequestError: if there are too few photos to fit the whitening on.
     """
     told = LeftOut() if left_out is None else left_out
-    settings = encoded.encoder.settings
     if own is None:
-        own = OwnVectors(encoded, vectors_needed([trial], [settings]))
-    method = Method(encoded.encoder, own.fit(trial.fit, settings))
-    prepared = prepare(trial, encoded, method, regions, own)
+        own = OwnVectors(encoded, vectors_needed([trial], [encoded.encoder.settings]))
+    prepared = prepare(trial, encoded, regions, own)
     others = [name for name in stages if name != "OfA"]
     if trial.streamed is not None:
         for name in others:
             told.add(name, STREAMED)
         return score_streamed(prepared, trial.streamed, stages.get("OfA", ()), progress)
-    theme = theme_of(prepared.asked, method) if "theme" in stages else ()
+    theme = theme_of(prepared.asked, prepared.method) if "theme" in stages else ()
     seen = _online_vectors(prepared, theme, with_own="OnA" in stages)
     if seen is None:
         for name in others:
@@ -138,11 +136,15 @@ def fit_whitening(photos: Sequence[Photo], encoded: EncodedPhotos) -> Whitening:
 def prepare(
     trial: Trial,
     encoded: EncodedPhotos,
-    method: Method,
     regions: RegionSettings,
     own: OwnVectors,
 ) -> PreparedTrial:
-    """Describe the gallery and the queries of a trial."""
+    """Fit the whitening of a trial, and describe its gallery and queries.
+
+    Raises:
+        RequestError: if there are too few photos to fit it on.
+    """
+    method = Method(encoded.encoder, own.fit(trial.fit, encoded.encoder.settings))
     asked = tuple(describe_queries(trial.queries, encoded, method, regions))
     described = own.describe(trial.gallery, method.whitening, method.settings)
     return PreparedTrial(trial, encoded, method, regions, asked, documents_of(described, encoded))

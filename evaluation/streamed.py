@@ -42,8 +42,7 @@ def score_streamed(
     folder = Path(encoded.store.address)
     vectors = stream_photos(photos, [describer], encoded.encoder, folder, progress)["OfA"]
     least = 1 + max(
-        max(stage.window, hits_to_read(stage.expand, prepared.regions) if stage.expand else 0)
-        for stage in stages
+        max(stage.window, hits_to_read(stage.expand, prepared.regions)) for stage in stages
     )
     gallery = StreamedGallery(prepared.documents, vectors, least)
     memory, scores = StageMemory(), list[Score]()

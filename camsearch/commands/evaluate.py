@@ -42,8 +42,9 @@ def evaluate(
         str,
         typer.Argument(
             help="photos (a folder with photos.csv), folder (a subfolder a thing), oxford5k, "
-            "paris6k, oxford105k, paris106k, roxford5k, rparis6k, roxford5k+1m, rparis6k+1m, holidays; with --table also "
-            "paper: all four that the paper has. docs/evaluation.md says what each needs."
+            "paris6k, oxford105k, paris106k, roxford5k, rparis6k, roxford5k+1m, rparis6k+1m, "
+            "holidays; with --table also paper: all four that the paper has. docs/evaluation.md "
+            "says what each needs."
         ),
     ],
     folder: Annotated[
@@ -207,8 +208,7 @@ def evaluate(
             content = measure_ablation(asked, ablate, most, show)
         else:
             content = measure(asked, systems, compare, report, show, ablate, most)
-    # What is printed as JSON is for a program, which reads nothing else there.
-    console = Console(stderr=str(as_json) == "-")
+    console = _console(as_json)
     for part in content.shown:
         console.print(part)
     options.write_json(as_json, content.as_json)
@@ -240,8 +240,13 @@ def _through(
         )
     table = rows_table(found.rows)
     table.title = f"mAP, {found.asked} queries, at most {found.most_apart:.4f} apart"
-    Console(stderr=str(as_json) == "-").print(table)
+    _console(as_json).print(table)
     options.write_json(as_json, asdict(found))
+
+
+def _console(as_json: Path | None) -> Console:
+    """For people: what is printed as JSON is for a program, which reads nothing else there."""
+    return Console(stderr=str(as_json) == "-")
 
 
 @contextmanager

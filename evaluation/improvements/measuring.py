@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from descriptors.errors import RequestError
-from descriptors.method import Method
 from evaluation.encoding import encode_photos
 from evaluation.improvements.scoring import score_improvements
 from evaluation.ours import prepare
@@ -71,10 +70,8 @@ def _scores(
     own: OwnVectors,
     progress: Progress,
 ) -> list[Score]:
-    settings = encoded.encoder.settings
-    method = Method(encoded.encoder, own.fit(trial.fit, settings))
-    prepared = prepare(trial, encoded, method, regions, own)
-    matcher = Matcher(method, encoded.store, regions)
+    prepared = prepare(trial, encoded, regions, own)
+    matcher = Matcher(prepared.method, encoded.store, regions)
     asked = ((one.query, one.described) for one in _told(prepared.asked, trial.name, progress))
     try:
         return score_improvements(asked, prepared.documents, matcher)
