@@ -15,7 +15,6 @@ from descriptors.settings import RegionSettings
 from evaluation.ablation import ablate, sampled
 from evaluation.datasets.catalogue import DATASETS, FitOn, read_dataset
 from evaluation.evaluate import About, check_systems, evaluate_trials, known_systems
-from evaluation.improvements.measuring import measure_improvements
 from evaluation.knobs import Setup, chosen_knobs, stage_of
 from evaluation.paper_tables import PAPER_DATASETS, paper_tables
 from evaluation.plots import require_matplotlib
@@ -29,7 +28,6 @@ from evaluation.tables import (
     comparison_words,
     paper_table,
     reasons,
-    rows_table,
     table_of,
 )
 
@@ -238,25 +236,6 @@ def _ablation_content(found: Ablation) -> Content:
     shown: list[RenderableType] = [ablation_table(found)]
     shown += [f"- {sentence}" for sentence in advice]
     return Content(tuple(shown), asdict(found) | {"recommendation": list(advice)})
-
-
-def measure_improved(asked: Asked, show: Progress) -> Content:
-    """The ways to rank beyond the paper, each after the same matching.
-
-    Raises:
-        RequestError: for what cannot be measured.
-    """
-    rows = measure_improvements(
-        asked.trials(show),
-        asked.encoder(asked.settings),
-        asked.regions,
-        asked.preset,
-        asked.cache,
-        show,
-    )
-    table = rows_table(rows)
-    table.title = "mAP of ways to rank; milliseconds of what comes after the matching"
-    return Content((table,), {"improvements": [asdict(row) for row in rows]})
 
 
 def measure_paper(asked: Asked, table: str, show: Progress) -> Content:

@@ -18,8 +18,10 @@ __all__ = ["at_size", "check_json", "check_report", "check_together", "the_folde
 
 
 # What has no effect beside another option. The tables have settings and systems of their own.
-_NOT_WITH_IMPROVEMENTS = ("--systems", "--ablate", "--queries-of", "--report", "--compare")
-_NOT_WITH_TABLE = ("--preset", "--layers", "--classes", *_NOT_WITH_IMPROVEMENTS)
+_NOT_WITH_TABLE = (
+    *("--preset", "--layers", "--classes"),
+    *("--systems", "--ablate", "--queries-of", "--report", "--compare"),
+)
 _NOT_WITH_THROUGH = (
     *_NOT_WITH_TABLE,
     *("--fit-on", "--distractors", "--stream", "--max-side", "--network", "--weights", "--table"),
@@ -45,8 +47,6 @@ def check_together(dataset: str, given: Mapping[str, object]) -> None:
         if dataset != "photos":
             raise RequestError("--through asks with the dataset photos: evaluate that one.")
         _refuse("--through", _NOT_WITH_THROUGH, here)
-    elif given.get("--table") == "improvements":
-        _refuse("--table improvements", _NOT_WITH_IMPROVEMENTS, here)
     elif "--table" in here:
         _refuse("--table", _NOT_WITH_TABLE, here)
     elif "--ablate" in here and "--report" not in here:

@@ -93,7 +93,7 @@ def paper_tables(wanted: str = "paper") -> tuple[PaperTable, ...]:
     tables = tuple(_table(said) for said in json.loads(text)["tables"])
     found = tuple(table for table in tables if wanted in ("paper", table.name))
     if not found:
-        names = ", ".join(["paper", *(table.name for table in tables), "improvements"])
+        names = ", ".join(["paper", *(table.name for table in tables)])
         raise RequestError(f"There is no table {wanted!r}: choose among {names}.")
     return found
 

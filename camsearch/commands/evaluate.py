@@ -98,8 +98,7 @@ def evaluate(
         str | None,
         typer.Option(
             help="Measure the paper's tables instead: paper for all, or features, systems, "
-            "reranking, networks, cost; --network stands in for the paper's VGG-16. Or "
-            "improvements: ways to rank beyond the paper, each after the same matching."
+            "reranking, networks, cost; --network stands in for the paper's VGG-16."
         ),
     ] = None,
     ablate: Annotated[
@@ -151,7 +150,6 @@ def evaluate(
         Asked,
         measure,
         measure_ablation,
-        measure_improved,
         measure_paper,
     )
     from camsearch.evaluation_options import check_json, check_together, the_folder
@@ -200,9 +198,7 @@ def evaluate(
     )
     most = _QUERIES_OF if queries_of is None else queries_of
     with _progress() as show:
-        if table == "improvements":
-            content = measure_improved(asked, show)
-        elif table is not None:
+        if table is not None:
             content = measure_paper(asked, table, show)
         elif ablate is not None and report is None:
             content = measure_ablation(asked, ablate, most, show)

@@ -8,7 +8,6 @@ from html.parser import HTMLParser
 
 import pytest
 
-from evaluation.improvements.scoring import IMPROVEMENTS
 from evaluation.paper_tables import paper_tables
 from tests.support.datasets import make_distractors, make_oxford, make_paris
 from tests.unit.evaluation.miniature import make_miniature
@@ -182,22 +181,10 @@ def test_the_papers_tables_on_miniature_datasets(camsearch, tiny, options, tmp_p
     assert tables["cost"][0]["cost"]["bytes"] > 0
 
 
-@pytest.mark.slow
-def test_ways_beyond_the_paper_stand_beside_the_default(camsearch, photos, options, tmp_path):
-    out = tmp_path / "out.json"
-    asked = ("evaluate", "photos", photos, *options, "--table", "improvements", "--json", out)
-    said = camsearch(*asked)
-    assert said.status == 0, said.err
-    rows = json.loads(out.read_text())["improvements"]
-    assert [row["stage"] for row in rows] == [f"R100 {name}" for name in IMPROVEMENTS]
-    assert all(0 < row["all"] <= 1 and row["ms_per_query"] > 0 for row in rows)
-    assert "mAP of ways to rank" in said.out
-
-
 TOGETHER = [
     (("--root", "elsewhere"), "Two folders are named"),
     (("--table", "features", "--systems", "OfA"), "--systems would do nothing with --table"),
-    (("--table", "improvements", "--systems", "OfA"), "would do nothing with --table improvements"),
+    (("--table", "improvements"), "There is no table 'improvements'"),
     (("--table", "features", "--ablate", "dims"), "--ablate would do nothing with --table"),
     (("--ablate", "dims", "--compare", "OfA:first,SPoC:first"), "--compare would do nothing"),
     (("--through", "http://x", "--fit-on", "d"), "--fit-on would do nothing with --through"),
