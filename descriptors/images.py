@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
@@ -13,8 +15,19 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 from torch import Tensor
 
 from descriptors.arrays import Box, Size
+from descriptors.decoding import (
+    PNG_MAGIC,
+    TIFF_MAGICS,
+    awkward_tiff,
+    complete_jpeg,
+    essential_png,
+    precise_pixels,
+    tiff_pixels,
+    unread_kind,
+)
 from descriptors.errors import (
     FeaturelessImage,
+    ImageError,
     ImageTooLarge,
     ImageTooSmall,
     UnreadableImage,
@@ -25,6 +38,9 @@ from descriptors.settings import MethodSettings
 __all__ = ["FORMATS", "ImageLimits", "Picture", "read_image", "to_working_size", "upright_size"]
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF", "JPEG2000")
+
+# How a HEIC begins; AVIF files may call themselves by the last two as well.
+_HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 
 # Modes that Pillow turns into RGB rightly; it would also turn LAB, into other colours.
 _CONVERTED = ("1", "L", "P", "RGB", "RGBX", "CMYK", "YCbCr", "HSV")
@@ -109,14 +125,9 @@ def read_image(
         orientation has been applied.
     """
     limits = limits or ImageLimits()
-    image = _open(data, limits)
-    stored = Size(*image.size)
-    if reduce_to:
-        image.draft("RGB", (reduce_to, reduce_to))
+    header = _checked_header(data, limits)
     try:
-        image.load()
-        turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
-        rgb = _to_rgb(image, image.format)
+        rgb, ground = header.decode(reduce_to)
     except UnsupportedImage:
         raise
     except Exception as error:
@@ -124,13 +135,12 @@ def read_image(
             f"The picture is damaged ({_first_line(error)}): export it again."
         ) from error
     if all(band.getextrema()[0] == band.getextrema()[1] for band in rgb.split()):
+        where = " once white is laid under what is transparent" if ground else ""
+        remedy = "lay another colour under it" if ground else "leave this picture out"
         raise FeaturelessImage(
-            "All pixels have one colour, so there is nothing to find: leave this picture out."
+            f"All pixels have one colour{where}, so there is nothing to find: {remedy}."
         )
-    if turn is None:
-        return Picture(rgb, stored)
-    size = Size(stored.height, stored.width) if turn in _ON_ITS_SIDE else stored
-    return Picture(rgb.transpose(turn), size)
+    return Picture(rgb if header.turn is None else rgb.transpose(header.turn), header.upright)
 
 
 def upright_size(file: Path) -> Size:
@@ -138,49 +148,47 @@ def upright_size(file: Path) -> Size:
 
     Raises:
         UnreadableImage: for a file that is no picture.
+        UnsupportedImage, ImageTooLarge: for a picture that `read_image` would refuse so.
         OSError: for a file that cannot be read.
     """
-    try:
-        with Image.open(file, formats=FORMATS) as image:
-            turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
-            width, height = image.size
-    except UnidentifiedImageError as error:
-        raise UnreadableImage(f"{file.name} is no picture in a format that is read.") from error
-    except Exception as error:
-        if isinstance(error, OSError) and error.errno is not None:
-            raise  # the file, not what is in it
-        raise UnreadableImage(
-            f"The header of {file.name} is damaged ({_first_line(error)}): export it again."
-        ) from error
-    return Size(height, width) if turn in _ON_ITS_SIDE else Size(width, height)
+    with file.open("rb") as stream:
+        try:
+            return _header(stream, ImageLimits()).upright
+        except UnreadableImage as error:
+            raise UnreadableImage(f"{file.name}: {error.reason}") from error
 
 
-def _open(data: bytes, limits: ImageLimits) -> Image.Image:
+@dataclass(frozen=True)
+class _Header:
+    """What is known before a pixel is decoded.
+
+    Attributes:
+        size: as stored.
+        turn: what brings the decoded pixels upright.
+        decode: gives RGB, perhaps at a reduced size, and whether white was laid under.
+    """
+
+    size: Size
+    turn: Image.Transpose | None
+    decode: Callable[[int | None], tuple[Image.Image, bool]]
+
+    @property
+    def upright(self) -> Size:
+        """Size of the picture turned upright."""
+        return Size(*self.size[::-1]) if self.turn in _ON_ITS_SIDE else self.size
+
+
+def _checked_header(data: bytes, limits: ImageLimits) -> _Header:
     """Read the header and hold it against the limits."""
     if not data:
         raise UnreadableImage("The file is empty: copy it again from its source.")
     if len(data) > limits.most_bytes:
         raise ImageTooLarge(
             f"The file has {len(data):,} bytes, more than the {limits.most_bytes:,} allowed: "
-            "store it smaller, or raise the limit."
+            "store it smaller, or raise CAMSEARCH_MOST_BYTES."
         )
-    if Image.MAX_IMAGE_PIXELS is not None and limits.most_pixels > Image.MAX_IMAGE_PIXELS:
-        # Whoever raised our limit means it; Pillow's own stands a little above twice its number.
-        Image.MAX_IMAGE_PIXELS = limits.most_pixels
-    try:
-        image = Image.open(BytesIO(data), formats=FORMATS)
-    except Image.DecompressionBombError as error:
-        raise _too_many_pixels(_first_line(error), limits) from error
-    except UnidentifiedImageError as error:
-        raise UnreadableImage(
-            "This is no picture in a format that is read "
-            f"({', '.join(FORMATS)}): convert it, whatever its name ends in."
-        ) from error
-    except Exception as error:
-        raise UnreadableImage(
-            f"The picture's header is damaged ({_first_line(error)}): export it again."
-        ) from error
-    width, height = image.size
+    header = _header(BytesIO(data), limits)
+    width, height = header.size
     if width * height > limits.most_pixels:
         raise _too_many_pixels(f"The picture has {width:,} x {height:,} pixels", limits)
     if min(width, height) < limits.least_side:
@@ -188,12 +196,123 @@ def _open(data: bytes, limits: ImageLimits) -> Image.Image:
             f"The picture has {width} x {height} pixels; the shorter side needs "
             f"{limits.least_side}: use a larger copy."
         )
-    return image
+    return header
+
+
+def _header(stream: BinaryIO, limits: ImageLimits) -> _Header:
+    """The header of any format, and how its pixels are decoded."""
+    if Image.MAX_IMAGE_PIXELS is not None and limits.most_pixels > Image.MAX_IMAGE_PIXELS:
+        # Whoever raised our limit means it; Pillow's own stands a little above twice its number.
+        Image.MAX_IMAGE_PIXELS = limits.most_pixels
+    try:
+        magic = stream.read(12)
+        stream.seek(0)
+        if magic.startswith(TIFF_MAGICS) and (page := awkward_tiff(stream)):
+            return _tiff_header(page)
+        if magic.startswith(PNG_MAGIC):
+            stream = BytesIO(essential_png(stream.read()))
+        image = _opened(stream, magic)
+        # Pillow turns a TIFF itself, and says the size after that.
+        orientation = 1 if image.format == "TIFF" else _orientation(image)
+    except (UnreadableImage, UnsupportedImage):
+        raise
+    except Image.DecompressionBombError as error:
+        raise _too_many_pixels(_first_line(error), limits) from error
+    except UnidentifiedImageError as error:
+        raise _not_read(stream) from error
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # the file, not what is in it
+        raise UnreadableImage(
+            f"The picture's header is damaged ({_first_line(error)}): export it again."
+        ) from error
+    return _Header(
+        Size(*image.size),
+        _TURNS.get(orientation),
+        lambda reduce_to: _decoded(image, stream, reduce_to),
+    )
+
+
+def _tiff_header(page: Any) -> _Header:
+    tag = page.tags.get(int(ExifTags.Base.Orientation))
+    return _Header(
+        Size(page.imagewidth, page.imagelength),
+        _TURNS.get(tag.value if tag else 1),
+        lambda _: (tiff_pixels(page), bool(page.extrasamples)),
+    )
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        return int(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception:  # noqa: BLE001 - whatever is wrong with it, the pixels are not at fault
+        return 1
+
+
+def _opened(stream: BinaryIO, magic: bytes) -> Image.Image:
+    if magic[4:8] != b"ftyp" or magic[8:12] not in _HEIF_BRANDS:
+        return Image.open(stream, formats=FORMATS)
+    try:
+        return Image.open(stream, formats=FORMATS)  # an AVIF that calls itself a general HEIF
+    except UnidentifiedImageError:
+        stream.seek(0)
+    try:
+        import pillow_heif
+    except ImportError as error:
+        raise UnsupportedImage(
+            "The picture is a HEIC, which is read only with pillow-heif: install it "
+            "(pip install 'camsearch[heic]'), or convert the picture."
+        ) from error
+    pillow_heif.register_heif_opener()
+    return Image.open(stream, formats=["HEIF"])
+
+
+def _decoded(
+    image: Image.Image, stream: BinaryIO, reduce_to: int | None
+) -> tuple[Image.Image, bool]:
+    if image.format in ("PNG", "JPEG2000"):
+        stream.seek(0)
+        data = stream.read()
+        stream.seek(0)
+        precise = precise_pixels(data, image)
+        if precise is not None:
+            return precise, True
+    if reduce_to:
+        image.draft("RGB", (reduce_to, reduce_to))
+    try:
+        image.load()
+    except OSError:
+        stream.seek(0)
+        data = stream.read()
+        whole = complete_jpeg(data) if image.format in ("JPEG", "MPO") else None
+        if whole is None:
+            raise
+        image = Image.open(BytesIO(whole), formats=["JPEG"])
+        if reduce_to:
+            image.draft("RGB", (reduce_to, reduce_to))
+    return _to_rgb(image, image.format), _is_transparent(image)
+
+
+def _not_read(stream: BinaryIO) -> ImageError:
+    """What is said of a file that no decoder takes."""
+    try:
+        kind = unread_kind(stream)
+    except Exception:  # noqa: BLE001 - damaged so far that it is no picture
+        kind = None
+    if kind:
+        return UnsupportedImage(
+            f"The picture is {kind}, which is not read: store it as RGB with 8 bits a channel."
+        )
+    return UnreadableImage(
+        "This is no picture in a format that is read "
+        f"({', '.join(FORMATS)}): convert it, whatever its name ends in."
+    )
 
 
 def _too_many_pixels(what: str, limits: ImageLimits) -> ImageTooLarge:
     return ImageTooLarge(
-        f"{what}; {limits.most_pixels:,} pixels are allowed: store it smaller, or raise the limit."
+        f"{what}; {limits.most_pixels:,} pixels are allowed: store it smaller, or raise "
+        "CAMSEARCH_MOST_PIXELS."
     )
 
 
@@ -208,7 +327,7 @@ def _to_rgb(image: Image.Image, kind: str | None) -> Image.Image:
             "The picture has 32-bit pixels, whose range is not agreed upon: "
             "store it with 8 or 16 bits a channel."
         )
-    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
+    if _is_transparent(image):
         rgba = image.convert("RGBA")
         white = Image.new("RGBA", rgba.size, "white")
         return Image.alpha_composite(white, rgba).convert("RGB")
@@ -217,6 +336,10 @@ def _to_rgb(image: Image.Image, kind: str | None) -> Image.Image:
             f"The picture's colours are stored as {image.mode}, which is not read: store it as RGB."
         )
     return image.convert("RGB")
+
+
+def _is_transparent(image: Image.Image) -> bool:
+    return image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info
 
 
 def _first_line(error: BaseException) -> str:

@@ -1,0 +1,234 @@
+"""Kinds of files that Pillow refuses or decodes wrongly, by tifffile and imagecodecs.
+
+Which kinds, and how they were found: docs/adr/0015-decoding.md.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+import zlib
+from io import BytesIO
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from descriptors.errors import UnreadableImage, UnsupportedImage
+
+__all__ = [
+    "awkward_tiff",
+    "complete_jpeg",
+    "essential_png",
+    "precise_pixels",
+    "tiff_pixels",
+    "unread_kind",
+]
+
+PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
+TIFF_MAGICS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+
+# Chunks that change pixels or say which way is up, and text that may say the latter.
+_CRITICAL = (b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS")
+_TEXT = (b"tEXt", b"zTXt", b"iTXt")
+_UPRIGHT_TEXT = (b"XML:com.adobe.xmp\0", b"Raw profile type exif\0")
+_LONGEST_TEXT = 2**20  # bytes, inflated, which Pillow accepts
+_DEFLATE = 1032  # bytes that one byte inflates to, at most
+
+# Colour channels of TIFF's photometric interpretations that are read here.
+_CHANNELS = {0: 1, 1: 1, 2: 3, 5: 4}
+_WHITE_IS_ZERO = 0
+_ASSOCIATED, _UNASSOCIATED = 1, 2
+
+# Rows that are converted at a time, so that a large image costs no multiple of itself.
+_ROWS = 256
+
+# Start of frame of a JPEG: the kinds that are no Huffman-coded DCT of 8 bit.
+_FRAMES = {0xC3: "lossless", 0xC5: "hierarchical", 0xC6: "hierarchical", 0xC7: "lossless"}
+_FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+
+
+def essential_png(data: bytes) -> bytes:
+    """A PNG without the chunks that do not matter to its pixels, whatever they hold.
+
+    Large text, profiles and wrong check sums of such chunks do no harm then; the
+    orientation stands before the pixels, where the header's reader finds it.
+
+    Raises:
+        UnreadableImage: if a chunk that does matter has a wrong check sum.
+    """
+    parts: list[bytes] = []
+    upright: list[bytes] = []
+    at = len(PNG_MAGIC)
+    while at + 12 <= len(data):
+        (length,) = struct.unpack_from(">I", data, at)
+        kind, body = data[at + 4 : at + 8], data[at + 8 : at + 8 + length]
+        end = at + 12 + length
+        if end > len(data):
+            break
+        sound = data[end - 4 : end] == struct.pack(">I", zlib.crc32(kind + body))
+        if kind in _CRITICAL or kind[:1].isupper():
+            if not sound:
+                raise UnreadableImage(
+                    f"The PNG is damaged (check sum of {kind!r}): export it again."
+                )
+            parts.append(data[at:end])
+        elif sound and (kind == b"eXIf" or _says_what_is_up(kind, body)):
+            upright.append(data[at:end])
+        at = end
+        if kind == b"IEND":
+            return PNG_MAGIC + b"".join([*parts[:1], *upright, *parts[1:]])
+    return PNG_MAGIC + b"".join([*parts[:1], *upright, *parts[1:], data[at:]])
+
+
+def _says_what_is_up(kind: bytes, body: bytes) -> bool:
+    packed = kind == b"zTXt" or (kind == b"iTXt" and b"\0\1" in body[:80])
+    most = _LONGEST_TEXT // (_DEFLATE if packed else 1)
+    return kind in _TEXT and body.startswith(_UPRIGHT_TEXT) and len(body) < most
+
+
+def precise_pixels(data: bytes, image: Image.Image) -> Image.Image | None:
+    """RGB of a PNG or JPEG 2000 whose samples Pillow would lose or wrap; None for others."""
+    import imagecodecs
+
+    if image.format == "PNG":
+        depth, colour = data[24], data[25]
+        keyed = colour in (0, 2) and "transparency" in image.info
+        if keyed or (depth == 16 and colour != 0):  # noqa: PLR2004 - bits
+            return _flattened(imagecodecs.png_decode(data))
+    if image.format == "JPEG2000" and image.mode != "I;16":
+        # The size marker: 40 bytes on stands the depth of the first channel, less 1.
+        depth = (data[data.index(b"\xff\x4f\xff\x51") + 42] & 0x7F) + 1
+        if depth > 8:  # noqa: PLR2004 - bits
+            return _flattened(imagecodecs.jpeg2k_decode(data), bits=depth)
+    return None
+
+
+def awkward_tiff(stream: BinaryIO) -> Any:
+    """The first page of a TIFF of a kind that Pillow gets wrong; None for others."""
+    from tifffile import TiffFile
+
+    page: Any = TiffFile(stream).pages[0]
+    stream.seek(0)
+    usual = page.bitspersample in (1, 2, 4, 8) and page.sampleformat == 1
+    interleaved = page.planarconfig == 1 or page.samplesperpixel == 1
+    channels = _CHANNELS.get(int(page.photometric))
+    odd = channels == 4 and page.samplesperpixel != channels  # noqa: PLR2004 - CMYK
+    odd = odd or (channels == 1 and page.samplesperpixel > 1)
+    if channels is None or (usual and interleaved and not odd):
+        return None
+    return page
+
+
+def tiff_pixels(page: Any) -> Image.Image:
+    """RGB of a page that `awkward_tiff` gave, as it is stored.
+
+    Raises:
+        UnsupportedImage: for samples whose range is not agreed upon, or further bands.
+        UnreadableImage: if a part of the file is missing.
+    """
+    bits, channels = page.bitspersample, _CHANNELS[int(page.photometric)]
+    if page.sampleformat != 1 or bits > 16:  # noqa: PLR2004 - bits
+        raise UnsupportedImage(
+            f"The TIFF has {bits}-bit signed, float or wide samples, whose range is not agreed upon"
+            f" (32-bit and others): store it with 8 or 16 bits a channel."
+        )
+    extra = page.extrasamples[:1]
+    if channels == 1 and page.samplesperpixel > 1 and not extra:
+        raise UnsupportedImage(
+            f"The TIFF has {page.samplesperpixel} bands without colour: store it as RGB."
+        )
+    ends = [o + n for o, n in zip(page.dataoffsets, page.databytecounts, strict=True) if n]
+    if len(ends) < math.prod(page.chunked) or max(ends) > page.parent.filehandle.size:
+        raise UnreadableImage("The TIFF is truncated: export it again.")
+    samples = page.asarray(maxworkers=1)
+    if page.planarconfig != 1 and page.samplesperpixel > 1:
+        samples = np.moveaxis(samples, 0, -1)
+    samples = samples.reshape(page.imagelength, page.imagewidth, -1)
+    alpha = int(extra[0]) if extra and int(extra[0]) in (_ASSOCIATED, _UNASSOCIATED) else 0
+    samples = samples[:, :, : channels + bool(alpha)]
+    return _flattened(
+        samples,
+        bits=bits,
+        ink=channels == 4 or int(page.photometric) == _WHITE_IS_ZERO,  # noqa: PLR2004
+        associated=alpha == _ASSOCIATED,
+        channels=channels,
+    )
+
+
+def _flattened(
+    samples: NDArray[Any],
+    *,
+    bits: int | None = None,
+    ink: bool = False,
+    associated: bool = False,
+    channels: int | None = None,
+) -> Image.Image:
+    """RGB of 8 bit over white, of H W or H W C samples of which one more than colours is alpha.
+
+    Args:
+        samples: unsigned.
+        bits: of a sample; those of its type if not given.
+        ink: 0 is white: white-is-zero, CMYK.
+        associated: the colours have been multiplied by alpha.
+        channels: of colour; grey or RGB by the number of samples if not given.
+    """
+    samples = samples if samples.ndim == 3 else samples[:, :, None]  # noqa: PLR2004
+    channels = channels or (1 if samples.shape[2] < 3 else 3)  # noqa: PLR2004
+    top = np.float32(2 ** (bits or samples.dtype.itemsize * 8) - 1)
+    out = np.empty((*samples.shape[:2], 3), np.uint8)
+    for start in range(0, len(samples), _ROWS):
+        part = samples[start : start + _ROWS].astype(np.float32) / top
+        colour, alpha = part[:, :, :channels], part[:, :, channels : channels + 1]
+        if associated:
+            colour = np.divide(colour, alpha, out=np.zeros_like(colour), where=alpha > 0)
+        colour = 1 - np.minimum(colour, 1) if ink else np.minimum(colour, 1)
+        if channels == 4:  # noqa: PLR2004 - CMYK: each ink, and black
+            colour = colour[:, :, :3] * colour[:, :, 3:]
+        if alpha.size:
+            colour = colour * alpha + (1 - alpha)
+        out[start : start + _ROWS] = np.rint(colour * 255)
+    return Image.fromarray(out)
+
+
+def complete_jpeg(data: bytes) -> bytes | None:
+    """A JPEG with its end, if no more than that is missing; None if pixels are.
+
+    What follows the last coded byte is never looked at in a whole image: then different
+    bytes there change nothing.
+    """
+    body = data.rstrip(b"\xff")
+    if not data.startswith(b"\xff\xd8") or body.endswith(b"\xff\xd9"):
+        return None
+    pixels = []
+    for filling in (b"\xa5", b"\x5a", b"\x00"):
+        with Image.open(BytesIO(body + filling * 4096 + b"\xff\xd9"), formats=["JPEG"]) as image:
+            pixels.append(image.tobytes())
+    return body + b"\xff\xd9" if len(set(pixels)) == 1 else None
+
+
+def unread_kind(stream: BinaryIO) -> str | None:
+    """Which kind of JPEG or TIFF this is, for one that is not read; None for anything else."""
+    stream.seek(0)
+    data = stream.read()
+    if data.startswith(TIFF_MAGICS):
+        from tifffile import TiffFile
+
+        page: Any = TiffFile(BytesIO(data)).pages[0]
+        return (
+            f"a TIFF of {page.samplesperpixel} x {page.bitspersample} bits "
+            f"({_name(page.photometric)}, compression {_name(page.compression)})"
+        )
+    at = 2
+    while data.startswith(b"\xff\xd8") and at + 5 < len(data) and data[at] == 0xFF:  # noqa: PLR2004
+        marker = data[at + 1]
+        if marker in _FRAME_MARKERS:
+            kind = _FRAMES.get(marker, "arithmetic" if marker > 0xC8 else "DCT")  # noqa: PLR2004
+            return f"a JPEG of {data[at + 4]} bits ({kind} coding)"
+        at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+    return None
+
+
+def _name(value: Any) -> str:
+    return str(getattr(value, "name", value))
