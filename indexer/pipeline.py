@@ -312,11 +312,16 @@ def encode_documents(
     """Maps of documents whose maps are not kept, from their pictures, in batches.
 
     Returns:
-        Maps by id; a picture that cannot be read any more is left out.
+        Maps by id; a picture that cannot be read any more, or is another than was indexed, is
+        left out.
     """
     sources = [Source(d.id, d.uri) for d in documents]
+    digests = {d.id: d.digest for d in documents}
+    # Whoever writes a document could else have any file compared that this machine can read.
     prepared = (
-        p for p in prepare_pictures(sources, method.settings, plan) if isinstance(p, Prepared)
+        p
+        for p in prepare_pictures(sources, method.settings, plan)
+        if isinstance(p, Prepared) and p.digest == digests[p.source.id]
     )
     maps: dict[str, KeptMaps] = {}
     for batch in batches_of_one_shape(prepared, plan.batch_size):

@@ -20,11 +20,20 @@ from reranker.dialect.slots import Clause, clauses_of, read_slots
 from reranker.dialect.values import refusal
 from reranker.errors import DialectError
 
-__all__ = ["may_name_us", "naming_us", "parse_search", "understand"]
+__all__ = ["may_name_us", "naming_us", "parse_search", "refuse_elsewhere", "understand"]
 
 # Where text that is no JSON surely means us; elsewhere Elasticsearch says what is wrong.
 _OUR_KEY = re.compile(rb'"camsearch"\s*:')
 _RETRIEVERS = ("retriever", "retrievers")
+# Where our name means something, in JSON, in lines of it, and in the text of a search template.
+_GAP, _QUOTE = rb"(?:\s|\\[nrt])*", rb'\\?"'
+_IN_A_SEARCH = re.compile(
+    _QUOTE
+    + rb"(?:query_vector_builder|retriever|ext)"
+    + _GAP.join((_QUOTE, rb":", rb"\{", _QUOTE))
+    + b"camsearch"
+    + _QUOTE
+)
 
 
 def may_name_us(body: bytes) -> bool:
@@ -54,9 +63,6 @@ def parse_search(body: bytes, query: str, limits: DialectLimits) -> VisualSearch
         Of a key that stands twice in an object the last counts, and whole numbers beyond 64
         bits become fractions; Elasticsearch refuses the first and has little use for the second.
     """
-    if not body:
-        _check_source(parameters_of(query).get("source", ""))
-        return None
     found = naming_us(body)
     return None if found is None else understand(found, query, limits)
 
@@ -230,8 +236,18 @@ def _picture_of(options: Options, slots: Sequence[Slot]) -> PictureQuery:
     return picture
 
 
-def _check_source(source: str) -> None:
-    if source and naming_us(source.encode()) is not None:
+def refuse_elsewhere(text: bytes, where: str) -> None:
+    """Refuse an image search that does not come as the body of a search.
+
+    Args:
+        text: a body, or the query string's ``source``.
+        where: what it came as.
+
+    Raises:
+        DialectError: it names us.
+    """
+    if _IN_A_SEARCH.search(text):
         raise DialectError(
-            "[source] in the query string cannot name camsearch: send the search as the body."
+            f"[{where}] cannot search by an image: only [_search] and [_msearch] take [camsearch], "
+            "in their body. Send the search there."
         )

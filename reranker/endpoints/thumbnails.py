@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated
 
 from fastapi import APIRouter, Query, Request, Response
+from starlette.convertors import StringConvertor, register_url_convertor
 
 from reranker.endpoints.asking import ERRORS, asked_further
 from reranker.explaining.requests import read_index
@@ -20,12 +21,21 @@ _KEPT = "private, max-age=3600"
 _UNCHANGED = 304
 
 
+class _AnyId(StringConvertor):
+    """An id with slashes and line ends: Starlette's own ``path`` stops at a line's end."""
+
+    regex = "(?s:.*)"
+
+
+register_url_convertor("any_id", _AnyId())
+
+
 def thumbnails_router(service: Service) -> APIRouter:
     """The endpoint of thumbnails."""
     router = APIRouter(tags=["pictures"])
 
     @router.get(
-        "/thumbnails/{image_id:path}",
+        "/thumbnails/{image_id:any_id}",
         response_class=Response,
         responses={
             200: {"description": "A JPEG.", "content": {"image/jpeg": {"schema": _BINARY}}},

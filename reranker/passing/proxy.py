@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 from urllib.parse import unquote
 
 from descriptors.errors import CamsearchError
-from reranker.dialect.parsing import may_name_us
+from reranker.dialect.parameters import parameters_of
+from reranker.dialect.parsing import may_name_us, refuse_elsewhere
 from reranker.exchange import Answer, Request
 from reranker.passing.caller import Caller, CallerGone
 from reranker.passing.framing import refused_framing
@@ -28,6 +29,7 @@ from reranker.passing.reading_paths import reads
 from reranker.passing.refusals import in_shape, refusal, unexpected
 from reranker.passing.search_bodies import (
     BodyTooLarge,
+    is_search,
     plain,
     read_whole,
     wants_looking_into,
@@ -144,10 +146,22 @@ class Proxy:
     async def _looked_into(
         self, scope: Scope, path: str, receive: Receive
     ) -> tuple[bytes, Answer | None]:
-        """A search's body as it came, and our answer if it names us."""
+        """A body as it came, and our answer if it names us.
+
+        Raises:
+            DialectError: it names us where no image can be searched by.
+        """
         headers, most = scope["headers"], self._settings.most_bytes
         body = await read_whole(receive, headers, most)
-        unpacked = await plain(body, headers, most) if body else None
+        if not body:
+            # As Elasticsearch does, which reads it only then.
+            source = parameters_of(scope["query_string"].decode("ascii")).get("source", "")
+            refuse_elsewhere(source.encode(), "source")
+            return body, None
+        unpacked = await plain(body, headers, most)
+        if unpacked is not None and not is_search(path):
+            refuse_elsewhere(unpacked, unquote(path)[:200])
+            return body, None
         if unpacked is None or not may_name_us(unpacked):
             return body, None
         request = Request(

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from reranker.exchange import Headers
 
-__all__ = ["BodyTooLarge", "is_damaged", "plain", "read_whole", "wants_looking_into"]
+__all__ = ["BodyTooLarge", "is_damaged", "is_search", "plain", "read_whole", "wants_looking_into"]
 
 _JSON = frozenset(
     {
@@ -29,6 +29,27 @@ _JSON = frozenset(
 # Elasticsearch unpacks these; zlib tells them apart by their first bytes.
 _PACKED = frozenset({b"gzip", b"x-gzip", b"deflate"})
 _GZIP_OR_ZLIB = zlib.MAX_WBITS | 32
+# Words in paths that take a query without being a search that is ours to answer.
+_TAKING_QUERIES = frozenset(
+    {
+        "_async_search",
+        "_count",
+        "_delete_by_query",
+        "_eql",
+        "_explain",
+        "_field_caps",
+        "_fleet",
+        "_knn_search",
+        "_msearch",  # its templates
+        "_mvt",
+        "_rank_eval",
+        "_reindex",
+        "_search",  # its templates
+        "_search_shards",
+        "_update_by_query",
+        "_validate",
+    }
+)
 # What is unpacked of a body to see whether it is damaged: a megabyte may hold a thousand.
 _MOST_LOOKED_AT = 100 * 1024 * 1024
 _AT_ONCE = 1024 * 1024
@@ -41,20 +62,27 @@ class BodyTooLarge(Exception):
 
 
 def wants_looking_into(scope: Scope) -> bool:
-    """Whether a request is a ``_search`` or ``_msearch`` whose body could be read as JSON.
+    """Whether the body of a request is a search, or holds one, and could be read as JSON.
 
     Convention:
         Decided on the path as Elasticsearch splits it, so what it takes for a search is one here.
     """
     if scope["method"] not in {"POST", "GET"}:
         return False
-    words = words_of(scope["raw_path"].decode("ascii"))
-    if not words or len(words) > 2 or words[-1] not in {"_search", "_msearch"}:  # noqa: PLR2004
+    path = scope["raw_path"].decode("ascii")
+    # Further back the same words are names, as in `/images/_doc/_count`.
+    if not is_search(path) and _TAKING_QUERIES.isdisjoint(words_of(path)[:2]):
         return False
     headers: Headers = scope["headers"]
     kind = (value_of(headers, b"content-type") or b"").split(b";", 1)[0].strip().lower()
     packed = (value_of(headers, b"content-encoding") or b"").strip().lower()
     return kind in _JSON and (packed in {b"", b"identity"} or packed in _PACKED)
+
+
+def is_search(path: str) -> bool:
+    """Whether a path is that of a ``_search`` or ``_msearch``, which take images."""
+    words = words_of(path)
+    return 0 < len(words) <= 2 and words[-1] in {"_search", "_msearch"}  # noqa: PLR2004
 
 
 async def read_whole(receive: Receive, headers: Headers, most: int) -> bytes:

@@ -11,7 +11,7 @@ import orjson
 from es_mappings.errors import FingerprintMismatch
 from reranker.dialect.parameters import about_indices
 from reranker.errors import NotOurIndex, UpstreamRefused
-from reranker.exchange import Request
+from reranker.exchange import Request, encoded_index, search_path
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,6 +24,8 @@ __all__ = ["IndexContract", "abouts_of"]
 _BELIEVED_S = 10.0
 _MOST_BELIEVED = 1000
 _OK = 200
+# A path with more names than this is longer than Elasticsearch reads.
+_MAX_PIT_INDICES = 100
 
 
 class IndexContract:
@@ -72,6 +74,45 @@ class IndexContract:
         if len(self._fitting) >= _MOST_BELIEVED:
             self._fitting.clear()
         self._fitting[key] = time.monotonic() + _BELIEVED_S
+
+    async def indices_of_pit(self, request: Request, pit: Any) -> str:
+        """The indices with vectors that a point in time was opened on, percent-encoded.
+
+        Args:
+            request: whose headers are used.
+            pit: the value of ``pit`` in the body of a search.
+
+        Raises:
+            NotOurIndex: it holds no document with a vector.
+            UpstreamRefused: Elasticsearch does not know it, or not for this caller.
+
+        Convention:
+            The id is opaque: only a search with it tells its indices. The time it is kept is
+            not changed.
+        """
+        body = {
+            "pit": {"id": pit["id"]} if isinstance(pit, dict) and "id" in pit else pit,
+            "size": 0,
+            "track_total_hits": False,
+            "query": {"exists": {"field": "descriptor"}},
+            "aggs": {"indices": {"terms": {"field": "_index", "size": _MAX_PIT_INDICES}}},
+        }
+        asked = replace(
+            request, method="POST", path=search_path(""), query="", body=orjson.dumps(body)
+        )
+        answer = await self._upstream.ask(asked)
+        if answer.status != _OK:
+            raise UpstreamRefused("Elasticsearch refuses to search the point in time.", answer)
+        names = [
+            bucket["key"]
+            for bucket in orjson.loads(answer.body)["aggregations"]["indices"]["buckets"]
+        ]
+        if not names:
+            raise NotOurIndex(
+                "The point in time holds no document that camsearch made: index images, then open "
+                "one on the alias that `camsearch gallery create` made."
+            )
+        return encoded_index(",".join(names))
 
     async def _mapping(self, request: Request, index: str) -> Mapping[str, Any]:
         path = f"/{index}/_mapping" if index else "/_mapping"

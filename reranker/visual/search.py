@@ -134,7 +134,7 @@ class VisualSearcher:
 
         Args:
             request: of the caller, with the path and query of a ``_search``.
-            index: of the path, percent-encoded; empty for all.
+            index: of the path, percent-encoded; empty for all, or those of a point in time.
             search: what its body means.
 
         Raises:
@@ -142,6 +142,8 @@ class VisualSearcher:
         """
         started = time.monotonic()
         with self._metrics.stage("contract"):
+            if search.body.get("pit") is not None:
+                index = await self._parts.contract.indices_of_pit(request, search.body["pit"])
             await self._parts.contract.check(request, index)
         with self._metrics.stage("describe"):
             queries = await self._describe(request, index, search)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from contextlib import closing, contextmanager
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -17,7 +19,13 @@ from indexer.sources import Source
 from reranker.app import make_app
 from reranker.passing.upstream import ElasticsearchUpstream, UpstreamSettings
 from tests.support.tiny_network import tiny_method
-from tests.support.tiny_service import COUNT, REGIONS, make_gallery, tiny_service
+from tests.support.tiny_service import (
+    COUNT,
+    REGIONS,
+    make_gallery,
+    picture_text,
+    tiny_service,
+)
 
 pytestmark = pytest.mark.services
 
@@ -80,6 +88,103 @@ def test_a_gallery_in_elasticsearch_is_ready_explained_and_shown(folder, elastic
     assert explained.json()["first_cosine"] == pytest.approx(1, abs=1e-2)
     assert (small.status_code, small.headers["content-type"]) == (200, "image/jpeg")
     assert f"<dd>{COUNT}</dd>" in page.text
+
+
+def by_image(image, **more):
+    builder = {"camsearch": {"image": image}}
+    knn = {"field": "descriptor", "k": 3, "num_candidates": 20, "query_vector_builder": builder}
+    return {"knn": knn, "_source": False, **more}
+
+
+@pytest.fixture
+def other(elasticsearch_url, index_prefix):
+    """A gallery of another method beside, with a document of an id that `images` has too."""
+    name, method = f"{index_prefix}other", tiny_method()
+    about = {**about_method(method, REGIONS), "fingerprint": "a" * 64}
+    vector = [1.0] + [0.0] * (method.settings.dims - 1)
+    with connect(elasticsearch_url) as client:
+        indices.create(client, name, about, method.settings.dims, indices.IndexPlan(replicas=0))
+        made = {"id": "3/a.png", "descriptor": vector}
+        client.index(index=name, id="3/a.png", document=made, refresh=True)
+    return name
+
+
+def test_a_point_in_time_is_checked_for_its_own_indices_only(
+    folder, elasticsearch_url, images, other, index_prefix
+):
+    with connect(elasticsearch_url) as client:
+        books = f"{index_prefix}books"
+        client.index(index=books, document={"title": "x"}, refresh=True)
+        mine, both, none = (
+            client.open_point_in_time(index=i, keep_alive="1m")["id"]
+            for i in (images, f"{images},{other}", books)
+        )
+    search = ("POST", "/_search")
+    by_id = {"id": "3/a.png"}
+    with serving(folder, elasticsearch_url, images) as (app, upstream):
+        plain, found, shown, two, no_image, wrong = asked(
+            app,
+            upstream,
+            ("POST", f"/{images}/_search", {"json": by_image(by_id)}),
+            (*search, {"json": by_image(by_id, pit={"id": mine})}),
+            (*search, {"json": by_image({"data": picture_text(folder, 3)}, pit={"id": mine})}),
+            (*search, {"json": by_image(by_id, pit={"id": both})}),
+            (*search, {"json": by_image(by_id, pit={"id": none})}),
+            (*search, {"json": by_image(by_id, pit={"id": "x"})}),
+        )
+    assert found.status_code == 200, found.text
+    assert found.json()["hits"] == plain.json()["hits"]
+    assert shown.json()["hits"]["hits"][0]["_id"] == "3/a.png"
+    assert two.status_code == 409
+    assert f"[{other}" in two.json()["error"]["reason"]
+    assert no_image.status_code == 400
+    assert "holds no document that camsearch made" in no_image.json()["error"]["reason"]
+    assert wrong.status_code == 400
+    assert "camsearch" not in wrong.text  # Elasticsearch's own words
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", "_count"),
+        ("GET", "_explain/3%2Fa.png"),
+        ("POST", "_validate/query"),
+        ("POST", "_async_search"),
+        ("POST", "_search/template"),
+        ("GET", "_search?source_content_type=application/json&source={}"),
+    ],
+)
+def test_what_takes_no_image_says_who_does(folder, elasticsearch_url, images, method, path):
+    """And Elasticsearch answers the same request where it holds no image."""
+    text = json.dumps({"query": {"knn": by_image({"id": "3/a.png"})["knn"]}})
+    plain = json.dumps({"query": {"match_all": {}}})
+    if path == "_search/template":
+        text, plain = (json.dumps({"source": one}) for one in (text, plain))
+
+    def request(body):
+        if "source=" in path:
+            return (method, f"/{images}/" + path.format(quote(body)), {})
+        kind = {"content-type": "application/json"}
+        return (method, f"/{images}/{path}", {"content": body, "headers": kind})
+
+    with serving(folder, elasticsearch_url, images) as (app, upstream):
+        refused, passed = asked(app, upstream, request(text), request(plain))
+    assert refused.status_code == 400
+    assert "only [_search] and [_msearch] take [camsearch]" in refused.json()["error"]["reason"]
+    assert passed.status_code == 200, passed.text
+
+
+@pytest.mark.parametrize("odd", ["a\nb", "\n", "a\n", "\x00\x7f", "a\r\n?#%2F", "\u2028 ü/../b"])
+def test_a_thumbnail_of_any_id(folder, elasticsearch_url, images, odd):
+    with connect(elasticsearch_url) as client:
+        made = client.get(index=images, id="3/a.png")["_source"]
+        client.index(index=images, id=odd, document=made, refresh=True)
+    path = f"/_camsearch/thumbnails/{quote(odd, safe='')}"
+    with serving(folder, elasticsearch_url, images) as (app, upstream):
+        shown, none = asked(app, upstream, ("GET", path, {}), ("GET", path + "%0Ax", {}))
+    assert (shown.status_code, shown.headers["content-type"]) == (200, "image/jpeg")
+    assert none.status_code == 404
+    assert "is no picture of" in none.json()["error"]["reason"]
 
 
 def test_an_index_that_is_not_there_is_not_ready(folder, elasticsearch_url, index_prefix):

@@ -740,6 +740,15 @@ class TestEncodeDocuments:
         assert list(encode_documents(documents, method, IndexingPlan())) == [fine]
         house.add("p000.png", shapes(64, 64))
 
+    def test_another_picture_than_was_indexed_is_left_out(self, house, method):
+        """A document may name any file; its digest shows that its writer has had the bytes."""
+        changed, fine = house.add_some(2)
+        house.index()
+        documents = list(house.documents.values())
+        Path(changed).write_bytes(encoded(shapes(64, 64, seed=99)))
+        assert list(encode_documents(documents, method, IndexingPlan())) == [fine]
+        house.index()
+
     def test_none(self, method):
         assert encode_documents([], method, IndexingPlan()) == {}
 

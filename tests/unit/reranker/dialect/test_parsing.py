@@ -4,7 +4,7 @@ import orjson
 import pytest
 
 from descriptors.arrays import Box
-from reranker.dialect.parsing import may_name_us, parse_search
+from reranker.dialect.parsing import may_name_us, parse_search, refuse_elsewhere
 from reranker.dialect.searches import Expand, ImageSource, PictureQuery, Rerank
 from reranker.errors import DialectError
 from tests.unit.reranker.dialect.bodies_of import DATA, LIMITS, PICTURE, clause, parsed, reranked
@@ -188,11 +188,26 @@ def test_sorting_by_score_is_no_sorting(sort):
     assert parsed(reranked(body={"sort": sort}), "sort=_score:desc").ranks
 
 
-def test_a_search_in_the_query_string_cannot_name_us():
-    source = "source=" + '{"knn":{"query_vector_builder":{"camsearch":{}}}}'
-    with pytest.raises(DialectError, match=r"\[source\]"):
-        parse_search(b"", source, LIMITS)
-    assert parse_search(b"", 'source={"query":{"term":{"a":"camsearch"}}}', LIMITS) is None
+@pytest.mark.parametrize(
+    "text",
+    [
+        b'{"knn":{"query_vector_builder":{"camsearch":{}}}}',
+        b'{"source": {"query": {"knn": {"query_vector_builder" : {\n "camsearch": {}}}}}}',
+        b'{"requests": [{"request": {"retriever": {"camsearch": {}}}}]}',
+        b'{}\n{"source": "{\\"ext\\": {\\n\\"camsearch\\": {}}, \\"size\\": {{size}}}"}\n',
+    ],
+    ids=["plain", "template", "inner", "text"],
+)
+def test_elsewhere_than_in_a_search_we_cannot_be_named(text):
+    with pytest.raises(DialectError, match=r"\[/_x\] .* only \[_search\] and \[_msearch\]"):
+        refuse_elsewhere(text, "/_x")
+
+
+@pytest.mark.parametrize(
+    "text", [b"", b"\xff", b'{"query":{"term":{"a":"camsearch"}}}', b'{"aggs":{"camsearch":{}}}']
+)
+def test_elsewhere_our_name_may_be_data(text):
+    refuse_elsewhere(text, "/_x")
 
 
 @pytest.mark.parametrize(

@@ -143,7 +143,10 @@ def test_every_way_to_say_it_is_looked_into(line: bytes, kind: bytes) -> None:
         search(NAMED, b"POST /images/_doc"),
         search(NAMED, b"POST /_bulk"),
         search(NAMED, b"POST /a/b/_search"),
-        search(NAMED, b"POST /images/_search/template"),
+        search(NAMED, b"POST /images/_doc/_count"),
+        search(PLAIN, b"POST /images/_count"),
+        search(b"", b"GET /images/_search?source=%7B%22query%22%3A%7B%7D%7D"),
+        search(PLAIN, b"GET /images/_search?source=" + NAMED.replace(b" ", b"")),
         search(NAMED, b"POST /%5Fsearch"),
         search(NAMED, headers=b"Content-Type: application/cbor\r\n"),
         search(NAMED, headers=b"Content-Type: application/json\r\nContent-Encoding: zstd\r\n"),
@@ -158,6 +161,28 @@ def test_what_does_not_name_us_is_forwarded_unasked(request_: bytes) -> None:
     assert visual.asked == []
     ((_, body),) = upstream.forwarded
     assert body in {None, request_.partition(b"\r\n\r\n")[2]}
+
+
+@pytest.mark.parametrize(
+    ("line", "body", "named"),
+    [
+        (b"POST /images/_count", NAMED, "/images/_count"),
+        (b"GET /images/_explain/1", NAMED, "/images/_explain/1"),
+        (b"GET /_validate/query", NAMED, "/_validate/query"),
+        (b"POST /images/_search/template", NAMED, "/images/_search/template"),
+        (b"POST /_msearch/template", b"{}\n" + NAMED + b"\n", "/_msearch/template"),
+        (b"POST /images/_async_search", NAMED, "/images/_async_search"),
+        (b"GET /images/_search?source=" + NAMED.replace(b" ", b""), b"", "source"),
+        (b"GET /_msearch?a&source=%7B%22ext%22%3A%7B%22camsearch%22%3A1%7D%7D", b"", "source"),
+        (b"GET /images/_count?source=" + NAMED.replace(b" ", b""), b"", "source"),
+    ],
+)
+def test_only_the_body_of_a_search_takes_an_image(line: bytes, body: bytes, named: str) -> None:
+    visual, upstream = Visual(), Upstream()
+    found = error_of(through(search(body, line), visual=visual, upstream=upstream))
+    assert found["status"] == 400
+    assert found["error"]["reason"].startswith(f"[{named}] cannot search by an image: only ")
+    assert (visual.asked, upstream.forwarded) == ([], [])
 
 
 @pytest.mark.parametrize("pack", [gzip.compress, zlib.compress])
