@@ -14,7 +14,7 @@ from descriptors.errors import CamsearchError, RequestError
 from descriptors.settings import RegionSettings
 from evaluation.ablation import ablate, sampled
 from evaluation.datasets.catalogue import DATASETS, FitOn, read_dataset
-from evaluation.evaluate import About, check_systems, evaluate_trials, known_systems
+from evaluation.evaluate import About, check_systems, evaluate_trials, stages_measured
 from evaluation.knobs import Setup, chosen_knobs, stage_of
 from evaluation.paper_tables import PAPER_DATASETS, paper_tables
 from evaluation.plots import require_matplotlib
@@ -163,11 +163,14 @@ def measure(  # noqa: PLR0913 - one keyword an option of the command line
     if ablated is not None:
         chosen_knobs(ablated)
     if compare is not None:
-        check_pair(compare, known_systems() if chosen is None else chosen)
+        check_pair(compare, stages_measured(chosen))
     if report is not None:
         require_matplotlib()
         check_report(report)
     trials = asked.trials(show)
+    if compare is not None:
+        streamed = any(trial.streamed for trial in trials)
+        check_pair(compare, stages_measured(chosen, streamed=streamed))
     evaluation = evaluate_trials(
         trials,
         asked.about,

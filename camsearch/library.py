@@ -1,9 +1,12 @@
 """A gallery in a folder with all that belongs to it: the Python door to camsearch.
 
-library = PictureLibrary.create("my-gallery")
-library.index(["photos/"])
-for hit in library.search("query.jpg", box=(40, 12, 300, 280), rerank=100).hits:
-print(hit.document.uri, hit.score, hit.box)
+>>> library = PictureLibrary.create("my-gallery")
+>>> progress = library.index(["photos/"])
+>>> for hit in library.search("query.jpg", box=(40, 12, 300, 280), rerank=100).hits:
+...     print(Path(hit.document.uri).name, hit.score, hit.box)
+same-thing.jpg 0.9... Box(x0=..., y0=..., x1=..., y1=...)
+other.jpg 0... Box(x0=..., y0=..., x1=..., y1=...)
+>>> library.close()
 """
 
 from __future__ import annotations
@@ -229,6 +232,7 @@ class PictureLibrary:
 
     def close(self) -> None:
         """Let go of files and threads."""
+        self.searcher.close()
         self.gallery.close()
         if self.features is not None:
             self.features.close()

@@ -44,7 +44,7 @@ def region_windows(
         Multiplying by a window is the same as cutting the maps to the region first.
 
     Source:
-        METHOD section 4 (cut) and 10 (prior; Babenko and Lempitsky 2015).
+        docs/method.md sections 4 and 10 (the prior; Babenko and Lempitsky 2015).
     """
     edges = regions.to(torch.float32).unflatten(-1, (2, 2))  # start and end of x and of y
     starts, ends = edges[..., 0, :, None], edges[..., 1, :, None]
@@ -71,7 +71,7 @@ def active_share(
         inside: the cells of each region, or None for one region that is the whole picture.
 
     Source:
-        METHOD section 2.
+        docs/method.md section 2.
     """
     if inside is None:
         cells = maps.levels.shape[2] * maps.levels.shape[3]
@@ -134,7 +134,7 @@ def class_vectors(
         Unit rows, or zero rows where the sum is zero: ``B M N K``, or ``1 V N K`` of those kept.
 
     Source:
-        paper section 3.2; METHOD section 2; the power normalisation is section 10's.
+        paper section 3.2; docs/method.md section 2; the power normalisation is section 10's.
     """
     if kept is not None:
         # What only fills a batch's rows is left out before the long part.
@@ -162,7 +162,7 @@ def aggregate(
         weights: one a class; None for all alike.
 
     Source:
-        paper section 3.3; METHOD section 3.
+        paper section 3.3; docs/method.md section 3.
     """
     if weights is not None:
         whitened = whitened * weights.unsqueeze(-1)
@@ -173,7 +173,7 @@ def join_layers(descriptors: Sequence[Float[Tensor, "*B _"]]) -> Float[Tensor, "
     """The descriptors of several layers side by side, unit again.
 
     Source:
-        METHOD section 10.
+        docs/method.md section 10.
     """
     return functional.normalize(torch.cat(list(descriptors), dim=-1), dim=-1)
 

@@ -134,7 +134,7 @@ def region_of_box(box: Box, picture: Size, grid: Grid) -> Region:
         Both ends are rounded down, as the published code does (pixel // stride).
 
     Source:
-        paper section 4.2; METHOD section 4.
+        paper section 4.2; docs/method.md section 4.
     """
     x0 = min(max(math.floor(box.x0 * grid.across / picture.width), 0), grid.width - 1)
     y0 = min(max(math.floor(box.y0 * grid.down / picture.height), 0), grid.height - 1)

@@ -23,7 +23,7 @@ def class_scores(
         bias: the classifier's.
 
     Source:
-        paper section 3.1; METHOD section 1.
+        paper section 3.1; docs/method.md section 1.
     """
     pooled = evidence.levels.float().mean(dim=(2, 3)) * evidence.scale
     return functional.linear(pooled, weight, bias)
@@ -52,7 +52,7 @@ def activation_maps(
         Divided by the maximum over the whole picture, before any cut to a box.
 
     Source:
-        paper section 3.1; METHOD section 1.
+        paper section 3.1; docs/method.md section 1.
     """
     rows = weight[classes] * evidence.scale[:, None, :]
     # Bytes are exact in bfloat16.
@@ -80,6 +80,6 @@ def heat_map(maps: Float[Tensor, "B N H W"], count: int) -> Float[Tensor, "B H W
     """The mean of each picture's first `count` maps: where the query's best classes speak.
 
     Source:
-        METHOD section 6, step 1.
+        docs/method.md section 6, step 1.
     """
     return maps[:, :count].mean(dim=1)

@@ -72,7 +72,7 @@ def most_frequent_classes(best: Int[Tensor, "B N"], count: int) -> tuple[int, ..
         Class numbers, the most frequent first; of two alike the lower number.
 
     Source:
-        paper section 4.3; METHOD section 3.
+        paper section 4.3; docs/method.md section 3.
     """
     numbers, counts = best.flatten().unique(return_counts=True)
     order = sorted(zip(counts.tolist(), numbers.tolist(), strict=True), key=lambda p: (-p[0], p[1]))

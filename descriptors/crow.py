@@ -20,7 +20,7 @@ def channel_weights(active_share: Float[Tensor, "*B K"]) -> Float[Tensor, "*B K"
         active, so all zero for a map that is.
 
     Source:
-        Kalantidis et al. 2016; paper section 3.2; METHOD section 2.
+        Kalantidis et al. 2016; paper section 3.2; docs/method.md section 2.
     """
     total = active_share.sum(dim=-1, keepdim=True)
     # Where Q is 0 the ratio is 1, so that its logarithm is 0.
@@ -35,7 +35,7 @@ def centring_prior(
     """SPoC's centring prior: a Gaussian at the centre, sigma = min(H, W) / 3, maximum about 1.
 
     Source:
-        Babenko and Lempitsky 2015; METHOD section 10.
+        Babenko and Lempitsky 2015; docs/method.md section 10.
     """
     sigma = min(height, width) / 3
     y = torch.arange(height, device=device, dtype=torch.float32) - (height - 1) / 2

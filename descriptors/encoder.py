@@ -108,7 +108,7 @@ class Encoder:
             batch: pixels at the working size, from `prepare`.
 
         Source:
-            METHOD section 1.
+            docs/method.md section 1.
         """
         taps = {tap.module: tap for tap in (*self._taps, self._evidence)}
         with _tapped(self.module, taps) as seen:

@@ -47,7 +47,7 @@ def expanded_query(
         Unit; the query itself where nothing was found.
 
     Source:
-        METHOD section 5; diffusion is ours, docs/adr/0014.
+        docs/method.md section 5; diffusion is ours, docs/adr/0014.
     """
     if not settings.expand_neighbours or not len(found):
         return expand(query, found[:hits], alpha)
@@ -74,7 +74,7 @@ def expand(
         Unit; the query itself where nothing was found.
 
     Source:
-        paper section 4.4; METHOD section 5; alpha-QE is Radenovic et al. 2018.
+        paper section 4.4; docs/method.md section 5; alpha-QE is Radenovic et al. 2018.
     """
     powers = (found @ query).clamp_min(0) ** alpha
     if weights is not None:

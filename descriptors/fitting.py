@@ -25,7 +25,8 @@ class WhiteningFit:
     """Collects class vectors picture by picture, then fits the whitening.
 
     Source:
-        METHOD section 3: the N_pca best class vectors of each picture of another collection.
+        docs/method.md section 3: the N_pca best class vectors of each picture of another
+        collection.
     """
 
     def __init__(self, encoder: Encoder) -> None:

@@ -354,7 +354,7 @@ def to_working_size(picture: Picture, settings: MethodSettings) -> UInt8[Tensor,
         Pixels; the aspect is kept but for rounding both sides to ``side_multiple``.
 
     Source:
-        METHOD section 7.
+        docs/method.md section 7.
     """
     size = working_size(picture.size, settings)
     image = picture.image

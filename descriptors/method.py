@@ -101,7 +101,7 @@ class Method:
         """Descriptors from maps, each picture with its own best classes, or the theme's.
 
         Source:
-            METHOD section 3.
+            docs/method.md section 3.
         """
         classes = self._classes(encoded.scores)
         probabilities = encoded.scores.softmax(dim=1).gather(1, classes)
@@ -145,7 +145,7 @@ class Method:
             RequestError: if the box lies outside the picture.
 
         Source:
-            METHOD section 4.
+            docs/method.md section 4.
         """
         return self.describe_queries([(picture, box)], regions)[0]
 
@@ -212,7 +212,7 @@ class Method:
             None for a hit without a usable region.
 
         Source:
-            paper section 5.1; METHOD section 6.
+            paper section 5.1; docs/method.md section 6.
         """
         encoded = self.encoder.ready(encoded)
         classes = query.classes[: settings.n_classes].expand(len(encoded), -1)

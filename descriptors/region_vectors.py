@@ -41,7 +41,7 @@ def region_class_vectors(
         A tensor a layer: ``B M N K``, or ``1 V N K`` of those kept.
 
     Source:
-        METHOD sections 1, 2, 4 and 10.
+        docs/method.md sections 1, 2, 4 and 10.
     """
     settings = encoder.settings
     encoded = encoder.ready(encoded)

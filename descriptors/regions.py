@@ -36,7 +36,7 @@ def propose_regions(
         it is strictly above the threshold.
 
     Source:
-        paper section 5.1; METHOD section 6, step 2: five thresholds and the largest
+        paper section 5.1; docs/method.md section 6, step 2: five thresholds and the largest
         component, as the paper says, where its published code has four and the largest contour.
     """
     batch, height, width = heat.shape

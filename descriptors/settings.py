@@ -34,7 +34,7 @@ class LayerSettings(_Frozen):
 
 
 class RegionSettings(_Frozen):
-    """CAM-region re-ranking (METHOD section 6).
+    """CAM-region re-ranking (docs/method.md section 6).
 
     These act at query time on kept maps, so they are no part of the
     fingerprint: an index need not be built again to change them. Only
@@ -115,7 +115,7 @@ class RegionSettings(_Frozen):
 
 
 class MethodSettings(_Frozen):
-    """Every number that changes a descriptor (METHOD sections 1 to 4 and 10).
+    """Every number that changes a descriptor (docs/method.md sections 1 to 4 and 10).
 
     `preset` gives the two named settings; any field can be changed from there.
     """
@@ -145,7 +145,7 @@ class MethodSettings(_Frozen):
 
     @classmethod
     def preset(cls, name: str) -> MethodSettings:
-        """``default``, the best we know, or ``paper``, METHOD sections 1 to 7 to the letter.
+        """``default``, the best we know, or ``paper``: docs/method.md sections 1 to 7.
 
         Raises:
             SettingsError: for any other name.

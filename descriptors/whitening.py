@@ -48,7 +48,7 @@ class LayerWhitening:
             dtype: of the product; bfloat16 is several times faster where it is native.
 
         Source:
-            METHOD section 3.
+            docs/method.md section 3.
         """
         # The mean goes first: its projection is large, and bfloat16 would round it roughly.
         centred = (vectors - self.mean).to(dtype)

@@ -5,7 +5,7 @@ Convention:
     taken out of the ranking first, so it neither helps nor harms. Ranks count from 0.
 
 Source:
-    METHOD section 9; Philbin et al. 2007 (Oxford buildings, compute_ap). Jégou et al. 2008
+    docs/method.md section 9; Philbin et al. 2007 (Oxford buildings, compute_ap). Jégou et al. 2008
     (Holidays) and Radenovic et al. 2018 (revisited Oxford and Paris) count the same area from
     the ranks of the positives, in the ranking without the query or without the junk.
 """
@@ -60,9 +60,10 @@ def trapezoidal_average_precision(ranks: Sequence[int], positives: int) -> float
         where the precision before the first answer is 1.
 
     Source:
-        Philbin et al. 2007; METHOD section 9. Their evaluator walks over every answer and keeps
-        recall and precision from one to the next; between two hits recall stands still, so that
-        only the hits have an area, and the precision just before one is found / rank.
+        Philbin et al. 2007; docs/method.md section 9. Their evaluator walks over every answer
+        and keeps recall and precision from one to the next; between two hits recall stands
+        still, so that only the hits have an area, and the precision just before one is
+        found / rank.
     """
     _check(ranks, positives)
     area = 0.0

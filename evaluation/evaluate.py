@@ -12,7 +12,7 @@ from descriptors.backbones import load_network
 from descriptors.encoder import Encoder
 from descriptors.errors import RequestError
 from evaluation.compared.scoring import score_compared
-from evaluation.compared.systems import ON_REQUEST, SYSTEMS, chosen_systems, dims_of
+from evaluation.compared.systems import ON_REQUEST, SYSTEMS, chosen_systems, dims_of, system_of
 from evaluation.encoding import encode_photos
 from evaluation.left_out import LeftOut
 from evaluation.ours import OURS, STREAMED, score_ours
@@ -40,6 +40,7 @@ __all__ = [
     "evaluate_trials",
     "known_systems",
     "score_systems",
+    "stages_measured",
 ]
 
 
@@ -71,7 +72,8 @@ class Evaluation:
         seconds: of the whole run, and of its encoding.
         rows: see `Row`.
         scores: of each trial, every query by every system at every stage.
-        left_out: sentences about systems that could not be measured.
+        left_out: sentences about systems that could not be measured, and about streamed photos
+            that could not be read.
     """
 
     about: About
@@ -216,6 +218,24 @@ def check_systems(systems: Collection[str] | None) -> None:
     if unknown:
         raise RequestError(f"There is no system {unknown[0]!r}: choose among {', '.join(known)}.")
     _compared(systems)
+
+
+def stages_measured(
+    systems: Collection[str] | None, *, streamed: bool = False
+) -> dict[str, tuple[str, ...]]:
+    """The stages at which each of the chosen systems is measured, by name.
+
+    Args:
+        systems: see `evaluate_photos`.
+        streamed: whether there are streamed photos, beside which OfA alone is measured.
+    """
+    stages = {name: tuple(stage.name for stage in some) for name, some in OURS.items()}
+    stages |= {name: system_of(name).stages for name in _compared(systems)}
+    return {
+        name: some
+        for name, some in stages.items()
+        if (systems is None or name in systems) and (not streamed or name == "OfA")
+    }
 
 
 def default_cache() -> Path:

@@ -49,7 +49,7 @@ class OnlineVectors:
         """Descriptors of all photos with the classes of one query.
 
         Source:
-            METHOD section 3, OnA.
+            docs/method.md section 3, OnA.
         """
         columns = torch.tensor([self.columns[c] for c in classes.tolist()])
         weights = None if self.weights is None else self.weights[:, columns]

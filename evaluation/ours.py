@@ -97,7 +97,8 @@ def score_ours(  # noqa: PLR0913 - one keyword a part that may be at hand
         progress: told which queries are done.
         stages: of each system that is wanted.
         own: class vectors of the trial's photos, where they are at hand.
-        left_out: told which of OnA and theme there are no scores of, and why.
+        left_out: told which of OnA and theme there are no scores of, and why, and which
+            streamed photos cannot be read.
 
     Raises:
         RequestError: if there are too few photos to fit the whitening on.
@@ -110,7 +111,7 @@ def score_ours(  # noqa: PLR0913 - one keyword a part that may be at hand
     if trial.streamed is not None:
         for name in others:
             told.add(name, STREAMED)
-        return score_streamed(prepared, trial.streamed, stages.get("OfA", ()), progress)
+        return score_streamed(prepared, trial.streamed, stages.get("OfA", ()), progress, told)
     theme = theme_of(prepared.asked, prepared.method) if "theme" in stages else ()
     seen = _online_vectors(prepared, theme, with_own="OnA" in stages)
     if seen is None:
@@ -154,7 +155,7 @@ def theme_of(asked: Sequence[AskedQuery], method: Method) -> tuple[int, ...]:
     """The classes that are most often among the N_C best of the queries; ties by number.
 
     Source:
-        paper section 4.3; METHOD section 3.
+        paper section 4.3; docs/method.md section 3.
     """
     counts = Counter(c for one in asked for c in _own_classes(one, method).tolist())
     frequent = sorted(counts, key=lambda c: (-counts[c], c))

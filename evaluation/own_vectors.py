@@ -87,7 +87,7 @@ class OwnVectors:
             RequestError: if there are fewer vectors than dimensions.
 
         Source:
-            METHOD section 3.
+            docs/method.md section 3.
         """
         vectors: list[list[Tensor]] = [[] for _ in settings.layers]
         for _, here in self._batches(photos, settings.n_pca):
@@ -108,7 +108,7 @@ class OwnVectors:
         """Descriptors of photos as they are indexed (OfA), some at a time; zero rows stay zero.
 
         Source:
-            METHOD section 3; the same as `Method.describe_encoded`.
+            docs/method.md section 3; the same as `Method.describe_encoded`.
         """
         dtype = self._encoded.encoder.dtype
         for batch, vectors in self._batches(photos, settings.n_classes):

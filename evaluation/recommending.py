@@ -188,5 +188,5 @@ def _spared(variant: Variant, default: Variant) -> str:
 
 
 def _signed(value: float) -> str:
-    """Three digits and a sign, as METHOD writes figures."""
+    """Three digits and a sign, as the tables write figures."""
     return f"{value:+.3f}".replace("0.", ".", 1)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from es_mappings.documents import Gallery
     from evaluation.encoding import Progress
+    from evaluation.left_out import LeftOut
     from evaluation.prepared import PreparedTrial
     from evaluation.stages import Stage
     from evaluation.trials import StreamedPhotos
@@ -28,8 +29,17 @@ def score_streamed(
     photos: StreamedPhotos,
     stages: Sequence[Stage],
     progress: Progress,
+    left_out: LeftOut,
 ) -> list[Score]:
-    """OfA's scores of each query at each stage; none if no stage is wanted."""
+    """OfA's scores of each query at each stage; none if no stage is wanted.
+
+    Args:
+        prepared: the gallery and queries of a trial.
+        photos: searched besides.
+        stages: that are measured.
+        progress: told which photos are described and which queries are done.
+        left_out: told which of the photos cannot be read.
+    """
     if not stages:
         return []
     method, encoded = prepared.method, prepared.encoded
@@ -41,6 +51,7 @@ def score_streamed(
     )
     folder = Path(encoded.store.address)
     vectors = stream_photos(photos, [describer], encoded.encoder, folder, progress)["OfA"]
+    left_out.streamed.update(vectors.unreadable)
     least = 1 + max(
         max(stage.window, hits_to_read(stage.expand, prepared.regions)) for stage in stages
     )

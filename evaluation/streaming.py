@@ -95,9 +95,9 @@ class StreamedVectors:
         return np.concatenate([np.zeros(0, bool), *(~block.any(axis=1) for block in self.blocks)])
 
     @property
-    def unreadable(self) -> int:
-        """How many photos could not be read, and are not searched."""
-        return int((self.sizes[:, 0] == 0).sum())
+    def unreadable(self) -> tuple[str, ...]:
+        """Names of the photos that could not be read, and are not searched."""
+        return tuple(self.photos.names[row] for row in np.flatnonzero(self.sizes[:, 0] == 0))
 
 
 def stream_photos(
@@ -180,7 +180,7 @@ def _maps(group: Sequence[Decoded], encoder: Encoder) -> Encoded:
 
 
 def _left_out(_row: str, _error: CamsearchError) -> None:
-    """A picture that cannot be read has no size and no vector; `unreadable` counts them."""
+    """A picture that cannot be read has no size and no vector; `unreadable` names them."""
 
 
 def _blocks(count: int) -> Iterator[range]:

@@ -9,7 +9,7 @@ from descriptors.errors import RequestError
 from evaluation.ours import OURS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from evaluation.scores import Row
 
@@ -28,15 +28,15 @@ class NamedSystem:
         return f"{self.system}:{self.stage}"
 
 
-def check_pair(text: str, systems: Sequence[str]) -> None:
+def check_pair(text: str, stages: Mapping[str, Sequence[str]]) -> None:
     """Refuse, before anything is measured, what cannot name two systems at their stages.
 
     Args:
         text: as for `named_pair`.
-        systems: those that will be measured.
+        stages: those that will be measured, by the name of the system.
 
     Raises:
-        RequestError: for another form, a system that is not measured, or the same twice.
+        RequestError: for another form, a system or stage that is not measured, or the same twice.
     """
     names = [part.strip() for part in text.split(",")]
     pairs = [name.partition(":") for name in names]
@@ -46,12 +46,17 @@ def check_pair(text: str, systems: Sequence[str]) -> None:
             f"--compare {text!r} does not name two systems at their stages: write them as "
             "OfA:R100+QE5,R-MAC:first+QE5."
         )
-    missing = [system for system, _, _ in pairs if system not in systems]
-    if missing:
-        raise RequestError(
-            f"--compare names {missing[0]!r}, which is not measured: choose among "
-            f"{', '.join(systems)}."
-        )
+    for system, _, stage in pairs:
+        if system not in stages:
+            raise RequestError(
+                f"--compare names {system!r}, which is not measured: choose among "
+                f"{', '.join(stages)}."
+            )
+        if stage not in stages[system]:
+            raise RequestError(
+                f"--compare names the stage {stage!r}, at which {system} is not measured: choose "
+                f"among {', '.join(stages[system])}."
+            )
 
 
 def named_pair(text: str, rows: Sequence[Row]) -> tuple[NamedSystem, NamedSystem]:

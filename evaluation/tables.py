@@ -66,7 +66,7 @@ def _cells(row: Row, rows: Sequence[Row], measures: Sequence[str]) -> list[str]:
 
 
 def _score(value: float | None, others: Sequence[float | None]) -> str:
-    """Three digits as METHOD writes them, bold for the best."""
+    """Three digits, as in the paper's tables, bold for the best."""
     if value is None:
         return "-"
     text = f"{value:.3f}"

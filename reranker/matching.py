@@ -56,7 +56,7 @@ class Match:
         """What the hit expands the query with; None for the descriptor it is indexed with.
 
         Source:
-            METHOD section 5; docs/adr/0006 and 0014.
+            docs/method.md section 5; docs/adr/0006 and 0014.
         """
         if settings.expand_with_regions:
             return self.descriptor

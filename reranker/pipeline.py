@@ -79,7 +79,7 @@ class Searcher:
             found on the way stay with their hits.
 
         Source:
-            paper sections 5.1 and 4.4; METHOD sections 5 and 6.
+            paper sections 5.1 and 4.4; docs/method.md sections 5 and 6.
         """
         took: dict[str, float] = {}
         warnings: list[str] = []
@@ -151,7 +151,7 @@ class Searcher:
         """A second search, with the query plus its first hits.
 
         Source:
-            METHOD section 5; what the default does otherwise: docs/adr/0006 and 0014.
+            docs/method.md section 5; what the default does otherwise: docs/adr/0006 and 0014.
         """
         best = ranked[: hits_to_read(plan.expand, self.regions)]
         vectors = self._vectors(best, query.descriptor.device)

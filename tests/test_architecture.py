@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import ast
 import importlib
+import re
 import subprocess
 import sys
+import tomllib
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -107,3 +110,27 @@ def test_importing_the_method_loads_no_network_no_web_and_no_weights() -> None:
     assert not done.stderr
     loaded = {name.split(".")[0] for name in done.stdout.split()}
     assert not loaded & {"celery", "redis", "elasticsearch", "fastapi", "httpx", "timm", "sklearn"}
+
+
+def test_every_dependency_serves_more_than_benchmarks() -> None:
+    """What a user must install is used where a user gets, by an import or by name."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    patterns = project["tool"]["setuptools"]["packages"]["find"]["include"]
+    files = [path for one in patterns for path in (ROOT / one.rstrip("*")).rglob("*.py")]
+    text = "\n".join(path.read_text() for path in files if not path.stem.startswith("bench"))
+    modules: dict[str, list[str]] = {}
+    for module, names in packages_distributions().items():
+        for name in names:
+            modules.setdefault(_normal(name), []).append(module)
+    needed = [_normal(re.split(r"[^\w.-]", one)[0]) for one in project["project"]["dependencies"]]
+    assert "torch" in needed
+    idle = [
+        name
+        for name in needed
+        if not any(re.search(rf"\b{module}\b", text) for module in modules[name])
+    ]
+    assert idle == []
+
+
+def _normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()

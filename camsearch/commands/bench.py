@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Any
@@ -65,6 +66,10 @@ def bench(
 
     if what not in _WAYS:
         raise RequestError(f"There is no benchmark {what!r}: choose one of {', '.join(_WAYS)}.")
+    if what == "proxy" and find_spec("aiohttp") is None:
+        raise RequestError(
+            "This benchmark needs aiohttp: `pip install 'camsearch[bench]'`, or choose another."
+        )
     if what == "memory":
         _memory(count or 20_000, as_json)
         return

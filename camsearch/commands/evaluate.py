@@ -25,6 +25,9 @@ Queries = Literal["full", "boxes"]
 # Queries of each part that an ablation asks, so that it takes minutes.
 _QUERIES_OF = 150
 
+# 128 + SIGINT.
+_INTERRUPTED = 130
+
 EXAMPLE = """Example: camsearch evaluate photos ../shared/photos --queries boxes --json boxes.json
 
 camsearch evaluate photos ../shared/photos --systems OfA,R-MAC --report out.html
@@ -177,14 +180,16 @@ def evaluate(
     check_json(as_json)
     place = the_folder(folder, root)
     machine = options.machine(device, precision)
+    cache = read_settings().cache.expanduser() / "evaluate"
     if through is not None:
-        _through(place, through, index, queries or "full", machine, as_json)
+        with _stopped("Stopped: nothing is kept. Run the same command to measure again."):
+            _through(place, through, index, queries or "full", machine, as_json)
         return
     asked = Asked(
         dataset,
         place,
         machine,
-        read_settings().cache.expanduser() / "evaluate",
+        cache,
         queries=queries,
         fit_on=fit_on,
         distractors=distractors,
@@ -197,7 +202,11 @@ def evaluate(
         classes=classes,
     )
     most = _QUERIES_OF if queries_of is None else queries_of
-    with _progress() as show:
+    kept = (
+        f"Stopped: the feature maps and vectors made so far are kept in {cache}, figures are not. "
+        "Run the same command to go on from there."
+    )
+    with _stopped(kept), _progress() as show:
         if table is not None:
             content = measure_paper(asked, table, show)
         elif ablate is not None and report is None:
@@ -238,6 +247,16 @@ def _through(
     table.title = f"mAP, {found.asked} queries, at most {found.most_apart:.4f} apart"
     _console(as_json).print(table)
     options.write_json(as_json, asdict(found))
+
+
+@contextmanager
+def _stopped(sentence: str) -> Iterator[None]:
+    """Say what is kept where a person stops the run, and end as the shell expects it."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        Console(stderr=True, soft_wrap=True, markup=False, highlight=False).print(sentence)
+        raise typer.Exit(_INTERRUPTED) from None
 
 
 def _console(as_json: Path | None) -> Console:

@@ -35,7 +35,7 @@ def build_vgg16_cam(
         convolution with ``relu``: ``relu1_1`` … ``relu5_3`` and ``cam_relu``.
 
     Source:
-        METHOD section 8.
+        docs/method.md section 8.
     """
     parts: OrderedDict[str, nn.Module] = OrderedDict()
     channels = 3

@@ -155,6 +155,11 @@ class BagOfWords:
     verify: int = 100
     sift: SiftSettings = field(default_factory=SiftSettings)
 
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """Names of the stages that `search` yields, in order."""
+        return ("first", f"R{self.verify}") if self.verify else ("first",)
+
     def dims(self, layers: Sequence[LayerSettings], channels: Sequence[int]) -> int:
         """Words: the length of a sparse vector."""
         del layers, channels

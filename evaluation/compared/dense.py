@@ -39,7 +39,8 @@ class Describer:
 
     Attributes:
         whitening: of each layer; None for none.
-        power: whether the element-wise square root and l2 come before it (METHOD section 10).
+        power: whether the element-wise square root and l2 come before it; docs/method.md
+            section 10.
         summed: to one descriptor a picture; else each vector is one.
     """
 
@@ -132,7 +133,7 @@ def expanded(bench: Bench, found: Int[Tensor, "Q n"]) -> Float[Tensor, "Q D"]:
     """Each query summed with the descriptors of its first hits, l2.
 
     Source:
-        METHOD section 5.
+        docs/method.md section 5.
     """
     counts = found != bench.leave_out[:, None]
     summed = (bench.gallery[found] * counts[:, :, None]).sum(dim=1)
@@ -149,6 +150,7 @@ class DenseSystem:
         power: with the element-wise square root before the whitening, as ours has it.
         summed: see `Describer`.
         search: from descriptors to rankings.
+        stages: their names, in order.
         vectors: how many a picture that are searched apart.
     """
 
@@ -157,6 +159,7 @@ class DenseSystem:
     power: bool = False
     summed: bool = True
     search: Search = field(default=search_descriptors)
+    stages: tuple[str, ...] = tuple(stage.name for stage in FIRST_STAGES)
     vectors: int = 1
 
     def dims(self, layers: Sequence[LayerSettings], channels: Sequence[int]) -> int:

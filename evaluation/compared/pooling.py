@@ -40,7 +40,7 @@ def spoc(layer: LayerMaps) -> Float[Tensor, "B 1 K"]:
     Source:
         Babenko and Lempitsky 2015, "Aggregating Deep Convolutional Features for Image
         Retrieval", section 3. Their sigma is min(H, W) / 6, a third of the way from the
-        centre to the nearest border; min(H, W) / 3, METHOD section 10's, serves SPoC better
+        centre to the nearest border; min(H, W) / 3, docs/method.md section 10's, serves SPoC better
         on our photos (mAP .876 against .836), so that is what ours is compared with.
     """
     prior = centring_prior(layer.height, layer.width, layer.cells.device)

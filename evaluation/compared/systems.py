@@ -14,6 +14,7 @@ from evaluation.compared.r_mac import r_mac
 from evaluation.compared.r_mac_search import search_and_localise
 from evaluation.compared.razavian import PATCHES, patch_maxima, search_spatially
 from evaluation.compared.sift import require_opencv
+from evaluation.stages import FIRST_STAGES
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from descriptors.encoder import Encoder
 
 __all__ = ["ON_REQUEST", "SYSTEMS", "chosen_systems", "dims_of", "system_of"]
+
+_FIRST = tuple(stage.name for stage in FIRST_STAGES)
 
 SYSTEMS: Mapping[str, DenseSystem | BagOfWords] = MappingProxyType(
     {
@@ -35,10 +38,16 @@ SYSTEMS: Mapping[str, DenseSystem | BagOfWords] = MappingProxyType(
         "GeM+power": DenseSystem(gem, power=True),
         "MAC": DenseSystem(mac),
         "MAC+power": DenseSystem(mac, power=True),
-        "R-MAC": DenseSystem(r_mac, search=search_and_localise),
+        "R-MAC": DenseSystem(
+            r_mac, search=search_and_localise, stages=(*_FIRST, "R100", "R100+QE5")
+        ),
         "R-MAC+power": DenseSystem(r_mac, power=True),
         "Razavian": DenseSystem(
-            patch_maxima, summed=False, search=search_spatially, vectors=PATCHES
+            patch_maxima,
+            summed=False,
+            search=search_spatially,
+            stages=_FIRST[:1],
+            vectors=PATCHES,
         ),
         "BoW": BagOfWords(),
     }
@@ -49,7 +58,11 @@ SYSTEMS: Mapping[str, DenseSystem | BagOfWords] = MappingProxyType(
 ON_REQUEST: Mapping[str, DenseSystem] = MappingProxyType(
     {
         "raw+CroW": DenseSystem(crow, whitened=False),
-        "R-MAC R1000": DenseSystem(r_mac, search=partial(search_and_localise, most=1000)),
+        "R-MAC R1000": DenseSystem(
+            r_mac,
+            search=partial(search_and_localise, most=1000),
+            stages=(*_FIRST, "R1000", "R1000+QE5"),
+        ),
     }
 )
 

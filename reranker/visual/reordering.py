@@ -100,7 +100,7 @@ def merged(
             text, too, are left as they are, and regions do not count.
 
     Source:
-        METHOD section 5; docs/adr/0006.
+        docs/method.md section 5; docs/adr/0006.
     """
     known = {one.key: one for one in ranked}
     found = {(h.index, h.id): Placed(RankedHit(h.raw), (h.index, h.id)) for h in again}

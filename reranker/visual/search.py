@@ -233,7 +233,7 @@ class VisualSearcher:
         """The hits of a second search, with the query plus its first hits.
 
         Source:
-            METHOD section 5; docs/adr/0006 and 0014.
+            docs/method.md section 5; docs/adr/0006 and 0014.
         """
         settings, search = self._parts.matcher.regions, running.search
         try:

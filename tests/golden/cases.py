@@ -41,7 +41,7 @@ def _regions(preset: str, **changes: Any) -> RegionSettings:
 VARIANTS = {
     # Both layers, floor, prior, power; the whole picture is one more region.
     "default": Variant(tiny_settings("default"), _regions("default", n_classes=5, least_side=12)),
-    # METHOD sections 1 to 6 to the letter; the features are the evidence.
+    # docs/method.md sections 1 to 6 to the letter; the features are the evidence.
     "paper": Variant(tiny_settings("paper"), _regions("paper", n_classes=3, least_side=16)),
     # The same on a layer finer than the evidence, as VGG-16's: maps are resized.
     "paper_mid": Variant(

@@ -38,7 +38,7 @@ def method_of(variant: str) -> Method:
 
 
 def real_steps(case: Case) -> Steps:
-    """All steps of the real code, in the order in which METHOD tells them."""
+    """All steps of the real code, in the order in which docs/method.md tells them."""
     method = method_of(case.name.split("-")[0])
     encoded = method.encoder.encode(batch_of(method.encoder, [case.query]))
     query = method.describe_query(picture(case.query), case.variant.regions, case.box)

@@ -1,6 +1,6 @@
-"""METHOD.md written down once more, slowly: plain loops, float64, no torch.
+"""The method (docs/method.md) written down once more, slowly: plain loops, float64, no torch.
 
-It was written from METHOD.md alone and is not to be changed to follow the sources: where the two
+It was written from a description alone and is not to be changed to follow the sources: where the two
 disagree, one of them misreads the method. Arrays: features ``X[k][i][j]``, evidence ``E[j][i][j]``,
 classifier ``W[c][j]``; a region is ``(x0, y0, x1, y1)`` in cells, half-open.
 """

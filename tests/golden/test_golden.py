@@ -1,4 +1,4 @@
-"""Every step of the method against slow loops written from METHOD.md, and against kept numbers."""
+"""Every step of the method against slow loops written from a description, and against kept numbers."""
 
 from __future__ import annotations
 

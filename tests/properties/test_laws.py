@@ -206,7 +206,7 @@ class TestMaps:
     def test_a_window_is_a_cut(
         self, seed: int, fill: str, width: int, height: int, *, centring: bool
     ) -> None:
-        """METHOD section 4: features and CAMs are cut, then everything happens within the cut."""
+        """Features and CAMs are cut, then all happens in the cut: docs/method.md section 4."""
         random = np.random.default_rng(seed)
         layer = layer_of(seed, (1, 4, 8, 9), fill, 8)
         x0, y0 = int(random.integers(0, 10 - width)), int(random.integers(0, 9 - height))

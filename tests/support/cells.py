@@ -21,7 +21,7 @@ def cell_weights(
         The prior's centre is that of the maps given: of a cut, after the cut.
 
     Source:
-        METHOD section 10.
+        docs/method.md section 10.
     """
     weights = maps + floor if floor else maps
     if centring:

@@ -512,6 +512,11 @@ class TestRefusals:
         said = camsearch(command, *more.get(command, []))
         assert_one_sentence(said, "There is no setting CAMSEARCH_GALERY: the settings are")
 
+    def test_a_benchmark_without_its_client(self, camsearch, monkeypatch):
+        monkeypatch.setattr("camsearch.commands.bench.find_spec", lambda _name: None)
+        said = camsearch("bench", "proxy")
+        assert_one_sentence(said, "needs aiohttp: `pip install 'camsearch[bench]'`")
+
     def test_a_system_to_evaluate_that_is_not_known(self, camsearch, photos):
         said = camsearch("evaluate", "photos", photos, "--systems", "SPoC,VLAD")
         assert_one_sentence(said, "There is no system 'VLAD': choose among OfA")

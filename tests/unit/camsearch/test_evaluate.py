@@ -8,6 +8,7 @@ from html.parser import HTMLParser
 
 import pytest
 
+from descriptors.encoder import Encoder
 from evaluation.paper_tables import paper_tables
 from tests.support.datasets import make_distractors, make_oxford, make_paris
 from tests.unit.evaluation.miniature import make_miniature
@@ -204,6 +205,7 @@ EARLY = [
     (("--compare", "OfA"), "does not name two systems at their stages"),
     (("--compare", "OfA:first,OfA:first"), "does not name two systems at their stages"),
     (("--compare", "OfA:first,R-MAC:first"), "--compare names 'R-MAC', which is not measured"),
+    (("--compare", "OfA:R50,OfA:first"), "stage 'R50', at which OfA is not measured: choose among"),
     (("--report", "out.txt"), "let its name end in .html"),
     (("--json", "/no/such/folder/x.json"), "there is no folder /no/such/folder"),
     (("--report", "out.html", "--ablate", "bogus"), "--ablate knows no setting 'bogus'"),
@@ -216,6 +218,40 @@ def test_refused_before_anything_is_measured(camsearch, photos, options, tmp_pat
     assert said.status == 1
     assert why in said.err
     assert not (tmp_path / "cache").exists()
+
+
+def test_streamed_photos_leave_one_system_to_compare(camsearch, photos, options, oxford, tmp_path):
+    asked = ("evaluate", "oxford5k", *oxford, *options, "--distractors", photos, "--stream")
+    said = camsearch(*asked, "--compare", "OfA:first,OnA:first")
+    assert said.status == 1
+    assert "--compare names 'OnA', which is not measured" in " ".join(said.err.split())
+    assert not list((tmp_path / "cache").rglob("*.zst"))
+
+
+def test_stopped_it_says_what_is_kept(camsearch, photos, options, tmp_path, monkeypatch):
+    """The whole way: stopped while it encodes, and run again to the end."""
+    encode, batches = Encoder.encode, []
+
+    def stop_at_the_second_batch(encoder, batch):
+        batches.append(len(batch))
+        if len(batches) == 2:
+            raise KeyboardInterrupt
+        return encode(encoder, batch)
+
+    asked = ("evaluate", "photos", photos, *options, "--systems", "OfA", "--json", "-")
+    with monkeypatch.context() as patch:
+        patch.setattr(Encoder, "encode", stop_at_the_second_batch)
+        said = camsearch(*asked)
+    assert (said.status, said.out) == (130, "")
+    words = f"made so far are kept in {tmp_path / 'cache' / 'evaluate'}, figures are not."
+    assert words in said.err
+    assert "Run the same command to go on from there." in said.err
+    again = []
+    monkeypatch.setattr(
+        Encoder, "encode", lambda encoder, batch: again.append(len(batch)) or encode(encoder, batch)
+    )
+    assert camsearch(*asked).status == 0
+    assert sum(again) == json.loads(camsearch(*asked).out)["photos"] - batches[0]
 
 
 @pytest.mark.parametrize("text", ["--layers=", "--classes=0", "--max-side=0"])
@@ -259,6 +295,18 @@ def test_what_streaming_leaves_out_is_said(camsearch, photos, options, oxford):
     said = camsearch(*asked, "--systems", "SPoC")
     assert said.status == 1
     assert "Add OfA to the systems" in said.err
+
+
+def test_a_damaged_streamed_photo_is_named(camsearch, options, oxford, tmp_path):
+    others = make_distractors(tmp_path / "others", 5)
+    (others / "0" / "000002.jpg").write_bytes(b"no picture")
+    asked = ("evaluate", "oxford5k", *oxford, *options, "--distractors", others, "--stream")
+    for _ in ("described", "read from what is kept"):
+        said = camsearch(*asked, "--systems", "OfA", "--json", "-")
+        assert said.status == 0, said.err
+        words = "Left out, 1 that are no pictures (streamed distractors): 0/000002.jpg."
+        assert json.loads(said.out)["left_out"] == [words]
+        assert words in " ".join(said.err.split())
 
 
 @pytest.mark.slow

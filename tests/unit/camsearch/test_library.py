@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import sqlite3
+import threading
 import uuid
 from contextlib import closing
 from pathlib import Path
@@ -87,10 +88,13 @@ def test_index_and_search(tiny, photos, tmp_path):
 
 
 def test_it_closes_itself(tiny, photos, tmp_path):
+    before = set(threading.enumerate())
     with tiny.library(tmp_path / "gallery") as library:
         library.index([photos])
+        library.search(photos / "3.jpg", rerank=5)
     with pytest.raises(sqlite3.ProgrammingError):
         library.gallery.count()
+    assert set(threading.enumerate()) <= before
 
 
 # ------------------------------------------------------- indexing

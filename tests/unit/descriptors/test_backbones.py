@@ -37,7 +37,9 @@ def _tiny_in_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
 
 class TestEfficientNetLite0:
     def test_knows_the_temple_of_scikit_learn(self) -> None:
-        """METHOD section 8: bell cote, stupa, palace. Weights go by position, so this is proof.
+        """docs/method.md section 8: bell cote, stupa, palace.
+
+        Weights go by position, so this is proof.
 
         At the size the network was trained for; at 512 its classes are nearly alike (2 %).
         """

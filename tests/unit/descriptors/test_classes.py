@@ -9,7 +9,7 @@ from descriptors.classes import class_names, class_numbers, most_frequent_classe
 from descriptors.errors import SettingsError
 from tests.support.checking import REFUSED
 
-# METHOD section 3: the theme of 55 Paris queries.
+# Paper section 4.3: the theme of 55 Paris queries.
 PARIS = [
     "vault",
     "bell cote",

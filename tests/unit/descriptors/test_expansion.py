@@ -35,7 +35,7 @@ class TestExpand:
         torch.testing.assert_close(expand(QUERY, found, 2.0), expected / expected.norm())
 
     def test_plain_takes_hits_that_point_away_too(self) -> None:
-        """METHOD section 5 sums all of the first n hits."""
+        """docs/method.md section 5 sums all of the first n hits."""
         found = torch.tensor([[-0.6, 0.8]])
         expected = torch.tensor([0.4, 0.8])
         torch.testing.assert_close(expand(QUERY, found), expected / expected.norm())

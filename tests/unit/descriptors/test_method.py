@@ -136,7 +136,7 @@ class TestDescribeQuery:
         assert query.classes.tolist()[:4] == again.classes.tolist()
 
     def test_a_box_around_everything_changes_nothing(self, method: Method) -> None:
-        """Where the strides divide the working size; else METHOD cuts the last part of a cell."""
+        """Where the strides divide the working size; else the cut leaves out the last part of a cell."""
         whole = method.describe_query(picture(HITS[0]), regions())
         boxed = method.describe_query(picture(HITS[0]), regions(), Box(0, 0, 64, 48))
         WHITENED.check(whole.descriptor, boxed.descriptor)

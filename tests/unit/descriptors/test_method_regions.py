@@ -162,7 +162,7 @@ class TestMatchRegions:
         assert matches[0].score == pytest.approx(1, abs=1e-3)
 
     def test_a_side_shorter_than_the_least_is_left_out_at_every_stride(self) -> None:
-        """METHOD section 6: 5 cells at stride 16 are 80 pixels; at stride 32 two cells are 64."""
+        """docs/method.md section 6: 80 pixels are 5 cells at stride 16; 2 of stride 32 are 64."""
         method = tiny_method(tiny_settings("paper"))
         encoded = encode(method, [noise(96, 64, seed) for seed in range(12)])
         classes = encoded.scores.argsort(dim=1, descending=True)[:, :2]

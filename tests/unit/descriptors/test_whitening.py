@@ -52,7 +52,7 @@ class TestLayerWhitening:
         assert rows[1].norm().item() == pytest.approx(1)
 
     def test_small_axes_do_not_drown_in_rounding(self) -> None:
-        """METHOD subtracts the mean first: with a large projection, projecting both is worse."""
+        """The mean is subtracted first: with a large projection, projecting both is worse."""
         random = np.random.default_rng(3)
         mean = random.random(64)
         mean /= np.linalg.norm(mean)

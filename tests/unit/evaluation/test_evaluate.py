@@ -13,7 +13,7 @@ from descriptors.backbones import NETWORKS
 from descriptors.errors import RequestError
 from descriptors.settings import RegionSettings
 from evaluation.compared.systems import SYSTEMS
-from evaluation.evaluate import Evaluation, evaluate_photos
+from evaluation.evaluate import Evaluation, evaluate_photos, stages_measured
 from evaluation.tables import table_of
 from tests.support.tiny_network import TINY, tiny_settings, tiny_state
 from tests.unit.evaluation.miniature import make_miniature
@@ -84,6 +84,7 @@ def full(bench: Bench) -> Evaluation:
 class TestEvaluatePhotos:
     def test_every_system_at_every_stage(self, full: Evaluation):
         found = {(row.system, row.stage) for row in full.rows}
+        assert stages_measured(None) == STAGES
         expected = {(system, stage) for system, stages in STAGES.items() for stage in stages}
         assert found == expected
         assert len(full.rows) == len(expected)

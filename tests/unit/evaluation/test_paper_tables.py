@@ -1,4 +1,4 @@
-"""The paper's tables: figures as METHOD has them, and rows that can be measured."""
+"""The paper's tables: figures as published, and rows that can be measured."""
 
 from __future__ import annotations
 

@@ -80,7 +80,7 @@ class TestStreamPhotos:
         assert len(photos) == DISTRACTORS
         assert [len(block) for block in found.blocks] == [4, 4, 3]
         assert {tuple(size) for size in found.sizes.tolist()} == {(96, 96), (96, 80)}
-        assert found.unreadable == 0
+        assert found.unreadable == ()
         cosines = found.cosines(found.vector(6))
         assert int(cosines.argmax()) == 6
         assert cosines[6] == pytest.approx(1, abs=2e-3)
@@ -151,7 +151,7 @@ class TestStreamPhotos:
         found = stream_photos(
             photos, [Mean().describer], tiny_encoder(), tmp_path / "kept", tell_nobody
         )["mean"]
-        assert found.unreadable == 1
+        assert found.unreadable == ("0/000009.jpg",)
         row = names.index("0/000009.jpg")
         assert found.cosines(found.vector(0))[row] == -np.inf
 

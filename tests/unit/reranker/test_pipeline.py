@@ -433,7 +433,7 @@ class TestExpansion:
             assert hit.score == pytest.approx(expected[hit.document.id], abs=1e-5)
 
     def test_a_re_ranked_hit_gives_its_best_region(self, forgetful, method, gallery, store, query):
-        """The paper's way: METHOD section 5."""
+        """The paper's way: docs/method.md section 5."""
         searcher = forgetful
         plan = SearchPlan(k=COUNT, window=6, expand=4)
         reordered = searcher.search(query, replace(plan, expand=0))
