@@ -8,8 +8,8 @@ from __future__ import annotations
 import math
 import struct
 import zlib
-from io import BytesIO
-from typing import Any, BinaryIO
+from io import BufferedIOBase, BytesIO
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ from PIL import Image
 from descriptors.errors import UnreadableImage, UnsupportedImage
 
 __all__ = [
+    "PNG_MAGIC",
     "awkward_tiff",
     "complete_jpeg",
     "essential_png",
@@ -105,7 +106,7 @@ def precise_pixels(data: bytes, image: Image.Image) -> Image.Image | None:
     return None
 
 
-def awkward_tiff(stream: BinaryIO) -> Any:
+def awkward_tiff(stream: BufferedIOBase) -> Any:
     """The first page of a TIFF of a kind that Pillow gets wrong; None for others."""
     from tifffile import TiffFile
 
@@ -208,7 +209,7 @@ def complete_jpeg(data: bytes) -> bytes | None:
     return body + b"\xff\xd9" if len(set(pixels)) == 1 else None
 
 
-def unread_kind(stream: BinaryIO) -> str | None:
+def unread_kind(stream: BufferedIOBase) -> str | None:
     """Which kind of JPEG or TIFF this is, for one that is not read; None for anything else."""
     stream.seek(0)
     data = stream.read()
