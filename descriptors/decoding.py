@@ -19,6 +19,7 @@ from descriptors.errors import UnreadableImage, UnsupportedImage
 
 __all__ = [
     "PNG_MAGIC",
+    "TIFF_MAGICS",
     "awkward_tiff",
     "complete_jpeg",
     "essential_png",
