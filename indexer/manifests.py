@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from descriptors.errors import RequestError
 from es_mappings.documents import MOST_ID_BYTES, fits_as_id
 from indexer.errors import MalformedRow
-from indexer.sources import Source, find_pictures, id_of_long, legible
+from indexer.sources import Skipped, Source, find_pictures, id_of_long, legible
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -52,8 +52,12 @@ def read_manifest(path: Path) -> Iterator[Source]:
         yield source
 
 
-def sources_in(paths: Sequence[Path]) -> Iterator[Source]:
+def sources_in(
+    paths: Sequence[Path], *, exclude: Sequence[str] = (), skipped: Skipped | None = None
+) -> Iterator[Source]:
     """The pictures that paths name: folders and files, and what manifests among them list.
+
+    ``exclude`` and ``skipped`` are those of `find_pictures`.
 
     Raises:
         RequestError: for a path that does not exist, or a manifest that cannot be read.
@@ -62,7 +66,7 @@ def sources_in(paths: Sequence[Path]) -> Iterator[Source]:
         if path.suffix.lower() in MANIFEST_SUFFIXES and not path.is_dir():
             yield from read_manifest(path)
         else:
-            yield from find_pictures([path])
+            yield from find_pictures([path], exclude, skipped)
 
 
 def _rows(path: Path) -> Iterator[tuple[int, object]]:
@@ -130,7 +134,7 @@ def _of_row(row: object, path: Path, line: int) -> Source:
     if wrong or not isinstance(row, dict):
         return _malformed(path, line, wrong)
     uri = str(row.get("uri") or row["path"])
-    if "://" not in uri:
+    if "://" not in uri and not uri.lower().startswith("file:/"):
         uri = os.path.abspath(path.parent / uri)
     if not _is_utf8(uri):
         return _malformed(path, line, "the manifest's folder has a name that is not UTF-8")

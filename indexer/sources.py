@@ -7,7 +7,9 @@ import hashlib
 import os
 import re
 import stat
+from collections import Counter
 from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
@@ -21,11 +23,11 @@ from indexer.named_machines import NAMING, check_machine
 from indexer.web import WebAccess, check_size, fetch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from descriptors.images import ImageLimits
 
-__all__ = ["PICTURE_SUFFIXES", "Source"]
+__all__ = ["PICTURE_SUFFIXES", "Skipped", "Source"]
 __all__ += ["find_pictures", "id_of_address", "id_of_long", "legible", "read_source", "source_tag"]
 
 PICTURE_SUFFIXES = frozenset(
@@ -51,7 +53,16 @@ PICTURE_SUFFIXES = frozenset(
         ".jp2",
         ".j2k",
         ".jpx",
+        ".jpf",
+        ".jpc",
+        ".j2c",
+        ".apng",
     ]
+)
+
+# Folders that storage devices and operating systems put among the images, besides hidden ones.
+_SYSTEM_FOLDERS = frozenset(
+    ["@eadir", "#recycle", "#snapshot", "$recycle.bin", "system volume information", "lost+found"]
 )
 
 
@@ -73,6 +84,9 @@ _PASSING = frozenset(getattr(errno, name) for name in _PASSING_NAMES if hasattr(
 _PASSING_STATUS = frozenset([408, 425, 429, 500, 502, 503, 504])
 _NO_WEB = WebAccess()
 
+# file:/x, file:///x and file://localhost/x, which RFC 8089 says are the same.
+_FILE = re.compile(r"file:(//(localhost)?)?/(?!/)", re.IGNORECASE)
+
 
 @dataclass(frozen=True)
 class Source:
@@ -93,19 +107,54 @@ class Source:
     revision: int = 0
 
 
-def find_pictures(paths: Iterable[Path]) -> Iterator[Source]:
+@dataclass
+class Skipped:
+    """What a walk through folders passed over; filled while the walk goes on.
+
+    Attributes:
+        suffixes: files that are not images, counted by suffix.
+        names: files and folders left out by name, counted by the reason.
+    """
+
+    suffixes: Counter[str] = field(default_factory=Counter)
+    names: Counter[str] = field(default_factory=Counter)
+
+    def sentences(self) -> Iterator[str]:
+        """What was passed over, for people; none if nothing was."""
+        if self.suffixes:
+            total = self.suffixes.total()
+            noun = "file that is not an image" if total == 1 else "files that are not images"
+            yield f"Skipped {total} {noun}: {_counts(self.suffixes)}."
+        if self.names:
+            yield f"Left out by name: {_counts(self.names)}."
+
+
+def _counts(counted: Counter[str]) -> str:
+    return ", ".join(f"{count} {legible(what)}" for what, count in counted.most_common())
+
+
+def find_pictures(
+    paths: Iterable[Path], exclude: Sequence[str] = (), skipped: Skipped | None = None
+) -> Iterator[Source]:
     """The pictures in folders and below, in order of their names; files as they are named.
+
+    Args:
+        paths: folders and files.
+        exclude: globs; what a folder contains is left out where its name, or its path from
+            the folder that was named, matches one. ``*`` also matches ``/``.
+        skipped: counts what is passed over.
 
     Convention:
         The id is the absolute path (its SHA-256 if it has more than 512 bytes), so the same
         picture has the same id from whichever folder it is indexed. Within folders hidden
-        entries are passed over, links to folders are not followed, and what counts as a
+        entries and system folders (``@eaDir``, ``$RECYCLE.BIN``) are passed over, links to folders are not followed, and what counts as a
         picture is said by the suffix; a file named by itself is always taken. A folder
         that cannot be listed comes as a source with its `problem`.
 
     Raises:
         RequestError: for a path that does not exist.
     """
+    skipped = Skipped() if skipped is None else skipped
     for path in paths:
         try:
             is_folder = stat.S_ISDIR(path.stat().st_mode)
@@ -114,19 +163,29 @@ def find_pictures(paths: Iterable[Path]) -> Iterator[Source]:
                 f"There is no file or folder {legible(str(path))}: check its path."
             ) from error
         if is_folder:
-            yield from _in_folder(path)
+            yield from _in_folder(path, exclude, skipped)
         else:
             yield _of_path(path)
 
 
-def _in_folder(top: Path) -> Iterator[Source]:
+def _in_folder(top: Path, exclude: Sequence[str], skipped: Skipped) -> Iterator[Source]:
     unlisted: list[OSError] = []
     for folder, inner, names in os.walk(top, onerror=unlisted.append):
-        inner[:] = sorted(name for name in inner if not name.startswith("."))
+        kept = []
+        for name in sorted(inner):
+            if reason := _why_left_out(Path(folder, name).relative_to(top), exclude, folder=True):
+                skipped.names[reason] += 1
+            else:
+                kept.append(name)
+        inner[:] = kept
         for name in sorted(names):
             suffix = os.path.splitext(name)[1].lower()
-            if suffix in PICTURE_SUFFIXES and not name.startswith("."):
+            if reason := _why_left_out(Path(folder, name).relative_to(top), exclude):
+                skipped.names[reason] += 1
+            elif suffix in PICTURE_SUFFIXES:
                 yield _of_path(Path(folder, name))
+            else:
+                skipped.suffixes[suffix or "without a suffix"] += 1
     for error in unlisted:
         source = _of_path(Path(error.filename))
         problem = SourceUnreadable(
@@ -134,6 +193,23 @@ def _in_folder(top: Path) -> Iterator[Source]:
             "indexed: check its permissions."
         )
         yield replace(source, problem=problem)
+
+
+def _why_left_out(inside: Path, exclude: Sequence[str], *, folder: bool = False) -> str:
+    """The reason to leave a file or folder out by its name; "" to keep it.
+
+    Args:
+        inside: its path from the folder that is walked.
+        exclude: globs.
+        folder: whether it is one.
+    """
+    for glob in exclude:
+        pattern = glob.rstrip("/")
+        if fnmatchcase(inside.name, pattern) or fnmatchcase(inside.as_posix(), pattern):
+            return f"matching {glob}"
+    if folder and (inside.name.lower() in _SYSTEM_FOLDERS or inside.name.startswith(".")):
+        return f"{inside.name} folders"
+    return "hidden files" if inside.name.startswith(".") else ""
 
 
 def _of_path(path: Path) -> Source:
@@ -190,15 +266,17 @@ def _is_on_the_web(uri: str) -> bool:
 
 
 def _local_path(uri: str) -> str | None:
-    """The path, if it is one of this machine, with or without ``file://``.
+    """The path, if it is one of this machine, with or without ``file:``.
 
     Convention:
         ``%20`` after ``file://`` is what it says if there is such a file, as fsspec has it;
         else it is a space, as `Path.as_uri` and browsers write it. A path is never decoded.
     """
-    if "://" not in uri:
+    if _FILE.match(uri):
+        uri = _FILE.sub("file:///", uri)
+    elif "://" not in uri:
         return uri
-    if not uri.startswith(("file://", "local://")):
+    elif not uri.startswith("local://"):
         return None
     path: str = strip_protocol(uri)
     return path if os.path.lexists(path) else unquote(path)

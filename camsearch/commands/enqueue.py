@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from camsearch.commands import options
 from camsearch.settings import read_settings
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ def enqueue(
         list[Path], typer.Argument(help="Folders, pictures, or one manifest (.csv, .tsv, .jsonl).")
     ],
     gallery: GalleryName = None,
+    exclude: options.Exclude = None,
     again: Annotated[
         bool, typer.Option("--again", help="Encode what has not changed, too.")
     ] = False,
@@ -48,10 +50,16 @@ def enqueue(
     The paths must mean the same to the workers: share the folder, or name s3://… in a manifest.
     """
     from indexer.manifests import sources_in
+    from indexer.sources import Skipped
 
     settings = read_settings()
-    sources = sources_in(paths)
-    send_and_follow(settings, sources, gallery or settings.images, again=again, detach=detach)
+    skipped = Skipped()
+    sources = sources_in(paths, exclude=exclude or (), skipped=skipped)
+    try:
+        send_and_follow(settings, sources, gallery or settings.images, again=again, detach=detach)
+    finally:
+        for sentence in skipped.sentences():
+            typer.echo(sentence, err=True)
 
 
 def retry_rejects(

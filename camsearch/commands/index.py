@@ -63,6 +63,7 @@ def index(
             "there stays."
         ),
     ] = "maps",
+    exclude: options.Exclude = None,
     again: Annotated[bool, typer.Option("--again", help="Also what has not changed.")] = False,
     retry_rejects: Annotated[
         bool, typer.Option("--retry-rejects", help="Also what was refused and has not changed.")
@@ -74,11 +75,14 @@ def index(
     from camsearch.library import PictureLibrary
     from descriptors.settings import RegionSettings
     from indexer.manifests import read_manifest
-    from indexer.sources import find_pictures
+    from indexer.sources import Skipped, find_pictures
 
     if not paths and not manifest:
         raise RequestError("Nothing to index: name folders or files, or a --manifest.")
-    sources = list(find_pictures(paths or []))
+    skipped = Skipped()
+    sources = list(find_pictures(paths or [], exclude or (), skipped))
+    for sentence in skipped.sentences():
+        typer.echo(sentence, err=True)
     if manifest:
         sources += read_manifest(manifest)
     if not sources:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = [
     "BoxOption",
     "Device",
+    "Exclude",
     "GalleryFolder",
     "JsonFile",
     "Network",
@@ -45,6 +46,13 @@ Device = Annotated[
 Precision = Annotated[
     Literal["auto", "float32", "bfloat16"] | None,
     typer.Option(help="auto: bfloat16 where the processor has it (default: auto)."),
+]
+Exclude = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Leave out what matches this glob within folders, by name or path ('*_small.jpg', "
+        "'drafts'); may be repeated."
+    ),
 ]
 Preset = Annotated[str, typer.Option(help="default, or paper (the published method).")]
 Network = Annotated[

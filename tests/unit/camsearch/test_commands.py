@@ -131,6 +131,19 @@ class TestHelp:
 
 
 class TestIndex:
+    def test_what_was_passed_over_is_said(self, tiny, camsearch, photos, tmp_path):
+        for name in ("a.txt", "b.mov", "@eaDir/0.jpg"):
+            (photos / name).parent.mkdir(exist_ok=True)
+            (photos / name).touch()
+        options = ("-g", tmp_path / "g", "--exclude", "bad.*", "--exclude", "[3-5].jpg")
+        said = camsearch("index", photos, *options, *tiny.options)
+        assert said.status == 0, said.err
+        assert "Skipped 2 files that are not images: 1 .txt, 1 .mov." in said.err
+        assert "3 matching [3-5].jpg" in said.err
+        assert "1 matching bad.*" in said.err
+        assert "1 @eaDir folders" in said.err
+        assert "3 indexed" in said.err
+
     def test_a_folder(self, tiny, camsearch, photos, tmp_path):
         said = camsearch("index", photos, "--gallery", tmp_path / "g", *tiny.options)
         assert said.status == 0

@@ -78,6 +78,13 @@ class TestLocal:
         assert read_source(uri, LIMITS) == b"12345"
         assert source_tag(uri) == source_tag(str(tmp_path / name))
 
+    @pytest.mark.parametrize("start", ["file:", "file://", "file://localhost", "FILE://LocalHost"])
+    def test_every_form_of_a_file_address_means_the_file(self, tmp_path: Path, start: str) -> None:
+        (tmp_path / "a b.jpg").write_bytes(b"12345")
+        uri = f"{start}{tmp_path}/a%20b.jpg"
+        assert read_source(uri, LIMITS) == b"12345"
+        assert source_tag(uri) == source_tag(str(tmp_path / "a b.jpg")) != ""
+
     def test_what_is_there_as_it_stands_comes_first(self, tmp_path: Path) -> None:
         (tmp_path / "a b").write_bytes(b"space")
         (tmp_path / "a%20b").write_bytes(b"per cent")

@@ -17,7 +17,7 @@ from descriptors.images import ImageLimits
 from es_mappings.documents import fits_as_id
 from indexer.errors import MalformedRow, SourceUnreadable
 from indexer.manifests import read_manifest
-from indexer.sources import PICTURE_SUFFIXES, find_pictures, read_source, source_tag
+from indexer.sources import PICTURE_SUFFIXES, Skipped, find_pictures, read_source, source_tag
 
 LIMITS = ImageLimits()
 NOT_UTF8 = os.fsdecode(b"caf\xe9.jpg")
@@ -81,6 +81,36 @@ class TestFolders:
             *("._mac.jpg", "visible.jpg"),
         )
         assert names_in(tmp_path) == ["visible.jpg"]
+
+    def test_what_is_passed_over_is_counted(self, tmp_path):
+        touch(tmp_path, "a.jpg", "b.txt", "c/d.TXT", "c/e.mov", "README", "._a.jpg")
+        touch(tmp_path, "@eaDir/a.jpg", "c/@eaDir/b.jpg", "$RECYCLE.BIN/a.jpg", ".thumbnails/a.jpg")
+        touch(tmp_path, "#recycle/a.jpg", "#snapshot/a.jpg", "System Volume Information/a.jpg")
+        skipped = Skipped()
+        found = list(find_pictures([tmp_path], skipped=skipped))
+        assert [Path(source.uri).name for source in found] == ["a.jpg"]
+        assert skipped.suffixes == {".txt": 2, ".mov": 1, "without a suffix": 1}
+        assert skipped.names["@eaDir folders"] == 2
+        assert skipped.names["hidden files"] == 1
+        first, second = skipped.sentences()
+        assert first == "Skipped 4 files that are not images: 2 .txt, 1 without a suffix, 1 .mov."
+        assert "2 @eaDir folders" in second
+
+    @pytest.mark.parametrize(
+        ("glob", "left"),
+        [
+            ("*_small.jpg", ["a.jpg", "drafts/b.jpg", "x/drafts/c.jpg"]),
+            ("drafts", ["a.jpg", "a_small.jpg"]),
+            ("drafts/", ["a.jpg", "a_small.jpg"]),
+            ("x/*", ["a.jpg", "a_small.jpg", "drafts/b.jpg"]),
+        ],
+    )
+    def test_globs_leave_out_names_and_paths(self, tmp_path, glob, left):
+        touch(tmp_path, "a.jpg", "a_small.jpg", "drafts/b.jpg", "x/drafts/c.jpg")
+        skipped = Skipped()
+        found = find_pictures([tmp_path], [glob], skipped)
+        assert [os.path.relpath(source.uri, tmp_path) for source in found] == left
+        assert set(skipped.names) == {f"matching {glob}"}
 
     def test_a_hidden_folder_is_searched_if_it_is_named_itself(self, tmp_path):
         touch(tmp_path, ".photos/a.jpg")
