@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import json
 import os
+import re
 from typing import TYPE_CHECKING
 
 from descriptors.errors import RequestError
@@ -13,7 +15,7 @@ from indexer.errors import MalformedRow
 from indexer.sources import Skipped, Source, find_pictures, id_of_long, legible
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
 __all__ = ["read_manifest", "sources_in"]
@@ -24,27 +26,48 @@ MANIFEST_SUFFIXES = frozenset([".csv", ".tsv", ".jsonl", ".ndjson"])
 _TOO_MANY = "\n"
 _OWN = ("id", "path", "uri", _TOO_MANY)
 
+# What is left of the 1,000 fields of the index template (`images-template.json`) beside ours.
+MAX_META_FIELDS = 987
 
-def read_manifest(path: Path) -> Iterator[Source]:
+# A double keeps 15 decimal digits; the sign and the point count here too.
+_MAX_DIGITS = 15
+_PLAIN_NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?")
+
+# Python refuses cells over 128 KiB unless told otherwise; this is what each platform's C long holds.
+_MAX_CELL = 2**31 - 1
+
+
+def _no_warning(_sentence: str) -> None:
+    """For callers that tell nobody."""
+
+
+def read_manifest(path: Path, warn: Callable[[str], None] = _no_warning) -> Iterator[Source]:
     """The pictures that a CSV or JSONL manifest names.
 
     Each row has ``path`` (or ``uri``), perhaps ``id`` (else the path is the id); all
     further columns become metadata. Relative paths count from the manifest's folder.
 
     Convention:
-        CSV knows only text: a cell that reads exactly like a number becomes one
-        (``12``, ``-3.5``; not ``007``), an empty cell becomes nothing.
+        CSV knows only text: a column becomes numbers if each of its cells is written as the
+        number would be written back (``12``, ``-3.5``; not ``007`` or ``1904.10``), whatever the
+        order of rows. An empty cell becomes nothing, a blank row is passed over.
+        Columns are separated by commas, semicolons or tabs, or by what ``sep=`` says.
+
+    Args:
+        path: the manifest.
+        warn: called with a sentence for each thing of the header that is not as written.
 
     Returns:
         Sources; a row that names no picture, or an id for the second time, comes with
         its `problem`, so that it ends as a reject and is not lost.
 
     Raises:
-        RequestError: if the manifest is missing, is no CSV or JSONL in UTF-8, or has no column
-            for the path.
+        RequestError: if the manifest is missing, is no CSV (UTF-8, UTF-16) or JSONL (UTF-8), has no
+            column for the path, two columns of one name, a column that is both a value and an
+            object of others, or a quote in the wrong place; before the first row is given.
     """
     seen: set[str] = set()
-    for line, row in _rows(path):
+    for line, row in _rows(path, warn):
         source = _of_row(row, path, line)
         if source.problem is None and source.id in seen:
             source = _malformed(path, line, f"its id {source.id!r} stands in an earlier row too")
@@ -53,7 +76,11 @@ def read_manifest(path: Path) -> Iterator[Source]:
 
 
 def sources_in(
-    paths: Sequence[Path], *, exclude: Sequence[str] = (), skipped: Skipped | None = None
+    paths: Sequence[Path],
+    warn: Callable[[str], None] = _no_warning,
+    *,
+    exclude: Sequence[str] = (),
+    skipped: Skipped | None = None,
 ) -> Iterator[Source]:
     """The pictures that paths name: folders and files, and what manifests among them list.
 
@@ -64,51 +91,159 @@ def sources_in(
     """
     for path in paths:
         if path.suffix.lower() in MANIFEST_SUFFIXES and not path.is_dir():
-            yield from read_manifest(path)
+            yield from read_manifest(path, warn)
         else:
             yield from find_pictures([path], exclude, skipped)
 
 
-def _rows(path: Path) -> Iterator[tuple[int, object]]:
+def _rows(path: Path, warn: Callable[[str], None]) -> Iterator[tuple[int, object]]:
     """The rows of a manifest, each with its line."""
     is_csv = path.suffix.lower() in (".csv", ".tsv")
     try:
-        yield from _csv_rows(path) if is_csv else _jsonl_rows(path)
+        yield from _csv_rows(path, warn) if is_csv else _jsonl_rows(path)
     except FileNotFoundError as error:
         raise RequestError(f"There is no manifest {legible(str(path))}: check its path.") from error
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except (OSError, UnicodeError) as error:
         raise RequestError(
             f"The manifest {legible(str(path))} cannot be read ({error}): save it as CSV, TSV or "
             "JSONL in UTF-8, its name ending accordingly."
         ) from error
 
 
-def _csv_rows(path: Path) -> Iterator[tuple[int, object]]:
-    delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        # Strict, since a quote that is never closed would swallow all rows after it.
-        reader = csv.DictReader(file, delimiter=delimiter, restkey=_TOO_MANY, strict=True)
-        if not {"path", "uri"} & set(reader.fieldnames or ()):
+def _csv_rows(path: Path, warn: Callable[[str], None]) -> Iterator[tuple[int, object]]:
+    """Read the file twice, since only all of its rows tell which columns are numbers."""
+    names = _columns(path, warn)
+    numeric = {name for name in names if name and name not in _OWN}
+    for _, cells in _filled_rows(path):
+        for name, cell in zip(names, cells, strict=False):
+            if name in numeric and cell and not _is_written_back(cell):
+                numeric.discard(name)
+    for line, cells in _filled_rows(path):
+        row: dict[str, object] = {
+            name: _number(cell) if name in numeric else cell
+            for name, cell in zip(names, cells, strict=False)
+            if name and cell
+        }
+        if any(cell.strip() for cell in cells[len(names) :]):
+            row[_TOO_MANY] = cells[len(names) :]
+        yield line, row
+
+
+def _columns(path: Path, warn: Callable[[str], None]) -> list[str]:
+    """The names of the columns; "" for those that are left out."""
+    line, header = next(_all_rows(path), (1, []))
+    names = [_column_name(cell) for cell in header]
+    if not {"path", "uri"} & set(names):
+        raise RequestError(
+            f"The manifest {legible(str(path))} has no column 'path' or 'uri': name one in its "
+            "first line, and separate columns with commas, semicolons or tabs."
+        )
+    named = [name for name in names if name]
+    for name in named:
+        inner = [other for other in named if other.startswith(f"{name}.")]
+        if named.count(name) > 1:
             raise RequestError(
-                f"The manifest {path} has no column 'path' or 'uri': name one in its first line."
+                f"Line {line} of {legible(str(path))} has two columns {name!r}: rename or remove "
+                "one of them."
             )
-        for row in reader:
-            filled = {k: v for k, v in row.items() if v not in ("", None)}
-            yield (
-                reader.line_num,
-                {k: v if k in _OWN else _number_or_text(v) for k, v in filled.items()},
+        if inner:
+            raise RequestError(
+                f"Line {line} of {legible(str(path))} has a column {name!r} beside {inner[0]!r}: "
+                f"a field cannot hold both a value and further fields. Rename {name!r}, for "
+                f"example to '{name}.value'."
             )
+    if len(named) < len(names):
+        warn(
+            f"{legible(str(path))}: {len(names) - len(named)} columns without a name are left out. "
+            "Name them in the first line to keep them."
+        )
+    for cell, name in zip(header, names, strict=True):
+        if name and name not in _OWN and name != cell.strip():
+            warn(f"{legible(str(path))}: the column {cell!r} is searched as 'meta.{name}'.")
+    fields = {name[:end] for name in named if name not in _OWN for end in _ends(name)}
+    if len(fields) > MAX_META_FIELDS:
+        warn(
+            f"{legible(str(path))}: {len(fields)} metadata fields, and Elasticsearch searches "
+            f"{MAX_META_FIELDS} of a gallery by default; the others are kept but not found. Remove "
+            "columns, or raise index.mapping.total_fields.limit of the index before this run."
+        )
+    return names
 
 
-def _number_or_text(text: str) -> str | int | float:
-    for kind in (int, float):
+def _ends(name: str) -> list[int]:
+    """Where the name of each object around this field ends, and of the field itself."""
+    return [*(at for at, letter in enumerate(name) if letter == "."), len(name)]
+
+
+def _column_name(cell: str) -> str:
+    """The name without outer and doubled spaces, and without dots that separate no names.
+
+    ``Inv. No.`` becomes ``Inv No``; our own columns are found in any case.
+    """
+    name = " ".join(re.sub(r"(?<!\S)\.+|\.+(?!\S)", "", cell).split())
+    name = re.sub(r"\.{2,}", ".", name)
+    return name.lower() if name.lower() in _OWN else name
+
+
+def _filled_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """The rows below the header that have a cell with something in it."""
+    rows = _all_rows(path)
+    next(rows, None)
+    yield from rows
+
+
+def _all_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """The rows that are not blank, each with its last line; the header is the first."""
+    csv.field_size_limit(_MAX_CELL)
+    with path.open(encoding=_encoding(path), newline="") as file:
+        first = file.readline()
+        stated = re.fullmatch(r'"?sep=(.)"?\r?\n?', first, re.IGNORECASE)
+        if stated:
+            delimiter, before = stated[1], 1
+        else:
+            while first and not first.strip(" \t,;\r\n"):
+                first = file.readline()
+            delimiter, before = _delimiter(path, first), 0
+            file.seek(0)
+        # Strict, since a quote that is never closed would swallow all rows after it.
+        reader = csv.reader(file, delimiter=delimiter, strict=True)
+        end = before
         try:
-            number: int | float = kind(text)
-        except ValueError:
-            continue
-        if str(number) == text and text not in ("inf", "-inf", "nan"):
-            return number
-    return text
+            for cells in reader:
+                end = before + reader.line_num
+                if any(cell.strip() for cell in cells):
+                    yield end, cells
+        except csv.Error as error:
+            raise RequestError(
+                f"The row at line {end + 1} of the manifest {legible(str(path))} cannot be read "
+                f"({error}): put "
+                'the cell in quotes and double each quote within it, as in "12"" disc".'
+            ) from error
+
+
+def _delimiter(path: Path, header: str) -> str:
+    """The first delimiter by which the header has a column of ours."""
+    usual = "\t,;" if path.suffix.lower() == ".tsv" else ",;\t"
+    for delimiter in usual:
+        if {"path", "uri"} & {_column_name(c.strip('"\r\n')) for c in header.split(delimiter)}:
+            return delimiter
+    return usual[0]
+
+
+def _encoding(path: Path) -> str:
+    with path.open("rb") as file:
+        start = file.read(2)
+    return "utf-16" if start in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8-sig"
+
+
+def _number(text: str) -> int | float:
+    return float(text) if "." in text else int(text)
+
+
+def _is_written_back(text: str) -> bool:
+    """Whether a number of 64 bits, as Elasticsearch keeps it, reads as this text again."""
+    plain = len(text) <= _MAX_DIGITS and _PLAIN_NUMBER.fullmatch(text)
+    return bool(plain) and str(_number(text)) == text
 
 
 def _jsonl_rows(path: Path) -> Iterator[tuple[int, object]]:

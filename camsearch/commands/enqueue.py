@@ -54,7 +54,7 @@ def enqueue(
 
     settings = read_settings()
     skipped = Skipped()
-    sources = sources_in(paths, exclude=exclude or (), skipped=skipped)
+    sources = sources_in(paths, options.warn, exclude=exclude or (), skipped=skipped)
     try:
         send_and_follow(settings, sources, gallery or settings.images, again=again, detach=detach)
     finally:

@@ -233,7 +233,7 @@ def reconcile(
     if broken and not dry_run:
         # Nobody finds them, and as long as they stand their pictures pass for indexed.
         opened.delete(broken)
-    sources = list(sources_in(paths))
+    sources = list(sources_in(paths, options.warn))
     different = list(_different(sources, opened, wanted))
     others = [document.id for document in opened.documents() if document.id not in wanted]
     if broken:

@@ -84,7 +84,7 @@ def index(
     for sentence in skipped.sentences():
         typer.echo(sentence, err=True)
     if manifest:
-        sources += read_manifest(manifest)
+        sources += read_manifest(manifest, options.warn)
     if not sources:
         named = ", ".join(str(path) for path in (*(paths or []), *([manifest] if manifest else [])))
         raise RequestError(f"There is no picture in {named}: name folders with pictures.")

@@ -32,6 +32,7 @@ __all__ = [
     "method_settings",
     "parse_box",
     "parse_filters",
+    "warn",
     "weight_file",
     "write_json",
 ]
@@ -195,6 +196,11 @@ def parse_filters(pairs: list[str]) -> Filter | None:
             )
         parts.append(Term(field, value))
     return And(tuple(parts)) if parts else None
+
+
+def warn(sentence: str) -> None:
+    """Tell the user what a command does otherwise than its input says."""
+    typer.echo(f"warning: {sentence}", err=True)
 
 
 def write_json(path: Path | None, content: object) -> None:

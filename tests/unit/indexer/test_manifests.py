@@ -1,0 +1,98 @@
+"""Manifests as spreadsheets and other programs write them."""
+
+from __future__ import annotations
+
+import pytest
+
+from descriptors.errors import RequestError
+from indexer.manifests import MAX_META_FIELDS, read_manifest
+
+
+def rows_of(folder, text, name="images.csv", encoding="utf-8"):
+    """The file name and metadata of each row, and the warnings."""
+    path = folder / name
+    path.write_bytes(text.encode(encoding))
+    warnings: list[str] = []
+    sources = list(read_manifest(path, warnings.append))
+    assert [source.problem for source in sources] == [None] * len(sources)
+    return [(source.uri.rsplit("/", 1)[1], source.meta) for source in sources], warnings
+
+
+class TestLayout:
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "path;title\na.jpg;A\n",
+            "path\ttitle\na.jpg\tA\n",
+            "sep=,\npath,title\na.jpg,A\n",
+            '"sep=|"\r\npath|title\r\na.jpg|A\r\n',
+            " Path , title \na.jpg,A\n",
+            '"PATH";"title"\n"a.jpg";"A"\n',
+            "\n,,\npath,title\n\na.jpg,A\n,\n , \n",
+            "path,title\na.jpg,A,,\n",
+        ],
+    )
+    @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+    def test_it_is_read_as_it_is_meant(self, tmp_path, text, encoding):
+        assert rows_of(tmp_path, text, encoding=encoding) == ([("a.jpg", {"title": "A"})], [])
+
+    def test_a_cell_has_any_length(self, tmp_path):
+        text = "x" * 200_000
+        assert rows_of(tmp_path, f"path,text\na.jpg,{text}\n")[0] == [("a.jpg", {"text": text})]
+
+    def test_a_quote_inside_a_bare_cell_is_text(self, tmp_path):
+        assert rows_of(tmp_path, 'path,t\na.jpg,12" disc\n')[0] == [("a.jpg", {"t": '12" disc'})]
+
+    @pytest.mark.parametrize("start", ["", "sep=,\n"])
+    @pytest.mark.parametrize("cell", ['"x" y', '"never closed\nc.jpg,C'])
+    def test_a_misplaced_quote_is_refused_with_its_line(self, tmp_path, start, cell):
+        line = 3 + start.count("\n")
+        with pytest.raises(RequestError, match=rf"line {line} of .*double each quote"):
+            rows_of(tmp_path, f"{start}path,t\na.jpg,A\nb.jpg,{cell}\n")
+
+
+class TestColumns:
+    def test_columns_without_a_name_are_left_out_with_one_warning(self, tmp_path):
+        rows, warnings = rows_of(tmp_path, ",path,title, \n0,a.jpg,A,z\n")
+        assert rows == [("a.jpg", {"title": "A"})]
+        assert len(warnings) == 1
+        assert "2 columns without a name" in warnings[0]
+
+    @pytest.mark.parametrize("header", ["path,title,title", "path,title, title ", "path,Path"])
+    def test_two_of_one_name_are_refused_with_the_line(self, tmp_path, header):
+        with pytest.raises(RequestError, match=r"Line 1 of .* has two columns .*rename"):
+            rows_of(tmp_path, f"{header}\na.jpg,A,B\n")
+
+    @pytest.mark.parametrize("order", [("dc.title", "dc.title.alt"), ("dc.title.alt", "dc.title")])
+    def test_a_value_that_is_an_object_too_is_refused(self, tmp_path, order):
+        with pytest.raises(RequestError, match=r"'dc\.title' beside 'dc\.title\.alt'.*Rename"):
+            rows_of(tmp_path, f"path,{','.join(order)}\na.jpg,A,B\n")
+
+    def test_dots_that_separate_no_names_are_removed_with_a_warning(self, tmp_path):
+        rows, warnings = rows_of(tmp_path, "path,Inv. No.,dc.date\na.jpg,x,y\n")
+        assert rows == [("a.jpg", {"Inv No": "x", "dc.date": "y"})]
+        assert len(warnings) == 1
+        assert "'Inv. No.' is searched as 'meta.Inv No'" in warnings[0]
+
+    @pytest.mark.parametrize("surplus", [0, 1])
+    def test_more_fields_than_an_index_searches_are_warned_of(self, tmp_path, surplus):
+        names = ",".join(f"c{number}" for number in range(MAX_META_FIELDS + surplus))
+        assert len(rows_of(tmp_path, f"path,{names}\na.jpg\n")[1]) == surplus
+
+
+class TestNumbers:
+    @pytest.mark.parametrize(
+        "odd",
+        ["1904.10", "1904.2a", "007", "1e5", "+1", "1,000", "1_000", " 1", "12345678901234567"],
+    )
+    @pytest.mark.parametrize("first", [True, False])
+    def test_one_cell_that_is_no_number_makes_the_column_text(self, tmp_path, odd, first):
+        cells = [odd, "1904.1"] if first else ["1904.1", odd]
+        rows, _ = rows_of(
+            tmp_path, "".join(["path,n\n", *(f'a.jpg{i},"{c}"\n' for i, c in enumerate(cells))])
+        )
+        assert [meta["n"] for _, meta in rows] == cells
+
+    def test_a_column_of_numbers_is_numbers_despite_empty_cells(self, tmp_path):
+        rows, _ = rows_of(tmp_path, "path,n\na.jpg,-3.5\nb.jpg,\nc.jpg,12\n")
+        assert [meta.get("n") for _, meta in rows] == [-3.5, None, 12]
