@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from descriptors.errors import RequestError
 from es_mappings.documents import MOST_ID_BYTES, fits_as_id
 from indexer.errors import MalformedRow
-from indexer.sources import Skipped, Source, find_pictures, id_of_long, legible
+from indexer.sources import Skipped, Source, as_on_disk, find_pictures, id_of_long, legible
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -270,7 +270,7 @@ def _of_row(row: object, path: Path, line: int) -> Source:
         return _malformed(path, line, wrong)
     uri = str(row.get("uri") or row["path"])
     if "://" not in uri and not uri.lower().startswith("file:/"):
-        uri = os.path.abspath(path.parent / uri)
+        uri = as_on_disk(os.path.abspath(path.parent / uri))
     if not _is_utf8(uri):
         return _malformed(path, line, "the manifest's folder has a name that is not UTF-8")
     name = uri if row.get("id") is None else str(row["id"])

@@ -10,8 +10,10 @@ import stat
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from unicodedata import normalize
 from urllib.parse import unquote
 
 from fsspec.core import strip_protocol, url_to_fs
@@ -28,9 +30,17 @@ if TYPE_CHECKING:
     from descriptors.images import ImageLimits
 
 __all__ = ["PICTURE_SUFFIXES", "Skipped", "Source"]
-__all__ += ["find_pictures", "id_of_address", "id_of_long", "legible", "read_source", "source_tag"]
+__all__ += [
+    "as_on_disk",
+    "find_pictures",
+    "id_of_address",
+    "id_of_long",
+    "legible",
+    "read_source",
+    "source_tag",
+]
 
-PICTURE_SUFFIXES = frozenset(
+_READ = frozenset(
     [
         ".jpg",
         ".jpeg",
@@ -59,6 +69,9 @@ PICTURE_SUFFIXES = frozenset(
         ".apng",
     ]
 )
+_HEIC = frozenset([".heic", ".heif"])
+# HEIC is read where its decoder is installed.
+PICTURE_SUFFIXES = _READ | _HEIC if find_spec("pillow_heif") else _READ
 
 # Folders that storage devices and operating systems put among the images, besides hidden ones.
 _SYSTEM_FOLDERS = frozenset(
@@ -125,6 +138,8 @@ class Skipped:
             total = self.suffixes.total()
             noun = "file that is not an image" if total == 1 else "files that are not images"
             yield f"Skipped {total} {noun}: {_counts(self.suffixes)}."
+        if _HEIC & self.suffixes.keys():
+            yield "To read HEIC, run: pip install 'camsearch[heic]'"
         if self.names:
             yield f"Left out by name: {_counts(self.names)}."
 
@@ -147,9 +162,10 @@ def find_pictures(
     Convention:
         The id is the absolute path (its SHA-256 if it has more than 512 bytes), so the same
         picture has the same id from whichever folder it is indexed. Within folders hidden
-        entries and system folders (``@eaDir``, ``$RECYCLE.BIN``) are passed over, links to folders are not followed, and what counts as a
-        picture is said by the suffix; a file named by itself is always taken. A folder
-        that cannot be listed comes as a source with its `problem`.
+        entries and system folders (``@eaDir``, ``$RECYCLE.BIN``) are passed over, links to
+        folders are not followed, and what counts as a picture is said by the suffix; a file
+        named by itself is always taken. A folder that cannot be listed comes as a source with
+        its `problem`.
 
     Raises:
         RequestError: for a path that does not exist.
@@ -208,7 +224,7 @@ def _why_left_out(inside: Path, exclude: Sequence[str], *, folder: bool = False)
         if fnmatchcase(inside.name, pattern) or fnmatchcase(inside.as_posix(), pattern):
             return f"matching {glob}"
     if folder and (inside.name.lower() in _SYSTEM_FOLDERS or inside.name.startswith(".")):
-        return f"{inside.name} folders"
+        return inside.name
     return "hidden files" if inside.name.startswith(".") else ""
 
 
@@ -275,11 +291,26 @@ def _local_path(uri: str) -> str | None:
     if _FILE.match(uri):
         uri = _FILE.sub("file:///", uri)
     elif "://" not in uri:
-        return uri
+        return as_on_disk(uri)
     elif not uri.startswith("local://"):
         return None
     path: str = strip_protocol(uri)
-    return path if os.path.lexists(path) else unquote(path)
+    return path if os.path.lexists(path) else as_on_disk(unquote(path))
+
+
+def as_on_disk(path: str) -> str:
+    """A path with each name in the Unicode form (NFC or NFD) in which its folder has it.
+
+    macOS writes names in NFD, most editors in NFC; Linux takes them for two names. A path that is
+    there, or is there in neither form, stays as it is.
+    """
+    if path.isascii() or not path.startswith(os.sep) or os.path.lexists(path):
+        return path
+    found = Path(os.sep)
+    for name in Path(path).parts[1:]:
+        forms = [found / form for form in (name, normalize("NFC", name), normalize("NFD", name))]
+        found = next(filter(os.path.lexists, forms), forms[0])
+    return str(found) if os.path.lexists(found) else path
 
 
 def read_source(uri: str, limits: ImageLimits, web: WebAccess = _NO_WEB) -> bytes:

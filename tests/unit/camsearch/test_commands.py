@@ -141,8 +141,21 @@ class TestIndex:
         assert "Skipped 2 files that are not images: 1 .txt, 1 .mov." in said.err
         assert "3 matching [3-5].jpg" in said.err
         assert "1 matching bad.*" in said.err
-        assert "1 @eaDir folders" in said.err
+        assert "1 @eaDir" in said.err
         assert "3 indexed" in said.err
+
+    def test_what_a_manifest_is_not_searched_by_is_said(self, tiny, camsearch, photos, tmp_path):
+        (photos / "m.csv").write_text(",path,Inv. No.\n0,0.jpg,1904.10\n1,1.jpg,1904.2a\n")
+        gallery = tmp_path / "g"
+        said = camsearch("index", "--manifest", photos / "m.csv", "-g", gallery, *tiny.options)
+        assert said.status == 0, said.err
+        assert "warning: " in said.err
+        assert "1 columns without a name are left out" in said.err
+        assert "the column 'Inv. No.' is searched as 'meta.Inv No'" in said.err
+        found = camsearch(
+            "search", photos / "0.jpg", "-g", gallery, "--filter", "meta.Inv No=1904.10", "--json"
+        )
+        assert [Path(hit["uri"]).name for hit in json.loads(found.out)["hits"]] == ["0.jpg"]
 
     def test_a_folder(self, tiny, camsearch, photos, tmp_path):
         said = camsearch("index", photos, "--gallery", tmp_path / "g", *tiny.options)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from unicodedata import normalize
+
 import pytest
 
 from descriptors.errors import RequestError
 from indexer.manifests import MAX_META_FIELDS, read_manifest
+from indexer.sources import find_pictures
 
 
 def rows_of(folder, text, name="images.csv", encoding="utf-8"):
@@ -96,3 +99,26 @@ class TestNumbers:
     def test_a_column_of_numbers_is_numbers_despite_empty_cells(self, tmp_path):
         rows, _ = rows_of(tmp_path, "path,n\na.jpg,-3.5\nb.jpg,\nc.jpg,12\n")
         assert [meta.get("n") for _, meta in rows] == [-3.5, None, 12]
+
+
+@pytest.mark.parametrize("named", ["NFC", "NFD"])
+@pytest.mark.parametrize("stored", ["NFC", "NFD"])
+def test_a_file_is_found_by_the_other_unicode_form_of_its_name(tmp_path, named, stored):
+    folder = tmp_path / normalize(stored, "Musée")
+    folder.mkdir()
+    (folder / normalize(stored, "Café.jpg")).touch()
+    manifest = tmp_path / "m.csv"
+    manifest.write_text(normalize(named, "path\nMusée/Café.jpg\n"), encoding="utf-8")
+    assert [source.id for source in read_manifest(manifest)] == [
+        source.id for source in find_pictures([folder])
+    ]
+
+
+def test_two_forms_of_one_name_in_a_manifest_are_one_image(tmp_path):
+    (tmp_path / normalize("NFD", "é.jpg")).touch()
+    manifest = tmp_path / "m.csv"
+    forms = [normalize(form, "é.jpg") for form in ("NFC", "NFD")]
+    manifest.write_text("\n".join(["path", *forms]), encoding="utf-8")
+    first, second = read_manifest(manifest)
+    assert first.problem is None
+    assert "stands in an earlier row too" in str(second.problem)

@@ -15,6 +15,7 @@ import pytest
 from descriptors.errors import CamsearchError, ImageTooLarge, RequestError
 from descriptors.images import ImageLimits
 from es_mappings.documents import fits_as_id
+from indexer import sources
 from indexer.errors import MalformedRow, SourceUnreadable
 from indexer.manifests import read_manifest
 from indexer.sources import PICTURE_SUFFIXES, Skipped, find_pictures, read_source, source_tag
@@ -90,11 +91,21 @@ class TestFolders:
         found = list(find_pictures([tmp_path], skipped=skipped))
         assert [Path(source.uri).name for source in found] == ["a.jpg"]
         assert skipped.suffixes == {".txt": 2, ".mov": 1, "without a suffix": 1}
-        assert skipped.names["@eaDir folders"] == 2
+        assert skipped.names["@eaDir"] == 2
         assert skipped.names["hidden files"] == 1
         first, second = skipped.sentences()
         assert first == "Skipped 4 files that are not images: 2 .txt, 1 without a suffix, 1 .mov."
-        assert "2 @eaDir folders" in second
+        assert "2 @eaDir" in second
+
+    def test_heic_is_read_where_its_decoder_is_and_counted_where_it_is_not(
+        self, tmp_path, monkeypatch
+    ):
+        touch(tmp_path, "a.heic", "b.HEIF")
+        assert names_in(tmp_path) == ["a.heic", "b.HEIF"]  # the extra is among the test tools
+        monkeypatch.setattr(sources, "PICTURE_SUFFIXES", frozenset([".jpg"]))
+        skipped = Skipped()
+        assert list(find_pictures([tmp_path], skipped=skipped)) == []
+        assert "pip install 'camsearch[heic]'" in list(skipped.sentences())[-1]
 
     @pytest.mark.parametrize(
         ("glob", "left"),
