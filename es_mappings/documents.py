@@ -117,7 +117,8 @@ class Reject:
         id, uri: as they would have stood in the document.
         kind: short and stable, such as ``unreadable_image``.
         reason: a sentence with the remedy.
-        source_tag: see `Document`.
+        source_tag: of all that it was made of (see `refusal_tag` in indexer/reading.py); "" if
+            it is tried again at the next run.
         rejected_at: ISO 8601 in UTC.
         meta: the caller's own fields, so that it can be tried again as it was asked.
     """
@@ -176,6 +177,10 @@ class Gallery(Protocol):
     def fingerprint(self) -> str:
         """Of the method that made the descriptors."""
 
+    @property
+    def meta_mapping(self) -> str:
+        """Digest of what decides which metadata is held; empty where any JSON is."""
+
     def put(self, documents: Sequence[Document]) -> None:
         """Write documents; one with an id that is there replaces it. Clears their rejects.
 
@@ -194,7 +199,7 @@ class Gallery(Protocol):
         """
 
     def put_rejects(self, rejects: Sequence[Reject]) -> None:
-        """Note pictures that were refused; removes a document of the same id."""
+        """Note pictures that were refused; a document of the same id stays as it is."""
 
     def put_meta(self, ids_to_meta: Mapping[str, Mapping[str, Any]], revision: int = 0) -> None:
         """Replace the metadata of documents whose picture has not changed.

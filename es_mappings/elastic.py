@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -105,6 +107,8 @@ class ElasticGallery:
         ((self.index, body),) = found.items()
         self._settings = gallery_settings(self.index, body["mappings"])
         self._dims = int(body["mappings"]["properties"][DESCRIPTOR]["dims"])
+        mapped = json.dumps(body["mappings"]["properties"].get("meta", {}), sort_keys=True)
+        self._meta_mapping = hashlib.sha256(mapped.encode()).hexdigest()
 
     @property
     def dims(self) -> int:
@@ -120,6 +124,11 @@ class ElasticGallery:
     def settings(self) -> Mapping[str, Any]:
         """Every number behind the fingerprint, and where the maps are; see `indices.create`."""
         return self._settings
+
+    @property
+    def meta_mapping(self) -> str:
+        """Digest of the mapping of ``meta`` when the gallery was opened."""
+        return self._meta_mapping
 
     def put(self, documents: Sequence[Document]) -> None:
         """Write documents; a later revision that is there stays. See `Gallery`.
@@ -166,8 +175,7 @@ class ElasticGallery:
             check_reject(reject)
         latest = {reject.id: reject for reject in rejects}
         actions = [reject_write(self._rejects, reject) for reject in latest.values()]
-        actions += self._deletions(list(latest)).values()
-        _raise_refused(list(latest), self._write(actions)[: len(latest)])
+        _raise_refused(list(latest), self._write(actions))
 
     def put_meta(self, ids_to_meta: Mapping[str, Mapping[str, Any]], revision: int = 0) -> None:
         """Replace metadata; see `Gallery`.

@@ -136,6 +136,11 @@ class LocalGallery:
         """What the gallery was created with."""
         return self._file.settings
 
+    @property
+    def meta_mapping(self) -> str:
+        """Empty: this gallery maps no metadata, it holds any JSON."""
+        return ""
+
     def put(self, documents: Sequence[Document]) -> None:
         """Write documents; see `Gallery`. Rejects are cleared in the same transaction.
 

@@ -94,14 +94,14 @@ def write_meta(rows: Connection, id_: str, meta: Mapping[str, Any], revision: in
 
 
 def write_reject(rows: Connection, reject: Reject) -> None:
-    """Write a reject in place of whatever has its id.
+    """Write a reject in place of the one with its id; a document with that id stays.
 
     Raises:
         MalformedDocument: it cannot be held.
     """
     with _holdable(reject.id):
         check_reject(reject)
-        remove(rows, reject.id)
+        rows.execute("DELETE FROM rejects WHERE id = ?", (reject.id,))
         texts = (reject.id, reject.uri, reject.kind, reject.reason, reject.source_tag)
         values = (*texts, reject.rejected_at, _json(reject.meta))
         rows.execute("INSERT INTO rejects VALUES (?, ?, ?, ?, ?, ?, ?)", values)

@@ -26,9 +26,10 @@ from indexer.reading import (
     Refused,
     batches_of_one_shape,
     prepare_pictures,
+    refusal_tag,
     tag_of,
 )
-from indexer.sources import Source
+from indexer.sources import Source, id_of_address
 from indexer.writing import Writer
 
 if TYPE_CHECKING:
@@ -45,10 +46,11 @@ if TYPE_CHECKING:
     # Documents, source and tag by id, and how many pictures they stand for.
     _Ready = tuple[Mapping[str, Ready], Mapping[str, tuple[Source, str]], int]
 
-__all__ = ["Run", "encode_documents", "index_pictures", "now"]
+__all__ = ["Run", "encode_documents", "index_pictures", "now", "reject_of"]
 
 _LOOK_UP = 256  # sources looked up in the gallery at once
 _UNKNOWN = Known("", "", {}, -1)
+_STAYS = "The version that was indexed before stays."
 
 
 def index_pictures(
@@ -98,8 +100,8 @@ class Run:
         self.plan, self.progress = plan, Progress()
         # Of documents that are there and whose pictures may have changed.
         self._digests: dict[str, str] = {}
-        # Of pictures that were refused before and are tried again; None where nobody has looked.
-        self._rejected: set[str] | None = None if plan.retry_rejects else set()
+        # Of pictures that were refused before and are tried again.
+        self._rejected: set[str] = set()
         # A deque, since the writer's thread adds to it while the calling thread empties it.
         self._refused: deque[Refused] = deque()
 
@@ -151,11 +153,16 @@ class Run:
             for source in chunk:
                 tag = tag_of(source)
                 there = known.get(source.id, _UNKNOWN)
-                if tag and tag == refused.get(source.id):
+                if not self.plan.retry_rejects and self._would_be_refused(source, tag, refused):
                     self.progress.rejected += 1
                 elif max(there.revision, latest.get(source.id, -1)) > source.revision:
                     self.progress.unchanged += 1  # a later write was faster, or comes as well
-                elif not tag or tag != there.source_tag or not _can_be_held(source):
+                elif (
+                    not tag
+                    or tag != there.source_tag
+                    or source.id in refused  # the write clears its reject
+                    or not _can_be_held(source)
+                ):
                     if source.id in known:
                         self._digests[source.id] = there.digest
                     yield source
@@ -175,8 +182,6 @@ class Run:
 
     def _looked_up(self, ids: Sequence[str]) -> tuple[Mapping[str, Known], Mapping[str, str]]:
         """What the gallery knows of some ids, and the tags of those that were refused before."""
-        if self._rejected is None:
-            return {} if self.plan.again else self.gallery.known(ids), {}
         known: dict[str, Known] = {}
         if self.plan.again:
             refused = self.gallery.known_rejects(ids)
@@ -185,22 +190,39 @@ class Run:
         self._rejected |= refused.keys()
         return known, refused
 
+    def _would_be_refused(self, source: Source, tag: str, refused: Mapping[str, str]) -> bool:
+        """Whether nothing has changed of what an earlier run refused."""
+        if source.id not in refused:
+            return False
+        made_of = refusal_tag(source, tag, self.plan.limits, self.gallery.meta_mapping)
+        return made_of != "" and made_of == refused[source.id]
+
     def write_rejects(self) -> None:
         """Write the refused pictures noted so far."""
         refused = [self._refused.popleft() for _ in range(len(self._refused))]
-        # A share that is not mounted must not empty the gallery: only what was read and
-        # refused takes the place of a document.
-        unread = [r.source.id for r in refused if isinstance(r.error, SourceUnreadable)]
-        staying = self.gallery.known(unread)
-        rejects = [_reject(r) for r in refused if r.source.id not in staying]
-        if self._rejected is not None:
-            # Another picture of this run may have the same id, and clears the reject then.
-            self._rejected |= {reject.id for reject in rejects}
+        # No refusal loses what was there: its document, vector and maps stay.
+        staying = self.gallery.known([r.source.id for r in refused])
+        rejects = [
+            self._reject(r, stays=r.source.id in staying)
+            for r in refused
+            if not (isinstance(r.error, SourceUnreadable) and r.source.id in staying)
+        ]
+        # Another picture of this run may have the same id, and clears the reject then.
+        self._rejected |= {reject.id for reject in rejects}
         self.gallery.put_rejects(rejects)
         if self.features is not None:
-            self.features.delete([reject.id for reject in rejects])
+            self.features.delete([one.id for one in rejects if one.id not in staying])
         self.progress.rejected += len(rejects)
         self.progress.out_of_reach += len(refused) - len(rejects)
+
+    def _reject(self, refused: Refused, *, stays: bool) -> Reject:
+        source, error = refused.source, refused.error
+        # What could not be read says nothing of the picture: it is read again at the next run.
+        unread = isinstance(error, SourceUnreadable)
+        made_of = refusal_tag(source, refused.tag, self.plan.limits, self.gallery.meta_mapping)
+        reason = f"{error.reason} {_STAYS}" if stays else error.reason
+        kind = getattr(error, "kind", "malformed_document")
+        return reject_of(source, kind, reason, "" if unread else made_of)
 
     def keep_maps(self, work: _Work) -> _Ready:
         """Keep the maps of a batch, and return the documents that will need them.
@@ -244,9 +266,7 @@ class Run:
             documents |= some
             said |= about
             written += count
-        rejected = None
-        if self._rejected is not None:
-            rejected = [id_ for id_ in documents if id_ in self._rejected]
+        rejected = [id_ for id_ in documents if id_ in self._rejected]
         refused: Mapping[str, str] = {}
         try:
             self.gallery.put_ready(list(documents.values()), rejected)
@@ -331,12 +351,22 @@ def encode_documents(
     return maps
 
 
-def _reject(refused: Refused) -> Reject:
-    error = refused.error
-    kind = getattr(error, "kind", "malformed_document")
-    source = refused.source
+def reject_of(source: Source, kind: str, reason: str, tag: str = "") -> Reject:
+    """A reject that every gallery can hold, whatever the source holds.
+
+    Args:
+        source: of the picture; one whose id cannot be held is listed under its digest.
+        kind, reason: see `Reject`.
+        tag: of `refusal_tag`; "" to try the picture again at the next run.
+    """
     meta = source.meta if _is_json(source) else {}
-    return Reject(source.id, source.uri, kind, error.reason, refused.tag, now(), meta)
+    id_ = id_of_address(source.id or source.uri)
+    return Reject(id_, _text(source.uri), kind, _text(reason), _text(tag), now(), meta)
+
+
+def _text(text: str) -> str:
+    """Text that UTF-8 can hold: lone surrogates are written as escapes."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 def _classes(described: Described, names: tuple[str, ...]) -> list[tuple[PictureClass, ...]]:

@@ -29,6 +29,7 @@ __all__ = [
     "Refused",
     "batches_of_one_shape",
     "prepare_pictures",
+    "refusal_tag",
     "tag_of",
 ]
 
@@ -82,6 +83,32 @@ def tag_of(source: Source) -> str:
     """What changes when the picture changes or, where the id does not say it, its address."""
     tag = source_tag(source.uri)
     return f"{tag} {source.uri}" if tag and source.id != source.uri else tag
+
+
+def refusal_tag(source: Source, tag: str, limits: ImageLimits, meta_mapping: str) -> str:
+    """What a refusal was made of: a reject with this very tag would only be refused again.
+
+    Args:
+        source: of the picture.
+        tag: of `tag_of`.
+        limits: that the picture was read with.
+        meta_mapping: of the gallery.
+
+    Returns:
+        A text that changes with the file, the metadata, the limits and the mapping; "" where
+        the file's state is unknown, so that the picture is tried again at each run. The reject
+        of a picture that could not be *read* has "" too, see `reject_of`. A reject of an older
+        version has a tag without these digests, which equals none.
+    """
+    if not tag:
+        return ""
+    try:
+        meta = repr(source.meta)
+    except RecursionError:
+        return ""
+    made_of = [meta, repr(limits), meta_mapping, str(source.problem or "")]
+    text = "\0".join(made_of).encode(errors="surrogatepass")
+    return f"{tag} {hashlib.sha256(text).hexdigest()[:16]}"
 
 
 def prepare_pictures(

@@ -7,12 +7,12 @@ no list holds it then, and no visibility timeout brings it back. The ledger stil
 
 from __future__ import annotations
 
-import json
 import logging
 import threading
 from typing import TYPE_CHECKING, Any
 
 from kombu.exceptions import OperationalError
+from kombu.utils import json  # has times, Decimal and UUID, as the queue has
 from redis.exceptions import RedisError
 
 if TYPE_CHECKING:

@@ -243,7 +243,11 @@ def _of_path(path: Path) -> Source:
 
 def id_of_long(path: str) -> str:
     """An id for a path that is too long for one, or no text."""
-    return f"sha256-{hashlib.sha256(os.fsencode(path)).hexdigest()}"
+    try:
+        data = os.fsencode(path)
+    except UnicodeEncodeError:  # a lone surrogate that stands for no byte of a file's name
+        data = path.encode(errors="surrogatepass")
+    return f"sha256-{hashlib.sha256(data).hexdigest()}"
 
 
 def id_of_address(uri: str) -> str:

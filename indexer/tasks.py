@@ -8,22 +8,26 @@ app.send_task("camsearch.index_images", queue="camsearch",
 from __future__ import annotations
 
 import hashlib
-import json
 import time
+from datetime import date, datetime
+from decimal import Decimal
 from functools import cache
+from math import isfinite
 from typing import TYPE_CHECKING, Any, NoReturn
+from uuid import UUID
 
 from celery.exceptions import Reject as SendBack
 from kombu.exceptions import OperationalError
+from kombu.utils import json  # has times, Decimal and UUID, as the queue has
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from redis.exceptions import RedisError
 
 from descriptors.errors import RequestError
-from es_mappings.documents import fits_as_id
+from es_mappings.documents import MOST_ID_BYTES, fits_as_id
 from indexer.chunks import Chunk, counts_of
 from indexer.errors import MalformedRow
 from indexer.resending import task_text
-from indexer.sources import Source, id_of_address
+from indexer.sources import Source, id_of_address, id_of_long
 from indexer.worker import TryAgain
 
 if TYPE_CHECKING:
@@ -39,6 +43,9 @@ __all__ = ["DELETE_IMAGES", "FIT_WHITENING", "INDEX_IMAGES", "register", "source
 INDEX_IMAGES = "camsearch.index_images"
 DELETE_IMAGES = "camsearch.delete_images"
 FIT_WHITENING = "camsearch.fit_whitening"
+
+# As deep as Elasticsearch maps objects by default (index.mapping.depth.limit), ``meta`` included.
+_MAX_DEPTH = 20
 
 
 class _Image(BaseModel):
@@ -93,7 +100,7 @@ def register(
         """
         sources = tuple(sources_of(images))
         name = gallery or settings.images
-        key = chunk or _digest_of(images, name)
+        key = chunk or _digest_of(images, name, self.request.id)
         work = Chunk(key, sources, name, run, again, retry_rejects)
         result = _done(self, lambda: worker().index(work))
         shared = {"gallery": name, "run": run, "again": again, "retry_rejects": retry_rejects}
@@ -163,7 +170,64 @@ def _source(image: object, now: int) -> Source:
         return _malformed(image, error)
     problem = None if asked.problem is None else MalformedRow(asked.problem)
     revision = now if asked.revision is None else asked.revision
-    return Source(asked.id or "", asked.uri, asked.meta or {}, problem, revision)
+    id_, meta = asked.id or "", {}
+    if id_ and not fits_as_id(id_):
+        problem = MalformedRow(
+            f"The id {id_[:100]!a} is not 1 to {MOST_ID_BYTES} bytes of UTF-8: send a shorter one."
+        )
+        id_ = id_of_long(id_)
+    try:
+        meta = _json_value(asked.meta or {}, 1)
+    except MalformedRow as error:
+        problem = problem or error
+    if not _is_unicode(asked.uri):
+        problem = problem or MalformedRow(
+            f"The uri {asked.uri[:100]!a} is not Unicode text: remove the lone surrogate."
+        )
+        id_ = id_ or id_of_long(asked.uri)
+    return Source(id_, asked.uri, meta, problem, revision)
+
+
+def _json_value(value: Any, depth: int) -> Any:
+    """A value of metadata as JSON has it: times as ISO 8601, Decimal and UUID as text.
+
+    Raises:
+        MalformedRow: it has no form in JSON, or lies too deep.
+    """
+    if depth > _MAX_DEPTH:
+        raise MalformedRow(
+            f"Its meta is nested deeper than {_MAX_DEPTH} levels: send fewer, or one text."
+        )
+    match value:
+        case dict():
+            pairs = value.items()
+            return {_json_value(k, depth): _json_value(v, depth + 1) for k, v in pairs}
+        case list() | tuple():
+            return [_json_value(one, depth + 1) for one in value]
+        case datetime() | date():
+            return value.isoformat()
+        case Decimal() | UUID():
+            return str(value)
+        case None | bool() | int() | str() | float() if _is_holdable(value):
+            return value
+    raise MalformedRow(
+        f"Its meta holds a {type(value).__name__} that JSON cannot hold ({ascii(value)[:100]}): "
+        "send text, finite numbers, lists and objects."
+    )
+
+
+def _is_holdable(value: str | float | None) -> bool:
+    if isinstance(value, str):
+        return _is_unicode(value)
+    return not isinstance(value, float) or isfinite(value)
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _malformed(image: object, error: ValidationError) -> Source:
@@ -174,14 +238,25 @@ def _malformed(image: object, error: ValidationError) -> Source:
         f"This image cannot be read ({where}: {first['msg']}): send an object with uri, and "
         "perhaps id, meta and revision."
     )
-    text = json.dumps(image, sort_keys=True)
+    text = _text_of(image)
     given = image.get("id") if isinstance(image, dict) else None
     id_ = given if isinstance(given, str) and fits_as_id(given) else id_of_address(text)
     return Source(id_, text[:500], problem=problem)
 
 
-def _digest_of(images: object, gallery: str) -> str:
-    text = json.dumps([gallery, images], sort_keys=True)
+def _text_of(image: object) -> str:
+    try:
+        return json.dumps(image, sort_keys=True)
+    except (TypeError, ValueError, RecursionError):  # sets, say, or nested too deep
+        return f"{type(image).__name__} that is no JSON"
+
+
+def _digest_of(images: object, gallery: str, task: str) -> str:
+    """The same for the same pictures; where they have no digest, the task's id, which it keeps."""
+    try:
+        text = json.dumps([gallery, images], sort_keys=True)
+    except (TypeError, ValueError, RecursionError):
+        return task
     return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:32]
 
 

@@ -24,7 +24,6 @@ from descriptors.encoder import Encoder
 from descriptors.errors import ArtifactError, RequestError, SettingsError
 from descriptors.settings import MethodSettings
 from es_mappings.about import features_of, method_about, regions_about
-from es_mappings.documents import Reject
 from es_mappings.elastic import ElasticGallery
 from es_mappings.elastic_bulk import Bulk
 from es_mappings.errors import ContractError, GalleryNotFound, GalleryUnreachable
@@ -32,7 +31,7 @@ from es_mappings.indices import open_gallery
 from indexer.chunks import Chunk, Result
 from indexer.fitting import check_enough, collect_vectors
 from indexer.ledger import WorkerState
-from indexer.pipeline import index_pictures, now
+from indexer.pipeline import index_pictures, reject_of
 from indexer.progress import Progress
 from indexer.reading import IndexingPlan
 from indexer.sources import Source, id_of_address
@@ -247,9 +246,7 @@ class GalleryWorker:
         # What was indexed before stays: nobody has seen that the new picture is bad.
         staying = gallery.known([source.id for source in chunk.sources])
         rejects = [
-            Reject(s.id or id_of_address(s.uri), s.uri, kind, reason, "", now(), s.meta)
-            for s in chunk.sources
-            if s.id not in staying
+            reject_of(source, kind, reason) for source in chunk.sources if source.id not in staying
         ]
         gallery.put_rejects(rejects)
         # Its worker may have died, or the disk filled, after a part of the chunk was written.

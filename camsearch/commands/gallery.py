@@ -340,7 +340,8 @@ def _different(
     sources: Iterable[Source], opened: ElasticGallery, wanted: set[str]
 ) -> Iterator[Source]:
     """Sources that the gallery does not hold as they are, noting the ids of all of them."""
-    from indexer.reading import tag_of
+    limits = options.machine().limits
+    from indexer.reading import refusal_tag, tag_of
 
     for page in _pages(sources):
         ids = [source.id for source in page]
@@ -349,7 +350,10 @@ def _different(
         for source in page:
             there, tag = known.get(source.id), tag_of(source)
             same = there is not None and (there.source_tag, there.meta) == (tag, source.meta)
-            if not (same and tag) and not (tag and refused.get(source.id) == tag):
+            made_of = refusal_tag(source, tag, limits, opened.meta_mapping)
+            if source.id in refused:
+                same = made_of != "" and refused[source.id] == made_of
+            if not (same and tag):
                 yield source
 
 

@@ -173,12 +173,12 @@ def test_a_malformed_document_is_never_made_ready(gallery, case):
         gallery.make_ready([document("first"), MALFORMED[case]])
 
 
-def test_a_picture_is_a_document_or_a_reject_but_not_both(gallery):
+def test_a_reject_leaves_the_document_of_its_id(gallery):
     gallery.put([document("a"), document("b")])
     refused = reject("a", source_tag="7", rejected_at="2024-01-01T00:00:00+00:00")
     gallery.put_rejects([refused])
-    assert ids_of(gallery.documents()) == ["b"]
-    assert [hit.id for hit in gallery.knn(unit([1, 1, 1, 1]), 5)] == ["b"]
+    assert ids_of(gallery.documents()) == ["a", "b"]
+    assert [hit.id for hit in gallery.knn(unit([1, 1, 1, 1]), 5)] == ["a", "b"]
     assert list(gallery.rejects()) == [refused]
     gallery.put([document("a")])
     assert list(gallery.rejects()) == []
