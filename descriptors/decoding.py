@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import struct
 import zlib
-from io import BufferedIOBase, BytesIO
+from io import BufferedReader, BytesIO
 from typing import Any
 
 import numpy as np
@@ -107,7 +107,7 @@ def precise_pixels(data: bytes, image: Image.Image) -> Image.Image | None:
     return None
 
 
-def awkward_tiff(stream: BufferedIOBase) -> Any:
+def awkward_tiff(stream: BytesIO | BufferedReader) -> Any:
     """The first page of a TIFF of a kind that Pillow gets wrong; None for others."""
     from tifffile import TiffFile
 
@@ -210,7 +210,7 @@ def complete_jpeg(data: bytes) -> bytes | None:
     return body + b"\xff\xd9" if len(set(pixels)) == 1 else None
 
 
-def unread_kind(stream: BufferedIOBase) -> str | None:
+def unread_kind(stream: BytesIO | BufferedReader) -> str | None:
     """Which kind of JPEG or TIFF this is, for one that is not read; None for anything else."""
     stream.seek(0)
     data = stream.read()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from io import BufferedIOBase, BytesIO
+from io import BufferedReader, BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -199,7 +199,7 @@ def _checked_header(data: bytes, limits: ImageLimits) -> _Header:
     return header
 
 
-def _header(stream: BufferedIOBase, limits: ImageLimits) -> _Header:
+def _header(stream: BytesIO | BufferedReader, limits: ImageLimits) -> _Header:
     """The header of any format, and how its pixels are decoded."""
     if Image.MAX_IMAGE_PIXELS is not None and limits.most_pixels > Image.MAX_IMAGE_PIXELS:
         # Whoever raised our limit means it; Pillow's own stands a little above twice its number.
@@ -249,7 +249,7 @@ def _orientation(image: Image.Image) -> int:
         return 1
 
 
-def _opened(stream: BufferedIOBase, magic: bytes) -> Image.Image:
+def _opened(stream: BytesIO | BufferedReader, magic: bytes) -> Image.Image:
     if magic[4:8] != b"ftyp" or magic[8:12] not in _HEIF_BRANDS:
         return Image.open(stream, formats=FORMATS)
     try:
@@ -268,7 +268,7 @@ def _opened(stream: BufferedIOBase, magic: bytes) -> Image.Image:
 
 
 def _decoded(
-    image: Image.Image, stream: BufferedIOBase, reduce_to: int | None
+    image: Image.Image, stream: BytesIO | BufferedReader, reduce_to: int | None
 ) -> tuple[Image.Image, bool]:
     if image.format in ("PNG", "JPEG2000"):
         stream.seek(0)
@@ -293,7 +293,7 @@ def _decoded(
     return _to_rgb(image, image.format), _is_transparent(image)
 
 
-def _not_read(stream: BufferedIOBase) -> ImageError:
+def _not_read(stream: BytesIO | BufferedReader) -> ImageError:
     """What is said of a file that no decoder takes."""
     try:
         kind = unread_kind(stream)

@@ -28,6 +28,7 @@ from indexer.reading import (
     prepare_pictures,
     refusal_tag,
     tag_of,
+    would_be_refused,
 )
 from indexer.sources import Source, id_of_address
 from indexer.writing import Writer
@@ -192,10 +193,8 @@ class Run:
 
     def _would_be_refused(self, source: Source, tag: str, refused: Mapping[str, str]) -> bool:
         """Whether nothing has changed of what an earlier run refused."""
-        if source.id not in refused:
-            return False
-        made_of = refusal_tag(source, tag, self.plan.limits, self.gallery.meta_mapping)
-        return made_of != "" and made_of == refused[source.id]
+        made_of = refused.get(source.id, "")
+        return would_be_refused(source, tag, made_of, self.plan.limits, self.gallery.meta_mapping)
 
     def write_rejects(self) -> None:
         """Write the refused pictures noted so far."""

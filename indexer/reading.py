@@ -31,6 +31,7 @@ __all__ = [
     "prepare_pictures",
     "refusal_tag",
     "tag_of",
+    "would_be_refused",
 ]
 
 
@@ -109,6 +110,21 @@ def refusal_tag(source: Source, tag: str, limits: ImageLimits, meta_mapping: str
     made_of = [meta, repr(limits), meta_mapping, str(source.problem or "")]
     text = "\0".join(made_of).encode(errors="surrogatepass")
     return f"{tag} {hashlib.sha256(text).hexdigest()[:16]}"
+
+
+def would_be_refused(
+    source: Source, tag: str, made_of: str, limits: ImageLimits, meta_mapping: str
+) -> bool:
+    """Whether a source would only be refused again: nothing has changed since its reject.
+
+    This is the rule of every gallery, of workers and of ``gallery reconcile``.
+
+    Args:
+        source, tag, limits, meta_mapping: see `refusal_tag`.
+        made_of: the tag of the source's reject; "" if there is none, or what it names could not
+            be read.
+    """
+    return made_of != "" and made_of == refusal_tag(source, tag, limits, meta_mapping)
 
 
 def prepare_pictures(

@@ -32,7 +32,7 @@ _log = logging.getLogger("camsearch")
 
 def task_text(name: str, images: list[dict[str, Any]], named: Mapping[str, Any], queue: str) -> str:
     """A task that takes pictures, and perhaps more by name, as the ledger keeps it."""
-    return json.dumps({"name": name, "args": [images], "kwargs": dict(named), "queue": queue})
+    return str(json.dumps({"name": name, "args": [images], "kwargs": dict(named), "queue": queue}))
 
 
 class Resender:

@@ -246,7 +246,7 @@ def _malformed(image: object, error: ValidationError) -> Source:
 
 def _text_of(image: object) -> str:
     try:
-        return json.dumps(image, sort_keys=True)
+        return str(json.dumps(image, sort_keys=True))
     except (TypeError, ValueError, RecursionError):  # sets, say, or nested too deep
         return f"{type(image).__name__} that is no JSON"
 

@@ -340,9 +340,9 @@ def _different(
     sources: Iterable[Source], opened: ElasticGallery, wanted: set[str]
 ) -> Iterator[Source]:
     """Sources that the gallery does not hold as they are, noting the ids of all of them."""
-    limits = options.machine().limits
-    from indexer.reading import refusal_tag, tag_of
+    from indexer.reading import tag_of, would_be_refused
 
+    limits = options.machine().limits
     for page in _pages(sources):
         ids = [source.id for source in page]
         wanted.update(ids)
@@ -350,9 +350,9 @@ def _different(
         for source in page:
             there, tag = known.get(source.id), tag_of(source)
             same = there is not None and (there.source_tag, there.meta) == (tag, source.meta)
-            made_of = refusal_tag(source, tag, limits, opened.meta_mapping)
             if source.id in refused:
-                same = made_of != "" and refused[source.id] == made_of
+                made_of = refused[source.id]
+                same = would_be_refused(source, tag, made_of, limits, opened.meta_mapping)
             if not (same and tag):
                 yield source
 

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import time
 
 import pytest
 from celery import Celery
 from celery.contrib.testing.worker import start_worker
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from indexer.enqueueing import new_run
 from indexer.errors import MalformedRow
 from indexer.sources import Source
 from tests.support.documents import ids_of
+from tests.support.task_values import ENTRIES, METADATA
+
+CASES = int(os.environ.get("CAMSEARCH_TEST_CASES") or 10)
 
 
 @pytest.fixture
@@ -63,6 +69,21 @@ def test_a_malformed_image_is_a_reject_and_nothing_else_is_lost(stage, stranger,
     (reject,) = stage.gallery.rejects()
     assert reject.kind == "malformed_row"
     assert "send an object with uri" in reject.reason
+
+
+@settings(max_examples=CASES, deadline=None, suppress_health_check=list(HealthCheck))
+@given(entries=st.lists(ENTRIES, max_size=4), meta=METADATA)
+def test_whatever_a_task_holds_it_ends_and_its_neighbours_are_indexed(
+    stage, stranger, entries, meta
+):
+    path, other = stage.add(2)
+    images = [*entries, {"id": "good", "uri": path}, {"id": "rich", "uri": other, "meta": meta}]
+    counts = sent(stranger, stage, "camsearch.index_images", images)
+    assert (counts.pop("divided"), counts.pop("failed")) == (0, {})
+    assert sum(counts.values()) == len(images)
+    assert stage.worker.gallery(stage.settings.images).known(["good"])
+    known, rejects = stage.worker.gallery(stage.settings.images).known_and_rejects(["rich"])
+    assert known or rejects
 
 
 def test_what_is_no_list_is_refused_to_the_caller(stage, stranger):

@@ -90,6 +90,42 @@ def test_metadata_that_no_longer_fits_the_mapping_is_a_reject(stage):
     assert "place" in reject.reason
 
 
+def test_a_metadata_update_that_is_refused_leaves_what_was_there(stage):
+    (path,) = stage.add(1)
+    images = stage.settings.images
+
+    def index(number, meta):
+        return stage.worker.index(Chunk(f"c{number}", (Source("a", path, meta),), images)).progress
+
+    assert index(1, {"place": {"city": "Paris"}}).indexed == 1
+    (before,) = stage.gallery.documents()
+    assert index(2, {"place": "Rome"}).rejected == 1
+    (after,) = stage.gallery.documents()
+    assert (after.meta, after.descriptor.tolist()) == (before.meta, before.descriptor.tolist())
+    assert features_of(stage.gallery.settings).has("a")
+    (reject,) = stage.gallery.rejects()
+    assert "place" in reject.reason
+    assert "The version that was indexed before stays." in reject.reason
+    assert index(3, {"place": "Rome"}).rejected == 1
+    assert index(4, {"place": {"city": "Rome"}}).updated == 1
+    assert [document.meta for document in stage.gallery.documents()] == [
+        {"place": {"city": "Rome"}}
+    ]
+    assert list(stage.gallery.rejects()) == []
+
+
+@pytest.mark.parametrize("id_", ["k" * 600, "a\ud800"])
+def test_a_chunk_given_up_ends_whatever_its_ids_are(stage, monkeypatch, id_):
+    chunk = Chunk("c1", (Source(id_, "/a\ud800.jpg", {"x": b"x"}),), stage.settings.images)
+    fails_with(monkeypatch, ValueError("Broken \ud800."))
+    for _ in range(stage.settings.attempts - 1):
+        with pytest.raises(TryAgain):
+            stage.worker.index(chunk)
+    assert stage.worker.index(chunk).failed
+    (reject,) = stage.gallery.rejects()
+    assert reject.id.startswith("sha256-")
+
+
 def test_an_unreachable_server_is_no_fault_of_the_chunk(stage, monkeypatch):
     chunk = chunk_of(stage, stage.add(2))
     fails_with(monkeypatch, GalleryUnreachable("Away."))

@@ -11,6 +11,7 @@ import tempfile
 from pathlib import Path
 from unittest.mock import patch
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -20,6 +21,7 @@ from indexer.errors import SourceUnreadable
 from indexer.reading import refusal_tag
 from indexer.sources import Source
 from tests.support.pictures import encoded, shapes
+from tests.support.tiny_network import tiny_method
 from tests.unit.indexer.corpus import House
 
 CASES = int(os.environ.get("CAMSEARCH_TEST_CASES") or 10)
@@ -33,6 +35,11 @@ STEPS = st.lists(
     min_size=1,
     max_size=6,
 )
+
+
+@pytest.fixture(scope="module")
+def method():
+    return tiny_method()
 
 
 def unreadable(*_args):

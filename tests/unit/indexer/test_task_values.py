@@ -15,17 +15,9 @@ from kombu.utils import json
 from es_mappings.documents import check_meta, check_reject
 from indexer.pipeline import reject_of
 from indexer.tasks import sources_of
+from tests.support.task_values import ENTRIES
 
 CASES = int(os.environ.get("CAMSEARCH_TEST_CASES") or 100)
-TEXTS = st.text(st.characters(codec=None), max_size=20) | st.just("k" * 600)
-VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | TEXTS | st.binary(max_size=8)
-    | st.datetimes() | st.dates() | st.decimals() | st.uuids(),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3),
-)  # fmt: skip
-ENTRIES = VALUES | st.fixed_dictionaries(
-    {"uri": TEXTS}, optional={"id": TEXTS, "meta": st.dictionaries(TEXTS, VALUES, max_size=3)}
-)
 
 
 @settings(max_examples=CASES, deadline=None)
