@@ -35,7 +35,15 @@ from descriptors.errors import (
 )
 from descriptors.settings import MethodSettings
 
-__all__ = ["FORMATS", "ImageLimits", "Picture", "read_image", "to_working_size", "upright_size"]
+__all__ = [
+    "FORMATS",
+    "ImageLimits",
+    "Picture",
+    "check_size",
+    "read_image",
+    "to_working_size",
+    "upright_size",
+]
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF", "JPEG2000")
 
@@ -178,15 +186,24 @@ class _Header:
         return Size(*self.size[::-1]) if self.turn in _ON_ITS_SIDE else self.size
 
 
+def check_size(size: int, limits: ImageLimits) -> None:
+    """Refuse a file of more bytes than allowed.
+
+    Raises:
+        ImageTooLarge: it has more than `limits.most_bytes`.
+    """
+    if size > limits.most_bytes:
+        raise ImageTooLarge(
+            f"The file has {size:,} bytes, more than the {limits.most_bytes:,} allowed: "
+            "store it smaller, or raise CAMSEARCH_MOST_BYTES."
+        )
+
+
 def _checked_header(data: bytes, limits: ImageLimits) -> _Header:
     """Read the header and hold it against the limits."""
     if not data:
         raise UnreadableImage("The file is empty: copy it again from its source.")
-    if len(data) > limits.most_bytes:
-        raise ImageTooLarge(
-            f"The file has {len(data):,} bytes, more than the {limits.most_bytes:,} allowed: "
-            "store it smaller, or raise CAMSEARCH_MOST_BYTES."
-        )
+    check_size(len(data), limits)
     header = _header(BytesIO(data), limits)
     width, height = header.size
     if width * height > limits.most_pixels:

@@ -19,10 +19,11 @@ from urllib.parse import unquote
 from fsspec.core import strip_protocol, url_to_fs
 
 from descriptors.errors import CamsearchError, RequestError
+from descriptors.images import check_size
 from es_mappings.documents import MOST_ID_BYTES, fits_as_id
 from indexer.errors import MalformedRow, SourceUnreachable, SourceUnreadable
 from indexer.named_machines import NAMING, check_machine
-from indexer.web import WebAccess, check_size, fetch
+from indexer.web import WebAccess, fetch
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence

@@ -26,14 +26,15 @@ from urllib3.exceptions import HTTPError, LocationParseError
 from urllib3.response import HTTPResponse
 from urllib3.util import Url, parse_url
 
-from descriptors.errors import ImageTooLarge, SettingsError
+from descriptors.errors import SettingsError
+from descriptors.images import check_size
 from indexer.errors import SourceUnreachable, SourceUnreadable
 from indexer.named_machines import machine_of
 
 if TYPE_CHECKING:
     from descriptors.images import ImageLimits
 
-__all__ = ["WebAccess", "check_size", "fetch"]
+__all__ = ["WebAccess", "fetch"]
 
 _PORTS = {"http": 80, "https": 443}
 _ENTRY = re.compile(r"(\*\.)?[a-z0-9_-]+(\.[a-z0-9_-]+)*\.?|\[[0-9a-f:.]+\]")
@@ -122,15 +123,6 @@ def fetch(uri: str, access: WebAccess, limits: ImageLimits) -> bytes:
             f"{uri} took longer than {access.seconds:g} seconds: try again later, or allow more."
         )
     return download.answer.result()
-
-
-def check_size(size: int, limits: ImageLimits) -> None:
-    """Refuse a file of more bytes than allowed, with an ImageTooLarge."""
-    if size > limits.most_bytes:
-        raise ImageTooLarge(
-            f"The file has {size:,} bytes, more than the {limits.most_bytes:,} allowed: "
-            "store it smaller, or raise the limit."
-        )
 
 
 def _checked(uri: str, access: WebAccess) -> Url:

@@ -61,7 +61,8 @@ def _read_base64(value: Any, path: str, most: int) -> bytes:
         text = text.replace("\r", "").replace("\n", "")
     if len(text) * 3 // 4 - 2 > most:
         raise DialectError(
-            f"[{path}] holds more than the {most:,} bytes allowed: send a smaller picture."
+            f"[{path}] holds more than the {most:,} bytes allowed: send a smaller picture, "
+            "or raise CAMSEARCH_SERVE_MOST_PICTURE."
         )
     try:
         data = base64.b64decode(text, validate=True)

@@ -7,7 +7,6 @@ in the place of pictures, and its hits come back in another order.
 from __future__ import annotations
 
 import asyncio
-import time
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -91,7 +90,7 @@ class Ranked:
 
 @dataclass
 class _Running:
-    """A search on its way; `until` is when its time is over, in seconds of `time.monotonic`."""
+    """A search on its way; `until` is when its time is over, in seconds of the loop's clock."""
 
     request: Request
     index: str
@@ -99,11 +98,6 @@ class _Running:
     queries: Mapping[PictureQuery, QueryDescription]
     until: float
     warnings: list[str] = field(default_factory=list)
-
-    @property
-    def left(self) -> float:
-        """Seconds."""
-        return self.until - time.monotonic()
 
     @property
     def own(self) -> QueryDescription:
@@ -140,7 +134,8 @@ class VisualSearcher:
         Raises:
             CamsearchError: the query cannot be described, or Elasticsearch not be reached.
         """
-        started = time.monotonic()
+        clock = asyncio.get_running_loop().time
+        started = clock()
         with self._metrics.stage("contract"):
             if search.body.get("pit") is not None:
                 index = await self._parts.contract.indices_of_pit(request, search.body["pit"])
@@ -159,7 +154,7 @@ class VisualSearcher:
         response = orjson.loads(first.body)
         placed = await self._ranked(running, asked, read_hits(response))
         with self._metrics.stage("render"):
-            took = round((time.monotonic() - started) * 1e3)
+            took = round((clock() - started) * 1e3)
             answer = answer_of(search, response, [one.hit for one in placed], took)
         return Ranked(answer, first.headers, tuple(running.warnings))
 
@@ -204,7 +199,7 @@ class VisualSearcher:
         known = {key: picture for key, picture in pictures.items() if picture is not None}
         settings = region_settings(rerank, self._parts.matcher.regions)
         try:
-            async with asyncio.timeout(max(0.0, running.left)), self._parts.gate.passed():
+            async with asyncio.timeout_at(running.until), self._parts.gate.passed():
                 matches = await match_window(
                     self._parts.matcher, running.own, list(known.values()), settings
                 )
@@ -237,7 +232,7 @@ class VisualSearcher:
         """
         settings, search = self._parts.matcher.regions, running.search
         try:
-            async with asyncio.timeout(max(0.0, running.left)):
+            async with asyncio.timeout_at(running.until):
                 with self._metrics.stage("expand"):
                     vectors = await vectors_of(
                         self._parts.upstream,

@@ -47,7 +47,7 @@ class ElasticsearchServer(Server):
     """One node; ready when its health is yellow, the best that a single node with replicas gets."""
 
     name: ClassVar[str] = "Elasticsearch"
-    start_s: ClassVar[float] = 180.0
+    start_s: ClassVar[float] = 900.0
 
     def answers(self) -> bool:
         health = f"{self.url}/_cluster/health?wait_for_status=yellow&timeout=1s"

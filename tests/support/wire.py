@@ -150,7 +150,7 @@ async def served(app: ASGIApp) -> AsyncIterator[int]:
         await asyncio.sleep(0)
 
 
-async def say(port: int, *pieces: bytes, wait_s: float = 5.0) -> bytes:
+async def say(port: int, *pieces: bytes, wait_s: float = 300.0) -> bytes:
     """What is answered until the other side closes, or says nothing for a moment."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     answer = b""

@@ -149,8 +149,6 @@ def test_a_point_in_time_is_checked_for_its_own_indices_only(
         ("POST", "_count"),
         ("GET", "_explain/3%2Fa.png"),
         ("POST", "_validate/query"),
-        ("POST", "_async_search"),
-        ("POST", "_search/template"),
         ("GET", "_search?source_content_type=application/json&source={}"),
     ],
 )
@@ -158,8 +156,6 @@ def test_what_takes_no_image_says_who_does(folder, elasticsearch_url, images, me
     """And Elasticsearch answers the same request where it holds no image."""
     text = json.dumps({"query": {"knn": by_image({"id": "3/a.png"})["knn"]}})
     plain = json.dumps({"query": {"match_all": {}}})
-    if path == "_search/template":
-        text, plain = (json.dumps({"source": one}) for one in (text, plain))
 
     def request(body):
         if "source=" in path:
@@ -172,6 +168,20 @@ def test_what_takes_no_image_says_who_does(folder, elasticsearch_url, images, me
     assert refused.status_code == 400
     assert "only [_search] and [_msearch] take [camsearch]" in refused.json()["error"]["reason"]
     assert passed.status_code == 200, passed.text
+
+
+@pytest.mark.parametrize("path", ["_async_search", "_search/template"])
+def test_what_searches_in_another_way_says_so_too(folder, elasticsearch_url, images, path):
+    """Only the refusal: an Elasticsearch of jars lacks the modules that answer these."""
+    text = json.dumps({"source": {"query": {"knn": by_image({"id": "3/a.png"})["knn"]}}})
+    if path == "_async_search":
+        text = json.dumps(json.loads(text)["source"])
+    kind = {"content-type": "application/json"}
+    request = ("POST", f"/{images}/{path}", {"content": text, "headers": kind})
+    with serving(folder, elasticsearch_url, images) as (app, upstream):
+        (refused,) = asked(app, upstream, request)
+    assert refused.status_code == 400
+    assert "only [_search] and [_msearch] take [camsearch]" in refused.json()["error"]["reason"]
 
 
 @pytest.mark.parametrize("odd", ["a\nb", "\n", "a\n", "\x00\x7f", "a\r\n?#%2F", "\u2028 ü/../b"])

@@ -21,6 +21,7 @@ from indexer import web
 from indexer.errors import SourceUnreachable, SourceUnreadable
 from indexer.sources import read_source, source_tag
 from indexer.web import WebAccess, fetch
+from tests.support.clock import HANG_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -233,7 +234,7 @@ class TestFetching:
 
 def no_thread_is_left() -> bool:
     """Downloads run in threads named web; one that was cut off ends soon."""
-    end = time.monotonic() + 5
+    end = time.monotonic() + HANG_S
     while any(thread.name == "web" for thread in threading.enumerate()):
         if time.monotonic() > end:
             return False

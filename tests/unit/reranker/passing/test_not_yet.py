@@ -12,6 +12,7 @@ import httpx
 
 from reranker.passing.not_yet import answer_until
 from reranker.passing.serving import ServingSettings, listen
+from tests.support.clock import HANG_S
 
 if TYPE_CHECKING:
     import socket
@@ -64,7 +65,7 @@ def test_it_lives_and_is_not_ready_and_says_why() -> None:
     waited.says = "Elasticsearch at http://nowhere does not answer."
     with waiting(waited) as (url, _, _):
         assert httpx.get(f"{url}/_camsearch/health/live").json() == {"status": "live"}
-        until = time.monotonic() + 5
+        until = time.monotonic() + HANG_S
         while waited.says not in (ready := httpx.get(f"{url}/_camsearch/health/ready")).text:
             assert time.monotonic() < until
         assert ready.status_code == 503
@@ -85,7 +86,7 @@ def test_who_comes_between_two_servers_waits_in_line() -> None:
     with waiting(waited) as (url, listening, found):
         assert httpx.get(url).status_code == 503
         waited.comes.set()
-        until = time.monotonic() + 5
+        until = time.monotonic() + HANG_S
         while not found:
             assert time.monotonic() < until
             time.sleep(0.005)
