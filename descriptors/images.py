@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from io import BufferedReader, BytesIO
+from struct import unpack_from
 from pathlib import Path
 from typing import Any
 
@@ -206,8 +207,7 @@ def _checked_header(data: bytes, limits: ImageLimits) -> _Header:
     check_size(len(data), limits)
     header = _header(BytesIO(data), limits)
     width, height = header.size
-    if width * height > limits.most_pixels:
-        raise _too_many_pixels(f"The picture has {width:,} x {height:,} pixels", limits)
+    _check_pixels(width, height, limits)
     if min(width, height) < limits.least_side:
         raise ImageTooSmall(
             f"The picture has {width} x {height} pixels; the shorter side needs "
@@ -227,11 +227,14 @@ def _header(stream: BytesIO | BufferedReader, limits: ImageLimits) -> _Header:
         if magic.startswith(TIFF_MAGICS) and (page := awkward_tiff(stream)):
             return _tiff_header(page)
         if magic.startswith(PNG_MAGIC):
-            stream = BytesIO(essential_png(stream.read()))
+            data = stream.read()
+            # Before the check sums, as of every other format: the size is told, not the damage.
+            _check_pixels(*unpack_from(">II", data.ljust(24, b"\0"), 16), limits)
+            stream = BytesIO(essential_png(data))
         image = _opened(stream, magic)
         # Pillow turns a TIFF itself, and says the size after that.
         orientation = 1 if image.format == "TIFF" else _orientation(image)
-    except (UnreadableImage, UnsupportedImage):
+    except (UnreadableImage, UnsupportedImage, ImageTooLarge):
         raise
     except Image.DecompressionBombError as error:
         raise _too_many_pixels(_first_line(error), limits) from error
@@ -324,6 +327,11 @@ def _not_read(stream: BytesIO | BufferedReader) -> ImageError:
         "This is no picture in a format that is read "
         f"({', '.join(FORMATS)}): convert it, whatever its name ends in."
     )
+
+
+def _check_pixels(width: int, height: int, limits: ImageLimits) -> None:
+    if width * height > limits.most_pixels:
+        raise _too_many_pixels(f"The picture has {width:,} x {height:,} pixels", limits)
 
 
 def _too_many_pixels(what: str, limits: ImageLimits) -> ImageTooLarge:

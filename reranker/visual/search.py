@@ -153,6 +153,8 @@ class VisualSearcher:
             return first
         response = orjson.loads(first.body)
         placed = await self._ranked(running, asked, read_hits(response))
+        if not placed and response.get("timed_out"):
+            running.warnings.append(_LATE)
         with self._metrics.stage("render"):
             took = round((clock() - started) * 1e3)
             answer = answer_of(search, response, [one.hit for one in placed], took)

@@ -231,6 +231,12 @@ class TestLate:
             assert "camsearch.box" not in hit["fields"]
         assert matcher.stopped.wait(HANG_S)
 
+    def test_a_first_search_cut_off_before_any_hit_says_so(self, service, upstream, house):
+        none = {"took": 1, "timed_out": True, "hits": {"max_score": None, "hits": []}}
+        upstream.turn = lambda asked: said(none) if asked.path.endswith("_search") else None
+        (warning,) = ranked(service, body_of(house)).warnings
+        assert "did not end in time" in warning
+
     def test_the_servers_own_limit_holds_where_the_search_names_none(self, service, house):
         matcher = Matching.slow(service.matcher)
         found = ranked_late(service, body_of(house), 301, matcher)
