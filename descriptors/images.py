@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from io import BufferedReader, BytesIO
-from struct import unpack_from
 from pathlib import Path
+from struct import unpack_from
 from typing import Any
 
 import numpy as np
@@ -229,7 +229,8 @@ def _header(stream: BytesIO | BufferedReader, limits: ImageLimits) -> _Header:
         if magic.startswith(PNG_MAGIC):
             data = stream.read()
             # Before the check sums, as of every other format: the size is told, not the damage.
-            _check_pixels(*unpack_from(">II", data.ljust(24, b"\0"), 16), limits)
+            width, height = unpack_from(">II", data.ljust(24, b"\0"), 16)
+            _check_pixels(width, height, limits)
             stream = BytesIO(essential_png(data))
         image = _opened(stream, magic)
         # Pillow turns a TIFF itself, and says the size after that.
