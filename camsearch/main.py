@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import warnings
 
@@ -70,8 +71,9 @@ def _main(
 
 def run() -> None:
     """Run the command; what camsearch refuses is one sentence on standard error, status 1."""
-    # What Pillow warns of, odd EXIF data or many pixels, ends as a picture or as a reject.
+    # What Pillow and tifffile complain of ends as a picture or as a reject with a reason.
     warnings.filterwarnings("ignore", module="PIL")
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL)
     errors = Console(stderr=True, soft_wrap=True, highlight=False)
     try:
         app()

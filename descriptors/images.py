@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from io import BufferedReader, BytesIO
+from operator import index
 from pathlib import Path
 from struct import unpack_from
 from typing import Any
@@ -257,7 +258,7 @@ def _header(stream: BytesIO | BufferedReader, limits: ImageLimits) -> _Header:
 def _tiff_header(page: Any) -> _Header:
     tag = page.tags.get(int(ExifTags.Base.Orientation))
     return _Header(
-        Size(page.imagewidth, page.imagelength),
+        Size(index(page.imagewidth), index(page.imagelength)),  # of a damaged tag: anything
         _TURNS.get(tag.value if tag else 1),
         lambda _: (tiff_pixels(page), bool(page.extrasamples)),
     )

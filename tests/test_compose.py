@@ -23,6 +23,7 @@ from camsearch.settings import CommandSettings, read_settings
 from indexer.ledger import Ledger, WorkerState
 from reranker.passing.serving import ServingSettings
 from reranker.settings import RerankerSettings
+from tests.support.clock import HANG_S
 
 ROOT = Path(__file__).parents[1]
 COMPOSE = yaml.safe_load((ROOT / "compose.yaml").read_text())
@@ -276,7 +277,7 @@ def said(monkeypatch, elasticsearch_url, redis_db_url, index_prefix):
     def run(words):
         assert words[0] == "camsearch"
         line = [SCRIPT, *words[1:]]
-        return subprocess.run(line, capture_output=True, text=True, check=False, timeout=120)
+        return subprocess.run(line, capture_output=True, text=True, check=False, timeout=HANG_S)
 
     return run
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tests.services.locks import alone
+from tests.support.clock import HANG_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,7 +27,6 @@ _JAVASCRIPT = HERE / "javascript"
 _INSTALL_S = 300
 # What npm and pip say of a registry they cannot speak with.
 _UNREACHABLE = ("ENOTFOUND", "EAI_AGAIN", "ECONN", "ETIMEDOUT", "CERT", "NewConnectionError")
-_RUN_S = 100
 
 
 class ClientMissing(Exception):
@@ -80,7 +80,7 @@ class Client:
             capture_output=True,
             text=True,
             check=False,
-            timeout=_RUN_S,
+            timeout=HANG_S,
             cwd=folder,
         )
         assert done.returncode == 0, f"{self.name}, {path.name}: {done.stderr[-3000:]}"

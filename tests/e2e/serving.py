@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tests.support.clock import HANG_S
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ROOT = Path(__file__).parents[2]
 _STARTED = re.compile(r"camsearch answers at (http://\S+)")
-_START_S = 90
-_END_S = 40
 
 
 @dataclass(frozen=True)
@@ -55,14 +55,14 @@ def serving(log: Path, *options: str, **settings: str) -> Iterator[Served]:
     try:
         yield Served(_address(process, log), log, process)
         process.terminate()
-        assert process.wait(_END_S) in (0, -15), log.read_text()[-2000:]
+        assert process.wait(HANG_S) in (0, -15), log.read_text()[-2000:]
     finally:
         process.kill()
-        process.wait(_END_S)
+        process.wait(HANG_S)
 
 
 def _address(process: subprocess.Popen[bytes], log: Path) -> str:
-    until = time.monotonic() + _START_S
+    until = time.monotonic() + HANG_S
     while process.poll() is None and time.monotonic() < until:
         found = _STARTED.search(log.read_text())
         if found:

@@ -9,6 +9,7 @@ import pytest
 from elasticsearch import ApiError, Elasticsearch, ElasticsearchWarning
 
 from tests.e2e.photos import query_photo
+from tests.support.clock import HANG_S
 
 pytestmark = pytest.mark.services
 
@@ -36,7 +37,7 @@ def scores(answer):
 
 @pytest.fixture(scope="module")
 def es(proxy):
-    with Elasticsearch(proxy.url, max_retries=0, request_timeout=60) as client:
+    with Elasticsearch(proxy.url, max_retries=0, request_timeout=HANG_S) as client:
         yield client
 
 

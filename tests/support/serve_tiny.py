@@ -1,11 +1,15 @@
 """A process of its own that serves a folder of `tiny_service`, until it is told to end.
 
-python -m tests.support.serve_tiny FOLDER SECONDS   prints its port; each question takes SECONDS.
+python -m tests.support.serve_tiny FOLDER   prints its port; answers no search before it gets a line.
+
+It prints a line for each piece of a search that it has read: "read" for the last one, else "part".
 """
 
 from __future__ import annotations
 
+import asyncio
 import sys
+import threading
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +22,8 @@ from tests.support.tiny_service import tiny_service
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
 
 @contextmanager
 def _told() -> Iterator[None]:
@@ -28,16 +34,35 @@ def _told() -> Iterator[None]:
         print("closed", flush=True)  # noqa: T201
 
 
-def main(folder: Path, slow_s: float) -> None:
+def _held(app: ASGIApp) -> ASGIApp:
+    """Reads each search, says so, and hands it on once a line has come in."""
+    is_free = threading.Event()
+    threading.Thread(target=lambda: sys.stdin.readline() and is_free.set(), daemon=True).start()
+
+    async def held(scope: Scope, receive: Receive, send: Send) -> None:
+        async def received() -> Message:
+            message = await receive()
+            if message["type"] == "http.request":
+                print("part" if message["more_body"] else "read", flush=True)  # noqa: T201
+                if not message["more_body"]:
+                    await asyncio.to_thread(is_free.wait)
+            return message
+
+        is_search = scope["type"] == "http" and scope["method"] == "POST"
+        await app(scope, received if is_search else receive, send)
+
+    return held
+
+
+def main(folder: Path) -> None:
     """Serve."""
     configure_logs()
     end_in_order()
     with _told(), tiny_service(folder) as service, listen("127.0.0.1", 0) as listening:
-        service.parts.upstream.slow_s = slow_s
         print(listening.getsockname()[1], flush=True)  # noqa: T201
         with suppress(KeyboardInterrupt):  # as the command does
-            server_of(make_app(service), ServingSettings()).run(sockets=[listening])
+            server_of(_held(make_app(service)), ServingSettings()).run(sockets=[listening])
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), float(sys.argv[2]))
+    main(Path(sys.argv[1]))

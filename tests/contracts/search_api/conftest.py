@@ -23,6 +23,7 @@ from es_mappings.local import LocalGallery
 from reranker.exchange import Request
 from reranker.local_elasticsearch.upstream import LocalUpstream
 from tests.contracts.conftest import FINGERPRINT
+from tests.support.clock import HANG_S
 from tests.support.documents import DIMS, document
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ def elastic_api(elasticsearch_url: str) -> Iterator[Ask]:
     plan = IndexPlan(graph="hnsw", replicas=0)
     index = create(client, name, {"fingerprint": FINGERPRINT, "dims": DIMS}, DIMS, plan)
     ElasticGallery(client, index, rejects_index(name), refresh=True).put(DOCUMENTS)
-    connection = http.client.HTTPConnection(urlsplit(elasticsearch_url).netloc, timeout=60)
+    connection = http.client.HTTPConnection(urlsplit(elasticsearch_url).netloc, timeout=HANG_S)
 
     def ask(method: str, path: str, body: bytes, headers: dict[str, str]) -> tuple[int, bytes]:
         body = body.replace(b'"images"', json.dumps(name).encode())

@@ -9,6 +9,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import urlsplit
 
+from tests.support.clock import HANG_S
+
 _BUSY = {"type": "es_rejected_execution_exception", "reason": "the tests' queue is full"}
 _PASSED_ON = ("content-type", "x-elastic-product")
 
@@ -85,7 +87,7 @@ def _items(body: bytes) -> list[list[bytes]]:
 def pass_on(
     busy: BusyServer, method: str, path: str, headers: dict[str, str], body: bytes | None
 ) -> Answer:
-    connection = http.client.HTTPConnection(*busy.behind, timeout=30)
+    connection = http.client.HTTPConnection(*busy.behind, timeout=HANG_S)
     try:
         connection.request(method, path, body, headers)
         answer = connection.getresponse()

@@ -13,23 +13,21 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.clock import HANG_S
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 ROOT = Path(__file__).parents[3]
-_START_S = 60.0
-_END_S = 20.0
 COMMAND = "from camsearch.main import run; run()"
 
 
-def wait_for(
-    condition: Callable[[], object], seconds: float, what: str, pause: float = 0.05
-) -> None:
+def wait_for(condition: Callable[[], object], what: str, pause: float = 0.05) -> None:
     """Fails, saying what did not happen."""
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + HANG_S
     while not condition():
         if time.monotonic() > deadline:
-            pytest.fail(f"Not within {seconds:g} s: {what}")
+            pytest.fail(f"Not within {HANG_S:g} s: {what}")
         time.sleep(pause)
 
 
@@ -86,7 +84,7 @@ class WorkerProcess:
         return f"--- worker {self._process.pid}, {state}:\n{tail}"
 
     def wait_until_ready(self) -> None:
-        wait_for(lambda: " ready." in self.said() or not self.alive, _START_S, self.log_tail())
+        wait_for(lambda: " ready." in self.said() or not self.alive, self.log_tail())
         if not self.alive:
             pytest.fail(f"The worker ended at its start.\n{self.log_tail()}")
 
@@ -99,7 +97,7 @@ class WorkerProcess:
     def kill(self) -> None:
         """SIGKILL: it can do nothing more, not even tell the servers."""
         self._process.kill()
-        self._process.wait(_END_S)
+        self._process.wait(HANG_S)
 
     def pause(self) -> None:
         self._process.send_signal(signal.SIGSTOP)
@@ -110,8 +108,8 @@ class WorkerProcess:
     def ask_to_end(self) -> None:
         self._process.terminate()
 
-    def wait_for_its_end(self, seconds: float = _END_S) -> None:
-        wait_for(lambda: not self.alive, seconds, f"the worker's end\n{self.log_tail()}")
+    def wait_for_its_end(self) -> None:
+        wait_for(lambda: not self.alive, f"the worker's end\n{self.log_tail()}")
 
     def close(self) -> None:
         if self.alive:

@@ -20,6 +20,7 @@ from indexer.enqueueing import Enqueuer, new_run
 from indexer.ledger import Ledger
 from indexer.sources import Source
 from tests.integration.chaos.processes import Supervisor, WorkerProcess, wait_for
+from tests.support.clock import HANG_S
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -82,12 +83,12 @@ class Stage:
         sender.enqueue(chosen, self.settings.images, run, retry_rejects=retry)
         return run
 
-    def wait_until_taken(self, seconds: float = 60) -> None:
-        wait_for(self.ledger.taken, seconds, f"a task taken\n{self.logs()}", pause=0.002)
+    def wait_until_taken(self) -> None:
+        wait_for(self.ledger.taken, f"a task taken\n{self.logs()}", pause=0.002)
 
-    def finish(self, run: str, seconds: float = 90) -> RunState:
+    def finish(self, run: str) -> RunState:
         """Waits until the run is over; fails with what the workers said last."""
-        deadline = time.monotonic() + seconds
+        deadline = time.monotonic() + HANG_S
         state = self.ledger.state(run)
         while state is None or not state.over:
             if time.monotonic() > deadline:
@@ -95,7 +96,7 @@ class Stage:
                     worker.say_where()
                 waiting, taken = self.ledger.waiting(self.settings.queue), self.ledger.taken()
                 pytest.fail(
-                    f"The run is not over within {seconds:g} s: {state}, {waiting} tasks wait, "
+                    f"The run is not over within {HANG_S:g} s: {state}, {waiting} tasks wait, "
                     f"{taken} are taken.\n{self.logs()}"
                 )
             time.sleep(0.1)

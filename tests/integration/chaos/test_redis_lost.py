@@ -84,7 +84,7 @@ def test_a_worker_cut_off_from_redis_in_its_task_loses_nothing(
     cut(line)
     time.sleep(seconds)
     line.mend()
-    stage.finish(run, 150)
+    stage.finish(run)
     stage.check(run)
     assert worker.alive
 
@@ -100,7 +100,7 @@ def test_a_task_that_redis_sent_into_a_dead_line_is_not_lost(
     run = stage.enqueue()
     time.sleep(AWAY_S)
     line.mend()
-    stage.finish(run, 150)
+    stage.finish(run)
     stage.check(run)
 
 
@@ -119,6 +119,6 @@ def test_a_worker_cut_off_as_it_says_that_a_task_is_done_takes_the_next(
     run = stage.enqueue()
     time.sleep(2)
     line.mend()
-    stage.finish(run, 150)
+    stage.finish(run)
     stage.check(run)
     assert worker.alive

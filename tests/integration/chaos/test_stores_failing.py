@@ -32,7 +32,7 @@ def test_elasticsearch_killed_in_mid_bulk_and_restarted_loses_nothing(
     gallery = stage.gallery()
     ids = [source.id for source in stage.sources]
     some = "some documents written"
-    wait_for(lambda: 4 <= len(gallery.known(ids)) < len(ids), 30, some, pause=0.005)
+    wait_for(lambda: 4 <= len(gallery.known(ids)) < len(ids), some, pause=0.005)
     server.kill()
     time.sleep(1)
     server.start()

@@ -15,6 +15,7 @@ from es_mappings.elastic_client import connect
 from es_mappings.indices import indices_of, rejects_index
 from tests.integration.chaos.conftest import LAYERS, FastMethod
 from tests.integration.chaos.processes import COMMAND, ROOT, environment, slow_decoder
+from tests.support.clock import HANG_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -125,7 +126,7 @@ def camsearch(stage: Stage, *arguments: str) -> str:
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=HANG_S,
     )
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}\n{stage.logs()}"
     return done.stdout

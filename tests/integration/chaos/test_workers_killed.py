@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from descriptors.images import read_image
 from tests.integration.chaos.processes import slow_decoder, wait_for
+from tests.support.clock import HANG_S
 
 if TYPE_CHECKING:
     from tests.integration.chaos.conftest import NewStage
@@ -58,8 +59,8 @@ def test_workers_killed_ten_times_in_mid_batch_lose_nothing(
 def test_a_worker_asked_to_end_leaves_nothing_behind(
     new_stage: NewStage, elasticsearch_url: str, redis_db_url: str
 ) -> None:
-    stage = new_stage(elasticsearch_url, redis_db_url)
-    worker = stage.worker(slow_decoder(0.3))
+    stage = new_stage(elasticsearch_url, redis_db_url, visibility_timeout=round(HANG_S))
+    worker = stage.worker(slow_decoder(0.3), soft_shutdown=f"{HANG_S:.0f}")
     worker.wait_until_ready()
     run = stage.enqueue()
     stage.wait_until_taken()
@@ -90,11 +91,11 @@ def test_a_task_given_to_two_workers_is_counted_once(
     stage.worker()
     stage.finish(run)
     # The run ends with its last picture; the doubles of tasks may wait, or be held, for longer.
-    wait_for(lambda: not stage.left(), 30, f"the doubles, and the held task\n{stage.logs()}")
+    wait_for(lambda: not stage.left(), f"the doubles, and the held task\n{stage.logs()}")
     stage.check(run)
     slow.go_on()
     late = f"the late end of the slow worker's task\n{stage.logs()}"
-    wait_for(lambda: slow.said().count(" succeeded in ") > done, 30, late)
+    wait_for(lambda: slow.said().count(" succeeded in ") > done, late)
     stage.check(run)
 
 
@@ -108,7 +109,7 @@ def test_a_picture_that_kills_its_worker_is_set_aside_alone(
     read_image(path.read_bytes())  # a good picture to everybody else
     run = stage.enqueue()
     supervisor = stage.supervised(DEADLY_DECODER)
-    stage.finish(run, 150)
+    stage.finish(run)
     state = stage.check(run)
     failed = stage.ledger.failed(run)
     assert set(failed) == {poisoned.id}

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from indexer.enqueueing import new_run
 from indexer.errors import MalformedRow
 from indexer.sources import Source
+from tests.support.clock import HANG_S
 from tests.support.documents import ids_of
 from tests.support.task_values import ENTRIES, METADATA
 
@@ -25,14 +26,16 @@ def stranger(stage):
     """An app of somebody else, who imports nothing of ours; a worker of ours runs meanwhile."""
     app = Celery("stranger", broker=stage.settings.broker, backend=stage.settings.broker)
     options = {"perform_ping_check": False, "pool": "solo", "queues": [stage.settings.queue]}
-    with start_worker(stage.app, shutdown_timeout=30, **options):
+    with start_worker(stage.app, shutdown_timeout=HANG_S, **options):
         yield app
     app.close()
 
 
 def sent(app, stage, name, *args, **kwargs):
     kwargs = {"gallery": stage.settings.images, **kwargs}
-    return app.send_task(name, queue=stage.settings.queue, args=args, kwargs=kwargs).get(timeout=30)
+    return app.send_task(name, queue=stage.settings.queue, args=args, kwargs=kwargs).get(
+        timeout=HANG_S
+    )
 
 
 def test_pictures_are_indexed_and_deleted_by_name(stage, stranger):
@@ -103,14 +106,14 @@ def test_any_number_of_pictures_is_enqueued_and_followed(stage, stranger):
     assert enqueuer.enqueue(iter(sources), stage.settings.images, run, told.append) == 11
     stage.slept.clear()
     enqueuer = type(enqueuer)(stage.app, stage.ledger, stage.settings)  # that really sleeps
-    state = enqueuer.follow(run, told.append, seconds=30)
+    state = enqueuer.follow(run, told.append, seconds=HANG_S)
     assert state.over
     assert (state.asked, state.counts["indexed"], state.counts["rejected"]) == (11, 10, 1)
     assert ids_of(stage.gallery.documents()) == paths
     assert ids_of(stage.gallery.rejects()) == ["bad"]
     again = new_run()
     enqueuer.enqueue(iter(sources), stage.settings.images, again)
-    state = enqueuer.follow(again, told.append, seconds=30)
+    state = enqueuer.follow(again, told.append, seconds=HANG_S)
     assert (state.counts["unchanged"], state.counts["rejected"]) == (10, 1)
 
 
@@ -142,6 +145,6 @@ def test_an_id_that_comes_twice_is_counted_twice(stage, stranger):
     run = new_run()
     enqueuer = type(stage.enqueuer())(stage.app, stage.ledger, stage.settings)
     enqueuer.enqueue([Source(path, path), Source(path, path)], stage.settings.images, run)
-    state = enqueuer.follow(run, lambda _: None, seconds=30)
+    state = enqueuer.follow(run, lambda _: None, seconds=HANG_S)
     assert state.over
     assert (state.counts["indexed"], state.counts["unchanged"]) == (1, 1)

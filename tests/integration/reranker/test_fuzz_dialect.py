@@ -17,6 +17,7 @@ import pytest
 
 from reranker.app import make_app
 from tests.support.asgi import ask
+from tests.support.clock import HANG_S
 from tests.support.house import House
 from tests.support.mutations import case
 
@@ -25,7 +26,6 @@ pytestmark = pytest.mark.slow
 # Read here, since every test's environment is cleared of our variables.
 CASES = int(os.environ.get("CAMSEARCH_TEST_CASES") or 500)
 FIRST = int(os.environ.get("CAMSEARCH_TEST_FIRST_CASE") or 0)
-LONGEST_S = 10
 EXPECTED = {200, 400, 404, 405, 406, 413, 415, 429, 501}
 INSIDES = re.compile(r"Traceback|File \"|object at 0x|<class |site-packages|\.py\b")
 WARNING = re.compile(r'299 Elasticsearch-\S+ "[^"]+"')
@@ -67,7 +67,7 @@ def searches(house):
 
 async def wrong(app, one):
     """What is wrong with the answer; None if nothing is."""
-    async with asyncio.timeout(LONGEST_S):
+    async with asyncio.timeout(HANG_S):
         answer = await ask(app, one.method, one.target, one.body, one.headers)
     text = answer.body.decode()
     if answer.status not in EXPECTED:

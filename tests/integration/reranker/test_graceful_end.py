@@ -9,17 +9,17 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
 
+from tests.integration.chaos.processes import wait_for
+from tests.support.clock import HANG_S
 from tests.support.tiny_service import make_gallery, picture_text, re_ranked
 
 ROOT = Path(__file__).parents[3]
 CALLERS = 12
-SLOW_S = 0.6
 
 pytestmark = pytest.mark.slow
 
@@ -32,15 +32,13 @@ def folder(tmp_path_factory):
 
 
 @contextmanager
-def process(folder, slow_s):
-    line = [sys.executable, "-m", "tests.support.serve_tiny", str(folder), str(slow_s)]
-    pipe = subprocess.PIPE
-    with subprocess.Popen(line, cwd=ROOT, stdout=pipe, stderr=pipe, text=True) as running:
+def process(folder):
+    line = [sys.executable, "-m", "tests.support.serve_tiny", str(folder)]
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    with subprocess.Popen(line, cwd=ROOT, text=True, **pipes) as running:
         try:
             port = int(running.stdout.readline())
-            until = time.monotonic() + 30
-            while not answers(port) and time.monotonic() < until:
-                time.sleep(0.05)
+            wait_for(lambda: answers(port), "the server's first answer")
             yield running, port
         finally:
             if running.poll() is None:
@@ -49,7 +47,7 @@ def process(folder, slow_s):
 
 def answers(port):
     try:
-        with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=5)) as connection:
+        with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=HANG_S)) as connection:
             status, _ = asked(connection, None)
     except OSError:
         return False
@@ -66,13 +64,23 @@ def asked(connection, body):
     return answer.status, answer.read()
 
 
+def takes_nothing_new(port):
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=HANG_S).close()
+    except ConnectionRefusedError:
+        return True
+    return False
+
+
 @pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGINT])
 def test_what_was_taken_is_answered_and_nothing_new_is_taken(folder, end):
     body, found = re_ranked({"data": picture_text(folder)}), {}
-    with process(folder, SLOW_S) as (running, port):
+    with process(folder) as (running, port):
         # Connections that have been used before, as in a pool, and one of them idle.
-        pool = [http.client.HTTPConnection("127.0.0.1", port, timeout=30) for _ in range(CALLERS)]
-        idle = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+        pool = [
+            http.client.HTTPConnection("127.0.0.1", port, timeout=HANG_S) for _ in range(CALLERS)
+        ]
+        idle = http.client.HTTPConnection("127.0.0.1", port, timeout=HANG_S)
         assert {asked(one, None)[0] for one in [*pool, idle]} == {200}
 
         def call(number):
@@ -81,17 +89,17 @@ def test_what_was_taken_is_answered_and_nothing_new_is_taken(folder, end):
         threads = [threading.Thread(target=call, args=[number]) for number in range(CALLERS)]
         for thread in threads:
             thread.start()
-        time.sleep(SLOW_S / 2)  # all are read, and none is answered
-        assert not found
+        assert [running.stdout.readline() for _ in pool] == ["read\n"] * CALLERS
         running.send_signal(end)
-        time.sleep(SLOW_S / 4)
+        wait_for(lambda: takes_nothing_new(port), "the end of listening")
         assert not found
-        with pytest.raises(ConnectionRefusedError):
-            socket.create_connection(("127.0.0.1", port), timeout=5)
         assert idle.sock.recv(1) == b""  # closed, so that its pool opens another elsewhere
+        assert not found
+        running.stdin.write("\n")
+        running.stdin.flush()
         for thread in threads:
             thread.join()
-        said, written = running.communicate(timeout=30)
+        said, written = running.communicate(timeout=HANG_S)
     for one in [*pool, idle]:
         one.close()
     assert [status for status, _ in found.values()] == [200] * CALLERS
@@ -106,16 +114,18 @@ def test_what_was_taken_is_answered_and_nothing_new_is_taken(folder, end):
 def test_a_body_that_is_still_coming_is_waited_for(folder):
     body = json.dumps(re_ranked({"data": picture_text(folder)})).encode()
     head = b"POST /images/_search HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
-    with process(folder, 0) as (running, port):
-        with closing(socket.create_connection(("127.0.0.1", port), timeout=30)) as caller:
+    with process(folder) as (running, port):
+        with closing(socket.create_connection(("127.0.0.1", port), timeout=HANG_S)) as caller:
             caller.sendall(head + b"content-length: %d\r\n\r\n" % len(body) + body[:100])
-            time.sleep(0.3)
+            assert running.stdout.readline() == "part\n"
             running.send_signal(signal.SIGTERM)
-            time.sleep(0.3)
+            wait_for(lambda: takes_nothing_new(port), "the end of listening")
             caller.sendall(body[100:])
+            running.stdin.write("\n")
+            running.stdin.flush()
             said = b""
             while piece := caller.recv(65536):
                 said += piece
-        running.communicate(timeout=30)
+        running.communicate(timeout=HANG_S)
     assert said.startswith(b"HTTP/1.1 200")
     assert b"connection: close" in said.lower()

@@ -7,7 +7,6 @@ import http.client
 import json
 import re
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -21,6 +20,7 @@ from reranker.passing.serving import ServingSettings, listen, server_of
 from reranker.passing.upstream import ElasticsearchUpstream, UpstreamSettings
 from tests.integration.reranker.recorded import recorded
 from tests.integration.reranker.recording import Recorded, asking, bulk
+from tests.support.clock import HANG_S
 from tests.support.wire import own_app
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def proxy(elasticsearch_url: str) -> Iterator[str]:
 def ask(url: str, request: Recorded, index: str) -> tuple[int, dict[str, list[str]], bytes]:
     """Status, headers by name in lower case, body as it came."""
     address = urlsplit(url)
-    connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=30)
+    connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=HANG_S)
     try:
         target = request.target.replace("{i}", index)
         connection.putrequest(request.method, target, skip_accept_encoding=True)
@@ -206,10 +206,8 @@ def test_elasticsearch_gone_is_503_and_comes_back_by_itself(
         root = asking("GET", "/")
         assert ask(proxy, root, "")[0] == 200
         server.kill()
-        started = time.monotonic()
         status, headers, body = ask(proxy, root, "")
         assert (status, headers["x-elastic-product"]) == (503, ["Elasticsearch"])
         assert json.loads(body)["error"]["type"] == "connect_transport_exception"
-        assert time.monotonic() - started < 5
         server.start()
         assert ask(proxy, root, "")[0] == 200

@@ -13,6 +13,7 @@ from camsearch.settings import read_settings
 from es_mappings.elastic_client import connect
 from indexer.ledger import WorkerState
 from indexer.tasks import register
+from tests.support.clock import HANG_S
 from tests.support.pictures import encoded, shapes
 from tests.unit.camsearch.conftest import MACHINE
 
@@ -47,7 +48,7 @@ def working(created):
     app = servers.app_of(settings)
     register(app, settings, lambda: servers.worker(settings, MACHINE))
     options = {"perform_ping_check": False, "pool": "solo", "queues": [settings.queue]}
-    with start_worker(app, shutdown_timeout=30, **options):
+    with start_worker(app, shutdown_timeout=HANG_S, **options):
         yield created
     app.close()
 
@@ -139,7 +140,7 @@ def test_another_method_beside_the_live_one(working, tiny, camsearch, photos):
     # The same method: only what must go on while it is rebuilt matters here.
     assert camsearch("gallery", "rebuild", "--detach", *more).status == 0
     beside = the_index(camsearch, "beside")
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + HANG_S
     while (said := camsearch("gallery", "switch", beside)).status and time.monotonic() < deadline:
         assert "are not in" in said.err
         time.sleep(0.5)

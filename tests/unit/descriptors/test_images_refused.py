@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import struct
-import time
 import tracemalloc
 import zlib
 from functools import cache
@@ -101,12 +100,10 @@ class TestHuge:
     def test_a_header_that_promises_too_much(self, width: int, height: int) -> None:
         data = _png_header(width, height)
         tracemalloc.start()
-        started = time.perf_counter()
         with pytest.raises(ImageTooLarge, match="store it smaller, or raise CAMSEARCH_MOST_PIXELS"):
             read_image(data)
-        took, (_, peak) = time.perf_counter() - started, tracemalloc.get_traced_memory()
+        _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
-        assert took < 0.5
         assert peak < 2 * 2**20
 
     @pytest.mark.parametrize("kind", ["GIF", "BMP", "PPM", "WEBP"])

@@ -765,6 +765,7 @@ INTERRUPTIBLE = """
 import signal
 signal.signal(signal.SIGINT, signal.default_int_handler)
 from camsearch.main import run
+from tests.support.clock import HANG_S
 run()
 """
 
@@ -772,13 +773,13 @@ run()
 def in_the_middle(command, gallery, stop):
     """Start a command, stop it once the gallery holds a few pictures; status and last words."""
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + HANG_S
         while pictures_in(gallery) < 8:
             assert process.poll() is None, process.stderr.read()
             assert time.monotonic() < deadline
             time.sleep(0.02)
         process.send_signal(stop)
-        _, told = process.communicate(timeout=60)
+        _, told = process.communicate(timeout=HANG_S)
     return process.returncode, told
 
 
@@ -816,7 +817,7 @@ def test_a_command_that_is_stopped_goes_on_from_there(tmp_path, stop):
         assert "Traceback" not in told
     else:
         assert status == -signal.SIGKILL
-    finished = subprocess.run(command, check=True, capture_output=True, text=True, timeout=300)
+    finished = subprocess.run(command, check=True, capture_output=True, text=True, timeout=HANG_S)
     assert f"{100 - done} indexed, {done} unchanged" in finished.stderr
     with LocalGallery.open(gallery) as opened:
         assert [document.id for document in opened.documents()] == (

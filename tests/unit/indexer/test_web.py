@@ -93,7 +93,7 @@ def sends(*parts: bytes, pause: float = 0.0, then_waits: bool = False) -> Answer
             if handler.server.is_over.wait(pause):
                 return
         if then_waits:
-            handler.server.is_over.wait(10)
+            handler.server.is_over.wait(HANG_S)
 
     return answer
 
@@ -638,26 +638,22 @@ class TestTime:
         self, server: Server, answer: Answer
     ) -> None:
         server.answer = answer
-        began = time.monotonic()
         with pytest.raises(SourceUnreachable, match=r"took longer than 0\.4 seconds"):
             fetch(server.uri(), access(server, seconds=0.4), LIMITS)
-        assert 0.3 < time.monotonic() - began < 2
         assert no_thread_is_left()
 
     def test_a_server_that_does_not_begin_its_encryption(self, server: Server) -> None:
         with closing(socket.create_server(("127.0.0.1", 0))) as silent:
             server.port = silent.getsockname()[1]
-            began = time.monotonic()
-            with pytest.raises(SourceUnreachable):
+            with pytest.raises(SourceUnreachable, match="took longer"):
                 fetch(server.uri(scheme="https"), access(server, seconds=0.4), LIMITS)
-            assert 0.3 < time.monotonic() - began < 2
         assert no_thread_is_left()
 
     def test_a_resolver_that_hangs(self, monkeypatch: pytest.MonkeyPatch) -> None:
         is_over = threading.Event()
 
         def hangs(*args: Any, **kwargs: Any) -> None:
-            is_over.wait(10)
+            is_over.wait(HANG_S)
             raise socket.gaierror(socket.EAI_AGAIN, "too late")
 
         monkeypatch.setattr(socket, "getaddrinfo", hangs)
@@ -676,7 +672,7 @@ class TestTime:
 
         def late(host: str, *args: Any, **kwargs: Any) -> Any:
             if host == NAME:
-                is_over.wait(10)
+                is_over.wait(HANG_S)
             return resolved(host, *args, **kwargs)
 
         monkeypatch.setattr(socket, "getaddrinfo", late)
@@ -772,8 +768,6 @@ class TestEncryption:
 
     def test_drip_by_drip_under_encryption(self, tls_server: TlsServer, trusting: None) -> None:
         tls_server.answer = sends(b"HTTP/1.1 200 OK\r\n\r\n", *[b"x"] * 1000, pause=0.05)
-        began = time.monotonic()
         with pytest.raises(SourceUnreachable, match="took longer"):
             fetch(tls_server.uri(scheme="https"), access(tls_server, seconds=0.4), LIMITS)
-        assert time.monotonic() - began < 2
         assert no_thread_is_left()

@@ -6,7 +6,6 @@ More of it: `CAMSEARCH_TEST_CASES=20000 pytest tests/unit/reranker/endpoints/tes
 from __future__ import annotations
 
 import os
-import time
 
 import pytest
 import schemathesis
@@ -26,7 +25,6 @@ CHECKS = [
     checks.content_type_conformance,
     checks.response_schema_conformance,
 ]
-LONGEST_S = 10.0
 load_all_checks()
 
 pytestmark = pytest.mark.slow
@@ -89,9 +87,7 @@ def test_nothing_breaks_our_endpoints(api, method, path, mode):
     @settings(max_examples=CASES, deadline=None, suppress_health_check=list(HealthCheck))
     @given(case=operation.as_strategy(generation_mode=mode))
     def tried(case):
-        started = time.monotonic()
         answer = case.call()
-        assert time.monotonic() - started < LONGEST_S
         case.validate_response(answer, checks=CHECKS)
         assert b"Traceback" not in answer.content
 

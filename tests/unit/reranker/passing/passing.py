@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from reranker.exchange import Answer, Request
 from reranker.passing.proxy import Proxy
 from reranker.passing.upstream import ElasticsearchUpstream, UpstreamSettings
+from tests.support.clock import HANG_S
 from tests.support.wire import (
     OK,
     Scripted,
@@ -33,11 +34,11 @@ async def not_visual(request: Request) -> Answer | None:
 
 
 @asynccontextmanager
-async def passing(turn: Turn, forward_s: float = 5.0) -> AsyncIterator[tuple[int, Scripted]]:
+async def passing(turn: Turn, forward_s: float = HANG_S) -> AsyncIterator[tuple[int, Scripted]]:
     """The port of a proxy, and the server behind it."""
     async with scripted(turn) as server:
         upstream = ElasticsearchUpstream(
-            UpstreamSettings(server.url, connect_s=1.0, ask_s=0.5, forward_s=forward_s)
+            UpstreamSettings(server.url, HANG_S, ask_s=HANG_S, forward_s=forward_s)
         )
         async with served(Proxy(upstream, own_app, not_visual)) as port:
             yield port, server

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -12,7 +13,8 @@ from descriptors.errors import RequestError
 from reranker.errors import UpstreamUnreachable
 from reranker.exchange import Answer, Request
 from reranker.passing.proxy import Proxy, ProxySettings
-from tests.support.wire import error_of, own_app, run, say, served
+from tests.support.clock import HANG_S
+from tests.support.wire import closed, error_of, own_app, run, served
 from tests.unit.reranker.passing.test_proxy import (
     JSON,
     NAMED,
@@ -22,6 +24,9 @@ from tests.unit.reranker.passing.test_proxy import (
     search,
     through,
 )
+
+if TYPE_CHECKING:
+    from starlette.types import Receive, Scope, Send
 
 
 @pytest.mark.parametrize(
@@ -83,36 +88,50 @@ def test_no_credential_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     assert "secret" not in caplog.text
 
 
+async def goes_once(begun: asyncio.Event, port: int, request: bytes) -> None:
+    """A caller who sends this and closes the connection as soon as it is being dealt with."""
+    _, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(request)
+    await begun.wait()
+    await closed(writer)
+
+
 def test_a_caller_who_goes_ends_our_search() -> None:
-    ended = []
+    begun, ended = asyncio.Event(), asyncio.Event()
 
     class Slow(Visual):
         async def __call__(self, request: Request) -> Answer | None:
+            begun.set()
             try:
-                await asyncio.sleep(10)
-            except asyncio.CancelledError:
-                ended.append(request)
-                raise
+                await asyncio.Event().wait()
+            finally:
+                ended.set()
             return None
 
     async def test() -> None:
-        async with served(Proxy(Upstream(), own_app, Slow())) as port:
-            with pytest.raises(TimeoutError):
-                await say(port, search(NAMED), wait_s=0.1)
-            await asyncio.sleep(0.05)
-            assert len(ended) == 1
+        async with asyncio.timeout(HANG_S), served(Proxy(Upstream(), own_app, Slow())) as port:
+            await goes_once(begun, port, search(NAMED))
+            await ended.wait()
 
     run(test())
 
 
 def test_a_body_that_never_ends_is_no_search() -> None:
     upstream, visual = Upstream(), Visual()
+    begun, ended = asyncio.Event(), asyncio.Event()
+    proxy = Proxy(upstream, own_app, visual)
+
+    async def watched(scope: Scope, receive: Receive, send: Send) -> None:
+        begun.set()
+        try:
+            await proxy(scope, receive, send)
+        finally:
+            ended.set()
 
     async def test() -> None:
-        async with served(Proxy(upstream, own_app, visual)) as port:
-            with pytest.raises(TimeoutError):
-                await say(port, search(NAMED)[:-3], wait_s=0.1)
-            await asyncio.sleep(0.05)
+        async with asyncio.timeout(HANG_S), served(watched) as port:
+            await goes_once(begun, port, search(NAMED)[:-3])
+            await ended.wait()
 
     run(test())
     assert upstream.forwarded == []

@@ -8,6 +8,7 @@ from descriptors.errors import RequestError, SettingsError
 from reranker.errors import UpstreamUnreachable
 from reranker.exchange import Answer, Request
 from reranker.passing.upstream import ElasticsearchUpstream, UpstreamSettings
+from tests.support.clock import HANG_S
 from tests.support.wire import (
     OK,
     answering,
@@ -20,7 +21,7 @@ from tests.unit.reranker.passing.passing import CHUNKED
 def asked(request: Request, *answers: bytes) -> tuple[Answer, list[bytes]]:
     async def test() -> tuple[Answer, list[bytes]]:
         async with scripted(answering(*answers)) as server:
-            upstream = ElasticsearchUpstream(UpstreamSettings(server.url + "/es/", ask_s=0.5))
+            upstream = ElasticsearchUpstream(UpstreamSettings(server.url + "/es/", ask_s=HANG_S))
             answer = await upstream.ask(request)
             await upstream.close()
             return answer, server.requests

@@ -14,6 +14,7 @@ from descriptors.errors import RequestError
 from descriptors.settings import RegionSettings
 from reranker.errors import Overloaded
 from reranker.visual.description import Describer, DescriberSettings
+from tests.support.clock import HANG_S
 
 REGIONS = RegionSettings()
 OTHERS = RegionSettings(n_classes=3)
@@ -37,7 +38,7 @@ class Network:
         self.settings.append(regions)
         self.threads.add(threading.current_thread().name)
         self.entered.set()
-        assert self.free.wait(10)
+        assert self.free.wait(HANG_S)
         if any(box == Box(0, 0, 9, 9) for _, box in queries):
             raise RequestError("The box lies outside.")
         if any(picture == "broken" for picture, _ in queries):
@@ -128,7 +129,7 @@ def test_a_full_queue_refuses(network):
 
     async def too_many():
         taken = asyncio.create_task(describer.describe("a", REGIONS))
-        await asyncio.to_thread(network.entered.wait, 10)
+        await asyncio.to_thread(network.entered.wait, HANG_S)
         waiting = [asyncio.create_task(describer.describe(one, REGIONS)) for one in "bc"]
         await asyncio.sleep(0)
         assert describer.waiting == 2
@@ -148,7 +149,7 @@ def test_a_caller_who_went_is_not_described(network):
 
     async def one_goes():
         taken = asyncio.create_task(describer.describe("a", REGIONS))
-        await asyncio.to_thread(network.entered.wait, 10)
+        await asyncio.to_thread(network.entered.wait, HANG_S)
         gone = asyncio.create_task(describer.describe("b", REGIONS))
         stays = asyncio.create_task(describer.describe("c", REGIONS))
         await asyncio.sleep(0)
@@ -169,7 +170,7 @@ def test_a_caller_who_goes_while_being_described_harms_nobody(describer, network
 
     async def goes():
         task = asyncio.create_task(describer.describe("a", REGIONS))
-        await asyncio.to_thread(network.entered.wait, 10)
+        await asyncio.to_thread(network.entered.wait, HANG_S)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
 
@@ -186,7 +187,7 @@ def test_closing_ends_what_is_queued_and_the_thread(network):
 
     async def closed_meanwhile():
         tasks = [asyncio.create_task(describer.describe(one, REGIONS)) for one in "abcde"]
-        await asyncio.to_thread(network.entered.wait, 10)
+        await asyncio.to_thread(network.entered.wait, HANG_S)
         closing = asyncio.create_task(asyncio.to_thread(describer.close))
         await asyncio.sleep(0.01)
         network.free.set()
