@@ -32,7 +32,7 @@ from descriptors.arrays import Cells, Encoded, FeatureMaps, Size
 from es_mappings.errors import ContractError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 __all__ = [
     "FeatureStore",
@@ -318,12 +318,21 @@ class FeatureStore:
             Maps by id; an id without maps, or with maps of other bytes, is left out.
         """
         found: dict[str, KeptMaps] = {}
-        # Files are waited for side by side; unpacking is computing, which is the caller's thread's.
-        for image_id, data in zip(digests, self._readers.map(self._read, digests), strict=True):
-            maps = None if data is None else _unpacked(data)
+        for image_id, data in self._packed(digests):
+            maps = _unpacked(data)
             if maps is not None and maps.digest == digests[image_id]:
                 found[image_id] = maps
         return found
+
+    def packed(self, ids: Collection[str]) -> dict[str, bytes]:
+        """The maps of pictures as they are kept, of whichever version; ids without are left out."""
+        return dict(self._packed(ids))
+
+    def _packed(self, ids: Collection[str]) -> Iterator[tuple[str, bytes]]:
+        # Files are waited for side by side; unpacking is computing, which is the caller's thread's.
+        for image_id, data in zip(ids, self._readers.map(self._read, ids), strict=True):
+            if data is not None:
+                yield image_id, data
 
     def _read(self, image_id: str) -> bytes | None:
         try:

@@ -44,8 +44,9 @@ if TYPE_CHECKING:
     from es_mappings.features import FeatureStore
 
     _Work = tuple[Sequence[Prepared], Described]
-    # Documents, source and tag by id, and how many pictures they stand for.
-    _Ready = tuple[Mapping[str, Ready], Mapping[str, tuple[Source, str]], int]
+    # Documents, source and tag by id, how many pictures they stand for, and the packed maps that
+    # theirs replaced.
+    _Ready = tuple[Mapping[str, Ready], Mapping[str, tuple[Source, str]], int, Mapping[str, bytes]]
 
 __all__ = ["Run", "encode_documents", "index_pictures", "now", "reject_of"]
 
@@ -101,6 +102,8 @@ class Run:
         self.plan, self.progress = plan, Progress()
         # Of documents that are there and whose pictures may have changed.
         self._digests: dict[str, str] = {}
+        # The ids of those that are read again: their maps are put back if they are refused.
+        self._held: set[str] = set()
         # Of pictures that were refused before and are tried again.
         self._rejected: set[str] = set()
         # A deque, since the writer's thread adds to it while the calling thread empties it.
@@ -153,7 +156,7 @@ class Run:
             said: dict[str, tuple[Source, str]] = {}
             for source in chunk:
                 tag = tag_of(source)
-                there = known.get(source.id, _UNKNOWN)
+                there = _UNKNOWN if self.plan.again else known.get(source.id, _UNKNOWN)
                 if not self.plan.retry_rejects and self._would_be_refused(source, tag, refused):
                     self.progress.rejected += 1
                 elif max(there.revision, latest.get(source.id, -1)) > source.revision:
@@ -166,6 +169,7 @@ class Run:
                 ):
                     if source.id in known:
                         self._digests[source.id] = there.digest
+                        self._held.add(source.id)
                     yield source
                 elif there.meta != source.meta:
                     renewed[source.id] = source.meta
@@ -183,11 +187,7 @@ class Run:
 
     def _looked_up(self, ids: Sequence[str]) -> tuple[Mapping[str, Known], Mapping[str, str]]:
         """What the gallery knows of some ids, and the tags of those that were refused before."""
-        known: dict[str, Known] = {}
-        if self.plan.again:
-            refused = self.gallery.known_rejects(ids)
-        else:
-            known, refused = self.gallery.known_and_rejects(ids)
+        known, refused = self.gallery.known_and_rejects(ids)
         self._rejected |= refused.keys()
         return known, refused
 
@@ -234,13 +234,15 @@ class Run:
         batch, described = work
         said = {p.source.id: (p.source, p.tag) for p in batch}
         ready = self._made_ready(self._good_documents(batch, described), said)
+        replaced: Mapping[str, bytes] = {}
         if self.features is not None:
+            replaced = self.features.packed([id_ for id_ in ready if id_ in self._held])
             digests = [p.digest for p in batch]
             packed = zip(
                 batch, pack(described.encoded, digests, coarse=self.plan.coarse_maps), strict=True
             )
             self.features.put({p.source.id: m for p, m in packed if p.source.id in ready})
-        return ready, said, sum(p.source.id in ready for p in batch)
+        return ready, said, sum(p.source.id in ready for p in batch), replaced
 
     def _made_ready(
         self, documents: Sequence[Document], said: Mapping[str, tuple[Source, str]]
@@ -260,19 +262,25 @@ class Run:
         """Write the documents of some batches."""
         documents: dict[str, Ready] = {}
         said: dict[str, tuple[Source, str]] = {}
+        replaced: dict[str, bytes] = {}
         written = 0
-        for some, about, count in ready:
+        for some, about, count, before in ready:
             documents |= some
             said |= about
             written += count
+            # The earliest maps of an id are those of the document that is there.
+            replaced = {**before, **replaced}
         rejected = [id_ for id_ in documents if id_ in self._rejected]
         refused: Mapping[str, str] = {}
         try:
             self.gallery.put_ready(list(documents.values()), rejected)
         except DocumentsRefused as error:
             refused = error.reasons
+        if self.features is not None:
+            self.features.put({id_: replaced[id_] for id_ in refused if id_ in replaced})
         for id_, why in refused.items():
             self._refused.append(Refused(*said[id_], MalformedDocument(why)))
+        self._held -= documents.keys()
         self.progress.indexed += written - len(refused)
 
     def _good_documents(self, batch: Sequence[Prepared], described: Described) -> list[Document]:
