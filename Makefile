@@ -36,7 +36,7 @@ test: setup
 	$(BIN)/lint-imports
 	$(BIN)/python -m tests.services install
 	$(BIN)/pytest -n 2 -m 'not slow'
-	$(BIN)/pytest -m slow
+	$(BIN)/pytest -n 2 --dist worksteal -m slow
 
 # Rewrites the golden numbers, old and new side by side for the changelog.
 golden: setup

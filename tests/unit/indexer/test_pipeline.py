@@ -40,6 +40,7 @@ from indexer.reading import (
     prepare_pictures,
 )
 from indexer.sources import Source, find_pictures
+from tests.support.clock import HANG_S
 from tests.support.pictures import encoded, gradient, noise, shapes, uniform
 from tests.support.tiny_network import tiny_method
 from tests.support.tolerances import WHITENED
@@ -765,7 +766,6 @@ INTERRUPTIBLE = """
 import signal
 signal.signal(signal.SIGINT, signal.default_int_handler)
 from camsearch.main import run
-from tests.support.clock import HANG_S
 run()
 """
 
