@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
+import base64
 import json
 import time
+from contextlib import contextmanager
 
 import pytest
+import trustme
 from celery.contrib.testing.worker import start_worker
 
-from camsearch import servers
+from camsearch import servers, serving
 from camsearch.settings import read_settings
 from es_mappings.elastic_client import connect
 from indexer.ledger import WorkerState
 from indexer.tasks import register
+from tests.integration.chaos.lines import encrypted
 from tests.support.clock import HANG_S
 from tests.support.pictures import encoded, shapes
+from tests.support.tiny_service import ask, re_ranked
 from tests.unit.camsearch.conftest import MACHINE
 
 COUNT = 5
@@ -44,12 +50,17 @@ def created(images, tiny, camsearch, tmp_path):
 @pytest.fixture
 def working(created):
     """A worker runs meanwhile."""
-    settings = read_settings()
+    with worker_of(read_settings()):
+        yield created
+
+
+@contextmanager
+def worker_of(settings):
     app = servers.app_of(settings)
     register(app, settings, lambda: servers.worker(settings, MACHINE))
     options = {"perform_ping_check": False, "pool": "solo", "queues": [settings.queue]}
     with start_worker(app, shutdown_timeout=HANG_S, **options):
-        yield created
+        yield
     app.close()
 
 
@@ -225,3 +236,30 @@ def test_passwords_are_not_shown(images, camsearch, monkeypatch):
         assert said.status == 1
         assert "SECRET" not in said.err + said.out
     assert images
+
+
+def test_every_command_over_https(
+    images, tiny, camsearch, photos, tmp_path, monkeypatch, elasticsearch_url
+):
+    """Made, filled by a worker and searched through the proxy, by the same two settings."""
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(str(tmp_path / "authority.pem"))
+    with encrypted(elasticsearch_url, authority, "localhost") as line:
+        monkeypatch.setenv("CAMSEARCH_ELASTICSEARCH", f"https://localhost:{line.port}")
+        listed = camsearch("gallery", "list")
+        assert listed.status == 1
+        assert "has a certificate that is not trusted" in listed.err
+        assert "CAMSEARCH_CA_CERTS" in listed.err
+        monkeypatch.setenv("CAMSEARCH_CA_CERTS", str(tmp_path / "authority.pem"))
+        made = camsearch("gallery", "create", "--replicas", 0, *tiny.options[:-2])
+        assert made.status == 0, made.err
+        with worker_of(read_settings()):
+            assert f"{COUNT} indexed" in camsearch("enqueue", photos).err
+        with connect(elasticsearch_url) as client:
+            client.indices.refresh(index=images)
+        with serving.over_elasticsearch(
+            read_settings(), MACHINE, serving.ServedMethod(), lambda wait: asyncio.run(wait(print))
+        ) as service:
+            data = base64.b64encode((photos / "2.jpg").read_bytes()).decode()
+            answer = ask(service, "POST", f"/{images}/_search", json=re_ranked({"data": data}))
+    assert answer.json()["hits"]["hits"][0]["_id"] == str(photos / "2.jpg")
