@@ -7,6 +7,7 @@ import base64
 import json
 import time
 from contextlib import contextmanager
+from itertools import islice
 
 import pytest
 import trustme
@@ -15,6 +16,8 @@ from celery.contrib.testing.worker import start_worker
 from camsearch import servers, serving
 from camsearch.settings import read_settings
 from es_mappings.elastic_client import connect
+from indexer import manifests
+from indexer.enqueueing import Enqueuer
 from indexer.ledger import WorkerState
 from indexer.tasks import register
 from tests.integration.chaos.lines import encrypted
@@ -118,6 +121,43 @@ def test_status_tells_of_runs_and_workers(working, camsearch, photos):
     assert run["id"][:8] in camsearch("status").out
     assert json.loads(camsearch("status", "--json", "--run", run["id"]).out)["failed"] == {}
     assert working in camsearch("gallery", "verify").out
+
+
+def test_stopped_while_it_sends_it_says_what_is_sent_and_how_to_go_on(
+    created, camsearch, photos, monkeypatch
+):
+    find = manifests.find_pictures
+
+    def stop_after_three(*asked):
+        yield from islice(find(*asked), 3)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(manifests, "find_pictures", stop_after_three)
+        said = camsearch("enqueue", photos)
+    (run,) = servers.ledger(read_settings()).runs()
+    see = f"See: camsearch status --run {run.id}"
+    assert said.status == 130
+    assert "Stopped: 2 pictures are sent, and the workers index them." in said.err
+    assert f"Run the same command to send the rest. {see}" in said.err
+    assert (run.asked, run.over) == (2, False)
+    with worker_of(read_settings()):
+        with monkeypatch.context() as patch:
+            patch.setattr(Enqueuer, "follow", stop)
+            said = camsearch("enqueue", photos)
+        assert said.status == 130
+        assert f"Stopped waiting: all {COUNT + 1} pictures are sent. See: " in said.err
+        assert f"{COUNT} unchanged" in camsearch("enqueue", photos).err
+    assert servers.ledger(read_settings()).state(run.id).over
+    with monkeypatch.context() as patch:
+        patch.setattr(manifests, "find_pictures", stop)
+        said = camsearch("enqueue", photos)
+    assert said.status == 130
+    assert "Stopped: nothing is sent. Run the same command to begin again." in said.err
+
+
+def stop(*_, **__):
+    raise KeyboardInterrupt
 
 
 def test_rejects_are_tried_again(working, camsearch, photos):
