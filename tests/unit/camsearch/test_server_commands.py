@@ -21,6 +21,7 @@ from indexer.enqueueing import Enqueuer
 from indexer.ledger import WorkerState
 from indexer.tasks import register
 from tests.integration.chaos.lines import encrypted
+from tests.support import asgi
 from tests.support.clock import HANG_S
 from tests.support.pictures import encoded, shapes
 from tests.support.tiny_service import ask, re_ranked
@@ -303,3 +304,38 @@ def test_every_command_over_https(
             data = base64.b64encode((photos / "2.jpg").read_bytes()).decode()
             answer = ask(service, "POST", f"/{images}/_search", json=re_ranked({"data": data}))
     assert answer.json()["hits"]["hits"][0]["_id"] == str(photos / "2.jpg")
+
+
+def test_the_proxy_takes_up_an_index_that_comes_later(
+    images, tiny, camsearch, photos, elasticsearch_url
+):
+    data = base64.b64encode((photos / "2.jpg").read_bytes()).decode()
+
+    def filled():
+        said = camsearch("gallery", "create", "--replicas", 0, *tiny.options[:-2])
+        assert said.status == 0, said.err
+        with worker_of(read_settings()):
+            assert f"{COUNT} indexed" in camsearch("enqueue", photos).err
+        with connect(elasticsearch_url) as client:
+            client.indices.refresh(index=images)
+
+    with asyncio.Runner() as runner:
+
+        def searched():
+            path = f"/{images}/_search"
+            return runner.run(asgi.ask(app, "POST", path, re_ranked({"data": data})))
+
+        with serving.over_elasticsearch(
+            read_settings(), MACHINE, serving.ServedMethod(), lambda wait: runner.run(wait(print))
+        ) as app:
+            missing = searched()
+            assert (missing.status, "no such index" in missing.reason) == (404, True)
+            filled()
+            other = searched()
+            assert (other.status, "within seconds" in other.reason) == (409, True)
+            runner.run(app.look())
+            assert searched().ids[0] == str(photos / "2.jpg")
+            first = app.service
+            runner.run(app.look())
+            assert app.service is first
+            runner.run(app.service.parts.upstream.close())
