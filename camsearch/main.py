@@ -1,4 +1,4 @@
-"""The command `camsearch`: one sentence for every error, exit status 0, 1 or 2."""
+"""The command `camsearch`: one sentence for every error, exit status 0, 1, 2 or 130."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from camsearch.commands import (
     gallery,
     index,
     info,
+    options,
     search,
     serve,
     status,
@@ -83,7 +84,7 @@ def run() -> None:
         sys.exit(1)
     except KeyboardInterrupt:
         errors.print("Stopped.")
-        sys.exit(1)
+        sys.exit(options.INTERRUPTED)
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(1)

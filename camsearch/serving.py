@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ from indexer.pipeline import encode_documents
 from indexer.reading import IndexingPlan
 from indexer.sources import read_source
 from indexer.web import WebAccess, fetch
+from reranker.app import make_app
 from reranker.errors import UpstreamUnreachable
 from reranker.exchange import Request
 from reranker.local_elasticsearch.upstream import LocalUpstream
@@ -32,18 +33,20 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from starlette.types import Receive, Scope, Send
+
     from camsearch.settings import CommandSettings
     from descriptors.images import ImageLimits
     from descriptors.machine import Machine
     from descriptors.method import Method
     from es_mappings.documents import IndexedPicture
     from es_mappings.features import KeptMaps
-    from reranker.exchange import Answer
+    from reranker.exchange import Answer, Upstream
 
     _Told = Callable[[str], None]
     _About = Mapping[str, Any] | None
 
-__all__ = ["ServedMethod", "over_elasticsearch", "over_folder"]
+__all__ = ["Following", "ServedMethod", "over_elasticsearch", "over_folder"]
 
 _log = logging.getLogger(__name__)
 
@@ -52,6 +55,9 @@ _OK = 200
 # before it has one to ask.
 _NOT_YET = frozenset({429, 502, 503, 504})
 _BETWEEN_S = 1.0
+# An index that comes, or that is another, is seen after so long.
+_LOOKED_AFTER_S = 10.0
+_SHOWN_TO_NO_STRANGER = frozenset({401, 403})
 
 
 @dataclass(frozen=True)
@@ -95,7 +101,7 @@ def over_folder(folder: Path, settings: CommandSettings, machine: Machine) -> It
             settings.images,
             _reading(machine.limits, WebAccess()),
         )
-        with _running(parts, settings) as service:
+        with closing(_started(parts, settings)) as service:
             yield service
 
 
@@ -105,8 +111,8 @@ def over_elasticsearch(
     machine: Machine,
     given: ServedMethod,
     wait: Callable[[Callable[[_Told], Coroutine[Any, Any, _About]]], _About],
-) -> Iterator[Service]:
-    """A service over an Elasticsearch, once that answers.
+) -> Iterator[Following]:
+    """The application over an Elasticsearch, once that answers.
 
     Args:
         settings: name Elasticsearch and the gallery.
@@ -121,31 +127,134 @@ def over_elasticsearch(
     at = UpstreamSettings(settings.elasticsearch, ca_file=settings.ca_certs)
     upstream = ElasticsearchUpstream(at)
     about = wait(lambda told: _about(at, settings.images, told))
-    method, regions, features = _method(about, given, machine)
     web = WebAccess.listed(settings.web_hosts)
-    parts = ServiceParts(
-        method,
-        regions,
-        upstream,
-        features,
-        machine.limits,
-        _encoding(method, machine, web),
-        _fetching(settings, machine.limits),
-        settings.images,
-        _reading(machine.limits, web),
-    )
-    with _running(parts, settings) as service:
-        yield service
+
+    def made(about: _About) -> Service:
+        method, regions, features = _method(about, given, machine)
+        parts = ServiceParts(
+            method,
+            regions,
+            upstream,
+            features,
+            machine.limits,
+            _encoding(method, machine, web),
+            _fetching(settings, machine.limits),
+            settings.images,
+            _reading(machine.limits, web),
+        )
+        return _started(parts, settings)
+
+    app = Following(upstream, settings.images, made, about, follows=not given.is_given)
+    try:
+        yield app
+    finally:
+        app.service.close()
 
 
-@contextmanager
-def _running(parts: ServiceParts, settings: CommandSettings) -> Iterator[Service]:
+def _started(parts: ServiceParts, settings: CommandSettings) -> Service:
     service = Service(parts, settings, tracing_as_named(TracesSettings()))
     try:
         service.warm_up()
-        yield service
-    finally:
+    except BaseException:
         service.close()
+        raise
+    return service
+
+
+@dataclass
+class _InUse:
+    """A service, what it was made of, and how many requests it answers now."""
+
+    service: Service
+    about: _About
+    requests: int = 0
+
+    def __post_init__(self) -> None:
+        self.app = make_app(self.service)
+
+
+class Following:
+    """An ASGI application of an index's method, also where that comes or changes meanwhile.
+
+    Convention:
+        A request is answered by the service that took it, which is closed after the last one.
+    """
+
+    def __init__(
+        self,
+        upstream: Upstream,
+        index: str,
+        made: Callable[[_About], Service],
+        about: _About,
+        *,
+        follows: bool = True,
+    ) -> None:
+        """Make the first service.
+
+        Args:
+            upstream: has the index; is closed with the application.
+            index: whose method is used.
+            made: makes a service of what an index says of its method; None for the packaged one.
+            about: what it says now; None if it is not there.
+            follows: whether it is asked again.
+        """
+        self._upstream, self._index, self._made, self._follows = upstream, index, made, follows
+        self._now = _InUse(made(about), about)
+        self._last = ""
+
+    @property
+    def service(self) -> Service:
+        """Which takes the next request."""
+        return self._now.service
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request; follow the index from the server's start to its end."""
+        if scope["type"] == "lifespan":
+            await self._live(receive, send)
+            return
+        now = self._now
+        now.requests += 1
+        try:
+            await now.app(scope, receive, send)
+        finally:
+            now.requests -= 1
+            await self._close_if_unused(now)
+
+    async def look(self) -> None:
+        """Ask the index once, and change to its method if that is another."""
+        try:
+            answer = await self._upstream.ask(_mapping_of(self._index))
+            self._follows = answer.status not in _SHOWN_TO_NO_STRANGER
+            found = [*abouts_of(orjson.loads(answer.body)).values()] if answer.status == _OK else []
+            if not found or self._now.about in found:
+                return
+            service = await asyncio.to_thread(self._made, found[0])
+        except Exception as error:  # noqa: BLE001  whatever it is, the service that runs goes on
+            if str(error) != self._last:
+                self._last = str(error)
+                _log.warning("The method of [%s] cannot be taken up: %s", self._index, error)
+            return
+        before, self._now, self._last = self._now, _InUse(service, found[0]), ""
+        _log.info("Queries are described as [%s] says from now on.", self._index)
+        await self._close_if_unused(before)
+
+    async def _live(self, receive: Receive, send: Send) -> None:
+        await receive()
+        following = asyncio.create_task(self._follow())
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        following.cancel()
+        await self._upstream.close()
+        await send({"type": "lifespan.shutdown.complete"})
+
+    async def _follow(self) -> None:
+        while self._follows:
+            await asyncio.sleep(_LOOKED_AFTER_S)
+            await self.look()
+
+    async def _close_if_unused(self, one: _InUse) -> None:
+        if one is not self._now and not one.requests:
+            await asyncio.to_thread(one.service.close)
 
 
 def _method(
@@ -167,21 +276,23 @@ def _method(
 async def _about(at: UpstreamSettings, index: str, told: _Told) -> _About:
     """What the index says of its method; None if it is not there, or is shown to no stranger."""
     upstream = ElasticsearchUpstream(at)
-    headers = ((b"accept", b"application/json"),)
-    request = Request("GET", f"/{index}/_mapping", headers=headers)
     try:
-        answer = await _patiently(upstream, request, told)
+        answer = await _patiently(upstream, _mapping_of(index), told)
     finally:
         await upstream.close()
     if answer.status != _OK:
         _log.warning(
             "Elasticsearch answers %d to a question after [%s]: queries are described with the "
-            "packaged method, or the one named by options, until the server is started again.",
+            "packaged method, or the one named by options, until the index says another.",
             answer.status,
             index,
         )
         return None
     return next(iter(abouts_of(orjson.loads(answer.body)).values()), None)
+
+
+def _mapping_of(index: str) -> Request:
+    return Request("GET", f"/{index}/_mapping", headers=((b"accept", b"application/json"),))
 
 
 async def _patiently(upstream: ElasticsearchUpstream, request: Request, told: _Told) -> Answer:

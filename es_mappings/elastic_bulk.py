@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from elastic_transport import TransportError
 from elasticsearch import ApiError
 
-from es_mappings.elastic_client import PASSING, answered, reason_of
+from es_mappings.elastic_client import PASSING, answered, distrust, reason_of
 from es_mappings.errors import ContractError, GalleryNotFound, GalleryUnreachable
 
 if TYPE_CHECKING:
@@ -115,6 +115,9 @@ class Bulk:
             try:
                 answer = client.bulk(operations=operations, refresh=refresh, filter_path=_WANTED)
             except TransportError as error:
+                if distrust(error):  # which no patience mends
+                    with answered("a bulk write"):
+                        raise
                 yield from [Outcome(503, str(error))] * (len(places) - said)
                 return
             except ApiError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import ssl
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.resources import files
@@ -12,13 +13,14 @@ from elastic_transport import ConnectionError as NoConnection
 from elastic_transport import TransportError
 from elasticsearch import ApiError, Elasticsearch, UnsupportedProductError
 
-from descriptors.errors import RequestError
+from descriptors.errors import RequestError, SettingsError
 from es_mappings.errors import ContractError, GalleryNotFound, GalleryUnreachable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["Server", "answered", "connect", "packaged_json", "reason_of", "without_password"]
+__all__ = ["Server", "answered", "connect", "distrust", "packaged_json", "reason_of", "tls_context"]
+__all__ += ["without_password"]
 
 # 503 and 429 pass by themselves; 408 and 502 and 504 come from proxies on the way.
 PASSING = frozenset({408, 429, 502, 503, 504})
@@ -77,15 +79,17 @@ def connect(
     Args:
         address: such as http://localhost:9200; user and password may stand in it.
         api_key: sent as it is; None for none.
-        ca_certs: file of the authority that signed the server's certificate; None for those
-            that are commonly trusted.
+        ca_certs: file of the authority that signed the certificate of an https server; None for
+            those that are commonly trusted.
         seconds: after which a request counts as failed.
 
     Raises:
         RequestError: if the address is none.
+        SettingsError: if the file holds no certificates.
     """
+    is_https = address.lower().startswith("https:")
+    more: dict[str, Any] = {"ssl_context": tls_context(ca_certs)} if is_https else {}
     try:
-        more: dict[str, Any] = {} if ca_certs is None else {"ca_certs": ca_certs}
         return Elasticsearch(
             address,
             **more,
@@ -99,6 +103,41 @@ def connect(
             f"{without_password(address)!r} is no address of an Elasticsearch ({error}): "
             "write it as http://localhost:9200."
         ) from error
+
+
+def tls_context(ca_certs: str | None) -> ssl.SSLContext:
+    """TLS of a client that checks certificates and their host names.
+
+    Args:
+        ca_certs: file of the authority to trust; None for those that the system trusts.
+
+    Raises:
+        SettingsError: if the file holds no certificates.
+    """
+    try:
+        return ssl.create_default_context(cafile=ca_certs)
+    except OSError as error:  # ssl's own among them
+        raise SettingsError(
+            f"{ca_certs!r} holds no certificates that can be read ({error}): set "
+            "CAMSEARCH_CA_CERTS to a PEM file of the authority behind Elasticsearch."
+        ) from error
+
+
+def distrust(error: BaseException | None) -> str:
+    """What to say of a certificate that was refused, after the server's name.
+
+    Returns:
+        "" if neither the error nor a cause of it is about a certificate.
+    """
+    while error is not None and not isinstance(error, ssl.SSLCertVerificationError):
+        error = error.__cause__ or error.__context__
+    if error is None:
+        return ""
+    return (
+        f"has a certificate that is not trusted ({error.verify_message.rstrip('.')}): set "
+        "CAMSEARCH_CA_CERTS to the file of the authority that signed it, and name the server as "
+        "the certificate does."
+    )
 
 
 def without_password(address: str) -> str:
@@ -129,6 +168,8 @@ def answered(what: str) -> Iterator[None]:
     except ApiError as error:
         raise _in_our_words(what, error) from error
     except TransportError as error:
+        if why := distrust(error):
+            raise GalleryUnreachable(f"Elasticsearch {why}") from error
         how = "does not answer" if isinstance(error, NoConnection) else "gives no usable answer"
         raise GalleryUnreachable(
             f"Elasticsearch {how} ({_short(error)}): check that it runs and that its address "

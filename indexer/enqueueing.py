@@ -69,21 +69,26 @@ class Enqueuer:
 
         Returns:
             How many pictures were sent.
+
+        Convention:
+            A run whose sources end in an error, or that is stopped, is one of what was sent.
         """
         self.ledger.open_run(run, gallery)
         revision, sent = time.time_ns() // 1_000_000, 0
-        for number, images in enumerate(self._chunks(sources, revision)):
-            self._wait_for_room(run, on_progress)
-            # Asked before it is sent, so that a run never seems over too early.
-            chunk = f"{run}.{number}"
-            named: dict[str, Any] = {"gallery": gallery, "run": run, "chunk": chunk}
-            named |= {"again": again, "retry_rejects": retry_rejects}
-            task = task_text(INDEX_IMAGES, images, named, self.settings.queue)
-            self.ledger.ask(run, len(images), chunk, task)
-            self.app.send_task(INDEX_IMAGES, args=[images], kwargs=named, ignore_result=True)
-            sent += len(images)
-            self._tell(run, on_progress)
-        self.ledger.close_run(run)
+        try:
+            for number, images in enumerate(self._chunks(sources, revision)):
+                self._wait_for_room(run, on_progress)
+                # Asked before it is sent, so that a run never seems over too early.
+                chunk = f"{run}.{number}"
+                named: dict[str, Any] = {"gallery": gallery, "run": run, "chunk": chunk}
+                named |= {"again": again, "retry_rejects": retry_rejects}
+                task = task_text(INDEX_IMAGES, images, named, self.settings.queue)
+                self.ledger.ask(run, len(images), chunk, task)
+                self.app.send_task(INDEX_IMAGES, args=[images], kwargs=named, ignore_result=True)
+                sent += len(images)
+                self._tell(run, on_progress)
+        finally:
+            self.ledger.close_run(run)
         return sent
 
     def follow(

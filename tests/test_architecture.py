@@ -112,17 +112,19 @@ def test_importing_the_method_loads_no_network_no_web_and_no_weights() -> None:
     assert not loaded & {"celery", "redis", "elasticsearch", "fastapi", "httpx", "timm", "sklearn"}
 
 
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+PACKAGES = [one.rstrip("*") for one in PROJECT["tool"]["setuptools"]["packages"]["find"]["include"]]
+PACKAGED = [path for package in PACKAGES for path in (ROOT / package).rglob("*.py")]
+
+
 def test_every_dependency_serves_more_than_benchmarks() -> None:
     """What a user must install is used where a user gets, by an import or by name."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    patterns = project["tool"]["setuptools"]["packages"]["find"]["include"]
-    files = [path for one in patterns for path in (ROOT / one.rstrip("*")).rglob("*.py")]
-    text = "\n".join(path.read_text() for path in files if not path.stem.startswith("bench"))
+    text = "\n".join(path.read_text() for path in PACKAGED if not path.stem.startswith("bench"))
     modules: dict[str, list[str]] = {}
     for module, names in packages_distributions().items():
         for name in names:
             modules.setdefault(_normal(name), []).append(module)
-    needed = [_normal(re.split(r"[^\w.-]", one)[0]) for one in project["project"]["dependencies"]]
+    needed = _names(PROJECT["project"]["dependencies"])
     assert "torch" in needed
     idle = [
         name
@@ -130,6 +132,35 @@ def test_every_dependency_serves_more_than_benchmarks() -> None:
         if not any(re.search(rf"\b{module}\b", text) for module in modules[name])
     ]
     assert idle == []
+
+
+def test_every_import_is_of_a_declared_dependency() -> None:
+    """Not of one that comes with another's, which may do without it tomorrow."""
+    extras = PROJECT["project"]["optional-dependencies"]
+    declared = set(_names(PROJECT["project"]["dependencies"]))
+    declared |= {name for extra in extras if extra != "dev" for name in _names(extras[extra])}
+    pinned = _names((ROOT / "constraints.txt").read_text().splitlines())
+    providers = packages_distributions()
+    imported = {name for path in PACKAGED for name in _imports(path)}
+    assert {"torch", "httptools", "aiohttp"} <= imported
+    unknown = {
+        name
+        for name in imported - {*PACKAGES, *sys.stdlib_module_names}
+        if not {_normal(one) for one in providers.get(name, [])} & declared & {*pinned}
+    }
+    assert unknown == set()
+
+
+def _imports(path: Path) -> set[str]:
+    """The first parts of what a file imports, wherever in it."""
+    nodes = list(ast.walk(ast.parse(path.read_text())))
+    plain = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
+    parts = [node.module for node in nodes if isinstance(node, ast.ImportFrom) and not node.level]
+    return {name.split(".")[0] for name in (*plain, *parts) if name}
+
+
+def _names(requirements: list[str]) -> list[str]:
+    return [_normal(re.split(r"[^\w.-]", one)[0]) for one in requirements]
 
 
 def _normal(name: str) -> str:

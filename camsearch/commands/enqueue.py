@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 __all__ = ["EXAMPLE", "RETRY_EXAMPLE", "enqueue", "retry_rejects", "send_and_follow"]
 
 EXAMPLE = "Example: camsearch enqueue photos/   or   camsearch enqueue manifest.csv --detach"
+_NOTHING_SENT = "Stopped: nothing is sent. Run the same command to begin again."
 RETRY_EXAMPLE = "Example: camsearch retry-rejects --kind source_unreadable"
+
 
 GalleryName = Annotated[
     str | None,
@@ -34,6 +36,7 @@ Detach = Annotated[
 ]
 
 
+@options.stopped(lambda: _NOTHING_SENT)
 def enqueue(
     paths: Annotated[
         list[Path], typer.Argument(help="Folders, pictures, or one manifest (.csv, .tsv, .jsonl).")
@@ -62,6 +65,7 @@ def enqueue(
             typer.echo(sentence, err=True)
 
 
+@options.stopped(lambda: _NOTHING_SENT)
 def retry_rejects(
     gallery: GalleryName = None,
     kind: Annotated[
@@ -98,8 +102,9 @@ def send_and_follow(
     again: bool = False,
     retry: bool = False,
     detach: bool = False,
+    rest: str = "the same command",
 ) -> None:
-    """Enqueue under a progress bar, and wait for the workers unless asked not to."""
+    """Enqueue under a progress bar, and wait for the workers unless asked not to; `rest` sends the rest of a stopped one."""
     from camsearch import servers
     from indexer.enqueueing import new_run
 
@@ -107,6 +112,7 @@ def send_and_follow(
     servers.open_gallery(settings, gallery).close()
     console = Console(stderr=True, soft_wrap=True, markup=False, highlight=False)
     run = new_run()
+    see = f"See: camsearch status --run {run}"
     columns = (
         TextColumn("indexing"),
         BarColumn(),
@@ -117,31 +123,36 @@ def send_and_follow(
     )
     with servers.broker_answers(settings):
         sender = servers.enqueuer(settings)
-        try:
-            with Progress(*columns, console=console) as bar:
-                task = bar.add_task("indexing", total=None, rate=0.0, refused=0)
+        with Progress(*columns, console=console) as bar:
+            task = bar.add_task("indexing", total=None, rate=0.0, refused=0)
 
-                def show(state: RunState) -> None:
-                    elapsed = bar.tasks[0].elapsed or 0
-                    bar.update(
-                        task,
-                        completed=state.finished,
-                        total=state.asked,
-                        rate=state.finished / elapsed if elapsed else 0.0,
-                        refused=state.counts["rejected"] + state.counts["failed"],
-                    )
+            def show(state: RunState) -> None:
+                elapsed = bar.tasks[0].elapsed or 0
+                bar.update(
+                    task,
+                    completed=state.finished,
+                    total=state.asked,
+                    rate=state.finished / elapsed if elapsed else 0.0,
+                    refused=state.counts["rejected"] + state.counts["failed"],
+                )
 
+            with options.stopped(lambda: _sent_before(sender.ledger.state(run), rest, see)):
                 sent = sender.enqueue(sources, gallery, run, show, again=again, retry_rejects=retry)
+            with options.stopped(lambda: f"Stopped waiting: all {sent} pictures are sent. {see}"):
                 state = None if detach else sender.follow(run, show)
-        except KeyboardInterrupt:
-            console.print(
-                f"Stopped; what was sent is worked off. See: camsearch status --run {run}"
-            )
-            raise typer.Exit(1) from None
     if state is None:
-        console.print(f"{sent} pictures sent as run {run}. See: camsearch status --run {run}")
+        console.print(f"{sent} pictures sent as run {run}. {see}")
         return
     _tell(console, state)
+
+
+def _sent_before(state: RunState | None, rest: str, see: str) -> str:
+    if state is None or not state.asked:
+        return f"Stopped: nothing is sent. Run {rest} to begin again."
+    return (
+        f"Stopped: {state.asked} pictures are sent, and the workers index them. Run {rest} to "
+        f"send the rest. {see}"
+    )
 
 
 def _tell(console: Console, state: RunState) -> None:

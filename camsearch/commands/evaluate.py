@@ -25,9 +25,6 @@ Queries = Literal["full", "boxes"]
 # Queries of each part that an ablation asks, so that it takes minutes.
 _QUERIES_OF = 150
 
-# 128 + SIGINT.
-_INTERRUPTED = 130
-
 EXAMPLE = """Example: camsearch evaluate photos ../shared/photos --queries boxes --json boxes.json
 
 camsearch evaluate photos ../shared/photos --systems OfA,R-MAC --report out.html
@@ -182,7 +179,8 @@ def evaluate(
     machine = options.machine(device, precision)
     cache = read_settings().cache.expanduser() / "evaluate"
     if through is not None:
-        with _stopped("Stopped: nothing is kept. Run the same command to measure again."):
+        nothing = "Stopped: nothing is kept. Run the same command to measure again."
+        with options.stopped(lambda: nothing):
             _through(place, through, index, queries or "full", machine, as_json)
         return
     asked = Asked(
@@ -206,7 +204,7 @@ def evaluate(
         f"Stopped: the feature maps and vectors made so far are kept in {cache}, figures are not. "
         "Run the same command to go on from there."
     )
-    with _stopped(kept), _progress() as show:
+    with options.stopped(lambda: kept), _progress() as show:
         if table is not None:
             content = measure_paper(asked, table, show)
         elif ablate is not None and report is None:
@@ -247,16 +245,6 @@ def _through(
     table.title = f"mAP, {found.asked} queries, at most {found.most_apart:.4f} apart"
     _console(as_json).print(table)
     options.write_json(as_json, asdict(found))
-
-
-@contextmanager
-def _stopped(sentence: str) -> Iterator[None]:
-    """Say what is kept where a person stops the run, and end as the shell expects it."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        Console(stderr=True, soft_wrap=True, markup=False, highlight=False).print(sentence)
-        raise typer.Exit(_INTERRUPTED) from None
 
 
 def _console(as_json: Path | None) -> Console:

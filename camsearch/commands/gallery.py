@@ -202,7 +202,8 @@ def rebuild(
         typer.echo(f"New index {index}; searches stay with {live.index}.")
     target = indices.open_gallery(client, index)
     # All of them first: sending may wait for workers longer than a listing stays open.
-    send_and_follow(settings, list(_missing(live, target)), index, detach=detach)
+    rest = f"`camsearch gallery rebuild --into {index}`"
+    send_and_follow(settings, list(_missing(live, target)), index, detach=detach, rest=rest)
     typer.echo(f"When it holds all: camsearch gallery switch {index}")
 
 

@@ -30,6 +30,7 @@ __all__ = ["EXAMPLE", "index", "index_with_bar"]
 EXAMPLE = "Example: camsearch index photos/ --gallery my-gallery"
 
 
+@options.stopped(lambda: "Stopped: nothing is indexed yet. Run the same command to begin again.")
 def index(
     ctx: typer.Context,
     paths: Annotated[
@@ -142,14 +143,13 @@ def _index_and_tell(
 ) -> None:
     console = Console(stderr=True, soft_wrap=True, markup=False, highlight=False)
     before = library.gallery.count()
-    try:
-        counts = index_with_bar(library, sources, console, again=again, retry_rejects=retry_rejects)
-    except KeyboardInterrupt:
-        kept = library.gallery.count() - before
-        console.print(
-            f"Stopped: {kept} new pictures are kept. Run the same command to go on from there."
+    with options.stopped(
+        lambda: (
+            f"Stopped: {library.gallery.count() - before} new pictures are kept. Run the same "
+            "command to go on from there."
         )
-        raise typer.Exit(1) from None
+    ):
+        counts = index_with_bar(library, sources, console, again=again, retry_rejects=retry_rejects)
     console.print(
         f"{counts.indexed} indexed, {counts.unchanged} unchanged, {counts.updated} with new "
         f"metadata, {counts.rejected} rejected; {library.gallery.count()} pictures in {folder}."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -12,11 +13,14 @@ from camsearch.settings import CommandSettings, read_settings
 from descriptors.errors import RequestError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from descriptors.machine import Machine
     from descriptors.settings import MethodSettings
     from es_mappings.filters import Filter
 
 __all__ = [
+    "INTERRUPTED",
     "BoxOption",
     "Device",
     "Exclude",
@@ -32,10 +36,14 @@ __all__ = [
     "method_settings",
     "parse_box",
     "parse_filters",
+    "stopped",
     "warn",
     "weight_file",
     "write_json",
 ]
+
+# 128 + SIGINT.
+INTERRUPTED = 130
 
 GalleryFolder = Annotated[
     Path | None,
@@ -201,6 +209,16 @@ def parse_filters(pairs: list[str]) -> Filter | None:
 def warn(sentence: str) -> None:
     """Tell the user what a command does otherwise than its input says."""
     typer.echo(f"warning: {sentence}", err=True)
+
+
+@contextmanager
+def stopped(say: Callable[[], str]) -> Iterator[None]:
+    """Where a person stops the command, say what is kept, and end as the shell expects it."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        typer.echo(say(), err=True)
+        raise typer.Exit(INTERRUPTED) from None
 
 
 def write_json(path: Path | None, content: object) -> None:

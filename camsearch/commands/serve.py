@@ -119,7 +119,7 @@ def serve(
         address, bound = listening.getsockname()[:2]
         address = f"[{address}]" if ":" in address else address
         if gallery is not None:
-            service = stack.enter_context(serving.over_folder(gallery, settings, machine))
+            app = make_app(stack.enter_context(serving.over_folder(gallery, settings, machine)))
         else:
             named = serving.ServedMethod(
                 None if preset is None else MethodSettings.preset(preset),
@@ -130,11 +130,9 @@ def serve(
             )
             typer.echo(f"camsearch listens at {address}:{bound}", err=True)
             wait = partial(answer_until, listening=listening, settings=at)
-            service = stack.enter_context(
-                serving.over_elasticsearch(settings, machine, named, wait)
-            )
+            app = stack.enter_context(serving.over_elasticsearch(settings, machine, named, wait))
         typer.echo(f"camsearch answers at http://{address}:{bound}", err=True)
-        server_of(make_app(service), at).run(sockets=[listening])
+        server_of(app, at).run(sockets=[listening])
 
 
 def _refuse_beside(option: str, why: str, given: Mapping[str, object]) -> None:

@@ -116,7 +116,8 @@ class Readiness:
         if others:
             said = (
                 f"The vectors of [{others[0]}] were made by another method "
-                f"({found[others[0]]['fingerprint'][:16]}): start the server again."
+                f"({found[others[0]]['fingerprint'][:16]}): it is taken up within seconds, unless the "
+                "server was started with options that name another; its log says more."
             )
             return Check("index", passed=False, said=said)
         return Check("index", passed=True, said=f"[{', '.join(found)}] was made by this method.")

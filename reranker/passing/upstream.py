@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-import ssl
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, urlsplit
 
 from descriptors.errors import RequestError, SettingsError
+from es_mappings.elastic_client import distrust, tls_context
 from reranker.errors import UpstreamUnreachable
 from reranker.exchange import Answer
 from reranker.passing.caller import Caller, CallerGone
@@ -83,7 +83,8 @@ class ElasticsearchUpstream:
         """Nothing is connected yet.
 
         Raises:
-            SettingsError: the address is none, or holds a password.
+            SettingsError: the address is none, or holds a password; or `ca_file` holds no
+                certificates.
         """
         self._settings = settings
         address = _checked(settings.url)
@@ -91,7 +92,7 @@ class ElasticsearchUpstream:
         self._connections = Connections(
             address.hostname or "",
             address.port or _PORTS[address.scheme],
-            _certificates(settings.ca_file) if address.scheme == "https" else None,
+            tls_context(settings.ca_file) if address.scheme == "https" else None,
             settings.connect_s,
         )
 
@@ -232,6 +233,8 @@ class ElasticsearchUpstream:
 
     def _unreachable(self, error: Exception) -> UpstreamUnreachable:
         """With nothing of the request in it."""
+        if refused := distrust(error):
+            return UpstreamUnreachable(f"Elasticsearch at {self._settings.url} {refused}")
         why = str(error) if isinstance(error, BrokenOff) else "It took too long."
         return UpstreamUnreachable(
             f"Elasticsearch at {self._settings.url} does not answer. {why} "
@@ -308,7 +311,3 @@ def _checked(address: str) -> SplitResult:
             "of its own and passes on those of its callers."
         )
     return url
-
-
-def _certificates(ca_file: str | None) -> ssl.SSLContext:
-    return ssl.create_default_context(cafile=ca_file)

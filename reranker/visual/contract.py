@@ -68,8 +68,9 @@ class IndexContract:
             if fingerprint != self._fingerprint:
                 raise FingerprintMismatch(
                     f"The vectors of [{name}] were made with fingerprint {fingerprint[:16]}, this "
-                    f"server describes queries with {self._fingerprint[:16]}: start a server with "
-                    "the settings of that index, or search another."
+                    f"server describes queries with {self._fingerprint[:16]}: search another "
+                    "index, or start a server for that one. A server takes up the method of its "
+                    "own index within seconds, unless options name another."
                 )
         if len(self._fitting) >= _MOST_BELIEVED:
             self._fitting.clear()

@@ -1,15 +1,22 @@
-"""A line between worker and server that a test can cut: a small TCP proxy."""
+"""A line between a client and a server that a test can cut, or encrypt: a small TCP proxy."""
 
 from __future__ import annotations
 
+import select
 import socket
 import threading
-from contextlib import suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
+from ssl import PROTOCOL_TLS_SERVER, SSLContext
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from tests.support.clock import HANG_S
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+
+    import trustme
 
 _CHUNK = 65536
 _POLL_S = 0.05
@@ -33,10 +40,12 @@ class Line:
 
     A line that is *broken* tells both ends, and takes no new connection. A *silent* one tells
     nobody: what is sent into it is lost, as with a cable pulled or a firewall that forgot.
+    With `tls` it ends the encryption of its clients; the server is reached in plain text. `opened`
+    counts the connections that were passed on, after the handshake if there is one.
     """
 
-    def __init__(self, host: str, port: int) -> None:
-        self._server = (host, port)
+    def __init__(self, host: str, port: int, tls: SSLContext | None = None) -> None:
+        self._server, self._tls, self.opened = (host, port), tls, 0
         self._listening = socket.create_server(("127.0.0.1", 0))
         self._listening.settimeout(_POLL_S)
         self._connections: list[_Connection] = []
@@ -92,6 +101,9 @@ class Line:
                 near.close()
                 continue
             try:
+                if self._tls is not None:
+                    near.settimeout(HANG_S)
+                    near = self._tls.wrap_socket(near, server_side=True)
                 far = socket.create_connection(self._server, timeout=5)
             except OSError:
                 near.close()
@@ -103,6 +115,10 @@ class Line:
         with self._lock:
             made = _Connection(near, far, self._silent)
             self._connections.append(made)
+            self.opened += 1
+        if self._tls is not None:
+            threading.Thread(target=self._pass_in_turn, args=(made,), daemon=True).start()
+            return
         for ends in ((near, far), (far, near)):
             threading.Thread(target=self._pass_on, args=(made, *ends), daemon=True).start()
 
@@ -116,3 +132,23 @@ class Line:
                     sink.sendall(data)
             if not made.lost:
                 sink.shutdown(socket.SHUT_WR)
+
+    def _pass_in_turn(self, made: _Connection) -> None:
+        """Both directions in one thread: a TLS connection may not be read and written at once."""
+        with suppress(OSError, ValueError):
+            while True:
+                for source in select.select([made.near, made.far], [], [])[0]:
+                    sink = made.far if source is made.near else made.near
+                    if not (data := source.recv(_CHUNK)):
+                        made.hang_up()
+                        return
+                    sink.sendall(data)
+
+
+@contextmanager
+def encrypted(url: str, authority: trustme.CA, *names: str) -> Iterator[Line]:
+    """A line to a plain server, with a certificate for these names and addresses."""
+    server, tls = urlsplit(url), SSLContext(PROTOCOL_TLS_SERVER)
+    authority.issue_cert(*names).configure_cert(tls)
+    with closing(Line(str(server.hostname), server.port or 0, tls)) as line:
+        yield line

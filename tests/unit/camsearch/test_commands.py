@@ -16,6 +16,7 @@ from PIL import Image
 from camsearch.commands import options
 from camsearch.main import app
 from camsearch.settings import CommandSettings, read_settings
+from descriptors.encoder import Encoder
 from descriptors.errors import RequestError
 from descriptors.settings import RegionSettings
 from es_mappings.local import LocalGallery
@@ -173,6 +174,38 @@ class TestIndex:
         (photos / "0.jpg").write_bytes(encoded(shapes(64, 64, seed=77), "JPEG"))
         assert "1 indexed, 5 unchanged, 0 with new metadata, 1 rejected" in camsearch(*command).err
         assert "6 indexed, 0 unchanged" in camsearch(*command, "--again").err
+
+    def test_stopped_it_says_what_is_kept_and_goes_on_from_there(
+        self, tiny, camsearch, photos, tmp_path, monkeypatch
+    ):
+        monkeypatch.setenv("CAMSEARCH_BATCH_SIZE", "2")
+        command = ["index", photos, "-g", tmp_path / "g", *tiny.options]
+        encode, batches = Encoder.encode, []
+
+        def stop_at_the_second_batch(encoder, batch):
+            batches.append(len(batch))
+            if len(batches) == 2:
+                raise KeyboardInterrupt
+            return encode(encoder, batch)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Encoder, "encode", stop_at_the_second_batch)
+            said = camsearch(*command)
+        words = "Stopped: 2 new pictures are kept. Run the same command to go on from there."
+        assert (said.status, said.out, words in said.err) == (130, "", True)
+        assert "4 indexed, 2 unchanged" in camsearch(*command).err
+
+    def test_stopped_before_the_first_picture_it_says_that_too(
+        self, tiny, camsearch, photos, tmp_path, monkeypatch
+    ):
+        def stop(*_):
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr("indexer.sources.find_pictures", stop)
+        said = camsearch("index", photos, "-g", tmp_path / "g", *tiny.options)
+        words = "Stopped: nothing is indexed yet. Run the same command to begin again.\n"
+        assert said == (130, "", words)
+        assert not (tmp_path / "g").exists()
 
     def test_rejects_are_tried_again_when_the_limits_have_changed(
         self, tiny, camsearch, photos, tmp_path, monkeypatch

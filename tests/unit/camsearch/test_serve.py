@@ -12,6 +12,7 @@ import pytest
 from camsearch import serving
 from camsearch.settings import read_settings
 from descriptors.errors import ArtifactError
+from descriptors.images import ImageLimits
 from descriptors.machine import method_of
 from descriptors.settings import RegionSettings
 from es_mappings.about import about_method
@@ -20,9 +21,14 @@ from indexer.errors import SourceUnreadable
 from reranker.errors import UpstreamUnreachable
 from reranker.exchange import Request
 from reranker.passing.upstream import UpstreamSettings
+from reranker.service import Service, ServiceParts
+from reranker.settings import RerankerSettings
 from reranker.visual.query_pictures import HitPicture
+from tests.support import asgi
+from tests.support.clock import move_clock, run_with_clock
 from tests.support.house import Scripted, said
 from tests.support.pictures import encoded, shapes
+from tests.support.tiny_network import tiny_method
 from tests.unit.camsearch.conftest import MACHINE
 
 REGIONS = RegionSettings(n_classes=3)
@@ -231,3 +237,131 @@ class TestWaiting:
         monkeypatch.setattr(serving, "ElasticsearchUpstream", lambda at: scripted)
         assert asyncio.run(serving._about(UpstreamSettings(), "images", print)) is None
         assert len(scripted.asked) == 1
+
+
+class Held(Scripted):
+    """Passes a request on once it is let go."""
+
+    def __init__(self, **said):
+        super().__init__(**said)
+        self.began, self.goes, self.is_closed = asyncio.Event(), asyncio.Event(), False
+
+    async def forward(self, scope, receive, send, body):
+        self.began.set()
+        await self.goes.wait()
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"passed"})
+
+    async def close(self):
+        self.is_closed = True
+
+
+class TestFollowing:
+    """The method is that of the index, also of one that comes or changes later."""
+
+    ABOUTS = tuple({"fingerprint": letter * 64} for letter in "ab")
+
+    @staticmethod
+    def answer(*abouts):
+        metas = {f"i-{n}": {"_meta": {"camsearch": about}} for n, about in enumerate(abouts)}
+        return said({name: {"mappings": meta} for name, meta in metas.items()})
+
+    @pytest.fixture
+    def following(self):
+        """Makes the application over scripted answers, with the services it has made."""
+        made = []
+
+        def make(upstream, about=None, error=None):
+            def service_of(about):
+                if about is not None and error is not None:
+                    raise error
+                parts = ServiceParts(tiny_method(), REGIONS, upstream, None, ImageLimits())
+                service = Service(parts, RerankerSettings())
+                number, close = len(made), service.close
+                service.close = lambda: (closed.append(number), close())
+                made.append(service)
+                return service
+
+            return serving.Following(upstream, "images", service_of, about)
+
+        closed = []
+        make.closed = closed
+        yield make
+        for number, service in enumerate(made):
+            if number not in closed:
+                service.close()
+
+    def looked(self, app, times=1):
+        async def look():
+            for _ in range(times):
+                await app.look()
+
+        asyncio.run(look())
+
+    def test_an_index_that_comes_and_then_is_another(self, following):
+        old, new = self.ABOUTS
+        answers = iter([said({}, 404), self.answer(old), self.answer(new, old), self.answer(new)])
+        upstream = Scripted(turn=lambda _: next(answers))
+        app = following(upstream)
+        services = [app.service]
+        for _ in range(4):
+            self.looked(app)
+            services.append(app.service)
+        assert [services.index(one) for one in services] == [0, 0, 2, 2, 4]
+        assert following.closed == [0, 1]  # as soon as nothing uses them
+        assert {one.path for one in upstream.asked} == {"/images/_mapping"}
+
+    def test_what_was_taken_is_answered_by_the_service_that_took_it(self, following):
+        async def test():
+            upstream = Held(turn=lambda _: self.answer(self.ABOUTS[0]))
+            app = following(upstream)
+            taken = asyncio.create_task(asgi.ask(app, "GET", "/_cat/indices"))
+            await upstream.began.wait()
+            await app.look()
+            assert following.closed == []
+            upstream.goes.set()
+            assert (await taken).body == b"passed"
+            assert following.closed == [0]
+
+        asyncio.run(test())
+
+    def test_from_the_servers_start_to_its_end(self, following):
+        async def test():
+            upstream = Held(turn=lambda _: self.answer(self.ABOUTS[0]))
+            app = following(upstream)
+            messages, sent = asyncio.Queue(), asyncio.Queue()
+            living = asyncio.create_task(app({"type": "lifespan"}, messages.get, sent.put))
+            await messages.put({"type": "lifespan.startup"})
+            assert (await sent.get())["type"] == "lifespan.startup.complete"
+            before = app.service
+            while app.service is before:
+                move_clock(serving._LOOKED_AFTER_S)
+                await asyncio.sleep(0)
+            await messages.put({"type": "lifespan.shutdown"})
+            assert (await sent.get())["type"] == "lifespan.shutdown.complete"
+            await living
+            assert upstream.is_closed
+
+        run_with_clock(test())
+
+    def test_a_method_that_is_not_here_changes_nothing_and_is_said_once(self, following, caplog):
+        app = following(
+            Scripted(turn=lambda _: self.answer(self.ABOUTS[0])),
+            error=ArtifactError("There are no weights here."),
+        )
+        before = app.service
+        self.looked(app, times=3)
+        assert app.service is before
+        assert [one.getMessage() for one in caplog.records] == [
+            "The method of [images] cannot be taken up: There are no weights here."
+        ]
+
+    @pytest.mark.parametrize(
+        "answer",
+        [said({}, 503), said({"a": {"mappings": {}}}), said("nonsense"), UpstreamUnreachable("x")],
+    )
+    def test_what_says_nothing_changes_nothing(self, following, answer):
+        app = following(Scripted(turn=lambda _: answer))
+        before = app.service
+        self.looked(app)
+        assert app.service is before

@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
+import base64
 import json
 import time
+from contextlib import contextmanager
+from itertools import islice
 
 import pytest
+import trustme
 from celery.contrib.testing.worker import start_worker
 
-from camsearch import servers
+from camsearch import servers, serving
 from camsearch.settings import read_settings
 from es_mappings.elastic_client import connect
+from indexer import manifests
+from indexer.enqueueing import Enqueuer
 from indexer.ledger import WorkerState
 from indexer.tasks import register
+from tests.integration.chaos.lines import encrypted
+from tests.support import asgi
 from tests.support.clock import HANG_S
 from tests.support.pictures import encoded, shapes
+from tests.support.tiny_service import ask, re_ranked
 from tests.unit.camsearch.conftest import MACHINE
 
 COUNT = 5
@@ -44,12 +54,17 @@ def created(images, tiny, camsearch, tmp_path):
 @pytest.fixture
 def working(created):
     """A worker runs meanwhile."""
-    settings = read_settings()
+    with worker_of(read_settings()):
+        yield created
+
+
+@contextmanager
+def worker_of(settings):
     app = servers.app_of(settings)
     register(app, settings, lambda: servers.worker(settings, MACHINE))
     options = {"perform_ping_check": False, "pool": "solo", "queues": [settings.queue]}
     with start_worker(app, shutdown_timeout=HANG_S, **options):
-        yield created
+        yield
     app.close()
 
 
@@ -107,6 +122,43 @@ def test_status_tells_of_runs_and_workers(working, camsearch, photos):
     assert run["id"][:8] in camsearch("status").out
     assert json.loads(camsearch("status", "--json", "--run", run["id"]).out)["failed"] == {}
     assert working in camsearch("gallery", "verify").out
+
+
+def test_stopped_while_it_sends_it_says_what_is_sent_and_how_to_go_on(
+    created, camsearch, photos, monkeypatch
+):
+    find = manifests.find_pictures
+
+    def stop_after_three(*asked):
+        yield from islice(find(*asked), 3)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(manifests, "find_pictures", stop_after_three)
+        said = camsearch("enqueue", photos)
+    (run,) = servers.ledger(read_settings()).runs()
+    see = f"See: camsearch status --run {run.id}"
+    assert said.status == 130
+    assert "Stopped: 2 pictures are sent, and the workers index them." in said.err
+    assert f"Run the same command to send the rest. {see}" in said.err
+    assert (run.asked, run.over) == (2, False)
+    with worker_of(read_settings()):
+        with monkeypatch.context() as patch:
+            patch.setattr(Enqueuer, "follow", stop)
+            said = camsearch("enqueue", photos)
+        assert said.status == 130
+        assert f"Stopped waiting: all {COUNT + 1} pictures are sent. See: " in said.err
+        assert f"{COUNT} unchanged" in camsearch("enqueue", photos).err
+    assert servers.ledger(read_settings()).state(run.id).over
+    with monkeypatch.context() as patch:
+        patch.setattr(manifests, "find_pictures", stop)
+        said = camsearch("enqueue", photos)
+    assert said.status == 130
+    assert "Stopped: nothing is sent. Run the same command to begin again." in said.err
+
+
+def stop(*_, **__):
+    raise KeyboardInterrupt
 
 
 def test_rejects_are_tried_again(working, camsearch, photos):
@@ -225,3 +277,65 @@ def test_passwords_are_not_shown(images, camsearch, monkeypatch):
         assert said.status == 1
         assert "SECRET" not in said.err + said.out
     assert images
+
+
+def test_every_command_over_https(
+    images, tiny, camsearch, photos, tmp_path, monkeypatch, elasticsearch_url
+):
+    """Made, filled by a worker and searched through the proxy, by the same two settings."""
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(str(tmp_path / "authority.pem"))
+    with encrypted(elasticsearch_url, authority, "localhost") as line:
+        monkeypatch.setenv("CAMSEARCH_ELASTICSEARCH", f"https://localhost:{line.port}")
+        listed = camsearch("gallery", "list")
+        assert listed.status == 1
+        assert "has a certificate that is not trusted" in listed.err
+        assert "CAMSEARCH_CA_CERTS" in listed.err
+        monkeypatch.setenv("CAMSEARCH_CA_CERTS", str(tmp_path / "authority.pem"))
+        made = camsearch("gallery", "create", "--replicas", 0, *tiny.options[:-2])
+        assert made.status == 0, made.err
+        with worker_of(read_settings()):
+            assert f"{COUNT} indexed" in camsearch("enqueue", photos).err
+        with connect(elasticsearch_url) as client:
+            client.indices.refresh(index=images)
+        with serving.over_elasticsearch(
+            read_settings(), MACHINE, serving.ServedMethod(), lambda wait: asyncio.run(wait(print))
+        ) as service:
+            data = base64.b64encode((photos / "2.jpg").read_bytes()).decode()
+            answer = ask(service, "POST", f"/{images}/_search", json=re_ranked({"data": data}))
+    assert answer.json()["hits"]["hits"][0]["_id"] == str(photos / "2.jpg")
+
+
+def test_the_proxy_takes_up_an_index_that_comes_later(
+    images, tiny, camsearch, photos, elasticsearch_url
+):
+    data = base64.b64encode((photos / "2.jpg").read_bytes()).decode()
+
+    def filled():
+        said = camsearch("gallery", "create", "--replicas", 0, *tiny.options[:-2])
+        assert said.status == 0, said.err
+        with worker_of(read_settings()):
+            assert f"{COUNT} indexed" in camsearch("enqueue", photos).err
+        with connect(elasticsearch_url) as client:
+            client.indices.refresh(index=images)
+
+    with asyncio.Runner() as runner:
+
+        def searched():
+            path = f"/{images}/_search"
+            return runner.run(asgi.ask(app, "POST", path, re_ranked({"data": data})))
+
+        with serving.over_elasticsearch(
+            read_settings(), MACHINE, serving.ServedMethod(), lambda wait: runner.run(wait(print))
+        ) as app:
+            missing = searched()
+            assert (missing.status, "no such index" in missing.reason) == (404, True)
+            filled()
+            other = searched()
+            assert (other.status, "within seconds" in other.reason) == (409, True)
+            runner.run(app.look())
+            assert searched().ids[0] == str(photos / "2.jpg")
+            first = app.service
+            runner.run(app.look())
+            assert app.service is first
+            runner.run(app.service.parts.upstream.close())

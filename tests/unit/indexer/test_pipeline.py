@@ -812,7 +812,7 @@ def test_a_command_that_is_stopped_goes_on_from_there(tmp_path, stop):
         assert store.get(digests).keys() == digests.keys()
         store.close()
     if stop == signal.SIGINT:
-        assert status == 1
+        assert status == 130
         assert f"Stopped: {done} new pictures are kept" in told
         assert "Traceback" not in told
     else:
