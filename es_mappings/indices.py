@@ -49,6 +49,10 @@ Graph = Literal["int8_hnsw", "hnsw", "int4_hnsw", "bbq_hnsw", "flat", "int8_flat
 # vectors: measured by `camsearch bench recall`, it costs next to nothing and makes cosines exact.
 OVERSAMPLE = {"int8_hnsw": 1.5, "int8_flat": 1.5, "int4_hnsw": 3.0, "bbq_hnsw": 3.0}
 
+# Seconds to wait for a new index. The request is not repeated: the first one may have made it, and
+# the second would be refused.
+_CREATE_S = 300.0
+
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,99}")
 _FINGERPRINT_DIGITS = 8
 _CONCRETE = re.compile(rf"(?P<gallery>.+)-[0-9a-f]{{{_FINGERPRINT_DIGITS}}}-[0-9]+")
@@ -188,7 +192,8 @@ def create_beside(
     ]
     index = f"{prefix}{max(taken, default=0) + 1}"
     with answered(f"a new index {index}"):
-        client.indices.create(index=index, **(plan or IndexPlan()).body(about, dims))
+        patient = client.options(request_timeout=_CREATE_S, max_retries=0)
+        patient.indices.create(index=index, **(plan or IndexPlan()).body(about, dims))
     _make_rejects(client, gallery, plan or IndexPlan())
     return index
 

@@ -629,7 +629,7 @@ class TestRefusals:
         if command == "fit":
             options = options[: options.index("--whitening")]
         said = camsearch(command, tmp_path / "empty", *more, *options)
-        *skipped, error = said.err.splitlines()
+        *skipped, error = said.err.strip().splitlines()
         assert skipped == ["Skipped 1 file that is not an image: 1 .txt."] * (command == "index")
         assert_one_sentence(said._replace(err=error), "picture")
         assert not (tmp_path / "g").exists()
