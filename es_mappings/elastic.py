@@ -181,7 +181,7 @@ class ElasticGallery:
         """Replace metadata; see `Gallery`.
 
         Raises:
-            MalformedDocument: one of them is no JSON; none is written.
+            MalformedDocument: one of them cannot be held, see `check_meta`; none is written.
             GalleryUnreachable: see `put`.
         """
         for id_, meta in ids_to_meta.items():

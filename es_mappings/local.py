@@ -190,7 +190,7 @@ class LocalGallery:
         """Replace metadata; see `Gallery`.
 
         Raises:
-            MalformedDocument: one of them is no JSON; none is written.
+            MalformedDocument: one of them cannot be held, see `check_meta`; none is written.
         """
         with self._file.writing() as rows:
             for id_, meta in ids_to_meta.items():
