@@ -238,6 +238,9 @@ class Gallery(Protocol):
     def count(self, matching: Filter | None = None) -> int:
         """Number of documents."""
 
+    def meta_names(self) -> list[str]:
+        """Names under which metadata is searched, such as ``meta.city``, in order."""
+
     def knn(
         self, vector: Float32[np.ndarray, " D"], k: int, matching: Filter | None = None
     ) -> list[FirstHit]:

@@ -141,6 +141,13 @@ class LocalGallery:
         """Empty: this gallery maps no metadata, it holds any JSON."""
         return ""
 
+    def meta_names(self) -> list[str]:
+        """Read the names out of what filters see; see `Gallery`."""
+        query = "SELECT DISTINCT path FROM leaves WHERE path >= ? AND path < ? ORDER BY path"
+        with self._file.reading() as rows:
+            # "/" is the character after ".".
+            return [path for (path,) in rows.execute(query, ("meta.", "meta/"))]
+
     def put(self, documents: Sequence[Document]) -> None:
         """Write documents; see `Gallery`. Rejects are cleared in the same transaction.
 

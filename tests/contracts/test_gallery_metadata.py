@@ -144,10 +144,12 @@ def _is_held(meta: dict[str, Any]) -> bool:
 
 
 def test_dots_at_the_end_of_a_name_say_nothing(gallery):
-    gallery.put([document("a", meta={"no.": 7, "o": {"p.": "x"}}), document("b", meta={"no": 7})])
+    odd = {"no.": 7, "o": {"p.": "x", "none": None}, "list": [{"Inv No": 1}]}
+    gallery.put([document("a", meta=odd), document("b", meta={"no": 7})])
     assert ids_of(gallery.documents(Term("meta.no", 7))) == ["a", "b"]
     assert gallery.count(Term("meta.o.p", "x")) == 1
     assert gallery.count(Exists("meta.no.")) == 0
+    assert gallery.meta_names() == ["meta.list.Inv No", "meta.no", "meta.o.p"]
 
 
 def test_accession_numbers_of_a_manifest_are_found_as_they_are_written(gallery, tmp_path):
