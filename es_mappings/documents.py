@@ -30,14 +30,21 @@ __all__ = [
     "Ready",
     "Reject",
     "check_document",
+    "check_json",
     "check_meta",
     "check_query",
     "check_reject",
     "fits_as_id",
 ]
 
-# Elasticsearch's own limit of `_id`; the local gallery keeps to it so that a gallery can move.
+# Elasticsearch's own limits; the local gallery keeps to them so that a gallery can move. Objects
+# lie 20 levels deep there, of which the document and `meta` are two.
 MOST_ID_BYTES = 512
+MAX_META_DEPTH = 18
+MAX_NUMBER = 10**1000
+
+# White space to Python that is none to Elasticsearch, which refuses names of nothing else.
+_NO_BREAK = frozenset("\x85\xa0\u2007\u202f")
 
 # Cosine of a vector with itself may differ from 1 by this much, as Elasticsearch checks it.
 UNIT_TOLERANCE = 1e-3
@@ -231,6 +238,9 @@ class Gallery(Protocol):
     def count(self, matching: Filter | None = None) -> int:
         """Number of documents."""
 
+    def meta_names(self) -> list[str]:
+        """Names under which metadata is searched, such as ``meta.city``, in order."""
+
     def knn(
         self, vector: Float32[np.ndarray, " D"], k: int, matching: Filter | None = None
     ) -> list[FirstHit]:
@@ -273,11 +283,29 @@ def check_document(document: Document, dims: int) -> None:
 def check_meta(id_: str, meta: Mapping[str, Any]) -> None:
     """Refuse metadata that no gallery can hold.
 
+    Convention:
+        A dot in a name separates the name of an object from one within it; dots at its end say
+        nothing. What Elasticsearch refuses of names and objects, the local gallery refuses too.
+
     Raises:
-        MalformedDocument: it is no JSON.
+        MalformedDocument: it is no JSON; a field has no name, or nothing before one of its dots;
+            a field is both a value and an object; objects lie deeper than 18 levels.
     """
-    if all(_is_plain(value) for value in meta.values()) and all(_is_plain(key) for key in meta):
+    if all(map(_is_plain_name, meta)) and all(map(_is_plain, meta.values())):
         return  # nearly always, and several times faster
+    check_json(id_, meta)
+    try:
+        _check_fields(meta)
+    except ValueError as error:
+        raise MalformedDocument(f"Document {id_!r}: its metadata has {error}.") from error
+
+
+def check_json(id_: str, meta: Mapping[str, Any]) -> None:
+    """Refuse metadata that is no JSON, or holds text that is no Unicode.
+
+    Raises:
+        MalformedDocument: with the reason.
+    """
     try:
         # Encoded, since half a surrogate pair is a string to Python and to nobody else.
         json.dumps(meta, allow_nan=False, ensure_ascii=False).encode()
@@ -287,11 +315,73 @@ def check_meta(id_: str, meta: Mapping[str, Any]) -> None:
         ) from error
 
 
+def _check_fields(meta: Mapping[str, Any]) -> None:
+    """Check the names of JSON, and that each field is a value or an object.
+
+    Raises:
+        ValueError: with what it has that cannot be held.
+    """
+    values: set[tuple[str, ...]] = set()
+    objects: set[tuple[str, ...]] = set()
+    waiting: list[tuple[tuple[str, ...], Any]] = [((), meta)]
+    while waiting:
+        path, value = waiting.pop()
+        if isinstance(value, Mapping):
+            objects.add(path)
+            if len(path) > MAX_META_DEPTH:
+                raise ValueError(
+                    f"objects nested deeper than {MAX_META_DEPTH} levels: flatten them"
+                )
+            for name, inner in value.items():
+                first, rest = _split(path, name)
+                waiting.append(((*path, first), {rest: inner} if rest else inner))
+        elif isinstance(value, list | tuple):
+            waiting.extend((path, inner) for inner in value)
+        elif value is not None:
+            values.add(path)
+            if type(value) is int and abs(value) >= MAX_NUMBER:
+                raise ValueError("a number of more than 1,000 digits: write it as text")
+    if both := values & objects:
+        path = min(both)
+        name = ".".join(path)
+        inside = [".".join(one) for one in values | objects if one[:-1] == path]
+        beside = repr(min(inside)) if inside else "an object"
+        raise ValueError(
+            f"a field {name!r} beside {beside}: a field cannot hold both a value and further "
+            f"fields. Rename {name!r}, for example to '{name}.value'"
+        )
+
+
+def _split(path: tuple[str, ...], name: object) -> tuple[str, str]:
+    """A field's name up to its first dot, and what is left.
+
+    Raises:
+        ValueError: the first is blank, or the name is no text.
+    """
+    if isinstance(name, str):
+        first, _, rest = name.rstrip(".").partition(".")
+        if any(not letter.isspace() or letter in _NO_BREAK for letter in first):
+            return first, rest
+    raise ValueError(
+        f"a field named {'.'.join(map(str, (*path, name)))!r}: give it a name with text between "
+        "its dots"
+    )
+
+
+def _is_plain_name(name: object) -> bool:
+    """Whether it surely names one field."""
+    if not isinstance(name, str):
+        return False
+    return name.isidentifier() or (name.isascii() and "." not in name and name.strip() != "")
+
+
 def _is_plain(value: object) -> bool:
     """Whether it is surely JSON."""
     if isinstance(value, str):
         return value.isascii()
-    return value is None or isinstance(value, (bool, int))
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return value is None or (isinstance(value, int) and -MAX_NUMBER < value < MAX_NUMBER)
 
 
 def check_query(vector: Float32[np.ndarray, " D"], dims: int) -> None:

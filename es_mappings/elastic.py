@@ -107,7 +107,9 @@ class ElasticGallery:
         ((self.index, body),) = found.items()
         self._settings = gallery_settings(self.index, body["mappings"])
         self._dims = int(body["mappings"]["properties"][DESCRIPTOR]["dims"])
-        mapped = json.dumps(body["mappings"]["properties"].get("meta", {}), sort_keys=True)
+        meta: dict[str, Any] = body["mappings"]["properties"].get("meta", {})
+        self._meta_properties: dict[str, Any] = meta.get("properties", {})
+        mapped = json.dumps(meta, sort_keys=True)
         self._meta_mapping = hashlib.sha256(mapped.encode()).hexdigest()
 
     @property
@@ -129,6 +131,23 @@ class ElasticGallery:
     def meta_mapping(self) -> str:
         """Digest of the mapping of ``meta`` when the gallery was opened."""
         return self._meta_mapping
+
+    @property
+    def meta_properties(self) -> Mapping[str, Any]:
+        """Mapping of the fields of ``meta`` when the gallery was opened, as ``properties``."""
+        return self._meta_properties
+
+    def meta_names(self) -> list[str]:
+        """Read the names out of the mapping; see `Gallery`."""
+        names: list[str] = []
+        waiting: list[tuple[str, dict[str, Any]]] = [("meta", self._properties().get("meta", {}))]
+        while waiting:
+            path, mapped = waiting.pop()
+            inner = mapped.get("properties", {})
+            waiting.extend((f"{path}.{name}", below) for name, below in inner.items())
+            if mapped.get("type", "object") not in ("object", "nested"):
+                names.append(path)
+        return sorted(names)
 
     def put(self, documents: Sequence[Document]) -> None:
         """Write documents; a later revision that is there stays. See `Gallery`.
@@ -181,7 +200,7 @@ class ElasticGallery:
         """Replace metadata; see `Gallery`.
 
         Raises:
-            MalformedDocument: one of them is no JSON; none is written.
+            MalformedDocument: one of them cannot be held, see `check_meta`; none is written.
             GalleryUnreachable: see `put`.
         """
         for id_, meta in ids_to_meta.items():
@@ -316,10 +335,15 @@ class ElasticGallery:
     def _query(self, matching: Filter | None) -> dict[str, Any]:
         properties: dict[str, Any] = {}
         if named_meta(matching):
-            with answered("the mapping"):
-                found = self._client.indices.get_mapping(index=self.index)
-            properties = found[self.index]["mappings"]["properties"]
+            properties = self._properties()
         return query_of(matching, properties)
+
+    def _properties(self) -> dict[str, Any]:
+        """Those of the mapping, as it is now."""
+        with answered("the mapping"):
+            found = self._client.indices.get_mapping(index=self.index)
+        properties: dict[str, Any] = found[self.index]["mappings"]["properties"]
+        return properties
 
     def _written(self, document: Document) -> bytes:
         source = source_of(document, base64_vector=self.server.takes_base64)

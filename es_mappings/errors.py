@@ -49,7 +49,7 @@ class FingerprintMismatch(ContractError):
 
 
 class MalformedDocument(ContractError):
-    """A document that no gallery can hold: no id, no unit vector, metadata that is no JSON."""
+    """A document that no gallery can hold: no id, no unit vector, metadata that cannot be held."""
 
 
 class GalleryDamaged(ContractError):

@@ -29,14 +29,14 @@ from es_mappings.leaves import META, check_field, check_text, number_written, pa
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["named_meta", "query_of"]
+__all__ = ["NUMBERS", "named_meta", "query_of", "type_at"]
 
 Query = dict[str, Any]
 
 # Elasticsearch's own limit of a bool query's clauses is at least this.
 _MOST_CLAUSES = 1024
 
-_NUMBERS = frozenset(
+NUMBERS = frozenset(
     [
         "long",
         "integer",
@@ -117,7 +117,7 @@ def _on_field(
     """A condition on the values of one field."""
     if isinstance(node, Exists):
         return {"exists": {"field": path}}
-    kind = _TYPES.get(path) or _type_at(path, properties)
+    kind = _TYPES.get(path) or type_at(path, properties)
     if kind is None:
         return _NOTHING
     if isinstance(node, Range):
@@ -127,8 +127,13 @@ def _on_field(
     return {"terms": {path: asked}} if asked else _NOTHING
 
 
-def _type_at(path: str, properties: Mapping[str, Any]) -> str | None:
-    """The type of the field at a dotted path; None where no document has one."""
+def type_at(path: str, properties: Mapping[str, Any]) -> str | None:
+    """The type of the field at a dotted path; None where no document has one.
+
+    Args:
+        path: of the field.
+        properties: of the index's mapping.
+    """
     if not path.startswith(META):
         return "keyword"
     here: Any = {"properties": properties}
@@ -164,7 +169,7 @@ def _as_type(value: Scalar, kind: str) -> Scalar | None:
     if kind == "boolean":
         written = value if isinstance(value, str) else json.dumps(value)
         return written if written in ("true", "false") else None
-    if kind in _NUMBERS:
+    if kind in NUMBERS:
         if isinstance(value, bool):
             return None
         return number_written(value) if isinstance(value, str) else value

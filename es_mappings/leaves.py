@@ -77,15 +77,20 @@ def leaves(
     """Lay out a document's classes and metadata as pairs of path and value."""
     yield from ((CLASS_NAME, one.name) for one in classes)
     # A stack of our own, since metadata may be nested deeper than Python calls itself.
-    waiting: list[tuple[str, Any]] = [(f"{META}{key}", value) for key, value in meta.items()]
+    waiting: list[tuple[str, Any]] = [("meta", meta)]
     while waiting:
         path, value = waiting.pop()
         if isinstance(value, Mapping):
-            waiting.extend((f"{path}.{key}", below) for key, below in value.items())
+            waiting.extend((_below(path, key), below) for key, below in value.items())
         elif isinstance(value, list | tuple):
             waiting.extend((path, below) for below in value)
         elif value is not None:
             yield path, comparable(value)
+
+
+def _below(path: str, name: str) -> str:
+    """The path of a field within an object; dots at the end of its name say nothing."""
+    return f"{path}.{name}".rstrip(".")
 
 
 def comparable(value: Scalar) -> Comparable:

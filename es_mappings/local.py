@@ -141,6 +141,13 @@ class LocalGallery:
         """Empty: this gallery maps no metadata, it holds any JSON."""
         return ""
 
+    def meta_names(self) -> list[str]:
+        """Read the names out of what filters see; see `Gallery`."""
+        query = "SELECT DISTINCT path FROM leaves WHERE path >= ? AND path < ? ORDER BY path"
+        with self._file.reading() as rows:
+            # "/" is the character after ".".
+            return [path for (path,) in rows.execute(query, ("meta.", "meta/"))]
+
     def put(self, documents: Sequence[Document]) -> None:
         """Write documents; see `Gallery`. Rejects are cleared in the same transaction.
 
@@ -190,7 +197,7 @@ class LocalGallery:
         """Replace metadata; see `Gallery`.
 
         Raises:
-            MalformedDocument: one of them is no JSON; none is written.
+            MalformedDocument: one of them cannot be held, see `check_meta`; none is written.
         """
         with self._file.writing() as rows:
             for id_, meta in ids_to_meta.items():

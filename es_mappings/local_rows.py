@@ -15,6 +15,7 @@ from es_mappings.documents import (
     Known,
     PictureClass,
     Reject,
+    check_meta,
     check_reject,
 )
 from es_mappings.errors import MalformedDocument
@@ -85,6 +86,7 @@ def write_meta(rows: Connection, id_: str, meta: Mapping[str, Any], revision: in
     """
     query = "SELECT number, classes FROM documents WHERE id = ?"
     with _holdable(id_):
+        check_meta(id_, meta)
         text = _json(meta)
         for number, classes in _each(rows, query, [id_]).values():
             update = "UPDATE documents SET meta = ?, revision = max(revision, ?) WHERE number = ?"

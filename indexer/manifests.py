@@ -7,15 +7,17 @@ import csv
 import json
 import os
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from descriptors.errors import RequestError
 from es_mappings.documents import MOST_ID_BYTES, fits_as_id
+from es_mappings.filter_query import NUMBERS, type_at
+from es_mappings.leaves import META
 from indexer.errors import MalformedRow
 from indexer.sources import Skipped, Source, as_on_disk, find_pictures, id_of_long, legible
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
 __all__ = ["read_manifest", "sources_in"]
@@ -41,7 +43,11 @@ def _no_warning(_sentence: str) -> None:
     """For callers that tell nobody."""
 
 
-def read_manifest(path: Path, warn: Callable[[str], None] = _no_warning) -> Iterator[Source]:
+def read_manifest(
+    path: Path,
+    warn: Callable[[str], None] = _no_warning,
+    mapping: Mapping[str, Any] | None = None,
+) -> Iterator[Source]:
     """The pictures that a CSV or JSONL manifest names.
 
     Each row has ``path`` (or ``uri``), perhaps ``id`` (else the path is the id); all
@@ -50,12 +56,14 @@ def read_manifest(path: Path, warn: Callable[[str], None] = _no_warning) -> Iter
     Convention:
         CSV knows only text: a column becomes numbers if each of its cells is written as the
         number would be written back (``12``, ``-3.5``; not ``007`` or ``1904.10``), whatever the
-        order of rows. An empty cell becomes nothing, a blank row is passed over.
+        order of rows, and if the mapping of the column, where there is one, is of a number.
+        An empty cell becomes nothing, a blank row is passed over.
         Columns are separated by commas, semicolons or tabs, or by what ``sep=`` says.
 
     Args:
         path: the manifest.
-        warn: called with a sentence for each thing of the header that is not as written.
+        warn: called with a sentence for each column that is not searched as it is written.
+        mapping: of the gallery's fields below ``meta``, as ``properties`` of Elasticsearch.
 
     Returns:
         Sources; a row that names no picture, or an id for the second time, comes with
@@ -67,7 +75,7 @@ def read_manifest(path: Path, warn: Callable[[str], None] = _no_warning) -> Iter
             object of others, or a quote in the wrong place; before the first row is given.
     """
     seen: set[str] = set()
-    for line, row in _rows(path, warn):
+    for line, row in _rows(path, warn, mapping or {}):
         source = _of_row(row, path, line)
         if source.problem is None and source.id in seen:
             source = _malformed(path, line, f"its id {source.id!r} stands in an earlier row too")
@@ -81,43 +89,61 @@ def sources_in(
     *,
     exclude: Sequence[str] = (),
     skipped: Skipped | None = None,
+    mapping: Mapping[str, Any] | None = None,
 ) -> Iterator[Source]:
     """The pictures that paths name: folders and files, and what manifests among them list.
 
-    ``exclude`` and ``skipped`` are those of `find_pictures`.
+    ``exclude`` and ``skipped`` are those of `find_pictures`, ``mapping`` of `read_manifest`.
 
     Raises:
         RequestError: for a path that does not exist, or a manifest that cannot be read.
     """
     for path in paths:
         if path.suffix.lower() in MANIFEST_SUFFIXES and not path.is_dir():
-            yield from read_manifest(path, warn)
+            yield from read_manifest(path, warn, mapping)
         else:
             yield from find_pictures([path], exclude, skipped)
 
 
-def _rows(path: Path, warn: Callable[[str], None]) -> Iterator[tuple[int, object]]:
+def _rows(
+    path: Path, warn: Callable[[str], None], mapping: Mapping[str, Any]
+) -> Iterator[tuple[int, object]]:
     """The rows of a manifest, each with its line."""
     is_csv = path.suffix.lower() in (".csv", ".tsv")
     try:
-        yield from _csv_rows(path, warn) if is_csv else _jsonl_rows(path)
+        yield from _csv_rows(path, warn, mapping) if is_csv else _jsonl_rows(path)
     except FileNotFoundError as error:
         raise RequestError(f"There is no manifest {legible(str(path))}: check its path.") from error
-    except (OSError, UnicodeError) as error:
+    except UnicodeError as error:
+        raise RequestError(
+            f"The manifest {legible(str(path))} cannot be read as UTF-8 ({error}): save it as "
+            "UTF-8, which Excel calls 'CSV UTF-8'."
+        ) from error
+    except OSError as error:
         raise RequestError(
             f"The manifest {legible(str(path))} cannot be read ({error}): save it as CSV, TSV or "
             "JSONL in UTF-8, its name ending accordingly."
         ) from error
 
 
-def _csv_rows(path: Path, warn: Callable[[str], None]) -> Iterator[tuple[int, object]]:
+def _csv_rows(
+    path: Path, warn: Callable[[str], None], mapping: Mapping[str, Any]
+) -> Iterator[tuple[int, object]]:
     """Read the file twice, since only all of its rows tell which columns are numbers."""
     names = _columns(path, warn)
-    numeric = {name for name in names if name and name not in _OWN}
-    for _, cells in _filled_rows(path):
+    types = {name: _type_of(name, mapping) for name in names if name and name not in _OWN}
+    numeric = {name for name, kind in types.items() if kind is None or kind in NUMBERS}
+    for line, cells in _filled_rows(path):
         for name, cell in zip(names, cells, strict=False):
             if name in numeric and cell and not _is_written_back(cell):
                 numeric.discard(name)
+                if types[name]:
+                    warn(
+                        f"{legible(str(path))}: the column {name!r} holds {cell[:40]!r} (line {line}), "
+                        f"and the gallery maps it as {types[name]}: what is no number is not "
+                        'found. Rebuild the gallery with --meta-mapping, where its "type" is '
+                        '"keyword".'
+                    )
     for line, cells in _filled_rows(path):
         row: dict[str, object] = {
             name: _number(cell) if name in numeric else cell
@@ -127,6 +153,12 @@ def _csv_rows(path: Path, warn: Callable[[str], None]) -> Iterator[tuple[int, ob
         if any(cell.strip() for cell in cells[len(names) :]):
             row[_TOO_MANY] = cells[len(names) :]
         yield line, row
+
+
+def _type_of(name: str, mapping: Mapping[str, Any]) -> str | None:
+    """The type that a column is mapped as; None if it is not mapped yet."""
+    named: str | None = mapping.get(name, {}).get("type")
+    return named or type_at(f"{META}{name}", {"meta": {"properties": mapping}})
 
 
 def _columns(path: Path, warn: Callable[[str], None]) -> list[str]:
@@ -211,6 +243,11 @@ def _all_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
         try:
             for cells in reader:
                 end = before + reader.line_num
+                if any("\0" in cell for cell in cells):
+                    raise RequestError(
+                        f"Line {end} of the manifest {legible(str(path))} has NUL bytes, which "
+                        "are no text: save it as UTF-8."
+                    )
                 if any(cell.strip() for cell in cells):
                     yield end, cells
         except csv.Error as error:

@@ -15,7 +15,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from descriptors.errors import FeaturelessImage
-from es_mappings.documents import Document, Known, PictureClass, Ready, Reject, check_meta
+from es_mappings.documents import (
+    Document,
+    Known,
+    PictureClass,
+    Ready,
+    Reject,
+    check_json,
+    check_meta,
+)
 from es_mappings.errors import DocumentsRefused, MalformedDocument
 from es_mappings.features import KeptMaps, pack, unpack
 from indexer.errors import SourceUnreadable
@@ -124,8 +132,6 @@ class Run:
         source = picture.source
         if self._digests.pop(source.id, None) != picture.digest:
             return False
-        if not _can_be_held(source):
-            return False  # the writer refuses it
         document = self.gallery.get([source.id]).get(source.id)
         if document is None or document.digest != picture.digest:
             return False  # somebody else was faster
@@ -322,12 +328,12 @@ def _latest_revisions(sources: Sequence[Source]) -> dict[str, int]:
 
 def _can_be_held(source: Source) -> bool:
     """Whether a gallery can hold what the source says; if not, it goes the way to a reject."""
-    return source.problem is None and _is_json(source)
+    return source.problem is None and _passes(check_meta, source)
 
 
-def _is_json(source: Source) -> bool:
+def _passes(check: Callable[[str, Mapping[str, Any]], None], source: Source) -> bool:
     try:
-        check_meta(source.id, source.meta)
+        check(source.id, source.meta)
     except MalformedDocument:
         return False
     return True
@@ -366,7 +372,7 @@ def reject_of(source: Source, kind: str, reason: str, tag: str = "") -> Reject:
         kind, reason: see `Reject`.
         tag: of `refusal_tag`; "" to try the picture again at the next run.
     """
-    meta = source.meta if _is_json(source) else {}
+    meta = source.meta if _passes(check_json, source) else {}
     id_ = id_of_address(source.id or source.uri)
     return Reject(id_, _text(source.uri), kind, _text(reason), _text(tag), now(), meta)
 

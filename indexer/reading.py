@@ -16,6 +16,8 @@ from descriptors.arrays import Size
 from descriptors.errors import CamsearchError, ImageError
 from descriptors.images import ImageLimits, read_image, to_working_size
 from descriptors.settings import MethodSettings
+from es_mappings.documents import check_meta
+from es_mappings.errors import MalformedDocument
 from indexer.errors import MalformedRow, SourceUnreadable
 from indexer.sources import Source, id_of_address, read_source, source_tag
 from indexer.web import WebAccess
@@ -73,7 +75,7 @@ class Prepared:
 
 @dataclass(frozen=True)
 class Refused:
-    """A picture that could not be read."""
+    """A picture that could not be read, or whose metadata no gallery can hold."""
 
     source: Source
     tag: str
@@ -155,12 +157,13 @@ def _prepare(source: Source, settings: MethodSettings, plan: IndexingPlan) -> Pr
     try:
         if source.problem is not None:
             raise source.problem
+        check_meta(source.id or source.uri, source.meta)
         data = read_source(source.uri, plan.limits, plan.web)
         digest = hashlib.sha256(data).hexdigest()
         source = source if source.id else replace(source, id=digest)
         picture = read_image(data, plan.limits, reduce_to=settings.side)
         pixels = to_working_size(picture, settings)
-    except (ImageError, SourceUnreadable, MalformedRow) as error:
+    except (ImageError, SourceUnreadable, MalformedRow, MalformedDocument) as error:
         source = source if source.id else replace(source, id=id_of_address(source.uri))
         return Refused(source, tag, error)
     return Prepared(source, tag, digest, picture.size, pixels)

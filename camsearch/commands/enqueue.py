@@ -52,14 +52,19 @@ def enqueue(
 
     The paths must mean the same to the workers: share the folder, or name s3://… in a manifest.
     """
+    from camsearch import servers
     from indexer.manifests import sources_in
     from indexer.sources import Skipped
 
     settings = read_settings()
-    skipped = Skipped()
-    sources = sources_in(paths, options.warn, exclude=exclude or (), skipped=skipped)
+    name, skipped = gallery or settings.images, Skipped()
+    with servers.open_gallery(settings, name) as opened:
+        mapping = opened.meta_properties
+    sources = sources_in(
+        paths, options.warn, exclude=exclude or (), skipped=skipped, mapping=mapping
+    )
     try:
-        send_and_follow(settings, sources, gallery or settings.images, again=again, detach=detach)
+        send_and_follow(settings, sources, name, again=again, detach=detach)
     finally:
         for sentence in skipped.sentences():
             typer.echo(sentence, err=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args
@@ -15,7 +14,7 @@ from camsearch.settings import read_settings
 from descriptors.errors import RequestError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from es_mappings.elastic import ElasticGallery
     from es_mappings.indices import IndexPlan
@@ -48,10 +47,6 @@ GraphOption = Annotated[
 ]
 Shards = Annotated[int, typer.Option(min=1, help="Primary shards.")]
 Replicas = Annotated[int, typer.Option(min=0, help="Copies of each shard on other nodes.")]
-MetaMapping = Annotated[
-    Path | None,
-    typer.Option(help='JSON file with mappings of your own fields: {"taken": {"type": "date"}}.'),
-]
 
 
 @app.command("create", epilog="Example: camsearch gallery create --maps s3://bucket/maps")
@@ -67,7 +62,7 @@ def create(
     graph: GraphOption = "int8_hnsw",
     shards: Shards = 1,
     replicas: Replicas = 1,
-    meta_mapping: MetaMapping = None,
+    meta_mapping: options.MetaMapping = None,
 ) -> None:
     """Make the gallery's index, its aliases and the index of rejects; harmless if they are there."""
     from camsearch import servers
@@ -130,6 +125,9 @@ def verify(
     for finding in found:
         typer.echo(f"{'error' if finding.fatal else 'warning'}: {finding.problem}")
         typer.echo(f"    {finding.remedy}")
+    if not any(finding.fatal for finding in found):
+        names = servers.open_gallery(settings, name).meta_names()
+        typer.echo(f"Metadata is searched as: {options.listed(names)}.")
     if not found:
         typer.echo(f"The gallery {name} is as it should be.")
     if any(finding.fatal for finding in found):
@@ -180,7 +178,7 @@ def rebuild(
     graph: GraphOption = "int8_hnsw",
     shards: Shards = 1,
     replicas: Replicas = 1,
-    meta_mapping: MetaMapping = None,
+    meta_mapping: options.MetaMapping = None,
     detach: Detach = False,
 ) -> None:
     """Index all pictures anew beside the live index, by other settings or another network.
@@ -234,7 +232,7 @@ def reconcile(
     if broken and not dry_run:
         # Nobody finds them, and as long as they stand their pictures pass for indexed.
         opened.delete(broken)
-    sources = list(sources_in(paths, options.warn))
+    sources = list(sources_in(paths, options.warn, mapping=opened.meta_properties))
     different = list(_different(sources, opened, wanted))
     others = [document.id for document in opened.documents() if document.id not in wanted]
     if broken:
@@ -311,15 +309,7 @@ def _plan(graph: str, shards: int, replicas: int, meta_mapping: Path | None) -> 
     graphs = get_args(Graph)
     if graph not in graphs:
         raise RequestError(f"--graph {graph} is unknown: choose one of {', '.join(graphs)}.")
-    mapping: Mapping[str, Any] | None = None
-    if meta_mapping is not None:
-        try:
-            mapping = json.loads(meta_mapping.read_text())
-        except (OSError, ValueError) as error:
-            raise RequestError(
-                f"--meta-mapping {meta_mapping} cannot be read ({error}): "
-                'write {"taken": {"type": "date"}} into it.'
-            ) from error
+    mapping = options.read_meta_mapping(meta_mapping)
     return IndexPlan(graph, shards, replicas, mapping)  # type: ignore[arg-type] # checked above
 
 

@@ -45,6 +45,7 @@ def index(
             help="CSV or JSONL with path (or uri), perhaps id; further columns become metadata.",
         ),
     ] = None,
+    meta_mapping: options.MetaMapping = None,
     preset: options.Preset = "default",
     network: options.Network = None,
     layers: Annotated[
@@ -85,7 +86,8 @@ def index(
     for sentence in skipped.sentences():
         typer.echo(sentence, err=True)
     if manifest:
-        sources += read_manifest(manifest, options.warn)
+        mapping = options.read_meta_mapping(meta_mapping)
+        sources += read_manifest(manifest, options.warn, mapping)
     if not sources:
         named = ", ".join(str(path) for path in (*(paths or []), *([manifest] if manifest else [])))
         raise RequestError(f"There is no picture in {named}: name folders with pictures.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -34,10 +34,11 @@ def info(
         kinds: dict[str, int] = {}
         for reject in refused:
             kinds[reject.kind] = kinds.get(reject.kind, 0) + 1
-        about = {
+        about: dict[str, Any] = {
             "gallery": str(folder),
             "pictures": opened.count(),
             "rejects": kinds,
+            "metadata": opened.meta_names(),
             "dims": opened.dims,
             "fingerprint": opened.fingerprint,
             "settings": opened.settings,
@@ -61,6 +62,7 @@ def info(
     console.print(f"gallery      {folder}", markup=False)
     console.print(f"pictures     {about['pictures']}")
     console.print(f"rejects      {total}" + (f" ({why})" if why else ""))
+    console.print(f"metadata     {options.listed(about['metadata'])}", markup=False)
     console.print(f"dimensions   {about['dims']}")
     console.print(f"fingerprint  {opened.fingerprint[:16]}")
     console.print(f"settings     {json.dumps(opened.settings['method'])}", markup=False)

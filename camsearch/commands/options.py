@@ -26,16 +26,19 @@ __all__ = [
     "Exclude",
     "GalleryFolder",
     "JsonFile",
+    "MetaMapping",
     "Network",
     "Precision",
     "Preset",
     "Weights",
     "Whitening",
     "gallery_folder",
+    "listed",
     "machine",
     "method_settings",
     "parse_box",
     "parse_filters",
+    "read_meta_mapping",
     "stopped",
     "warn",
     "weight_file",
@@ -44,6 +47,7 @@ __all__ = [
 
 # 128 + SIGINT.
 INTERRUPTED = 130
+_MAX_LISTED = 12
 
 GalleryFolder = Annotated[
     Path | None,
@@ -84,6 +88,13 @@ BoxOption = Annotated[
 ]
 JsonFile = Annotated[
     Path | None, typer.Option("--json", help="Write the figures to this file as JSON; - prints.")
+]
+MetaMapping = Annotated[
+    Path | None,
+    typer.Option(
+        help='JSON file with mappings of your own fields: {"inv": {"type": "keyword"}, "taken": '
+        '{"type": "date"}}.'
+    ),
 ]
 
 
@@ -204,6 +215,30 @@ def parse_filters(pairs: list[str]) -> Filter | None:
             )
         parts.append(Term(field, value))
     return And(tuple(parts)) if parts else None
+
+
+def read_meta_mapping(path: Path | None) -> dict[str, Any] | None:
+    """The ``properties`` of the caller's fields out of a file; None without one.
+
+    Raises:
+        RequestError: it cannot be read, or is no object of objects.
+    """
+    if path is None:
+        return None
+    try:
+        mapping = json.loads(path.read_text(encoding="utf-8"))
+        return {name: {**field} for name, field in {**mapping}.items()}
+    except (OSError, ValueError, TypeError) as error:
+        raise RequestError(
+            f"--meta-mapping {path} cannot be read ({error}): "
+            'write {"inv": {"type": "keyword"}} into it.'
+        ) from error
+
+
+def listed(names: list[str]) -> str:
+    """Names of metadata in a line: the first twelve, and how many more there are."""
+    more = f" and {len(names) - _MAX_LISTED} more" if len(names) > _MAX_LISTED else ""
+    return (", ".join(names[:_MAX_LISTED]) or "none") + more
 
 
 def warn(sentence: str) -> None:

@@ -158,6 +158,19 @@ class TestIndex:
         )
         assert [Path(hit["uri"]).name for hit in json.loads(found.out)["hits"]] == ["0.jpg"]
 
+    def test_a_manifest_is_read_as_its_columns_are_mapped(self, tiny, camsearch, photos, tmp_path):
+        mapping, gallery = tmp_path / "mapping.json", tmp_path / "g"
+        manifest = ["-m", photos.parent / "pictures.csv", "-g", gallery]
+        for text in ("[]", '{"year": 1}', "{"):
+            mapping.write_text(text)
+            said = camsearch("index", *manifest, "--meta-mapping", mapping)
+            assert_one_sentence(said, "--meta-mapping")
+        mapping.write_text('{"year": {"type": "keyword"}}')
+        said = camsearch("index", *manifest, "--meta-mapping", mapping, *tiny.options)
+        assert said.status == 0, said.err
+        with LocalGallery.open(gallery) as opened:
+            assert opened.known(["P1"])["P1"].meta == {"city": "Köln", "year": "2001"}
+
     def test_a_folder(self, tiny, camsearch, photos, tmp_path):
         said = camsearch("index", photos, "--gallery", tmp_path / "g", *tiny.options)
         assert said.status == 0
@@ -374,6 +387,7 @@ class TestInfoAndDelete:
         assert said.status == 0
         assert "pictures     6" in said.out
         assert "rejects      0" in said.out
+        assert "metadata     meta.city, meta.year\n" in said.out
         assert "dimensions   14" in said.out
 
     def test_as_json(self, tiny, camsearch, photos, tmp_path):
@@ -383,6 +397,7 @@ class TestInfoAndDelete:
         assert about["rejects"] == {"unreadable_image": 1}
         assert about["settings"]["method"]["network"] == "tiny"
         assert len(about["fingerprint"]) == 64
+        assert about["metadata"] == []
         (rejected,) = about["rejected"]
         assert rejected["id"] == rejected["uri"] == str(photos / "bad.jpg")
         assert set(rejected) == {"id", "uri", "kind", "reason", "at"}

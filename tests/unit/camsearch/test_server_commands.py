@@ -185,6 +185,22 @@ def test_a_manifest_is_reconciled(working, camsearch, photos, tmp_path):
     assert "0 are new" in camsearch("gallery", "reconcile", manifest, "--dry-run").out
 
 
+def test_a_manifest_is_read_as_the_gallery_maps_it(working, camsearch, photos, tmp_path):
+    with connect(read_settings().elasticsearch) as client:
+        own = {"inv": {"type": "keyword"}, "year": {"type": "double"}}
+        client.indices.put_mapping(index=working, properties={"meta": {"properties": own}})
+    manifest = tmp_path / "inv.csv"
+    manifest.write_text("path,inv,year\nphotos/0.jpg,1904,c. 1900\nphotos/1.jpg,1905,1901\n")
+    said = camsearch("enqueue", manifest)
+    assert said.err.count("warning: ") == 1
+    assert "the column 'year' holds 'c. 1900' (line 2)" in said.err
+    with servers.open_gallery(read_settings(), working) as opened:
+        meta = opened.known([str(photos / "0.jpg")])[str(photos / "0.jpg")].meta
+    assert meta == {"inv": "1904", "year": "c. 1900"}
+    assert "0 are new" in camsearch("gallery", "reconcile", manifest, "--dry-run").out
+    assert "searched as: meta.inv, meta.year." in camsearch("gallery", "verify", "--no-method").out
+
+
 def test_another_method_beside_the_live_one(working, tiny, camsearch, photos):
     camsearch("enqueue", photos)
     live = the_index(camsearch, "live")

@@ -11,12 +11,12 @@ from indexer.manifests import MAX_META_FIELDS, read_manifest
 from indexer.sources import find_pictures
 
 
-def rows_of(folder, text, name="images.csv", encoding="utf-8"):
+def rows_of(folder, text, name="images.csv", encoding="utf-8", mapping=None):
     """The file name and metadata of each row, and the warnings."""
     path = folder / name
     path.write_bytes(text.encode(encoding))
     warnings: list[str] = []
-    sources = list(read_manifest(path, warnings.append))
+    sources = list(read_manifest(path, warnings.append, mapping))
     assert [source.problem for source in sources] == [None] * len(sources)
     return [(source.uri.rsplit("/", 1)[1], source.meta) for source in sources], warnings
 
@@ -52,6 +52,17 @@ class TestLayout:
         line = 3 + start.count("\n")
         with pytest.raises(RequestError, match=rf"line {line} of .*double each quote"):
             rows_of(tmp_path, f"{start}path,t\na.jpg,A\nb.jpg,{cell}\n")
+
+    @pytest.mark.parametrize("encoding", ["cp1252", "utf-16-le"])
+    def test_another_encoding_is_refused_with_the_remedy(self, tmp_path, encoding):
+        with pytest.raises(
+            RequestError, match=r"images\.csv (cannot be read as|has).*save it as UTF-8"
+        ):
+            rows_of(tmp_path, "path,title\na.jpg,Château\n", encoding=encoding)
+
+    def test_a_nul_byte_is_refused_with_its_line(self, tmp_path):
+        with pytest.raises(RequestError, match=r"Line 3 of .* has NUL bytes.*save it as UTF-8"):
+            rows_of(tmp_path, "path,t\na.jpg,A\nb.jpg,\0B\n")
 
 
 class TestColumns:
@@ -99,6 +110,38 @@ class TestNumbers:
     def test_a_column_of_numbers_is_numbers_despite_empty_cells(self, tmp_path):
         rows, _ = rows_of(tmp_path, "path,n\na.jpg,-3.5\nb.jpg,\nc.jpg,12\n")
         assert [meta.get("n") for _, meta in rows] == [-3.5, None, 12]
+
+
+class TestMapping:
+    @pytest.mark.parametrize("kind", ["keyword", "text", "date", "boolean"])
+    @pytest.mark.parametrize("name", ["n", "dc.n"])
+    def test_a_column_that_is_mapped_as_no_number_is_text(self, tmp_path, kind, name):
+        rows, warnings = rows_of(tmp_path, f"path,{name},m\na.jpg,7,7\n", mapping={
+            "n": {"type": kind}, "dc": {"properties": {"n": {"type": kind}}},
+        })  # fmt: skip
+        assert rows == [("a.jpg", {name: "7", "m": 7})]
+        assert warnings == []
+
+    def test_names_with_dots_may_be_mapped_as_they_are_written(self, tmp_path):
+        mapping = {"dc.n": {"type": "keyword"}}
+        rows, _ = rows_of(tmp_path, "path,dc.n\na.jpg,7\n", mapping=mapping)
+        assert rows == [("a.jpg", {"dc.n": "7"})]
+
+    @pytest.mark.parametrize("kind", ["double", "long", "float"])
+    def test_a_column_that_is_mapped_as_numbers_may_be_numbers(self, tmp_path, kind):
+        mapping = {"n": {"type": kind}}
+        rows, warnings = rows_of(tmp_path, "path,n\na.jpg,7\nb.jpg,\n", mapping=mapping)
+        assert rows == [("a.jpg", {"n": 7}), ("b.jpg", {})]
+        assert warnings == []
+
+    def test_text_in_a_column_that_is_mapped_as_numbers_is_warned_of_once(self, tmp_path):
+        text = "path,n\na.jpg,7\nb.jpg,1904.2a\nc.jpg,1904.10\n"
+        rows, (warning,) = rows_of(tmp_path, text, mapping={"n": {"type": "double"}})
+        assert [meta["n"] for _, meta in rows] == ["7", "1904.2a", "1904.10"]
+        assert (
+            "the column 'n' holds '1904.2a' (line 3), and the gallery maps it as double" in warning
+        )
+        assert "Rebuild the gallery with --meta-mapping" in warning
 
 
 @pytest.mark.parametrize("named", ["NFC", "NFD"])

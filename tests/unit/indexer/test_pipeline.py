@@ -206,9 +206,13 @@ class TestBadPictures:
         first, second = house.add_some(2)
         metas = [{"when": object()}, {"x": float("nan")}, {"x": "\udcff"}, {"x": {"y": {1}}}]
         sources = [Source(f"{i}", first, meta) for i, meta in enumerate(metas)]
+        named = {"dc.title": "x", "dc.title.alternative": "y"}
+        sources.append(Source("unread", "/nowhere/gone.jpg", named))
         progress = house.index([*sources, Source("fine", second, {"x": 1})])
-        assert progress == Progress(asked=5, indexed=1, rejected=4)
+        assert progress == Progress(asked=6, indexed=1, rejected=5)
         assert {reject.kind for reject in house.rejects.values()} == {"malformed_document"}
+        assert "'dc.title' beside 'dc.title.alternative'" in house.rejects["unread"].reason
+        assert house.rejects["unread"].meta == named
         assert list(house.documents) == ["fine"]
 
     def test_a_picture_in_which_the_network_sees_nothing(self, tmp_path):

@@ -87,11 +87,14 @@ class Expected:
         is_same_file = self.held is not None and self.held[2] == time and self.refused is None
         if is_same_file and self.held[1] == title:
             return
-        if not (is_same_file and title is not NAN):
+        if title is NAN:  # no JSON
+            self.refused = made_of
+            return
+        if not is_same_file:
             if not readable:
                 self.refused = "" if self.held is None else self.refused
                 return
-            if data == CONTENTS["damaged"] or step["max_pixels"] == 100 or title is NAN:
+            if data == CONTENTS["damaged"] or step["max_pixels"] == 100:
                 self.refused = made_of
                 return
         self.refused = None if step["is_accepted"] else made_of
