@@ -282,8 +282,10 @@ class Run:
             self.gallery.put_ready(list(documents.values()), rejected)
         except DocumentsRefused as error:
             refused = error.reasons
-        if self.features is not None:
-            self.features.put({id_: replaced[id_] for id_ in refused if id_ in replaced})
+        # No refusal loses what was there.
+        before = {id_: maps for id_, maps in replaced.items() if id_ in refused}
+        if self.features is not None and before:
+            self.features.put(before)
         for id_, why in refused.items():
             self._refused.append(Refused(*said[id_], MalformedDocument(why)))
         self._held -= documents.keys()
