@@ -270,12 +270,12 @@ class Run:
         said: dict[str, tuple[Source, str]] = {}
         replaced: dict[str, bytes] = {}
         written = 0
-        for some, about, count, before in ready:
+        for some, about, count, earlier in ready:
             documents |= some
             said |= about
             written += count
             # The earliest maps of an id are those of the document that is there.
-            replaced = {**before, **replaced}
+            replaced = {**earlier, **replaced}
         rejected = [id_ for id_ in documents if id_ in self._rejected]
         refused: Mapping[str, str] = {}
         try:
@@ -283,9 +283,9 @@ class Run:
         except DocumentsRefused as error:
             refused = error.reasons
         # No refusal loses what was there.
-        before = {id_: maps for id_, maps in replaced.items() if id_ in refused}
-        if self.features is not None and before:
-            self.features.put(before)
+        put_back = {id_: maps for id_, maps in replaced.items() if id_ in refused}
+        if self.features is not None and put_back:
+            self.features.put(put_back)
         for id_, why in refused.items():
             self._refused.append(Refused(*said[id_], MalformedDocument(why)))
         self._held -= documents.keys()
