@@ -77,7 +77,7 @@ SEARCHES = st.fixed_dictionaries(
 def upstream(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalUpstream]:
     with LocalGallery.create(tmp_path_factory.mktemp("g"), DIMS, "f" * 64, {}) as gallery:
         deep: dict[str, Any] = {"end": 1}
-        for _ in range(400):
+        for _ in range(17):
             deep = {"x": deep}
         gallery.put([document("a", X, meta={"city": "Paris"}), document("b"), document("c")])
         gallery.put([document("deep", [0, 1, 0, 0], meta={"deep": deep})])
