@@ -1,10 +1,12 @@
-"""For every test: an environment without our variables, and repeatable hypothesis runs."""
+"""For every test: an environment without our variables, repeatable hypothesis runs, our command."""
 
 from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -51,3 +53,33 @@ def _logging_stays() -> Iterator[None]:
     for name, logger in root.manager.loggerDict.items():
         if isinstance(logger, logging.Logger) and name.startswith(("reranker", "camsearch")):
             logger.disabled, logger.propagate = False, True
+
+
+class Said(NamedTuple):
+    """How a command ended, and what it printed."""
+
+    status: int
+    out: str
+    err: str
+
+
+Run = Callable[..., Said]
+
+
+@pytest.fixture
+def camsearch(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Run a command line in this process, as the shell would."""
+
+    def call(*arguments: object) -> Said:
+        from camsearch.main import run
+
+        monkeypatch.setattr(sys, "argv", ["camsearch", *(str(one) for one in arguments)])
+        capsys.readouterr()
+        status = 0
+        try:
+            run()
+        except SystemExit as end:
+            status = int(end.code or 0)
+        return Said(status, *capsys.readouterr())
+
+    return call

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 from tests.services import docker
 from tests.services.errors import ServiceBroken, ServiceMissing
 from tests.services.jars import home_for, jdk_for
-from tests.services.node import HEAP, node
+from tests.services.node import HEAP, QUICK, node
 from tests.services.ports import free_port
 from tests.services.process import KeptProcess
 from tests.services.server import Server
@@ -80,7 +80,7 @@ def image(version: str) -> docker.Image:
             "discovery.type": "single-node",
             "xpack.security.enabled": "false",
             "cluster.routing.allocation.disk.threshold_enabled": "false",
-            "ES_JAVA_OPTS": f"-Xms{HEAP} -Xmx{HEAP}",
+            "ES_JAVA_OPTS": f"-Xms{HEAP} -Xmx{HEAP} {QUICK}",
         },
     )
 

@@ -93,17 +93,6 @@ def test_a_test_s_indices_are_deleted_whatever_their_state(
     assert said(f"{elasticsearch_url}/{index_prefix}*/_settings?expand_wildcards=all") == {}
 
 
-def test_elasticsearch_keeps_documents_across_a_kill(
-    own_elasticsearch: Callable[[], ElasticsearchServer],
-) -> None:
-    server = own_elasticsearch()
-    index_vectors(server.url, "kept")
-    server.kill()
-    assert not server.answers()
-    server.start()
-    assert nearest(server.url, "kept") == ["east", "nearly-east"]
-
-
 def test_redis_keeps_what_it_was_told_across_a_kill(own_redis: Callable[[], RedisServer]) -> None:
     server = own_redis()
     with connect(server.url) as client:

@@ -1,17 +1,10 @@
-"""A process of its own that serves a folder of `tiny_service`, until it is told to end.
-
-python -m tests.support.serve_tiny FOLDER   prints its port; answers no search before it gets a line.
-
-It prints a line for each piece of a search that it has read: "read" for the last one, else "part".
-"""
+"""Serves a folder of `tiny_service` in a process of its own, until that is told to end."""
 
 from __future__ import annotations
 
 import asyncio
-import sys
 import threading
-from contextlib import contextmanager, suppress
-from pathlib import Path
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from reranker.app import make_app
@@ -20,30 +13,48 @@ from reranker.passing.serving import ServingSettings, end_in_order, listen, serv
 from tests.support.tiny_service import tiny_service
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from multiprocessing.connection import Connection
+    from pathlib import Path
 
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 
-@contextmanager
-def _told() -> Iterator[None]:
-    """Says at the end that all before it is closed."""
+def serve_tiny(folder: Path, test: Connection) -> None:
+    """Serve.
+
+    Args:
+        folder: of `make_gallery`.
+        test: is told the port, then "read" or "part" for each piece of a search that was read (the
+            last one or not), and "closed" at the end. No search is answered before it sends a word.
+    """
+    configure_logs()
+    end_in_order()
     try:
-        yield
+        with tiny_service(folder) as service, listen("127.0.0.1", 0) as listening:
+            test.send(listening.getsockname()[1])
+            with suppress(KeyboardInterrupt):  # as the command does
+                app = _held(make_app(service), test)
+                server_of(app, ServingSettings()).run(sockets=[listening])
     finally:
-        print("closed", flush=True)  # noqa: T201
+        test.send("closed")
 
 
-def _held(app: ASGIApp) -> ASGIApp:
-    """Reads each search, says so, and hands it on once a line has come in."""
+def _held(app: ASGIApp, test: Connection) -> ASGIApp:
+    """Reads each search, says so, and hands it on once it may."""
     is_free = threading.Event()
-    threading.Thread(target=lambda: sys.stdin.readline() and is_free.set(), daemon=True).start()
+
+    def wait() -> None:
+        with suppress(EOFError):
+            test.recv()
+            is_free.set()
+
+    threading.Thread(target=wait, daemon=True).start()
 
     async def held(scope: Scope, receive: Receive, send: Send) -> None:
         async def received() -> Message:
             message = await receive()
             if message["type"] == "http.request":
-                print("part" if message["more_body"] else "read", flush=True)  # noqa: T201
+                test.send("part" if message["more_body"] else "read")
                 if not message["more_body"]:
                     await asyncio.to_thread(is_free.wait)
             return message
@@ -52,17 +63,3 @@ def _held(app: ASGIApp) -> ASGIApp:
         await app(scope, received if is_search else receive, send)
 
     return held
-
-
-def main(folder: Path) -> None:
-    """Serve."""
-    configure_logs()
-    end_in_order()
-    with _told(), tiny_service(folder) as service, listen("127.0.0.1", 0) as listening:
-        print(listening.getsockname()[1], flush=True)  # noqa: T201
-        with suppress(KeyboardInterrupt):  # as the command does
-            server_of(_held(make_app(service)), ServingSettings()).run(sockets=[listening])
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]))

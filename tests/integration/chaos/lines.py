@@ -60,6 +60,10 @@ class Line:
     def port(self) -> int:
         return int(self._listening.getsockname()[1])
 
+    @property
+    def is_cut(self) -> bool:
+        return self._broken or self._silent
+
     def break_off(self) -> None:
         self._broken = True
         self._hang_up()

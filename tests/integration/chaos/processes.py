@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
 import threading
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.support.clock import HANG_S
+from tests.support.forked import forked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-
-ROOT = Path(__file__).parents[3]
-COMMAND = "from camsearch.main import run; run()"
+    from pathlib import Path
 
 
 def wait_for(condition: Callable[[], object], what: str, pause: float = 0.05) -> None:
@@ -44,10 +41,13 @@ indexer.reading.read_image = slow
 """
 
 
-def environment(settings: Mapping[str, str]) -> dict[str, str]:
-    """This process' own, with these settings and no others of ours."""
-    kept = {k: v for k, v in os.environ.items() if not k.upper().startswith("CAMSEARCH_")}
-    return kept | {"PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": "1"} | dict(settings)
+def _work(settings: Mapping[str, str], prelude: str) -> None:
+    os.environ.update(settings)
+    exec(prelude, {})  # noqa: S102
+    sys.argv = ["camsearch", "worker"]
+    from camsearch.main import run
+
+    run()
 
 
 class WorkerProcess:
@@ -55,25 +55,18 @@ class WorkerProcess:
 
     def __init__(self, log: Path, settings: Mapping[str, str], prelude: str = "") -> None:
         """Start it; `prelude` is Python that runs first, to make it fail where a test wants."""
-        self._log = log
-        with log.open("wb") as out:
-            self._process = subprocess.Popen(
-                [sys.executable, "-c", f"{prelude}\n{COMMAND}", "worker"],
-                cwd=ROOT,
-                env=environment(settings),
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=subprocess.STDOUT,
-            )
+        self._log, self._reading = log, threading.Lock()
+        self._process = forked(log, _work, dict(settings), prelude)
 
     @property
     def alive(self) -> bool:
-        return self._process.poll() is None
+        return self.status is None
 
     @property
     def status(self) -> int | None:
         """The exit status; negative for the signal that ended it."""
-        return self._process.poll()
+        with self._reading:  # it can be read once only, and a supervisor asks too
+            return self._process.exitcode
 
     def said(self) -> str:
         return self._log.read_text(errors="replace")
@@ -91,22 +84,26 @@ class WorkerProcess:
     def say_where(self) -> None:
         """It writes the stacks of its threads into its log: Celery's own answer to this signal."""
         if self.alive:
-            self._process.send_signal(signal.SIGUSR1)
+            self._signal(signal.SIGUSR1)
             time.sleep(0.5)
 
     def kill(self) -> None:
         """SIGKILL: it can do nothing more, not even tell the servers."""
-        self._process.kill()
-        self._process.wait(HANG_S)
+        self._signal(signal.SIGKILL)
+        self.wait_for_its_end()
 
     def pause(self) -> None:
-        self._process.send_signal(signal.SIGSTOP)
+        self._signal(signal.SIGSTOP)
 
     def go_on(self) -> None:
-        self._process.send_signal(signal.SIGCONT)
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self._process.pid is not None and self.alive:
+            os.kill(self._process.pid, number)
 
     def ask_to_end(self) -> None:
-        self._process.terminate()
+        self._signal(signal.SIGTERM)
 
     def wait_for_its_end(self) -> None:
         wait_for(lambda: not self.alive, f"the worker's end\n{self.log_tail()}")

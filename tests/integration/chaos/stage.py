@@ -117,6 +117,7 @@ class Stage:
 
     def check(self, run: str) -> RunState:
         """Every picture is indexed once or listed with a reason, and all counts agree."""
+        wait_for(lambda: not self.ledger.waiting(self.settings.queue), "an empty queue")
         state = self.ledger.state(run)
         gallery = self.gallery()
         documents = {document.id: document for document in gallery.documents()}
@@ -138,7 +139,6 @@ class Stage:
         kept = store.get({id_: document.digest for id_, document in documents.items()})
         store.close()
         assert set(kept) == set(documents), logs
-        assert not self.ledger.waiting(self.settings.queue)
         return state
 
     def logs(self) -> str:

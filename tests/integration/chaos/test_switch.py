@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
+
+import pytest
 
 from descriptors.images import read_image, to_working_size
 from es_mappings.elastic import ElasticGallery
 from es_mappings.elastic_client import connect
 from es_mappings.indices import indices_of, rejects_index
 from tests.integration.chaos.conftest import LAYERS, FastMethod
-from tests.integration.chaos.processes import COMMAND, ROOT, environment, slow_decoder
-from tests.support.clock import HANG_S
+from tests.integration.chaos.processes import slow_decoder, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from indexer.sources import Source
+    from tests.conftest import Run
     from tests.integration.chaos.conftest import NewStage
     from tests.integration.chaos.stage import Stage
 
@@ -111,25 +111,18 @@ class Searchers:
                 self.errors.append(f"{id_} in {gallery.index}: {len(hits)} hits, {hits[:1]}")
 
 
-def camsearch(stage: Stage, *arguments: str) -> str:
-    named = {
-        "CAMSEARCH_ELASTICSEARCH": stage.settings.elasticsearch,
-        "CAMSEARCH_BROKER": stage.settings.broker,
-        "CAMSEARCH_IMAGES": stage.settings.images,
-        "CAMSEARCH_CHUNK": str(stage.settings.chunk),
-        "CAMSEARCH_VISIBILITY_TIMEOUT": str(stage.settings.visibility_timeout),
-    }
-    done = subprocess.run(
-        [sys.executable, "-c", COMMAND, *arguments],
-        cwd=ROOT,
-        env=environment(named),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=HANG_S,
-    )
-    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}\n{stage.logs()}"
-    return done.stdout
+@pytest.fixture
+def on(camsearch: Run, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Runs a command for the gallery of a stage."""
+
+    def run(stage: Stage, *arguments: str) -> None:
+        for name in ("elasticsearch", "broker", "images", "chunk", "visibility_timeout"):
+            value = str(getattr(stage.settings, name))
+            monkeypatch.setenv(f"CAMSEARCH_{name.upper()}", value)
+        said = camsearch(*arguments)
+        assert said.status == 0, f"{said.out}\n{said.err}\n{stage.logs()}"
+
+    return run
 
 
 def test_searches_go_on_while_another_method_takes_over(
@@ -137,8 +130,9 @@ def test_searches_go_on_while_another_method_takes_over(
     elasticsearch_url: str,
     redis_db_url: str,
     fast_method: Callable[[int], FastMethod],
+    on: Callable[..., None],
 ) -> None:
-    stage = new_stage(elasticsearch_url, redis_db_url)
+    stage = new_stage(elasticsearch_url, redis_db_url, pictures=20)
     stage.worker(slow_decoder(0.05)).wait_until_ready()
     run = stage.enqueue()
     stage.finish(run)
@@ -150,13 +144,13 @@ def test_searches_go_on_while_another_method_takes_over(
     with Searchers(elasticsearch_url, name, known) as searchers:
         method = ["--layers", LAYERS, "--side", "96", "--whitening", str(new.whitening)]
         plan = ["--maps", stage.maps, "--graph", "hnsw", "--replicas", "0"]
-        camsearch(stage, "gallery", "rebuild", *method, *plan)
+        on(stage, "gallery", "rebuild", *method, *plan)
         assert set(searchers.seen) == {before}
         (after,) = set(indices_of(stage.client, name)) - {before}
-        camsearch(stage, "gallery", "switch", after)
+        on(stage, "gallery", "switch", after)
         answered = len(searchers.seen)
         stage.worker()  # that one starts with the new method
-        threading.Event().wait(2)
+        wait_for(lambda: len(searchers.seen) > answered + 10, "searches after the switch")
     assert not searchers.errors, "\n".join(searchers.errors[:10])
     order = list(dict.fromkeys(searchers.seen))
     assert order == [before, after]

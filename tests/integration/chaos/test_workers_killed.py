@@ -30,14 +30,14 @@ indexer.reading.read_image = deadly
 """
 
 
-def test_workers_killed_ten_times_in_mid_batch_lose_nothing(
+def test_workers_killed_in_mid_batch_lose_nothing(
     new_stage: NewStage, elasticsearch_url: str, redis_db_url: str
 ) -> None:
-    stage = new_stage(elasticsearch_url, redis_db_url, pictures=280, chunk=8)
+    stage = new_stage(elasticsearch_url, redis_db_url, pictures=200, chunk=8)
     run = stage.enqueue()
     chance = random.Random(1)
     held = 0
-    for _ in range(5):
+    for _ in range(3):
         pair = [stage.worker(slow_decoder(0.1)), stage.worker(slow_decoder(0.1))]
         for worker in pair:
             worker.wait_until_ready()
@@ -50,7 +50,7 @@ def test_workers_killed_ten_times_in_mid_batch_lose_nothing(
     before = stage.ledger.state(run)
     assert before is not None
     assert not before.over, "all was done before the last kill: enqueue more pictures"
-    assert held >= 5, "hardly any worker held a task when it was killed"
+    assert held >= 3, "hardly any worker held a task when it was killed"
     stage.worker()
     stage.finish(run)
     stage.check(run)

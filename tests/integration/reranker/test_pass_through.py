@@ -7,7 +7,7 @@ import http.client
 import json
 import re
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
     from reranker.exchange import Answer, Request
-    from tests.services.elasticsearch import ElasticsearchServer
 
 pytestmark = pytest.mark.services
 
@@ -195,19 +194,3 @@ def test_read_only_on_a_real_server(elasticsearch_url: str, index_prefix: str) -
         assert ask(proxy, asking("GET", "/"), index)[0] == 200
         assert ask(proxy, asking("POST", "/_search", {"size": 0}), index)[0] == 200
         assert ask(proxy, asking("HEAD", "/{i}"), index)[0] == 404
-
-
-@pytest.mark.slow
-def test_elasticsearch_gone_is_503_and_comes_back_by_itself(
-    own_elasticsearch: Callable[[], ElasticsearchServer],
-) -> None:
-    server = own_elasticsearch()
-    with proxied(server.url) as proxy:
-        root = asking("GET", "/")
-        assert ask(proxy, root, "")[0] == 200
-        server.kill()
-        status, headers, body = ask(proxy, root, "")
-        assert (status, headers["x-elastic-product"]) == (503, ["Elasticsearch"])
-        assert json.loads(body)["error"]["type"] == "connect_transport_exception"
-        server.start()
-        assert ask(proxy, root, "")[0] == 200

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 from safetensors.torch import save_file
 
 from camsearch.library import Machine, PictureLibrary
-from camsearch.main import run
 from descriptors.backbones import NETWORKS, load_network
 from descriptors.encoder import Encoder
 from descriptors.settings import LayerSettings, MethodSettings
@@ -69,28 +67,3 @@ def tiny(tiny_files, monkeypatch):
     """The tiny network in the table of networks."""
     monkeypatch.setitem(NETWORKS, "tiny", TINY)
     return tiny_files
-
-
-class Said(NamedTuple):
-    """How a command ended, and what it printed."""
-
-    status: int
-    out: str
-    err: str
-
-
-@pytest.fixture
-def camsearch(monkeypatch, capsys):
-    """Run a command line in this process, as the shell would."""
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["camsearch", *(str(one) for one in arguments)])
-        capsys.readouterr()
-        status = 0
-        try:
-            run()
-        except SystemExit as end:
-            status = end.code or 0
-        return Said(status, *capsys.readouterr())
-
-    return call

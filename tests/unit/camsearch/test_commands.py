@@ -20,9 +20,9 @@ from descriptors.encoder import Encoder
 from descriptors.errors import RequestError
 from descriptors.settings import RegionSettings
 from es_mappings.local import LocalGallery
+from tests.conftest import Said
 from tests.support.clock import HANG_S
 from tests.support.pictures import encoded, shapes
-from tests.unit.camsearch.conftest import Said
 
 pytestmark = pytest.mark.slow  # among the longest modules
 

