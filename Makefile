@@ -38,6 +38,11 @@ test: setup
 	$(BIN)/pytest -n 2 -m 'not slow'
 	$(BIN)/pytest -n 2 --dist worksteal -m slow
 
+# The benchmarks that need no server; `python -m benchmarks --help` names the others.
+bench: setup
+	$(BIN)/python -m benchmarks encode
+	$(BIN)/python -m benchmarks rerank
+
 # Rewrites the golden numbers, old and new side by side for the changelog.
 golden: setup
 	$(BIN)/python -m tests.golden.regenerate

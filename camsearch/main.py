@@ -10,7 +10,6 @@ import typer
 from rich.console import Console
 
 from camsearch.commands import (
-    bench,
     convert_weights,
     demo,
     doctor,
@@ -50,7 +49,6 @@ app.command("convert-weights", epilog=convert_weights.EXAMPLE)(convert_weights.c
 app.command("doctor", epilog=doctor.EXAMPLE)(doctor.doctor)
 app.command("demo", epilog=demo.EXAMPLE)(demo.demo)
 app.command("evaluate", epilog=evaluate.EXAMPLE)(evaluate.evaluate)
-app.command("bench", epilog=bench.EXAMPLE)(bench.bench)
 app.add_typer(gallery.app, name="gallery")
 app.command("enqueue", epilog=enqueue.EXAMPLE)(enqueue.enqueue)
 app.command("serve", epilog=serve.EXAMPLE)(serve.serve)

@@ -34,7 +34,7 @@ class CommandSettings(BaseSettings, IndexerSettings, RerankerSettings):
     most_pixels: int = Field(89_478_485, ge=1, description="larger pictures are refused unread")
     most_bytes: int = Field(100 * 2**20, ge=1, description="larger files are refused unread")
     cache: Path = Field(
-        Path("~/.cache/camsearch"), description="what `evaluate` and `bench` keep between runs"
+        Path("~/.cache/camsearch"), description="what `evaluate` keeps between runs"
     )
 
 

@@ -49,7 +49,7 @@ __all__ = ["MOST_HITS", "ElasticGallery", "gallery_settings"]
 MOST_HITS = 10_000
 
 # A graph search looks at this many candidates for each hit wanted, and at no fewer than this:
-# what it costs and finds is measured by `camsearch bench recall`.
+# what it costs and finds is measured by `python -m benchmarks recall`.
 _CANDIDATES_PER_HIT = 2
 _LEAST_CANDIDATES = 200
 

@@ -46,7 +46,7 @@ __all__ = [
 Graph = Literal["int8_hnsw", "hnsw", "int4_hnsw", "bbq_hnsw", "flat", "int8_flat"]
 
 # Where vectors are kept in fewer bits, so many times k hits are compared again by the whole
-# vectors: measured by `camsearch bench recall`, it costs next to nothing and makes cosines exact.
+# vectors: measured by `python -m benchmarks recall`, it costs next to nothing and makes cosines exact.
 OVERSAMPLE = {"int8_hnsw": 1.5, "int8_flat": 1.5, "int4_hnsw": 3.0, "bbq_hnsw": 3.0}
 
 # Seconds to wait for a new index. The request is not repeated: the first one may have made it, and

@@ -27,7 +27,7 @@ from tests.support.pictures import encoded, shapes
 pytestmark = pytest.mark.slow  # among the longest modules
 
 COUNT = 6
-COMMANDS = ["index", "search", "fit", "info", "delete", "doctor", "demo", "evaluate", "bench"]
+COMMANDS = ["index", "search", "fit", "info", "delete", "doctor", "demo", "evaluate"]
 COMMANDS += ["convert-weights", "serve", "enqueue", "worker", "status", "retry-rejects"]
 SCRIPT = Path(sys.executable).parent / "camsearch"
 
@@ -582,15 +582,9 @@ class TestRefusals:
             "delete": ["x"],
             "demo": [photos, "--out", tmp_path / "demo"],
             "evaluate": ["photos", photos],
-            "bench": ["encode", photos],
         }
         said = camsearch(command, *more.get(command, []))
         assert_one_sentence(said, "There is no setting CAMSEARCH_GALERY: the settings are")
-
-    def test_a_benchmark_without_its_client(self, camsearch, monkeypatch):
-        monkeypatch.setattr("camsearch.commands.bench.find_spec", lambda _name: None)
-        said = camsearch("bench", "proxy")
-        assert_one_sentence(said, "needs aiohttp: `pip install 'camsearch[bench]'`")
 
     def test_a_system_to_evaluate_that_is_not_known(self, camsearch, photos):
         said = camsearch("evaluate", "photos", photos, "--systems", "SPoC,VLAD")

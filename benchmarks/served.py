@@ -1,4 +1,4 @@
-"""A gallery of many pictures in Elasticsearch, and the proxy before it, to be measured."""
+"""A gallery of many images in Elasticsearch, and the proxy before it, to be measured."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from benchmarks.local import index_files
+from benchmarks.recall import fill_index, like_real
+from benchmarks.worker import running
 from camsearch import servers
-from camsearch.bench_process import running
 from descriptors.errors import RequestError
 from descriptors.settings import RegionSettings
 from es_mappings import indices
 from es_mappings.about import about_method
 from es_mappings.features import FeatureStore
-from evaluation.bench import described_documents
-from evaluation.bench_elastic import fill_index, like_real
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -60,17 +60,17 @@ class ServedGallery:
 def served_gallery(
     settings: CommandSettings,
     method: Method,
-    pictures: Sequence[Path],
+    images: Sequence[Path],
     scratch: Path,
     count: int,
     on_progress: Callable[[str], None] = lambda _: None,
 ) -> Iterator[ServedGallery]:
-    """A gallery of pretended pictures with real maps, dropped afterwards, and a proxy before it.
+    """A gallery of pretended images with real maps, dropped afterwards, and a proxy before it.
 
     Args:
         settings: name Elasticsearch, which nobody else uses meanwhile.
         method: of the vectors.
-        pictures: real files. Each document has a vector like theirs, and the maps of one of
+        images: real files. Each document has a vector like theirs, and the maps of one of
             them, drawn at random: the files are links, so they stay in the machine's memory.
         scratch: an empty folder.
         count: documents.
@@ -83,12 +83,9 @@ def served_gallery(
     client = servers.elastic(settings)
     regions = RegionSettings()
     about = about_method(method, regions, maps=str(scratch / "maps"))
-    on_progress(f"encoding {len(pictures)} pictures")
+    on_progress(f"encoding {len(images)} pictures")
     store = FeatureStore(about["maps"], about["fingerprint"])
-    originals = []
-    for document, packed in described_documents(method, pictures, coarse=regions.coarse_maps):
-        store.put({document.id: packed})
-        originals.append(document)
+    originals = index_files(method, images, scratch / "originals", store, regions)
     on_progress(f"writing {count} documents")
     documents = list(_documents(originals, count, store))
     index = indices.create(client, name, about, about["dims"], indices.IndexPlan(replicas=0))

@@ -1,17 +1,17 @@
-"""Benchmark against a real Elasticsearch: how much each graph finds, and how fast."""
+"""What each index type of a real Elasticsearch finds, and how fast."""
 
 from __future__ import annotations
 
 import time
 import uuid
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from elasticsearch import helpers
 from jaxtyping import Float32
 
+from benchmarks.timing import percentiles
 from es_mappings.documents import Document, PictureClass
 from es_mappings.elastic import ElasticGallery
 from es_mappings.elastic_bulk import Bulk
@@ -23,56 +23,12 @@ if TYPE_CHECKING:
 
     from elasticsearch import Elasticsearch
 
+    from benchmarks.timing import Row
     from es_mappings.indices import Graph
 
-__all__ = ["RecallRow", "bench_recall", "empty_gallery", "fill_index", "like_real"]
+__all__ = ["bench_recall", "empty_gallery", "fill_index", "like_real"]
 
 _K = 100
-
-
-def _document(number: int, vector: Float32[np.ndarray, " D"]) -> Document:
-    return Document(
-        id=f"/photos/{number:07d}.jpg",
-        uri=f"/photos/{number:07d}.jpg",
-        digest="d" * 64,
-        width=640,
-        height=480,
-        descriptor=vector,
-        classes=(PictureClass("one", 0.5), PictureClass("two", 0.5)),
-        meta={"number": number},
-        indexed_at="2026-01-01T00:00:00+00:00",
-    )
-
-
-@dataclass(frozen=True)
-class RecallRow:
-    """How one graph does.
-
-    Attributes:
-        graph: the index_options.
-        rescored: hits looked at again with full vectors, times k; 0 for none.
-        vectors, k: of the index and of the search.
-        recall: share of the exact k nearest that it finds.
-        ms_p50, ms_p95: milliseconds of a search, one client.
-        index_bytes: on disk, the full vectors with it.
-        vector_bytes: of what a search reads: quantised vectors and graph.
-        build_seconds: writing and merging to one segment.
-    """
-
-    graph: str
-    rescored: float
-    vectors: int
-    k: int
-    recall: float
-    ms_p50: float
-    ms_p95: float
-    index_bytes: int
-    vector_bytes: int
-    build_seconds: float
-
-    def to_json(self) -> dict[str, Any]:
-        """For machines."""
-        return asdict(self)
 
 
 def like_real(
@@ -112,7 +68,7 @@ def bench_recall(
     queries: int = 100,
     graphs: Sequence[Graph] = ("int8_hnsw", "bbq_hnsw", "hnsw", "flat"),
     on_progress: Callable[[str], None] = lambda _: None,
-) -> list[RecallRow]:
+) -> list[Row]:
     """Recall at 100 against exact search, milliseconds and bytes, for several graphs.
 
     Args:
@@ -122,6 +78,11 @@ def bench_recall(
         queries: further vectors of the same making, searched one after another.
         graphs: as the gallery is made with them, rescoring included.
         on_progress: told what is being done.
+
+    Returns:
+        For each graph: hits looked at again with full vectors, times k (0 for none); the share
+        of the exact k nearest that it finds; milliseconds of one client; bytes on disk, and of
+        what a search reads (quantised vectors and graph); seconds of writing and merging.
     """
     vectors = like_real(descriptors, count + queries)
     asked, vectors = vectors[count:], vectors[:count]
@@ -131,19 +92,28 @@ def bench_recall(
         on_progress(f"{graph}: writing {count} vectors")
         with empty_gallery(client, vectors.shape[1], IndexPlan(graph, replicas=0)) as gallery:
             started = time.perf_counter()
-            documents = (replace(_document(i, v), id=str(i)) for i, v in enumerate(vectors))
-            fill_index(client, gallery.index, documents)
+            fill_index(client, gallery.index, map(_document, range(count), vectors))
             built = time.perf_counter() - started
             on_progress(f"{graph}: searching")
             recall, took = _search(client, gallery.index, asked, exact)
-            whole, read = _bytes(client, gallery.index)
-            p50, p95 = np.percentile(took, [50, 95]).round(2).tolist()
-            rows.append(
-                RecallRow(
-                    graph, OVERSAMPLE.get(graph, 0), count, _K, recall, p50, p95, whole, read, built
-                )
-            )
+            about = {"graph": graph, "rescored": OVERSAMPLE.get(graph, 0), "vectors": count}
+            row = about | {"k": _K, "recall": recall} | percentiles(took, 2)
+            rows.append(row | _bytes(client, gallery.index) | {"build_seconds": built})
     return rows
+
+
+def _document(number: int, vector: Float32[np.ndarray, " D"]) -> Document:
+    return Document(
+        id=str(number),
+        uri=f"/photos/{number:07d}.jpg",
+        digest="d" * 64,
+        width=640,
+        height=480,
+        descriptor=vector,
+        classes=(PictureClass("one", 0.5), PictureClass("two", 0.5)),
+        meta={"number": number},
+        indexed_at="2026-01-01T00:00:00+00:00",
+    )
 
 
 def fill_index(client: Elasticsearch, index: str, documents: Iterable[Document]) -> None:
@@ -166,8 +136,8 @@ def _search(
     exact: Sequence[set[int]],
 ) -> tuple[float, list[float]]:
     """Recall, and milliseconds of each search after some to warm up."""
-    took, found = [], 0
-    for number in (*range(min(20, len(asked))), *range(len(asked))):
+    took, found, warm_up = [], 0, min(20, len(asked))
+    for number in (*range(warm_up), *range(len(asked))):
         knn: dict[str, Any] = {
             "field": DESCRIPTOR,
             "query_vector": asked[number].tolist(),
@@ -177,18 +147,21 @@ def _search(
         started = time.perf_counter()
         hits = client.search(index=index, knn=knn, size=_K, source=False)["hits"]["hits"]
         took.append((time.perf_counter() - started) * 1e3)
-        if len(took) > min(20, len(asked)):
+        if len(took) > warm_up:
             found += len(exact[number] & {int(hit["_id"]) for hit in hits})
-    return found / (_K * len(asked)), took[min(20, len(asked)) :]
+    return found / (_K * len(asked)), took[warm_up:]
 
 
-def _bytes(client: Elasticsearch, index: str) -> tuple[int, int]:
-    """Bytes of the whole index, and of quantised vectors and graph."""
+def _bytes(client: Elasticsearch, index: str) -> Row:
+    """Of the whole index, and of quantised vectors and graph."""
     whole = client.indices.stats(index=index, metric="store")["_all"]["total"]["store"]
     stats = client.indices.stats(index=index, metric="dense_vector")["_all"]["total"]
     off_heap = stats["dense_vector"].get("off_heap", {})
     full = int(off_heap.get("total_vec_size_bytes", 0))
-    return int(whole["size_in_bytes"]), int(off_heap.get("total_size_bytes", 0)) - full
+    return {
+        "index_bytes": int(whole["size_in_bytes"]),
+        "vector_bytes": int(off_heap.get("total_size_bytes", 0)) - full,
+    }
 
 
 @contextmanager

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import time
 import uuid
-from dataclasses import asdict, dataclass, replace
-from itertools import islice
+from dataclasses import replace
+from itertools import cycle, islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from elasticsearch import helpers
 from jaxtyping import Float32
 
+from benchmarks.recall import empty_gallery
 from descriptors.arrays import Described, Encoded, FeatureMaps, Size
 from descriptors.classes import class_names
 from descriptors.errors import RequestError
@@ -23,7 +24,6 @@ from es_mappings.documents import Document, PictureClass
 from es_mappings.elastic_bulk import Bulk
 from es_mappings.fields import source_of
 from es_mappings.indices import IndexPlan
-from evaluation.bench_elastic import empty_gallery
 from indexer.chunks import Chunk
 from indexer.pipeline import Run, now
 from indexer.reading import IndexingPlan, Prepared, tag_of
@@ -32,16 +32,17 @@ from indexer.worker import GalleryWorker
 from indexer.writing import Writer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     from elasticsearch import Elasticsearch
 
+    from benchmarks.timing import Row
     from es_mappings.elastic import ElasticGallery
     from indexer.ledger import Ledger
     from indexer.progress import Progress
     from indexer.settings import IndexerSettings
 
-__all__ = ["BulkRow", "bench_bulk"]
+__all__ = ["bench_bulk", "bulk_row"]
 
 _BATCH = 8
 _BARE = "bare streaming_bulk"
@@ -49,29 +50,6 @@ _DIGEST, _SIZE = "d" * 64, Size(640, 480)
 _NO_PIXELS = torch.zeros(3, 1, 1, dtype=torch.uint8)
 # As many classes as the default method writes; the scores have six digits, as theirs have.
 _PROBABILITIES = torch.tensor([0.412345, 0.2, 0.098765, 0.05, 0.025, 0.0125, 0.007654, 0.004321])
-
-
-@dataclass(frozen=True)
-class BulkRow:
-    """Documents a second, by one way of writing them.
-
-    Attributes:
-        what: the way.
-        documents: written each time.
-        per_second: median.
-        ratio: to the way it is compared with, median of the turns; None for that itself.
-        repeats: measurements.
-    """
-
-    what: str
-    documents: int
-    per_second: float
-    ratio: float | None
-    repeats: int
-
-    def to_json(self) -> dict[str, Any]:
-        """For machines."""
-        return asdict(self)
 
 
 def bench_bulk(
@@ -82,7 +60,7 @@ def bench_bulk(
     *,
     count: int = 5000,
     repeats: int = 7,
-) -> list[BulkRow]:
+) -> list[Row]:
     """The worker's way of writing, all but pictures and network, against the bare client.
 
     Convention:
@@ -102,7 +80,8 @@ def bench_bulk(
         RequestError: if a way does not write these documents.
     """
     with TemporaryDirectory(prefix="camsearch-bench-") as folder:
-        documents = [_document(Path(folder), i, v) for i, v in _endless(descriptors, count)]
+        vectors = islice(cycle(descriptors), count)
+        documents = [_document(Path(folder), i, v) for i, v in enumerate(vectors)]
         stub = _Stub(client, ledger, settings, documents)
         ways: dict[str, Callable[[ElasticGallery], None]] = {
             _BARE: lambda gallery: _write_bare(client, gallery, documents),
@@ -123,15 +102,22 @@ def bench_bulk(
     return [_row(name, count, took, seconds[_BARE]) for name, took in seconds.items()]
 
 
-def _row(name: str, count: int, took: Sequence[float], bare: Sequence[float]) -> BulkRow:
+def _row(name: str, count: int, took: Sequence[float], bare: Sequence[float]) -> Row:
+    """Documents a second; the ratio to the bare client is the median of the turns'."""
     ratio = None if name == _BARE else float(np.median(np.divide(bare, took)))
-    return BulkRow(name, count, round(count / float(np.median(took)), 1), ratio, len(took))
+    speed = round(count / float(np.median(took)), 1)
+    return bulk_row(name, count, speed, ratio, len(took))
 
 
-def _endless(
-    descriptors: Float32[np.ndarray, "V D"], count: int
-) -> Iterator[tuple[int, Float32[np.ndarray, " D"]]]:
-    return ((i, descriptors[i % len(descriptors)]) for i in range(count))
+def bulk_row(what: str, documents: int, speed: float, ratio: float | None, repeats: int) -> Row:
+    """One way of writing: documents written each time, and how many a second."""
+    return {
+        "what": what,
+        "documents": documents,
+        "per_second": speed,
+        "ratio": ratio,
+        "repeats": repeats,
+    }
 
 
 def _document(folder: Path, number: int, vector: Float32[np.ndarray, " D"]) -> Document:

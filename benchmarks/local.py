@@ -1,0 +1,144 @@
+"""Encoding and re-ranking, without any server."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from functools import partial
+from itertools import cycle, islice
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from benchmarks.timing import percentiles, take_turns, timed_ms
+from descriptors.images import read_image, to_working_size
+from es_mappings.features import FeatureStore
+from es_mappings.local import LocalGallery
+from indexer.pipeline import encode_documents, index_pictures
+from indexer.reading import IndexingPlan
+from indexer.sources import Source
+from reranker.pipeline import Searcher
+from reranker.ranking import SearchPlan
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from benchmarks.timing import Row
+    from descriptors.method import Method
+    from descriptors.settings import RegionSettings
+    from es_mappings.documents import Document
+
+__all__ = ["bench_encode", "bench_rerank", "index_files"]
+
+
+def bench_encode(
+    method: Method, images: Sequence[Path], batch_sizes: Sequence[int], repeats: int = 15
+) -> list[Row]:
+    """Pixels to descriptor, against the bare network's forward on the same tensors.
+
+    Returns:
+        For each batch size the bare forward, and the description with
+        ratio = (images/s described) / (images/s of the bare forward); then decoding alone.
+    """
+    pixels = [_pixels(method, path) for path in images[:32]]
+    commonest = Counter(one.shape for one in pixels).most_common(1)[0][0]
+    pixels = [one for one in pixels if one.shape == commonest]
+    rows = []
+    for size in batch_sizes:
+        batch = method.encoder.prepare(list(islice(cycle(pixels), size)))
+        forward = torch.inference_mode()(
+            partial(method.encoder.forward, method.encoder.normalise(batch))
+        )
+        bare, described = take_turns(forward, partial(method.describe_images, batch), repeats)
+        ratio = float(np.median(bare) / np.median(described))
+        rows += [
+            _row("encode", "bare forward, a batch", size, bare),
+            _row("encode", "pixels to descriptor, a batch", size, described, ratio, "bare forward"),
+        ]
+    decoding = [timed_ms(partial(_pixels, method, path)) for path in images]
+    return [*rows, _row("encode", "read, decode and resize, a picture", 1, decoding)]
+
+
+def _pixels(method: Method, path: Path) -> torch.Tensor:
+    image = read_image(path.read_bytes(), reduce_to=method.settings.side)
+    pixels: torch.Tensor = to_working_size(image, method.settings)
+    return pixels
+
+
+def bench_rerank(
+    method: Method,
+    regions: RegionSettings,
+    images: Sequence[Path],
+    folder: Path,
+    windows: Sequence[int],
+    repeats: int = 9,
+) -> list[Row]:
+    """Re-ranking from kept maps, against the same with maps recomputed from the images.
+
+    Args:
+        method: describes images and matches regions.
+        regions: settings of the re-ranking.
+        images: real files; they stand several times in the gallery if they are fewer
+            than the largest window, each time with maps of its own to read.
+        folder: for the gallery; empty.
+        windows: R.
+        repeats: queries from kept maps; recomputing, slow and steady, is timed once.
+
+    Returns:
+        For each R recomputed, and kept with ratio = kept / recomputed.
+    """
+    features = FeatureStore(str(folder / "maps"), method.fingerprint())
+    originals = index_files(method, images, folder / "originals", features, regions)
+    packed = features.packed([one.id for one in originals])
+    gallery = LocalGallery.create(
+        folder / "gallery", method.settings.dims, method.fingerprint(), {}
+    )
+    for copy in range(-(-max(windows) // len(originals))):
+        named = {f"{one.id}#{copy}": one for one in originals}
+        features.put({id_: packed[one.id] for id_, one in named.items()})
+        gallery.put([replace(one, id=id_) for id_, one in named.items()])
+    queries = [
+        method.describe_query(read_image(path.read_bytes()), regions) for path in images[:repeats]
+    ]
+    kept = Searcher(method, gallery, features, regions)
+    encode = partial(encode_documents, method=method, plan=IndexingPlan())
+    again = Searcher(method, gallery, None, regions, encode)
+    rows = []
+    for window in windows:
+        plan = SearchPlan(k=10, window=window)
+        slow = [again.search(queries[0], plan).milliseconds["rerank"]]
+        kept.search(queries[0], plan)
+        fast = [kept.search(query, plan).milliseconds["rerank"] for query in queries]
+        ratio = float(np.median(fast) / np.median(slow))
+        rows += [
+            _row("rerank", "maps recomputed, a query", window, slow),
+            _row("rerank", "kept maps, a query", window, fast, ratio, "maps recomputed"),
+        ]
+    for part in (kept, again, features, gallery):
+        part.close()
+    return rows
+
+
+def index_files(
+    method: Method,
+    images: Sequence[Path],
+    folder: Path,
+    features: FeatureStore | None = None,
+    regions: RegionSettings | None = None,
+) -> list[Document]:
+    """The documents of image files, as a local gallery in an empty folder takes them."""
+    plan = IndexingPlan(coarse_maps=regions is not None and regions.coarse_maps)
+    sources = [Source(str(path), str(path)) for path in images]
+    with LocalGallery.create(folder, method.settings.dims, method.fingerprint(), {}) as gallery:
+        index_pictures(sources, method, gallery, features, plan)
+        return list(gallery.documents())
+
+
+def _row(
+    bench: str, what: str, size: int, times: list[float], ratio: float | None = None, to: str = ""
+) -> Row:
+    about = {"bench": bench, "what": what, "size": size}
+    compared = {"ratio": ratio, "compared_with": to, "repeats": len(times)}
+    return about | percentiles(times) | compared

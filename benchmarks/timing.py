@@ -1,0 +1,42 @@
+"""Timing: calls that take turns, and their percentiles."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+import torch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+__all__ = ["Row", "percentiles", "take_turns", "timed_ms"]
+
+# One line of a benchmark: a column is named for what it holds.
+Row: TypeAlias = dict[str, Any]
+
+
+def percentiles(times: Sequence[float], digits: int = 3) -> Row:
+    """The columns ``ms_p50`` and ``ms_p95`` of some milliseconds."""
+    p50, p95 = np.percentile(times, [50, 95]).round(digits).tolist()
+    return {"ms_p50": p50, "ms_p95": p95}
+
+
+def timed_ms(call: Callable[[], object]) -> float:
+    """Milliseconds of one call, with what it leaves to a GPU."""
+    started = time.perf_counter()
+    call()
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        torch.cuda.synchronize()
+    return (time.perf_counter() - started) * 1e3
+
+
+def take_turns(
+    one: Callable[[], object], other: Callable[[], object], repeats: int
+) -> tuple[list[float], list[float]]:
+    """Milliseconds of two calls in turn, so that a slow moment of the machine falls on both."""
+    for _ in range(2):
+        one(), other()
+    both = [(timed_ms(one), timed_ms(other)) for _ in range(repeats)]
+    return [first for first, _ in both], [second for _, second in both]
