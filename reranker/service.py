@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING
 import torch
 
 from reranker.dialect.limits import DialectLimits
-from reranker.explaining.explainer import Explainer, ExplainParts
+from reranker.explaining.explainer import Explainer
 from reranker.explaining.hit_files import HitFiles
 from reranker.matching import Matcher
 from reranker.operations.metrics import Metrics
 from reranker.operations.rate_limit import RateLimit
 from reranker.operations.readiness import Readiness
 from reranker.operations.tracing import TracedUpstream, Tracing
-from reranker.visual.contract import IndexContract
-from reranker.visual.description import Describer, DescriberSettings
-from reranker.visual.gate import Gate
-from reranker.visual.query_pictures import QueryPictures
-from reranker.visual.requests import VisualRequests
-from reranker.visual.search import VisualParts, VisualSearcher
+from reranker.search.description import Describer, DescriberSettings
+from reranker.search.gate import Gate
+from reranker.search.indices import Indices
+from reranker.search.query_pictures import QueryPictures
+from reranker.search.requests import VisualRequests
+from reranker.search.search import VisualSearcher
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -88,20 +88,17 @@ class Service:
             DescriberSettings(settings.serve_waiting, wait_s=settings.serve_batch_wait),
         )
         self.gate = Gate(settings.serve_reranks, settings.serve_waiting)
-        self.contract = IndexContract(parts.upstream, parts.method.fingerprint())
+        self.indices = Indices(parts.upstream, parts.method.fingerprint())
         self.pictures = QueryPictures(
-            parts.upstream, self.describer, self.matcher, parts.limits, parts.fetch
+            self.indices, self.describer, self.matcher, parts.limits, parts.fetch
         )
         self.searcher = VisualSearcher(
-            VisualParts(
-                parts.upstream,
-                self.contract,
-                self.pictures,
-                self.matcher,
-                self.gate,
-                self.metrics,
-                settings.serve_timeout,
-            )
+            self.indices,
+            self.pictures,
+            self.matcher,
+            self.gate,
+            self.metrics,
+            settings.serve_timeout,
         )
         self.limits = DialectLimits(
             window=settings.serve_most_window,
@@ -121,18 +118,10 @@ class Service:
         parts, settings = self.parts, self.settings
         explaining = Gate(settings.serve_explains, settings.serve_waiting)
         self.explainer = Explainer(
-            ExplainParts(
-                parts.upstream,
-                self.contract,
-                self.pictures,
-                self.matcher,
-                parts.limits,
-                explaining,
-                parts.index,
-            )
+            self.indices, self.pictures, self.matcher, explaining, parts.index
         )
         reading = Gate(settings.serve_thumbnails, _THUMBNAILS_WAITING)
-        self.files = HitFiles(parts.upstream, parts.read, parts.limits, reading)
+        self.files = HitFiles(self.indices, parts.read, parts.limits, reading)
         self.readiness = Readiness(
             parts.upstream, parts.index, parts.method.fingerprint(), parts.features
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,10 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from descriptors.arrays import Box, Encoded, QueryDescription, Region, Size, box_of_region
-from descriptors.errors import ImageError
-from descriptors.images import ImageLimits, read_image
 from es_mappings.fields import DESCRIPTOR
-from reranker.dialect.searches import ImageSource
 from reranker.errors import DialectError, PictureNotFound
 from reranker.exchange import encoded_index
 from reranker.explaining.contributions import (
@@ -25,21 +22,19 @@ from reranker.explaining.contributions import (
     layer_parts,
     region_windows_of,
 )
-from reranker.visual.hit_documents import find_document
-from reranker.visual.query_pictures import PICTURE_FIELDS, HitPicture, picture_of
+from reranker.search.rerank import IMAGE_FIELDS, HitImage, image_of
 
 if TYPE_CHECKING:
     from descriptors.settings import RegionSettings
     from reranker.dialect.answers import FoundHit
-    from reranker.dialect.searches import PictureQuery
-    from reranker.exchange import Request, Upstream
+    from reranker.exchange import Request
     from reranker.explaining.requests import ExplainRequest
     from reranker.matching import Matcher
-    from reranker.visual.contract import IndexContract
-    from reranker.visual.gate import Gate
-    from reranker.visual.query_pictures import QueryPictures
+    from reranker.search.gate import Gate
+    from reranker.search.indices import Indices
+    from reranker.search.query_pictures import QueryPictures
 
-__all__ = ["ExplainParts", "Explainer", "Explanation", "QueryClass"]
+__all__ = ["Explainer", "Explanation", "QueryClass"]
 
 
 @dataclass(frozen=True)
@@ -71,7 +66,7 @@ class Explanation:
         heat: 0..1, where in the hit the query's best classes speak.
     """
 
-    picture: HitPicture
+    picture: HitImage
     score: float | None
     first_score: float | None
     box: Box | None
@@ -79,29 +74,6 @@ class Explanation:
     classes: tuple[QueryClass, ...]
     layers: tuple[LayerPart, ...]
     heat: Float[np.ndarray, "H W"]
-
-
-@dataclass(frozen=True)
-class ExplainParts:
-    """What explaining needs.
-
-    Attributes:
-        upstream: asked for the hit.
-        contract: which indices fit the method.
-        pictures: describes queries.
-        matcher: has method, kept maps and region settings.
-        limits: of query pictures.
-        gate: how many hits are explained at the same time.
-        index: where a hit is that names none.
-    """
-
-    upstream: Upstream
-    contract: IndexContract
-    pictures: QueryPictures
-    matcher: Matcher
-    limits: ImageLimits
-    gate: Gate
-    index: str
 
 
 @dataclass(frozen=True)
@@ -115,9 +87,20 @@ class _Described:
 class Explainer:
     """Compares one hit with one query, and tells all of it."""
 
-    def __init__(self, parts: ExplainParts) -> None:
-        """Put the parts together."""
-        self._parts, self._matcher, self._method = parts, parts.matcher, parts.matcher.method
+    def __init__(
+        self, indices: Indices, pictures: QueryPictures, matcher: Matcher, gate: Gate, index: str
+    ) -> None:
+        """Put the parts together.
+
+        Args:
+            indices: have the hit.
+            pictures: describes queries.
+            matcher: has method, kept maps and region settings.
+            gate: how many hits are explained at the same time.
+            index: where a hit is that names none.
+        """
+        self._indices, self._pictures, self._gate = indices, pictures, gate
+        self._matcher, self._method, self._index = matcher, matcher.method, index
 
     async def explain(self, request: Request, asked: ExplainRequest) -> Explanation:
         """What made a hit match.
@@ -130,72 +113,37 @@ class Explainer:
             CamsearchError: there is no such hit, the query cannot be described, or neither maps
                 nor picture of one of them can be read.
         """
-        index = encoded_index(asked.index or self._parts.index)
-        await self._parts.contract.check(request, index)
-        hit = await find_document(
-            self._parts.upstream, request, index, asked.id, (*PICTURE_FIELDS, DESCRIPTOR)
-        )
+        index = encoded_index(asked.index or self._index)
+        await self._indices.check(request, index)
+        hit = await self._indices.document(request, index, asked.id, (*IMAGE_FIELDS, DESCRIPTOR))
         if hit is None:
             raise PictureNotFound(
                 f"[id] names [{asked.id}], which is no document of [{index}]: name a hit of a "
                 "search there."
             )
-        picture = picture_of(hit)
-        if picture is None:
+        image = image_of(hit)
+        if image is None:
             raise DialectError(
                 f"The document [{asked.id}] was not written by camsearch: there is nothing to "
                 "explain."
             )
-        async with self._parts.gate.passed():
-            settings = self._matcher.regions
-            if not asked.regions:
-                settings = settings.of_whole_pictures()
-            described = await self._describe(request, index, asked.picture, settings)
-            return await asyncio.to_thread(self._explain, described, hit, picture, settings)
-
-    async def _describe(
-        self, request: Request, index: str, picture: PictureQuery, settings: RegionSettings
-    ) -> _Described:
-        if picture.image.url is not None:  # fetched once, used twice
-            data = await self._parts.pictures.fetched(picture.image.url)
-            picture = replace(picture, image=ImageSource(data=data))
-        query = await self._parts.pictures.describe(request, index, picture, settings)
-        return _Described(query, await self._encoded(request, index, picture))
-
-    async def _encoded(self, request: Request, index: str, query: PictureQuery) -> Encoded:
-        """The query's maps once more: a description does not hold them."""
-        image = query.image
-        if image.id is not None:
-            hit = await find_document(
-                self._parts.upstream, request, index, image.id, PICTURE_FIELDS
+        query, settings = asked.picture, self._matcher.regions
+        if not asked.regions:
+            settings = settings.of_whole_pictures()
+        async with self._gate.passed():
+            source = await self._pictures.source(request, index, query.image)
+            described = _Described(
+                await self._pictures.describe_source(source, query.box, settings),
+                await asyncio.to_thread(self._pictures.maps, source, query.box),
             )
-            found = None if hit is None else picture_of(hit)
-            if found is None:
-                raise PictureNotFound(
-                    f"[image.id] names [{image.id}], which is gone: name another."
-                )
-            return await asyncio.to_thread(self._kept, found)
-        reduce_to = None if query.box else self._method.settings.side  # as it is described
-        return await asyncio.to_thread(self._fresh, image.data or b"", reduce_to)
-
-    def _fresh(self, data: bytes, reduce_to: int | None) -> Encoded:
-        return self._method.encode(read_image(data, self._parts.limits, reduce_to=reduce_to))
-
-    def _kept(self, picture: HitPicture) -> Encoded:
-        encoded = self._matcher.encoded_of(picture)
-        if encoded is None:
-            raise ImageError(
-                f"No feature maps are kept of [{picture.id}] and its picture cannot be read: "
-                "index it again."
-            )
-        return encoded
+            return await asyncio.to_thread(self._explain, described, hit, image, settings)
 
     @torch.inference_mode()
     def _explain(
-        self, described: _Described, hit: FoundHit, picture: HitPicture, settings: RegionSettings
+        self, described: _Described, hit: FoundHit, picture: HitImage, settings: RegionSettings
     ) -> Explanation:
         query = described.query
-        encoded = self._kept(picture)
+        encoded = self._pictures.maps(picture, None)
         size = Size(picture.width, picture.height)
         [match] = self._method.match_regions(query, encoded, settings)
         heat = self._method.query_heat(encoded, query.classes[None], settings)[0]

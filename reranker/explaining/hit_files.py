@@ -6,7 +6,6 @@ import asyncio
 import hashlib
 from io import BytesIO
 from typing import TYPE_CHECKING
-from urllib.parse import quote
 
 import numpy as np
 from jaxtyping import Float
@@ -16,16 +15,17 @@ from descriptors.arrays import Box, Size
 from descriptors.errors import CamsearchError, ImageError
 from descriptors.images import ImageLimits, Picture, read_image
 from reranker.errors import DialectError, PictureNotFound
+from reranker.exchange import encoded_index
 from reranker.explaining.drawing import draw_box, heat_layer, thumbnail, with_heat
-from reranker.visual.hit_documents import find_document
-from reranker.visual.query_pictures import PICTURE_FIELDS, picture_of
+from reranker.search.rerank import IMAGE_FIELDS, image_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from reranker.exchange import Request, Upstream
-    from reranker.visual.gate import Gate
-    from reranker.visual.query_pictures import HitPicture
+    from reranker.exchange import Request
+    from reranker.search.gate import Gate
+    from reranker.search.indices import Indices
+    from reranker.search.rerank import HitImage
 
 __all__ = ["HitFiles", "heat_png"]
 
@@ -38,7 +38,7 @@ class HitFiles:
 
     def __init__(
         self,
-        upstream: Upstream,
+        indices: Indices,
         read: Callable[[str], bytes] | None,
         limits: ImageLimits,
         gate: Gate,
@@ -46,30 +46,30 @@ class HitFiles:
         """Put the parts together.
 
         Args:
-            upstream: asked for documents.
+            indices: have the documents.
             read: the bytes behind an address of a document; None if none may be read.
             limits: of files.
             gate: how many are read at the same time.
         """
-        self._upstream, self._read, self._limits, self._gate = upstream, read, limits, gate
+        self._indices, self._read, self._limits, self._gate = indices, read, limits, gate
 
-    async def find(self, request: Request, index: str, image_id: str) -> HitPicture:
+    async def find(self, request: Request, index: str, image_id: str) -> HitImage:
         """What the index says of a picture.
 
         Raises:
             PictureNotFound: nothing, to this caller.
             UpstreamRefused: Elasticsearch refuses.
         """
-        encoded = quote(index, safe=",*")
-        hit = await find_document(self._upstream, request, encoded, image_id, PICTURE_FIELDS)
-        picture = None if hit is None else picture_of(hit)
+        picture = image_of(
+            await self._indices.document(request, encoded_index(index), image_id, IMAGE_FIELDS)
+        )
         if picture is None:
             raise PictureNotFound(
                 f"[{image_id}] is no picture of [{index}]: name the _id of a hit of a search there."
             )
         return picture
 
-    async def small(self, picture: HitPicture, side: int) -> bytes:
+    async def small(self, picture: HitImage, side: int) -> bytes:
         """A picture as a JPEG, no side of it longer than this.
 
         Raises:
@@ -80,7 +80,7 @@ class HitFiles:
         async with self._gate.passed():
             return await asyncio.to_thread(self._small, picture, side)
 
-    async def large(self, picture: HitPicture) -> Image.Image | None:
+    async def large(self, picture: HitImage) -> Image.Image | None:
         """A picture, reduced if it is large; None if it cannot be read."""
         async with self._gate.passed():
             try:
@@ -89,14 +89,14 @@ class HitFiles:
                 return None
         return thumbnail(found.image, _MOST_SIDE)
 
-    def _small(self, picture: HitPicture, side: int) -> bytes:
+    def _small(self, picture: HitImage, side: int) -> bytes:
         image = self._picture(picture, side).image
         image.thumbnail((side, side), Image.Resampling.LANCZOS, reducing_gap=3)
         file = BytesIO()
         image.save(file, "JPEG", quality=82)
         return file.getvalue()
 
-    def _picture(self, picture: HitPicture, side: int) -> Picture:
+    def _picture(self, picture: HitImage, side: int) -> Picture:
         if self._read is None:
             raise DialectError("This server reads no pictures: it was started without.")
         # Which address it is and why stays here: it may tell more than the document does.

@@ -6,14 +6,14 @@ import asyncio
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import TYPE_CHECKING
-from urllib.parse import quote
 
 import orjson
 
 from descriptors.errors import CamsearchError
-from reranker.exchange import Answer, Request
-from reranker.visual.contract import abouts_of
+from reranker.exchange import Answer, encoded_index
+from reranker.search.indices import ACCESS_DENIED, abouts_of, mapping_request
 
 if TYPE_CHECKING:
     from es_mappings.features import FeatureStore
@@ -21,12 +21,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Check", "Readiness"]
 
-_OK, _MISSING = 200, 404
-_SHOWN_TO_NO_STRANGER = frozenset({401, 403})
 # Seconds a check may take, and an answer is believed: probes of many balancers are one question.
 _PATIENCE_S = 2.0
 _BELIEVED_S = 1.0
-_HEADERS = ((b"accept", b"application/json"),)
 
 
 @dataclass(frozen=True)
@@ -78,7 +75,7 @@ class Readiness:
         return tuple(await asyncio.gather(self._index_fits(), self._maps_are_there()))
 
     async def _index_fits(self) -> Check:
-        request = Request("GET", f"/{quote(self._index, safe=',*')}/_mapping", headers=_HEADERS)
+        request = mapping_request(encoded_index(self._index))
         try:
             async with asyncio.timeout(_PATIENCE_S):
                 answer = await self._upstream.ask(request)
@@ -90,16 +87,16 @@ class Readiness:
         return self._judged(answer)
 
     def _judged(self, answer: Answer) -> Check:
-        if answer.status in _SHOWN_TO_NO_STRANGER:
+        if answer.status in ACCESS_DENIED:
             said = f"It answers. [{self._index}] was not checked: it is shown to no stranger."
             return Check("elasticsearch", passed=True, said=said)
-        if answer.status == _MISSING:
+        if answer.status == HTTPStatus.NOT_FOUND:
             said = (
                 f"There is no index [{self._index}]: make it with `camsearch gallery create`, or "
                 "name another."
             )
             return Check("index", passed=False, said=said)
-        if answer.status != _OK:
+        if answer.status != HTTPStatus.OK:
             said = f"Elasticsearch answers with status {answer.status}."
             return Check("elasticsearch", passed=False, said=said)
         return self._compared(answer)

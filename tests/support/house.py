@@ -37,7 +37,7 @@ SIZES = ((64, 48), (48, 64), (120, 120))
 REGIONS = RegionSettings(n_classes=3, least_side=16)
 JSON: Headers = ((b"content-type", b"application/json"), (b"accept", b"application/json"))
 
-Turn = Callable[[Request], Answer | Exception | float | None]
+Turn = Callable[[Request], Answer | Exception | float | Callable[[Answer], Answer] | None]
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,8 @@ class House:
 class Scripted:
     """An upstream that notes what it is asked, says what it is told to, and else asks another.
 
-    `turn` gives an answer, an error to raise, seconds to wait before the other is asked, or None.
+    `turn` gives an answer, an error to raise, seconds to wait before the other is asked, what to
+    make of the other's answer, or None.
     """
 
     other: Upstream | None = None
@@ -122,11 +123,12 @@ class Scripted:
             raise told
         if isinstance(told, Answer):
             return told
-        if told is not None:
+        if isinstance(told, float):
             await asyncio.sleep(told)
         if self.other is None:
             raise AssertionError(f"Nobody answers {request}.")
-        return await self.other.ask(request)
+        answer = await self.other.ask(request)
+        return told(answer) if callable(told) else answer
 
     async def forward(self, scope: Scope, receive: Receive, send: Send, body: bytes | None) -> None:
         raise AssertionError("Nothing is passed through here.")

@@ -21,9 +21,9 @@ from indexer.errors import SourceUnreadable
 from reranker.errors import UpstreamUnreachable
 from reranker.exchange import Request
 from reranker.passing.upstream import UpstreamSettings
+from reranker.search.rerank import HitImage
 from reranker.service import Service, ServiceParts
 from reranker.settings import RerankerSettings
-from reranker.visual.query_pictures import HitPicture
 from tests.support import asgi
 from tests.support.clock import move_clock, run_with_clock
 from tests.support.house import Scripted, said
@@ -155,7 +155,7 @@ class TestOverFolder:
         with serving.over_folder(folder, read_settings(), MACHINE) as service:
             with pytest.raises(SourceUnreadable, match="not opened"):
                 service.parts.read(uri)
-            hit = HitPicture("a", uri, "0" * 64, 96, 64)
+            hit = HitImage("a", uri, "0" * 64, 96, 64)
             assert service.parts.encode([hit]) == {}
 
 

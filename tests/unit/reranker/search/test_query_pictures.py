@@ -18,7 +18,8 @@ from reranker.dialect.searches import ImageSource, PictureQuery
 from reranker.errors import DialectError, PictureNotFound, UpstreamRefused
 from reranker.exchange import Request
 from reranker.local_elasticsearch.upstream import LocalUpstream
-from reranker.visual.query_pictures import picture_of
+from reranker.search.query_pictures import QueryPictures
+from reranker.search.rerank import image_of
 from tests.support.house import JSON, REGIONS, Scripted, said
 from tests.support.pictures import encoded, shapes
 
@@ -32,7 +33,7 @@ def service(house):
         yield made
 
 
-def described(service, query, regions=None, index="images"):
+def described(service, query, regions=REGIONS, index="images"):
     return asyncio.run(service.pictures.describe(ASKED, index, query, regions))
 
 
@@ -97,12 +98,9 @@ class TestData:
                 query = house.method.describe_query(picture, regions, box)
                 return replace(query, descriptor=torch.zeros_like(query.descriptor))
 
-        service.pictures._describer, real = Blind(), service.pictures._describer
-        try:
-            with pytest.raises(FeaturelessImage, match="larger box"):
-                described(service, of_data(house.data(0)))
-        finally:
-            service.pictures._describer = real
+        blind = QueryPictures(service.indices, Blind(), service.matcher, ImageLimits())
+        with pytest.raises(FeaturelessImage, match="larger box"):
+            asyncio.run(blind.describe(ASKED, "images", of_data(house.data(0)), REGIONS))
 
 
 class TestDocument:
@@ -204,7 +202,7 @@ class TestPictureOf:
     def of(self, **fields):
         whole = {"digest": ["d"], "uri": ["u"], "width": [30], "height": [20]}
         (hit,) = read_hits(orjson.loads(hit_answer(whole | fields).body))
-        return picture_of(hit)
+        return image_of(hit)
 
     def test_all_is_told(self):
         found = self.of()

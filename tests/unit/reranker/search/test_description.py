@@ -13,7 +13,7 @@ from descriptors.arrays import Box
 from descriptors.errors import RequestError
 from descriptors.settings import RegionSettings
 from reranker.errors import Overloaded
-from reranker.visual.description import Describer, DescriberSettings
+from reranker.search.description import Describer, DescriberSettings
 from tests.support.clock import HANG_S
 
 REGIONS = RegionSettings()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import orjson
 import pytest
@@ -11,7 +12,6 @@ from descriptors.errors import RequestError
 from es_mappings.errors import FingerprintMismatch
 from reranker.errors import DialectError, PictureNotFound, UpstreamRefused, UpstreamUnreachable
 from reranker.exchange import Answer, Request
-from reranker.local_elasticsearch.upstream import LocalUpstream
 from reranker.operations.metrics import OUTCOMES
 from tests.support.house import JSON, answered, found_ids, said
 
@@ -53,7 +53,8 @@ def several(service, *pairs, headers=NDJSON, query="") -> tuple[Answer, list]:
 
 def counted(service):
     """Outcomes that are not 0."""
-    by_name = {name: service.metrics.searches.labels(name)._value.get() for name in OUTCOMES}
+    value = service.metrics.registry.get_sample_value
+    by_name = {n: value("camsearch_searches_total", {"outcome": n}) for n in OUTCOMES}
     return {name: value for name, value in by_name.items() if value}
 
 
@@ -103,8 +104,9 @@ class TestOne:
         def turn(request):
             if not request.path.endswith("_search"):
                 return None
-            found = LocalUpstream(house.gallery)._answer(request)
-            return Answer(200, (*found.headers, (b"warning", b"299 theirs")), found.body)
+            return lambda found: replace(
+                found, headers=(*found.headers, (b"warning", b"299 theirs"))
+            )
 
         upstream.turn = turn
         with house.service(upstream, features=None) as service:
@@ -278,9 +280,9 @@ class TestSeveral:
 
     def test_warnings_of_elasticsearch_are_passed_on_from_each(self, service, upstream, house):
         def turn(request):
-            found = LocalUpstream(house.gallery)._answer(request)
             mark = (b"warning", b"299 " + request.path.encode())
-            return Answer(200, (*found.headers, mark, (b"warning", b"299 both")), found.body)
+            both = (b"warning", b"299 both")
+            return lambda found: replace(found, headers=(*found.headers, mark, both))
 
         upstream.turn = turn
         answer, _ = several(service, ({}, ranking(house.image(1))), ({}, {"size": 1}))

@@ -5,17 +5,19 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from dataclasses import replace
 
 import numpy as np
 import orjson
 import pytest
 
+from es_mappings.filters import Term
 from reranker.dialect.parsing import parse_search
 from reranker.errors import Overloaded, UpstreamRefused, UpstreamUnreachable
 from reranker.exchange import Answer, Request
-from reranker.local_elasticsearch.upstream import LocalUpstream
-from reranker.visual.search import Ranked, VisualSearcher
+from reranker.pipeline import Searcher
+from reranker.ranking import SearchPlan
+from reranker.search.indices import Indices
+from reranker.search.search import Ranked, VisualSearcher
 from tests.support.clock import HANG_S, move_clock, run_with_clock
 from tests.support.house import COUNT, JSON, REGIONS, found_ids, said
 
@@ -32,8 +34,15 @@ def body_of(house, *, size=COUNT, ours=None, **said_of_body):
     return {"retriever": {"camsearch": ranking}, "size": size} | said_of_body
 
 
-async def asked(service, body, query="", path="/images/_search", **parts):
-    searcher = VisualSearcher(replace(service.searcher._parts, **{"timeout_s": HANG_S} | parts))
+async def asked(service, body, query="", path="/images/_search", *, matcher=None, timeout_s=HANG_S):
+    searcher = VisualSearcher(
+        Indices(service.parts.upstream, service.parts.method.fingerprint()),
+        service.pictures,
+        matcher or service.matcher,
+        service.gate,
+        service.metrics,
+        timeout_s,
+    )
     search = parse_search(orjson.dumps(body), query, service.limits)
     request = Request("POST", path, query, HEADERS, orjson.dumps(body))
     return await searcher.search(request, path.split("/")[1], search)
@@ -165,9 +174,9 @@ class TestRequests:
         def turn(request):
             if not request.path.endswith("_search"):
                 return None
-            body = orjson.loads(asyncio_free(house, request).body)
             extra = {"aggregations": {"x": 1}, "_shards": {"total": 7}, "timed_out": True}
-            return said(body | extra, 200, (b"x-elastic-product", b"Elasticsearch"))
+            header = (b"x-elastic-product", b"Elasticsearch")
+            return lambda answer: said(orjson.loads(answer.body) | extra, 200, header)
 
         upstream.turn = turn
         found = ranked(service, body_of(house, size=2))
@@ -180,9 +189,45 @@ class TestRequests:
         assert "descriptor" not in hits_of(found)[0]["_source"]
 
 
-def asyncio_free(house, request):
-    """What the gallery answers, within a turn."""
-    return LocalUpstream(house.gallery)._answer(request)
+class TestAsInPython:
+    """What Elasticsearch's hits become is what a gallery's become."""
+
+    @pytest.mark.parametrize(
+        ("plan", "ours"),
+        [
+            (SearchPlan(k=COUNT, window=9), {}),
+            (SearchPlan(k=5, window=6, expand=4), {"rank_window_size": 6, "expand": {"hits": 4}}),
+            (
+                SearchPlan(k=4, expand=3, alpha=0.5),
+                {"rerank": False, "expand": {"hits": 3, "alpha": 0.5}},
+            ),
+            (SearchPlan(k=COUNT, window=12, regions=False, matching=Term("meta.city", "Bonn")), {}),
+        ],
+    )
+    def test_order_scores_boxes_and_first_places(self, service, house, plan, ours):
+        searcher = Searcher(house.method, house.gallery, service.parts.features, REGIONS)
+        expected = searcher.search(house.method.describe_query(house.picture(0), REGIONS), plan)
+        searcher.close()
+        body = body_of(house, size=plan.k, ours=ours)
+        if plan.matching:
+            ranking = body["retriever"]["camsearch"]
+            ranking |= {"rank_window_size": 12, "rerank": {"regions": False}}
+            ranking["retriever"]["knn"]["filter"] = {"term": {"meta.city": "Bonn"}}
+        hits = hits_of(ranked(service, body))
+        assert [hit["_id"] for hit in hits] == [hit.document.id for hit in expected.hits]
+        for one, hit in zip(expected.hits, hits, strict=True):
+            assert hit["_score"] == pytest.approx((1 + one.score) / 2, abs=1e-6)
+            fields = hit.get("fields", {})
+            assert fields.get("camsearch.box") == (one.box and one.box.as_list())
+            assert fields.get("camsearch.first_rank") == (one.first_rank and [one.first_rank])
+
+    def test_page_by_page_it_is_the_same(self, service, house):
+        whole = hits_of(ranked(service, body_of(house, ours=BOTH)))
+        paged = []
+        for start in range(0, COUNT, 8):
+            found = ranked(service, body_of(house, ours=BOTH, size=8, **{"from": start}))
+            paged += hits_of(found)
+        assert paged == whole
 
 
 class TestOptions:
@@ -310,7 +355,6 @@ class TestSecondSearch:
     ):
         before = ranked(service, body_of(house))
         upstream.asked.clear()
-        service.contract._fitting.clear()
 
         def turn(_):
             if len(upstream.asked) != nth:

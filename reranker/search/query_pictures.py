@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -12,44 +11,21 @@ from descriptors.arrays import Size
 from descriptors.errors import CamsearchError, FeaturelessImage, ImageError
 from descriptors.images import read_image
 from reranker.errors import DialectError, PictureNotFound
-from reranker.visual.hit_documents import find_document
+from reranker.search.rerank import IMAGE_FIELDS, HitImage, image_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from descriptors.arrays import QueryDescription
-    from descriptors.images import ImageLimits
+    from descriptors.arrays import Box, Encoded, QueryDescription
+    from descriptors.images import ImageLimits, Picture
     from descriptors.settings import RegionSettings
-    from reranker.dialect.answers import FoundHit
-    from reranker.dialect.searches import PictureQuery
-    from reranker.exchange import Request, Upstream
+    from reranker.dialect.searches import ImageSource, PictureQuery
+    from reranker.exchange import Request
     from reranker.matching import Matcher
-    from reranker.visual.description import Describer
+    from reranker.search.description import Describer
+    from reranker.search.indices import Indices
 
-__all__ = ["PICTURE_FIELDS", "HitPicture", "QueryPictures", "picture_of"]
-
-# What tells where a document's maps and its picture are.
-PICTURE_FIELDS = ("digest", "uri", "width", "height")
-
-
-@dataclass(frozen=True)
-class HitPicture:
-    """A hit's picture, without its vector; see `es_mappings.documents.IndexedPicture`."""
-
-    id: str
-    uri: str
-    digest: str
-    width: int
-    height: int
-
-
-def picture_of(hit: FoundHit) -> HitPicture | None:
-    """The picture of a hit; None if the document does not tell enough."""
-    if hit.digest is None or hit.width is None or hit.height is None:
-        return None
-    if min(hit.width, hit.height) < 1:  # somebody else's document may say anything
-        return None
-    return HitPicture(hit.id, hit.uri or "", hit.digest, hit.width, hit.height)
+__all__ = ["QueryPictures"]
 
 
 class QueryPictures:
@@ -57,7 +33,7 @@ class QueryPictures:
 
     def __init__(
         self,
-        upstream: Upstream,
+        indices: Indices,
         describer: Describer,
         matcher: Matcher,
         limits: ImageLimits,
@@ -66,21 +42,17 @@ class QueryPictures:
         """Put the parts together.
 
         Args:
-            upstream: asked for documents that are named by id.
+            indices: have the documents that are named by id.
             describer: owns the network.
             matcher: has the kept maps.
             limits: of pictures in requests.
             fetch: the bytes behind a url, with all the care that needs; None if none may be.
         """
-        self._upstream, self._describer, self._matcher = upstream, describer, matcher
+        self._indices, self._describer, self._matcher = indices, describer, matcher
         self._limits, self._fetch = limits, fetch
 
     async def describe(
-        self,
-        request: Request,
-        index: str,
-        query: PictureQuery,
-        regions: RegionSettings | None = None,
+        self, request: Request, index: str, query: PictureQuery, regions: RegionSettings
     ) -> QueryDescription:
         """A query, ready for both searches.
 
@@ -88,7 +60,7 @@ class QueryPictures:
             request: whose rights are used.
             index: of its path, percent-encoded.
             query: the picture, and what to look for in it.
-            regions: that hits will be matched with; None for the matcher's own.
+            regions: that hits will be matched with.
 
         Raises:
             ImageError: the picture cannot be read, or has nothing to describe.
@@ -96,19 +68,24 @@ class QueryPictures:
             DialectError: urls are not allowed, or nothing is kept of the document.
             Overloaded: too many queries wait.
         """
-        image, settings = query.image, regions or self._matcher.regions
+        source = await self.source(request, index, query.image)
+        return await self.describe_source(source, query.box, regions)
+
+    async def source(self, request: Request, index: str, image: ImageSource) -> bytes | HitImage:
+        """The file of a query's picture, or the document of the index that holds it."""
         if image.id is not None:
-            picture = await self._document(request, index, image.id)
-            described = await asyncio.to_thread(self._of_kept_maps, picture, query, settings)
+            return await self._document(request, index, image.id)
+        return image.data if image.data is not None else await self._fetched(image.url or "")
+
+    async def describe_source(
+        self, source: bytes | HitImage, box: Box | None, regions: RegionSettings
+    ) -> QueryDescription:
+        """As `describe`, of what `source` gave."""
+        if isinstance(source, HitImage):
+            described = await asyncio.to_thread(self._of_kept_maps, source, box, regions)
         else:
-            data = image.data if image.data is not None else await self.fetched(image.url or "")
-            read = await asyncio.to_thread(
-                read_image,
-                data,
-                self._limits,
-                reduce_to=None if query.box else self._matcher.method.settings.side,
-            )
-            described = await self._describer.describe(read, settings, query.box)
+            picture = await asyncio.to_thread(self._read, source, box)
+            described = await self._describer.describe(picture, regions, box)
         if not described.descriptor.any():
             raise FeaturelessImage(
                 "The query picture holds nothing to describe: it is of one colour, or the box is. "
@@ -116,7 +93,27 @@ class QueryPictures:
             )
         return described
 
-    async def fetched(self, url: str) -> bytes:
+    def maps(self, source: bytes | HitImage, box: Box | None) -> Encoded:
+        """The maps that the query is described by, as a batch of one.
+
+        Raises:
+            ImageError: there are none, and the picture cannot be read.
+        """
+        if not isinstance(source, HitImage):
+            return self._matcher.method.encode(self._read(source, box))
+        encoded = self._matcher.encoded_of(source)
+        if encoded is None:
+            raise ImageError(
+                f"No feature maps are kept of [{source.id}] and its picture cannot be read: "
+                "index it again, or send the picture as [image.data]."
+            )
+        return encoded
+
+    def _read(self, data: bytes, box: Box | None) -> Picture:
+        side = None if box else self._matcher.method.settings.side
+        return read_image(data, self._limits, reduce_to=side)
+
+    async def _fetched(self, url: str) -> bytes:
         """The file behind a url.
 
         Raises:
@@ -135,32 +132,27 @@ class QueryPictures:
         except CamsearchError as error:
             raise DialectError(f"[image.url] cannot be fetched. {error.reason}") from error
 
-    async def _document(self, request: Request, index: str, image_id: str) -> HitPicture:
+    async def _document(self, request: Request, index: str, image_id: str) -> HitImage:
         """The picture of a document of the index, as the caller may see it."""
-        hit = await find_document(self._upstream, request, index, image_id, PICTURE_FIELDS)
+        hit = await self._indices.document(request, index, image_id, IMAGE_FIELDS)
         if hit is None:
             raise PictureNotFound(
                 f"[image.id] names [{image_id}], which is no document of [{index or '_all'}]: "
                 "name one that is, or send the picture as [image.data]."
             )
-        picture = picture_of(hit)
-        if picture is None:
+        image = image_of(hit)
+        if image is None:
             raise DialectError(
-                f"The document [{image_id}] does not tell {', '.join(PICTURE_FIELDS)}: it was not "
+                f"The document [{image_id}] does not tell {', '.join(IMAGE_FIELDS)}: it was not "
                 "written by camsearch. Name another, or send the picture as [image.data]."
             )
-        return picture
+        return image
 
     def _of_kept_maps(
-        self, picture: HitPicture, query: PictureQuery, regions: RegionSettings
+        self, image: HitImage, box: Box | None, regions: RegionSettings
     ) -> QueryDescription:
-        encoded = self._matcher.encoded_of(picture)
-        if encoded is None:
-            raise ImageError(
-                f"No feature maps are kept of [{picture.id}] and its picture cannot be read: "
-                "index it again, or send the picture as [image.data]."
-            )
-        method = self._matcher.method
-        size = Size(picture.width, picture.height)
+        encoded = self.maps(image, box)
         with torch.inference_mode():
-            return method.describe_kept_query(encoded, size, regions, query.box)
+            return self._matcher.method.describe_kept_query(
+                encoded, Size(image.width, image.height), regions, box
+            )

@@ -20,7 +20,7 @@ from reranker.exchange import Answer, encoded_index
 from reranker.passing.hop_headers import value_of
 from reranker.passing.reading_paths import words_of
 from reranker.passing.refusals import refusal
-from reranker.visual.search import Ranked
+from reranker.search.search import Ranked
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from reranker.exchange import Headers, Request, Upstream
     from reranker.operations.metrics import Metrics
     from reranker.operations.rate_limit import RateLimit
-    from reranker.visual.search import VisualSearcher
+    from reranker.search.search import VisualSearcher
 
 __all__ = ["VisualRequests"]
 

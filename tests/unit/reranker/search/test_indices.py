@@ -6,12 +6,11 @@ import asyncio
 
 import pytest
 
-import reranker.visual.contract
 from es_mappings.errors import FingerprintMismatch
 from reranker.errors import NotOurIndex, UpstreamRefused, UpstreamUnreachable
 from reranker.exchange import Request
 from reranker.passing.refusals import refusal
-from reranker.visual.contract import IndexContract, abouts_of
+from reranker.search.indices import Indices, abouts_of
 from tests.support.house import Scripted, said
 
 OURS, THEIRS = "a" * 64, "b" * 64
@@ -33,23 +32,10 @@ def mapping(**indices):
     )
 
 
-@pytest.fixture
-def clock(monkeypatch):
-    class Clock:
-        now = 100.0
-
-        def monotonic(self):
-            return self.now
-
-    made = Clock()
-    monkeypatch.setattr(reranker.visual.contract, "time", made)
-    return made
-
-
-def check(upstream, index="images", request=ASKED, contract=None):
-    contract = contract or IndexContract(upstream, OURS)
-    asyncio.run(contract.check(request, index))
-    return contract
+def check(upstream, index="images", request=ASKED, indices=None):
+    indices = indices or Indices(upstream, OURS)
+    asyncio.run(indices.check(request, index))
+    return indices
 
 
 @pytest.mark.parametrize(
@@ -66,43 +52,45 @@ def test_what_the_query_string_says_of_indices_holds_for_the_mapping_too():
     upstream = Scripted(turn=lambda _: mapping(images=OURS))
     told = "size=3&ignore_unavailable=true&expand_wildcards=open"
     request = Request("POST", "/a,b/_search", told, HEADERS)
-    contract = check(upstream, "a,b", request)
+    indices = check(upstream, "a,b", request)
     assert upstream.asked[0].query == "ignore_unavailable=true&expand_wildcards=open"
-    check(upstream, "a,b", Request("POST", "/a,b/_search", "", HEADERS), contract)
+    check(upstream, "a,b", Request("POST", "/a,b/_search", "", HEADERS), indices)
     assert len(upstream.asked) == 2
 
 
-def test_a_fitting_index_is_believed_for_ten_seconds(clock):
-    upstream = Scripted(turn=lambda _: mapping(images=OURS))
-    contract = check(upstream)
-    for now, asked in [(105, 1), (109.9, 1), (110.1, 2), (115, 2), (121, 3)]:
-        clock.now = now
-        check(upstream, contract=contract)
+def test_a_fitting_index_is_believed_for_ten_seconds():
+    upstream, now = Scripted(turn=lambda _: mapping(images=OURS)), 100.0
+    indices = Indices(upstream, OURS, lambda: now)
+    for now, asked in [(100.0, 1), (105, 1), (109.9, 1), (110.1, 2), (115, 2), (121, 3)]:
+        check(upstream, indices=indices)
         assert len(upstream.asked) == asked, now
 
 
 def test_each_index_is_believed_by_itself():
     upstream = Scripted(turn=lambda _: mapping(images=OURS))
-    contract = check(upstream, "one")
-    check(upstream, "two", contract=contract)
+    indices = check(upstream, "one")
+    check(upstream, "two", indices=indices)
     assert [one.path for one in upstream.asked] == ["/one/_mapping", "/two/_mapping"]
 
 
-def test_names_made_up_by_callers_do_not_fill_the_memory(monkeypatch):
-    monkeypatch.setattr(reranker.visual.contract, "_MOST_BELIEVED", 3)
+def test_names_made_up_by_callers_do_not_fill_the_memory():
     upstream = Scripted(turn=lambda _: mapping(images=OURS))
-    contract = IndexContract(upstream, OURS)
-    for i in range(20):
-        check(upstream, f"i{i}", contract=contract)
-        assert len(contract._fitting) <= 3
+    indices = Indices(upstream, OURS)
+
+    async def run():
+        for index in ["images", *map(str, range(1000)), "images"]:
+            await indices.check(ASKED, index)
+
+    asyncio.run(run())
+    assert [one.path for one in upstream.asked].count("/images/_mapping") == 2
 
 
 def test_an_index_of_another_method_is_refused_and_both_are_named():
     upstream = Scripted(turn=lambda _: mapping(old=THEIRS))
-    contract = IndexContract(upstream, OURS)
+    indices = Indices(upstream, OURS)
     for asked in (1, 2):  # what does not fit is asked for again: it may be switched any moment
         with pytest.raises(FingerprintMismatch) as error:
-            check(upstream, contract=contract)
+            check(upstream, indices=indices)
         assert len(upstream.asked) == asked
     for part in ("[old]", THEIRS[:16], OURS[:16]):
         assert part in error.value.reason

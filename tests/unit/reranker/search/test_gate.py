@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from reranker.errors import Overloaded
-from reranker.visual.gate import Gate
+from reranker.search.gate import Gate
 
 
 class Crowd:
