@@ -22,12 +22,13 @@ from indexer.sources import read_source
 from indexer.web import WebAccess, fetch
 from reranker.app import make_app
 from reranker.errors import UpstreamUnreachable
-from reranker.exchange import encoded_index
+from reranker.http.exchange import encoded_index
 from reranker.local_elasticsearch.upstream import LocalUpstream
-from reranker.operations.tracing import tracing_as_named
-from reranker.passing.upstream import ElasticsearchUpstream, UpstreamSettings
+from reranker.matching import Matcher
+from reranker.observability.tracing import tracing_as_named
+from reranker.proxy.upstream import ElasticsearchUpstream, UpstreamSettings
 from reranker.search.indices import ACCESS_DENIED, abouts_of, mapping_request
-from reranker.service import Service, ServiceParts
+from reranker.service import ImageFiles, Service
 from reranker.settings import TracesSettings
 
 if TYPE_CHECKING:
@@ -37,12 +38,11 @@ if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
     from camsearch.settings import CommandSettings
-    from descriptors.images import ImageLimits
     from descriptors.machine import Machine
     from descriptors.method import Method
     from es_mappings.documents import IndexedPicture
     from es_mappings.features import KeptMaps
-    from reranker.exchange import Answer, Request, Upstream
+    from reranker.http.exchange import Answer, Request, Upstream
 
     _Told = Callable[[str], None]
     _About = Mapping[str, Any] | None
@@ -89,18 +89,15 @@ def over_folder(folder: Path, settings: CommandSettings, machine: Machine) -> It
         GalleryNotFound, GalleryDamaged: if there is none to read.
     """
     with PictureLibrary.open(folder, machine) as library:
-        parts = ServiceParts(
+        matcher = Matcher(
             library.method,
-            library.regions,
-            LocalUpstream(library.gallery, settings.images),
             library.features,
-            machine.limits,
+            library.regions,
             _encoding(library.method, machine, WebAccess()),
-            _fetching(settings, machine.limits),
-            settings.images,
-            _reading(machine.limits, WebAccess()),
+            settings.serve_most_encoded,
         )
-        with closing(_started(parts, settings)) as service:
+        upstream = LocalUpstream(library.gallery, settings.images)
+        with closing(_started(matcher, upstream, settings, machine, WebAccess())) as service:
             yield service
 
 
@@ -130,18 +127,9 @@ def over_elasticsearch(
 
     def made(about: _About) -> Service:
         method, regions, features = _method(about, given, machine)
-        parts = ServiceParts(
-            method,
-            regions,
-            upstream,
-            features,
-            machine.limits,
-            _encoding(method, machine, web),
-            _fetching(settings, machine.limits),
-            settings.images,
-            _reading(machine.limits, web),
-        )
-        return _started(parts, settings)
+        encoding = _encoding(method, machine, web)
+        matcher = Matcher(method, features, regions, encoding, settings.serve_most_encoded)
+        return _started(matcher, upstream, settings, machine, web)
 
     app = Following(upstream, settings.images, made, about, follows=not given.is_given)
     try:
@@ -150,8 +138,22 @@ def over_elasticsearch(
         app.service.close()
 
 
-def _started(parts: ServiceParts, settings: CommandSettings) -> Service:
-    service = Service(parts, settings, tracing_as_named(TracesSettings()))
+def _started(
+    matcher: Matcher,
+    upstream: Upstream,
+    settings: CommandSettings,
+    machine: Machine,
+    web: WebAccess,
+) -> Service:
+    """Args: web is what may be read of documents' addresses."""
+    limits, hosts = machine.limits, WebAccess.listed(settings.web_hosts)
+    files = ImageFiles(
+        limits,
+        (lambda url: fetch(url, hosts, limits)) if hosts.hosts else None,
+        lambda uri: read_source(uri, limits, web),
+    )
+    tracing = tracing_as_named(TracesSettings())
+    service = Service(matcher, upstream, files, settings, settings.images, tracing)
     try:
         service.warm_up()
     except BaseException:
@@ -319,14 +321,3 @@ def _encoding(
         batch_size=machine.batch_size, readers=machine.readers, limits=machine.limits, web=web
     )
     return lambda pictures: encode_documents(pictures, method, plan)
-
-
-def _reading(limits: ImageLimits, web: WebAccess) -> Callable[[str], bytes]:
-    return lambda uri: read_source(uri, limits, web)
-
-
-def _fetching(settings: CommandSettings, limits: ImageLimits) -> Callable[[str], bytes] | None:
-    web = WebAccess.listed(settings.web_hosts)
-    if not web.hosts:
-        return None
-    return lambda uri: fetch(uri, web, limits)

@@ -15,16 +15,16 @@ from descriptors.classes import class_names
 from descriptors.errors import CamsearchError
 from reranker.endpoints.asking import ERRORS, asked_further, body_of, response_of, too_large
 from reranker.errors import Overloaded
-from reranker.explaining.hit_files import heat_png
-from reranker.explaining.requests import EXPLAIN_SCHEMA, read_explain_request
-from reranker.passing.search_bodies import BodyTooLarge
+from reranker.explain.hit_files import heat_png
+from reranker.explain.requests import EXPLAIN_SCHEMA, read_explain_request
+from reranker.http.bodies import BodyTooLarge
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from reranker.explaining.contributions import LayerPart
-    from reranker.explaining.explainer import Explanation
-    from reranker.operations.metrics import Metrics
+    from reranker.explain.contributions import LayerPart
+    from reranker.explain.explainer import Explanation
+    from reranker.observability.metrics import Metrics
     from reranker.service import Service
 
 __all__ = ["explain_router"]
@@ -83,7 +83,7 @@ def explain_router(service: Service) -> APIRouter:
     """The endpoint that explains."""
     router = APIRouter(tags=["pictures"])
     most = service.settings.serve_most_body
-    names = _names(len(service.parts.method.encoder.weight))
+    names = _names(len(service.method.encoder.weight))
 
     @router.post(
         "/explain",

@@ -27,22 +27,7 @@ if TYPE_CHECKING:
         [Sequence[tuple[Picture, Box | None]], RegionSettings], Sequence[QueryDescription]
     ]
 
-__all__ = ["Describer", "DescriberSettings"]
-
-
-@dataclass(frozen=True)
-class DescriberSettings:
-    """How query pictures are put together.
-
-    Attributes:
-        waiting: pictures in the queue; more are refused.
-        batch: most pictures described at once.
-        wait_s: seconds the first of a batch waits for others.
-    """
-
-    waiting: int = 64
-    batch: int = 8
-    wait_s: float = 0.003
+__all__ = ["Describer"]
 
 
 @dataclass(frozen=True)
@@ -57,10 +42,19 @@ class _Job:
 class Describer:
     """Describes query pictures in a thread of its own."""
 
-    def __init__(self, describe: Describe, settings: DescriberSettings) -> None:
-        """Args: describe is called by the owner's thread only, see `Method.describe_queries`."""
-        self._describe, self._settings = describe, settings
-        self._jobs: queue.Queue[_Job | None] = queue.Queue(settings.waiting)
+    def __init__(
+        self, describe: Describe, waiting: int = 64, wait_s: float = 0.003, batch: int = 8
+    ) -> None:
+        """Start the thread.
+
+        Args:
+            describe: called by the owner's thread only, see `Method.describe_queries`.
+            waiting: pictures in the queue; more are refused.
+            wait_s: seconds the first of a batch waits for others.
+            batch: most pictures described at once.
+        """
+        self._describe, self._wait_s, self._batch = describe, wait_s, batch
+        self._jobs: queue.Queue[_Job | None] = queue.Queue(waiting)
         self._closed = False
         self._owner = threading.Thread(target=self._work, name="describe", daemon=True)
         self._owner.start()
@@ -87,7 +81,7 @@ class Describer:
             self._jobs.put_nowait(job)
         except queue.Full:
             raise Overloaded(
-                f"{self._settings.waiting} query pictures wait already: try again in a second.", 1
+                f"{self._jobs.maxsize} query pictures wait already: try again in a second.", 1
             ) from None
         return await job.done
 
@@ -111,8 +105,8 @@ class Describer:
 
     def _with_others(self, first: _Job) -> tuple[list[_Job], bool]:
         """A batch, and whether the end came within."""
-        batch, until = [first], time.monotonic() + self._settings.wait_s
-        while len(batch) < self._settings.batch:
+        batch, until = [first], time.monotonic() + self._wait_s
+        while len(batch) < self._batch:
             try:
                 job = self._jobs.get(timeout=max(0.0, until - time.monotonic()))
             except queue.Empty:

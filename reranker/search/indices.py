@@ -16,21 +16,21 @@ from es_mappings.fields import DESCRIPTOR
 from reranker.dialect.answers import FoundHit, read_hits
 from reranker.dialect.parameters import about_indices
 from reranker.errors import NotOurIndex, UpstreamRefused
-from reranker.exchange import Request, encoded_index, search_path
+from reranker.http.exchange import JSON, Request, encoded_index, search_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from torch import Tensor
 
-    from reranker.exchange import Answer, Headers, Upstream
+    from reranker.http.exchange import Answer, Headers, Upstream
 
 __all__ = ["ACCESS_DENIED", "Indices", "abouts_of", "mapping_request"]
 
 ACCESS_DENIED = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
 
-_JSON: Headers = ((b"content-type", b"application/json"), (b"accept", b"application/json"))
-_MEDIA = frozenset(name for name, _ in _JSON)
+_ACCEPT: Headers = ((b"accept", b"application/json"),)
+_MEDIA = frozenset({b"content-type", b"accept"})
 # A switched alias leads to another index; asked for again after this many seconds.
 _BELIEVED_S = 10.0
 _MAX_BELIEVED = 1000
@@ -182,11 +182,13 @@ class Indices:
         self, request: Request, body: Mapping[str, Any], refused: str
     ) -> Mapping[str, Any]:
         others = (pair for pair in request.headers if pair[0] not in _MEDIA)
-        asked = replace(request, method="POST", headers=(*_JSON, *others), body=orjson.dumps(body))
+        asked = replace(
+            request, method="POST", headers=(*JSON, *_ACCEPT, *others), body=orjson.dumps(body)
+        )
         return _read(await self.upstream.ask(asked), refused)
 
 
-def mapping_request(index: str, headers: Headers = _JSON[1:], query: str = "") -> Request:
+def mapping_request(index: str, headers: Headers = _ACCEPT, query: str = "") -> Request:
     """Asks for the mapping of an index.
 
     Args:

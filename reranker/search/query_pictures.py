@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from descriptors.images import ImageLimits, Picture
     from descriptors.settings import RegionSettings
     from reranker.dialect.searches import ImageSource, PictureQuery
-    from reranker.exchange import Request
+    from reranker.http.exchange import Request
     from reranker.matching import Matcher
     from reranker.search.description import Describer
     from reranker.search.indices import Indices

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass, replace
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote
 
 import orjson
 
@@ -14,12 +14,12 @@ from descriptors.errors import CamsearchError
 from reranker.dialect.filter_path import filtered
 from reranker.dialect.msearch import merge_msearch, parse_msearch
 from reranker.dialect.parsing import parse_search
-from reranker.dialect.wording import error_answer, warning, written_json
+from reranker.dialect.wording import warning, written_json
 from reranker.errors import DialectError, Overloaded
-from reranker.exchange import Answer, encoded_index
-from reranker.passing.hop_headers import value_of
-from reranker.passing.reading_paths import words_of
-from reranker.passing.refusals import refusal
+from reranker.http.error_answers import error_answer, refusal
+from reranker.http.exchange import JSON, Answer, encoded_index
+from reranker.http.headers import value_of
+from reranker.http.paths import index_of, words_of
 from reranker.search.search import Ranked
 
 if TYPE_CHECKING:
@@ -27,16 +27,14 @@ if TYPE_CHECKING:
 
     from reranker.dialect.limits import DialectLimits
     from reranker.dialect.msearch import MultiSearch, MultiSearchItem
-    from reranker.exchange import Headers, Request, Upstream
-    from reranker.operations.metrics import Metrics
-    from reranker.operations.rate_limit import RateLimit
+    from reranker.http.exchange import Headers, Request, Upstream
+    from reranker.observability.metrics import Metrics
+    from reranker.search.admission import RateLimit
     from reranker.search.search import VisualSearcher
 
 __all__ = ["VisualRequests"]
 
-_OK = 200
 _NOT_READ = (b"yaml", b"cbor", b"smile")
-_JSON: Headers = ((b"content-type", b"application/json"),)
 _MOST_QUOTED = 300
 
 
@@ -50,7 +48,7 @@ class _OneOfSeveral:
 
 
 class VisualRequests:
-    """Implements `reranker.passing.proxy.Visual`."""
+    """Answers requests that name us; see `reranker.http.exchange.Visual`."""
 
     def __init__(
         self,
@@ -59,7 +57,6 @@ class VisualRequests:
         limits: DialectLimits,
         metrics: Metrics,
         rate: RateLimit,
-        version: str = "9.0.0",
     ) -> None:
         """Put the parts together.
 
@@ -69,16 +66,14 @@ class VisualRequests:
             limits: of what a search may ask.
             metrics: where outcomes are counted.
             rate: how often a caller may search.
-            version: of Elasticsearch, as warnings say it.
         """
         self._searcher, self._upstream, self._limits = searcher, upstream, limits
-        self._metrics, self._rate, self._version = metrics, rate, version
+        self._metrics, self._rate = metrics, rate
 
     async def __call__(self, request: Request) -> Answer | None:
         """The answer; None if the body does not name us after all."""
-        words = words_of(request.path)
-        index = unquote(words[0]) if len(words) > 1 else ""
-        if words[-1] == "_msearch":
+        index = index_of(request.path)
+        if words_of(request.path)[-1] == "_msearch":
             several = parse_msearch(request.body, request.query, self._limits, index)
             return None if several is None else await self._several(request, several)
         try:
@@ -95,7 +90,7 @@ class VisualRequests:
         if isinstance(found, Answer):
             return found
         body = written_json(filtered(found.answer, search.filter_path), pretty=search.pretty)
-        return Answer(_OK, self._headers(found.headers, found.warnings), body)
+        return Answer(HTTPStatus.OK, _with_warnings(found.headers, found.warnings), body)
 
     async def _several(self, request: Request, several: MultiSearch) -> Answer:
         started = time.monotonic()
@@ -114,7 +109,7 @@ class VisualRequests:
         took = round((time.monotonic() - started) * 1e3)
         body = merge_msearch(several, [one.body for one in answers], took)
         warnings = [text for one in answers for text in one.warnings]
-        return Answer(_OK, self._headers(_joined(answers), warnings), body)
+        return Answer(HTTPStatus.OK, _with_warnings(_joined(answers), warnings), body)
 
     async def _one(self, request: Request, item: MultiSearchItem) -> _OneOfSeveral:
         """The answer to one search, as it stands among several; an error is one, too."""
@@ -136,7 +131,7 @@ class VisualRequests:
             return _OneOfSeveral(_with_status(refusal(error)))
         self._count(found)
         if isinstance(found, Answer):
-            headers = found.headers if found.status == _OK else ()
+            headers = found.headers if found.status == HTTPStatus.OK else ()
             return _OneOfSeveral(_with_status(found), headers)
         body = filtered(found.answer, item.search.filter_path)
         return _OneOfSeveral(body, found.headers, found.warnings)
@@ -147,14 +142,10 @@ class VisualRequests:
             return []
         asked = replace(request, query=several.query, body=several.others)
         answer = await self._upstream.ask(asked)
-        if answer.status != _OK:
+        if answer.status != HTTPStatus.OK:
             return answer
         responses = orjson.loads(answer.body)["responses"]
         return [_OneOfSeveral(response, answer.headers) for response in responses]
-
-    def _headers(self, headers: Headers, warnings: Iterable[str]) -> Headers:
-        said = tuple((b"warning", warning(text, self._version)) for text in dict.fromkeys(warnings))
-        return (*headers, *said)
 
     def _count(self, found: Answer | Ranked | CamsearchError) -> None:
         if isinstance(found, Overloaded):
@@ -162,10 +153,14 @@ class VisualRequests:
         elif isinstance(found, CamsearchError):
             outcome = "refused"
         elif isinstance(found, Answer):
-            outcome = "first_search" if found.status == _OK else "refused"
+            outcome = "first_search" if found.status == HTTPStatus.OK else "refused"
         else:
             outcome = "warned" if found.warnings else "ranked"
         self._metrics.outcome(outcome)
+
+
+def _with_warnings(headers: Headers, warnings: Iterable[str]) -> Headers:
+    return (*headers, *((b"warning", warning(text)) for text in dict.fromkeys(warnings)))
 
 
 async def _ended(running: asyncio.Future[Any]) -> None:
@@ -207,6 +202,6 @@ def _with_status(answer: Answer) -> dict[str, Any]:
 def _joined(answers: Sequence[_OneOfSeveral]) -> Headers:
     """The headers of the first answer of Elasticsearch's, with the warnings of all."""
     told = [one.headers for one in answers if one.headers]
-    first = tuple(pair for pair in (told[0] if told else _JSON) if pair[0] != b"warning")
+    first = tuple(pair for pair in (told[0] if told else JSON) if pair[0] != b"warning")
     each = dict.fromkeys(pair for headers in told for pair in headers if pair[0] == b"warning")
     return (*first, *each)

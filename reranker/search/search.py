@@ -37,10 +37,10 @@ if TYPE_CHECKING:
     from descriptors.arrays import QueryDescription
     from reranker.dialect.answers import FoundHit
     from reranker.dialect.searches import Expand, PictureQuery, Rerank, VisualSearch
-    from reranker.exchange import Answer, Request
+    from reranker.http.exchange import Answer, Request
     from reranker.matching import Matcher
-    from reranker.operations.metrics import Metrics
-    from reranker.search.gate import Gate
+    from reranker.observability.metrics import Metrics
+    from reranker.search.admission import Gate
     from reranker.search.indices import Indices
     from reranker.search.query_pictures import QueryPictures
 

@@ -19,9 +19,10 @@ from es_mappings.features import FeatureStore
 from es_mappings.local import LocalGallery
 from indexer.pipeline import index_pictures
 from indexer.sources import Source
-from reranker.exchange import Answer, Headers, Request, Upstream
+from reranker.http.exchange import Answer, Headers, Request, Upstream
 from reranker.local_elasticsearch.upstream import LocalUpstream
-from reranker.service import Service, ServiceParts
+from reranker.matching import Matcher
+from reranker.service import ImageFiles, Service
 from reranker.settings import RerankerSettings
 from tests.support.pictures import encoded, shapes
 from tests.support.tiny_network import tiny_method
@@ -89,15 +90,22 @@ class House:
     def service(
         self, upstream: Upstream | None = None, *, settings: Mapping[str, Any] = {}, **said: Any
     ) -> Iterator[Service]:
-        """Over the gallery, or another upstream; `said` are fields of `ServiceParts`."""
+        """Over the gallery, or another upstream; `said` are parts of matcher and files."""
         parts: dict[str, Any] = {
-            "method": self.method,
-            "regions": REGIONS,
-            "upstream": upstream or LocalUpstream(self.gallery),
             "features": self.store(),
-            "limits": ImageLimits(),
-        }
-        service = Service(ServiceParts(**parts | said), RerankerSettings(**settings))
+            "regions": REGIONS,
+            "encode": None,
+        } | said
+        made = RerankerSettings(**settings)
+        matcher = Matcher(
+            self.method,
+            parts["features"],
+            parts["regions"],
+            parts["encode"],
+            made.serve_most_encoded,
+        )
+        files = ImageFiles(parts.get("limits", ImageLimits()), parts.get("fetch"))
+        service = Service(matcher, upstream or LocalUpstream(self.gallery), files, made)
         try:
             yield service
         finally:

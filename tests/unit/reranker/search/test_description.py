@@ -13,7 +13,7 @@ from descriptors.arrays import Box
 from descriptors.errors import RequestError
 from descriptors.settings import RegionSettings
 from reranker.errors import Overloaded
-from reranker.search.description import Describer, DescriberSettings
+from reranker.search.description import Describer
 from tests.support.clock import HANG_S
 
 REGIONS = RegionSettings()
@@ -55,7 +55,7 @@ def network():
 
 @pytest.fixture
 def describer(network):
-    made = Describer(network, DescriberSettings(waiting=8, batch=4, wait_s=0.2))
+    made = Describer(network, waiting=8, batch=4, wait_s=0.2)
     yield made
     network.free.set()
     made.close()
@@ -87,7 +87,7 @@ def test_a_batch_is_no_larger_than_the_settings_say(describer, network):
 
 
 def test_what_comes_later_waits_for_nobody(network):
-    describer = Describer(network, DescriberSettings(wait_s=0))
+    describer = Describer(network, wait_s=0)
     assert described(describer, "a") + described(describer, "b") == ["a 8", "b 8"]
     assert network.calls == [["a"], ["b"]]
     describer.close()
@@ -124,7 +124,7 @@ def test_any_fault_is_its_callers_and_the_thread_lives_on(describer, picture, ki
 
 
 def test_a_full_queue_refuses(network):
-    describer = Describer(network, DescriberSettings(waiting=2, batch=1, wait_s=0))
+    describer = Describer(network, waiting=2, batch=1, wait_s=0)
     network.free.clear()
 
     async def too_many():
@@ -144,7 +144,7 @@ def test_a_full_queue_refuses(network):
 
 
 def test_a_caller_who_went_is_not_described(network):
-    describer = Describer(network, DescriberSettings(batch=2, wait_s=0))
+    describer = Describer(network, batch=2, wait_s=0)
     network.free.clear()
 
     async def one_goes():
@@ -181,7 +181,7 @@ def test_a_caller_who_goes_while_being_described_harms_nobody(describer, network
 
 def test_closing_ends_what_is_queued_and_the_thread(network):
     before = threading.active_count()
-    describer = Describer(network, DescriberSettings(batch=2, wait_s=0.01))
+    describer = Describer(network, batch=2, wait_s=0.01)
     assert threading.active_count() == before + 1
     network.free.clear()
 

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from reranker.errors import Overloaded
-from reranker.search.gate import Gate
+from reranker.search.admission import Gate
 
 
 class Crowd:

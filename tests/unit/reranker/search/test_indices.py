@@ -8,8 +8,8 @@ import pytest
 
 from es_mappings.errors import FingerprintMismatch
 from reranker.errors import NotOurIndex, UpstreamRefused, UpstreamUnreachable
-from reranker.exchange import Request
-from reranker.passing.refusals import refusal
+from reranker.http.error_answers import refusal
+from reranker.http.exchange import Request
 from reranker.search.indices import Indices, abouts_of
 from tests.support.house import Scripted, said
 

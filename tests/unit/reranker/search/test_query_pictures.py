@@ -16,7 +16,7 @@ from es_mappings.features import stack_kept
 from reranker.dialect.answers import read_hits
 from reranker.dialect.searches import ImageSource, PictureQuery
 from reranker.errors import DialectError, PictureNotFound, UpstreamRefused
-from reranker.exchange import Request
+from reranker.http.exchange import Request
 from reranker.local_elasticsearch.upstream import LocalUpstream
 from reranker.search.query_pictures import QueryPictures
 from reranker.search.rerank import image_of

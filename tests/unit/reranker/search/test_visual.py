@@ -11,8 +11,8 @@ import pytest
 from descriptors.errors import RequestError
 from es_mappings.errors import FingerprintMismatch
 from reranker.errors import DialectError, PictureNotFound, UpstreamRefused, UpstreamUnreachable
-from reranker.exchange import Answer, Request
-from reranker.operations.metrics import OUTCOMES
+from reranker.http.exchange import Answer, Request
+from reranker.observability.metrics import OUTCOMES
 from tests.support.house import JSON, answered, found_ids, said
 
 NDJSON = ((b"content-type", b"application/x-ndjson"), (b"accept", b"application/json"))

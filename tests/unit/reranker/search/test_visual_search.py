@@ -13,7 +13,7 @@ import pytest
 from es_mappings.filters import Term
 from reranker.dialect.parsing import parse_search
 from reranker.errors import Overloaded, UpstreamRefused, UpstreamUnreachable
-from reranker.exchange import Answer, Request
+from reranker.http.exchange import Answer, Request
 from reranker.pipeline import Searcher
 from reranker.ranking import SearchPlan
 from reranker.search.indices import Indices
@@ -36,7 +36,7 @@ def body_of(house, *, size=COUNT, ours=None, **said_of_body):
 
 async def asked(service, body, query="", path="/images/_search", *, matcher=None, timeout_s=HANG_S):
     searcher = VisualSearcher(
-        Indices(service.parts.upstream, service.parts.method.fingerprint()),
+        Indices(service.upstream, service.method.fingerprint()),
         service.pictures,
         matcher or service.matcher,
         service.gate,
@@ -205,7 +205,7 @@ class TestAsInPython:
         ],
     )
     def test_order_scores_boxes_and_first_places(self, service, house, plan, ours):
-        searcher = Searcher(house.method, house.gallery, service.parts.features, REGIONS)
+        searcher = Searcher(house.method, house.gallery, service.matcher.features, REGIONS)
         expected = searcher.search(house.method.describe_query(house.picture(0), REGIONS), plan)
         searcher.close()
         body = body_of(house, size=plan.k, ours=ours)
