@@ -75,12 +75,8 @@ class Service:
         """
         self.tracing = tracing or Tracing()
         self.upstream = TracedUpstream(upstream) if self.tracing.is_on else upstream
-        self.matcher, self.method, self.settings, self.index = (
-            matcher,
-            matcher.method,
-            settings,
-            index,
-        )
+        self.matcher, self.method = matcher, matcher.method
+        self.settings, self.index = settings, index
         self.metrics = Metrics(self.tracing)
         self.describer = Describer(
             self.method.describe_queries, settings.serve_waiting, settings.serve_batch_wait
@@ -101,10 +97,12 @@ class Service:
         )
         self.rate = RateLimit(settings.serve_rate)
         self.visual = VisualRequests(searcher, self.upstream, self.limits, self.metrics, self.rate)
-        explaining = Gate(settings.serve_explains, settings.serve_waiting)
-        self.explainer = Explainer(self.indices, self.pictures, matcher, explaining, index)
         reading = Gate(settings.serve_thumbnails, _THUMBNAILS_WAITING)
         self.files = HitFiles(self.indices, files.read, files.limits, reading)
+        explaining = Gate(settings.serve_explains, settings.serve_waiting)
+        self.explainer = Explainer(
+            self.indices, self.pictures, matcher, self.files, explaining, index
+        )
         self.readiness = Readiness(
             self.upstream, index, self.method.fingerprint(), matcher.features
         )

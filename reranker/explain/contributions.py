@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float, Int
+from pydantic import BaseModel
 from torch import Tensor
 
 from descriptors.arrays import Box, Encoded, Region, Size, region_of_box
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from descriptors.method import Method
 
 __all__ = [
-    "ChannelPart",
-    "LayerPart",
+    "NamedChannel",
+    "NamedLayer",
     "box_windows",
     "class_vectors_of",
     "layer_parts",
@@ -29,41 +29,27 @@ __all__ = [
 _NAMED = 5
 
 
-@dataclass(frozen=True)
-class ChannelPart:
-    """A channel of a layer.
-
-    Attributes:
-        channel: its number, from 0.
-        product: its part of the class vectors' product.
-        share: of that product, 0..1.
-    """
+class NamedChannel(BaseModel):
+    """A channel's summand of the product of the class vectors, before whitening, and its share."""
 
     channel: int
     product: float
     share: float
 
 
-@dataclass(frozen=True)
-class LayerPart:
-    """A layer.
-
-    Attributes:
-        name: as the settings call it.
-        cosine: its part of the cosine of the descriptors; the parts of all layers sum up to it.
-        channels: those with the largest part of the class vectors' product, largest first.
-    """
+class NamedLayer(BaseModel):
+    """A layer's part of the cosine, exact, and the channels with the largest products."""
 
     name: str
     cosine: float
-    channels: tuple[ChannelPart, ...]
+    channels: list[NamedChannel]
 
 
 def layer_parts(
     method: Method,
     descriptors: tuple[Float[Tensor, " D"], Float[Tensor, " D"]],
     vectors: tuple[tuple[Float[Tensor, "N _"], Float[Tensor, "N _"]], ...],
-) -> tuple[LayerPart, ...]:
+) -> list[NamedLayer]:
     """The layers of the method, in the order of its settings.
 
     Args:
@@ -78,23 +64,23 @@ def layer_parts(
     """
     dims = [layer.projection.shape[0] for layer in method.whitening.layers]
     query, hit = (descriptor.split(dims) for descriptor in descriptors)
-    return tuple(
-        LayerPart(settings.name, float(ours @ theirs), _channels(*classes))
+    return [
+        NamedLayer(name=settings.name, cosine=float(ours @ theirs), channels=_channels(*classes))
         for settings, ours, theirs, classes in zip(
             method.settings.layers, query, hit, vectors, strict=True
         )
-    )
+    ]
 
 
-def _channels(query: Float[Tensor, "N _"], hit: Float[Tensor, "N _"]) -> tuple[ChannelPart, ...]:
+def _channels(query: Float[Tensor, "N _"], hit: Float[Tensor, "N _"]) -> list[NamedChannel]:
     products = (query * hit).sum(dim=0)
     whole = float(products.sum())
     best = products.topk(min(_NAMED, len(products)))
-    return tuple(
-        ChannelPart(channel, product, product / whole)
+    return [
+        NamedChannel(channel=channel, product=product, share=product / whole)
         for channel, product in zip(best.indices.tolist(), best.values.tolist(), strict=True)
         if product > 0
-    )
+    ]
 
 
 def box_windows(

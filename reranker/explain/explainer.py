@@ -3,30 +3,35 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from jaxtyping import Float
+from pydantic import BaseModel
 from torch import Tensor
 
 from descriptors.arrays import Box, Encoded, QueryDescription, Region, Size, box_of_region
+from descriptors.classes import class_names
 from es_mappings.fields import DESCRIPTOR
 from reranker.errors import DialectError, PictureNotFound
 from reranker.explain.contributions import (
-    LayerPart,
+    NamedLayer,
     box_windows,
     class_vectors_of,
     layer_parts,
     region_windows_of,
 )
+from reranker.explain.hit_files import heat_png
 from reranker.http.exchange import encoded_index
 from reranker.search.rerank import IMAGE_FIELDS, HitImage, image_of
 
 if TYPE_CHECKING:
     from descriptors.settings import RegionSettings
     from reranker.dialect.answers import FoundHit
+    from reranker.explain.hit_files import HitFiles
     from reranker.explain.requests import ExplainRequest
     from reranker.http.exchange import Request
     from reranker.matching import Matcher
@@ -34,46 +39,43 @@ if TYPE_CHECKING:
     from reranker.search.indices import Indices
     from reranker.search.query_pictures import QueryPictures
 
-__all__ = ["Explainer", "Explanation", "QueryClass"]
+__all__ = ["Explained", "Explainer"]
 
 
-@dataclass(frozen=True)
-class QueryClass:
-    """A class of the network that the query was described with.
+class TriedRegion(BaseModel):
+    """A region that was compared with the query."""
 
-    Attributes:
-        number: of the class.
-        in_hit: its softmax probability in the hit's whole picture.
-    """
+    box: list[float]
+    cosine: float
+
+
+class NamedClass(BaseModel):
+    """A class that the query was described with; `probability_in_hit` is the hit's, as a whole."""
 
     number: int
-    in_hit: float
+    name: str | None
+    probability_in_hit: float
 
 
-@dataclass(frozen=True)
-class Explanation:
-    """Why a hit stands where it stands.
+class Explained(BaseModel):
+    """What made a hit match.
 
-    Attributes:
-        picture: the hit's.
-        score: cosine of its best region with the query; None if no region is usable.
-        first_score: cosine of the first search: of the vector that is indexed with the
-            query's; None if the document shows no vector.
-        box: of the best region, in pixels of the upright picture.
-        tried: every region with its cosine, the best first.
-        classes: of the query, best first.
-        layers: parts of `score`; none if no region is usable.
-        heat: 0..1, where in the hit the query's best classes speak.
+    `score`, `cosine` and `box` are of its best region, and null where no region is usable;
+    `first_cosine` is that of the indexed vector; `regions` are all that were compared, the best
+    first; `heat_map` is a PNG in base64.
     """
 
-    picture: HitImage
+    id: str
     score: float | None
-    first_score: float | None
-    box: Box | None
-    tried: tuple[tuple[Box, float], ...]
-    classes: tuple[QueryClass, ...]
-    layers: tuple[LayerPart, ...]
-    heat: Float[np.ndarray, "H W"]
+    cosine: float | None
+    first_cosine: float | None
+    box: list[float] | None
+    width: int
+    height: int
+    regions: list[TriedRegion]
+    classes: list[NamedClass]
+    layers: list[NamedLayer]
+    heat_map: str
 
 
 @dataclass(frozen=True)
@@ -88,21 +90,21 @@ class Explainer:
     """Compares one hit with one query, and tells all of it."""
 
     def __init__(
-        self, indices: Indices, pictures: QueryPictures, matcher: Matcher, gate: Gate, index: str
+        self,
+        indices: Indices,
+        pictures: QueryPictures,
+        matcher: Matcher,
+        files: HitFiles,
+        gate: Gate,
+        index: str,
     ) -> None:
-        """Put the parts together.
-
-        Args:
-            indices: have the hit.
-            pictures: describes queries.
-            matcher: has method, kept maps and region settings.
-            gate: how many hits are explained at the same time.
-            index: where a hit is that names none.
-        """
-        self._indices, self._pictures, self._gate = indices, pictures, gate
+        """Args: gate lets so many hits be explained at once; index is where a hit is by default."""
+        self._indices, self._pictures, self._files, self._gate = indices, pictures, files, gate
         self._matcher, self._method, self._index = matcher, matcher.method, index
+        names = class_names()  # ImageNet's, where the network may know ImageNet's classes
+        self._names = names if len(names) == len(self._method.encoder.weight) else None
 
-    async def explain(self, request: Request, asked: ExplainRequest) -> Explanation:
+    async def explain(self, request: Request, asked: ExplainRequest) -> Explained:
         """What made a hit match.
 
         Args:
@@ -136,37 +138,59 @@ class Explainer:
                 await self._pictures.describe_source(source, query.box, settings),
                 await asyncio.to_thread(self._pictures.maps, source, query.box),
             )
-            return await asyncio.to_thread(self._explain, described, hit, image, settings)
+            found, heat = await asyncio.to_thread(self._explain, described, hit, image, settings)
+        shown = await self._files.large(image)
+        size = Size(image.width, image.height)
+        box = None if found.box is None else Box(*found.box)
+        png = await asyncio.to_thread(heat_png, heat, size, shown, box)
+        found.heat_map = base64.b64encode(png).decode("ascii")
+        return found
 
     @torch.inference_mode()
     def _explain(
-        self, described: _Described, hit: FoundHit, picture: HitImage, settings: RegionSettings
-    ) -> Explanation:
+        self, described: _Described, hit: FoundHit, image: HitImage, settings: RegionSettings
+    ) -> tuple[Explained, Float[np.ndarray, "H W"]]:
+        """All but the picture of the heat map, and that map, 0..1."""
         query = described.query
-        encoded = self._pictures.maps(picture, None)
-        size = Size(picture.width, picture.height)
+        encoded = self._pictures.maps(image, None)
+        size, grid = Size(image.width, image.height), encoded.grid(encoded.finest)
         [match] = self._method.match_regions(query, encoded, settings)
         heat = self._method.query_heat(encoded, query.classes[None], settings)[0]
-        grid = encoded.grid(encoded.finest)
         tried = () if match is None else match.tried
-        layers = () if match is None else self._layers(described, encoded, match.region, settings)
-        return Explanation(
-            picture,
-            None if match is None else match.score,
-            _first_score(hit, query.descriptor),
-            None if match is None else box_of_region(match.region, size, grid),
-            tuple(
-                (box_of_region(region, size, grid), score)
+        found = Explained(
+            id=image.id,
+            score=None if match is None else (1 + match.score) / 2,
+            cosine=None if match is None else match.score,
+            first_cosine=_first_cosine(hit, query.descriptor),
+            box=None if match is None else box_of_region(match.region, size, grid).as_list(),
+            width=image.width,
+            height=image.height,
+            regions=[
+                TriedRegion(box=box_of_region(region, size, grid).as_list(), cosine=score)
                 for region, score in sorted(tried, key=lambda one: -one[1])
-            ),
-            _classes(query, encoded, settings.n_classes),
-            layers,
-            heat.float().cpu().numpy(),
+            ],
+            classes=self._classes(query, encoded, settings.n_classes),
+            layers=[]
+            if match is None
+            else self._layers(described, encoded, match.region, settings),
+            heat_map="",
         )
+        return found, heat.float().cpu().numpy()
+
+    def _classes(self, query: QueryDescription, hit: Encoded, count: int) -> list[NamedClass]:
+        probabilities = hit.scores.softmax(dim=1)[0]
+        return [
+            NamedClass(
+                number=number,
+                name=None if self._names is None else self._names[number],
+                probability_in_hit=float(probabilities[number]),
+            )
+            for number in query.classes[:count].tolist()
+        ]
 
     def _layers(
         self, described: _Described, encoded: Encoded, region: Region, settings: RegionSettings
-    ) -> tuple[LayerPart, ...]:
+    ) -> list[NamedLayer]:
         query, method = described.query, self._method
         classes = query.classes[: settings.n_classes]
         cut = box_windows(described.encoded, query.picture, query.box)
@@ -183,15 +207,7 @@ class Explainer:
         )
 
 
-def _classes(query: QueryDescription, hit: Encoded, count: int) -> tuple[QueryClass, ...]:
-    probabilities = hit.scores.softmax(dim=1)[0]
-    return tuple(
-        QueryClass(number, float(probabilities[number]))
-        for number in query.classes[:count].tolist()
-    )
-
-
-def _first_score(hit: FoundHit, descriptor: Float[Tensor, " D"]) -> float | None:
+def _first_cosine(hit: FoundHit, descriptor: Float[Tensor, " D"]) -> float | None:
     vector = hit.raw.get("fields", {}).get(DESCRIPTOR)
     if not isinstance(vector, list) or len(vector) != len(descriptor):
         return None

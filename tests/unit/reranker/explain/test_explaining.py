@@ -12,7 +12,6 @@ import torch
 from PIL import Image
 
 from descriptors.arrays import Box, Size
-from descriptors.classes import class_names
 from descriptors.images import read_image
 from es_mappings.features import stack_kept
 from reranker.errors import UpstreamRefused
@@ -138,13 +137,6 @@ def test_classes_are_the_querys_with_the_hits_probability(service, folder):
     for one in found["classes"]:
         assert one["probability_in_hit"] == pytest.approx(float(probabilities[one["number"]]), 1e-4)
         assert one["name"] is None  # ten classes are not ImageNet's
-
-
-def test_classes_of_imagenet_have_their_names():
-    from reranker.endpoints.explain import _names
-
-    assert _names(1000) == class_names()
-    assert _names(10) is None
 
 
 def test_a_hit_is_wholly_like_itself(service):
