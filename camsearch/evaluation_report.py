@@ -16,7 +16,7 @@ from evaluation.recommending import recommendation
 from evaluation.scores import by_system
 from evaluation.significance import compare
 from evaluation.systems_named import NamedSystem, best_of_both
-from reranker.explaining.drawing import BOX_COLOUR, data_url, thumbnail
+from reranker.explain.drawing import BOX_COLOUR, data_url, thumbnail
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -22,7 +22,7 @@ from camsearch.search_report import (
 )
 from descriptors.arrays import Size
 from descriptors.errors import RequestError
-from reranker.explaining.drawing import data_url, heat_layer, thumbnail
+from reranker.explain.drawing import data_url, heat_layer, thumbnail
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

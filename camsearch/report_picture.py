@@ -23,7 +23,7 @@ from camsearch.search_report import (
     was_reordered,
 )
 from descriptors.arrays import Size
-from reranker.explaining.drawing import draw_box, with_heat
+from reranker.explain.drawing import draw_box, with_heat
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -21,13 +22,14 @@ from indexer.sources import read_source
 from indexer.web import WebAccess, fetch
 from reranker.app import make_app
 from reranker.errors import UpstreamUnreachable
-from reranker.exchange import Request
+from reranker.http.exchange import encoded_index
 from reranker.local_elasticsearch.upstream import LocalUpstream
-from reranker.operations.tracing import tracing_as_named
-from reranker.passing.upstream import ElasticsearchUpstream, UpstreamSettings
-from reranker.service import Service, ServiceParts
+from reranker.matching import Matcher
+from reranker.observability.tracing import tracing_as_named
+from reranker.proxy.upstream import ElasticsearchUpstream, UpstreamSettings
+from reranker.search.indices import ACCESS_DENIED, abouts_of, mapping_request
+from reranker.service import ImageFiles, Service
 from reranker.settings import TracesSettings
-from reranker.visual.contract import abouts_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
@@ -36,12 +38,11 @@ if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
     from camsearch.settings import CommandSettings
-    from descriptors.images import ImageLimits
     from descriptors.machine import Machine
     from descriptors.method import Method
     from es_mappings.documents import IndexedPicture
     from es_mappings.features import KeptMaps
-    from reranker.exchange import Answer, Upstream
+    from reranker.http.exchange import Answer, Request, Upstream
 
     _Told = Callable[[str], None]
     _About = Mapping[str, Any] | None
@@ -50,14 +51,12 @@ __all__ = ["Following", "ServedMethod", "over_elasticsearch", "over_folder"]
 
 _log = logging.getLogger(__name__)
 
-_OK = 200
 # Servers start in any order; one that starts may answer before it knows its indices, and a balancer
 # before it has one to ask.
 _NOT_YET = frozenset({429, 502, 503, 504})
 _BETWEEN_S = 1.0
 # An index that comes, or that is another, is seen after so long.
 _LOOKED_AFTER_S = 10.0
-_SHOWN_TO_NO_STRANGER = frozenset({401, 403})
 
 
 @dataclass(frozen=True)
@@ -90,18 +89,15 @@ def over_folder(folder: Path, settings: CommandSettings, machine: Machine) -> It
         GalleryNotFound, GalleryDamaged: if there is none to read.
     """
     with PictureLibrary.open(folder, machine) as library:
-        parts = ServiceParts(
+        matcher = Matcher(
             library.method,
-            library.regions,
-            LocalUpstream(library.gallery, settings.images),
             library.features,
-            machine.limits,
+            library.regions,
             _encoding(library.method, machine, WebAccess()),
-            _fetching(settings, machine.limits),
-            settings.images,
-            _reading(machine.limits, WebAccess()),
+            settings.serve_most_encoded,
         )
-        with closing(_started(parts, settings)) as service:
+        upstream = LocalUpstream(library.gallery, settings.images)
+        with closing(_started(matcher, upstream, settings, machine, WebAccess())) as service:
             yield service
 
 
@@ -131,18 +127,9 @@ def over_elasticsearch(
 
     def made(about: _About) -> Service:
         method, regions, features = _method(about, given, machine)
-        parts = ServiceParts(
-            method,
-            regions,
-            upstream,
-            features,
-            machine.limits,
-            _encoding(method, machine, web),
-            _fetching(settings, machine.limits),
-            settings.images,
-            _reading(machine.limits, web),
-        )
-        return _started(parts, settings)
+        encoding = _encoding(method, machine, web)
+        matcher = Matcher(method, features, regions, encoding, settings.serve_most_encoded)
+        return _started(matcher, upstream, settings, machine, web)
 
     app = Following(upstream, settings.images, made, about, follows=not given.is_given)
     try:
@@ -151,8 +138,22 @@ def over_elasticsearch(
         app.service.close()
 
 
-def _started(parts: ServiceParts, settings: CommandSettings) -> Service:
-    service = Service(parts, settings, tracing_as_named(TracesSettings()))
+def _started(
+    matcher: Matcher,
+    upstream: Upstream,
+    settings: CommandSettings,
+    machine: Machine,
+    web: WebAccess,
+) -> Service:
+    """Args: web is what may be read of documents' addresses."""
+    limits, hosts = machine.limits, WebAccess.listed(settings.web_hosts)
+    files = ImageFiles(
+        limits,
+        (lambda url: fetch(url, hosts, limits)) if hosts.hosts else None,
+        lambda uri: read_source(uri, limits, web),
+    )
+    tracing = tracing_as_named(TracesSettings())
+    service = Service(matcher, upstream, files, settings, settings.images, tracing)
     try:
         service.warm_up()
     except BaseException:
@@ -223,9 +224,13 @@ class Following:
     async def look(self) -> None:
         """Ask the index once, and change to its method if that is another."""
         try:
-            answer = await self._upstream.ask(_mapping_of(self._index))
-            self._follows = answer.status not in _SHOWN_TO_NO_STRANGER
-            found = [*abouts_of(orjson.loads(answer.body)).values()] if answer.status == _OK else []
+            answer = await self._upstream.ask(mapping_request(encoded_index(self._index)))
+            self._follows = answer.status not in ACCESS_DENIED
+            found = (
+                [*abouts_of(orjson.loads(answer.body)).values()]
+                if answer.status == HTTPStatus.OK
+                else []
+            )
             if not found or self._now.about in found:
                 return
             service = await asyncio.to_thread(self._made, found[0])
@@ -277,10 +282,10 @@ async def _about(at: UpstreamSettings, index: str, told: _Told) -> _About:
     """What the index says of its method; None if it is not there, or is shown to no stranger."""
     upstream = ElasticsearchUpstream(at)
     try:
-        answer = await _patiently(upstream, _mapping_of(index), told)
+        answer = await _patiently(upstream, mapping_request(encoded_index(index)), told)
     finally:
         await upstream.close()
-    if answer.status != _OK:
+    if answer.status != HTTPStatus.OK:
         _log.warning(
             "Elasticsearch answers %d to a question after [%s]: queries are described with the "
             "packaged method, or the one named by options, until the index says another.",
@@ -289,10 +294,6 @@ async def _about(at: UpstreamSettings, index: str, told: _Told) -> _About:
         )
         return None
     return next(iter(abouts_of(orjson.loads(answer.body)).values()), None)
-
-
-def _mapping_of(index: str) -> Request:
-    return Request("GET", f"/{index}/_mapping", headers=((b"accept", b"application/json"),))
 
 
 async def _patiently(upstream: ElasticsearchUpstream, request: Request, told: _Told) -> Answer:
@@ -320,14 +321,3 @@ def _encoding(
         batch_size=machine.batch_size, readers=machine.readers, limits=machine.limits, web=web
     )
     return lambda pictures: encode_documents(pictures, method, plan)
-
-
-def _reading(limits: ImageLimits, web: WebAccess) -> Callable[[str], bytes]:
-    return lambda uri: read_source(uri, limits, web)
-
-
-def _fetching(settings: CommandSettings, limits: ImageLimits) -> Callable[[str], bytes] | None:
-    web = WebAccess.listed(settings.web_hosts)
-    if not web.hosts:
-        return None
-    return lambda uri: fetch(uri, web, limits)

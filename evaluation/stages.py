@@ -137,10 +137,9 @@ class StageSearcher(Searcher):
             documents in a real search.
         """
         self._memory.spared_ms = 0.0
-        took: dict[str, float] = {}
-        _, ranked = self._ranked(query, plan, took, [])
-        found = [candidate.id for candidate in ranked[: plan.k]]
-        return found, sum(took.values()) + self._memory.spared_ms
+        order = self.rank(query, plan)
+        found = [candidate.key for candidate in order.last[: plan.k]]
+        return found, sum(order.milliseconds.values()) + self._memory.spared_ms
 
     def match(
         self, query: QueryDescription, documents: Sequence[Document], plan: SearchPlan

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
+from reranker.endpoints.asking import answer_errors
 from reranker.endpoints.explain import explain_router
 from reranker.endpoints.health import health_router
-from reranker.endpoints.own import Marked, answer_errors
 from reranker.endpoints.pages import pages_router
 from reranker.endpoints.thumbnails import thumbnails_router
-from reranker.operations.observed import ObservedVisual
-from reranker.passing.proxy import Proxy, ProxySettings
+from reranker.observability.observed import ObservedApp, ObservedVisual
+from reranker.proxy.proxy import Proxy
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -34,12 +34,10 @@ def make_app(service: Service) -> ASGIApp:
     """What uvicorn serves: the proxy, and our own endpoints beside it."""
     settings = service.settings
     proxy = Proxy(
-        service.parts.upstream,
-        Marked(own_endpoints(service), service.tracing),
+        service.upstream,
+        ObservedApp(own_endpoints(service), service.tracing),
         ObservedVisual(service.visual, service.tracing),
-        ProxySettings(
-            settings.serve_read_only, settings.serve_most_body, settings.serve_log_requests
-        ),
+        settings,
         service.metrics.forwarded,
     )
     return _shared_with_origins(proxy, settings.serve_cors)
@@ -51,7 +49,7 @@ def own_endpoints(service: Service) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
-        await service.parts.upstream.close()
+        await service.upstream.close()
 
     own = FastAPI(
         title="camsearch",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from descriptors.errors import CamsearchError, RequestError
 
 if TYPE_CHECKING:
-    from reranker.exchange import Answer
+    from reranker.http.exchange import Answer
 
 __all__ = [
     "DialectError",

@@ -6,7 +6,7 @@ from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float
@@ -25,9 +25,7 @@ if TYPE_CHECKING:
     from es_mappings.documents import IndexedPicture
     from es_mappings.features import FeatureStore, KeptMaps
 
-__all__ = ["Match", "Matcher", "better_regions", "unmatched_warning"]
-
-Key = TypeVar("Key")
+__all__ = ["Match", "Matcher"]
 
 # Hits matched at once: enough that what each step costs by itself is shared, few enough for the
 # cache (measured on CPU: 2 and 4 a third slower, 16 and 32 no faster).
@@ -190,37 +188,6 @@ class Matcher:
             for group in by_size.values()
             for start in range(0, len(group), _MATCH_BATCH)
         ]
-
-
-def better_regions(
-    found: Mapping[Key, float],
-    regions: Mapping[Key, Float[Tensor, " D"]],
-    expanded: Float[Tensor, " D"],
-) -> dict[Key, float]:
-    """Scores of a second search, where a re-ranked hit counts by its best region if better.
-
-    Args:
-        found: cosines of the hits that the second search found.
-        regions: the best regions' descriptors of the hits that were re-ranked.
-        expanded: the query of the second search.
-
-    Convention:
-        The whole picture, as it is indexed, is one of a hit's regions. Of a hit that the second
-        search did not find only the re-ranking's region is known.
-    """
-    if not regions:
-        return dict(found)
-    scores = (torch.stack(list(regions.values())) @ expanded).tolist()
-    better = {key: max(s, found.get(key, s)) for key, s in zip(regions, scores, strict=True)}
-    return {**found, **better}
-
-
-def unmatched_warning(unmatched: int, window: int) -> str:
-    """What is said of hits whose maps could not be had."""
-    return (
-        f"{unmatched} of {window} hits keep their first score: their feature maps are not kept and "
-        "their pictures cannot be read. Index them again."
-    )
 
 
 def _batches_of_one_shape(kept: Mapping[str, KeptMaps]) -> Iterator[dict[str, KeptMaps]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import ExitStack
 from functools import partial
+from http import HTTPStatus
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -15,7 +16,6 @@ from camsearch.settings import read_settings
 
 __all__ = ["EXAMPLE", "serve"]
 
-_OK = 200
 _PATIENCE_S = 5.0
 
 EXAMPLE = "Example: camsearch serve --elasticsearch http://localhost:9200 --index images"
@@ -97,9 +97,9 @@ def serve(
     from camsearch import serving
     from descriptors.settings import MethodSettings, RegionSettings
     from reranker.app import make_app
-    from reranker.operations.logs import configure_logs
-    from reranker.passing.not_yet import answer_until
-    from reranker.passing.serving import ServingSettings, end_in_order, listen, server_of
+    from reranker.observability.logs import configure_logs
+    from reranker.proxy.not_yet import answer_until
+    from reranker.proxy.serving import ServingSettings, end_in_order, listen, server_of
 
     if gallery is not None:
         others = {
@@ -163,4 +163,4 @@ def _check(host: str, port: int) -> int:
         typer.echo(f"Nothing answers at {near}:{port} ({type(error).__name__}).", err=True)
         return 1
     typer.echo(answer.data.decode("utf-8", "replace"))
-    return int(answer.status != _OK)
+    return int(answer.status != HTTPStatus.OK)

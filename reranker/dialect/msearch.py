@@ -16,7 +16,7 @@ from reranker.dialect.parsing import may_name_us, naming_us, understand
 from reranker.dialect.searches import VisualSearch
 from reranker.dialect.wording import written_json
 from reranker.errors import DialectError
-from reranker.exchange import encoded_index, search_path
+from reranker.http.exchange import encoded_index, search_path
 
 __all__ = ["MultiSearch", "MultiSearchItem", "merge_msearch", "parse_msearch"]
 

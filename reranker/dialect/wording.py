@@ -1,4 +1,4 @@
-"""Errors and warnings as Elasticsearch writes them, and JSON as it does."""
+"""Warnings as Elasticsearch writes them, and JSON as it does."""
 
 from __future__ import annotations
 
@@ -9,29 +9,12 @@ from urllib.parse import quote
 
 import orjson
 
-__all__ = ["error_answer", "error_body", "warning", "written_json"]
+__all__ = ["warning", "written_json"]
 
 _SPACES = re.compile(r"\s+")
 # All of ASCII that is seen, and the space; Elasticsearch writes a percent sign as its number too.
 _PLAIN = "".join(chr(code) for code in range(0x20, 0x7F) if chr(code) not in '"\\%')
 _MOST_WARNING = 1000
-
-
-def error_answer(status: int, kind: str, reason: str) -> dict[str, Any]:
-    """An error, also as one of an `_msearch`'s answers.
-
-    Args:
-        status: of HTTP.
-        kind: Elasticsearch's name for it, such as `illegal_argument_exception`.
-        reason: a sentence.
-    """
-    cause = {"type": kind, "reason": reason}
-    return {"error": {"root_cause": [cause], **cause}, "status": status}
-
-
-def error_body(status: int, kind: str, reason: str) -> bytes:
-    """The body of an answer that is an error."""
-    return written_json(error_answer(status, kind, reason))
 
 
 def warning(text: str, version: str = "9.0.0", build: str = "unknown") -> bytes:

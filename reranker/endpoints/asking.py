@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from fastapi import Response
+from fastapi import FastAPI, Response
+from fastapi import Request as OwnRequest
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
 
-from reranker.exchange import Answer, Request
-from reranker.passing.hop_headers import going_up
-from reranker.passing.refusals import in_shape
-from reranker.passing.search_bodies import plain, read_whole
+from descriptors.errors import CamsearchError
+from reranker.http.bodies import plain, read_whole
+from reranker.http.error_answers import in_shape, refusal, unexpected
+from reranker.http.exchange import Answer, Request
+from reranker.http.headers import going_up
 
-if TYPE_CHECKING:
-    from fastapi import Request as OwnRequest
-
-__all__ = ["ERRORS", "asked_further", "body_of", "response_of", "too_large"]
+__all__ = ["ERRORS", "answer_errors", "asked_further", "body_of", "response_of", "too_large"]
 
 # Of the caller's own body and of the answer it takes.
 _OF_THE_BODY = frozenset(
@@ -59,6 +60,40 @@ ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"description": why, "content": {"application/json": {"schema": _ERROR}}}
     for status, why in _WHY.items()
 }
+
+
+def answer_errors(app: FastAPI) -> None:
+    """Answer what goes wrong within an application as Elasticsearch would."""
+
+    @app.exception_handler(CamsearchError)
+    async def refused(_: OwnRequest, error: Exception) -> Response:
+        return response_of(refusal(error) if isinstance(error, CamsearchError) else unexpected())
+
+    @app.exception_handler(RequestValidationError)
+    async def malformed(_: OwnRequest, error: Exception) -> Response:
+        return response_of(in_shape(400, "illegal_argument_exception", _said(error)))
+
+    @app.exception_handler(HTTPException)
+    async def unknown(request: OwnRequest, error: Exception) -> Response:
+        status = error.status_code if isinstance(error, HTTPException) else 500
+        what = f"[{request.method} {request.url.path[:200]}] is no endpoint of camsearch: see "
+        answer = in_shape(status, "illegal_argument_exception", what + "/_camsearch/docs.")
+        response = response_of(answer)
+        if isinstance(error, HTTPException) and error.headers:
+            response.headers.update(error.headers)  # such as Allow
+        return response
+
+    @app.exception_handler(Exception)
+    async def failed(_: OwnRequest, __: Exception) -> Response:
+        return response_of(unexpected())
+
+
+def _said(error: Exception) -> str:
+    """The first thing that is wrong, without the value."""
+    if not isinstance(error, RequestValidationError):
+        return "The request cannot be understood."
+    first = error.errors()[0]
+    return f"[{first['loc'][-1]}] is wrong: {first['msg']}."
 
 
 def asked_further(request: OwnRequest) -> Request:

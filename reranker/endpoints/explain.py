@@ -8,23 +8,18 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from fastapi import APIRouter, Request, Response
-from pydantic import BaseModel
 
-from descriptors.arrays import Size
-from descriptors.classes import class_names
 from descriptors.errors import CamsearchError
 from reranker.endpoints.asking import ERRORS, asked_further, body_of, response_of, too_large
 from reranker.errors import Overloaded
-from reranker.explaining.hit_files import heat_png
-from reranker.explaining.requests import EXPLAIN_SCHEMA, read_explain_request
-from reranker.passing.search_bodies import BodyTooLarge
+from reranker.explain.explainer import Explained
+from reranker.explain.requests import EXPLAIN_SCHEMA, read_explain_request
+from reranker.http.bodies import BodyTooLarge
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from reranker.explaining.contributions import LayerPart
-    from reranker.explaining.explainer import Explanation
-    from reranker.operations.metrics import Metrics
+    from reranker.observability.metrics import Metrics
     from reranker.service import Service
 
 __all__ = ["explain_router"]
@@ -32,58 +27,10 @@ __all__ = ["explain_router"]
 _PNG = "image/png"
 
 
-class TriedRegion(BaseModel):
-    """A region that was compared with the query."""
-
-    box: list[float]
-    cosine: float
-
-
-class NamedClass(BaseModel):
-    """A class that the query was described with; `probability_in_hit` is the hit's, as a whole."""
-
-    number: int
-    name: str | None
-    probability_in_hit: float
-
-
-class NamedChannel(BaseModel):
-    """A channel's summand of the product of the class vectors, before whitening."""
-
-    channel: int
-    product: float
-    share: float
-
-
-class NamedLayer(BaseModel):
-    """A layer's part of `cosine`, exact, and the channels with the largest products."""
-
-    name: str
-    cosine: float
-    channels: list[NamedChannel]
-
-
-class Explained(BaseModel):
-    """What made a hit match."""
-
-    id: str
-    score: float | None
-    cosine: float | None
-    first_cosine: float | None
-    box: list[float] | None
-    width: int
-    height: int
-    regions: list[TriedRegion]
-    classes: list[NamedClass]
-    layers: list[NamedLayer]
-    heat_map: str
-
-
 def explain_router(service: Service) -> APIRouter:
     """The endpoint that explains."""
     router = APIRouter(tags=["pictures"])
     most = service.settings.serve_most_body
-    names = _names(len(service.parts.method.encoder.weight))
 
     @router.post(
         "/explain",
@@ -105,25 +52,20 @@ def explain_router(service: Service) -> APIRouter:
         """  # noqa: D205 - a description for OpenAPI, which has no first line
         try:
             with _counted(service.metrics):
-                found, png = await explained(request)
+                found = await explained(request)
         except BodyTooLarge:
             return response_of(too_large(most))
         if _wants_png(request):
-            return Response(png, media_type=_PNG)
-        answer = _explained(found, names, png)
-        return Response(answer.model_dump_json(), media_type="application/json")
+            return Response(base64.b64decode(found.heat_map), media_type=_PNG)
+        return Response(found.model_dump_json(), media_type="application/json")
 
-    async def explained(request: Request) -> tuple[Explanation, bytes]:
-        """What made the hit match, and its heat map as a PNG."""
+    async def explained(request: Request) -> Explained:
         asked_as = asked_further(request)
         service.rate.take(asked_as)
         body = await body_of(request, most)
         asked = await asyncio.to_thread(read_explain_request, body, service.limits)
         with service.metrics.explains.time():
-            found = await service.explainer.explain(asked_as, asked)
-            image = await service.files.large(found.picture)
-            size = Size(found.picture.width, found.picture.height)
-            return found, await asyncio.to_thread(heat_png, found.heat, size, image, found.box)
+            return await service.explainer.explain(asked_as, asked)
 
     return router
 
@@ -139,43 +81,6 @@ def _counted(metrics: Metrics) -> Iterator[None]:
         metrics.explained("refused")
         raise
     metrics.explained("explained")
-
-
-def _explained(found: Explanation, names: tuple[str, ...] | None, png: bytes) -> Explained:
-    return Explained(
-        id=found.picture.id,
-        score=None if found.score is None else (1 + found.score) / 2,
-        cosine=found.score,
-        first_cosine=found.first_score,
-        box=None if found.box is None else found.box.as_list(),
-        width=found.picture.width,
-        height=found.picture.height,
-        regions=[TriedRegion(box=box.as_list(), cosine=score) for box, score in found.tried],
-        classes=[
-            NamedClass(
-                number=one.number,
-                name=None if names is None else names[one.number],
-                probability_in_hit=one.in_hit,
-            )
-            for one in found.classes
-        ],
-        layers=[_layer(layer) for layer in found.layers],
-        heat_map=base64.b64encode(png).decode("ascii"),
-    )
-
-
-def _layer(layer: LayerPart) -> NamedLayer:
-    channels = [
-        NamedChannel(channel=one.channel, product=one.product, share=one.share)
-        for one in layer.channels
-    ]
-    return NamedLayer(name=layer.name, cosine=layer.cosine, channels=channels)
-
-
-def _names(classes: int) -> tuple[str, ...] | None:
-    """ImageNet's names, where the network may know ImageNet's classes."""
-    names = class_names()
-    return names if len(names) == classes else None
 
 
 def _wants_png(request: Request) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from fastapi import APIRouter, Response
@@ -9,13 +10,14 @@ from fastapi.responses import JSONResponse
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from pydantic import BaseModel
 
+from reranker.search.readiness import Check
+
 if TYPE_CHECKING:
-    from reranker.operations.readiness import Check
     from reranker.service import Service
 
 __all__ = ["health_router"]
 
-_READY, _NOT_READY = 200, 503
+_READY, _NOT_READY = HTTPStatus.OK, HTTPStatus.SERVICE_UNAVAILABLE
 
 
 class Live(BaseModel):
@@ -24,19 +26,11 @@ class Live(BaseModel):
     status: str
 
 
-class OneCheck(BaseModel):
-    """What one check found."""
-
-    name: str
-    passed: bool
-    said: str
-
-
 class Ready(BaseModel):
     """Whether searches by pictures would be answered, and with which method."""
 
     status: str
-    checks: list[OneCheck]
+    checks: list[Check]
     fingerprint: str
     weights: str
     whitening: str
@@ -45,7 +39,7 @@ class Ready(BaseModel):
 def health_router(service: Service) -> APIRouter:
     """The endpoints for probes."""
     router = APIRouter(tags=["operations"])
-    method = service.parts.method
+    method = service.method
     fingerprint, weights = method.fingerprint(), method.encoder.loaded.weights_digest
     whitening = method.whitening.digest()
 
@@ -65,7 +59,7 @@ def health_router(service: Service) -> APIRouter:
         passed = all(check.passed for check in checks)
         found = Ready(
             status="ready" if passed else "not ready",
-            checks=[_shown(check) for check in checks],
+            checks=list(checks),
             fingerprint=fingerprint,
             weights=weights,
             whitening=whitening,
@@ -84,7 +78,3 @@ def health_router(service: Service) -> APIRouter:
         )
 
     return router
-
-
-def _shown(check: Check) -> OneCheck:
-    return OneCheck(name=check.name, passed=check.passed, said=check.said)

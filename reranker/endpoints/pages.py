@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import replace
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 import orjson
 from fastapi import APIRouter, Request, Response
@@ -14,6 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from descriptors.errors import CamsearchError
 from reranker.endpoints.asking import asked_further
+from reranker.http.exchange import encoded_index
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
 __all__ = ["pages_router"]
 
-_OK = 200
 _METHODS = ("get", "post", "put", "delete")
 
 
@@ -36,12 +36,12 @@ def pages_router(service: Service) -> APIRouter:
     @router.get("/")
     async def page(request: Request) -> Response:
         """What this is, and a search to try."""
-        index = service.parts.index
+        index = service.index
         nonce = secrets.token_urlsafe(16)
         said = {
             "index": index,
             "pictures": await _count(service, request, index),
-            "method": service.parts.method.fingerprint()[:16],
+            "method": service.method.fingerprint()[:16],
             "nonce": nonce,
             "address": str(request.base_url).rstrip("/"),
         }
@@ -59,12 +59,12 @@ def pages_router(service: Service) -> APIRouter:
 
 async def _count(service: Service, request: Request, index: str) -> int | None:
     """How many pictures there are; None where that is not told to who asks."""
-    asked = replace(asked_further(request), path=f"/{quote(index, safe=',*')}/_count")
+    asked = replace(asked_further(request), path=f"/{encoded_index(index)}/_count")
     try:
-        answer = await service.parts.upstream.ask(asked)
+        answer = await service.upstream.ask(asked)
     except CamsearchError:
         return None
-    if answer.status != _OK:
+    if answer.status != HTTPStatus.OK:
         return None
     try:
         found = orjson.loads(answer.body).get("count")

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query, Request, Response
 from starlette.convertors import StringConvertor, register_url_convertor
 
 from reranker.endpoints.asking import ERRORS, asked_further
-from reranker.explaining.requests import read_index
+from reranker.explain.requests import read_index
 
 if TYPE_CHECKING:
     from reranker.service import Service
@@ -53,7 +53,7 @@ def thumbnails_router(service: Service) -> APIRouter:
 
         The id may hold slashes, encoded or not.
         """
-        where = service.parts.index if index is None else read_index(index)
+        where = service.index if index is None else read_index(index)
         picture = await service.files.find(asked_further(request), where, image_id)
         tag = f'"{picture.digest[:32]}-{size}"'
         headers = {"etag": tag, "cache-control": _KEPT, "vary": "authorization"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from reranker.exchange import Headers
+from reranker.http.exchange import Headers
 from reranker.local_elasticsearch.refusals import Refused, missing, plain
 
 __all__ = ["answer_type"]

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import unquote
 
+from reranker.http.paths import words_of
 from reranker.local_elasticsearch.endpoints import Call, Reply
 from reranker.local_elasticsearch.refusals import Refused, missing, plain, writing
-from reranker.passing.reading_paths import words_of
 
 __all__ = ["Endpoint", "endpoint_of"]
 

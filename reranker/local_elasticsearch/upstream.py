@@ -13,14 +13,14 @@ import orjson
 from descriptors.errors import CamsearchError
 from es_mappings.local import LocalGallery
 from reranker.dialect.filter_path import filtered
-from reranker.exchange import Answer, Headers, Request
+from reranker.http.caller import Caller, CallerGone
+from reranker.http.exchange import Answer, Headers, Request
+from reranker.http.headers import value_of
 from reranker.local_elasticsearch.endpoints import Call, Reply
 from reranker.local_elasticsearch.media_types import answer_type
 from reranker.local_elasticsearch.parameters import Parameters
 from reranker.local_elasticsearch.paths import endpoint_of
 from reranker.local_elasticsearch.refusals import Refused, error_body, in_our_words, missing, plain
-from reranker.passing.caller import Caller, CallerGone
-from reranker.passing.hop_headers import value_of
 
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
@@ -34,7 +34,7 @@ _EITHER_ZLIB_OR_GZIP = 47
 
 
 class LocalUpstream:
-    """Implements `reranker.exchange.Upstream` with a gallery in a folder.
+    """Implements `reranker.http.exchange.Upstream` with a gallery in a folder.
 
     Answers `_search` with `knn` or a filter, `_msearch`, `_count`, `_doc/{id}`, `_mget` and what
     clients ask of a cluster; all else is refused with 501 and what is missing.

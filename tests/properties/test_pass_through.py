@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from hypothesis import given, strategies
 
-from reranker.exchange import Answer, Request
-from reranker.passing.caller import Caller
-from reranker.passing.proxy import Proxy
+from reranker.http.caller import Caller
+from reranker.http.exchange import Answer, Request
+from reranker.proxy.proxy import Proxy
 from tests.support.wire import own_app, run
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
-    from reranker.exchange import Headers
+    from reranker.http.exchange import Headers
 
 JSON: Headers = ((b"content-type", b"application/json"),)
 

@@ -19,9 +19,10 @@ from es_mappings.features import FeatureStore
 from es_mappings.local import LocalGallery
 from indexer.pipeline import index_pictures
 from indexer.sources import Source
-from reranker.exchange import Answer, Headers, Request, Upstream
+from reranker.http.exchange import Answer, Headers, Request, Upstream
 from reranker.local_elasticsearch.upstream import LocalUpstream
-from reranker.service import Service, ServiceParts
+from reranker.matching import Matcher
+from reranker.service import ImageFiles, Service
 from reranker.settings import RerankerSettings
 from tests.support.pictures import encoded, shapes
 from tests.support.tiny_network import tiny_method
@@ -37,7 +38,7 @@ SIZES = ((64, 48), (48, 64), (120, 120))
 REGIONS = RegionSettings(n_classes=3, least_side=16)
 JSON: Headers = ((b"content-type", b"application/json"), (b"accept", b"application/json"))
 
-Turn = Callable[[Request], Answer | Exception | float | None]
+Turn = Callable[[Request], Answer | Exception | float | Callable[[Answer], Answer] | None]
 
 
 @dataclass(frozen=True)
@@ -89,15 +90,22 @@ class House:
     def service(
         self, upstream: Upstream | None = None, *, settings: Mapping[str, Any] = {}, **said: Any
     ) -> Iterator[Service]:
-        """Over the gallery, or another upstream; `said` are fields of `ServiceParts`."""
+        """Over the gallery, or another upstream; `said` are parts of matcher and files."""
         parts: dict[str, Any] = {
-            "method": self.method,
-            "regions": REGIONS,
-            "upstream": upstream or LocalUpstream(self.gallery),
             "features": self.store(),
-            "limits": ImageLimits(),
-        }
-        service = Service(ServiceParts(**parts | said), RerankerSettings(**settings))
+            "regions": REGIONS,
+            "encode": None,
+        } | said
+        made = RerankerSettings(**settings)
+        matcher = Matcher(
+            self.method,
+            parts["features"],
+            parts["regions"],
+            parts["encode"],
+            made.serve_most_encoded,
+        )
+        files = ImageFiles(parts.get("limits", ImageLimits()), parts.get("fetch"))
+        service = Service(matcher, upstream or LocalUpstream(self.gallery), files, made)
         try:
             yield service
         finally:
@@ -108,7 +116,8 @@ class House:
 class Scripted:
     """An upstream that notes what it is asked, says what it is told to, and else asks another.
 
-    `turn` gives an answer, an error to raise, seconds to wait before the other is asked, or None.
+    `turn` gives an answer, an error to raise, seconds to wait before the other is asked, what to
+    make of the other's answer, or None.
     """
 
     other: Upstream | None = None
@@ -122,11 +131,12 @@ class Scripted:
             raise told
         if isinstance(told, Answer):
             return told
-        if told is not None:
+        if isinstance(told, float):
             await asyncio.sleep(told)
         if self.other is None:
             raise AssertionError(f"Nobody answers {request}.")
-        return await self.other.ask(request)
+        answer = await self.other.ask(request)
+        return told(answer) if callable(told) else answer
 
     async def forward(self, scope: Scope, receive: Receive, send: Send, body: bytes | None) -> None:
         raise AssertionError("Nothing is passed through here.")

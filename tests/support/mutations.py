@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from reranker.exchange import Headers
+    from reranker.http.exchange import Headers
 
 _WORDS = (
     *("camsearch", "retriever", "knn", "query", "ext", "image", "box", "data", "id", "url"),

@@ -6,7 +6,7 @@ import asyncio
 import base64
 import functools
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,9 +21,10 @@ from indexer.pipeline import encode_documents, index_pictures
 from indexer.reading import IndexingPlan
 from indexer.sources import Source, read_source
 from reranker.app import make_app
-from reranker.exchange import Answer, Request
+from reranker.http.exchange import Answer, Request
 from reranker.local_elasticsearch.upstream import LocalUpstream
-from reranker.service import Service, ServiceParts
+from reranker.matching import Matcher
+from reranker.service import ImageFiles, Service
 from reranker.settings import RerankerSettings
 from tests.support.pictures import encoded, shapes
 from tests.support.tiny_network import tiny_method
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp, Receive, Scope, Send
 
-    from reranker.operations.tracing import Tracing
+    from reranker.observability.tracing import Tracing
 
 __all__ = ["REGIONS", "Watched", "ask", "make_gallery", "picture_text", "re_ranked", "tiny_service"]
 
@@ -91,20 +92,22 @@ def tiny_service(
     **settings: Any,
 ) -> Iterator[Service]:
     """A service over what `make_gallery` made; its upstream is `Watched`."""
-    plan = IndexingPlan(batch_size=4, readers=1)
+    plan, limits = IndexingPlan(batch_size=4, readers=1), ImageLimits()
     with LocalGallery.open(folder / "gallery") as gallery:
-        made = ServiceParts(
-            _METHOD,
-            REGIONS,
-            Watched(LocalUpstream(gallery)),
-            FeatureStore(str(folder / "maps"), _METHOD.fingerprint()),
-            ImageLimits(),
-            lambda pictures: encode_documents(pictures, _METHOD, plan),
-            index="images",
-            read=lambda uri: read_source(uri, ImageLimits()),
+        given: dict[str, Any] = {
+            "upstream": Watched(LocalUpstream(gallery)),
+            "features": FeatureStore(str(folder / "maps"), _METHOD.fingerprint()),
+            "encode": lambda pictures: encode_documents(pictures, _METHOD, plan),
+            "read": lambda uri: read_source(uri, limits),
+        } | (parts or {})
+        made = RerankerSettings(**settings)
+        matcher = Matcher(
+            _METHOD, given["features"], REGIONS, given["encode"], made.serve_most_encoded
         )
-        made = replace(made, **(parts or {}))
-        service = Service(made, RerankerSettings(**settings), tracing)
+        files = ImageFiles(limits, given.get("fetch"), given["read"])
+        service = Service(
+            matcher, given["upstream"], files, made, given.get("index", "images"), tracing
+        )
         try:
             yield service
         finally:

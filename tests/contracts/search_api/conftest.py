@@ -20,7 +20,7 @@ from es_mappings.elastic import ElasticGallery
 from es_mappings.elastic_client import connect
 from es_mappings.indices import IndexPlan, create, drop, rejects_index
 from es_mappings.local import LocalGallery
-from reranker.exchange import Request
+from reranker.http.exchange import Request
 from reranker.local_elasticsearch.upstream import LocalUpstream
 from tests.contracts.conftest import FINGERPRINT
 from tests.support.clock import HANG_S

@@ -17,9 +17,9 @@ from es_mappings.elastic_bulk import Bulk
 from es_mappings.elastic_client import Server, connect
 from es_mappings.errors import GalleryUnreachable
 from reranker.errors import UpstreamUnreachable
-from reranker.exchange import Answer, Request
-from reranker.passing.proxy import Proxy
-from reranker.passing.upstream import ElasticsearchUpstream, UpstreamSettings
+from reranker.http.exchange import Answer, Request
+from reranker.proxy.proxy import Proxy
+from reranker.proxy.upstream import ElasticsearchUpstream, UpstreamSettings
 from tests.integration.chaos.lines import Line, encrypted
 from tests.support.asgi import JSON, ask
 from tests.support.clock import HANG_S

@@ -17,7 +17,7 @@ from es_mappings.features import FeatureStore
 from indexer.pipeline import index_pictures
 from indexer.sources import Source
 from reranker.app import make_app
-from reranker.passing.upstream import ElasticsearchUpstream, UpstreamSettings
+from reranker.proxy.upstream import ElasticsearchUpstream, UpstreamSettings
 from tests.support.tiny_network import tiny_method
 from tests.support.tiny_service import (
     COUNT,

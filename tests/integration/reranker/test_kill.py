@@ -18,7 +18,7 @@ from es_mappings.elastic_client import connect
 from indexer.pipeline import index_pictures
 from indexer.sources import Source
 from reranker.app import make_app
-from reranker.passing.upstream import ElasticsearchUpstream, UpstreamSettings
+from reranker.proxy.upstream import ElasticsearchUpstream, UpstreamSettings
 from tests.support.asgi import ask
 from tests.support.clock import HANG_S, move_clock, run_with_clock
 from tests.support.house import COUNT, REGIONS, House

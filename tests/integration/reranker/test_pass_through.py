@@ -15,9 +15,10 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from reranker.passing.proxy import Proxy, ProxySettings
-from reranker.passing.serving import ServingSettings, listen, server_of
-from reranker.passing.upstream import ElasticsearchUpstream, UpstreamSettings
+from reranker.proxy.proxy import Proxy
+from reranker.proxy.serving import ServingSettings, listen, server_of
+from reranker.proxy.upstream import ElasticsearchUpstream, UpstreamSettings
+from reranker.settings import RerankerSettings
 from tests.integration.reranker.recorded import recorded
 from tests.integration.reranker.recording import Recorded, asking, bulk
 from tests.support.clock import HANG_S
@@ -26,7 +27,8 @@ from tests.support.wire import own_app
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
-    from reranker.exchange import Answer, Request
+    from reranker.http.exchange import Answer, Request
+    from tests.services.elasticsearch import ElasticsearchServer
 
 pytestmark = pytest.mark.services
 
@@ -58,7 +60,7 @@ def proxied(url: str, **settings: Any) -> Iterator[str]:
             await upstream.close()
 
     with listen("127.0.0.1", 0) as listening:
-        proxy = Proxy(upstream, ending, not_ours, ProxySettings(**settings))
+        proxy = Proxy(upstream, ending, not_ours, RerankerSettings(**settings))
         server = server_of(proxy, ServingSettings(end_s=1))
         running = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         running.start()
@@ -181,7 +183,7 @@ def test_many_callers_get_their_own_answers(proxy: str, index_prefix: str) -> No
 
 def test_read_only_on_a_real_server(elasticsearch_url: str, index_prefix: str) -> None:
     index = f"{index_prefix}locked"
-    with proxied(elasticsearch_url, read_only=True) as proxy:
+    with proxied(elasticsearch_url, serve_read_only=True) as proxy:
         for request in (
             asking("PUT", "/{i}"),
             asking("POST", "/{i}/_doc", {}),

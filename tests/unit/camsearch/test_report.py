@@ -14,7 +14,7 @@ from camsearch.report_picture import draw_report
 from camsearch.search_report import move_after, move_before, plan_words, right_words, stages
 from descriptors.arrays import Box, Size
 from descriptors.errors import RequestError
-from reranker.explaining.drawing import draw_box, heat_colours, heat_layer, thumbnail
+from reranker.explain.drawing import draw_box, heat_colours, heat_layer, thumbnail
 from reranker.ranking import Ranking, SearchPlan
 from tests.unit.camsearch.reports import heat, hit, picture, report
 

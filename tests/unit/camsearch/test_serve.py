@@ -17,13 +17,14 @@ from descriptors.machine import method_of
 from descriptors.settings import RegionSettings
 from es_mappings.about import about_method
 from es_mappings.errors import GalleryNotFound
-from indexer.errors import SourceUnreadable
-from reranker.errors import UpstreamUnreachable
-from reranker.exchange import Request
-from reranker.passing.upstream import UpstreamSettings
-from reranker.service import Service, ServiceParts
+from es_mappings.local import LocalGallery
+from reranker.errors import DialectError, PictureNotFound, UpstreamUnreachable
+from reranker.http.exchange import Request
+from reranker.matching import Matcher
+from reranker.proxy.upstream import UpstreamSettings
+from reranker.search.rerank import HitImage
+from reranker.service import ImageFiles, Service
 from reranker.settings import RerankerSettings
-from reranker.visual.query_pictures import HitPicture
 from tests.support import asgi
 from tests.support.clock import move_clock, run_with_clock
 from tests.support.house import Scripted, said
@@ -32,6 +33,7 @@ from tests.support.tiny_network import tiny_method
 from tests.unit.camsearch.conftest import MACHINE
 
 REGIONS = RegionSettings(n_classes=3)
+KNN = {"field": "descriptor", "k": 5, "num_candidates": 50}
 JSON = ((b"content-type", b"application/json"),)
 
 
@@ -98,6 +100,11 @@ class TestRefused:
         assert "Traceback" not in said.err
 
 
+def ids_of(folder):
+    with LocalGallery.open(folder) as gallery:
+        return [document.id for document in gallery.documents()]
+
+
 def asked(service, body):
     request = Request("POST", "/images/_search", "", JSON, orjson.dumps(body))
     answer = asyncio.run(service.visual(request))
@@ -107,11 +114,10 @@ def asked(service, body):
 class TestOverFolder:
     def test_it_answers_as_the_library_does(self, folder):
         settings = read_settings()
-        knn = {"field": "descriptor", "k": 5, "num_candidates": 50}
         with serving.over_folder(folder, settings, MACHINE) as service:
-            ids = [document.id for document in service.parts.upstream._gallery.documents()]
+            ids = ids_of(folder)
             ours = {"image": {"id": ids[2]}, "rank_window_size": 3, "expand": {"hits": 2}}
-            answer, headers = asked(service, {"knn": knn, "ext": {"camsearch": ours}})
+            answer, headers = asked(service, {"knn": KNN, "ext": {"camsearch": ours}})
         assert answer["hits"]["hits"][0]["_id"] == ids[2]
         assert len(answer["hits"]["hits"]) == 5
         assert b"warning" not in headers
@@ -119,11 +125,10 @@ class TestOverFolder:
     def test_hits_without_maps_are_encoded_again(self, folder):
         for path in folder.rglob("*.maps"):
             path.unlink()
-        knn = {"field": "descriptor", "k": 5, "num_candidates": 50}
         with serving.over_folder(folder, read_settings(), MACHINE) as service:
-            ids = [document.id for document in service.parts.upstream._gallery.documents()]
+            ids = ids_of(folder)
             ours = {"image": {"id": ids[2]}, "rank_window_size": 3}
-            answer, headers = asked(service, {"knn": knn, "ext": {"camsearch": ours}})
+            answer, headers = asked(service, {"knn": KNN, "ext": {"camsearch": ours}})
         boxes = ["camsearch.box" in hit.get("fields", {}) for hit in answer["hits"]["hits"]]
         assert boxes == [True] * 3 + [False] * 2
         assert b"warning" not in headers
@@ -131,7 +136,7 @@ class TestOverFolder:
     def test_the_index_has_the_name_of_the_settings(self, folder):
         settings = read_settings().model_copy(update={"images": "photos"})
         with serving.over_folder(folder, settings, MACHINE) as service:
-            answer = asyncio.run(service.parts.upstream.ask(Request("GET", "/photos/_mapping")))
+            answer = asyncio.run(service.upstream.ask(Request("GET", "/photos/_mapping")))
         assert answer.status == 200
 
     def test_there_is_none(self, tmp_path):
@@ -142,21 +147,30 @@ class TestOverFolder:
             pass
 
     def test_urls_are_fetched_from_listed_hosts_only(self, folder):
-        with serving.over_folder(folder, read_settings(), MACHINE) as service:
-            assert service.parts.fetch is None
+        builder = {"camsearch": {"image": {"url": "https://other.example/a.png"}}}
+        body = {"knn": KNN | {"query_vector_builder": builder}}
+        with (
+            serving.over_folder(folder, read_settings(), MACHINE) as service,
+            pytest.raises(DialectError, match="CAMSEARCH_WEB_HOSTS"),
+        ):
+            asked(service, body)
         listed = read_settings().model_copy(update={"web_hosts": "example.org"})
-        with serving.over_folder(folder, listed, MACHINE) as service:
-            assert service.parts.fetch is not None
+        with (
+            serving.over_folder(folder, listed, MACHINE) as service,
+            pytest.raises(DialectError, match="cannot be fetched"),
+        ):
+            asked(service, body)
 
     @pytest.mark.parametrize(
         "uri", ["http://localhost/a.png", "sftp://localhost/a.png", "zip://a::ftp://localhost/a"]
     )
     def test_addresses_of_documents_are_opened_by_the_rules_of_indexing(self, folder, uri):
         with serving.over_folder(folder, read_settings(), MACHINE) as service:
-            with pytest.raises(SourceUnreadable, match="not opened"):
-                service.parts.read(uri)
-            hit = HitPicture("a", uri, "0" * 64, 96, 64)
-            assert service.parts.encode([hit]) == {}
+            hit = HitImage("a", uri, "0" * 64, 96, 64)
+            with pytest.raises(PictureNotFound) as error:
+                asyncio.run(service.files.small(hit, 64))
+            assert "not opened" in str(error.value.__cause__)
+            assert service.matcher.maps_of([hit]) == {}
 
 
 class TestMethod:
@@ -275,8 +289,8 @@ class TestFollowing:
             def service_of(about):
                 if about is not None and error is not None:
                     raise error
-                parts = ServiceParts(tiny_method(), REGIONS, upstream, None, ImageLimits())
-                service = Service(parts, RerankerSettings())
+                matcher = Matcher(tiny_method(), None, REGIONS)
+                service = Service(matcher, upstream, ImageFiles(ImageLimits()), RerankerSettings())
                 number, close = len(made), service.close
                 service.close = lambda: (closed.append(number), close())
                 made.append(service)

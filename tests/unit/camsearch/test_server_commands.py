@@ -354,4 +354,4 @@ def test_the_proxy_takes_up_an_index_that_comes_later(
             first = app.service
             runner.run(app.look())
             assert app.service is first
-            runner.run(app.service.parts.upstream.close())
+            runner.run(app.service.upstream.close())

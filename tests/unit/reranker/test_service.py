@@ -7,6 +7,8 @@ import threading
 
 import pytest
 
+from indexer.pipeline import encode_documents
+from indexer.reading import IndexingPlan
 from reranker.errors import DialectError
 from tests.support.house import REGIONS, Scripted, answered, found_ids, said
 
@@ -17,26 +19,14 @@ def body_of(image, **ours):
     return {"knn": KNN, "ext": {"camsearch": {"image": image, "rerank": {}} | ours}}
 
 
-def test_settings_reach_the_parts(house):
-    settings = {
-        "serve_waiting": 5,
-        "serve_reranks": 3,
-        "serve_batch_wait": 0.5,
-        "serve_timeout": 2.5,
-        "serve_most_window": 7,
-        "serve_most_k": 8,
-        "serve_most_picture": 2048,
-        "serve_most_encoded": 4,
-    }
-    with house.service(settings=settings) as service:
-        assert service.describer._settings.waiting == service.gate._most_waiting == 5
-        assert service.describer._settings.wait_s == 0.5
-        assert service.gate._free._value == 3
-        assert service.searcher._parts.timeout_s == 2.5
-        limits = service.limits
-        assert (limits.window, limits.k, limits.picture_bytes) == (7, 8, 2048)
-        assert limits.classes == 10  # of the tiny network
-        assert service.matcher._most_encoded == 4
+def test_no_more_hits_are_encoded_again_than_the_settings_say(house):
+    def encode(pictures):
+        plan = IndexingPlan(batch_size=4)
+        return encode_documents(pictures, house.method, plan)
+
+    with house.service(features=None, encode=encode, settings={"serve_most_encoded": 4}) as service:
+        _, (warning,) = answered(service, body_of(house.image(0)))
+    assert "5 of 9 hits keep their first score" in warning
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,8 @@ import pytest
 from reranker.dialect.msearch import merge_msearch, parse_msearch
 from reranker.dialect.parameters import parameters_of
 from reranker.dialect.searches import Rerank
-from reranker.dialect.wording import error_answer
 from reranker.errors import DialectError
+from reranker.http.error_answers import error_answer
 from tests.unit.reranker.dialect.bodies_of import LIMITS, clause, reranked
 
 PLAIN = b'{"index": "other"}\r\n{"query":  {"match": {"t": "camsearch"}}}\r\n'

@@ -2,11 +2,10 @@
 
 import re
 
-import orjson
 import pytest
 
 from reranker.dialect.parameters import parameters_of, seconds_of, without
-from reranker.dialect.wording import error_body, warning
+from reranker.dialect.wording import warning
 
 # How Elasticsearch's own Java client reads a warning, and how the Python client does.
 JAVA = re.compile(
@@ -14,17 +13,6 @@ JAVA = re.compile(
     rb'"((?:\t| |!|[\x23-\x5B]|[\x5D-\x7E])*)"'
 )
 PYTHON = re.compile(r"\"([^\"]*)\"")
-
-
-def test_an_error_has_the_shape():
-    assert orjson.loads(error_body(400, "parsing_exception", "Wrong.")) == {
-        "error": {
-            "root_cause": [{"type": "parsing_exception", "reason": "Wrong."}],
-            "type": "parsing_exception",
-            "reason": "Wrong.",
-        },
-        "status": 400,
-    }
 
 
 @pytest.mark.parametrize(

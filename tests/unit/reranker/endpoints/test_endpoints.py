@@ -13,7 +13,8 @@ from PIL import Image
 from descriptors.errors import SettingsError
 from reranker.app import make_app
 from reranker.errors import PictureNotFound, UpstreamUnreachable
-from reranker.exchange import Answer
+from reranker.http.exchange import Answer
+from reranker.search.readiness import Readiness
 from tests.support.clock import HANG_S, move_clock, run_with_clock
 from tests.support.pictures import encoded, shapes
 from tests.support.tiny_service import (
@@ -36,11 +37,12 @@ def shared(folder):
 
 @pytest.fixture
 def service(shared):
-    upstream = shared.parts.upstream
+    upstream = shared.upstream
     upstream.asked.clear()
     upstream.instead.clear()
     upstream.slow_s = 0
-    shared.readiness._last = (float("-inf"), ())
+    fingerprint, features = shared.method.fingerprint(), shared.matcher.features
+    shared.readiness = Readiness(upstream, shared.index, fingerprint, features)
     return shared
 
 
@@ -62,7 +64,7 @@ def test_it_lives(service):
 
 def test_it_is_ready_and_says_with_what(service):
     answer = ask(service, "GET", READY)
-    method = service.parts.method
+    method = service.method
     said = answer.json()
     assert (answer.status_code, said["status"]) == (200, "ready")
     assert said["fingerprint"] == method.fingerprint()
@@ -88,7 +90,7 @@ def mapping(fingerprint):
     ],
 )
 def test_it_is_not_ready_and_says_why(service, instead, failed, words):
-    service.parts.upstream.instead["_mapping"] = instead
+    service.upstream.instead["_mapping"] = instead
     answer = ask(service, "GET", READY)
     assert (answer.status_code, answer.json()["status"]) == (503, "not ready")
     [found] = [one for one in answer.json()["checks"] if not one["passed"]]
@@ -98,16 +100,16 @@ def test_it_is_not_ready_and_says_why(service, instead, failed, words):
 
 @pytest.mark.parametrize("status", [401, 403])
 def test_an_index_that_is_shown_to_no_stranger_hinders_nothing(service, status):
-    service.parts.upstream.instead["_mapping"] = Answer(status, JSON, b"{}")
+    service.upstream.instead["_mapping"] = Answer(status, JSON, b"{}")
     answer = ask(service, "GET", READY, headers={"authorization": "ApiKey x"})
     assert answer.status_code == 200
     assert "no stranger" in answer.json()["checks"][0]["said"]
-    [asked] = service.parts.upstream.asked
+    [asked] = service.upstream.asked
     assert b"authorization" not in dict(asked.headers)
 
 
 def test_readiness_waits_no_longer_than_two_seconds(service):
-    upstream = service.parts.upstream
+    upstream = service.upstream
     upstream.slow_s = HANG_S
 
     async def test():
@@ -126,12 +128,12 @@ def test_readiness_waits_no_longer_than_two_seconds(service):
 def test_many_probes_are_one_question(service):
     for _ in range(5):
         ask(service, "GET", READY)
-    assert len(service.parts.upstream.asked) == 1
+    assert len(service.upstream.asked) == 1
 
 
 def test_kept_maps_that_are_away_are_noticed(folder, monkeypatch):
     with tiny_service(folder) as service:
-        monkeypatch.setattr(type(service.parts.features), "is_reachable", lambda _: False)
+        monkeypatch.setattr(type(service.matcher.features), "is_reachable", lambda _: False)
         answer = ask(service, "GET", READY)
     assert answer.status_code == 503
     assert "mount it again" in answer.text
@@ -161,7 +163,7 @@ def test_metrics_count_searches_stages_windows_and_what_is_passed_through(folder
         assert after[f'camsearch_stage_seconds_count{{stage="{stage}"}}'] == 1
     assert after['camsearch_waiting{stage="describe"}'] == 0
     assert after["process_resident_memory_bytes"] > 0
-    fingerprint = service.parts.method.fingerprint()[:16]
+    fingerprint = service.method.fingerprint()[:16]
     assert after[f'camsearch_method_info{{fingerprint="{fingerprint}"}}'] == 1
 
 
@@ -208,11 +210,11 @@ def test_a_thumbnail_that_is_known_is_not_sent_again(service):
 
 def test_a_thumbnail_is_looked_up_with_the_callers_rights(service):
     said = Answer(401, (*JSON, (b"www-authenticate", b"ApiKey")), b'{"status":401}')
-    service.parts.upstream.instead["_search"] = said
+    service.upstream.instead["_search"] = said
     path = "/_camsearch/thumbnails/2/a.png"
     answer = ask(service, "GET", path, headers={"authorization": "ApiKey me"})
     assert (answer.status_code, answer.headers["www-authenticate"]) == (401, "ApiKey")
-    [asked] = service.parts.upstream.asked
+    [asked] = service.upstream.asked
     assert (b"authorization", b"ApiKey me") in asked.headers
 
 

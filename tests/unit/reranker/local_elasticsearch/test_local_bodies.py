@@ -11,7 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from es_mappings.local import LocalGallery
-from reranker.exchange import Answer, Request
+from reranker.http.exchange import Answer, Request
 from reranker.local_elasticsearch.upstream import LocalUpstream
 from tests.support.documents import DIMS, document
 

@@ -13,7 +13,7 @@ import pytest
 
 from es_mappings.errors import GalleryBusy
 from es_mappings.local import LocalGallery
-from reranker.exchange import Answer, Request
+from reranker.http.exchange import Answer, Request
 from reranker.local_elasticsearch.upstream import LocalUpstream
 from tests.support.documents import DIMS, document
 

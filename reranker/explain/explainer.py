@@ -1,0 +1,215 @@
+"""What made a hit match: regions and their scores, classes, layers, channels, and where."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from pydantic import BaseModel
+from torch import Tensor
+
+from descriptors.arrays import Box, Encoded, QueryDescription, Region, Size, box_of_region
+from descriptors.classes import class_names
+from es_mappings.fields import DESCRIPTOR
+from reranker.errors import DialectError, PictureNotFound
+from reranker.explain.contributions import (
+    NamedLayer,
+    box_windows,
+    class_vectors_of,
+    layer_parts,
+    region_windows_of,
+)
+from reranker.explain.hit_files import heat_png
+from reranker.http.exchange import encoded_index
+from reranker.search.rerank import IMAGE_FIELDS, HitImage, image_of
+
+if TYPE_CHECKING:
+    from descriptors.settings import RegionSettings
+    from reranker.dialect.answers import FoundHit
+    from reranker.explain.hit_files import HitFiles
+    from reranker.explain.requests import ExplainRequest
+    from reranker.http.exchange import Request
+    from reranker.matching import Matcher
+    from reranker.search.admission import Gate
+    from reranker.search.indices import Indices
+    from reranker.search.query_pictures import QueryPictures
+
+__all__ = ["Explained", "Explainer"]
+
+
+class TriedRegion(BaseModel):
+    """A region that was compared with the query."""
+
+    box: list[float]
+    cosine: float
+
+
+class NamedClass(BaseModel):
+    """A class that the query was described with; `probability_in_hit` is the hit's, as a whole."""
+
+    number: int
+    name: str | None
+    probability_in_hit: float
+
+
+class Explained(BaseModel):
+    """What made a hit match.
+
+    `score`, `cosine` and `box` are of its best region, and null where no region is usable;
+    `first_cosine` is that of the indexed vector; `regions` are all that were compared, the best
+    first; `heat_map` is a PNG in base64.
+    """
+
+    id: str
+    score: float | None
+    cosine: float | None
+    first_cosine: float | None
+    box: list[float] | None
+    width: int
+    height: int
+    regions: list[TriedRegion]
+    classes: list[NamedClass]
+    layers: list[NamedLayer]
+    heat_map: str
+
+
+@dataclass(frozen=True)
+class _Described:
+    """A query with its own maps."""
+
+    query: QueryDescription
+    encoded: Encoded
+
+
+class Explainer:
+    """Compares one hit with one query, and tells all of it."""
+
+    def __init__(
+        self,
+        indices: Indices,
+        pictures: QueryPictures,
+        matcher: Matcher,
+        files: HitFiles,
+        gate: Gate,
+        index: str,
+    ) -> None:
+        """Args: gate lets so many hits be explained at once; index is where a hit is by default."""
+        self._indices, self._pictures, self._files, self._gate = indices, pictures, files, gate
+        self._matcher, self._method, self._index = matcher, matcher.method, index
+        names = class_names()  # ImageNet's, where the network may know ImageNet's classes
+        self._names = names if len(names) == len(self._method.encoder.weight) else None
+
+    async def explain(self, request: Request, asked: ExplainRequest) -> Explained:
+        """What made a hit match.
+
+        Args:
+            request: of the caller, whose rights are used.
+            asked: which hit and which query.
+
+        Raises:
+            CamsearchError: there is no such hit, the query cannot be described, or neither maps
+                nor picture of one of them can be read.
+        """
+        index = encoded_index(asked.index or self._index)
+        await self._indices.check(request, index)
+        hit = await self._indices.document(request, index, asked.id, (*IMAGE_FIELDS, DESCRIPTOR))
+        if hit is None:
+            raise PictureNotFound(
+                f"[id] names [{asked.id}], which is no document of [{index}]: name a hit of a "
+                "search there."
+            )
+        image = image_of(hit)
+        if image is None:
+            raise DialectError(
+                f"The document [{asked.id}] was not written by camsearch: there is nothing to "
+                "explain."
+            )
+        query, settings = asked.picture, self._matcher.regions
+        if not asked.regions:
+            settings = settings.of_whole_pictures()
+        async with self._gate.passed():
+            source = await self._pictures.source(request, index, query.image)
+            described = _Described(
+                await self._pictures.describe_source(source, query.box, settings),
+                await asyncio.to_thread(self._pictures.maps, source, query.box),
+            )
+            found, heat = await asyncio.to_thread(self._explain, described, hit, image, settings)
+        shown = await self._files.large(image)
+        size = Size(image.width, image.height)
+        box = None if found.box is None else Box(*found.box)
+        png = await asyncio.to_thread(heat_png, heat, size, shown, box)
+        found.heat_map = base64.b64encode(png).decode("ascii")
+        return found
+
+    @torch.inference_mode()
+    def _explain(
+        self, described: _Described, hit: FoundHit, image: HitImage, settings: RegionSettings
+    ) -> tuple[Explained, Float[np.ndarray, "H W"]]:
+        """All but the picture of the heat map, and that map, 0..1."""
+        query = described.query
+        encoded = self._pictures.maps(image, None)
+        size, grid = Size(image.width, image.height), encoded.grid(encoded.finest)
+        [match] = self._method.match_regions(query, encoded, settings)
+        heat = self._method.query_heat(encoded, query.classes[None], settings)[0]
+        tried = () if match is None else match.tried
+        found = Explained(
+            id=image.id,
+            score=None if match is None else (1 + match.score) / 2,
+            cosine=None if match is None else match.score,
+            first_cosine=_first_cosine(hit, query.descriptor),
+            box=None if match is None else box_of_region(match.region, size, grid).as_list(),
+            width=image.width,
+            height=image.height,
+            regions=[
+                TriedRegion(box=box_of_region(region, size, grid).as_list(), cosine=score)
+                for region, score in sorted(tried, key=lambda one: -one[1])
+            ],
+            classes=self._classes(query, encoded, settings.n_classes),
+            layers=[]
+            if match is None
+            else self._layers(described, encoded, match.region, settings),
+            heat_map="",
+        )
+        return found, heat.float().cpu().numpy()
+
+    def _classes(self, query: QueryDescription, hit: Encoded, count: int) -> list[NamedClass]:
+        probabilities = hit.scores.softmax(dim=1)[0]
+        return [
+            NamedClass(
+                number=number,
+                name=None if self._names is None else self._names[number],
+                probability_in_hit=float(probabilities[number]),
+            )
+            for number in query.classes[:count].tolist()
+        ]
+
+    def _layers(
+        self, described: _Described, encoded: Encoded, region: Region, settings: RegionSettings
+    ) -> list[NamedLayer]:
+        query, method = described.query, self._method
+        classes = query.classes[: settings.n_classes]
+        cut = box_windows(described.encoded, query.picture, query.box)
+        windows = region_windows_of(encoded, region)
+        ours = class_vectors_of(method, described.encoded, classes, cut)
+        theirs = class_vectors_of(method, encoded, classes, windows)
+        of_region = method.describe_classes(
+            encoded, classes[None], tuple(w.to(method.encoder.device) for w in windows)
+        )[0, 0]
+        return layer_parts(
+            method,
+            (query.region_descriptor, of_region),
+            tuple(zip(ours, theirs, strict=True)),
+        )
+
+
+def _first_cosine(hit: FoundHit, descriptor: Float[Tensor, " D"]) -> float | None:
+    vector = hit.raw.get("fields", {}).get(DESCRIPTOR)
+    if not isinstance(vector, list) or len(vector) != len(descriptor):
+        return None
+    indexed = torch.tensor(vector, dtype=torch.float32, device=descriptor.device)
+    return float(indexed @ descriptor.float())

@@ -1,0 +1,150 @@
+"""Which requests may be searches that name us, and bodies as they are without their packing."""
+
+from __future__ import annotations
+
+import asyncio
+import zlib
+from typing import TYPE_CHECKING
+
+from reranker.http.caller import CallerGone
+from reranker.http.headers import value_of
+from reranker.http.paths import words_of
+
+if TYPE_CHECKING:
+    from starlette.types import Receive, Scope
+
+    from reranker.http.exchange import Headers
+
+__all__ = ["BodyTooLarge", "is_damaged", "is_search", "plain", "read_whole", "wants_looking_into"]
+
+_JSON = frozenset(
+    {
+        b"",
+        b"application/json",
+        b"application/x-ndjson",
+        b"application/vnd.elasticsearch+json",
+        b"application/vnd.elasticsearch+x-ndjson",
+    }
+)
+# Elasticsearch unpacks these; zlib tells them apart by their first bytes.
+_PACKED = frozenset({b"gzip", b"x-gzip", b"deflate"})
+_GZIP_OR_ZLIB = zlib.MAX_WBITS | 32
+# Words in paths that take a query without being a search that is ours to answer.
+_TAKING_QUERIES = frozenset(
+    {
+        "_async_search",
+        "_count",
+        "_delete_by_query",
+        "_eql",
+        "_explain",
+        "_field_caps",
+        "_fleet",
+        "_knn_search",
+        "_msearch",  # its templates
+        "_mvt",
+        "_rank_eval",
+        "_reindex",
+        "_search",  # its templates
+        "_search_shards",
+        "_update_by_query",
+        "_validate",
+    }
+)
+# What is unpacked of a body to see whether it is damaged: a megabyte may hold a thousand.
+_MOST_LOOKED_AT = 100 * 1024 * 1024
+_AT_ONCE = 1024 * 1024
+# Unpacking more than this takes long enough for others to notice: it goes to a thread.
+_LONG = 64 * 1024
+
+
+class BodyTooLarge(Exception):
+    """More bytes than are read into memory. Never leaves the proxy."""
+
+
+def wants_looking_into(scope: Scope) -> bool:
+    """Whether the body of a request is a search, or holds one, and could be read as JSON.
+
+    Convention:
+        Decided on the path as Elasticsearch splits it, so what it takes for a search is one here.
+    """
+    if scope["method"] not in {"POST", "GET"}:
+        return False
+    path = scope["raw_path"].decode("ascii")
+    # Further back the same words are names, as in `/images/_doc/_count`.
+    if not is_search(path) and _TAKING_QUERIES.isdisjoint(words_of(path)[:2]):
+        return False
+    headers: Headers = scope["headers"]
+    kind = (value_of(headers, b"content-type") or b"").split(b";", 1)[0].strip().lower()
+    packed = (value_of(headers, b"content-encoding") or b"").strip().lower()
+    return kind in _JSON and (packed in {b"", b"identity"} or packed in _PACKED)
+
+
+def is_search(path: str) -> bool:
+    """Whether a path is that of a ``_search`` or ``_msearch``, which take images."""
+    words = words_of(path)
+    return 0 < len(words) <= 2 and words[-1] in {"_search", "_msearch"}  # noqa: PLR2004
+
+
+async def read_whole(receive: Receive, headers: Headers, most: int) -> bytes:
+    """The body as it comes.
+
+    Raises:
+        BodyTooLarge: it has more than `most` bytes.
+        CallerGone: its sender went before its end.
+    """
+    if int(value_of(headers, b"content-length") or 0) > most:
+        raise BodyTooLarge
+    pieces, size, more = [], 0, True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise CallerGone
+        pieces.append(message.get("body", b""))
+        size += len(pieces[-1])
+        if size > most:
+            raise BodyTooLarge
+        more = message.get("more_body", False)
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+async def plain(body: bytes, headers: Headers, most: int) -> bytes | None:
+    """The body unpacked; None where it cannot be, which is for Elasticsearch to say.
+
+    Raises:
+        BodyTooLarge: unpacked it has more than `most` bytes.
+    """
+    packed = (value_of(headers, b"content-encoding") or b"").strip().lower()
+    if packed not in _PACKED:
+        return body
+    if len(body) > _LONG:
+        return await asyncio.to_thread(_unpacked, body, most)
+    return _unpacked(body, most)
+
+
+def _unpacked(body: bytes, most: int) -> bytes | None:
+    unpacking = zlib.decompressobj(_GZIP_OR_ZLIB)
+    try:
+        found = unpacking.decompress(body, most + 1)
+    except zlib.error:
+        return None
+    if len(found) > most:
+        raise BodyTooLarge
+    return found if unpacking.eof else None
+
+
+async def is_damaged(body: bytes, headers: Headers) -> bool:
+    """Whether a body is not what its ``Content-Encoding`` says; one that only breaks off is none."""
+    packed = (value_of(headers, b"content-encoding") or b"").strip().lower()
+    return packed in _PACKED and await asyncio.to_thread(_cannot_be_unpacked, body)
+
+
+def _cannot_be_unpacked(body: bytes) -> bool:
+    unpacking = zlib.decompressobj(_GZIP_OR_ZLIB)
+    rest, seen = body, 0
+    try:
+        while rest and not unpacking.eof and seen < _MOST_LOOKED_AT:
+            seen += len(unpacking.decompress(rest, _AT_ONCE))
+            rest = unpacking.unconsumed_tail
+    except zlib.error:
+        return True
+    return False

@@ -1,0 +1,165 @@
+"""What the proxy tells Prometheus."""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    GCCollector,
+    Histogram,
+    PlatformCollector,
+    ProcessCollector,
+    generate_latest,
+)
+
+from reranker.observability.observed import NOTE
+from reranker.observability.tracing import Tracing
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+__all__ = ["EXPLAINED", "OUTCOMES", "STAGES", "Metrics"]
+
+# The stages of a search by pictures, in their order.
+STAGES = ("contract", "describe", "first_search", "rerank", "expand", "second_search", "render")
+# How a search by pictures may end: re-ranked; re-ranked as far as could be, with a warning; with the
+# first search as asked; refused for what it asks; refused since too much is asked.
+OUTCOMES = ("ranked", "warned", "first_search", "refused", "overloaded")
+# How a question after what made a hit match may end.
+EXPLAINED = ("explained", "refused", "overloaded")
+# Of answers passed through; "none" for those that never came.
+_CLASSES = ("none", "1xx", "2xx", "3xx", "4xx", "5xx")
+
+_SECONDS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.15, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0)
+_WINDOWS = (1, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000)
+
+
+class Metrics:
+    """Counters of one process, in a registry of their own."""
+
+    def __init__(self, tracing: Tracing | None = None) -> None:
+        """All at zero.
+
+        Args:
+            tracing: is told of stages, too.
+        """
+        self.registry = CollectorRegistry()
+        self.tracing = tracing or Tracing()
+        self._stages = Histogram(
+            "camsearch_stage_seconds",
+            "Seconds a stage of a search by pictures takes.",
+            ["stage"],
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self.searches = Counter(
+            "camsearch_searches",
+            "Searches that name camsearch, by how they ended.",
+            ["outcome"],
+            registry=self.registry,
+        )
+        self._windows = Histogram(
+            "camsearch_window_hits",
+            "R, hits re-ranked a search.",
+            buckets=_WINDOWS,
+            registry=self.registry,
+        )
+        self.unmatched = Counter(
+            "camsearch_unmatched_hits",
+            "Hits that kept their first score: no maps kept, and no picture to encode.",
+            registry=self.registry,
+        )
+        forwarded = Counter(
+            "camsearch_forwarded_requests",
+            "Requests passed through, by class of status.",
+            ["status"],
+            registry=self.registry,
+        )
+        self._waiting = Gauge(
+            "camsearch_waiting",
+            "Searches that wait, by for what.",
+            ["stage"],
+            registry=self.registry,
+        )
+        self.explains = Histogram(
+            "camsearch_explain_seconds",
+            "Seconds to explain a hit.",
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self._explained = Counter(
+            "camsearch_explains",
+            "Hits to be explained, by how it ended.",
+            ["outcome"],
+            registry=self.registry,
+        )
+        self._method = Gauge(
+            "camsearch_method_info",
+            "1; the label tells which method describes queries.",
+            ["fingerprint"],
+            registry=self.registry,
+        )
+        # At zero before the first of each, so that rates have a start.
+        self._by_class = [forwarded.labels(name).inc for name in _CLASSES]
+        for stage in STAGES:
+            self._stages.labels(stage)
+        for outcome in OUTCOMES:
+            self.searches.labels(outcome)
+        for outcome in EXPLAINED:
+            self._explained.labels(outcome)
+        ProcessCollector(registry=self.registry)
+        PlatformCollector(registry=self.registry)
+        GCCollector(registry=self.registry)
+
+    def exposition(self) -> bytes:
+        """All of it in Prometheus' text format."""
+        return generate_latest(self.registry)
+
+    def method(self, fingerprint: str) -> None:
+        """Say which method describes queries."""
+        self._method.labels(fingerprint[:16]).set(1)
+
+    def outcome(self, name: str) -> None:
+        """Count a search by how it ended."""
+        self.searches.labels(name).inc()
+        note = NOTE.get()
+        if note is not None:
+            note.outcomes[name] += 1
+
+    def explained(self, outcome: str) -> None:
+        """Count a hit that was to be explained, by how it ended."""
+        self._explained.labels(outcome).inc()
+
+    def window(self, hits: int) -> None:
+        """Count a re-ranking of so many hits."""
+        self._windows.observe(hits)
+        note = NOTE.get()
+        if note is not None:
+            note.windows.append(hits)
+
+    def forwarded(self, status: int) -> None:
+        """Count an answer passed through; 0 for one that never came."""
+        self._by_class[status // 100 if 100 <= status < 600 else 0]()  # noqa: PLR2004
+
+    def waiting(self, stage: str, count: Callable[[], float]) -> None:
+        """Show a queue's length whenever metrics are read."""
+        self._waiting.labels(stage).set_function(count)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Measure a stage, also if it fails."""
+        started = time.perf_counter()
+        try:
+            with self.tracing.stage(name):
+                yield
+        finally:
+            took = time.perf_counter() - started
+            self._stages.labels(name).observe(took)
+            note = NOTE.get()
+            if note is not None:
+                note.milliseconds[name] += took * 1e3

@@ -1,0 +1,145 @@
+"""Spans for OpenTelemetry, where its package is installed and the environment names an exporter."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+from contextlib import contextmanager
+from dataclasses import replace
+from importlib.metadata import entry_points, version
+from typing import TYPE_CHECKING, Any
+
+from reranker.settings import TracesSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.trace import Tracer
+    from starlette.types import Receive, Scope, Send
+
+    from reranker.http.exchange import Answer, Headers, Request, Upstream
+
+__all__ = ["TracedUpstream", "Tracing", "tracing_as_named"]
+
+_log = logging.getLogger(__name__)
+
+# W3C's; what else a caller sends goes up as it came.
+_CARRIERS = frozenset({b"traceparent", b"tracestate"})
+
+
+class Tracing:
+    """Tells of requests and their stages; nothing, without a provider."""
+
+    def __init__(self, provider: TracerProvider | None = None) -> None:
+        """Args: provider of tracers, ours to shut down."""
+        self._provider = provider
+        self._tracer: Tracer | None = None if provider is None else provider.get_tracer("camsearch")
+
+    @property
+    def is_on(self) -> bool:
+        """Whether anybody is told."""
+        return self._tracer is not None
+
+    @contextmanager
+    def request(self, endpoint: str, headers: Headers) -> Iterator[None]:
+        """A request of ours, a child of the caller's span if the headers name one."""
+        if self._tracer is None:
+            yield
+            return
+        from opentelemetry.trace import SpanKind
+        from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+        carrier = {
+            name.decode(): value.decode("latin-1") for name, value in headers if name in _CARRIERS
+        }
+        parent = TraceContextTextMapPropagator().extract(carrier)
+        with self._tracer.start_as_current_span(
+            f"camsearch {endpoint}", parent, kind=SpanKind.SERVER
+        ):
+            yield
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """A stage of the request that runs."""
+        if self._tracer is None:
+            yield
+            return
+        with self._tracer.start_as_current_span(name):
+            yield
+
+    def close(self) -> None:
+        """Send what waits."""
+        if self._provider is not None:
+            self._provider.shutdown()
+
+
+class TracedUpstream:
+    """Implements `reranker.http.exchange.Upstream`: what we ask is a child of our span."""
+
+    def __init__(self, upstream: Upstream) -> None:
+        """Args: upstream is asked."""
+        self.upstream = upstream
+
+    async def close(self) -> None:
+        """End all connections."""
+        await self.upstream.close()
+
+    async def ask(self, request: Request) -> Answer:
+        """The answer to a request of bounded size."""
+        return await self.upstream.ask(_as_child(request))
+
+    async def forward(self, scope: Scope, receive: Receive, send: Send, body: bytes | None) -> None:
+        """Pass through, with the caller's own headers."""
+        await self.upstream.forward(scope, receive, send, body)
+
+
+def tracing_as_named(settings: TracesSettings) -> Tracing:
+    """Tracing as the variables of OpenTelemetry say; off if none names an exporter.
+
+    Convention:
+        Platforms set these variables for everything that they run: where the packages are not
+        there the service runs without spans, and its log says so.
+    """
+    exporter = settings.exporter
+    if exporter is None:
+        return Tracing()
+    if importlib.util.find_spec("opentelemetry.sdk") is None:
+        _log.warning("OpenTelemetry is not installed: no spans are sent. Install camsearch[otel].")
+        return Tracing()
+    found = list(entry_points(group="opentelemetry_traces_exporter", name=exporter))
+    if not found:
+        _log.warning(
+            "The exporter %s of OpenTelemetry is not installed: no spans are sent. Install "
+            "camsearch[otel].",
+            exporter,
+        )
+        return Tracing()
+    return Tracing(_provider(found[0].load()()))
+
+
+def _provider(exporter: Any) -> TracerProvider:
+    from opentelemetry.sdk.resources import Resource
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+    resource = Resource.create()
+    if str(resource.attributes.get("service.name")).startswith("unknown_service"):
+        ours = {"service.name": "camsearch", "service.version": version("camsearch")}
+        resource = resource.merge(Resource(ours))
+    provider = TracerProvider(resource=resource)
+    provider.add_span_processor(BatchSpanProcessor(exporter))
+    return provider
+
+
+def _as_child(request: Request) -> Request:
+    """The request with our span in the place of the caller's."""
+    from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+    carrier: dict[str, str] = {}
+    TraceContextTextMapPropagator().inject(carrier)
+    if not carrier:
+        return request
+    others = tuple(pair for pair in request.headers if pair[0] not in _CARRIERS)
+    ours = tuple((name.encode(), value.encode()) for name, value in carrier.items())
+    return replace(request, headers=(*others, *ours))

@@ -1,1 +1,0 @@
-"""Requests that do not name us, in and out as bytes."""

@@ -1,0 +1,1 @@
+"""Requests that do not name us, in and out as bytes: the server, and the client behind it."""

@@ -1,0 +1,236 @@
+"""The outermost ASGI callable: who answers a request.
+
+``/_camsearch/…``                 our own endpoints
+a search whose body names us      `reranker.search`, which asks Elasticsearch by itself
+everything else                   `Upstream.forward`, untouched
+
+It stands before any framework, since most requests are not ours and a framework's routing costs
+more than passing them through.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import logging
+import time
+from typing import TYPE_CHECKING
+from urllib.parse import unquote
+
+from descriptors.errors import CamsearchError
+from reranker.dialect.parameters import parameters_of
+from reranker.dialect.parsing import may_name_us, refuse_elsewhere
+from reranker.http.bodies import (
+    BodyTooLarge,
+    is_search,
+    plain,
+    read_whole,
+    wants_looking_into,
+)
+from reranker.http.caller import Caller, CallerGone
+from reranker.http.error_answers import in_shape, refusal, unexpected
+from reranker.http.exchange import Answer, Request
+from reranker.http.headers import going_up, value_of
+from reranker.http.paths import reads
+from reranker.proxy.framing import refused_framing
+from reranker.settings import RerankerSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+    from reranker.http.exchange import Headers, Upstream, Visual
+
+__all__ = ["Proxy"]
+
+_log = logging.getLogger(__name__)
+
+_OURS = "/_camsearch"
+# Below this, packing costs more than it saves.
+_WORTH_PACKING = 8 * 1024
+# Of the caller's body as it came; what `visual` is given is unpacked.
+_OF_THE_BODY = frozenset({b"content-encoding", b"content-length"})
+
+
+class Proxy:
+    """Routes each request; the only one that turns errors into answers."""
+
+    def __init__(
+        self,
+        upstream: Upstream,
+        own_app: ASGIApp,
+        visual: Visual,
+        settings: RerankerSettings | None = None,
+        count: Callable[[int], None] = lambda _: None,
+    ) -> None:
+        """Put the parts together.
+
+        Args:
+            upstream: gets what is not ours.
+            own_app: gets paths below ``/_camsearch``, and the server's start and end.
+            visual: is asked for searches that may name us.
+            settings: what is let through; the defaults if None.
+            count: told the status of each answer passed through, 0 where there was none.
+        """
+        self._upstream, self._own_app, self._visual = upstream, own_app, visual
+        self._settings, self._count = settings or RerankerSettings(), count
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http" or _is_ours(scope["path"]):
+            await self._own_app(scope, receive, send)
+            return
+        sending = _Sending(send)
+        try:
+            await self._answer(scope, receive, sending)
+        except CallerGone:
+            _log.debug("A caller went before the end of the request.")
+        except CamsearchError as error:
+            _log.info("%s: %s", type(error).__name__, error.reason)
+            await sending.instead(scope, refusal(error))
+        except Exception:  # noqa: BLE001  the last door: what is not caught here ends in a traceback
+            _log.exception("A request failed within the proxy.")
+            await sending.instead(scope, unexpected())
+
+    async def _answer(self, scope: Scope, receive: Receive, send: _Sending) -> None:
+        refused = refused_framing(scope)
+        if refused is not None:
+            await send.instead(scope, refused)
+            return
+        path = scope["raw_path"].decode("ascii")
+        if self._settings.serve_read_only and not reads(scope["method"], path):
+            await send.instead(scope, _not_let_through(scope["method"], unquote(path)))
+            return
+        body = None
+        if wants_looking_into(scope):
+            try:
+                body, answer = await self._looked_into(scope, path, receive)
+            except BodyTooLarge:
+                answer = _too_large(self._settings.serve_most_body)
+            if answer is not None:
+                await send.instead(scope, answer)
+                return
+        started = time.perf_counter()
+        try:
+            await self._upstream.forward(scope, receive, send, body)
+        finally:
+            self._count(send.status)
+            if self._settings.serve_log_requests:
+                _log_passed(scope, send.status, time.perf_counter() - started)
+
+    async def _looked_into(
+        self, scope: Scope, path: str, receive: Receive
+    ) -> tuple[bytes, Answer | None]:
+        """A body as it came, and our answer if it names us.
+
+        Raises:
+            DialectError: it names us where no image can be searched by.
+        """
+        headers, most = scope["headers"], self._settings.serve_most_body
+        body = await read_whole(receive, headers, most)
+        if not body:
+            # As Elasticsearch does, which reads it only then.
+            source = parameters_of(scope["query_string"].decode("ascii")).get("source", "")
+            refuse_elsewhere(source.encode(), "source")
+            return body, None
+        unpacked = await plain(body, headers, most)
+        if unpacked is not None and not is_search(path):
+            refuse_elsewhere(unpacked, unquote(path)[:200])
+            return body, None
+        if unpacked is None or not may_name_us(unpacked):
+            return body, None
+        request = Request(
+            scope["method"],
+            path,
+            scope["query_string"].decode("ascii"),
+            going_up(headers, leave_out=_OF_THE_BODY),
+            unpacked,
+            (scope.get("client") or ("",))[0],
+        )
+        async with Caller(receive, body).watched():
+            return body, await self._visual(request)
+
+
+class _Sending:
+    """`send` of one request, which knows the status of the answer once it has begun."""
+
+    __slots__ = ("_send", "status")
+
+    def __init__(self, send: Send) -> None:
+        self._send, self.status = send, 0
+
+    async def __call__(self, message: Message) -> None:
+        if not self.status:
+            self.status = message["status"]
+        await self._send(message)
+
+    async def instead(self, scope: Scope, answer: Answer) -> None:
+        """A whole answer of ours; none where another has begun, which then stays incomplete."""
+        if self.status:
+            return
+        headers, body = await _packed(answer, scope["headers"])
+        length = (b"content-length", str(len(body)).encode())
+        start = {
+            "type": "http.response.start",
+            "status": answer.status,
+            "headers": [*headers, length],
+        }
+        await self(start)
+        await self({"type": "http.response.body", "body": body})
+
+
+def _log_passed(scope: Scope, status: int, took_s: float) -> None:
+    """Without the query string, which may hold what is searched for."""
+    _log.info(
+        "passed through",
+        extra={
+            "method": scope["method"],
+            "path": scope["path"][:256],
+            "status": status,
+            "took_ms": round(took_s * 1e3, 1),
+        },
+    )
+
+
+async def _packed(answer: Answer, asked_with: Headers) -> tuple[Headers, bytes]:
+    """Headers and body, gzipped where the caller takes that and it is worth it."""
+    left_out = {b"content-length", b"content-encoding", b"transfer-encoding"}
+    headers = tuple(pair for pair in answer.headers if pair[0] not in left_out)
+    if value_of(headers, b"x-elastic-product") is None:
+        headers = ((b"x-elastic-product", b"Elasticsearch"), *headers)
+    if len(answer.body) < _WORTH_PACKING or not _takes_gzip(asked_with):
+        return headers, answer.body
+    body = await asyncio.to_thread(gzip.compress, answer.body, 1)
+    return (*headers, (b"content-encoding", b"gzip")), body
+
+
+def _takes_gzip(headers: Headers) -> bool:
+    """Whether ``Accept-Encoding`` lists gzip with a weight other than 0."""
+    listed = b",".join(value for name, value in headers if name == b"accept-encoding")
+    for choice in listed.lower().split(b","):
+        name, _, weight = choice.replace(b" ", b"").partition(b";")
+        if name in {b"gzip", b"x-gzip"}:
+            return weight not in {b"q=0", b"q=0.0", b"q=0.00", b"q=0.000"}
+    return False
+
+
+def _is_ours(path: str) -> bool:
+    return path.startswith(_OURS) and (len(path) == len(_OURS) or path[len(_OURS)] == "/")
+
+
+def _not_let_through(method: str, path: str) -> Answer:
+    return in_shape(
+        403,
+        "security_exception",
+        f"camsearch was started to let through reading requests only, and [{method} {path[:200]}] "
+        "is not known to be one. Ask Elasticsearch itself.",
+    )
+
+
+def _too_large(most: int) -> Answer:
+    return in_shape(
+        413,
+        "content_too_long_exception",
+        f"The body of a search has more than {most} bytes: send less at once.",
+    )

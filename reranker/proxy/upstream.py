@@ -1,0 +1,313 @@
+"""A real Elasticsearch as the one who answers: asked for us, and passed through to."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from urllib.parse import SplitResult, urlsplit
+
+from descriptors.errors import RequestError, SettingsError
+from es_mappings.elastic_client import distrust, tls_context
+from reranker.errors import UpstreamUnreachable
+from reranker.http.bodies import is_damaged
+from reranker.http.caller import Caller, CallerGone
+from reranker.http.exchange import Answer
+from reranker.http.headers import coming_back, going_up, value_of
+from reranker.http.paths import reads
+from reranker.proxy.connection import BrokenOff, Connection
+from reranker.proxy.connections import Connections
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from starlette.types import Receive, Scope, Send
+
+    from reranker.http.exchange import Headers, Request
+
+__all__ = ["ElasticsearchUpstream", "UpstreamSettings"]
+
+_log = logging.getLogger(__name__)
+
+# Bodies up to here go in one piece: fewer turns of the loop, and what is held can be sent again.
+_SMALL = 1024 * 1024
+# Bytes of an answer that are waited for before its first goes on.
+_AT_ONCE = 256 * 1024
+# Of the body as the caller sent it; ours are not compressed and have their own length.
+_NOT_ASKED_WITH = frozenset({b"accept-encoding", b"content-encoding", b"content-length"})
+_NOT_ANSWERED_WITH = frozenset({b"content-encoding", b"content-length"})
+_PORTS = {"http": 80, "https": 443}
+# In a path they would end the request line, in a header the header.
+_CUTS = re.compile(rb"[\x00-\x20\x7f]")
+_CUTS_HEADER = re.compile(rb"[\x00\r\n]")
+
+
+@dataclass(frozen=True)
+class UpstreamSettings:
+    """Where Elasticsearch is and how long it may take.
+
+    Attributes:
+        url: of one node or a balancer before several; a path is put before every path.
+        connect_s: seconds until a connection stands.
+        ask_s: seconds in which an answer to us must be complete.
+        forward_s: seconds in which a passed-through request must give its next byte; long,
+            since merges and snapshots may be waited for, and a caller who goes ends it.
+        ca_file: certificates that an https address is checked with; None for the system's.
+    """
+
+    url: str = "http://localhost:9200"
+    connect_s: float = 5.0
+    ask_s: float = 30.0
+    forward_s: float = 3600.0
+    ca_file: str | None = None
+
+
+@dataclass(frozen=True)
+class _Sent:
+    """A request as it goes up."""
+
+    method: str
+    path: str
+    query: str
+    headers: Headers
+    body: bytes | AsyncIterator[bytes] | None
+
+
+class ElasticsearchUpstream:
+    """Implements `reranker.http.exchange.Upstream` with its callers' headers and no rights of its own."""
+
+    def __init__(self, settings: UpstreamSettings) -> None:
+        """Nothing is connected yet.
+
+        Raises:
+            SettingsError: the address is none, or holds a password; or `ca_file` holds no
+                certificates.
+        """
+        self._settings = settings
+        address = _checked(settings.url)
+        self._prefix, self._host = address.path.rstrip("/").encode("ascii"), address.netloc.encode()
+        self._connections = Connections(
+            address.hostname or "",
+            address.port or _PORTS[address.scheme],
+            tls_context(settings.ca_file) if address.scheme == "https" else None,
+            settings.connect_s,
+        )
+
+    async def close(self) -> None:
+        """Ends the connections that are kept."""
+        self._connections.close()
+
+    async def ask(self, request: Request) -> Answer:
+        """The answer to a request of bounded size.
+
+        Raises:
+            UpstreamUnreachable: there is none, or it did not come in time.
+        """
+        sent = _Sent(
+            request.method,
+            request.path,
+            request.query,
+            going_up(request.headers, _NOT_ASKED_WITH),
+            request.body or None,
+        )
+        pieces = []
+        try:
+            async with asyncio.timeout(self._settings.ask_s), self._exchange(sent) as answer:
+                while not answer.complete:
+                    pieces.append(await answer.piece())
+                pieces.append(await answer.piece())
+        except (BrokenOff, TimeoutError) as error:
+            raise self._unreachable(error) from error
+        return Answer(
+            answer.status, coming_back(answer.headers, _NOT_ANSWERED_WITH), b"".join(pieces)
+        )
+
+    async def forward(self, scope: Scope, receive: Receive, send: Send, body: bytes | None) -> None:
+        """Pass an ASGI request through, streamed both ways, bytes as they are.
+
+        Args:
+            scope, receive, send: of the request.
+            body: what has been read of it already, as it came; None if nothing has been.
+
+        Raises:
+            UpstreamUnreachable: nothing has been sent to the caller yet, and nothing will come.
+            RequestError: the same, since the body is damaged.
+
+        Convention:
+            A caller who goes ends the request at Elasticsearch too. An answer that breaks off
+            there breaks off here: it is left incomplete, so that the server cuts the connection.
+        """
+        caller = Caller(receive, body)
+        try:
+            async with caller.watched():
+                sent = _Sent(
+                    scope["method"],
+                    scope["raw_path"].decode("ascii"),
+                    scope["query_string"].decode("ascii"),
+                    going_up(scope["headers"]),
+                    await caller.body(scope["headers"], _SMALL),
+                )
+                await self._forward(sent, caller, send)
+        except CallerGone:
+            _log.debug("A caller went before the answer.")
+
+    async def _forward(self, sent: _Sent, caller: Caller, send: Send) -> None:
+        try:
+            async with self._exchange(sent) as answer:
+                first = await _beginning(answer)
+                start = {
+                    "type": "http.response.start",
+                    "status": answer.status,
+                    "headers": coming_back(answer.headers),
+                }
+                if not answer.complete:
+                    await send(start)
+                    await _stream(first, answer, caller, send)
+                    return
+        except BrokenOff as error:
+            await _check_is_no_fault_of(sent)
+            raise self._unreachable(error) from error
+        caller.answered = True
+        await send(start)
+        await send({"type": "http.response.body", "body": first})
+
+    @asynccontextmanager
+    async def _exchange(self, sent: _Sent) -> AsyncIterator[Connection]:
+        """A connection that holds the answer's head.
+
+        Raises:
+            BrokenOff: there is none.
+
+        Convention:
+            A kept connection may turn out dead only when used. The request is then sent once
+            more, on a new one, where that can change nothing: it reads, and its body is held.
+        """
+        connection = await self._connections.take()
+        try:
+            try:
+                await self._start(connection, sent)
+            except BrokenOff:
+                if not (connection.used and _may_go_again(sent)):
+                    raise
+                self._connections.put_back(connection)
+                connection = await self._connections.new()
+                await self._start(connection, sent)
+            yield connection
+        finally:
+            self._connections.put_back(connection)
+
+    async def _start(self, connection: Connection, sent: _Sent) -> None:
+        chunked = False
+        headers = sent.headers
+        if value_of(headers, b"content-length") is None:
+            if isinstance(sent.body, bytes):
+                headers = (*headers, (b"content-length", b"%d" % len(sent.body)))
+            elif sent.body is not None:
+                chunked = True
+                headers = (*headers, (b"transfer-encoding", b"chunked"))
+        await connection.exchange(
+            sent.method.encode("ascii"),
+            self._start_of(sent, headers),
+            sent.body,
+            chunked=chunked,
+            patience_s=self._settings.forward_s,
+        )
+
+    def _start_of(self, sent: _Sent, headers: Headers) -> bytes:
+        """Request line and headers; the target byte for byte.
+
+        Raises:
+            RequestError: something in it would end it early.
+        """
+        target = self._prefix + sent.path.encode("ascii")
+        if sent.query:
+            target += b"?" + sent.query.encode("ascii")
+        if _CUTS.search(target) or any(_CUTS_HEADER.search(value) for _, value in headers):
+            raise RequestError("A path or a header holds a control character: send it encoded.")
+        fields = b"".join([b"%b: %b\r\n" % pair for pair in headers])
+        line = b"%b %b HTTP/1.1\r\nhost: %b\r\n" % (sent.method.encode("ascii"), target, self._host)
+        return line + fields + b"\r\n"
+
+    def _unreachable(self, error: Exception) -> UpstreamUnreachable:
+        """With nothing of the request in it."""
+        if refused := distrust(error):
+            return UpstreamUnreachable(f"Elasticsearch at {self._settings.url} {refused}")
+        why = str(error) if isinstance(error, BrokenOff) else "It took too long."
+        return UpstreamUnreachable(
+            f"Elasticsearch at {self._settings.url} does not answer. {why} "
+            "See whether it runs, then try again."
+        )
+
+
+async def _beginning(answer: Connection) -> bytes:
+    """The answer's body if it is short, else what has come of it.
+
+    Convention:
+        Elasticsearch sends even a short answer in three segments. One turn of the loop and one
+        segment to the caller, not three, is much of what can be saved in passing on. An event
+        stream is for those who wait for each event.
+    """
+    if answer.complete:
+        return await answer.piece()
+    kind = value_of(answer.headers, b"content-type") or b""
+    most = 1 if kind.startswith(b"text/event-stream") else _AT_ONCE
+    pieces, size = [], 0
+    while size < most and not answer.complete:
+        pieces.append(await answer.piece())
+        size += len(pieces[-1])
+    if answer.complete:
+        pieces.append(await answer.piece())
+    return b"".join(pieces)
+
+
+async def _stream(piece: bytes, answer: Connection, caller: Caller, send: Send) -> None:
+    """The rest of an answer, in pieces as they come; nothing after a break."""
+    while not answer.complete:
+        await send({"type": "http.response.body", "body": piece, "more_body": True})
+        try:
+            piece = await answer.piece()
+        except BrokenOff as error:
+            _log.warning("Elasticsearch broke off within an answer. %s", error)
+            return
+    piece += await answer.piece()
+    caller.answered = True
+    await send({"type": "http.response.body", "body": piece})
+
+
+async def _check_is_no_fault_of(sent: _Sent) -> None:
+    """Say so where Elasticsearch hangs up since it cannot unpack what it was sent.
+
+    Raises:
+        RequestError: the body is held, and damaged.
+    """
+    if isinstance(sent.body, bytes) and await is_damaged(sent.body, sent.headers):
+        packed = (value_of(sent.headers, b"content-encoding") or b"").decode("latin-1")
+        raise RequestError(
+            f"The body is not what [Content-Encoding: {packed[:20]}] says, and Elasticsearch hung "
+            "up: pack it again, or send it unpacked."
+        )
+
+
+def _may_go_again(sent: _Sent) -> bool:
+    return isinstance(sent.body, bytes | None) and reads(sent.method, sent.path)
+
+
+def _checked(address: str) -> SplitResult:
+    try:
+        url = urlsplit(address)
+        fits = url.scheme in _PORTS and url.hostname and not url.query and url.port != 0
+    except ValueError:
+        fits = False
+    if not fits:
+        raise SettingsError(
+            f"{address!r} is no address of an Elasticsearch: give one like http://localhost:9200."
+        )
+    if "@" in url.netloc:
+        raise SettingsError(
+            "The address of Elasticsearch must hold no user or password: the proxy has no rights "
+            "of its own and passes on those of its callers."
+        )
+    return url

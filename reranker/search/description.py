@@ -1,0 +1,146 @@
+"""Query pictures described by one thread that owns the network, several at once where they come so.
+
+A network called from many threads at once is slower for all of them; one owner with a bounded
+queue keeps its pace and says when it has enough.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import queue
+import threading
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from reranker.errors import Overloaded
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from descriptors.arrays import Box, QueryDescription
+    from descriptors.images import Picture
+    from descriptors.settings import RegionSettings
+
+    Describe = Callable[
+        [Sequence[tuple[Picture, Box | None]], RegionSettings], Sequence[QueryDescription]
+    ]
+
+__all__ = ["Describer"]
+
+
+@dataclass(frozen=True)
+class _Job:
+    picture: Picture
+    box: Box | None
+    regions: RegionSettings
+    loop: asyncio.AbstractEventLoop
+    done: asyncio.Future[QueryDescription]
+
+
+class Describer:
+    """Describes query pictures in a thread of its own."""
+
+    def __init__(
+        self, describe: Describe, waiting: int = 64, wait_s: float = 0.003, batch: int = 8
+    ) -> None:
+        """Start the thread.
+
+        Args:
+            describe: called by the owner's thread only, see `Method.describe_queries`.
+            waiting: pictures in the queue; more are refused.
+            wait_s: seconds the first of a batch waits for others.
+            batch: most pictures described at once.
+        """
+        self._describe, self._wait_s, self._batch = describe, wait_s, batch
+        self._jobs: queue.Queue[_Job | None] = queue.Queue(waiting)
+        self._closed = False
+        self._owner = threading.Thread(target=self._work, name="describe", daemon=True)
+        self._owner.start()
+
+    @property
+    def waiting(self) -> int:
+        """Pictures in the queue."""
+        return self._jobs.qsize()
+
+    async def describe(
+        self, picture: Picture, regions: RegionSettings, box: Box | None = None
+    ) -> QueryDescription:
+        """A query.
+
+        Raises:
+            Overloaded: too many wait already, or the server ends.
+            RequestError: if the box lies outside the picture.
+        """
+        if self._closed:
+            raise Overloaded("The server is ending: ask the one that follows it.", 1)
+        loop = asyncio.get_running_loop()
+        job = _Job(picture, box, regions, loop, loop.create_future())
+        try:
+            self._jobs.put_nowait(job)
+        except queue.Full:
+            raise Overloaded(
+                f"{self._jobs.maxsize} query pictures wait already: try again in a second.", 1
+            ) from None
+        return await job.done
+
+    def close(self) -> None:
+        """End the thread after what it has taken."""
+        self._closed = True
+        self._jobs.put(None)
+        self._owner.join()
+
+    def _work(self) -> None:
+        ended = False
+        while not ended:
+            first = self._jobs.get()
+            if first is None:
+                return
+            batch, ended = self._with_others(first)
+            # Who went meanwhile is not waited for.
+            batch = [job for job in batch if not job.done.cancelled()]
+            for _, alike in itertools.groupby(batch, lambda job: job.regions):
+                self._answer(list(alike))
+
+    def _with_others(self, first: _Job) -> tuple[list[_Job], bool]:
+        """A batch, and whether the end came within."""
+        batch, until = [first], time.monotonic() + self._wait_s
+        while len(batch) < self._batch:
+            try:
+                job = self._jobs.get(timeout=max(0.0, until - time.monotonic()))
+            except queue.Empty:
+                break
+            if job is None:
+                return batch, True
+            batch.append(job)
+        return batch, False
+
+    def _answer(self, batch: list[_Job]) -> None:
+        try:
+            queries = [(job.picture, job.box) for job in batch]
+            described = list(zip(batch, self._describe(queries, batch[0].regions), strict=True))
+        except Exception as error:  # noqa: BLE001 - whatever it is belongs to those who asked
+            if len(batch) == 1:
+                _tell(batch[0], error)
+                return
+            for job in batch:  # one of them may be at fault: each by itself
+                self._answer([job])
+            return
+        for job, query in described:
+            _tell(job, query)
+
+
+def _tell(job: _Job, result: QueryDescription | Exception) -> None:
+    def tell() -> None:
+        if job.done.done():
+            return
+        if isinstance(result, Exception):
+            job.done.set_exception(result)
+        else:
+            job.done.set_result(result)
+
+    try:
+        job.loop.call_soon_threadsafe(tell)
+    except RuntimeError:
+        return  # the server has ended: nobody waits

@@ -1,0 +1,227 @@
+"""What is asked of indices with the caller's rights: their method, their documents and vectors."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import orjson
+import torch
+
+from es_mappings.errors import FingerprintMismatch
+from es_mappings.fields import DESCRIPTOR
+from reranker.dialect.answers import FoundHit, read_hits
+from reranker.dialect.parameters import about_indices
+from reranker.errors import NotOurIndex, UpstreamRefused
+from reranker.http.exchange import JSON, Request, encoded_index, search_path
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from torch import Tensor
+
+    from reranker.http.exchange import Answer, Headers, Upstream
+
+__all__ = ["ACCESS_DENIED", "Indices", "abouts_of", "mapping_request"]
+
+ACCESS_DENIED = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
+
+_ACCEPT: Headers = ((b"accept", b"application/json"),)
+_MEDIA = frozenset({b"content-type", b"accept"})
+# A switched alias leads to another index; asked for again after this many seconds.
+_BELIEVED_S = 10.0
+_MAX_BELIEVED = 1000
+# A path with more names than this is longer than Elasticsearch reads.
+_MAX_PIT_INDICES = 100
+# The indices of one search may hold an id several times each, and only one of them is the hit.
+_COPIES = 100
+_MAX_HITS = 10_000
+
+
+class Indices:
+    """Asks for what a search needs to know, and remembers for a while which indices fit.
+
+    Convention:
+        All is asked for with the caller's rights. That an index fits is no secret, so another
+        caller need not ask again.
+    """
+
+    def __init__(
+        self,
+        upstream: Upstream,
+        fingerprint: str,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Args: upstream is asked; fingerprint of the method that describes the queries."""
+        self.upstream, self._fingerprint, self._clock = upstream, fingerprint, clock
+        # Until when, in seconds of the clock.
+        self._fitting: dict[tuple[str, str], float] = {}
+
+    async def check(self, request: Request, index: str) -> None:
+        """Nothing, if the index holds vectors of the method.
+
+        Args:
+            request: whose headers are used, and what its query string says of indices.
+            index: as it stands in the path, percent-encoded; empty for all.
+
+        Raises:
+            FingerprintMismatch: another method made its vectors.
+            NotOurIndex: no index there was made by camsearch.
+            UpstreamRefused: Elasticsearch does not show the mapping to this caller.
+        """
+        key = index, about_indices(request.query)
+        if self._fitting.get(key, float("-inf")) > self._clock():
+            return
+        asked = mapping_request(index, request.headers, key[1])
+        refused = "Elasticsearch does not show the index's mapping."
+        found = abouts_of(_read(await self.upstream.ask(asked), refused))
+        if not found:
+            raise NotOurIndex(
+                f"[{index or '_all'}] names no index that camsearch made: its mapping has no "
+                "_meta.camsearch. Search the alias that `camsearch gallery create` made."
+            )
+        for name, about in found.items():
+            fingerprint = about["fingerprint"]
+            if fingerprint != self._fingerprint:
+                raise FingerprintMismatch(
+                    f"The vectors of [{name}] were made with fingerprint {fingerprint[:16]}, this "
+                    f"server describes queries with {self._fingerprint[:16]}: search another "
+                    "index, or start a server for that one. A server takes up the method of its "
+                    "own index within seconds, unless options name another."
+                )
+        if len(self._fitting) >= _MAX_BELIEVED:
+            self._fitting.clear()
+        self._fitting[key] = self._clock() + _BELIEVED_S
+
+    async def of_pit(self, request: Request, pit: Any) -> str:
+        """The indices with vectors that a point in time was opened on, percent-encoded.
+
+        Args:
+            request: whose headers are used.
+            pit: the value of ``pit`` in the body of a search.
+
+        Raises:
+            NotOurIndex: it holds no document with a vector.
+            UpstreamRefused: Elasticsearch does not know it, or not for this caller.
+
+        Convention:
+            The id is opaque: only a search with it tells its indices. The time it is kept is
+            not changed.
+        """
+        body = {
+            "pit": {"id": pit["id"]} if isinstance(pit, dict) and "id" in pit else pit,
+            "size": 0,
+            "track_total_hits": False,
+            "query": {"exists": {"field": DESCRIPTOR}},
+            "aggs": {"indices": {"terms": {"field": "_index", "size": _MAX_PIT_INDICES}}},
+        }
+        refused = "Elasticsearch refuses to search the point in time."
+        found = await self._search(replace(request, path=search_path(""), query=""), body, refused)
+        names = [bucket["key"] for bucket in found["aggregations"]["indices"]["buckets"]]
+        if not names:
+            raise NotOurIndex(
+                "The point in time holds no document that camsearch made: index images, then open "
+                "one on the alias that `camsearch gallery create` made."
+            )
+        return encoded_index(",".join(names))
+
+    async def document(
+        self, request: Request, index: str, image_id: str, fields: Sequence[str]
+    ) -> FoundHit | None:
+        """A document with some of its fields, as the caller may see it; None if there is none.
+
+        Args:
+            request: whose headers are used.
+            index: percent-encoded; empty for all.
+            image_id: of the document.
+            fields: wanted.
+
+        Raises:
+            UpstreamRefused: Elasticsearch refuses.
+        """
+        asked = replace(request, path=search_path(index), query="")
+        refused = f"Elasticsearch refuses to look for [{image_id}]."
+        hits = read_hits(await self._search(asked, _by_id([image_id], 1, fields), refused))
+        return hits[0] if hits else None
+
+    async def vectors(
+        self, request: Request, keys: Sequence[tuple[str, str]], like: Tensor
+    ) -> dict[tuple[str, str], Tensor]:
+        """The vectors of documents, by index and id; those that are gone or hidden are left out.
+
+        Args:
+            request: the caller's search, whose path and headers are used.
+            keys: index and id.
+            like: the query's vector: one of other dimensions is not of our making.
+
+        Raises:
+            UpstreamRefused: Elasticsearch does not show them.
+        """
+        if not keys:
+            return {}
+        size = min(len(keys) * _COPIES, _MAX_HITS)
+        body = _by_id(sorted({image_id for _, image_id in keys}), size, [DESCRIPTOR])
+        asked = replace(request, query=about_indices(request.query))
+        refused = "Elasticsearch does not show the vectors of hits."
+        found, wanted = await self._search(asked, body, refused), set(keys)
+        vectors = {
+            key: np.asarray(hit.get("fields", {}).get(DESCRIPTOR) or (), np.float32)
+            for hit in found["hits"]["hits"]
+            if (key := (hit["_index"], hit["_id"])) in wanted
+        }
+        return {
+            key: torch.from_numpy(vector).to(like.device)
+            for key, vector in vectors.items()
+            if vector.shape == like.shape
+        }
+
+    async def _search(
+        self, request: Request, body: Mapping[str, Any], refused: str
+    ) -> Mapping[str, Any]:
+        others = (pair for pair in request.headers if pair[0] not in _MEDIA)
+        asked = replace(
+            request, method="POST", headers=(*JSON, *_ACCEPT, *others), body=orjson.dumps(body)
+        )
+        return _read(await self.upstream.ask(asked), refused)
+
+
+def mapping_request(index: str, headers: Headers = _ACCEPT, query: str = "") -> Request:
+    """Asks for the mapping of an index.
+
+    Args:
+        index: percent-encoded; empty for all.
+        headers: of the caller; none of anybody's rights if they are left out.
+        query: what says which indices are meant.
+    """
+    path = f"/{index}/_mapping" if index else "/_mapping"
+    return Request("GET", path, query, headers)
+
+
+def abouts_of(mappings: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """What the indices of an answer of ``_mapping`` say of their method; those of camsearch."""
+    found: dict[str, Mapping[str, Any]] = {}
+    for name, index in mappings.items():
+        about = index.get("mappings", {}).get("_meta", {}).get("camsearch", {})
+        if isinstance(about, dict) and isinstance(about.get("fingerprint"), str):
+            found[name] = about
+    return found
+
+
+def _by_id(ids: Sequence[str], size: int, fields: Sequence[str]) -> dict[str, Any]:
+    query = {"ids": {"values": ids}}
+    return {"query": query, "size": size, "_source": False, "fields": list(fields)}
+
+
+def _read(answer: Answer, refused: str) -> Mapping[str, Any]:
+    """The body of an answer.
+
+    Raises:
+        UpstreamRefused: it is a refusal.
+    """
+    if answer.status != HTTPStatus.OK:
+        raise UpstreamRefused(refused, answer)
+    found: Mapping[str, Any] = orjson.loads(answer.body)
+    return found

@@ -1,0 +1,158 @@
+"""Where a query's picture comes from: the request, a document of the index, or an allowed host."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import torch
+
+from descriptors.arrays import Size
+from descriptors.errors import CamsearchError, FeaturelessImage, ImageError
+from descriptors.images import read_image
+from reranker.errors import DialectError, PictureNotFound
+from reranker.search.rerank import IMAGE_FIELDS, HitImage, image_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from descriptors.arrays import Box, Encoded, QueryDescription
+    from descriptors.images import ImageLimits, Picture
+    from descriptors.settings import RegionSettings
+    from reranker.dialect.searches import ImageSource, PictureQuery
+    from reranker.http.exchange import Request
+    from reranker.matching import Matcher
+    from reranker.search.description import Describer
+    from reranker.search.indices import Indices
+
+__all__ = ["QueryPictures"]
+
+
+class QueryPictures:
+    """Describes the pictures that searches name."""
+
+    def __init__(
+        self,
+        indices: Indices,
+        describer: Describer,
+        matcher: Matcher,
+        limits: ImageLimits,
+        fetch: Callable[[str], bytes] | None = None,
+    ) -> None:
+        """Put the parts together.
+
+        Args:
+            indices: have the documents that are named by id.
+            describer: owns the network.
+            matcher: has the kept maps.
+            limits: of pictures in requests.
+            fetch: the bytes behind a url, with all the care that needs; None if none may be.
+        """
+        self._indices, self._describer, self._matcher = indices, describer, matcher
+        self._limits, self._fetch = limits, fetch
+
+    async def describe(
+        self, request: Request, index: str, query: PictureQuery, regions: RegionSettings
+    ) -> QueryDescription:
+        """A query, ready for both searches.
+
+        Args:
+            request: whose rights are used.
+            index: of its path, percent-encoded.
+            query: the picture, and what to look for in it.
+            regions: that hits will be matched with.
+
+        Raises:
+            ImageError: the picture cannot be read, or has nothing to describe.
+            PictureNotFound: there is no document of this id.
+            DialectError: urls are not allowed, or nothing is kept of the document.
+            Overloaded: too many queries wait.
+        """
+        source = await self.source(request, index, query.image)
+        return await self.describe_source(source, query.box, regions)
+
+    async def source(self, request: Request, index: str, image: ImageSource) -> bytes | HitImage:
+        """The file of a query's picture, or the document of the index that holds it."""
+        if image.id is not None:
+            return await self._document(request, index, image.id)
+        return image.data if image.data is not None else await self._fetched(image.url or "")
+
+    async def describe_source(
+        self, source: bytes | HitImage, box: Box | None, regions: RegionSettings
+    ) -> QueryDescription:
+        """As `describe`, of what `source` gave."""
+        if isinstance(source, HitImage):
+            described = await asyncio.to_thread(self._of_kept_maps, source, box, regions)
+        else:
+            picture = await asyncio.to_thread(self._read, source, box)
+            described = await self._describer.describe(picture, regions, box)
+        if not described.descriptor.any():
+            raise FeaturelessImage(
+                "The query picture holds nothing to describe: it is of one colour, or the box is. "
+                "Choose another picture or a larger box."
+            )
+        return described
+
+    def maps(self, source: bytes | HitImage, box: Box | None) -> Encoded:
+        """The maps that the query is described by, as a batch of one.
+
+        Raises:
+            ImageError: there are none, and the picture cannot be read.
+        """
+        if not isinstance(source, HitImage):
+            return self._matcher.method.encode(self._read(source, box))
+        encoded = self._matcher.encoded_of(source)
+        if encoded is None:
+            raise ImageError(
+                f"No feature maps are kept of [{source.id}] and its picture cannot be read: "
+                "index it again, or send the picture as [image.data]."
+            )
+        return encoded
+
+    def _read(self, data: bytes, box: Box | None) -> Picture:
+        side = None if box else self._matcher.method.settings.side
+        return read_image(data, self._limits, reduce_to=side)
+
+    async def _fetched(self, url: str) -> bytes:
+        """The file behind a url.
+
+        Raises:
+            DialectError: urls are not allowed, or this one gives no file.
+            ImageError: the file is larger than allowed.
+        """
+        if self._fetch is None:
+            raise DialectError(
+                "[image.url] is not allowed by this server: send the picture as [image.data], or "
+                "start the server with its host in CAMSEARCH_WEB_HOSTS."
+            )
+        try:
+            return await asyncio.to_thread(self._fetch, url)
+        except ImageError:
+            raise
+        except CamsearchError as error:
+            raise DialectError(f"[image.url] cannot be fetched. {error.reason}") from error
+
+    async def _document(self, request: Request, index: str, image_id: str) -> HitImage:
+        """The picture of a document of the index, as the caller may see it."""
+        hit = await self._indices.document(request, index, image_id, IMAGE_FIELDS)
+        if hit is None:
+            raise PictureNotFound(
+                f"[image.id] names [{image_id}], which is no document of [{index or '_all'}]: "
+                "name one that is, or send the picture as [image.data]."
+            )
+        image = image_of(hit)
+        if image is None:
+            raise DialectError(
+                f"The document [{image_id}] does not tell {', '.join(IMAGE_FIELDS)}: it was not "
+                "written by camsearch. Name another, or send the picture as [image.data]."
+            )
+        return image
+
+    def _of_kept_maps(
+        self, image: HitImage, box: Box | None, regions: RegionSettings
+    ) -> QueryDescription:
+        encoded = self.maps(image, box)
+        with torch.inference_mode():
+            return self._matcher.method.describe_kept_query(
+                encoded, Size(image.width, image.height), regions, box
+            )

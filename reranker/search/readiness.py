@@ -1,0 +1,134 @@
+"""Whether searches by images would be answered now."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from concurrent.futures import ThreadPoolExecutor
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+import orjson
+from pydantic import BaseModel
+
+from descriptors.errors import CamsearchError
+from reranker.http.exchange import Answer, encoded_index
+from reranker.search.indices import ACCESS_DENIED, abouts_of, mapping_request
+
+if TYPE_CHECKING:
+    from es_mappings.features import FeatureStore
+    from reranker.http.exchange import Upstream
+
+__all__ = ["Check", "Readiness"]
+
+# Seconds a check may take, and an answer is believed: probes of many balancers are one question.
+_PATIENCE_S = 2.0
+_BELIEVED_S = 1.0
+
+
+class Check(BaseModel):
+    """What one check found."""
+
+    name: str
+    passed: bool
+    said: str
+
+
+class Readiness:
+    """Asks Elasticsearch and the place of the kept maps, with no rights of anybody's."""
+
+    def __init__(
+        self, upstream: Upstream, index: str, fingerprint: str, features: FeatureStore | None
+    ) -> None:
+        """Args: index of the gallery; fingerprint of the method; features None for no kept maps."""
+        self._upstream, self._index = upstream, index
+        self._fingerprint, self._features = fingerprint, features
+        self._last: tuple[float, tuple[Check, ...]] = (float("-inf"), ())
+        self._running: asyncio.Task[tuple[Check, ...]] | None = None
+        # Of its own: a share that hangs keeps this thread, and none that answers searches.
+        self._prober = ThreadPoolExecutor(1, "ready")
+
+    async def checks(self) -> tuple[Check, ...]:
+        """What was found, a second ago at most. It takes two seconds at most."""
+        at, found = self._last
+        if time.monotonic() - at < _BELIEVED_S:
+            return found
+        if self._running is None:
+            self._running = asyncio.create_task(self._check())
+            self._running.add_done_callback(self._remember)
+        # Shielded, so that a prober who goes does not end it for the others.
+        return await asyncio.shield(self._running)
+
+    def _remember(self, done: asyncio.Task[tuple[Check, ...]]) -> None:
+        self._running = None
+        if not done.cancelled() and done.exception() is None:
+            self._last = time.monotonic(), done.result()
+
+    async def _check(self) -> tuple[Check, ...]:
+        return tuple(await asyncio.gather(self._index_fits(), self._maps_are_there()))
+
+    async def _index_fits(self) -> Check:
+        request = mapping_request(encoded_index(self._index))
+        try:
+            async with asyncio.timeout(_PATIENCE_S):
+                answer = await self._upstream.ask(request)
+        except TimeoutError:
+            said = f"Elasticsearch does not answer within {_PATIENCE_S:.0f} s."
+            return Check(name="elasticsearch", passed=False, said=said)
+        except CamsearchError as error:
+            return Check(name="elasticsearch", passed=False, said=error.reason)
+        return self._judged(answer)
+
+    def _judged(self, answer: Answer) -> Check:
+        if answer.status in ACCESS_DENIED:
+            said = f"It answers. [{self._index}] was not checked: it is shown to no stranger."
+            return Check(name="elasticsearch", passed=True, said=said)
+        if answer.status == HTTPStatus.NOT_FOUND:
+            said = (
+                f"There is no index [{self._index}]: make it with `camsearch gallery create`, or "
+                "name another."
+            )
+            return Check(name="index", passed=False, said=said)
+        if answer.status != HTTPStatus.OK:
+            said = f"Elasticsearch answers with status {answer.status}."
+            return Check(name="elasticsearch", passed=False, said=said)
+        return self._compared(answer)
+
+    def _compared(self, answer: Answer) -> Check:
+        try:
+            found = abouts_of(orjson.loads(answer.body))
+        except orjson.JSONDecodeError:
+            return Check(
+                name="elasticsearch", passed=False, said="What answers is no Elasticsearch."
+            )
+        if not found:
+            said = f"[{self._index}] was not made by camsearch."
+            return Check(name="index", passed=False, said=said)
+        others = [name for name, a in found.items() if a["fingerprint"] != self._fingerprint]
+        if others:
+            said = (
+                f"The vectors of [{others[0]}] were made by another method "
+                f"({found[others[0]]['fingerprint'][:16]}): it is taken up within seconds, unless the "
+                "server was started with options that name another; its log says more."
+            )
+            return Check(name="index", passed=False, said=said)
+        return Check(
+            name="index", passed=True, said=f"[{', '.join(found)}] was made by this method."
+        )
+
+    async def _maps_are_there(self) -> Check:
+        features = self._features
+        if features is None:
+            return Check(name="maps", passed=True, said="None are kept: pictures are opened again.")
+        try:
+            async with asyncio.timeout(_PATIENCE_S):
+                loop = asyncio.get_running_loop()
+                reachable = await loop.run_in_executor(self._prober, features.is_reachable)
+        except TimeoutError:
+            said = f"Their place does not answer within {_PATIENCE_S:.0f} s."
+            return Check(name="maps", passed=False, said=said)
+        if not reachable:
+            return Check(
+                name="maps", passed=False, said="Their place is not there: mount it again."
+            )
+        return Check(name="maps", passed=True, said="Their place is there.")

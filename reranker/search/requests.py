@@ -1,0 +1,207 @@
+"""Requests that name us, answered in Elasticsearch's shape: `_search` and `_msearch`."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass, replace
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from descriptors.errors import CamsearchError
+from reranker.dialect.filter_path import filtered
+from reranker.dialect.msearch import merge_msearch, parse_msearch
+from reranker.dialect.parsing import parse_search
+from reranker.dialect.wording import warning, written_json
+from reranker.errors import DialectError, Overloaded
+from reranker.http.error_answers import error_answer, refusal
+from reranker.http.exchange import JSON, Answer, encoded_index
+from reranker.http.headers import value_of
+from reranker.http.paths import index_of, words_of
+from reranker.search.search import Ranked
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from reranker.dialect.limits import DialectLimits
+    from reranker.dialect.msearch import MultiSearch, MultiSearchItem
+    from reranker.http.exchange import Headers, Request, Upstream
+    from reranker.observability.metrics import Metrics
+    from reranker.search.admission import RateLimit
+    from reranker.search.search import VisualSearcher
+
+__all__ = ["VisualRequests"]
+
+_NOT_READ = (b"yaml", b"cbor", b"smile")
+_MOST_QUOTED = 300
+
+
+@dataclass(frozen=True)
+class _OneOfSeveral:
+    """The answer to one search of an `_msearch`; headers are Elasticsearch's, if it was asked."""
+
+    body: Mapping[str, Any]
+    headers: Headers = ()
+    warnings: tuple[str, ...] = ()
+
+
+class VisualRequests:
+    """Answers requests that name us; see `reranker.http.exchange.Visual`."""
+
+    def __init__(
+        self,
+        searcher: VisualSearcher,
+        upstream: Upstream,
+        limits: DialectLimits,
+        metrics: Metrics,
+        rate: RateLimit,
+    ) -> None:
+        """Put the parts together.
+
+        Args:
+            searcher: answers one search.
+            upstream: asked for those of an ``_msearch`` that do not name us.
+            limits: of what a search may ask.
+            metrics: where outcomes are counted.
+            rate: how often a caller may search.
+        """
+        self._searcher, self._upstream, self._limits = searcher, upstream, limits
+        self._metrics, self._rate = metrics, rate
+
+    async def __call__(self, request: Request) -> Answer | None:
+        """The answer; None if the body does not name us after all."""
+        index = index_of(request.path)
+        if words_of(request.path)[-1] == "_msearch":
+            several = parse_msearch(request.body, request.query, self._limits, index)
+            return None if several is None else await self._several(request, several)
+        try:
+            search = parse_search(request.body, request.query, self._limits)
+            if search is None:
+                return None
+            self._rate.take(request)
+            _check_media(request.headers)
+            found = await self._searcher.search(request, encoded_index(index), search)
+        except CamsearchError as error:
+            self._count(error)
+            raise
+        self._count(found)
+        if isinstance(found, Answer):
+            return found
+        body = written_json(filtered(found.answer, search.filter_path), pretty=search.pretty)
+        return Answer(HTTPStatus.OK, _with_warnings(found.headers, found.warnings), body)
+
+    async def _several(self, request: Request, several: MultiSearch) -> Answer:
+        started = time.monotonic()
+        _check_media(request.headers)
+        ours = asyncio.gather(*(self._one(request, item) for item in several.items if item.is_ours))
+        try:
+            others = await self._others(request, several)
+        except BaseException:
+            await _ended(ours)
+            raise
+        if isinstance(others, Answer):
+            await _ended(ours)
+            return others
+        of_us, of_them = iter(await ours), iter(others)
+        answers = [next(of_us if item.is_ours else of_them) for item in several.items]
+        took = round((time.monotonic() - started) * 1e3)
+        body = merge_msearch(several, [one.body for one in answers], took)
+        warnings = [text for one in answers for text in one.warnings]
+        return Answer(HTTPStatus.OK, _with_warnings(_joined(answers), warnings), body)
+
+    async def _one(self, request: Request, item: MultiSearchItem) -> _OneOfSeveral:
+        """The answer to one search, as it stands among several; an error is one, too."""
+        try:
+            if item.error is not None:
+                raise item.error
+            if item.search is None:
+                raise ValueError("A search that does not name us is not ours to answer.")
+            self._rate.take(request)
+            alone = replace(
+                request,
+                path=item.path,
+                query=item.search.query,
+                headers=tuple(_of_one(request.headers)),
+            )
+            found = await self._searcher.search(alone, encoded_index(item.index), item.search)
+        except CamsearchError as error:
+            self._count(error)
+            return _OneOfSeveral(_with_status(refusal(error)))
+        self._count(found)
+        if isinstance(found, Answer):
+            headers = found.headers if found.status == HTTPStatus.OK else ()
+            return _OneOfSeveral(_with_status(found), headers)
+        body = filtered(found.answer, item.search.filter_path)
+        return _OneOfSeveral(body, found.headers, found.warnings)
+
+    async def _others(self, request: Request, several: MultiSearch) -> list[_OneOfSeveral] | Answer:
+        """The answers to those that do not name us; Elasticsearch's own if it refuses them all."""
+        if not several.others:
+            return []
+        asked = replace(request, query=several.query, body=several.others)
+        answer = await self._upstream.ask(asked)
+        if answer.status != HTTPStatus.OK:
+            return answer
+        responses = orjson.loads(answer.body)["responses"]
+        return [_OneOfSeveral(response, answer.headers) for response in responses]
+
+    def _count(self, found: Answer | Ranked | CamsearchError) -> None:
+        if isinstance(found, Overloaded):
+            outcome = "overloaded"
+        elif isinstance(found, CamsearchError):
+            outcome = "refused"
+        elif isinstance(found, Answer):
+            outcome = "first_search" if found.status == HTTPStatus.OK else "refused"
+        else:
+            outcome = "warned" if found.warnings else "ranked"
+        self._metrics.outcome(outcome)
+
+
+def _with_warnings(headers: Headers, warnings: Iterable[str]) -> Headers:
+    return (*headers, *((b"warning", warning(text)) for text in dict.fromkeys(warnings)))
+
+
+async def _ended(running: asyncio.Future[Any]) -> None:
+    """Cancelled, and its end taken note of: asyncio logs errors that nobody asks for."""
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
+def _check_media(headers: Headers) -> None:
+    accepted = (value_of(headers, b"accept") or b"*/*").lower()
+    written = any(media in accepted for media in (b"json", b"*/*", b"application/*"))
+    # Elasticsearch takes the first it can write, and answers that we reorder must be JSON.
+    if not written or any(other in accepted for other in _NOT_READ):
+        raise DialectError(
+            f"[Accept: {accepted.decode('latin-1')[:80]}] cannot be written for a search that names "
+            "camsearch: accept application/json."
+        )
+
+
+def _of_one(headers: Headers) -> Iterable[tuple[bytes, bytes]]:
+    """The headers of an ``_msearch``, of one search instead of lines of them."""
+    for name, value in headers:
+        lines = name == b"content-type" and b"ndjson" in value
+        yield (name, value.replace(b"x-ndjson", b"json")) if lines else (name, value)
+
+
+def _with_status(answer: Answer) -> dict[str, Any]:
+    """An answer as it stands among several; one that is no JSON comes from somebody in between."""
+    try:
+        body = orjson.loads(answer.body)
+    except orjson.JSONDecodeError:
+        body = None
+    if not isinstance(body, dict):
+        said = answer.body.decode("utf-8", "replace")[:_MOST_QUOTED]
+        body = error_answer(answer.status, "status_exception", f"No JSON was answered: {said}")
+    return {**body, "status": answer.status}
+
+
+def _joined(answers: Sequence[_OneOfSeveral]) -> Headers:
+    """The headers of the first answer of Elasticsearch's, with the warnings of all."""
+    told = [one.headers for one in answers if one.headers]
+    first = tuple(pair for pair in (told[0] if told else JSON) if pair[0] != b"warning")
+    each = dict.fromkeys(pair for headers in told for pair in headers if pair[0] == b"warning")
+    return (*first, *each)

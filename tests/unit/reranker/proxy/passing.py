@@ -1,0 +1,55 @@
+"""A proxy before a server that says what it is told to."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from reranker.http.exchange import Answer, Request
+from reranker.proxy.proxy import Proxy
+from reranker.proxy.upstream import ElasticsearchUpstream, UpstreamSettings
+from tests.support.clock import HANG_S
+from tests.support.wire import (
+    OK,
+    Scripted,
+    answering,
+    own_app,
+    run,
+    say,
+    scripted,
+    served,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from tests.support.wire import Turn
+
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+BIG = 3 * 1024 * 1024
+
+
+async def not_visual(request: Request) -> Answer | None:
+    return None
+
+
+@asynccontextmanager
+async def passing(turn: Turn, forward_s: float = HANG_S) -> AsyncIterator[tuple[int, Scripted]]:
+    """The port of a proxy, and the server behind it."""
+    async with scripted(turn) as server:
+        upstream = ElasticsearchUpstream(
+            UpstreamSettings(server.url, HANG_S, ask_s=HANG_S, forward_s=forward_s)
+        )
+        async with served(Proxy(upstream, own_app, not_visual)) as port:
+            yield port, server
+        await upstream.close()
+
+
+def passed(*pieces: bytes, answers: tuple[bytes, ...] = (OK,)) -> tuple[bytes, list[bytes]]:
+    """What the caller gets, and what the server got."""
+
+    async def test() -> tuple[bytes, list[bytes]]:
+        async with passing(answering(*answers)) as (port, server):
+            return await say(port, *pieces), server.requests
+
+    return run(test())
