@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
     from reranker.http.exchange import Answer, Request
-    from tests.services.elasticsearch import ElasticsearchServer
 
 pytestmark = pytest.mark.services
 
