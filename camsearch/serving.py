@@ -22,7 +22,7 @@ from indexer.web import WebAccess, fetch
 from reranker.app import make_app
 from reranker.errors import UpstreamUnreachable
 from reranker.exchange import Request
-from reranker.local_elasticsearch.upstream import LocalUpstream
+from reranker.folder import LocalUpstream
 from reranker.operations.tracing import tracing_as_named
 from reranker.passing.upstream import ElasticsearchUpstream, UpstreamSettings
 from reranker.service import Service, ServiceParts

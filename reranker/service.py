@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from reranker.dialect.limits import DialectLimits
+from reranker.dialect.searches import DialectLimits
 from reranker.explaining.explainer import Explainer, ExplainParts
 from reranker.explaining.hit_files import HitFiles
 from reranker.matching import Matcher

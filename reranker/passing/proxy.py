@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 from urllib.parse import unquote
 
 from descriptors.errors import CamsearchError
-from reranker.dialect.parameters import parameters_of
 from reranker.dialect.parsing import may_name_us, refuse_elsewhere
+from reranker.dialect.values import parameters_of
 from reranker.exchange import Answer, Request
 from reranker.passing.caller import Caller, CallerGone
 from reranker.passing.framing import refused_framing

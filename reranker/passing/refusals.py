@@ -8,10 +8,12 @@ from es_mappings.errors import (
     GalleryBusy,
     GalleryNotFound,
     GalleryUnreachable,
+    UnsupportedFilter,
 )
-from reranker.dialect.wording import error_body
+from reranker.dialect.values import error_answer, written_json
 from reranker.errors import (
     DialectError,
+    NotServed,
     Overloaded,
     PictureNotFound,
     UpstreamRefused,
@@ -24,6 +26,8 @@ __all__ = ["in_shape", "refusal", "unexpected"]
 # The first row whose class fits, so that the narrower stand above the wider.
 _TABLE: tuple[tuple[type[CamsearchError], int, str], ...] = (
     (DialectError, 400, "parsing_exception"),
+    (UnsupportedFilter, 501, "unsupported_operation_exception"),
+    (NotServed, 501, "unsupported_operation_exception"),
     (PictureNotFound, 404, "resource_not_found_exception"),
     (RequestError, 400, "illegal_argument_exception"),
     (ImageError, 400, "illegal_argument_exception"),
@@ -71,4 +75,4 @@ def in_shape(status: int, kind: str, reason: str) -> Answer:
         (b"x-elastic-product", b"Elasticsearch"),
         (b"content-type", b"application/json"),
     )
-    return Answer(status, headers, error_body(status, kind, reason))
+    return Answer(status, headers, written_json(error_answer(status, kind, reason)))

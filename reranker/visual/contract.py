@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from es_mappings.errors import FingerprintMismatch
-from reranker.dialect.parameters import about_indices
+from reranker.dialect.values import about_indices
 from reranker.errors import NotOurIndex, UpstreamRefused
 from reranker.exchange import Request, encoded_index, search_path
 

@@ -10,7 +10,7 @@ import orjson
 import torch
 
 from es_mappings.fields import DESCRIPTOR
-from reranker.dialect.parameters import about_indices
+from reranker.dialect.values import about_indices
 from reranker.errors import UpstreamRefused
 
 if TYPE_CHECKING:

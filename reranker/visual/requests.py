@@ -11,10 +11,10 @@ from urllib.parse import unquote
 import orjson
 
 from descriptors.errors import CamsearchError
-from reranker.dialect.filter_path import filtered
+from reranker.dialect.answers import filtered
 from reranker.dialect.msearch import merge_msearch, parse_msearch
 from reranker.dialect.parsing import parse_search
-from reranker.dialect.wording import error_answer, warning, written_json
+from reranker.dialect.values import error_answer, warning, written_json
 from reranker.errors import DialectError, Overloaded
 from reranker.exchange import Answer, encoded_index
 from reranker.passing.hop_headers import value_of
@@ -25,8 +25,8 @@ from reranker.visual.search import Ranked
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from reranker.dialect.limits import DialectLimits
     from reranker.dialect.msearch import MultiSearch, MultiSearchItem
+    from reranker.dialect.searches import DialectLimits
     from reranker.exchange import Headers, Request, Upstream
     from reranker.operations.metrics import Metrics
     from reranker.operations.rate_limit import RateLimit

@@ -15,7 +15,7 @@ import torch
 
 from descriptors.expansion import expanded_query, hits_to_read
 from reranker.dialect.answers import answer_of, read_hits
-from reranker.dialect.bodies import again_body, first_body, forwarded_query
+from reranker.dialect.searches import again_body, first_body, forwarded_query
 from reranker.errors import UpstreamRefused, UpstreamUnreachable
 from reranker.matching import unmatched_warning
 from reranker.visual.expanding import vectors_of

@@ -24,7 +24,7 @@ from es_mappings.features import stack_kept
 from es_mappings.filters import Ids, Term
 from es_mappings.indices import IndexPlan, create, drop, rejects_index
 from reranker.exchange import Request
-from reranker.local_elasticsearch.upstream import LocalUpstream
+from reranker.folder import LocalUpstream
 from reranker.passing.upstream import ElasticsearchUpstream, UpstreamSettings
 from reranker.pipeline import Searcher
 from reranker.ranking import SearchPlan

@@ -20,7 +20,7 @@ from es_mappings.local import LocalGallery
 from indexer.pipeline import index_pictures
 from indexer.sources import Source
 from reranker.exchange import Answer, Headers, Request, Upstream
-from reranker.local_elasticsearch.upstream import LocalUpstream
+from reranker.folder import LocalUpstream
 from reranker.service import Service, ServiceParts
 from reranker.settings import RerankerSettings
 from tests.support.pictures import encoded, shapes

@@ -22,7 +22,7 @@ from indexer.reading import IndexingPlan
 from indexer.sources import Source, read_source
 from reranker.app import make_app
 from reranker.exchange import Answer, Request
-from reranker.local_elasticsearch.upstream import LocalUpstream
+from reranker.folder import LocalUpstream
 from reranker.service import Service, ServiceParts
 from reranker.settings import RerankerSettings
 from tests.support.pictures import encoded, shapes

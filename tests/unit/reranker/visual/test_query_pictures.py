@@ -17,7 +17,7 @@ from reranker.dialect.answers import read_hits
 from reranker.dialect.searches import ImageSource, PictureQuery
 from reranker.errors import DialectError, PictureNotFound, UpstreamRefused
 from reranker.exchange import Request
-from reranker.local_elasticsearch.upstream import LocalUpstream
+from reranker.folder import LocalUpstream
 from reranker.visual.query_pictures import picture_of
 from tests.support.house import JSON, REGIONS, Scripted, said
 from tests.support.pictures import encoded, shapes

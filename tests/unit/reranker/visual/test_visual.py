@@ -11,7 +11,7 @@ from descriptors.errors import RequestError
 from es_mappings.errors import FingerprintMismatch
 from reranker.errors import DialectError, PictureNotFound, UpstreamRefused, UpstreamUnreachable
 from reranker.exchange import Answer, Request
-from reranker.local_elasticsearch.upstream import LocalUpstream
+from reranker.folder import LocalUpstream
 from reranker.operations.metrics import OUTCOMES
 from tests.support.house import JSON, answered, found_ids, said
 
@@ -103,7 +103,7 @@ class TestOne:
         def turn(request):
             if not request.path.endswith("_search"):
                 return None
-            found = LocalUpstream(house.gallery)._answer(request)
+            found = LocalUpstream(house.gallery).answer(request)
             return Answer(200, (*found.headers, (b"warning", b"299 theirs")), found.body)
 
         upstream.turn = turn
@@ -278,7 +278,7 @@ class TestSeveral:
 
     def test_warnings_of_elasticsearch_are_passed_on_from_each(self, service, upstream, house):
         def turn(request):
-            found = LocalUpstream(house.gallery)._answer(request)
+            found = LocalUpstream(house.gallery).answer(request)
             mark = (b"warning", b"299 " + request.path.encode())
             return Answer(200, (*found.headers, mark, (b"warning", b"299 both")), found.body)
 

@@ -14,7 +14,7 @@ import pytest
 from reranker.dialect.parsing import parse_search
 from reranker.errors import Overloaded, UpstreamRefused, UpstreamUnreachable
 from reranker.exchange import Answer, Request
-from reranker.local_elasticsearch.upstream import LocalUpstream
+from reranker.folder import LocalUpstream
 from reranker.visual.search import Ranked, VisualSearcher
 from tests.support.clock import HANG_S, move_clock, run_with_clock
 from tests.support.house import COUNT, JSON, REGIONS, found_ids, said
@@ -182,7 +182,7 @@ class TestRequests:
 
 def asyncio_free(house, request):
     """What the gallery answers, within a turn."""
-    return LocalUpstream(house.gallery)._answer(request)
+    return LocalUpstream(house.gallery).answer(request)
 
 
 class TestOptions:
