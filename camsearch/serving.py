@@ -22,8 +22,8 @@ from indexer.sources import read_source
 from indexer.web import WebAccess, fetch
 from reranker.app import make_app
 from reranker.errors import UpstreamUnreachable
+from reranker.folder import LocalUpstream
 from reranker.http.exchange import encoded_index
-from reranker.local_elasticsearch.upstream import LocalUpstream
 from reranker.matching import Matcher
 from reranker.observability.tracing import tracing_as_named
 from reranker.proxy.upstream import ElasticsearchUpstream, UpstreamSettings

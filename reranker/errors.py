@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 __all__ = [
     "DialectError",
     "NotOurIndex",
+    "NotServed",
     "Overloaded",
     "PictureNotFound",
     "UpstreamRefused",
@@ -52,3 +53,7 @@ class PictureNotFound(RequestError):
 
 class NotOurIndex(RequestError):
     """A search with a picture goes to an index that camsearch did not make."""
+
+
+class NotServed(RequestError):
+    """A gallery in a folder does not answer this: an Elasticsearch would."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from reranker.dialect.limits import DialectLimits
+from reranker.dialect.searches import DialectLimits
 from reranker.explain.explainer import Explainer
 from reranker.explain.hit_files import HitFiles
 from reranker.observability.metrics import Metrics

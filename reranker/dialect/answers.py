@@ -1,19 +1,35 @@
-"""What Elasticsearch answered: its hits, and the answer with them in our order."""
+r"""What Elasticsearch answered: its hits, the answer with them in our order, and parts of it.
+
+`filter_path` asks for those parts of an answer that it names:
+
+hits.hits._id           names, one for each object on the way; lists do not count
+hits.*.na*              a star stands for any text within a name
+**.name                 two stars for one name or more
+aggregations.a\.b       a backslash before a dot that belongs to the name
+-hits.total             a minus leaves out
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from descriptors.arrays import Box
 from es_mappings.fields import DESCRIPTOR
-from reranker.dialect.clauses import NAME
-from reranker.dialect.filter_path import filtered
+from reranker.dialect.options import NAME
 from reranker.dialect.searches import VisualSearch
-from reranker.dialect.wording import written_json
+from reranker.dialect.values import fits
 
-__all__ = ["FoundHit", "RankedHit", "answer_of", "read_hits", "render"]
+__all__ = ["FoundHit", "RankedHit", "answer_of", "cut", "filtered", "read_hits"]
+
+_DOT = re.compile(r"(?<!\\)\.")
+_ANY_NAMES = "**"
+_LEFT_OUT = object()
+
+# What is left of a path of `filter_path` on the way down.
+_Names = tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -68,14 +84,6 @@ def read_hits(response: Mapping[str, Any]) -> list[FoundHit]:
     """The hits of an answer, in its order; those without an id are none."""
     hits = response.get("hits", {}).get("hits", [])
     return [_found(raw, rank) for rank, raw in enumerate(hits, start=1) if "_id" in raw]
-
-
-def render(
-    search: VisualSearch, first: Mapping[str, Any], ordered: Sequence[RankedHit], took: int
-) -> bytes:
-    """The body of the answer; see `answer_of`."""
-    whole = answer_of(search, first, ordered, took)
-    return written_json(filtered(whole, search.filter_path), pretty=search.pretty)
 
 
 def answer_of(
@@ -135,16 +143,14 @@ def _total(
     if search.min_score is None:
         value = max(value, len(ordered))
     else:
-        exact = (exact and value <= len(ordered)) or _ends_below(ordered, search.min_score)
+        last = ordered[-1] if ordered else None
+        # Whether those behind the known hits cannot reach the score either.
+        ends = last and last.cosine is None and not _reaches(last, search.min_score)
+        exact = bool((exact and value <= len(ordered)) or ends)
         value = len(passed)
     if not isinstance(total, dict):
         return value
     return {**total, "value": value, "relation": "eq" if exact else "gte"}
-
-
-def _ends_below(ordered: Sequence[RankedHit], least: float) -> bool:
-    """Whether those behind the known hits cannot reach a score either."""
-    return bool(ordered) and ordered[-1].cosine is None and not _reaches(ordered[-1], least)
 
 
 def _reaches(hit: RankedHit, least: float | None) -> bool:
@@ -176,3 +182,86 @@ def _first(fields: Mapping[str, Any], name: str, kind: type) -> Any:
 
 def _number(value: Any) -> float | None:
     return float(value) if isinstance(value, (int, float)) else None
+
+
+def filtered(answer: Mapping[str, Any], filter_path: str) -> dict[str, Any]:
+    """The parts of an answer that a `filter_path` names, as Elasticsearch cuts them out.
+
+    Args:
+        answer: whole.
+        filter_path: paths with commas between; what is left out wins over what is asked for.
+            Empty, or with nothing asked for: all that is not left out.
+    """
+    paths = [path for path in map(str.strip, filter_path.split(",")) if path]
+    unwanted = [path[1:] for path in paths if path.startswith("-")]
+    return cut(answer, [path for path in paths if not path.startswith("-")], unwanted)
+
+
+def cut(value: Mapping[str, Any], wanted: Iterable[str], unwanted: Iterable[str]) -> dict[str, Any]:
+    """What stays of an object if only the wanted paths stay, or all if there are none.
+
+    Convention:
+        An object or a list that has lost all it had goes too, and so does an empty one
+        unless it is asked for itself.
+    """
+    asked = _Paths.of(wanted)
+    return _cut_object(value, asked, _Paths.of(unwanted), whole=not asked.paths)
+
+
+@dataclass(frozen=True)
+class _Paths:
+    """Paths, as far as they are not gone yet."""
+
+    paths: frozenset[_Names]
+
+    @staticmethod
+    def of(written: Iterable[str]) -> _Paths:
+        split = (_DOT.split(path) for path in written)
+        return _Paths(
+            frozenset(tuple(name.replace("\\.", ".") for name in names) for names in split)
+        )
+
+    @property
+    def end_here(self) -> bool:
+        """Whether one of them names what we stand at."""
+        return () in self.paths
+
+    def into(self, key: str) -> _Paths:
+        """What is left of them one name further down."""
+        left: set[_Names] = set()
+        for path in self.paths:
+            if path and fits(path[0], key):
+                left.add(path[1:])
+            if path and path[0] == _ANY_NAMES:
+                left.add(path)
+        return _Paths(frozenset(left))
+
+
+def _cut(value: Any, wanted: _Paths, unwanted: _Paths, *, whole: bool) -> Any:
+    """What stays of a value; `_LEFT_OUT` for nothing."""
+    if whole and not unwanted.paths:
+        return value
+    if isinstance(value, dict):
+        kept: Any = _cut_object(value, wanted, unwanted, whole=whole)
+    elif isinstance(value, list):
+        each = (_cut(one, wanted, unwanted, whole=whole) for one in value)
+        kept = [one for one in each if one is not _LEFT_OUT]
+    else:
+        return value if whole else _LEFT_OUT
+    return kept if kept or (whole and not value) else _LEFT_OUT
+
+
+def _cut_object(
+    value: Mapping[str, Any], wanted: _Paths, unwanted: _Paths, *, whole: bool
+) -> dict[str, Any]:
+    kept = {}
+    for key, inner in value.items():
+        out = unwanted.into(key)
+        asked = wanted if whole else wanted.into(key)
+        all_of_it = whole or asked.end_here
+        if out.end_here or not (all_of_it or asked.paths):
+            continue
+        stays = _cut(inner, asked, out, whole=all_of_it)
+        if stays is not _LEFT_OUT:
+            kept[key] = stays
+    return kept

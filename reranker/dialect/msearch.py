@@ -9,16 +9,15 @@ from urllib.parse import urlencode
 
 import orjson
 
-from reranker.dialect.filter_path import filtered
-from reranker.dialect.limits import DialectLimits
-from reranker.dialect.parameters import parameters_of, without
+from reranker.dialect.answers import filtered
 from reranker.dialect.parsing import may_name_us, naming_us, understand
-from reranker.dialect.searches import VisualSearch
-from reranker.dialect.wording import written_json
+from reranker.dialect.searches import DialectLimits, VisualSearch
+from reranker.dialect.values import parameters_of, without, written_json
 from reranker.errors import DialectError
 from reranker.http.exchange import encoded_index, search_path
 
-__all__ = ["MultiSearch", "MultiSearchItem", "merge_msearch", "parse_msearch"]
+__all__ = ["CLUSTER_PARAMETERS", "MultiSearch", "MultiSearchItem", "check_end", "merge_msearch"]
+__all__ += ["pairs_of", "parse_msearch", "read_header"]
 
 # Of the request, for the answer as a whole or for running many; `_search` does not take them.
 _OF_THE_WHOLE = ("filter_path", "pretty", "max_concurrent_searches")
@@ -52,6 +51,8 @@ _OF_A_HEADER = (
     "search_type",
 )
 _INDEX_KEYS = ("index", "indices")
+# Those of them that change nothing where one machine holds the whole index.
+CLUSTER_PARAMETERS = {*_OF_EACH, *_OF_A_HEADER} - {"rest_total_hits_as_int"}
 _OK = 200
 
 
@@ -125,12 +126,11 @@ def parse_msearch(
     """
     if not may_name_us(body):
         return None
-    items = [_read(*pair, query, limits, index) for pair in _pairs(body)]
+    items = [_read(*pair, query, limits, index) for pair in pairs_of(body)]
     ours = sum(item.is_ours for item in items)
     if not ours:
         return None
-    if not body.endswith(b"\n"):
-        raise DialectError("The msearch request must be terminated by a newline [\\n].")
+    check_end(body)
     if ours > limits.searches:
         raise DialectError(
             f"{ours} searches name camsearch, more than the {limits.searches} allowed in one "
@@ -159,12 +159,48 @@ def merge_msearch(asked: MultiSearch, answers: Sequence[Mapping[str, Any]], took
     return written_json(filtered(whole, asked.filter_path), pretty=asked.pretty)
 
 
-def _pairs(body: bytes) -> list[tuple[bytes, bytes]]:
+def check_end(body: bytes) -> None:
+    """Refuse a body whose last line has no end.
+
+    Raises:
+        DialectError: it says so, as Elasticsearch does.
+    """
+    if not body.endswith(b"\n"):
+        raise DialectError("The msearch request must be terminated by a newline [\\n].")
+
+
+def pairs_of(body: bytes) -> list[tuple[bytes, bytes]]:
     """Header and body of each; a header without a body at the end is none, as in Elasticsearch."""
     lines = body.split(b"\n")
     if lines[-1] == b"":
         lines.pop()
     return list(zip(lines[0::2], lines[1::2], strict=False))
+
+
+def read_header(header: bytes, query: str, index: str) -> tuple[str, str]:
+    """Index and query string of the `_search` that is the same.
+
+    Args:
+        header: a line.
+        query: of the `_msearch`.
+        index: of its path; the header wins.
+
+    Raises:
+        DialectError: it is no object, or has a key that is not known.
+    """
+    try:
+        given = orjson.loads(header) if header.strip() else {}
+    except orjson.JSONDecodeError as error:
+        raise DialectError("The header of the search is no JSON: see _msearch.") from error
+    if not isinstance(given, dict):
+        raise DialectError("The header of the search must be an object.")
+    for key in given:
+        if key not in (*_OF_A_HEADER, *_INDEX_KEYS):
+            raise DialectError(f"key [{key[:60]}] is not supported in the metadata section")
+    each = {k: v for k, v in parameters_of(query).items() if k in _OF_EACH}
+    own = {k: _text(given[k]) for k in _OF_A_HEADER if given.get(k) is not None}
+    named = next((_text(given[key]) for key in _INDEX_KEYS if key in given), "")
+    return named or index, urlencode(each | own)
 
 
 def _read(
@@ -175,35 +211,10 @@ def _read(
         found = naming_us(body)
         if found is None:
             return MultiSearchItem(lines)
-        given = _read_header(header)
-        search = understand(found, _query(given, parameters_of(query)), limits)
-        return MultiSearchItem(lines, _index(given) or index, search)
+        index, query = read_header(header, query, index)
+        return MultiSearchItem(lines, index, understand(found, query, limits))
     except DialectError as error:
         return MultiSearchItem(lines, error=error)
-
-
-def _read_header(header: bytes) -> Mapping[str, Any]:
-    try:
-        given = orjson.loads(header) if header.strip() else {}
-    except orjson.JSONDecodeError as error:
-        raise DialectError("The header of the search is no JSON: see _msearch.") from error
-    if not isinstance(given, dict):
-        raise DialectError("The header of the search must be an object.")
-    for key in given:
-        if key not in (*_OF_A_HEADER, *_INDEX_KEYS):
-            raise DialectError(f"key [{key[:60]}] is not supported in the metadata section")
-    return given
-
-
-def _index(header: Mapping[str, Any]) -> str:
-    return next((_text(header[key]) for key in _INDEX_KEYS if key in header), "")
-
-
-def _query(header: Mapping[str, Any], parameters: Mapping[str, str]) -> str:
-    """The query string of the `_search` that is the same."""
-    each = {k: v for k, v in parameters.items() if k in _OF_EACH}
-    own = {k: _text(header[k]) for k in _OF_A_HEADER if header.get(k) is not None}
-    return urlencode(each | own)
 
 
 def _text(value: Any) -> str:

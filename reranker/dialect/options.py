@@ -1,22 +1,52 @@
-"""What `retriever.camsearch` and `ext.camsearch` say."""
+"""What our keys say: an image with its box, how hits are re-ranked, and what that rules out."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import base64
+import binascii
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from reranker.dialect.limits import DialectLimits
-from reranker.dialect.pictures import PICTURE_KEYS, read_picture
-from reranker.dialect.searches import Expand, PictureQuery, Rerank
-from reranker.dialect.values import a_flag, a_number, a_whole_number, an_object
+from descriptors.arrays import Box
+from reranker.dialect.searches import (
+    DialectLimits,
+    Expand,
+    ImageSource,
+    PictureQuery,
+    Rerank,
+    Slot,
+)
+from reranker.dialect.values import (
+    a_flag,
+    a_number,
+    a_text,
+    a_whole_number,
+    an_object,
+    refusal,
+)
 from reranker.errors import DialectError
 
-__all__ = ["Options", "read_ext", "read_retriever"]
+__all__ = ["NAME", "PICTURE_KEYS", "Options", "check_conflicts", "check_pictures"]
+__all__ += ["read_picture", "take_options"]
+
+NAME = "camsearch"
+PICTURE_KEYS = ("image", "box")
 
 _RANKING_KEYS = ("rank_window_size", "rerank", "expand")
 _WINDOW = 100
 _EXPAND_HITS = 10
+_SOURCES = ("data", "id", "url")
+_COORDINATES = 4
+_MAX_ID = 512  # Elasticsearch's, in bytes
+_MAX_URL = 8191
+_REFUSED = ("collapse", "search_after", "pit", "rescore", "slice")
+_BY_SCORE: tuple[Any, ...] = (
+    "_score",
+    {"_score": "desc"},
+    {"_score": {"order": "desc"}},
+    {"_score": {}},
+)
 
 
 @dataclass(frozen=True)
@@ -31,41 +61,85 @@ class Options:
 
     path: str
     picture: PictureQuery | None
-    rerank: Rerank | None
-    expand: Expand | None
+    rerank: Rerank | None = None
+    expand: Expand | None = None
 
     @property
     def ranks(self) -> bool:
         """Whether anything is to be done."""
         return self.rerank is not None or self.expand is not None
 
+    def picture_among(self, slots: Sequence[Slot]) -> PictureQuery:
+        """What re-ranking and expansion look for.
 
-def read_retriever(value: Any, path: str, limits: DialectLimits) -> Options:
-    """What `retriever.camsearch` says beside its inner retriever.
+        Raises:
+            DialectError: the search does not say, or cannot be made again.
+        """
+        pictures = list(dict.fromkeys(slot.picture for slot in slots))
+        picture = self.picture or (pictures[0] if len(pictures) == 1 else None)
+        if picture is None:
+            found = "no picture" if not pictures else f"{len(pictures)} different pictures"
+            raise DialectError(
+                f"[{self.path}] must say what to look for, since the search has {found}: give it "
+                "an [image]."
+            )
+        if self.expand and picture not in pictures:
+            raise DialectError(
+                f"[{self.path}.expand] needs a [knn] with the same picture, to search again."
+            )
+        return picture
+
+
+def take_options(body: dict[str, Any], limits: DialectLimits) -> Options | None:
+    """What `retriever.camsearch` or `ext.camsearch` says, taken out of the body.
 
     Raises:
-        DialectError: it cannot be understood.
+        DialectError: it cannot be understood, or both are there.
     """
-    given = an_object(value, path, ("retriever", *PICTURE_KEYS, *_RANKING_KEYS))
-    return Options(path, _own_picture(given, path, limits), *_ranking(given, path, limits))
+    in_retriever = _take_retriever(body, limits)
+    in_ext = _take_ext(body, limits)
+    if in_retriever and in_ext:
+        raise DialectError("[ext.camsearch] stands beside [retriever.camsearch]: give one of them.")
+    return in_retriever or in_ext
 
 
-def read_ext(value: Any, path: str, limits: DialectLimits) -> Options:
-    """What `ext.camsearch` says.
+def _take_retriever(body: dict[str, Any], limits: DialectLimits) -> Options | None:
+    retriever = body.get("retriever")
+    if not isinstance(retriever, dict) or NAME not in retriever:
+        return None
+    path = f"retriever.{NAME}"
+    keys = ("retriever", *PICTURE_KEYS, *_RANKING_KEYS)
+    given = an_object(retriever[NAME], path, keys)
+    options = Options(path, _own_picture(given, path, limits), *_ranking(given, path, limits))
+    inner = given.get("retriever")
+    if inner is not None:
+        if not isinstance(inner, dict):
+            raise refusal(f"{path}.retriever", "an object", inner)
+        body["retriever"] = inner
+        return options
+    if body.get("knn") is None and body.get("query") is None:
+        raise DialectError(
+            f"[{path}] has nothing to re-rank: give it a [retriever], or the body [knn] or [query]."
+        )
+    del body["retriever"]
+    return options
 
-    Raises:
-        DialectError: it cannot be understood.
 
-    Convention:
-        With none of the keys about ranking the first search is all; with any of them the
-        others are as in `retriever.camsearch`, so the hits are re-ranked unless `rerank` is
-        false.
-    """
-    given = an_object(value, path, (*PICTURE_KEYS, *_RANKING_KEYS))
-    picture = _own_picture(given, path, limits)
-    if not any(key in given for key in _RANKING_KEYS):
-        return Options(path, picture, None, None)
-    return Options(path, picture, *_ranking(given, path, limits))
+def _take_ext(body: dict[str, Any], limits: DialectLimits) -> Options | None:
+    """With none of the keys about ranking the first search is all; with any, hits are re-ranked."""
+    ext = body.get("ext")
+    if not isinstance(ext, dict) or NAME not in ext:
+        return None
+    path = f"ext.{NAME}"
+    given = an_object(ext.pop(NAME), path, (*PICTURE_KEYS, *_RANKING_KEYS))
+    options = Options(path, _own_picture(given, path, limits))
+    if any(key in given for key in _RANKING_KEYS):
+        options = Options(path, options.picture, *_ranking(given, path, limits))
+    if not ext:
+        del body["ext"]
+    if options.picture is None and not options.ranks:
+        raise DialectError(f"[{path}] says nothing: give it an [image].")
+    return options
 
 
 def _own_picture(given: Mapping[str, Any], path: str, limits: DialectLimits) -> PictureQuery | None:
@@ -112,3 +186,112 @@ def _expand(value: Any, path: str, limits: DialectLimits) -> Expand | None:
         a_whole_number(hits, f"{path}.hits", 1, limits.expand_hits),
         a_number(given.get("alpha", 0), f"{path}.alpha", 0),
     )
+
+
+def check_pictures(options: Options | None, slots: Sequence[Slot], limits: DialectLimits) -> None:
+    """Refuse a picture that goes nowhere, and too many of them.
+
+    Raises:
+        DialectError: it says which.
+    """
+    own = options.picture if options else None
+    pictures = {slot.picture for slot in slots}
+    if (count := len(pictures | ({own} if own else set()))) > limits.pictures:
+        raise DialectError(
+            f"The search has {count} different pictures, more than the {limits.pictures} allowed: "
+            "send several searches."
+        )
+    if options and own and not options.ranks and own not in pictures:
+        raise DialectError(
+            f"[{options.path}.image] goes nowhere: there is no [knn] without a vector, and nothing "
+            "is re-ranked."
+        )
+
+
+def read_picture(value: Mapping[str, Any], path: str, limits: DialectLimits) -> PictureQuery:
+    """The picture of an object that has `image` and perhaps `box`.
+
+    Raises:
+        DialectError: a key has a value that cannot be understood.
+
+    Convention:
+        null is like a key that is absent, as typed clients write it.
+    """
+    box = value.get("box")
+    image = _read_image(value.get("image"), f"{path}.image", limits)
+    return PictureQuery(image, None if box is None else _read_box(box, f"{path}.box"))
+
+
+def _read_image(value: Any, path: str, limits: DialectLimits) -> ImageSource:
+    given = {k: v for k, v in an_object(value, path, _SOURCES).items() if v is not None}
+    if len(given) != 1:
+        raise DialectError(
+            f"[{path}] must have exactly one of [data], [id] and [url], not {len(given)}."
+        )
+    [(source, text)] = given.items()
+    path = f"{path}.{source}"
+    if source == "data":
+        return ImageSource(data=_read_base64(text, path, limits.picture_bytes))
+    if source == "id":
+        return ImageSource(id=a_text(text, path, _MAX_ID))
+    return ImageSource(url=a_text(text, path, _MAX_URL))
+
+
+def _read_base64(value: Any, path: str, most: int) -> bytes:
+    """The bytes of a base64 text, which may be a data URL as browsers make them, or have lines."""
+    text = value if isinstance(value, str) else ""
+    text = text.partition(",")[2] if text.startswith("data:") else text
+    if "\n" in text:
+        text = text.replace("\r", "").replace("\n", "")
+    if len(text) * 3 // 4 - 2 > most:
+        raise DialectError(
+            f"[{path}] holds more than the {most:,} bytes allowed: send a smaller picture, "
+            "or raise CAMSEARCH_SERVE_MOST_PICTURE."
+        )
+    try:
+        data = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise refusal(path, "the base64 of a picture's file", value) from error
+    if not data:
+        raise refusal(path, "the base64 of a picture's file", value)
+    return data
+
+
+def _read_box(value: Any, path: str) -> Box:
+    if not isinstance(value, list):
+        raise refusal(path, "[x0, y0, x1, y1], pixels of the upright picture", value)
+    if len(value) != _COORDINATES:
+        raise DialectError(
+            f"[{path}] has {len(value)} numbers: give four, [x0, y0, x1, y1], pixels of the upright "
+            "picture."
+        )
+    x0, y0, x1, y1 = (a_number(v, f"{path}.{i}", 0) for i, v in enumerate(value))
+    if x1 <= x0 or y1 <= y0:
+        raise DialectError(f"[{path}] is empty: give [x0, y0, x1, y1] with x0 < x1 and y0 < y1.")
+    return Box(x0, y0, x1, y1)
+
+
+def check_conflicts(body: Mapping[str, Any], parameters: Mapping[str, str]) -> None:
+    """Refuse what the order of re-ranked hits would break.
+
+    Raises:
+        DialectError: it says what, and what to do.
+    """
+    found = [key for key in _REFUSED if body.get(key) is not None]
+    found += ["scroll"] if "scroll" in parameters else []
+    # The order that hits have anyway is none.
+    sort, by_query = body.get("sort"), parameters.get("sort", "_score")
+    sorts = [] if sort is None else sort if isinstance(sort, list) else [sort]
+    by_score = all(one in _BY_SCORE for one in sorts) and by_query in {"_score", "_score:desc"}
+    found += [] if by_score else ["sort"]
+    if "_none_" in (body.get("stored_fields"), parameters.get("stored_fields")):
+        found.append("stored_fields")  # without ids
+    if found:
+        raise DialectError(
+            f"[{found[0]}] cannot be used together with re-ranking or expansion: leave it out, or "
+            "ask for the first search only."
+        )
+    if parameters.get("format", "") not in {"", "json"}:
+        raise DialectError(
+            f"[format] must be json where hits are re-ranked, not {parameters['format'][:20]}."
+        )

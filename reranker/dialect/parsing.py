@@ -3,28 +3,35 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
-from reranker.dialect.clauses import NAME, depth_of, key_of, objects_of, written
-from reranker.dialect.conflicts import check_conflicts
-from reranker.dialect.fields import hides_vectors, missing_fields
-from reranker.dialect.limits import DialectLimits
-from reranker.dialect.options import Options, read_ext, read_retriever
-from reranker.dialect.paging import read_page
-from reranker.dialect.parameters import parameters_of, seconds_of
-from reranker.dialect.searches import PictureQuery, Slot, VisualSearch
-from reranker.dialect.slots import Clause, clauses_of, read_slots
-from reranker.dialect.values import refusal
+from reranker.dialect.options import (
+    NAME,
+    PICTURE_KEYS,
+    check_conflicts,
+    check_pictures,
+    read_picture,
+    take_options,
+)
+from reranker.dialect.searches import (
+    DialectLimits,
+    Path,
+    PictureQuery,
+    Slot,
+    VisualSearch,
+    missing_fields,
+)
+from reranker.dialect.values import an_object, parameters_of, read_page, seconds_of
 from reranker.errors import DialectError
 
 __all__ = ["may_name_us", "naming_us", "parse_search", "refuse_elsewhere", "understand"]
 
 # Where text that is no JSON surely means us; elsewhere Elasticsearch says what is wrong.
 _OUR_KEY = re.compile(rb'"camsearch"\s*:')
-_RETRIEVERS = ("retriever", "retrievers")
 # Where our name means something, in JSON, in lines of it, and in the text of a search template.
 _GAP, _QUOTE = rb"(?:\s|\\[nrt])*", rb'\\?"'
 _IN_A_SEARCH = re.compile(
@@ -34,6 +41,43 @@ _IN_A_SEARCH = re.compile(
     + b"camsearch"
     + _QUOTE
 )
+# Where Elasticsearch takes a query or a retriever; elsewhere the same words are somebody's data.
+_SECTIONS = ("retriever", "knn", "query", "post_filter", "rescore", "aggs", "aggregations")
+_DATA = "params"  # a script's
+_RETRIEVERS = ("retriever", "retrievers")
+_BUILDER, _VECTOR = "query_vector_builder", "query_vector"
+_HOISTED: Path = ("retriever", NAME, "retriever")
+
+
+@dataclass(frozen=True)
+class _Part:
+    """An object of the body in which a query or retriever may stand, and where it stands."""
+
+    path: Path
+    content: dict[str, Any]
+
+    @property
+    def key(self) -> str:
+        """Under which it stands, be it alone or in a list."""
+        return next((part for part in reversed(self.path) if isinstance(part, str)), "")
+
+    @property
+    def is_retriever(self) -> bool:
+        """Whether it is a retriever of ours."""
+        return self.key in _RETRIEVERS and NAME in self.content
+
+    @property
+    def is_slot(self) -> bool:
+        """Whether it is a `knn` whose vector is to be made by us."""
+        builder = self.content.get(_BUILDER)
+        return self.key == "knn" and isinstance(builder, dict) and NAME in builder
+
+    @property
+    def lacks_vector(self) -> bool:
+        """Whether it is a `knn` that does not say which vector's neighbours it looks for."""
+        content = self.content
+        absent = content.get(_BUILDER) is None and content.get(_VECTOR) is None
+        return self.key == "knn" and absent and isinstance(content.get("field"), str)
 
 
 def may_name_us(body: bytes) -> bool:
@@ -81,21 +125,12 @@ def naming_us(body: bytes) -> dict[str, Any] | None:
             f"The body names camsearch and is no JSON: {str(error)[:120]}. Write it as JSON to the "
             "letter: UTF-8 without a mark at its start, no comment, no comma before an end, no NaN."
         ) from error
-    return parsed if isinstance(parsed, dict) and _names_us(parsed) else None
-
-
-def _names_us(body: Mapping[str, Any]) -> bool:
-    ext = body.get("ext")
-    if isinstance(ext, dict) and NAME in ext:
-        return True
-    return any(
-        NAME in one if key_of(path) in _RETRIEVERS else _is_slot(path, one)
-        for path, one in objects_of(body)
-    )
-
-
-def _is_slot(path: tuple[str | int, ...], one: dict[str, Any]) -> bool:
-    return key_of(path) == "knn" and Clause(path, one).names_us
+    if not isinstance(parsed, dict):
+        return None
+    ext = parsed.get("ext")
+    in_ext = isinstance(ext, dict) and NAME in ext
+    named = in_ext or any(part.is_retriever or part.is_slot for part in _parts(parsed))
+    return parsed if named else None
 
 
 def understand(body: dict[str, Any], query: str, limits: DialectLimits) -> VisualSearch:
@@ -113,27 +148,27 @@ def understand(body: dict[str, Any], query: str, limits: DialectLimits) -> Visua
         A picture of the search itself goes into each `knn` clause that has neither a vector
         nor a builder.
     """
-    if depth_of(body) > limits.depth:
+    if _depth(body) > limits.depth:
         raise DialectError(
             f"The body has more than the {limits.depth} objects and lists in one another that "
             "are allowed: make the query flatter."
         )
-    _check_retrievers(body)
-    clauses = clauses_of(body)
-    options = _take_options(body, limits)
-    slots = read_slots(clauses, options.picture if options else None, limits)
+    parts = list(_parts(body))
+    _check_retrievers(parts)
+    options = take_options(body, limits)
+    slots = tuple(_slots(parts, options.picture if options else None, limits))
     parameters = parameters_of(query)
     timeout = seconds_of(parameters.get("timeout", body.get("timeout")))
-    _check_pictures(options, slots, limits)
+    check_pictures(options, slots, limits)
     if options is None or not options.ranks:
         return VisualSearch(body, query, slots, timeout=timeout)
     check_conflicts(body, parameters)
-    page = read_page(body, parameters, limits)
+    page = read_page(body, parameters, limits.hits)
     return VisualSearch(
         body,
         query,
         slots,
-        _picture_of(options, slots),
+        options.picture_among(slots),
         options.rerank,
         options.expand,
         page.start,
@@ -143,97 +178,89 @@ def understand(body: dict[str, Any], query: str, limits: DialectLimits) -> Visua
         parameters.get("filter_path", ""),
         parameters.get("pretty", "false") != "false",
         missing_fields(body, parameters),
-        hides_vectors(body, parameters),
+        "_source" not in body and not any(name.startswith("_source") for name in parameters),
     )
 
 
-def _check_retrievers(body: Mapping[str, Any]) -> None:
-    """Refuse our retriever where its window would be somebody else's input."""
-    for path, one in objects_of(body):
-        if key_of(path) not in _RETRIEVERS or NAME not in one:
+def _parts(body: Mapping[str, Any]) -> Iterator[_Part]:
+    """Each of them; one comes before those in it, and they in their order."""
+    waiting: list[tuple[Path, Any]] = [((k,), body[k]) for k in reversed(_SECTIONS) if k in body]
+    while waiting:
+        path, value = waiting.pop()
+        if isinstance(value, dict):
+            yield _Part(path, value)
+            inner = [((*path, k), v) for k, v in value.items() if k != _DATA]
+        elif isinstance(value, list):
+            inner = [((*path, i), v) for i, v in enumerate(value) if isinstance(v, (dict, list))]
+        else:
             continue
-        if path != ("retriever",):
+        waiting.extend(reversed(inner))
+
+
+def _depth(value: Any) -> int:
+    """How many objects and lists lie in one another, at most."""
+    depth, layer = 0, [value]
+    while layer := [v for v in layer if isinstance(v, (dict, list))]:
+        depth += 1
+        layer = [v for one in layer for v in (one.values() if isinstance(one, dict) else one)]
+    return depth
+
+
+def _written(path: Path) -> str:
+    """A path as refusals name it."""
+    return ".".join(map(str, path))
+
+
+def _check_retrievers(parts: Iterable[_Part]) -> None:
+    """Refuse our retriever where its window would be somebody else's input."""
+    for part in parts:
+        if part.is_retriever and part.path != ("retriever",):
             raise DialectError(
-                f"[{written((*path, NAME))}] must stand at the top of the retrievers: put the "
-                "others into its [retriever]."
+                f"[{_written((*part.path, NAME))}] must stand at the top of the retrievers: put "
+                "the others into its [retriever]."
             )
-        if len(one) > 1:
+        if part.is_retriever and len(part.content) > 1:
             raise DialectError("[retriever] must have exactly one key where it is [camsearch].")
 
 
-def _take_options(body: dict[str, Any], limits: DialectLimits) -> Options | None:
-    """What our two objects say, both taken out of the body."""
-    in_retriever = _take_retriever(body, limits)
-    in_ext = _take_ext(body, limits)
-    if in_retriever and in_ext:
-        raise DialectError("[ext.camsearch] stands beside [retriever.camsearch]: give one of them.")
-    return in_retriever or in_ext
+def _slots(
+    parts: Iterable[_Part], own: PictureQuery | None, limits: DialectLimits
+) -> Iterator[Slot]:
+    """The clauses that get vectors, their builders taken out of them.
+
+    Args:
+        parts: of a body that is ours to change.
+        own: picture of the search itself, for clauses that have neither vector nor builder.
+        limits: of what may be asked.
+    """
+    for part in parts:
+        picture = own if part.lacks_vector else None
+        if part.is_slot:
+            picture = _read_builder(part, limits)
+        if picture is None:
+            continue
+        k, field = part.content.get("k"), part.content.get("field")
+        # What is no number at all is Elasticsearch's to refuse.
+        if isinstance(k, (int, float)) and k > limits.k:
+            raise DialectError(
+                f"[{_written(part.path)}.k] must be at most {limits.k:,} where the vector is made "
+                f"from a picture, not {k}."
+            )
+        for key in (_BUILDER, _VECTOR):
+            part.content.pop(key, None)
+        # Our retriever is taken out from around the inner one.
+        hoisted = part.path[: len(_HOISTED)] == _HOISTED
+        path = (part.path[0], *part.path[len(_HOISTED) :]) if hoisted else part.path
+        yield Slot(path, field if isinstance(field, str) else "", picture)
 
 
-def _take_retriever(body: dict[str, Any], limits: DialectLimits) -> Options | None:
-    retriever = body.get("retriever")
-    if not isinstance(retriever, dict) or NAME not in retriever:
-        return None
-    path = f"retriever.{NAME}"
-    options = read_retriever(retriever[NAME], path, limits)
-    inner = retriever[NAME].get("retriever")
-    if inner is not None:
-        if not isinstance(inner, dict):
-            raise refusal(f"{path}.retriever", "an object", inner)
-        body["retriever"] = inner
-        return options
-    if body.get("knn") is None and body.get("query") is None:
-        raise DialectError(
-            f"[{path}] has nothing to re-rank: give it a [retriever], or the body [knn] or [query]."
-        )
-    del body["retriever"]
-    return options
-
-
-def _take_ext(body: dict[str, Any], limits: DialectLimits) -> Options | None:
-    ext = body.get("ext")
-    if not isinstance(ext, dict) or NAME not in ext:
-        return None
-    options = read_ext(ext.pop(NAME), f"ext.{NAME}", limits)
-    if not ext:
-        del body["ext"]
-    if options.picture is None and not options.ranks:
-        raise DialectError(f"[ext.{NAME}] says nothing: give it an [image].")
-    return options
-
-
-def _check_pictures(options: Options | None, slots: Sequence[Slot], limits: DialectLimits) -> None:
-    """Refuse a picture that goes nowhere, and too many of them."""
-    own = options.picture if options else None
-    pictures = {slot.picture for slot in slots} | ({own} if own else set())
-    if len(pictures) > limits.pictures:
-        raise DialectError(
-            f"The search has {len(pictures)} different pictures, more than the "
-            f"{limits.pictures} allowed: send several searches."
-        )
-    if options is None or own is None or options.ranks or own in {s.picture for s in slots}:
-        return
-    raise DialectError(
-        f"[{options.path}.image] goes nowhere: there is no [knn] without a vector, and nothing "
-        "is re-ranked."
-    )
-
-
-def _picture_of(options: Options, slots: Sequence[Slot]) -> PictureQuery:
-    """What re-ranking and expansion look for."""
-    pictures = list(dict.fromkeys(slot.picture for slot in slots))
-    picture = options.picture or (pictures[0] if len(pictures) == 1 else None)
-    if picture is None:
-        found = "no picture" if not pictures else f"{len(pictures)} different pictures"
-        raise DialectError(
-            f"[{options.path}] must say what to look for, since the search has {found}: give it "
-            "an [image]."
-        )
-    if options.expand and picture not in pictures:
-        raise DialectError(
-            f"[{options.path}.expand] needs a [knn] with the same picture, to search again."
-        )
-    return picture
+def _read_builder(part: _Part, limits: DialectLimits) -> PictureQuery:
+    path = f"{_written(part.path)}.{_BUILDER}"
+    if part.content.get(_VECTOR) is not None:
+        raise DialectError(f"[{path}] stands beside [{_VECTOR}]: give one of them.")
+    builder = an_object(part.content[_BUILDER], path, (NAME,))
+    path = f"{path}.{NAME}"
+    return read_picture(an_object(builder[NAME], path, PICTURE_KEYS), path, limits)
 
 
 def refuse_elsewhere(text: bytes, where: str) -> None:

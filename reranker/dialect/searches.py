@@ -1,18 +1,59 @@
-"""A search that names us, understood."""
+"""A search that names us, understood, and what Elasticsearch is asked for it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+import orjson
+
 from descriptors.arrays import Box
 from descriptors.expansion import GRAPH_HITS
+from reranker.dialect.values import fits, without
 
-__all__ = ["Expand", "ImageSource", "PictureQuery", "Rerank", "Slot", "VisualSearch"]
+__all__ = ["DialectLimits", "Expand", "ImageSource", "Path", "PictureQuery", "Rerank", "Slot"]
+__all__ += ["Vectors", "VisualSearch", "again_body", "first_body", "forwarded_query"]
+__all__ += ["missing_fields"]
+
+Path = tuple[str | int, ...]
 
 # Retrievers that give as many hits as are asked for.
 _WITHOUT_WINDOW = {"knn", "standard"}
+# What we do ourselves, since only the final hits may be paged, filtered and set.
+_OURS = ("from", "size", "filter_path", "pretty")
+# What the first search has answered already.
+_ONCE = ("aggs", "aggregations", "suggest", "profile")
+# Fields that tell whether a hit's maps are kept, and where its picture is if they are not.
+_NEEDED = ("digest", "width", "height", "uri")
+
+
+@dataclass(frozen=True)
+class DialectLimits:
+    """The most that a search which names us may ask for.
+
+    Attributes:
+        window: R, hits that are re-ranked.
+        k: hits of a `knn` clause that gets its vector from us.
+        expand_hits: hits that expand a query.
+        classes: of a query, the network's strongest.
+        hits: `from` plus `size` of a re-ranked search, all of which are read.
+        pictures: different ones in a search.
+        picture_bytes: of a picture's file.
+        depth: of objects and lists in one another; under 250, which is all that can be written.
+        searches: in an `_msearch`, of those that name us.
+    """
+
+    window: int = 1000
+    k: int = 10_000
+    expand_hits: int = 100
+    classes: int = 1000
+    hits: int = 10_000
+    pictures: int = 4
+    picture_bytes: int = 20 * 2**20
+    depth: int = 64
+    searches: int = 32
 
 
 @dataclass(frozen=True)
@@ -36,6 +77,9 @@ class PictureQuery:
 
     image: ImageSource
     box: Box | None = None
+
+
+Vectors = Mapping[PictureQuery, Sequence[float] | np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -71,7 +115,7 @@ class Slot:
         picture: whose vector goes in.
     """
 
-    path: tuple[str | int, ...]
+    path: Path
     field: str
     picture: PictureQuery
 
@@ -145,12 +189,82 @@ class VisualSearch:
             return 0
         window = self.rerank.window if self.rerank else 0
         expanding = self.expand.hits if self.expand else 0
-        if expanding and not self._has_a_window:
+        retriever = self.body.get("retriever")
+        # A retriever such as `rrf` refuses more hits than its own window.
+        has_window = isinstance(retriever, dict) and not set(retriever) <= _WITHOUT_WINDOW
+        if expanding and not has_window:
             expanding = max(expanding, GRAPH_HITS)
         return max(self.start + self.size, window, expanding)
 
-    @property
-    def _has_a_window(self) -> bool:
-        """Whether a retriever as `rrf` stands at the top: it refuses more hits than its own window."""
-        retriever = self.body.get("retriever")
-        return isinstance(retriever, dict) and not set(retriever) <= _WITHOUT_WINDOW
+
+def first_body(search: VisualSearch, vectors: Vectors) -> bytes:
+    """The body of the first search.
+
+    Args:
+        search: understood.
+        vectors: of each picture of its slots.
+
+    Convention:
+        Without re-ranking and expansion only the vectors are put in. With them as many hits
+        are asked for as any stage needs, from the first on, with the fields that tell where
+        their maps are; and `min_score` waits for the final scores.
+    """
+    return orjson.dumps(_asked(search, vectors), option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def again_body(search: VisualSearch, vectors: Vectors) -> bytes:
+    """The body of the second search: as the first, without what is answered already.
+
+    Args:
+        search: understood.
+        vectors: of each picture, the expanded one for the search's own.
+    """
+    body = {k: v for k, v in _asked(search, vectors).items() if k not in _ONCE}
+    return orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def forwarded_query(search: VisualSearch) -> str:
+    """The query string for both searches, without what we do ourselves."""
+    return without(search.query, _OURS) if search.ranks else search.query
+
+
+def _asked(search: VisualSearch, vectors: Vectors) -> dict[str, Any]:
+    body = dict(search.body)
+    for slot in search.slots:
+        body = _put(body, slot.path, vectors[slot.picture])
+    if not search.ranks:
+        return body
+    for key in ("from", "min_score"):
+        body.pop(key, None)
+    body["size"] = search.first_hits
+    if search.added_fields and isinstance(body.get("fields", []), list):
+        body["fields"] = [*body.get("fields", []), *search.added_fields]
+    return body
+
+
+def _put(container: Any, path: Path, vector: Sequence[float] | np.ndarray) -> Any:
+    """The container with a vector in the clause at the path; only what lies on the way is copied."""
+    if not path:
+        return {**container, "query_vector": vector}
+    copied = container.copy()
+    copied[path[0]] = _put(container[path[0]], path[1:], vector)
+    return copied
+
+
+def missing_fields(body: Mapping[str, Any], parameters: Mapping[str, str]) -> tuple[str, ...]:
+    """The fields of hits that we need and the caller did not ask for."""
+    asked = set(_asked_fields(body, parameters))
+    return tuple(name for name in _NEEDED if not any(fits(one, name) for one in asked))
+
+
+def _asked_fields(body: Mapping[str, Any], parameters: Mapping[str, str]) -> Iterable[str]:
+    """Names and patterns of all that puts something into a hit's `fields`."""
+    for key in ("fields", "docvalue_fields"):
+        given = body.get(key)
+        for one in given if isinstance(given, list) else ():
+            name = one.get("field") if isinstance(one, dict) else one
+            if isinstance(name, str):
+                yield name
+    yield from parameters.get("docvalue_fields", "").split(",")
+    scripts = body.get("script_fields")
+    yield from scripts if isinstance(scripts, dict) else ()

@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from reranker.dialect.pictures import PICTURE_KEYS, read_picture
+from reranker.dialect.options import PICTURE_KEYS, read_picture
 from reranker.dialect.values import a_flag, a_text, an_object
 from reranker.errors import DialectError
 
 if TYPE_CHECKING:
-    from reranker.dialect.limits import DialectLimits
-    from reranker.dialect.searches import PictureQuery
+    from reranker.dialect.searches import DialectLimits, PictureQuery
 
 __all__ = ["EXPLAIN_SCHEMA", "ExplainRequest", "read_explain_request", "read_index"]
 

@@ -12,9 +12,11 @@ from es_mappings.errors import (
     GalleryBusy,
     GalleryNotFound,
     GalleryUnreachable,
+    UnsupportedFilter,
 )
 from reranker.errors import (
     DialectError,
+    NotServed,
     Overloaded,
     PictureNotFound,
     UpstreamRefused,
@@ -27,6 +29,8 @@ __all__ = ["error_answer", "in_shape", "refusal", "unexpected"]
 # The first row whose class fits, so that the narrower stand above the wider.
 _TABLE: tuple[tuple[type[CamsearchError], int, str], ...] = (
     (DialectError, 400, "parsing_exception"),
+    (UnsupportedFilter, 501, "unsupported_operation_exception"),
+    (NotServed, 501, "unsupported_operation_exception"),
     (PictureNotFound, 404, "resource_not_found_exception"),
     (RequestError, 400, "illegal_argument_exception"),
     (ImageError, 400, "illegal_argument_exception"),

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from descriptors.errors import CamsearchError
-from reranker.dialect.parameters import parameters_of
 from reranker.dialect.parsing import may_name_us, refuse_elsewhere
+from reranker.dialect.values import parameters_of
 from reranker.http.bodies import (
     BodyTooLarge,
     is_search,

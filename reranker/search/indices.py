@@ -14,7 +14,7 @@ import torch
 from es_mappings.errors import FingerprintMismatch
 from es_mappings.fields import DESCRIPTOR
 from reranker.dialect.answers import FoundHit, read_hits
-from reranker.dialect.parameters import about_indices
+from reranker.dialect.values import about_indices
 from reranker.errors import NotOurIndex, UpstreamRefused
 from reranker.http.exchange import JSON, Request, encoded_index, search_path
 

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from descriptors.errors import CamsearchError
-from reranker.dialect.filter_path import filtered
+from reranker.dialect.answers import filtered
 from reranker.dialect.msearch import merge_msearch, parse_msearch
 from reranker.dialect.parsing import parse_search
-from reranker.dialect.wording import warning, written_json
+from reranker.dialect.values import warning, written_json
 from reranker.errors import DialectError, Overloaded
 from reranker.http.error_answers import error_answer, refusal
 from reranker.http.exchange import JSON, Answer, encoded_index
@@ -25,8 +25,8 @@ from reranker.search.search import Ranked
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from reranker.dialect.limits import DialectLimits
     from reranker.dialect.msearch import MultiSearch, MultiSearchItem
+    from reranker.dialect.searches import DialectLimits
     from reranker.http.exchange import Headers, Request, Upstream
     from reranker.observability.metrics import Metrics
     from reranker.search.admission import RateLimit

@@ -23,7 +23,7 @@ from reranker.candidates import (
     without_vector,
 )
 from reranker.dialect.answers import RankedHit, answer_of, read_hits
-from reranker.dialect.bodies import again_body, first_body, forwarded_query
+from reranker.dialect.searches import again_body, first_body, forwarded_query
 from reranker.errors import UpstreamRefused, UpstreamUnreachable
 from reranker.search.rerank import NotReranked, match_by_maps, settings_of
 

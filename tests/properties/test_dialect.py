@@ -10,13 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reranker.dialect.answers import RankedHit, answer_of
-from reranker.dialect.bodies import first_body
-from reranker.dialect.filter_path import filtered
-from reranker.dialect.limits import DialectLimits
+from reranker.dialect.answers import RankedHit, answer_of, filtered
 from reranker.dialect.msearch import parse_msearch
 from reranker.dialect.parsing import naming_us, parse_search
-from reranker.dialect.searches import VisualSearch
+from reranker.dialect.searches import DialectLimits, VisualSearch, first_body
 from reranker.errors import DialectError
 
 LIMITS = DialectLimits(depth=40)

@@ -19,8 +19,8 @@ from es_mappings.features import FeatureStore
 from es_mappings.local import LocalGallery
 from indexer.pipeline import index_pictures
 from indexer.sources import Source
+from reranker.folder import LocalUpstream
 from reranker.http.exchange import Answer, Headers, Request, Upstream
-from reranker.local_elasticsearch.upstream import LocalUpstream
 from reranker.matching import Matcher
 from reranker.service import ImageFiles, Service
 from reranker.settings import RerankerSettings

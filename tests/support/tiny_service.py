@@ -21,8 +21,8 @@ from indexer.pipeline import encode_documents, index_pictures
 from indexer.reading import IndexingPlan
 from indexer.sources import Source, read_source
 from reranker.app import make_app
+from reranker.folder import LocalUpstream
 from reranker.http.exchange import Answer, Request
-from reranker.local_elasticsearch.upstream import LocalUpstream
 from reranker.matching import Matcher
 from reranker.service import ImageFiles, Service
 from reranker.settings import RerankerSettings

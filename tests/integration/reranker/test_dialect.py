@@ -10,11 +10,9 @@ import urllib.request
 import orjson
 import pytest
 
-from reranker.dialect.answers import RankedHit, read_hits, render
-from reranker.dialect.bodies import again_body, first_body, forwarded_query
-from reranker.dialect.filter_path import filtered
-from reranker.dialect.limits import DialectLimits
+from reranker.dialect.answers import RankedHit, answer_of, filtered, read_hits
 from reranker.dialect.parsing import parse_search
+from reranker.dialect.searches import DialectLimits, again_body, first_body, forwarded_query
 
 pytestmark = pytest.mark.services
 
@@ -59,31 +57,16 @@ def index(elasticsearch_url, index_prefix):
 
 
 PLACES = {
-    "knn": lambda clause: {"knn": clause},
-    "several": lambda clause: {"knn": [clause, clause | {"boost": 0.5}]},
-    "query": lambda clause: {"query": {"bool": {"must": [{"knn": clause}]}}},
-    "retriever": lambda clause: {"retriever": {"knn": clause}},
-    "standard": lambda clause: {"retriever": {"standard": {"query": {"knn": clause}}}},
-    "filter": lambda clause: {"query": {"match_all": {}}, "post_filter": {"knn": clause}},
+    "knn": ({"knn": CLAUSE | OURS}, {}),
+    "query": ({"query": {"bool": {"must": [{"knn": CLAUSE | OURS}]}}}, {}),
+    "retriever": ({}, {"retriever": {"knn": CLAUSE | OURS}}),
 }
 
 
 @pytest.mark.parametrize("place", PLACES)
-def test_a_first_search_is_answered_as_with_the_vector(elasticsearch_url, index, place):
-    def hits(body):
-        return asked(elasticsearch_url, "POST", f"{index}/_search", body)["hits"]
-
-    search = parse_search(orjson.dumps(PLACES[place](CLAUSE | OURS)), "", DialectLimits())
-    found = hits(orjson.loads(first_body(search, {search.pictures[0]: VECTOR})))
-    assert found == hits(PLACES[place](CLAUSE | {"query_vector": VECTOR}))
-    assert found["hits"]
-
-
-@pytest.mark.parametrize("place", [place for place in PLACES if place != "filter"])
 def test_a_re_ranked_search_brings_what_the_re_ranking_needs(elasticsearch_url, index, place):
-    body = PLACES[place](CLAUSE | OURS)
-    inner = {"retriever": body.pop("retriever")} if "retriever" in body else {}
-    body |= {"retriever": {"camsearch": {"expand": {}} | inner}, "from": 1, "size": 2}
+    body, inner = PLACES[place]
+    body = body | {"retriever": {"camsearch": {"expand": {}} | inner}, "from": 1, "size": 2}
     body |= {"min_score": 0.9999, "fields": ["w*"], "_source": False}
     search = parse_search(orjson.dumps(body), "size=3&filter_path=hits.hits", DialectLimits())
     path = f"{index}/_search?{forwarded_query(search)}"
@@ -97,7 +80,7 @@ def test_a_re_ranked_search_brings_what_the_re_ranking_needs(elasticsearch_url, 
         (f"p{i}", f"d{i}", f"u{i}", 9 + i, 5) for i in range(5)
     ]
     ordered = [RankedHit(hit.raw, 1 - hit.rank / 1e6) for hit in reversed(hits)]
-    answer = orjson.loads(render(search, first, ordered, 1))
+    answer = answer_of(search, first, ordered, 1)
     assert [(hit["_id"], hit["fields"]) for hit in answer["hits"]["hits"]] == [
         (f"p{i}", {"width": [9 + i]}) for i in (3, 2, 1)
     ]

@@ -18,7 +18,7 @@ from prometheus_client import generate_latest
 from indexer.errors import SourceUnreachable
 from reranker.app import make_app
 from reranker.errors import UpstreamUnreachable
-from reranker.local_elasticsearch.upstream import LocalUpstream
+from reranker.folder import LocalUpstream
 from reranker.proxy.upstream import ElasticsearchUpstream, UpstreamSettings
 from tests.support.asgi import JSON, ask
 from tests.support.house import COUNT, House, Scripted

@@ -4,8 +4,8 @@ import base64
 
 import orjson
 
-from reranker.dialect.limits import DialectLimits
 from reranker.dialect.parsing import parse_search
+from reranker.dialect.searches import DialectLimits
 
 PICTURE = b"the bytes of a picture"
 DATA = {"data": base64.b64encode(PICTURE).decode()}

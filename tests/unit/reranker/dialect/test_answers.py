@@ -4,7 +4,7 @@ import orjson
 import pytest
 
 from descriptors.arrays import Box
-from reranker.dialect.answers import RankedHit, answer_of, read_hits, render
+from reranker.dialect.answers import RankedHit, answer_of, read_hits
 from tests.unit.reranker.dialect.bodies_of import parsed, reranked
 
 
@@ -156,10 +156,3 @@ def test_what_elasticsearch_answered_is_not_changed():
     before = orjson.dumps(FIRST)
     answered(parsed(reranked(body={"min_score": 0.8, "size": 1})))
     assert orjson.dumps(FIRST) == before
-
-
-def test_the_answer_is_filtered_and_written_as_asked():
-    search = parsed(reranked(), "filter_path=took,hits.hits._id")
-    assert render(search, FIRST, ORDERED[:1], 17) == b'{"took":17,"hits":{"hits":[{"_id":"b"}]}}'
-    pretty = render(parsed(reranked(), "pretty&filter_path=took"), FIRST, ORDERED, 17)
-    assert pretty == b'{\n  "took": 17\n}\n'

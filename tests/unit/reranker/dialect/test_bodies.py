@@ -6,7 +6,7 @@ import numpy as np
 import orjson
 import pytest
 
-from reranker.dialect.bodies import again_body, first_body, forwarded_query
+from reranker.dialect.searches import again_body, first_body, forwarded_query
 from tests.unit.reranker.dialect.bodies_of import clause, parsed, reranked
 
 FILTER = {"term": {"meta.city": "Paris"}}

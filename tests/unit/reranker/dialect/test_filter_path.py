@@ -2,7 +2,7 @@
 
 import pytest
 
-from reranker.dialect.filter_path import filtered
+from reranker.dialect.answers import filtered
 
 SOURCE = {
     "n": 1,

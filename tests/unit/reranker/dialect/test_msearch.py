@@ -4,8 +4,8 @@ import orjson
 import pytest
 
 from reranker.dialect.msearch import merge_msearch, parse_msearch
-from reranker.dialect.parameters import parameters_of
 from reranker.dialect.searches import Rerank
+from reranker.dialect.values import parameters_of
 from reranker.errors import DialectError
 from reranker.http.error_answers import error_answer
 from tests.unit.reranker.dialect.bodies_of import LIMITS, clause, reranked

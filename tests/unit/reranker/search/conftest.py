@@ -2,7 +2,7 @@
 
 import pytest
 
-from reranker.local_elasticsearch.upstream import LocalUpstream
+from reranker.folder import LocalUpstream
 from tests.support.house import Scripted
 
 

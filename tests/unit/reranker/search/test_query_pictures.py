@@ -16,8 +16,8 @@ from es_mappings.features import stack_kept
 from reranker.dialect.answers import read_hits
 from reranker.dialect.searches import ImageSource, PictureQuery
 from reranker.errors import DialectError, PictureNotFound, UpstreamRefused
+from reranker.folder import LocalUpstream
 from reranker.http.exchange import Request
-from reranker.local_elasticsearch.upstream import LocalUpstream
 from reranker.search.query_pictures import QueryPictures
 from reranker.search.rerank import image_of
 from tests.support.house import JSON, REGIONS, Scripted, said

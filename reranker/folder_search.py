@@ -1,0 +1,298 @@
+"""A search over a gallery in a folder, and its answer in Elasticsearch's shape.
+
+The nearest to a vector are found exactly. A query without one only chooses: all of its hits have
+the score 1 and come in order of their ids.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float32
+
+from es_mappings.documents import Document
+from es_mappings.fields import DESCRIPTOR, source_of
+from es_mappings.filters import parse_filter
+from es_mappings.local import LocalGallery
+from reranker.dialect.answers import cut
+from reranker.dialect.msearch import CLUSTER_PARAMETERS
+from reranker.dialect.values import (
+    Page,
+    a_number,
+    a_text,
+    a_whole_number,
+    fits,
+    read_page,
+    refusal,
+)
+from reranker.errors import DialectError, NotServed
+
+__all__ = ["ONE_SHARD", "PARAMETERS", "Parameters", "View", "check_served", "not_served", "search"]
+
+Parameters = Mapping[str, str]
+
+ONE_SHARD = {"total": 1, "successful": 1, "skipped": 0, "failed": 0}
+
+# Elasticsearch's own limit of hits that can be paged through, and of candidates.
+_MAX_HITS = 10_000
+_MAX_NAME = 1000
+
+# Every hit is counted, so `track_total_hits` changes nothing; nor does a time-out.
+_SEARCH_KEYS = {"_source", "fields", "from", "knn", "min_score", "query", "retriever", "size"}
+_SEARCH_KEYS |= {"timeout", "track_scores", "track_total_hits"}
+_KNN_KEYS = {"field", "query_vector", "k", "num_candidates", "filter", "similarity", "boost"}
+_SOURCE_PARAMETERS = ("_source", "_source_includes", "_source_excludes")
+PARAMETERS = {"filter_path", "from", "max_concurrent_searches", "pretty", "realtime", "size"}
+PARAMETERS |= {"timeout", "track_scores", "track_total_hits"}
+PARAMETERS |= {*_SOURCE_PARAMETERS, *CLUSTER_PARAMETERS}
+
+_Hit = tuple[Document, float]
+
+
+def not_served(what: str) -> NotServed:
+    """What Elasticsearch would answer and a gallery in a folder does not.
+
+    Args:
+        what: is not served, as the sentence's subject.
+    """
+    return NotServed(
+        f"{what} is not served by a gallery in a folder, which answers GET /, _search, _msearch, "
+        "_count, _doc/{id} and _mapping with the parts that docs/dialect.md lists: start `camsearch "
+        "serve` before an Elasticsearch (compose.yaml), and write with `camsearch index`."
+    )
+
+
+def check_served(said: Mapping[str, Any], served: Collection[str], where: str) -> None:
+    """Refuse keys that are not served; one that is false asks for nothing.
+
+    Raises:
+        NotServed: it names the key.
+    """
+    for key, value in said.items():
+        if key not in served and value is not False:
+            raise not_served(f"[{key}] of {where}")
+
+
+def search(
+    gallery: LocalGallery, index: str, body: Mapping[str, Any], parameters: Parameters
+) -> dict[str, Any]:
+    """The answer to a search.
+
+    Args:
+        gallery: to search.
+        index: its name.
+        body: decoded JSON.
+        parameters: of the query string, which win over the body.
+
+    Raises:
+        NotServed: it asks for what only Elasticsearch answers.
+        RequestError: it cannot be read.
+    """
+    started = time.perf_counter()
+    check_served(body, _SEARCH_KEYS, "a search")
+    page = read_page(body, parameters, _MAX_HITS)
+    view = View.asked(body, parameters)
+    knn, query = _clauses(body)
+    if knn is None:
+        total, best, found = _matching(gallery, query, page)
+    else:
+        total, best, found = _nearest(gallery, knn, page)
+    hits = [
+        {"_index": index, "_id": document.id, "_score": score, **view.of(document)}
+        for document, score in found
+    ]
+    return {
+        "took": int((time.perf_counter() - started) * 1e3),
+        "timed_out": False,
+        "_shards": ONE_SHARD,
+        "hits": {
+            "total": {"value": total, "relation": "eq"},
+            "max_score": best if page.size else None,
+            "hits": hits,
+        },
+    }
+
+
+def _clauses(body: Mapping[str, Any]) -> tuple[Any, Any]:
+    """The `knn` or else the `query` of a search, wherever it stands."""
+    knn, query = body.get("knn"), body.get("query")
+    if "retriever" in body:
+        if knn is not None or query is not None:
+            raise DialectError("[retriever] stands beside [knn] or [query]: give one of them.")
+        [(name, content)] = _object(body["retriever"], "retriever", {"knn", "standard"}, 1).items()
+        if name == "knn":
+            knn = content
+        else:
+            query = _object(content, "retriever.standard", {"query"}).get("query")
+    if isinstance(query, dict) and set(query) == {"knn"} and knn is None:
+        knn, query = query["knn"], None
+    if isinstance(knn, list):
+        if len(knn) != 1:
+            raise not_served("A search with several [knn]")
+        [knn] = knn
+    if knn is not None and query is not None:
+        raise not_served("A search with both [knn] and [query]")
+    return knn, query
+
+
+def _object(value: Any, path: str, served: Collection[str], size: int | None = None) -> Any:
+    if not isinstance(value, dict) or (size is not None and len(value) != size):
+        raise refusal(path, "an object with one key" if size else "an object", value)
+    check_served(value, served, f"[{path}]")
+    return value
+
+
+def _nearest(
+    gallery: LocalGallery, clause: Any, page: Page
+) -> tuple[int, float | None, Sequence[_Hit]]:
+    """How many are found, the best score, and those of the page."""
+    said = _object(clause, "knn", _KNN_KEYS)
+    if said.get("field") != DESCRIPTOR:
+        raise not_served(f"A search in another field than [{DESCRIPTOR}]")
+    k = page.start + page.size
+    if said.get("k") is not None:
+        k = a_whole_number(said["k"], "knn.k", 1, _MAX_HITS)
+    if said.get("num_candidates") is not None:  # changes nothing: the search is exact
+        a_whole_number(said["num_candidates"], "knn.num_candidates", max(k, 1), _MAX_HITS)
+    filter_, least = said.get("filter"), said.get("similarity")
+    matching = None if filter_ is None else parse_filter(filter_)
+    least = -1.0 if least is None else a_number(least, "knn.similarity", -1)
+    boost = a_number(said.get("boost", 1.0), "knn.boost", 0)
+    hits = gallery.knn(_vector(said.get("query_vector")), k, matching)
+    scored = [
+        (hit.id, _as_float32(boost * (1 + hit.cosine) / 2)) for hit in hits if hit.cosine >= least
+    ]
+    scored = [one for one in scored if page.min_score is None or one[1] >= page.min_score]
+    shown = scored[page.start : page.start + page.size]
+    # A document may have been deleted since the search.
+    there = gallery.get([id_ for id_, _ in shown])
+    best = scored[0][1] if scored else None
+    return len(scored), best, [(there[id_], score) for id_, score in shown if id_ in there]
+
+
+def _vector(said: object) -> Float32[np.ndarray, " D"]:
+    if not isinstance(said, list) or not all(type(one) in {int, float} for one in said):
+        raise refusal("knn.query_vector", "a list of numbers", said)
+    with np.errstate(over="ignore"):  # what is too large becomes infinite, and is refused as such
+        return np.asarray(said, dtype=np.float64).astype(np.float32)
+
+
+def _as_float32(score: float) -> float:
+    """A score with the digits of a float32, as Elasticsearch writes it."""
+    return float(str(np.float32(score)))
+
+
+def _matching(
+    gallery: LocalGallery, query: Any, page: Page
+) -> tuple[int, float | None, Sequence[_Hit]]:
+    """How many match, the best score, and those of the page."""
+    matching = None if query is None else parse_filter(query)
+    if _ranks(query):
+        raise not_served("A [bool] whose [should] ranks its hits, instead of one within [filter],")
+    total = gallery.count(matching) if page.min_score is None or page.min_score <= 1 else 0
+    if not page.size or page.start >= total:
+        return total, 1.0 if total else None, []
+    found = islice(gallery.documents(matching), page.start, page.start + page.size)
+    return total, 1.0, [(document, 1.0) for document in found]
+
+
+def _ranks(query: Any) -> bool:
+    """Whether Elasticsearch orders what a query finds by how many of its clauses match."""
+    content = query.get("bool") if isinstance(query, dict) else None
+    if not isinstance(content, dict):
+        return False
+    must = content.get("must")
+    musts = must if isinstance(must, list) else [must]
+    return bool(content.get("should")) or any(map(_ranks, musts))
+
+
+@dataclass(frozen=True)
+class View:
+    """What is shown of a document.
+
+    Attributes:
+        shows_source: whether `_source` is shown at all.
+        includes: paths of it that are shown; empty for all but the vector.
+        excludes: paths that are not.
+        fields: names of single values, in which a star stands for any text.
+    """
+
+    shows_source: bool
+    includes: tuple[str, ...]
+    excludes: tuple[str, ...]
+    fields: tuple[str, ...] = ()
+
+    @classmethod
+    def asked(cls, body: Mapping[str, Any], parameters: Parameters) -> View:
+        """What a search asks to see.
+
+        Raises:
+            RequestError: it cannot be read, or only Elasticsearch shows it.
+        """
+        said, fields = body.get("_source", True), body.get("fields", [])
+        if not isinstance(fields, list):
+            raise refusal("fields", "a list", fields)
+        names = tuple(one if isinstance(one, str) else _field_name(one) for one in fields)
+        asked = [parameters.get(name) for name in _SOURCE_PARAMETERS]
+        if asked != [None, None, None]:
+            paths, includes, excludes = (
+                () if one in {None, "true", "false"} else tuple(str(one).split(","))
+                for one in asked
+            )
+            return cls(asked[0] != "false", includes or paths, excludes, names)
+        if isinstance(said, bool):
+            return cls(said, (), (), names)
+        if isinstance(said, str | list):
+            said = {"includes": said}
+        given = _object(said, "_source", {"includes", "excludes"})
+        return cls(True, _paths(given, "includes"), _paths(given, "excludes"), names)
+
+    def of(self, document: Document) -> dict[str, Any]:
+        """`_source` and `fields` of a document."""
+        shown: dict[str, Any] = {}
+        source = source_of(document, base64_vector=True)  # made fastest, and not shown
+        source[DESCRIPTOR] = document.descriptor
+        if self.shows_source:
+            vectors = any(fits(one, DESCRIPTOR) for one in self.includes)
+            hidden = self.excludes if vectors else (*self.excludes, DESCRIPTOR)
+            shown["_source"] = cut(source, self.includes, hidden)
+        fields = self._fields(source) if self.fields else {}
+        return shown | ({"fields": fields} if fields else {})
+
+    def _fields(self, source: dict[str, Any]) -> dict[str, Any]:
+        """Values under their dotted paths, always in lists, as `_source` has them."""
+        values: dict[str, Any] = defaultdict(list)
+        vector = source.pop(DESCRIPTOR)
+        for path, value in _leaves("", source):
+            values[path].append(value)
+        known = values | {DESCRIPTOR: vector}
+        return {path: known[path] for path in known if any(fits(n, path) for n in self.fields)}
+
+
+def _paths(said: Mapping[str, Any], key: str) -> tuple[str, ...]:
+    paths = said.get(key, [])
+    listed = paths if isinstance(paths, list) else [paths]
+    return tuple(a_text(one, f"_source.{key}", _MAX_NAME) for one in listed)
+
+
+def _field_name(said: Any) -> str:
+    given = _object(said, "fields", {"field", "include_unmapped"})
+    return a_text(given.get("field"), "fields.field", _MAX_NAME)
+
+
+def _leaves(path: str, value: Any) -> Iterator[tuple[str, Any]]:
+    """Single values in their order; null is none."""
+    if isinstance(value, Mapping):
+        for key, below in value.items():
+            yield from _leaves(f"{path}.{key}" if path else key, below)
+    elif isinstance(value, list | tuple):
+        for below in value:
+            yield from _leaves(path, below)
+    elif value is not None:
+        yield path, value

@@ -1,1 +1,0 @@
-"""A gallery in a folder that answers as an Elasticsearch would, for the smaller part of its API."""
