@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
-import time
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.support.clock import HANG_S
+from tests.support.clock import HANG_S, wait_for
+from tests.support.forked import forked_command
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from multiprocessing.context import ForkServerProcess
+    from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
 _STARTED = re.compile(r"camsearch answers at (http://\S+)")
 
 
@@ -27,7 +24,7 @@ class Served:
 
     url: str
     log: Path
-    process: subprocess.Popen[bytes]
+    process: ForkServerProcess
 
 
 @contextmanager
@@ -39,33 +36,16 @@ def serving(log: Path, *options: str, **settings: str) -> Iterator[Served]:
         options: of the command.
         settings: of its environment, such as ``web_hosts``.
     """
-    named = {f"CAMSEARCH_{name.upper()}": value for name, value in settings.items()}
-    others = {k: v for k, v in os.environ.items() if not k.upper().startswith("CAMSEARCH_")}
-    code = "import sys; from camsearch.main import run; sys.exit(run())"
-    command = [sys.executable, "-c", code, "serve", "--port", "0", "--precision", "float32"]
-    with log.open("wb") as file:
-        process = subprocess.Popen(
-            [*command, *options],
-            cwd=ROOT,
-            env=others | named,
-            stdin=subprocess.DEVNULL,
-            stdout=file,
-            stderr=file,
-        )
+    command = ("serve", "--port", "0", "--precision", "float32", *options)
+    process = forked_command(log, *command, settings=settings)
     try:
-        yield Served(_address(process, log), log, process)
+        wait_for(lambda: _STARTED.search(log.read_text()) or not process.is_alive(), "an address")
+        found = _STARTED.search(log.read_text())
+        assert found, f"The proxy did not start: {log.read_text()[-2000:]}"
+        yield Served(found[1], log, process)
         process.terminate()
-        assert process.wait(HANG_S) in (0, -15), log.read_text()[-2000:]
+        process.join(HANG_S)
+        assert process.exitcode in (0, -15), log.read_text()[-2000:]
     finally:
         process.kill()
-        process.wait(HANG_S)
-
-
-def _address(process: subprocess.Popen[bytes], log: Path) -> str:
-    until = time.monotonic() + HANG_S
-    while process.poll() is None and time.monotonic() < until:
-        found = _STARTED.search(log.read_text())
-        if found:
-            return found[1]
-        time.sleep(0.05)
-    raise AssertionError(f"The proxy did not start: {log.read_text()[-2000:]}")
+        process.join(HANG_S)

@@ -1,16 +1,19 @@
-"""A clock that a test moves: an event loop whose time jumps when it is told to."""
+"""Waiting for events, and a clock that a test moves: an event loop whose time jumps."""
 
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import pytest
+
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Callable, Coroutine
 
 T = TypeVar("T")
 
-__all__ = ["HANG_S", "move_clock", "run_with_clock"]
+__all__ = ["HANG_S", "move_clock", "run_with_clock", "wait_for"]
 
 # Seconds after which a test that waits for an event is called hung; no measure of speed.
 HANG_S = 900.0
@@ -37,3 +40,12 @@ def move_clock(seconds: float) -> None:
     if not isinstance(loop, _MovedLoop):
         raise TypeError("This loop's clock is the machine's: start it by run_with_clock.")
     loop.ahead_s += seconds
+
+
+def wait_for(condition: Callable[[], object], what: str, pause: float = 0.05) -> None:
+    """Fails, saying what did not happen."""
+    deadline = time.monotonic() + HANG_S
+    while not condition():
+        if time.monotonic() > deadline:
+            pytest.fail(f"Not within {HANG_S:g} s: {what}")
+        time.sleep(pause)

@@ -12,12 +12,12 @@ import sys
 from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from io import TextIOWrapper
     from multiprocessing.context import ForkServerProcess
     from pathlib import Path
 
-__all__ = ["forked"]
+__all__ = ["forked", "forked_command"]
 
 _FORKING = multiprocessing.get_context("forkserver")
 _FORKING.set_forkserver_preload(
@@ -43,6 +43,30 @@ def forked(log: Path, call: Callable[..., None], *arguments: Any) -> ForkServerP
     process = _FORKING.Process(target=_run, args=(log, call, arguments))
     process.start()
     return process
+
+
+def forked_command(
+    log: Path, *arguments: str, settings: Mapping[str, str] = {}, prelude: str = ""
+) -> ForkServerProcess:
+    """Start `camsearch` with these arguments.
+
+    Args:
+        log: gets what it prints.
+        arguments: of the command line.
+        settings: of its environment, such as ``web_hosts``.
+        prelude: Python that runs first, such as to make it fail where a test wants.
+    """
+    variables = {f"CAMSEARCH_{name.upper()}": value for name, value in settings.items()}
+    return forked(log, _command, arguments, variables, prelude)
+
+
+def _command(arguments: tuple[str, ...], variables: Mapping[str, str], prelude: str) -> None:
+    os.environ.update(variables)
+    exec(prelude, {})  # noqa: S102
+    sys.argv = ["camsearch", *arguments]
+    from camsearch.main import run
+
+    run()
 
 
 def _run(log: Path, call: Callable[..., None], arguments: tuple[Any, ...]) -> None:

@@ -4,28 +4,18 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 import threading
 import time
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.clock import HANG_S
-from tests.support.forked import forked
+from tests.support.clock import wait_for
+from tests.support.forked import forked_command
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
-
-
-def wait_for(condition: Callable[[], object], what: str, pause: float = 0.05) -> None:
-    """Fails, saying what did not happen."""
-    deadline = time.monotonic() + HANG_S
-    while not condition():
-        if time.monotonic() > deadline:
-            pytest.fail(f"Not within {HANG_S:g} s: {what}")
-        time.sleep(pause)
 
 
 def slow_decoder(seconds: float) -> str:
@@ -41,22 +31,13 @@ indexer.reading.read_image = slow
 """
 
 
-def _work(settings: Mapping[str, str], prelude: str) -> None:
-    os.environ.update(settings)
-    exec(prelude, {})  # noqa: S102
-    sys.argv = ["camsearch", "worker"]
-    from camsearch.main import run
-
-    run()
-
-
 class WorkerProcess:
     """`camsearch worker`, in a process of its own."""
 
     def __init__(self, log: Path, settings: Mapping[str, str], prelude: str = "") -> None:
         """Start it; `prelude` is Python that runs first, to make it fail where a test wants."""
         self._log, self._reading = log, threading.Lock()
-        self._process = forked(log, _work, dict(settings), prelude)
+        self._process = forked_command(log, "worker", settings=settings, prelude=prelude)
 
     @property
     def alive(self) -> bool:

@@ -19,8 +19,8 @@ from indexer.app import make_app
 from indexer.enqueueing import Enqueuer, new_run
 from indexer.ledger import Ledger
 from indexer.sources import Source
-from tests.integration.chaos.processes import Supervisor, WorkerProcess, wait_for
-from tests.support.clock import HANG_S
+from tests.integration.chaos.processes import Supervisor, WorkerProcess
+from tests.support.clock import HANG_S, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -65,9 +65,8 @@ class Stage:
             "batch_size": "2",
             "readers": "2",
         }
-        variables = {f"CAMSEARCH_{k.upper()}": v for k, v in (named | changed).items()}
         log = self.folder / f"worker-{len(self.workers)}.log"
-        self.workers.append(WorkerProcess(log, variables, prelude))
+        self.workers.append(WorkerProcess(log, named | changed, prelude))
         return self.workers[-1]
 
     def supervised(self, prelude: str = "", **changed: str) -> Supervisor:

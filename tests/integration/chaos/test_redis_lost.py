@@ -10,8 +10,9 @@ import pytest
 
 from indexer.tasks import INDEX_IMAGES
 from tests.integration.chaos.lines import Line
-from tests.integration.chaos.processes import slow_decoder, wait_for
+from tests.integration.chaos.processes import slow_decoder
 from tests.integration.chaos.stage import VISIBILITY_S
+from tests.support.clock import wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

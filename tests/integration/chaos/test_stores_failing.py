@@ -11,7 +11,8 @@ import pytest
 
 from es_mappings.features import FeatureStore
 from tests.integration.chaos.busy import BusyServer
-from tests.integration.chaos.processes import slow_decoder, wait_for
+from tests.integration.chaos.processes import slow_decoder
+from tests.support.clock import wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

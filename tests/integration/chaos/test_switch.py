@@ -14,7 +14,8 @@ from es_mappings.elastic import ElasticGallery
 from es_mappings.elastic_client import connect
 from es_mappings.indices import indices_of, rejects_index
 from tests.integration.chaos.conftest import LAYERS, FastMethod
-from tests.integration.chaos.processes import slow_decoder, wait_for
+from tests.integration.chaos.processes import slow_decoder
+from tests.support.clock import wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

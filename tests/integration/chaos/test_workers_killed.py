@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from descriptors.images import read_image
-from tests.integration.chaos.processes import slow_decoder, wait_for
-from tests.support.clock import HANG_S
+from tests.integration.chaos.processes import slow_decoder
+from tests.support.clock import HANG_S, wait_for
 
 if TYPE_CHECKING:
     from tests.integration.chaos.conftest import NewStage

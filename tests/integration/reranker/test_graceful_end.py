@@ -13,8 +13,7 @@ from contextlib import closing, contextmanager
 
 import pytest
 
-from tests.integration.chaos.processes import wait_for
-from tests.support.clock import HANG_S
+from tests.support.clock import HANG_S, wait_for
 from tests.support.forked import forked
 from tests.support.serve_tiny import serve_tiny
 from tests.support.tiny_service import make_gallery, picture_text, re_ranked

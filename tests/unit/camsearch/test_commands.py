@@ -20,7 +20,6 @@ from descriptors.encoder import Encoder
 from descriptors.errors import RequestError
 from descriptors.settings import RegionSettings
 from es_mappings.local import LocalGallery
-from tests.conftest import Said
 from tests.support.clock import HANG_S
 from tests.support.pictures import encoded, shapes
 
@@ -80,18 +79,14 @@ def ids(hits):
 
 
 class TestHelp:
-    @pytest.mark.parametrize("command", COMMANDS)
-    def test_each_command_shows_an_example(self, camsearch, command):
-        said = camsearch(command, "--help")
-        assert said.status == 0
-        assert f"Example: camsearch {command} " in said.out
-        assert said.err == ""
-
-    @pytest.mark.parametrize("command", COMMANDS)
-    def test_nothing_in_brackets_is_lost_to_markup(self, camsearch, command):
-        # "[default: cpu]" in a help text would be read as a style by rich, and vanish.
-        lines = camsearch(command, "--help").out.splitlines()
-        assert not [line for line in lines if re.search(r" \.(\s|$)", line)]
+    def test_each_command_shows_an_example_and_loses_nothing_to_markup(self, camsearch):
+        for command in COMMANDS:
+            said = camsearch(command, "--help")
+            assert (said.status, said.err) == (0, "")
+            assert f"Example: camsearch {command} " in said.out
+            # "[default: cpu]" in a help text would be read as a style by rich, and vanish.
+            lines = said.out.splitlines()
+            assert not [line for line in lines if re.search(r" \.(\s|$)", line)]
 
     def test_the_commands_are_those_of_the_app(self):
         assert sorted(COMMANDS) == sorted(str(one.name) for one in app.registered_commands)
@@ -113,11 +108,6 @@ class TestHelp:
             ["index", "--nonsense"],
             ["search"],
             ["search", "a.jpg", "-k", "0"],
-            ["search", "a.jpg", "--rerank", "many"],
-            ["search", "a.jpg", "--alpha", "-1"],
-            ["search", "a.jpg", "--precision", "float7"],
-            ["delete"],
-            ["fit"],
             ["info", "superfluous"],
         ],
     )
@@ -308,16 +298,10 @@ class TestSearch:
     @pytest.mark.parametrize(
         ("filters", "expected"),
         [
-            (["meta.city=Köln"], ["P1", "P3", "P5"]),
-            (["meta.year=2004"], ["P4"]),
             (["meta.city=Köln", "meta.year=2003"], ["P3"]),
-            (["meta.city=Köln", "meta.year=2004"], []),
             (["meta.city="], []),
-            (["meta.nothing=1"], []),
             (["id=P2"], ["P2"]),
-            (['{"range": {"meta.year": {"gte": 2004}}}'], ["P4", "P5"]),
             (['{"terms": {"_id": ["P1", "P2"]}}', "meta.city=Bonn"], ["P2"]),
-            (['{"bool": {"must_not": {"exists": {"field": "meta.city"}}}}'], []),
         ],
     )
     def test_filters(self, camsearch, gallery, photos, filters, expected):
@@ -334,7 +318,7 @@ class TestSearch:
         found = answer(camsearch("search", photos / "3.jpg", *options))
         assert list(found["milliseconds"]) == ["first_search", "rerank", "expand", "documents"]
 
-    @pytest.mark.parametrize("name", ["out.png", "new folder/out.html", "OUT.PNG"])
+    @pytest.mark.parametrize("name", ["out.png", "new folder/out.html"])
     def test_a_report(self, camsearch, gallery, photos, tmp_path, name):
         report = tmp_path / name
         said = camsearch(
@@ -509,28 +493,21 @@ class TestRefusals:
         assert said.status == 1
         assert len(said.err.splitlines()) == 1
 
-    @pytest.mark.parametrize(
-        "box", ["1,2,3", "1,2,3,4,5", "a,b,c,d", "", "1 2 3 4", "nan,0,9,9", "5,5,5,9", "9,9,1,1"]
-    )
+    @pytest.mark.parametrize("box", ["1,2,3", "a,b,c,d", "nan,0,9,9", "9,9,1,1"])
     def test_a_bad_box(self, camsearch, gallery, photos, box):
         said = camsearch("search", photos / "1.jpg", "-g", gallery, "--box", box)
         assert_one_sentence(said, "box")
 
-    @pytest.mark.parametrize("box", ["96,0,200,64", "-50,-50,-1,-1", "0,64,10,80"])
-    def test_a_box_outside(self, camsearch, gallery, photos, box):
-        said = camsearch("search", photos / "1.jpg", "-g", gallery, f"--box={box}")
+    def test_a_box_outside(self, camsearch, gallery, photos):
+        said = camsearch("search", photos / "1.jpg", "-g", gallery, "--box=-50,-50,-1,-1")
         assert_one_sentence(said, "outside the picture, which is 96 x 64 pixels")
 
     @pytest.mark.parametrize(
         ("given", "why"),
         [
-            ("meta.city", "write field=value"),
             ("=Köln", "write field=value"),
             ("city=Köln", "city"),
-            ("{", "no JSON"),
-            ("{}", ""),
             ('{"match": {"meta.city": "x"}}', "match"),
-            ('{"term": {"nothing": "x"}}', "nothing"),
             ('{"bool": ' + "[" * 100_000, "no JSON"),
         ],
     )
@@ -553,12 +530,10 @@ class TestRefusals:
         ("options", "why"),
         [
             (["--side", "5"], "side: Input should be greater than or equal to 32"),
-            (["--layers", "mid:0"], "layers.0.dims"),
             (["--layers", "mid:many"], "--layers 'mid:many' is not usable"),
             (["--layers", "first:8"], "has no layer 'first'"),
             (["--network", "vgg99"], "There is no network 'vgg99'"),
             (["--preset", "best"], "There is no preset 'best'"),
-            (["--theme", "no such class"], "no such class"),
             (["--theme", "123456"], "123456"),
             (["--weights", "/nowhere/weights.pt"], "There is no weight file"),
             (["--whitening", "/nowhere/w.safetensors"], "There is no whitening"),
@@ -570,8 +545,7 @@ class TestRefusals:
         said = camsearch("index", photos, "-g", tmp_path / "g", *tiny.options, *options)
         assert_one_sentence(said, why)
 
-    @pytest.mark.parametrize("command", COMMANDS)
-    def test_a_misspelt_variable(self, camsearch, photos, tmp_path, monkeypatch, command):
+    def test_a_misspelt_variable(self, camsearch, photos, tmp_path, monkeypatch):
         monkeypatch.setenv("CAMSEARCH_GALERY", "x")
         more = {
             "index": [photos],
@@ -583,8 +557,9 @@ class TestRefusals:
             "demo": [photos, "--out", tmp_path / "demo"],
             "evaluate": ["photos", photos],
         }
-        said = camsearch(command, *more.get(command, []))
-        assert_one_sentence(said, "There is no setting CAMSEARCH_GALERY: the settings are")
+        for command in COMMANDS:
+            said = camsearch(command, *more.get(command, []))
+            assert_one_sentence(said, "There is no setting CAMSEARCH_GALERY: the settings are")
 
     def test_a_system_to_evaluate_that_is_not_known(self, camsearch, photos):
         said = camsearch("evaluate", "photos", photos, "--systems", "SPoC,VLAD")
@@ -592,7 +567,7 @@ class TestRefusals:
 
     @pytest.mark.parametrize(
         ("name", "value"),
-        [("BATCH_SIZE", "0"), ("BATCH_SIZE", "many"), ("PRECISION", "half"), ("READERS", "-1")],
+        [("BATCH_SIZE", "many"), ("PRECISION", "half"), ("READERS", "-1")],
     )
     def test_a_bad_value_of_a_variable(self, camsearch, photos, tmp_path, monkeypatch, name, value):
         monkeypatch.setenv(f"CAMSEARCH_{name}", value)
@@ -600,9 +575,9 @@ class TestRefusals:
         assert_one_sentence(said, f"CAMSEARCH_{name} is not usable")
 
     @pytest.mark.parametrize(
-        "damage", [b"", b"no database", b"SQLite format 3\0" + bytes(99), "cut"]
+        ("command", "damage"),
+        [("info", b"no database"), ("search", b""), ("index", "cut"), ("info", "cut")],
     )
-    @pytest.mark.parametrize("command", ["info", "search", "index"])
     def test_a_damaged_gallery(self, tiny, camsearch, gallery, photos, damage, command):
         file = gallery / "gallery.sqlite"
         # The middle of the tables, or all of the file.
@@ -610,13 +585,9 @@ class TestRefusals:
         for rest in gallery.glob("gallery.sqlite-*"):
             rest.unlink()
         more = {"search": [photos / "1.jpg"], "index": [photos, *tiny.options]}.get(command, [])
-        said = camsearch(command, *more, "-g", gallery)
-        if command == "index" and damage == b"":
-            assert said.status == 0  # an empty file is a gallery about to be made
-        else:
-            assert_one_sentence(said)
+        assert_one_sentence(camsearch(command, *more, "-g", gallery))
 
-    @pytest.mark.parametrize("damage", [b"", b"garbage", None])
+    @pytest.mark.parametrize("damage", [b"garbage", None])
     def test_a_damaged_whitening(self, camsearch, gallery, photos, damage):
         whitening = gallery / "whitening.safetensors"
         if damage is None:
@@ -645,36 +616,32 @@ class TestRefusals:
 
     @pytest.mark.parametrize(
         "arguments",
-        [[], ["/nowhere"], ["-m", "/nowhere.csv"], ["x" * 300], ["-m", "{photos}/1.jpg"]],
+        [[], ["/nowhere"], ["-m", "{photos}/1.jpg"]],
     )
     def test_nothing_to_index(self, camsearch, photos, tmp_path, arguments):
         arguments = [argument.format(photos=photos) for argument in arguments]
         assert_one_sentence(camsearch("index", *arguments, "-g", tmp_path / "g"))
         assert not (tmp_path / "g").exists()
 
-    @pytest.mark.parametrize(
-        "text", ["id,file\na,b\n", b"\x89PNG\xff\xfe", 'path,x\na.jpg,"open\n', ""]
-    )
-    def test_a_manifest_that_is_none(self, camsearch, tmp_path, text):
+    def test_a_manifest_that_is_none(self, camsearch, tmp_path):
         path = tmp_path / "m.csv"
-        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+        path.write_text("id,file\na,b\n")
         said = camsearch("index", "-m", path, "-g", tmp_path / "g")
         assert_one_sentence(said, "manifest")
 
-    @pytest.mark.parametrize("name", ["out.gif", "out", "file/out.png"])
+    @pytest.mark.parametrize("name", ["out.gif", "file/out.html"])
     def test_a_report_that_cannot_be_written(self, camsearch, gallery, photos, tmp_path, name):
         (tmp_path / "file").touch()
         command = ["search", photos / "1.jpg", "-g", gallery, "--report", tmp_path / name]
         said = camsearch(*command)
         assert_one_sentence(said, "report")
 
-    @pytest.mark.parametrize("where", ["file/g", "file"])
-    def test_a_gallery_where_none_can_be(self, tiny, camsearch, photos, tmp_path, where):
+    def test_a_gallery_where_none_can_be(self, tiny, camsearch, photos, tmp_path):
         (tmp_path / "file").touch()
-        said = camsearch("index", photos, "-g", tmp_path / where, *tiny.options)
+        said = camsearch("index", photos, "-g", tmp_path / "file", *tiny.options)
         assert_one_sentence(said, "cannot be made")
 
-    @pytest.mark.parametrize("out", ["w.npz", "file/w.safetensors", "folder.safetensors"])
+    @pytest.mark.parametrize("out", ["w.npz", "folder.safetensors"])
     def test_a_whitening_that_cannot_be_written(self, tiny, camsearch, photos, tmp_path, out):
         (tmp_path / "file").touch()
         (tmp_path / "folder.safetensors").mkdir()
@@ -699,14 +666,6 @@ class TestRefusals:
 # ------------------------------------------------------- processes of their own
 
 
-def call(*arguments, **said):
-    """Run the installed command."""
-    return subprocess.run(
-        [SCRIPT, *arguments],
-        capture_output=True, text=True, timeout=HANG_S, check=False, **said,
-    )  # fmt: skip
-
-
 def test_help_needs_no_network():
     # Start-up stays fast: torch is loaded when it is needed.
     code = "import sys, camsearch.main; print([m for m in ('torch', 'timm') if m in sys.modules])"
@@ -714,46 +673,37 @@ def test_help_needs_no_network():
     assert done.stdout == "[]\n"
 
 
-@pytest.mark.slow
-def test_the_default_network_from_end_to_end(photos, tmp_path):
+def test_the_default_network_from_end_to_end(camsearch, photos, tmp_path):
     gallery = tmp_path / "gallery"
-    index = call("index", photos, "--gallery", gallery)
+    command = [SCRIPT, "index", photos, "--gallery", gallery]
+    index = subprocess.run(command, capture_output=True, text=True, timeout=HANG_S, check=False)
     assert index.returncode == 0, index.stderr
     assert "6 indexed" in index.stderr
     assert "1 rejected" in index.stderr
 
-    info = json.loads(call("info", "-g", gallery, "--json").stdout)
+    info = answer(camsearch("info", "-g", gallery, "--json"))
     assert (info["pictures"], info["dims"]) == (COUNT, 512)
-
-    report = tmp_path / "out.png"
-    options = ["-g", gallery, "--json", "--box", "4,4,90,60", "--report", report]
-    search = call("search", photos / "3.jpg", *options)
-    assert search.returncode == 0, search.stderr
-    assert json.loads(search.stdout)["hits"][0]["id"] == str(photos / "3.jpg")
-    assert report.stat().st_size > 1000
-
-    assert call("delete", photos / "3.jpg", "-g", gallery).stdout == "1 deleted.\n"
-    assert "bad.jpg  [unreadable_image]" in call("info", "--rejects", "-g", gallery).stdout
-
-    doctor = call("doctor", "-g", gallery)
-    assert doctor.returncode == 0, doctor.stdout
-    assert "5 pictures, 1 rejects, fingerprint agrees" in doctor.stdout
+    options = ["-g", gallery, "--json", "--box", "4,4,90,60"]
+    found = answer(camsearch("search", photos / "3.jpg", *options))
+    assert found["hits"][0]["id"] == str(photos / "3.jpg")
+    doctor = camsearch("doctor", "-g", gallery)
+    assert doctor.status == 0, doctor.out
+    assert "6 pictures, 1 rejects, fingerprint agrees" in doctor.out
 
 
-@pytest.mark.slow
-def test_the_demo_on_a_folder_with_a_bad_picture(photos, tmp_path):
+def test_the_demo_on_a_folder_with_a_bad_picture(camsearch, photos, tmp_path):
     odd = photos / "[bold]a.jpg"
     (photos / "0.jpg").rename(odd)
     (photos / "bad.jpg").rename(photos / "0-bad.jpg")  # the first, so it would be a query
-    demo = call("demo", photos, "--out", tmp_path / "demo")
-    assert demo.returncode == 0, demo.stderr
-    assert "6 pictures indexed, 0 unchanged, 1 rejected." in demo.stdout
-    assert odd.name in demo.stdout
+    demo = camsearch("demo", photos, "--out", tmp_path / "demo")
+    assert demo.status == 0, demo.err
+    assert "6 pictures indexed, 0 unchanged, 1 rejected." in demo.out
+    assert odd.name in demo.out
     assert (tmp_path / "demo" / "report.html").is_file()
 
     (tmp_path / "empty").mkdir()
-    empty = call("demo", tmp_path / "empty", "--out", tmp_path / "other")
-    assert_one_sentence(Said(empty.returncode, empty.stdout, last_line(empty.stderr)), "no picture")
+    empty = camsearch("demo", tmp_path / "empty", "--out", tmp_path / "other")
+    assert_one_sentence(empty._replace(err=last_line(empty.err)), "no picture")
 
 
 def last_line(text):
@@ -761,25 +711,21 @@ def last_line(text):
     return text.strip().splitlines()[-1]
 
 
-@pytest.mark.slow
 def test_a_reader_that_stops_reading_is_no_error(tmp_path):
     # As `camsearch info --rejects | head -1` does: more than a pipe holds, and nobody reads it.
     with LocalGallery.create(tmp_path, 4, "f" * 64, {"method": {}}) as gallery:
         from tests.support.documents import reject
 
         gallery.put_rejects([reject(f"{i:05d}", reason="x" * 300) for i in range(2000)])
-    for command in (["info", "--rejects"], ["info", "--rejects", "--json"]):
-        line = " ".join(f"'{part}'" for part in [SCRIPT, *command, "-g", tmp_path])
-        done = subprocess.run(
-            ["/bin/bash", "-c", f"{line} | head -1; exit ${{PIPESTATUS[0]}}"],
-            capture_output=True, text=True, timeout=HANG_S, check=False,
-        )  # fmt: skip
-        assert len(done.stdout.splitlines()) == 1
-        assert done.stderr == ""
-        assert done.returncode in (0, 1, 128 + signal.SIGPIPE)
+    done = subprocess.run(
+        ["/bin/bash", "-c", f"'{SCRIPT}' info --rejects -g '{tmp_path}' | head -1; exit ${{PIPESTATUS[0]}}"],
+        capture_output=True, text=True, timeout=HANG_S, check=False,
+    )  # fmt: skip
+    assert len(done.stdout.splitlines()) == 1
+    assert done.stderr == ""
+    assert done.returncode in (0, 1, 128 + signal.SIGPIPE)
 
 
-@pytest.mark.slow
 def test_an_interrupt_while_the_network_is_loaded_is_no_traceback(photos, tmp_path):
     code = (
         "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "

@@ -6,8 +6,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -40,7 +38,8 @@ from indexer.reading import (
     prepare_pictures,
 )
 from indexer.sources import Source, find_pictures
-from tests.support.clock import HANG_S
+from tests.support.clock import HANG_S, wait_for
+from tests.support.forked import forked_command
 from tests.support.pictures import encoded, gradient, noise, shapes, uniform
 from tests.support.tiny_network import tiny_method
 from tests.support.tolerances import WHITENED
@@ -763,28 +762,17 @@ def test_refused_pictures_say_their_kind():
 
 # ------------------------------------------------------- sudden death, in a process of its own
 
-COMMAND = Path(sys.executable).parent / "camsearch"
-
-# The same command with the usual answer to Ctrl-C, which a test run in the background lacks.
-INTERRUPTIBLE = """
-import signal
-signal.signal(signal.SIGINT, signal.default_int_handler)
-from camsearch.main import run
-run()
-"""
+# The usual answer to Ctrl-C, which a test run in the background lacks.
+INTERRUPTIBLE = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
 
 
-def in_the_middle(command, gallery, stop):
-    """Start a command, stop it once the gallery holds a few pictures; status and last words."""
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
-        deadline = time.monotonic() + HANG_S
-        while pictures_in(gallery) < 8:
-            assert process.poll() is None, process.stderr.read()
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
-        process.send_signal(stop)
-        _, told = process.communicate(timeout=HANG_S)
-    return process.returncode, told
+def in_the_middle(log, command, gallery, stop):
+    """Start a command, stop it once the gallery holds a few pictures; returns its status."""
+    process = forked_command(log, *command, prelude=INTERRUPTIBLE)
+    wait_for(lambda: pictures_in(gallery) >= 8 or not process.is_alive(), "some pictures", 0.02)
+    os.kill(process.pid, stop)
+    process.join(HANG_S)
+    return process.exitcode
 
 
 def pictures_in(gallery):
@@ -799,15 +787,15 @@ def pictures_in(gallery):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGINT], ids=lambda stop: stop.name)
-def test_a_command_that_is_stopped_goes_on_from_there(tmp_path, stop):
+def test_a_command_that_is_stopped_goes_on_from_there(tmp_path, camsearch, stop):
     photos, gallery = tmp_path / "photos", tmp_path / "gallery"
     photos.mkdir()
     for i in range(100):  # flat ones, which the network passes quickly
         (photos / f"{i:03d}.png").write_bytes(encoded(noise(128, 16, seed=i)))
     (photos / "000-bad.png").write_bytes(b"bad")
-    start = [str(COMMAND)] if stop == signal.SIGKILL else [sys.executable, "-c", INTERRUPTIBLE]
-    command = [*start, "index", str(photos), "--gallery", str(gallery)]
-    status, told = in_the_middle(command, gallery, stop)
+    log, command = tmp_path / "log", ("index", str(photos), "--gallery", str(gallery))
+    status = in_the_middle(log, command, gallery, stop)
+    told = log.read_text()
     with LocalGallery.open(gallery) as opened:
         done = opened.count()
         assert 8 <= done < 100
@@ -821,8 +809,7 @@ def test_a_command_that_is_stopped_goes_on_from_there(tmp_path, stop):
         assert "Traceback" not in told
     else:
         assert status == -signal.SIGKILL
-    finished = subprocess.run(command, check=True, capture_output=True, text=True, timeout=HANG_S)
-    assert f"{100 - done} indexed, {done} unchanged" in finished.stderr
+    assert f"{100 - done} indexed, {done} unchanged" in camsearch(*command).err
     with LocalGallery.open(gallery) as opened:
         assert [document.id for document in opened.documents()] == (
             [source.id for source in find_pictures([photos]) if "bad" not in source.id]
