@@ -97,7 +97,7 @@ def serve(
     from descriptors.settings import MethodSettings, RegionSettings
     from reranker.app import make_app
     from reranker.observability.logs import configure_logs
-    from reranker.proxy.serving import ServingSettings, end_in_order, listen, server_of
+    from reranker.proxy.server import ServingSettings, end_in_order, listen, server_of
 
     if gallery is not None:
         others = {

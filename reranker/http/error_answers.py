@@ -14,6 +14,7 @@ from es_mappings.errors import (
     GalleryUnreachable,
 )
 from reranker.errors import (
+    BodyTooLarge,
     DialectError,
     Overloaded,
     PictureNotFound,
@@ -26,6 +27,7 @@ __all__ = ["error_answer", "in_shape", "refusal", "unexpected"]
 
 # The first row whose class fits, so that the narrower stand above the wider.
 _TABLE: tuple[tuple[type[CamsearchError], int, str], ...] = (
+    (BodyTooLarge, 413, "content_too_long_exception"),
     (DialectError, 400, "parsing_exception"),
     (PictureNotFound, 404, "resource_not_found_exception"),
     (RequestError, 400, "illegal_argument_exception"),
