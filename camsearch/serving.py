@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
-
-import orjson
 
 from camsearch.library import PictureLibrary
 from descriptors.machine import method_of
@@ -20,43 +15,24 @@ from indexer.pipeline import encode_documents
 from indexer.reading import IndexingPlan
 from indexer.sources import read_source
 from indexer.web import WebAccess, fetch
-from reranker.app import make_app
-from reranker.errors import UpstreamUnreachable
 from reranker.folder import LocalUpstream
-from reranker.http.exchange import encoded_index
+from reranker.following import Following
 from reranker.matching import Matcher
 from reranker.observability.tracing import tracing_as_named
 from reranker.proxy.upstream import ElasticsearchUpstream, UpstreamSettings
-from reranker.search.indices import ACCESS_DENIED, abouts_of, mapping_request
 from reranker.service import ImageFiles, Service
 from reranker.settings import TracesSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
-
-    from starlette.types import Receive, Scope, Send
 
     from camsearch.settings import CommandSettings
     from descriptors.machine import Machine
     from descriptors.method import Method
-    from es_mappings.documents import IndexedPicture
-    from es_mappings.features import KeptMaps
-    from reranker.http.exchange import Answer, Request, Upstream
+    from reranker.http.exchange import Upstream
 
-    _Told = Callable[[str], None]
-    _About = Mapping[str, Any] | None
-
-__all__ = ["Following", "ServedMethod", "over_elasticsearch", "over_folder"]
-
-_log = logging.getLogger(__name__)
-
-# Servers start in any order; one that starts may answer before it knows its indices, and a balancer
-# before it has one to ask.
-_NOT_YET = frozenset({429, 502, 503, 504})
-_BETWEEN_S = 1.0
-# An index that comes, or that is another, is seen after so long.
-_LOOKED_AFTER_S = 10.0
+__all__ = ["ServedMethod", "over_elasticsearch", "over_folder"]
 
 
 @dataclass(frozen=True)
@@ -80,6 +56,30 @@ class ServedMethod:
         """Whether the method is named, so that the index need not be asked."""
         return self.settings is not None or self.whitening is not None or self.weights is not None
 
+    def load(
+        self, about: Mapping[str, Any] | None, machine: Machine
+    ) -> tuple[Method, RegionSettings, FeatureStore | None]:
+        """The method, how regions are matched, and the kept maps, if any are of this method.
+
+        Args:
+            about: what the index says of its method; None if it says nothing.
+            machine: where the network runs.
+
+        Raises:
+            ArtifactError, FingerprintMismatch: what is named is not here.
+        """
+        if about is not None and not self.is_given:
+            method, regions = method_about(about, machine), regions_about(about)
+        else:
+            settings = self.settings or MethodSettings()
+            method = method_of(settings, self.whitening, self.weights, machine)
+            regions = self.regions or RegionSettings()
+        if self.maps is not None:
+            return method, regions, FeatureStore(self.maps, method.fingerprint())
+        if about is not None and about.get("fingerprint") == method.fingerprint():
+            return method, regions, features_of(about)
+        return method, regions, None
+
 
 @contextmanager
 def over_folder(folder: Path, settings: CommandSettings, machine: Machine) -> Iterator[Service]:
@@ -89,64 +89,57 @@ def over_folder(folder: Path, settings: CommandSettings, machine: Machine) -> It
         GalleryNotFound, GalleryDamaged: if there is none to read.
     """
     with PictureLibrary.open(folder, machine) as library:
-        matcher = Matcher(
-            library.method,
-            library.features,
-            library.regions,
-            _encoding(library.method, machine, WebAccess()),
-            settings.serve_most_encoded,
-        )
         upstream = LocalUpstream(library.gallery, settings.images)
-        with closing(_started(matcher, upstream, settings, machine, WebAccess())) as service:
+        method = library.method, library.regions, library.features
+        with closing(_started(method, upstream, settings, machine, WebAccess())) as service:
             yield service
 
 
 @contextmanager
 def over_elasticsearch(
-    settings: CommandSettings,
-    machine: Machine,
-    given: ServedMethod,
-    wait: Callable[[Callable[[_Told], Coroutine[Any, Any, _About]]], _About],
+    settings: CommandSettings, machine: Machine, given: ServedMethod
 ) -> Iterator[Following]:
-    """The application over an Elasticsearch, once that answers.
+    """The application over an Elasticsearch; its lifespan waits for that.
 
     Args:
         settings: name Elasticsearch and the gallery.
         machine: where the network runs.
         given: what is not to be read from the index.
-        wait: runs what waits for Elasticsearch, and tells callers meanwhile what it is told.
 
     Raises:
         SettingsError: the address of Elasticsearch is none.
-        ArtifactError, FingerprintMismatch: what the index names is not here.
     """
     at = UpstreamSettings(settings.elasticsearch, ca_file=settings.ca_certs)
-    upstream = ElasticsearchUpstream(at)
-    about = wait(lambda told: _about(at, settings.images, told))
-    web = WebAccess.listed(settings.web_hosts)
+    upstream, web = ElasticsearchUpstream(at), WebAccess.listed(settings.web_hosts)
 
-    def made(about: _About) -> Service:
-        method, regions, features = _method(about, given, machine)
-        encoding = _encoding(method, machine, web)
-        matcher = Matcher(method, features, regions, encoding, settings.serve_most_encoded)
-        return _started(matcher, upstream, settings, machine, web)
+    def made(about: Mapping[str, Any] | None) -> Service:
+        return _started(given.load(about, machine), upstream, settings, machine, web)
 
-    app = Following(upstream, settings.images, made, about, follows=not given.is_given)
-    try:
+    app = Following(upstream, settings.images, made, follows=not given.is_given)
+    with closing(app):
         yield app
-    finally:
-        app.service.close()
 
 
 def _started(
-    matcher: Matcher,
+    method: tuple[Method, RegionSettings, FeatureStore | None],
     upstream: Upstream,
     settings: CommandSettings,
     machine: Machine,
     web: WebAccess,
 ) -> Service:
-    """Args: web is what may be read of documents' addresses."""
+    """Args: method with its regions and kept maps; web may be read at documents' addresses."""
+    described_by, regions, features = method
     limits, hosts = machine.limits, WebAccess.listed(settings.web_hosts)
+    plan = IndexingPlan(
+        batch_size=machine.batch_size, readers=machine.readers, limits=limits, web=web
+    )
+    matcher = Matcher(
+        described_by,
+        features,
+        regions,
+        lambda images: encode_documents(images, described_by, plan),
+        settings.serve_most_encoded,
+    )
     files = ImageFiles(
         limits,
         (lambda url: fetch(url, hosts, limits)) if hosts.hosts else None,
@@ -160,164 +153,3 @@ def _started(
         service.close()
         raise
     return service
-
-
-@dataclass
-class _InUse:
-    """A service, what it was made of, and how many requests it answers now."""
-
-    service: Service
-    about: _About
-    requests: int = 0
-
-    def __post_init__(self) -> None:
-        self.app = make_app(self.service)
-
-
-class Following:
-    """An ASGI application of an index's method, also where that comes or changes meanwhile.
-
-    Convention:
-        A request is answered by the service that took it, which is closed after the last one.
-    """
-
-    def __init__(
-        self,
-        upstream: Upstream,
-        index: str,
-        made: Callable[[_About], Service],
-        about: _About,
-        *,
-        follows: bool = True,
-    ) -> None:
-        """Make the first service.
-
-        Args:
-            upstream: has the index; is closed with the application.
-            index: whose method is used.
-            made: makes a service of what an index says of its method; None for the packaged one.
-            about: what it says now; None if it is not there.
-            follows: whether it is asked again.
-        """
-        self._upstream, self._index, self._made, self._follows = upstream, index, made, follows
-        self._now = _InUse(made(about), about)
-        self._last = ""
-
-    @property
-    def service(self) -> Service:
-        """Which takes the next request."""
-        return self._now.service
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request; follow the index from the server's start to its end."""
-        if scope["type"] == "lifespan":
-            await self._live(receive, send)
-            return
-        now = self._now
-        now.requests += 1
-        try:
-            await now.app(scope, receive, send)
-        finally:
-            now.requests -= 1
-            await self._close_if_unused(now)
-
-    async def look(self) -> None:
-        """Ask the index once, and change to its method if that is another."""
-        try:
-            answer = await self._upstream.ask(mapping_request(encoded_index(self._index)))
-            self._follows = answer.status not in ACCESS_DENIED
-            found = (
-                [*abouts_of(orjson.loads(answer.body)).values()]
-                if answer.status == HTTPStatus.OK
-                else []
-            )
-            if not found or self._now.about in found:
-                return
-            service = await asyncio.to_thread(self._made, found[0])
-        except Exception as error:  # noqa: BLE001  whatever it is, the service that runs goes on
-            if str(error) != self._last:
-                self._last = str(error)
-                _log.warning("The method of [%s] cannot be taken up: %s", self._index, error)
-            return
-        before, self._now, self._last = self._now, _InUse(service, found[0]), ""
-        _log.info("Queries are described as [%s] says from now on.", self._index)
-        await self._close_if_unused(before)
-
-    async def _live(self, receive: Receive, send: Send) -> None:
-        await receive()
-        following = asyncio.create_task(self._follow())
-        await send({"type": "lifespan.startup.complete"})
-        await receive()
-        following.cancel()
-        await self._upstream.close()
-        await send({"type": "lifespan.shutdown.complete"})
-
-    async def _follow(self) -> None:
-        while self._follows:
-            await asyncio.sleep(_LOOKED_AFTER_S)
-            await self.look()
-
-    async def _close_if_unused(self, one: _InUse) -> None:
-        if one is not self._now and not one.requests:
-            await asyncio.to_thread(one.service.close)
-
-
-def _method(
-    about: Mapping[str, Any] | None, given: ServedMethod, machine: Machine
-) -> tuple[Method, RegionSettings, FeatureStore | None]:
-    if about is not None and not given.is_given:
-        method, regions = method_about(about, machine), regions_about(about)
-    else:
-        settings = given.settings or MethodSettings()
-        method = method_of(settings, given.whitening, given.weights, machine)
-        regions = given.regions or RegionSettings()
-    if given.maps is not None:
-        return method, regions, FeatureStore(given.maps, method.fingerprint())
-    if about is not None and about.get("fingerprint") == method.fingerprint():
-        return method, regions, features_of(about)
-    return method, regions, None
-
-
-async def _about(at: UpstreamSettings, index: str, told: _Told) -> _About:
-    """What the index says of its method; None if it is not there, or is shown to no stranger."""
-    upstream = ElasticsearchUpstream(at)
-    try:
-        answer = await _patiently(upstream, mapping_request(encoded_index(index)), told)
-    finally:
-        await upstream.close()
-    if answer.status != HTTPStatus.OK:
-        _log.warning(
-            "Elasticsearch answers %d to a question after [%s]: queries are described with the "
-            "packaged method, or the one named by options, until the index says another.",
-            answer.status,
-            index,
-        )
-        return None
-    return next(iter(abouts_of(orjson.loads(answer.body)).values()), None)
-
-
-async def _patiently(upstream: ElasticsearchUpstream, request: Request, told: _Told) -> Answer:
-    """The answer, however long it takes; each new reason why there is none is told and logged."""
-    last = ""
-    while True:
-        try:
-            answer = await upstream.ask(request)
-            if answer.status not in _NOT_YET:
-                return answer
-            why = f"Elasticsearch answers with status {answer.status}: it may be starting."
-        except UpstreamUnreachable as error:
-            why = error.reason
-        told(why)
-        if why != last:
-            _log.warning("%s Trying again until it answers.", why)
-            last = why
-        await asyncio.sleep(_BETWEEN_S)
-
-
-def _encoding(
-    method: Method, machine: Machine, web: WebAccess
-) -> Callable[[Sequence[IndexedPicture]], Mapping[str, KeptMaps]]:
-    plan = IndexingPlan(
-        batch_size=machine.batch_size, readers=machine.readers, limits=machine.limits, web=web
-    )
-    return lambda pictures: encode_documents(pictures, method, plan)

@@ -10,10 +10,9 @@ from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
 from reranker.endpoints.asking import answer_errors
-from reranker.endpoints.explain import explain_router
 from reranker.endpoints.health import health_router
+from reranker.endpoints.hits import hits_router
 from reranker.endpoints.pages import pages_router
-from reranker.endpoints.thumbnails import thumbnails_router
 from reranker.observability.observed import ObservedApp, ObservedVisual
 from reranker.proxy.proxy import Proxy
 
@@ -62,12 +61,7 @@ def own_endpoints(service: Service) -> FastAPI:
         lifespan=lifespan,
         redirect_slashes=False,
     )
-    for router in (
-        pages_router(service),
-        health_router(service),
-        explain_router(service),
-        thumbnails_router(service),
-    ):
+    for router in (pages_router(service), health_router(service), hits_router(service)):
         own.include_router(router, prefix="/_camsearch")
     answer_errors(own)
     return own

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from reranker.http.exchange import Answer
 
 __all__ = [
+    "BodyTooLarge",
     "DialectError",
     "NotOurIndex",
     "NotServed",
@@ -22,6 +23,10 @@ __all__ = [
 
 class DialectError(RequestError):
     """A search names us but cannot be understood."""
+
+
+class BodyTooLarge(RequestError):
+    """A body has more bytes than are read into memory."""
 
 
 class Overloaded(CamsearchError):

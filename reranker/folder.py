@@ -11,7 +11,7 @@ from urllib.parse import quote, unquote
 
 import orjson
 
-from descriptors.errors import CamsearchError
+from descriptors.errors import CamsearchError, RequestError
 from es_mappings.errors import GalleryNotFound
 from es_mappings.filters import parse_filter
 from es_mappings.indices import IndexPlan
@@ -29,9 +29,9 @@ from reranker.folder_search import (
     not_served,
     search,
 )
-from reranker.http.bodies import BodyTooLarge, plain, read_whole
+from reranker.http.bodies import plain, read_whole
 from reranker.http.caller import CallerGone
-from reranker.http.error_answers import in_shape, refusal
+from reranker.http.error_answers import refusal
 from reranker.http.exchange import Answer, Headers, Request
 from reranker.http.headers import value_of
 from reranker.http.paths import words_of
@@ -108,15 +108,11 @@ class LocalUpstream:
 
     async def forward(self, scope: Scope, receive: Receive, send: Send, body: bytes | None) -> None:
         """Answer an ASGI request; see `reranker.http.exchange.Upstream`."""
-        most = self._max_body_bytes
         try:
-            answer = await self.ask(await _read(scope, receive, body, most))
+            answer = await self.ask(await _read(scope, receive, body, self._max_body_bytes))
         except CallerGone:
             return
-        except BodyTooLarge:
-            said = f"The body has more than {most} bytes: send less at once."
-            answer = in_shape(413, "content_too_long_exception", said)
-        except DialectError as error:
+        except RequestError as error:
             answer = refusal(error)
         # The length is that of the answer to GET, as HTTP has it.
         headers = (*answer.headers, (b"content-length", str(len(answer.body)).encode()))
@@ -250,8 +246,8 @@ async def _read(scope: Scope, receive: Receive, body: bytes | None, most: int) -
     """The whole request, unpacked.
 
     Raises:
-        BodyTooLarge, CallerGone: there is none to answer.
-        DialectError: its body cannot be unpacked.
+        BodyTooLarge, DialectError: its body is too large, or cannot be unpacked.
+        CallerGone: there is none to answer.
     """
     headers: Headers = tuple(scope["headers"])
     whole = await read_whole(receive, headers, most) if body is None else body

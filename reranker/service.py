@@ -71,7 +71,7 @@ class Service:
             files: of queries and hits.
             settings: how much one may ask for.
             index: name of the gallery that readiness asks for.
-            tracing: told of requests and stages; off if None.
+            tracing: off if None.
         """
         self.tracing = tracing or Tracing()
         self.upstream = TracedUpstream(upstream) if self.tracing.is_on else upstream

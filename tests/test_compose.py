@@ -21,7 +21,7 @@ import yaml
 from camsearch.main import app
 from camsearch.settings import CommandSettings, read_settings
 from indexer.ledger import Ledger, WorkerState
-from reranker.proxy.serving import ServingSettings
+from reranker.proxy.server import ServingSettings
 from reranker.settings import RerankerSettings
 
 ROOT = Path(__file__).parents[1]

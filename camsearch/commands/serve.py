@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import ExitStack
-from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 from typing import Annotated, Literal
@@ -98,8 +97,7 @@ def serve(
     from descriptors.settings import MethodSettings, RegionSettings
     from reranker.app import make_app
     from reranker.observability.logs import configure_logs
-    from reranker.proxy.not_yet import answer_until
-    from reranker.proxy.serving import ServingSettings, end_in_order, listen, server_of
+    from reranker.proxy.server import ServingSettings, end_in_order, listen, server_of
 
     if gallery is not None:
         others = {
@@ -113,26 +111,37 @@ def serve(
     machine = options.machine(device, precision)
     configure_logs()
     end_in_order()
+    at = ServingSettings(settings.serve_host, settings.serve_port)
     with ExitStack() as stack:
-        at = ServingSettings(settings.serve_host, settings.serve_port)
         listening = stack.enter_context(listen(at.host, at.port))
         address, bound = listening.getsockname()[:2]
         address = f"[{address}]" if ":" in address else address
         if gallery is not None:
             app = make_app(stack.enter_context(serving.over_folder(gallery, settings, machine)))
-        else:
-            named = serving.ServedMethod(
-                None if preset is None else MethodSettings.preset(preset),
-                None if preset is None else RegionSettings.preset(preset),
-                whitening,
-                options.weight_file(weights, MethodSettings().network),
-                maps,
-            )
-            typer.echo(f"camsearch listens at {address}:{bound}", err=True)
-            wait = partial(answer_until, listening=listening, settings=at)
-            app = stack.enter_context(serving.over_elasticsearch(settings, machine, named, wait))
-        typer.echo(f"camsearch answers at http://{address}:{bound}", err=True)
-        server_of(app, at).run(sockets=[listening])
+            typer.echo(f"camsearch answers at http://{address}:{bound}", err=True)
+            server_of(app, at).run(sockets=[listening])
+            return
+        named = serving.ServedMethod(
+            None if preset is None else MethodSettings.preset(preset),
+            None if preset is None else RegionSettings.preset(preset),
+            whitening,
+            options.weight_file(weights, MethodSettings().network),
+            maps,
+        )
+        following = stack.enter_context(serving.over_elasticsearch(settings, machine, named))
+        server = server_of(following, at)
+
+        def begun() -> None:
+            if following.failure is None:
+                typer.echo(f"camsearch answers at http://{address}:{bound}", err=True)
+            else:
+                server.should_exit = True
+
+        following.on_begin = begun
+        typer.echo(f"camsearch listens at {address}:{bound}", err=True)
+        server.run(sockets=[listening])
+        if following.failure is not None:
+            raise following.failure
 
 
 def _refuse_beside(option: str, why: str, given: Mapping[str, object]) -> None:

@@ -15,7 +15,7 @@ from reranker.http.error_answers import in_shape, refusal, unexpected
 from reranker.http.exchange import Answer, Request
 from reranker.http.headers import going_up
 
-__all__ = ["ERRORS", "answer_errors", "asked_further", "body_of", "response_of", "too_large"]
+__all__ = ["ERRORS", "answer_errors", "asked_further", "body_of", "response_of"]
 
 # Of the caller's own body and of the answer it takes.
 _OF_THE_BODY = frozenset(
@@ -124,12 +124,3 @@ def response_of(answer: Answer) -> Response:
     for name, value in answer.headers:
         response.headers.append(name.decode("latin-1"), value.decode("latin-1"))
     return response
-
-
-def too_large(most: int) -> Answer:
-    """What is said to who sends too much."""
-    return in_shape(
-        413,
-        "content_too_long_exception",
-        f"The body has more than {most} bytes: send a smaller picture.",
-    )

@@ -43,14 +43,7 @@ class HitFiles:
         limits: ImageLimits,
         gate: Gate,
     ) -> None:
-        """Put the parts together.
-
-        Args:
-            indices: have the documents.
-            read: the bytes behind an address of a document; None if none may be read.
-            limits: of files.
-            gate: how many are read at the same time.
-        """
+        """Args: read the bytes behind an address of a document; None if none may be read."""
         self._indices, self._read, self._limits, self._gate = indices, read, limits, gate
 
     async def find(self, request: Request, index: str, image_id: str) -> HitImage:

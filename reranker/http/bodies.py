@@ -6,6 +6,7 @@ import asyncio
 import zlib
 from typing import TYPE_CHECKING
 
+from reranker.errors import BodyTooLarge
 from reranker.http.caller import CallerGone
 from reranker.http.headers import value_of
 from reranker.http.paths import words_of
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
     from reranker.http.exchange import Headers
 
-__all__ = ["BodyTooLarge", "is_damaged", "is_search", "plain", "read_whole", "wants_looking_into"]
+__all__ = ["is_damaged", "is_search", "plain", "read_whole", "wants_looking_into"]
 
 _JSON = frozenset(
     {
@@ -57,10 +58,6 @@ _AT_ONCE = 1024 * 1024
 _LONG = 64 * 1024
 
 
-class BodyTooLarge(Exception):
-    """More bytes than are read into memory. Never leaves the proxy."""
-
-
 def wants_looking_into(scope: Scope) -> bool:
     """Whether the body of a request is a search, or holds one, and could be read as JSON.
 
@@ -93,7 +90,7 @@ async def read_whole(receive: Receive, headers: Headers, most: int) -> bytes:
         CallerGone: its sender went before its end.
     """
     if int(value_of(headers, b"content-length") or 0) > most:
-        raise BodyTooLarge
+        raise _too_large(most)
     pieces, size, more = [], 0, True
     while more:
         message = await receive()
@@ -102,7 +99,7 @@ async def read_whole(receive: Receive, headers: Headers, most: int) -> bytes:
         pieces.append(message.get("body", b""))
         size += len(pieces[-1])
         if size > most:
-            raise BodyTooLarge
+            raise _too_large(most)
         more = message.get("more_body", False)
     return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
@@ -128,8 +125,12 @@ def _unpacked(body: bytes, most: int) -> bytes | None:
     except zlib.error:
         return None
     if len(found) > most:
-        raise BodyTooLarge
+        raise _too_large(most)
     return found if unpacking.eof else None
+
+
+def _too_large(most: int) -> BodyTooLarge:
+    return BodyTooLarge(f"The body has more than {most} bytes: send less at once.")
 
 
 async def is_damaged(body: bytes, headers: Headers) -> bool:

@@ -15,6 +15,7 @@ from es_mappings.errors import (
     UnsupportedFilter,
 )
 from reranker.errors import (
+    BodyTooLarge,
     DialectError,
     NotServed,
     Overloaded,
@@ -28,6 +29,7 @@ __all__ = ["error_answer", "in_shape", "refusal", "unexpected"]
 
 # The first row whose class fits, so that the narrower stand above the wider.
 _TABLE: tuple[tuple[type[CamsearchError], int, str], ...] = (
+    (BodyTooLarge, 413, "content_too_long_exception"),
     (DialectError, 400, "parsing_exception"),
     (UnsupportedFilter, 501, "unsupported_operation_exception"),
     (NotServed, 501, "unsupported_operation_exception"),

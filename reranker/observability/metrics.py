@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 from prometheus_client import (
@@ -48,73 +49,52 @@ class Metrics:
         Args:
             tracing: is told of stages, too.
         """
-        self.registry = CollectorRegistry()
+        self.registry = registry = CollectorRegistry()
         self.tracing = tracing or Tracing()
-        self._stages = Histogram(
-            "camsearch_stage_seconds",
-            "Seconds a stage of a search by pictures takes.",
-            ["stage"],
-            buckets=_SECONDS,
-            registry=self.registry,
+        seconds = partial(Histogram, buckets=_SECONDS, registry=registry)
+        counter, gauge = partial(Counter, registry=registry), partial(Gauge, registry=registry)
+        self._stages = seconds(
+            "camsearch_stage_seconds", "Seconds a stage of a search by pictures takes.", ["stage"]
         )
-        self.searches = Counter(
-            "camsearch_searches",
-            "Searches that name camsearch, by how they ended.",
-            ["outcome"],
-            registry=self.registry,
+        self.searches = counter(
+            "camsearch_searches", "Searches that name camsearch, by how they ended.", ["outcome"]
         )
         self._windows = Histogram(
             "camsearch_window_hits",
             "R, hits re-ranked a search.",
             buckets=_WINDOWS,
-            registry=self.registry,
+            registry=registry,
         )
-        self.unmatched = Counter(
+        self.unmatched = counter(
             "camsearch_unmatched_hits",
             "Hits that kept their first score: no maps kept, and no picture to encode.",
-            registry=self.registry,
         )
-        forwarded = Counter(
+        forwarded = counter(
             "camsearch_forwarded_requests",
             "Requests passed through, by class of status.",
             ["status"],
-            registry=self.registry,
         )
-        self._waiting = Gauge(
-            "camsearch_waiting",
-            "Searches that wait, by for what.",
-            ["stage"],
-            registry=self.registry,
+        self._waiting = gauge("camsearch_waiting", "Searches that wait, by for what.", ["stage"])
+        self.explains = seconds("camsearch_explain_seconds", "Seconds to explain a hit.")
+        self._explained = counter(
+            "camsearch_explains", "Hits to be explained, by how it ended.", ["outcome"]
         )
-        self.explains = Histogram(
-            "camsearch_explain_seconds",
-            "Seconds to explain a hit.",
-            buckets=_SECONDS,
-            registry=self.registry,
-        )
-        self._explained = Counter(
-            "camsearch_explains",
-            "Hits to be explained, by how it ended.",
-            ["outcome"],
-            registry=self.registry,
-        )
-        self._method = Gauge(
+        self._method = gauge(
             "camsearch_method_info",
             "1; the label tells which method describes queries.",
             ["fingerprint"],
-            registry=self.registry,
         )
         # At zero before the first of each, so that rates have a start.
         self._by_class = [forwarded.labels(name).inc for name in _CLASSES]
-        for stage in STAGES:
-            self._stages.labels(stage)
-        for outcome in OUTCOMES:
-            self.searches.labels(outcome)
-        for outcome in EXPLAINED:
-            self._explained.labels(outcome)
-        ProcessCollector(registry=self.registry)
-        PlatformCollector(registry=self.registry)
-        GCCollector(registry=self.registry)
+        for metric, labels in (
+            (self._stages, STAGES),
+            (self.searches, OUTCOMES),
+            (self._explained, EXPLAINED),
+        ):
+            for label in labels:
+                metric.labels(label)
+        for collector in (ProcessCollector, PlatformCollector, GCCollector):
+            collector(registry=registry)
 
     def exposition(self) -> bytes:
         """All of it in Prometheus' text format."""

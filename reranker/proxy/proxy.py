@@ -21,7 +21,6 @@ from descriptors.errors import CamsearchError
 from reranker.dialect.parsing import may_name_us, refuse_elsewhere
 from reranker.dialect.values import parameters_of
 from reranker.http.bodies import (
-    BodyTooLarge,
     is_search,
     plain,
     read_whole,
@@ -32,7 +31,6 @@ from reranker.http.error_answers import in_shape, refusal, unexpected
 from reranker.http.exchange import Answer, Request
 from reranker.http.headers import going_up, value_of
 from reranker.http.paths import reads
-from reranker.proxy.framing import refused_framing
 from reranker.settings import RerankerSettings
 
 if TYPE_CHECKING:
@@ -42,7 +40,7 @@ if TYPE_CHECKING:
 
     from reranker.http.exchange import Headers, Upstream, Visual
 
-__all__ = ["Proxy"]
+__all__ = ["Proxy", "refused_framing"]
 
 _log = logging.getLogger(__name__)
 
@@ -104,10 +102,7 @@ class Proxy:
             return
         body = None
         if wants_looking_into(scope):
-            try:
-                body, answer = await self._looked_into(scope, path, receive)
-            except BodyTooLarge:
-                answer = _too_large(self._settings.serve_most_body)
+            body, answer = await self._looked_into(scope, path, receive)
             if answer is not None:
                 await send.instead(scope, answer)
                 return
@@ -125,6 +120,7 @@ class Proxy:
         """A body as it came, and our answer if it names us.
 
         Raises:
+            BodyTooLarge: it has more bytes than the settings allow.
             DialectError: it names us where no image can be searched by.
         """
         headers, most = scope["headers"], self._settings.serve_most_body
@@ -228,9 +224,40 @@ def _not_let_through(method: str, path: str) -> Answer:
     )
 
 
-def _too_large(most: int) -> Answer:
-    return in_shape(
-        413,
-        "content_too_long_exception",
-        f"The body of a search has more than {most} bytes: send less at once.",
-    )
+def refused_framing(scope: Scope) -> Answer | None:
+    """Why a request goes no further; None if it may.
+
+    Convention:
+        The server before us refuses most of these by itself; what it lets through is said here
+        again, so that no change of server opens it.
+    """
+    if scope["method"] == "CONNECT":
+        return in_shape(405, "illegal_argument_exception", "CONNECT is not served here.")
+    headers: Headers = scope["headers"]
+    expected = value_of(headers, b"expect")
+    if expected is not None and expected.lower() != b"100-continue":
+        return in_shape(
+            417, "illegal_argument_exception", "The only Expect understood is 100-continue."
+        )
+    wrong = _wrong_start(scope) or _wrong_length(headers, scope["http_version"])
+    return in_shape(400, "illegal_argument_exception", wrong) if wrong else None
+
+
+def _wrong_start(scope: Scope) -> str | None:
+    if not scope["raw_path"].startswith(b"/"):
+        return "The target of a request must be a path that begins with a slash."
+    if scope["http_version"] not in {"1.0", "1.1"}:
+        return "Only HTTP/1.0 and HTTP/1.1 are served here."
+    return None
+
+
+def _wrong_length(headers: Headers, version: str) -> str | None:
+    lengths = [value for name, value in headers if name == b"content-length"]
+    codings = [value for name, value in headers if name == b"transfer-encoding"]
+    if len(lengths) + len(codings) > 1:
+        return "A request must have one Content-Length or one Transfer-Encoding, not both."
+    if lengths and not lengths[0].isdigit():
+        return "Content-Length must be a number."
+    if codings and (version == "1.0" or codings[0].lower() != b"chunked"):
+        return "The only Transfer-Encoding understood is chunked, of HTTP/1.1."
+    return None

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import re
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, urlsplit
 
@@ -15,7 +15,7 @@ from es_mappings.elastic_client import distrust, tls_context
 from reranker.errors import UpstreamUnreachable
 from reranker.http.bodies import is_damaged
 from reranker.http.caller import Caller, CallerGone
-from reranker.http.exchange import Answer
+from reranker.http.exchange import Answer, Request
 from reranker.http.headers import coming_back, going_up, value_of
 from reranker.http.paths import reads
 from reranker.proxy.connection import BrokenOff, Connection
@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 
     from starlette.types import Receive, Scope, Send
 
-    from reranker.http.exchange import Headers, Request
+    from reranker.http.exchange import Headers
+
+    _Body = bytes | AsyncIterator[bytes] | None
 
 __all__ = ["ElasticsearchUpstream", "UpstreamSettings"]
 
@@ -65,17 +67,6 @@ class UpstreamSettings:
     ca_file: str | None = None
 
 
-@dataclass(frozen=True)
-class _Sent:
-    """A request as it goes up."""
-
-    method: str
-    path: str
-    query: str
-    headers: Headers
-    body: bytes | AsyncIterator[bytes] | None
-
-
 class ElasticsearchUpstream:
     """Implements `reranker.http.exchange.Upstream` with its callers' headers and no rights of its own."""
 
@@ -83,8 +74,7 @@ class ElasticsearchUpstream:
         """Nothing is connected yet.
 
         Raises:
-            SettingsError: the address is none, or holds a password; or `ca_file` holds no
-                certificates.
+            SettingsError: the address, or what `ca_file` holds, is not valid.
         """
         self._settings = settings
         address = _checked(settings.url)
@@ -106,16 +96,13 @@ class ElasticsearchUpstream:
         Raises:
             UpstreamUnreachable: there is none, or it did not come in time.
         """
-        sent = _Sent(
-            request.method,
-            request.path,
-            request.query,
-            going_up(request.headers, _NOT_ASKED_WITH),
-            request.body or None,
-        )
+        sent = replace(request, headers=going_up(request.headers, _NOT_ASKED_WITH))
         pieces = []
         try:
-            async with asyncio.timeout(self._settings.ask_s), self._exchange(sent) as answer:
+            async with (
+                asyncio.timeout(self._settings.ask_s),
+                self._exchange(sent, request.body or None) as answer,
+            ):
                 while not answer.complete:
                     pieces.append(await answer.piece())
                 pieces.append(await answer.piece())
@@ -143,20 +130,20 @@ class ElasticsearchUpstream:
         caller = Caller(receive, body)
         try:
             async with caller.watched():
-                sent = _Sent(
+                sent = Request(
                     scope["method"],
                     scope["raw_path"].decode("ascii"),
                     scope["query_string"].decode("ascii"),
                     going_up(scope["headers"]),
-                    await caller.body(scope["headers"], _SMALL),
                 )
-                await self._forward(sent, caller, send)
+                read = await caller.body(scope["headers"], _SMALL)
+                await self._forward(sent, read, caller, send)
         except CallerGone:
             _log.debug("A caller went before the answer.")
 
-    async def _forward(self, sent: _Sent, caller: Caller, send: Send) -> None:
+    async def _forward(self, sent: Request, body: _Body, caller: Caller, send: Send) -> None:
         try:
-            async with self._exchange(sent) as answer:
+            async with self._exchange(sent, body) as answer:
                 first = await _beginning(answer)
                 start = {
                     "type": "http.response.start",
@@ -168,14 +155,14 @@ class ElasticsearchUpstream:
                     await _stream(first, answer, caller, send)
                     return
         except BrokenOff as error:
-            await _check_is_no_fault_of(sent)
+            await _check_is_no_fault_of(sent, body)
             raise self._unreachable(error) from error
         caller.answered = True
         await send(start)
         await send({"type": "http.response.body", "body": first})
 
     @asynccontextmanager
-    async def _exchange(self, sent: _Sent) -> AsyncIterator[Connection]:
+    async def _exchange(self, sent: Request, body: _Body) -> AsyncIterator[Connection]:
         """A connection that holds the answer's head.
 
         Raises:
@@ -188,35 +175,35 @@ class ElasticsearchUpstream:
         connection = await self._connections.take()
         try:
             try:
-                await self._start(connection, sent)
+                await self._start(connection, sent, body)
             except BrokenOff:
-                if not (connection.used and _may_go_again(sent)):
+                if not (connection.used and _may_go_again(sent, body)):
                     raise
                 self._connections.put_back(connection)
                 connection = await self._connections.new()
-                await self._start(connection, sent)
+                await self._start(connection, sent, body)
             yield connection
         finally:
             self._connections.put_back(connection)
 
-    async def _start(self, connection: Connection, sent: _Sent) -> None:
+    async def _start(self, connection: Connection, sent: Request, body: _Body) -> None:
         chunked = False
         headers = sent.headers
         if value_of(headers, b"content-length") is None:
-            if isinstance(sent.body, bytes):
-                headers = (*headers, (b"content-length", b"%d" % len(sent.body)))
-            elif sent.body is not None:
+            if isinstance(body, bytes):
+                headers = (*headers, (b"content-length", b"%d" % len(body)))
+            elif body is not None:
                 chunked = True
                 headers = (*headers, (b"transfer-encoding", b"chunked"))
         await connection.exchange(
             sent.method.encode("ascii"),
             self._start_of(sent, headers),
-            sent.body,
+            body,
             chunked=chunked,
             patience_s=self._settings.forward_s,
         )
 
-    def _start_of(self, sent: _Sent, headers: Headers) -> bytes:
+    def _start_of(self, sent: Request, headers: Headers) -> bytes:
         """Request line and headers; the target byte for byte.
 
         Raises:
@@ -277,13 +264,13 @@ async def _stream(piece: bytes, answer: Connection, caller: Caller, send: Send) 
     await send({"type": "http.response.body", "body": piece})
 
 
-async def _check_is_no_fault_of(sent: _Sent) -> None:
+async def _check_is_no_fault_of(sent: Request, body: _Body) -> None:
     """Say so where Elasticsearch hangs up since it cannot unpack what it was sent.
 
     Raises:
         RequestError: the body is held, and damaged.
     """
-    if isinstance(sent.body, bytes) and await is_damaged(sent.body, sent.headers):
+    if isinstance(body, bytes) and await is_damaged(body, sent.headers):
         packed = (value_of(sent.headers, b"content-encoding") or b"").decode("latin-1")
         raise RequestError(
             f"The body is not what [Content-Encoding: {packed[:20]}] says, and Elasticsearch hung "
@@ -291,8 +278,8 @@ async def _check_is_no_fault_of(sent: _Sent) -> None:
         )
 
 
-def _may_go_again(sent: _Sent) -> bool:
-    return isinstance(sent.body, bytes | None) and reads(sent.method, sent.path)
+def _may_go_again(sent: Request, body: _Body) -> bool:
+    return isinstance(body, bytes | None) and reads(sent.method, sent.path)
 
 
 def _checked(address: str) -> SplitResult:

@@ -39,15 +39,7 @@ class QueryPictures:
         limits: ImageLimits,
         fetch: Callable[[str], bytes] | None = None,
     ) -> None:
-        """Put the parts together.
-
-        Args:
-            indices: have the documents that are named by id.
-            describer: owns the network.
-            matcher: has the kept maps.
-            limits: of pictures in requests.
-            fetch: the bytes behind a url, with all the care that needs; None if none may be.
-        """
+        """Args: fetch the bytes behind a url, with all the care that needs; None if none may be."""
         self._indices, self._describer, self._matcher = indices, describer, matcher
         self._limits, self._fetch = limits, fetch
 

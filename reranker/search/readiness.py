@@ -77,9 +77,6 @@ class Readiness:
             return Check(name="elasticsearch", passed=False, said=said)
         except CamsearchError as error:
             return Check(name="elasticsearch", passed=False, said=error.reason)
-        return self._judged(answer)
-
-    def _judged(self, answer: Answer) -> Check:
         if answer.status in ACCESS_DENIED:
             said = f"It answers. [{self._index}] was not checked: it is shown to no stranger."
             return Check(name="elasticsearch", passed=True, said=said)

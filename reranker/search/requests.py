@@ -58,15 +58,7 @@ class VisualRequests:
         metrics: Metrics,
         rate: RateLimit,
     ) -> None:
-        """Put the parts together.
-
-        Args:
-            searcher: answers one search.
-            upstream: asked for those of an ``_msearch`` that do not name us.
-            limits: of what a search may ask.
-            metrics: where outcomes are counted.
-            rate: how often a caller may search.
-        """
+        """Args: upstream is asked for those of an ``_msearch`` that do not name us."""
         self._searcher, self._upstream, self._limits = searcher, upstream, limits
         self._metrics, self._rate = metrics, rate
 

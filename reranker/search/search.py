@@ -150,16 +150,7 @@ class VisualSearcher:
         metrics: Metrics,
         timeout_s: float = 10.0,
     ) -> None:
-        """Put the parts together.
-
-        Args:
-            indices: are searched.
-            pictures: describes query images.
-            matcher: finds the best region of hits.
-            gate: how many searches are re-ranked at the same time.
-            metrics: where stages are measured.
-            timeout_s: seconds for a ranked search that names none.
-        """
+        """Args: gate lets so many be re-ranked at once; timeout_s is of a search that names none."""
         self._indices, self._upstream, self._pictures = indices, indices.upstream, pictures
         self._matcher, self._gate, self._metrics = matcher, gate, metrics
         self._timeout_s = timeout_s

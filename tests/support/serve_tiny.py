@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from reranker.app import make_app
 from reranker.observability.logs import configure_logs
-from reranker.proxy.serving import ServingSettings, end_in_order, listen, server_of
+from reranker.proxy.server import ServingSettings, end_in_order, listen, server_of
 from tests.support.tiny_service import tiny_service
 
 if TYPE_CHECKING:

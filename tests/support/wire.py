@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import uvloop
 from uvicorn.server import ServerState
 
-from reranker.proxy.serving import ServingSettings, server_of
+from reranker.proxy.server import ServingSettings, server_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from reranker.proxy.proxy import Proxy
-from reranker.proxy.serving import ServingSettings, listen, server_of
+from reranker.proxy.server import ServingSettings, listen, server_of
 from reranker.proxy.upstream import ElasticsearchUpstream, UpstreamSettings
 from reranker.settings import RerankerSettings
 from tests.integration.reranker.recorded import recorded

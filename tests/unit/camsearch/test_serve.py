@@ -12,24 +12,15 @@ import pytest
 from camsearch import serving
 from camsearch.settings import read_settings
 from descriptors.errors import ArtifactError
-from descriptors.images import ImageLimits
 from descriptors.machine import method_of
 from descriptors.settings import RegionSettings
 from es_mappings.about import about_method
 from es_mappings.errors import GalleryNotFound
 from es_mappings.local import LocalGallery
-from reranker.errors import DialectError, PictureNotFound, UpstreamUnreachable
+from reranker.errors import DialectError, PictureNotFound
 from reranker.http.exchange import Request
-from reranker.matching import Matcher
-from reranker.proxy.upstream import UpstreamSettings
 from reranker.search.rerank import HitImage
-from reranker.service import ImageFiles, Service
-from reranker.settings import RerankerSettings
-from tests.support import asgi
-from tests.support.clock import move_clock, run_with_clock
-from tests.support.house import Scripted, said
 from tests.support.pictures import encoded, shapes
-from tests.support.tiny_network import tiny_method
 from tests.unit.camsearch.conftest import MACHINE
 
 REGIONS = RegionSettings(n_classes=3)
@@ -183,7 +174,7 @@ class TestMethod:
         return about_method(method, REGIONS, maps=str(tmp_path / "maps"), **files)
 
     def test_that_of_the_index(self, about):
-        method, regions, features = serving._method(about, serving.ServedMethod(), MACHINE)
+        method, regions, features = serving.ServedMethod().load(about, MACHINE)
         assert method.fingerprint() == about["fingerprint"]
         assert regions == REGIONS
         assert features is not None
@@ -192,25 +183,25 @@ class TestMethod:
 
     def test_the_one_that_is_given(self, tiny, about):
         given = serving.ServedMethod(tiny.settings, None, tiny.whitening, tiny.weights)
-        method, _, features = serving._method(about, given, MACHINE)
+        method, _, features = given.load(about, MACHINE)
         assert method.fingerprint() == about["fingerprint"]
         assert features is not None
         features.close()
         other = replace(given, settings=tiny.settings.model_copy(update={"n_classes": 2}))
-        method, _, features = serving._method(about, other, MACHINE)
+        method, _, features = other.load(about, MACHINE)
         assert method.fingerprint() != about["fingerprint"]
         assert features is None  # kept maps of another method are none of its own
 
     def test_maps_that_are_named(self, about, tmp_path):
         given = serving.ServedMethod(maps=str(tmp_path / "elsewhere"))
-        _, _, features = serving._method(about, given, MACHINE)
+        _, _, features = given.load(about, MACHINE)
         assert features is not None
         assert features.address == str(tmp_path / "elsewhere")
         features.close()
 
     def test_an_index_that_says_nothing(self, tiny):
         given = serving.ServedMethod(tiny.settings, None, tiny.whitening, tiny.weights)
-        method, regions, features = serving._method(None, given, MACHINE)
+        method, regions, features = given.load(None, MACHINE)
         assert method.settings == tiny.settings
         assert (regions, features) == (RegionSettings(), None)
 
@@ -218,164 +209,4 @@ class TestMethod:
         settings = tiny.settings.model_copy(update={"power": 0.25})
         given = serving.ServedMethod(settings, None, tiny.whitening, tiny.weights)
         with pytest.raises(ArtifactError, match="camsearch fit"):
-            serving._method(None, given, MACHINE)
-
-
-class TestWaiting:
-    """What an index says of its method is asked for until Elasticsearch answers."""
-
-    def test_whoever_comes_later_is_waited_for(self, monkeypatch, caplog):
-        monkeypatch.setattr(serving, "_BETWEEN_S", 0.0)
-        about = {"fingerprint": "a" * 64}
-        mapping = {"images-1": {"mappings": {"_meta": {"camsearch": about}}}}
-        answers = iter(
-            [
-                *[UpstreamUnreachable("Nobody is there.")] * 3,
-                said({"error": "state not recovered"}, 503),
-                said(mapping),
-            ]
-        )
-        monkeypatch.setattr(
-            serving, "ElasticsearchUpstream", lambda at: Scripted(turn=lambda asked: next(answers))
-        )
-        told = []
-        found = asyncio.run(serving._about(UpstreamSettings(), "images", told.append))
-        assert found == about
-        assert told[:3] == ["Nobody is there."] * 3
-        assert "503" in told[3]
-        assert len(caplog.records) == 2  # each reason once, however often it is tried
-
-    @pytest.mark.parametrize("status", [401, 404])
-    def test_one_that_does_not_tell_is_not_asked_again(self, monkeypatch, status):
-        scripted = Scripted(turn=lambda asked: said({}, status))
-        monkeypatch.setattr(serving, "ElasticsearchUpstream", lambda at: scripted)
-        assert asyncio.run(serving._about(UpstreamSettings(), "images", print)) is None
-        assert len(scripted.asked) == 1
-
-
-class Held(Scripted):
-    """Passes a request on once it is let go."""
-
-    def __init__(self, **said):
-        super().__init__(**said)
-        self.began, self.goes, self.is_closed = asyncio.Event(), asyncio.Event(), False
-
-    async def forward(self, scope, receive, send, body):
-        self.began.set()
-        await self.goes.wait()
-        await send({"type": "http.response.start", "status": 200, "headers": []})
-        await send({"type": "http.response.body", "body": b"passed"})
-
-    async def close(self):
-        self.is_closed = True
-
-
-class TestFollowing:
-    """The method is that of the index, also of one that comes or changes later."""
-
-    ABOUTS = tuple({"fingerprint": letter * 64} for letter in "ab")
-
-    @staticmethod
-    def answer(*abouts):
-        metas = {f"i-{n}": {"_meta": {"camsearch": about}} for n, about in enumerate(abouts)}
-        return said({name: {"mappings": meta} for name, meta in metas.items()})
-
-    @pytest.fixture
-    def following(self):
-        """Makes the application over scripted answers, with the services it has made."""
-        made = []
-
-        def make(upstream, about=None, error=None):
-            def service_of(about):
-                if about is not None and error is not None:
-                    raise error
-                matcher = Matcher(tiny_method(), None, REGIONS)
-                service = Service(matcher, upstream, ImageFiles(ImageLimits()), RerankerSettings())
-                number, close = len(made), service.close
-                service.close = lambda: (closed.append(number), close())
-                made.append(service)
-                return service
-
-            return serving.Following(upstream, "images", service_of, about)
-
-        closed = []
-        make.closed = closed
-        yield make
-        for number, service in enumerate(made):
-            if number not in closed:
-                service.close()
-
-    def looked(self, app, times=1):
-        async def look():
-            for _ in range(times):
-                await app.look()
-
-        asyncio.run(look())
-
-    def test_an_index_that_comes_and_then_is_another(self, following):
-        old, new = self.ABOUTS
-        answers = iter([said({}, 404), self.answer(old), self.answer(new, old), self.answer(new)])
-        upstream = Scripted(turn=lambda _: next(answers))
-        app = following(upstream)
-        services = [app.service]
-        for _ in range(4):
-            self.looked(app)
-            services.append(app.service)
-        assert [services.index(one) for one in services] == [0, 0, 2, 2, 4]
-        assert following.closed == [0, 1]  # as soon as nothing uses them
-        assert {one.path for one in upstream.asked} == {"/images/_mapping"}
-
-    def test_what_was_taken_is_answered_by_the_service_that_took_it(self, following):
-        async def test():
-            upstream = Held(turn=lambda _: self.answer(self.ABOUTS[0]))
-            app = following(upstream)
-            taken = asyncio.create_task(asgi.ask(app, "GET", "/_cat/indices"))
-            await upstream.began.wait()
-            await app.look()
-            assert following.closed == []
-            upstream.goes.set()
-            assert (await taken).body == b"passed"
-            assert following.closed == [0]
-
-        asyncio.run(test())
-
-    def test_from_the_servers_start_to_its_end(self, following):
-        async def test():
-            upstream = Held(turn=lambda _: self.answer(self.ABOUTS[0]))
-            app = following(upstream)
-            messages, sent = asyncio.Queue(), asyncio.Queue()
-            living = asyncio.create_task(app({"type": "lifespan"}, messages.get, sent.put))
-            await messages.put({"type": "lifespan.startup"})
-            assert (await sent.get())["type"] == "lifespan.startup.complete"
-            before = app.service
-            while app.service is before:
-                move_clock(serving._LOOKED_AFTER_S)
-                await asyncio.sleep(0)
-            await messages.put({"type": "lifespan.shutdown"})
-            assert (await sent.get())["type"] == "lifespan.shutdown.complete"
-            await living
-            assert upstream.is_closed
-
-        run_with_clock(test())
-
-    def test_a_method_that_is_not_here_changes_nothing_and_is_said_once(self, following, caplog):
-        app = following(
-            Scripted(turn=lambda _: self.answer(self.ABOUTS[0])),
-            error=ArtifactError("There are no weights here."),
-        )
-        before = app.service
-        self.looked(app, times=3)
-        assert app.service is before
-        assert [one.getMessage() for one in caplog.records] == [
-            "The method of [images] cannot be taken up: There are no weights here."
-        ]
-
-    @pytest.mark.parametrize(
-        "answer",
-        [said({}, 503), said({"a": {"mappings": {}}}), said("nonsense"), UpstreamUnreachable("x")],
-    )
-    def test_what_says_nothing_changes_nothing(self, following, answer):
-        app = following(Scripted(turn=lambda _: answer))
-        before = app.service
-        self.looked(app)
-        assert app.service is before
+            given.load(None, MACHINE)

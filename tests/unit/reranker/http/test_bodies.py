@@ -9,7 +9,8 @@ import tracemalloc
 import pytest
 
 from reranker.dialect.parsing import may_name_us
-from reranker.http.bodies import BodyTooLarge, plain
+from reranker.errors import BodyTooLarge
+from reranker.http.bodies import plain
 
 GZIP = ((b"content-encoding", b" GZIP "),)
 

@@ -73,10 +73,14 @@ PACKED = gzip.compress(b'{"query": {"match_all": {}}}', mtime=0)
 DAMAGED = PACKED[:12] + b"\xff\xff\xff" + PACKED[15:]
 
 
-@pytest.mark.parametrize("path", [b"/a/_search", b"/_bulk"])
 @pytest.mark.parametrize(
-    ("body", "status"),
-    [(b"no gzip", 400), (DAMAGED, 400), (PACKED[:-8] + bytes(8), 400), (PACKED, 503)],
+    ("path", "body", "status"),
+    [
+        (b"/a/_search", b"no gzip", 400),
+        (b"/_bulk", DAMAGED, 400),
+        (b"/a/_search", PACKED[:-8] + bytes(8), 400),
+        (b"/_bulk", PACKED, 503),
+    ],
     ids=["no gzip", "damaged", "wrong checksum", "whole"],
 )
 def test_a_damaged_body_that_elasticsearch_hangs_up_on_is_the_caller_s_fault(

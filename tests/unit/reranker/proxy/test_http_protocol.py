@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from reranker.proxy import http_protocol
-from reranker.proxy.framing import refused_framing
-from reranker.proxy.proxy import Proxy
+from reranker.proxy.proxy import Proxy, refused_framing
+from reranker.proxy.server import StrictHttp
 from tests.support.wire import error_of, own_app, run, say, served
 from tests.unit.reranker.proxy.test_proxy import Upstream, Visual
 
@@ -187,7 +186,7 @@ def test_a_head_without_end_is_refused(start: bytes) -> None:
 
 
 def test_one_who_says_nothing_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http_protocol, "_SLOWEST_HEAD_S", 0.1)
+    monkeypatch.setattr(StrictHttp, "max_head_s", 0.1)
     for said in (b"", b"GET / HTTP/1.1\r\nHost: x\r\n"):
         answer, _ = told(said)
         assert error_of(answer)["status"] == 408

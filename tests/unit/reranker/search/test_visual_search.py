@@ -339,16 +339,15 @@ class TestLate:
 
 
 class TestSecondSearch:
-    @pytest.mark.parametrize("nth", [3, 4], ids=["vectors", "search"])
     @pytest.mark.parametrize(
-        ("told", "expected"),
+        ("nth", "told", "expected"),
         [
-            (UpstreamUnreachable("Gone."), "did not end in time"),
-            (said({"error": "busy"}, 429), "refused with status 429"),
-            (said({"error": "no"}, 403), "refused with status 403"),
-            (LATE, "did not end in time"),
+            (3, UpstreamUnreachable("Gone."), "did not end in time"),
+            (3, said({"error": "no"}, 403), "refused with status 403"),
+            (4, said({"error": "busy"}, 429), "refused with status 429"),
+            (4, LATE, "did not end in time"),
         ],
-        ids=["unreachable", "429", "403", "late"],
+        ids=["vectors unreachable", "vectors hidden", "search refused", "search late"],
     )
     def test_without_it_the_order_before_is_answered(
         self, service, upstream, house, nth, told, expected

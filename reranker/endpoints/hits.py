@@ -1,0 +1,136 @@
+"""``/explain``: what made a hit match; ``/thumbnails/{id}``: images of hits, small.
+
+Both with the rights of who asks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated
+
+from fastapi import APIRouter, Query, Request, Response
+from starlette.convertors import StringConvertor, register_url_convertor
+
+from descriptors.errors import CamsearchError
+from reranker.endpoints.asking import ERRORS, asked_further, body_of
+from reranker.errors import Overloaded
+from reranker.explain.explainer import Explained
+from reranker.explain.requests import EXPLAIN_SCHEMA, read_explain_request, read_index
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from reranker.observability.metrics import Metrics
+    from reranker.service import Service
+
+__all__ = ["hits_router"]
+
+_PNG = "image/png"
+_BINARY = {"type": "string", "format": "binary"}
+# A browser may show it again without asking for an hour; a store between us and it keeps none, since
+# rights are the caller's.
+_KEPT = "private, max-age=3600"
+_UNCHANGED = 304
+
+
+class _AnyId(StringConvertor):
+    """An id with slashes and line ends: Starlette's own ``path`` stops at a line's end."""
+
+    regex = "(?s:.*)"
+
+
+register_url_convertor("any_id", _AnyId())
+
+
+def hits_router(service: Service) -> APIRouter:
+    """The endpoints that tell more of a hit."""
+    router = APIRouter(tags=["pictures"])
+    _add_explain(router, service)
+    _add_thumbnails(router, service)
+    return router
+
+
+def _add_explain(router: APIRouter, service: Service) -> None:
+    most = service.settings.serve_most_body
+
+    @router.post(
+        "/explain",
+        response_model=Explained,
+        responses={
+            200: {"content": {_PNG: {"schema": _BINARY}}},
+            **ERRORS,
+        },
+        openapi_extra={
+            "requestBody": {
+                "required": True,
+                "content": {"application/json": {"schema": EXPLAIN_SCHEMA}},
+            }
+        },
+    )
+    async def explain(request: Request) -> Response:
+        """The regions of a hit with their cosines, the query's classes, what each layer and channel
+        adds, and a heat map; that alone with `Accept: image/png`.
+        """  # noqa: D205 - a description for OpenAPI, which has no first line
+        with _counted(service.metrics):
+            found = await explained(request)
+        if _wants_png(request):
+            return Response(base64.b64decode(found.heat_map), media_type=_PNG)
+        return Response(found.model_dump_json(), media_type="application/json")
+
+    async def explained(request: Request) -> Explained:
+        asked_as = asked_further(request)
+        service.rate.take(asked_as)
+        body = await body_of(request, most)
+        asked = await asyncio.to_thread(read_explain_request, body, service.limits)
+        with service.metrics.explains.time():
+            return await service.explainer.explain(asked_as, asked)
+
+
+def _add_thumbnails(router: APIRouter, service: Service) -> None:
+    @router.get(
+        "/thumbnails/{image_id:any_id}",
+        response_class=Response,
+        responses={
+            200: {"description": "A JPEG.", "content": {"image/jpeg": {"schema": _BINARY}}},
+            _UNCHANGED: {"description": "The caller has it already."},
+            **ERRORS,
+        },
+    )
+    async def thumbnail(
+        request: Request,
+        image_id: str,
+        index: Annotated[str | None, Query(description="where the document is")] = None,
+        size: Annotated[int, Query(ge=16, le=2048, description="of the longer side")] = 320,
+    ) -> Response:
+        """A document's picture as a small JPEG, upright.
+
+        The id may hold slashes, encoded or not.
+        """
+        where = service.index if index is None else read_index(index)
+        picture = await service.files.find(asked_further(request), where, image_id)
+        tag = f'"{picture.digest[:32]}-{size}"'
+        headers = {"etag": tag, "cache-control": _KEPT, "vary": "authorization"}
+        if tag in request.headers.get("if-none-match", ""):
+            return Response(status_code=_UNCHANGED, headers=headers)
+        file = await service.files.small(picture, size)
+        return Response(file, headers=headers, media_type="image/jpeg")
+
+
+@contextmanager
+def _counted(metrics: Metrics) -> Iterator[None]:
+    try:
+        yield
+    except Overloaded:
+        metrics.explained("overloaded")
+        raise
+    except CamsearchError:
+        metrics.explained("refused")
+        raise
+    metrics.explained("explained")
+
+
+def _wants_png(request: Request) -> bool:
+    kinds = [kind.split(";")[0].strip() for kind in request.headers.get("accept", "").split(",")]
+    return _PNG in kinds and "application/json" not in kinds
