@@ -14,15 +14,15 @@ from descriptors.errors import CamsearchError, RequestError
 from descriptors.settings import RegionSettings
 from evaluation.ablation import ablate, sampled
 from evaluation.datasets.catalogue import DATASETS, FitOn, read_dataset
-from evaluation.evaluate import About, check_systems, evaluate_trials, stages_measured
-from evaluation.knobs import Setup, chosen_knobs, stage_of
-from evaluation.paper_tables import PAPER_DATASETS, paper_tables
+from evaluation.knobs import Setup, chosen_knobs
+from evaluation.paper import PAPER_DATASETS, measure_tables, paper_tables
 from evaluation.plots import require_matplotlib
 from evaluation.recommending import recommendation
-from evaluation.reproducing import measure_tables
+from evaluation.runs import About, check_systems, evaluate_trials, stages_measured
 from evaluation.scores import by_system
+from evaluation.searching import stage_of
 from evaluation.significance import compare as compare_scores
-from evaluation.systems_named import check_pair, named_pair
+from evaluation.significance import named_pair
 from evaluation.tables import (
     ablation_table,
     comparison_words,
@@ -37,12 +37,10 @@ if TYPE_CHECKING:
     from descriptors.machine import Machine
     from descriptors.settings import MethodSettings
     from evaluation.ablation import Ablation
-    from evaluation.encoding import Progress
-    from evaluation.evaluate import Evaluation
-    from evaluation.photos import Queries
-    from evaluation.significance import Comparison
-    from evaluation.systems_named import NamedSystem
-    from evaluation.trials import Trial
+    from evaluation.datasets.photos import Queries
+    from evaluation.runs import Evaluation
+    from evaluation.significance import Comparison, NamedSystem
+    from evaluation.trials import Progress, Trial
 
 __all__ = ["Asked", "Content", "measure", "measure_ablation", "measure_paper"]
 
@@ -163,29 +161,32 @@ def measure(  # noqa: PLR0913 - one keyword an option of the command line
     if ablated is not None:
         chosen_knobs(ablated)
     if compare is not None:
-        check_pair(compare, stages_measured(chosen))
+        named_pair(compare, stages_measured(chosen))
     if report is not None:
         require_matplotlib()
         check_report(report)
     trials = asked.trials(show)
     if compare is not None:
         streamed = any(trial.streamed for trial in trials)
-        check_pair(compare, stages_measured(chosen, streamed=streamed))
+        named_pair(compare, stages_measured(chosen, streamed=streamed))
     evaluation = evaluate_trials(
         trials,
         asked.about,
         asked.encoder(asked.settings),
         asked.regions,
+        asked.cache,
+        show,
         preset_name=asked.preset,
-        cache=asked.cache,
         systems=chosen,
-        progress=show,
     )
     shown: list[RenderableType] = [table_of(evaluation)]
     shown += evaluation.left_out
     shown += dict.fromkeys(note for trial in trials for note in trial.notes)
     as_json = evaluation.as_dict()
-    pair = None if compare is None else named_pair(compare, evaluation.rows)
+    measured: dict[str, list[str]] = {}
+    for row in evaluation.rows:
+        measured.setdefault(row.system, []).append(row.stage)
+    pair = None if compare is None else named_pair(compare, measured)
     if pair is not None:
         found = _compared(evaluation, *pair)
         shown.append(comparison_words((str(pair[0]), str(pair[1])), found, evaluation.trials))
@@ -197,7 +198,7 @@ def measure(  # noqa: PLR0913 - one keyword an option of the command line
         shown += more.shown
         as_json["ablation"] = more.as_json
     if report is not None:
-        from camsearch.evaluation_report import write_evaluation_report
+        from evaluation.report import write_evaluation_report
 
         write_evaluation_report(report, evaluation, trials, pair, found_ablation)
     return Content(tuple(shown), as_json)
@@ -229,8 +230,8 @@ def _ablation(
         setup,
         chosen_knobs(text),
         asked.cache,
+        show,
         preset_name=asked.preset,
-        progress=show,
     )
 
 
@@ -258,8 +259,8 @@ def measure_paper(asked: Asked, table: str, show: Progress) -> Content:
         lambda settings: asked.encoder(at_size(settings, asked.max_side)),
         RegionSettings.preset("paper"),
         asked.cache,
+        show,
         network=asked.network,
-        progress=show,
     )
     shown: list[RenderableType] = [paper_table(one) for one in measured]
     shown += [f"- {sentence}" for sentence in reasons(measured)]

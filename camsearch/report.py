@@ -1,4 +1,4 @@
-"""A report of searches: one HTML file that needs nothing else, or one picture."""
+"""A report of searches: one HTML file that needs nothing else."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from descriptors.arrays import Box
     from es_mappings.documents import Document
 
-__all__ = ["HitPicture", "SearchReport", "write_report"]
+__all__ = ["write_report"]
 
 # Longer texts of a document's metadata are cut: a report is no database.
 _MOST_META_TEXT = 200
@@ -90,31 +90,25 @@ class _Section:
 
 
 def write_report(path: Path, reports: Sequence[SearchReport], *, note: str = "") -> None:
-    """Write searches with their pictures, boxes and heat maps for people to look at.
+    """Write searches with their images, boxes and heat maps for people to look at.
 
     Args:
-        path: ``.html`` for one self-contained page, ``.png`` for one picture.
+        path: ends in ``.html``.
         reports: one or more searches; a page with several has a table of contents.
-        note: stands below everything, such as whom the pictures are by.
+        note: stands below everything, such as whom the images are by.
 
     Raises:
         RequestError: for another suffix, no report, or a place that cannot be written.
     """
-    suffix = path.suffix.lower()
-    if suffix not in (".html", ".png"):
+    if path.suffix.lower() != ".html":
         raise RequestError(
-            f"A report cannot be written as {path.name!r}: let its name end in .html or .png."
+            f"A report cannot be written as {path.name!r}: let its name end in .html."
         )
     if not reports:
         raise RequestError("There is no search to report: search first.")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        if suffix == ".html":
-            path.write_text(_page(reports, note), encoding="utf-8")
-        else:
-            from camsearch.report_picture import draw_report
-
-            draw_report(reports, note).save(path, "PNG", optimize=True)
+        path.write_text(_page(reports, note), encoding="utf-8")
     except OSError as error:
         raise RequestError(
             f"The report cannot be written to {path} ({error}): choose another place."

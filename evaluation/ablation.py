@@ -1,29 +1,56 @@
-"""One setting after the other varied around a preset: what each value gains, and what it costs.
-
-All that can be shared is: a photo passes the network again only where its size or its layers
-change, its class vectors are made again only where their weights do, and what comes after the
-vectors (how many, how many dimensions) is arithmetic on those at hand.
-"""
+"""One setting after the other varied around a preset: what each value gains, and what it costs."""
 
 from __future__ import annotations
 
 import time
+from collections import defaultdict
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from statistics import fmean, median
+from typing import TYPE_CHECKING, Any
 
-from evaluation.setups import Cost, Measured, all_photos, measure_setups
+from descriptors.encoder import Encoder
+from descriptors.errors import RequestError
+from descriptors.images import to_working_size
+from evaluation.encoding import EncodedPhotos, encode_photos, image_of
+from evaluation.knobs import KNOBS, Setup
+from evaluation.ours import PreparedTrial, fit_method
+from evaluation.searching import stage_of
 from evaluation.significance import Comparison, compare, holm
+from evaluation.trials import all_photos
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from descriptors.encoder import Encoder
-    from evaluation.encoding import Progress
-    from evaluation.knobs import Choice, Setup
-    from evaluation.trials import PhotoQuery, Trial
+    from descriptors.method import Method
+    from descriptors.settings import MethodSettings
+    from evaluation.scores import Score
+    from evaluation.trials import PhotoQuery, Progress, Trial
 
-__all__ = ["Ablation", "Variant", "ablate", "sampled"]
+__all__ = ["Ablation", "Cost", "Variant", "ablate", "measure_cost", "sampled"]
+
+# Photos that are timed: the median of a few.
+_TIMED = 9
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a setup costs.
+
+    Attributes:
+        encode_ms: of one image's pass through the network.
+        describe_ms: from its maps to its descriptor.
+        bytes: of a descriptor.
+    """
+
+    encode_ms: float
+    describe_ms: float
+    bytes: int
+
+    @property
+    def ms_per_picture(self) -> float:
+        """To index one image, without reading it."""
+        return self.encode_ms + self.describe_ms
 
 
 @dataclass(frozen=True)
@@ -46,11 +73,11 @@ class Variant:
     value: str
     default: bool
     stage: str
-    mean: float | None
-    against: Comparison | None
-    p_value: float | None
-    cost: Cost | None
-    ms_per_query: float | None
+    mean: float | None = None
+    against: Comparison | None = None
+    p_value: float | None = None
+    cost: Cost | None = None
+    ms_per_query: float | None = None
     failed: str = ""
 
 
@@ -78,11 +105,11 @@ def ablate(  # noqa: PLR0913 - all that a run is of
     trials: Sequence[Trial],
     encoder: Encoder,
     setup: Setup,
-    choices: Sequence[Choice],
+    choices: Mapping[str, tuple[str, ...]],
     cache: Path,
+    progress: Progress,
     *,
     preset_name: str,
-    progress: Progress,
 ) -> Ablation:
     """Vary one setting at a time around a setup.
 
@@ -90,63 +117,141 @@ def ablate(  # noqa: PLR0913 - all that a run is of
         trials: at least one; see `sampled`.
         encoder: the network; its settings are the setup's.
         setup: what is varied around; its stage re-ranks.
-        choices: of settings and values.
+        choices: see `chosen_knobs`.
         cache: where feature maps are kept.
-        preset_name: what people call the setup.
         progress: told what is done.
+        preset_name: what people call the setup.
 
     Raises:
         RequestError: for a value that cannot be, or a photo that cannot be read.
     """
     started = time.perf_counter()
-    bases = {True: setup, False: setup.first}
+    stage = setup.stage
+    first = replace(setup, stage=stage_of(0, stage.expand, stage.alpha))
     asked = [
-        (choice, value, one)
-        for choice in choices
-        for value, one in _varied(choice, bases[choice.knob.reranked])
+        (name, value, one, setup if KNOBS[name].reranked else first)
+        for name, values in choices.items()
+        for value, one in _varied(name, values, setup if KNOBS[name].reranked else first)
     ]
-    every = [*bases.values(), *(one for _, _, one in asked)]
-    found = measure_setups(trials, encoder, every, cache, progress)
+    every = dict.fromkeys([setup, first, *(one for _, _, one, _ in asked)])
+    found = _measured(trials, encoder, list(every), cache, progress)
     variants = [
-        _variant(choice, value, one, found, bases[choice.knob.reranked])
-        for choice, value, one in asked
+        _variant(Variant(name, value, one == base, one.stage.name), found[one], found[base])
+        for name, value, one, base in asked
     ]
+    raised = iter(holm([v.against.p_value for v in variants if v.against is not None]))
     return Ablation(
         preset_name,
         tuple(trial.name for trial in trials),
         len(all_photos(trials)),
         sum(len(trial.queries) for trial in trials),
         time.perf_counter() - started,
-        tuple(_raised(variants)),
+        tuple(v if v.against is None else replace(v, p_value=next(raised)) for v in variants),
     )
 
 
 def sampled(trials: Sequence[Trial], queries: int) -> tuple[Trial, ...]:
-    """Trials with at most so many queries each, spread evenly over their order.
+    """Trials with at most so many queries each (0 for all), spread evenly over their order.
 
     Convention:
         Queries lie scene by scene, so that every scene keeps its share: what a test can tell
         hangs on the number of scenes more than on that of queries.
     """
-    return tuple(
-        replace(trial, queries=_spread(trial.queries, queries)) if queries else trial
-        for trial in trials
-    )
+
+    def spread(every: tuple[PhotoQuery, ...]) -> tuple[PhotoQuery, ...]:
+        count = min(queries or len(every), len(every))
+        return tuple(every[len(every) * i // count] for i in range(count))
+
+    return tuple(replace(trial, queries=spread(trial.queries)) for trial in trials)
 
 
-def _spread(queries: tuple[PhotoQuery, ...], most: int) -> tuple[PhotoQuery, ...]:
-    if len(queries) <= most:
-        return queries
-    return tuple(queries[len(queries) * i // most] for i in range(most))
+def measure_cost(encoded: EncodedPhotos, trial: Trial, method: Method | None = None) -> Cost:
+    """What describing an image of a trial costs with the encoder's own settings.
+
+    Raises:
+        RequestError: if there are too few photos to fit the whitening on.
+    """
+    encoder, photos = encoded.encoder, trial.gallery[:_TIMED]
+    method = method or fit_method(trial.fit, encoded)
+    encode, describe = [], []
+    for photo in photos:
+        batch = encoder.prepare([to_working_size(image_of(photo), encoder.settings)])
+        started = time.perf_counter()
+        encoder.encode(batch)
+        encode.append((time.perf_counter() - started) * 1e3)
+    for _, maps in encoded.batches(photos):
+        for row in range(len(maps)):
+            started = time.perf_counter()
+            method.describe_encoded(maps[row : row + 1])
+            describe.append((time.perf_counter() - started) * 1e3)
+    return Cost(median(encode), median(describe), 4 * encoder.settings.dims)
 
 
-def _varied(choice: Choice, base: Setup) -> list[tuple[str, Setup]]:
+# Trial by trial the scores of every query, and what a picture costs.
+_Measured = tuple[list[tuple["Score", ...]], Cost]
+
+
+def _measured(
+    trials: Sequence[Trial],
+    encoder: Encoder,
+    setups: Sequence[Setup],
+    cache: Path,
+    progress: Progress,
+) -> dict[Setup, _Measured | str]:
+    """Each setup's scores by OfA, or in words why there are none; equal descriptors made once."""
+    by_settings: dict[MethodSettings, list[Setup]] = defaultdict(list)
+    for setup in setups:
+        by_settings[setup.settings].append(setup)
+    precision: Any = "bfloat16" if encoder.autocast else "float32"
+    found: dict[Setup, _Measured | str] = {}
+    for settings, group in by_settings.items():
+        one = Encoder(encoder.loaded, settings, str(encoder.device), precision)
+        encoded = encode_photos(all_photos(trials), one, cache, progress)
+        try:
+            found |= _of_settings(trials, encoded, group)
+        except RequestError as error:
+            found |= dict.fromkeys(group, error.reason)
+        progress("settings", len(found), len(setups))
+    return found
+
+
+def _of_settings(
+    trials: Sequence[Trial], encoded: EncodedPhotos, setups: Sequence[Setup]
+) -> dict[Setup, _Measured]:
+    """Setups that differ by what the search does with their descriptors."""
+    methods = [fit_method(trial.fit, encoded) for trial in trials]
+    cost = measure_cost(encoded, trials[0], methods[0])
+    scores: dict[Setup, list[tuple[Score, ...]]] = {setup: [] for setup in setups}
+    for trial, method in zip(trials, methods, strict=True):
+        described = PreparedTrial.of(trial, encoded, method, setups[0].regions)
+        for regions in dict.fromkeys(setup.regions for setup in setups):
+            group = [setup for setup in setups if setup.regions == regions]
+            for setup, of_trial in zip(
+                group, _scored(described.with_regions(regions), group), strict=True
+            ):
+                scores[setup].append(of_trial)
+    return {setup: (of_setup, cost) for setup, of_setup in scores.items()}
+
+
+def _scored(prepared: PreparedTrial, setups: Sequence[Setup]) -> list[tuple[Score, ...]]:
+    """Of each setup, every query's score; a query's hits are matched once for all."""
+    searcher, stages = prepared.searcher(), [setup.stage for setup in setups]
+    by_query = []
+    for one in prepared.asked:
+        searcher.next_query()
+        by_query.append(tuple(prepared.score("OfA", one, searcher, stages)))
+    searcher.close()
+    return list(zip(*by_query, strict=True))
+
+
+def _varied(name: str, values: Sequence[str], base: Setup) -> list[tuple[str, Setup]]:
     """Each value with its setup; the preset's own among them, whether asked for or not."""
-    varied = [(value, choice.knob.apply(base, value)) for value in choice.values]
+    knob = KNOBS[name]
+    varied = [(value, knob.apply(name, base, value)) for value in values]
     if any(one == base for _, one in varied):
         return varied
-    own = choice.knob.read(base)
-    larger = (at for at, (value, _) in enumerate(varied) if not _is_less(value, own))
+    own = knob.read(name, base)
+    larger = (at for at, value in enumerate(values) if not _is_less(value, own))
     place = next(larger, len(varied))
     return [*varied[:place], (own, base), *varied[place:]]
 
@@ -159,36 +264,13 @@ def _is_less(one: str, other: str) -> bool:
         return False
 
 
-def _variant(
-    choice: Choice,
-    value: str,
-    setup: Setup,
-    found: Mapping[Setup, Measured | str],
-    base: Setup,
-) -> Variant:
-    measured, default = found[setup], found[base]
-    is_default = setup == base
-    if isinstance(measured, str) or isinstance(default, str):
-        why = measured if isinstance(measured, str) else str(default)
-        name = setup.stage.name
-        return Variant(choice.name, value, is_default, name, None, None, None, None, None, why)
-    against = None if is_default else compare(measured.scores, default.scores)[0]
-    return Variant(
-        choice.name,
-        value,
-        is_default,
-        setup.stage.name,
-        measured.mean,
-        against,
-        None if against is None else against.p_value,
-        measured.cost,
-        measured.ms_per_query,
-    )
-
-
-def _raised(variants: Sequence[Variant]) -> Iterator[Variant]:
-    """The same, with p-values raised for all the values that were tried."""
-    tested = [v.against.p_value for v in variants if v.against is not None]
-    raised = iter(holm(tested))
-    for variant in variants:
-        yield variant if variant.against is None else replace(variant, p_value=next(raised))
+def _variant(asked: Variant, found: _Measured | str, base: _Measured | str) -> Variant:
+    if isinstance(found, str):
+        return replace(asked, failed=found)
+    if isinstance(base, str):
+        return replace(asked, failed=base)
+    scores, cost = found
+    against = None if asked.default else compare(scores, base[0])[0]
+    mean = fmean(fmean(score.average_precision for score in of_trial) for of_trial in scores)
+    ms_per_query = fmean(score.milliseconds for of_trial in scores for score in of_trial)
+    return replace(asked, mean=mean, against=against, cost=cost, ms_per_query=ms_per_query)

@@ -1,4 +1,4 @@
-"""Average precision of one ranking, as the Oxford evaluator counts it and as everybody else does.
+"""Average precision of one ranking, as the Oxford evaluator counts it.
 
 Convention:
     A ranking is ids, best first. What a dataset calls good and ok is positive; junk is
@@ -19,12 +19,7 @@ from descriptors.errors import RequestError
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
 
-__all__ = [
-    "average_precision",
-    "positive_ranks",
-    "precision_at",
-    "trapezoidal_average_precision",
-]
+__all__ = ["positive_ranks", "trapezoidal_average_precision"]
 
 
 def positive_ranks(
@@ -65,51 +60,14 @@ def trapezoidal_average_precision(ranks: Sequence[int], positives: int) -> float
         still, so that only the hits have an area, and the precision just before one is
         found / rank.
     """
-    _check(ranks, positives)
-    area = 0.0
-    for found, rank in enumerate(ranks):
-        before = found / rank if rank else 1.0
-        area += (before + (found + 1) / (rank + 1)) / 2
-    return area / positives
-
-
-def average_precision(ranks: Sequence[int], positives: int) -> float:
-    """The mean over all positives of the precision at each of them (trec_eval's AP).
-
-    Args:
-        ranks: of the positives that were found, ascending.
-        positives: how many there are; those not found count 0.
-    """
-    _check(ranks, positives)
-    return sum((found + 1) / (rank + 1) for found, rank in enumerate(ranks)) / positives
-
-
-def precision_at(ranks: Sequence[int], k: int) -> float:
-    """The share of positives among the first k answers, as the revisited benchmark counts it.
-
-    Args:
-        ranks: of the positives that were found, ascending.
-        k: answers that are looked at, at least 1.
-
-    Convention:
-        If the last positive comes before the k-th answer, only the answers up to it are looked
-        at: a query with three positives can reach 1 at k = 10.
-
-    Source:
-        Radenovic et al. 2018, mP@k.
-    """
-    if k < 1:
-        raise RequestError(f"Precision at {k} was asked for: look at 1 answer at least.")
-    if not ranks:
-        return 0.0
-    seen = min(k, ranks[-1] + 1)
-    return sum(rank < seen for rank in ranks) / seen
-
-
-def _check(ranks: Sequence[int], positives: int) -> None:
     if positives < 1:
         raise RequestError("A query without a positive has no average precision: leave it out.")
     if len(ranks) > positives:
         raise RequestError(
             f"{len(ranks)} positives were found of {positives}: count those in the gallery."
         )
+    area = 0.0
+    for found, rank in enumerate(ranks):
+        before = found / rank if rank else 1.0
+        area += (before + (found + 1) / (rank + 1)) / 2
+    return area / positives

@@ -9,121 +9,34 @@ from __future__ import annotations
 
 import hashlib
 import json
-import time
-from collections import OrderedDict, defaultdict
-from dataclasses import dataclass, replace
-from pathlib import Path
-from threading import Lock
+from collections import defaultdict
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from descriptors.arrays import Encoded
-from descriptors.errors import RequestError
-from descriptors.images import Picture
-from es_mappings.features import FeatureStore, KeptMaps, pack, quantise, stack_kept, unpack
-from evaluation.decoding import decode, read_picture
-from evaluation.photo_facts import PhotoFacts
+from descriptors.errors import ImageError, RequestError
+from descriptors.images import Picture, read_image
+from es_mappings.features import FeatureStore, pack, stack_kept
+from evaluation.datasets.facts import PhotoFacts
+from indexer.reading import IndexingPlan, Refused, batches_of_one_shape, prepare_pictures
+from indexer.sources import Source
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from pathlib import Path
 
+    from descriptors.arrays import Encoded
     from descriptors.encoder import Encoder
-    from es_mappings.documents import IndexedPicture
-    from evaluation.trials import Photo
+    from descriptors.settings import MethodSettings
+    from es_mappings.features import KeptMaps
+    from evaluation.trials import Photo, Progress
+    from indexer.reading import Prepared
 
-    Progress = Callable[[str, int, int], None]
+__all__ = ["EncodedPhotos", "encode_photos", "image_of", "maps_digest", "read_batches"]
 
-__all__ = [
-    "EncodedPhotos",
-    "PhotoMaps",
-    "ReadMaps",
-    "as_kept",
-    "encode_again",
-    "encode_photos",
-    "maps_digest",
-    "picture_of",
-]
-
+# Images of one shape that pass the network together.
+_ENCODE_BATCH = 8
 # Kept maps that are unpacked together.
 _READ_BATCH = 32
-
-# Bytes of unpacked maps that stay in memory: some 1,500 photos at the default size.
-_MOST_UNPACKED = 2**30
-
-
-@dataclass(frozen=True)
-class ReadMaps:
-    """Kept maps, and what reading and unpacking them took when it was done.
-
-    Attributes:
-        maps: of one photo.
-        milliseconds: the first time.
-        spared_ms: of these, what was spared this time; 0 if they were read anew.
-    """
-
-    maps: KeptMaps
-    milliseconds: float
-    spared_ms: float = 0.0
-
-
-class PhotoMaps(FeatureStore):
-    """Kept maps, named by the bytes of the photo alone: one photo's maps are kept once.
-
-    Convention:
-        Those read last stay unpacked, as many as fit `most_bytes`: every query matches hits of
-        the same gallery. Any thread may read.
-    """
-
-    def __init__(self, folder: Path, encoder: Encoder, most_bytes: int = _MOST_UNPACKED) -> None:
-        """Name the place, apart for everything that changes the maps."""
-        super().__init__(str(folder), maps_digest(encoder))
-        self._unpacked: OrderedDict[tuple[str, bool], ReadMaps] = OrderedDict()
-        self._free, self._lock = most_bytes, Lock()
-
-    def get(self, digests: Mapping[str, str]) -> dict[str, KeptMaps]:
-        """The maps of photos by the id they are asked for with."""
-        return {i: read.maps for i, read in self.get_timed(digests).items()}
-
-    def get_timed(
-        self, digests: Mapping[str, str], *, averaged: bool = False
-    ) -> dict[str, ReadMaps]:
-        """The maps of photos by the id they are asked for with, and what they took to read.
-
-        Args:
-            digests: of each photo.
-            averaged: as a gallery with `RegionSettings.coarse_maps` keeps them; averaging is
-                no part of the time, since there it is done when a photo is indexed.
-        """
-        found = self._known(set(digests.values()), averaged)
-        missing = {digest: digest for digest in digests.values() if digest not in found}
-        if missing:
-            started = time.perf_counter()
-            read = super().get(missing)
-            each = (time.perf_counter() - started) * 1e3 / max(1, len(read))
-            fresh = {
-                digest: ReadMaps(maps.averaged() if averaged else maps, each)
-                for digest, maps in read.items()
-            }
-            self._remember(fresh, averaged)
-            found |= fresh
-        return {i: found[digest] for i, digest in digests.items() if digest in found}
-
-    def _known(self, digests: Collection[str], averaged: bool) -> dict[str, ReadMaps]:
-        with self._lock:
-            keys = {d: (d, averaged) for d in digests if (d, averaged) in self._unpacked}
-            known = {d: self._unpacked[key] for d, key in keys.items()}
-            for key in keys.values():
-                self._unpacked.move_to_end(key)
-        return {d: replace(read, spared_ms=read.milliseconds) for d, read in known.items()}
-
-    def _remember(self, read: Mapping[str, ReadMaps], averaged: bool) -> None:
-        with self._lock:
-            for digest, one in read.items():
-                if (digest, averaged) not in self._unpacked:
-                    self._unpacked[digest, averaged] = one
-                    self._free -= _size(one.maps)
-            while self._free < 0 and self._unpacked:
-                _, oldest = self._unpacked.popitem(last=False)
-                self._free += _size(oldest.maps)
 
 
 @dataclass(frozen=True)
@@ -132,7 +45,7 @@ class EncodedPhotos:
 
     Attributes:
         encoder: made the maps.
-        store: holds them.
+        store: holds them, named by the digest of the photo's bytes.
         digests: SHA-256 of each photo's bytes, by its file (paths may repeat in two folders).
     """
 
@@ -162,6 +75,15 @@ class EncodedPhotos:
                 yield group, stack_kept(maps, self.encoder.device)
 
 
+class PhotoMaps(FeatureStore):
+    """Kept maps that are named by the bytes of the photo alone: one photo's are kept once."""
+
+    def get(self, digests: Mapping[str, str]) -> dict[str, KeptMaps]:
+        """The maps of photos by the id they are asked for with."""
+        found = super().get({digest: digest for digest in digests.values()})
+        return {id_: found[digest] for id_, digest in digests.items() if digest in found}
+
+
 def encode_photos(
     photos: Sequence[Photo], encoder: Encoder, folder: Path, progress: Progress
 ) -> EncodedPhotos:
@@ -176,68 +98,62 @@ def encode_photos(
     Raises:
         RequestError: for a photo that is missing or cannot be read.
     """
-    store = PhotoMaps(folder, encoder)
+    store = PhotoMaps(str(folder), maps_digest(encoder))
     digests = PhotoFacts(folder, progress).digests([photo.file for photo in photos])
-    missing = _missing({digests[photo.file]: photo.file for photo in photos}, store)
+    files = {digests[photo.file]: photo.file for photo in photos}
+    missing = [Source(digest, str(files[digest])) for digest in _not_kept(list(files), store)]
     done = 0
-    for group in decode(missing, encoder.settings):
-        batch = encoder.prepare([one.pixels for one in group])
-        names = [one.key for one in group]
-        store.put(dict(zip(names, pack(encoder.encode(batch), names), strict=True)))
-        done += len(group)
+    for batch in read_batches(missing, encoder.settings):
+        encoded = encoder.encode(encoder.prepare([one.pixels for one in batch]))
+        names = [one.source.id for one in batch]
+        store.put(dict(zip(names, pack(encoded, names), strict=True)))
+        done += len(batch)
         progress("encode", done, len(missing))
     return EncodedPhotos(encoder, store, digests)
 
 
-def _size(maps: KeptMaps) -> int:
-    """Bytes of the levels: all the rest is small."""
-    return sum(layer.levels.numel() for layer in maps.layers)
-
-
-def picture_of(photo: Photo) -> Picture:
-    """The pixels of a photo.
+def image_of(photo: Photo) -> Picture:
+    """The pixels of a photo at its full size.
 
     Raises:
         RequestError: if it is missing or cannot be read.
     """
-    return read_picture(photo.file)
+    try:
+        return read_image(photo.file.read_bytes())
+    except (OSError, ImageError) as error:
+        why = error.reason if isinstance(error, ImageError) else f"{error}: put the file there."
+        raise RequestError(f"{photo.file} cannot be read: {why}") from error
 
 
-def encode_again(pictures: Sequence[IndexedPicture], encoder: Encoder) -> Mapping[str, KeptMaps]:
-    """The maps of pictures of which none are kept, as they would be kept; by id.
+def read_batches(
+    sources: Iterable[Source], settings: MethodSettings, *, leave_out: bool = False
+) -> Iterator[list[Prepared]]:
+    """Images as the indexer reads them, in batches of one shape.
 
     Args:
-        pictures: whose `uri` is a file; one that is damaged is left out.
-        encoder: makes the maps.
+        sources: of the images.
+        settings: say the working size.
+        leave_out: a file that is no image, in the place of stopping there.
 
     Raises:
-        RequestError: for a file that is missing or cannot be read.
+        RequestError: for a file that is missing or, unless those are left out, no image.
     """
-    maps: dict[str, KeptMaps] = {}
-    files = [(picture.id, Path(picture.uri)) for picture in pictures]
-    for group in decode(files, encoder.settings, unreadable=lambda _id, _error: None):
-        encoded = encoder.encode(encoder.prepare([one.pixels for one in group]))
-        names = [one.key for one in group]
-        maps |= zip(names, map(unpack, pack(encoded, names)), strict=True)
-    return maps
 
+    def readable() -> Iterator[Prepared]:
+        for outcome in prepare_pictures(sources, settings, IndexingPlan()):
+            if not isinstance(outcome, Refused):
+                yield outcome
+            elif not leave_out or not isinstance(outcome.error, ImageError):
+                raise RequestError(f"{outcome.source.uri}: {outcome.error.reason}")
 
-def as_kept(encoded: Encoded) -> Encoded:
-    """Fresh maps with the levels of 8 bit that they would have if they were kept."""
-    distinct = {id(maps): maps for maps in (*encoded.features, encoded.evidence)}
-    kept = {key: quantise(maps) for key, maps in distinct.items()}
-    return replace(
-        encoded,
-        features=tuple(kept[id(maps)] for maps in encoded.features),
-        evidence=kept[id(encoded.evidence)],
-        scores=encoded.scores.half().float(),
-    )
+    return batches_of_one_shape(readable(), _ENCODE_BATCH)
 
 
 def maps_digest(encoder: Encoder) -> str:
     """64 hex digits of everything that changes a map."""
     settings = encoder.settings
     parts = [
+        "read as the indexer reads",
         settings.network,
         [layer.name for layer in settings.layers],
         [settings.side, settings.side_is, settings.side_multiple],
@@ -247,12 +163,9 @@ def maps_digest(encoder: Encoder) -> str:
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
-def _missing(files: Mapping[str, Path], store: PhotoMaps) -> list[tuple[str, Path]]:
-    """The files, with the digest of their bytes, that have no maps, or damaged ones."""
-    digests = list(files)
-    missing = []
+def _not_kept(digests: Sequence[str], store: PhotoMaps) -> Iterator[str]:
+    """Those of which there are no maps, or damaged ones."""
     for start in range(0, len(digests), _READ_BATCH):
         part = digests[start : start + _READ_BATCH]
         found = store.get({digest: digest for digest in part})
-        missing += [(digest, files[digest]) for digest in part if digest not in found]
-    return missing
+        yield from (digest for digest in part if digest not in found)

@@ -4,56 +4,48 @@ from __future__ import annotations
 
 import copy
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass, replace
+from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
+from descriptors.expansion import hits_to_read
+from descriptors.fitting import WhiteningFit
 from descriptors.method import Method
-from evaluation.galleries import OnlineGallery
-from evaluation.left_out import LeftOut
-from evaluation.online import OnlineVectors, online_vectors
-from evaluation.own_vectors import OwnVectors, vectors_needed
-from evaluation.prepared import AskedQuery, PreparedTrial, describe_queries, documents_of
-from evaluation.scores import Score
-from evaluation.stages import (
+from es_mappings.documents import Document
+from evaluation.encoding import image_of
+from evaluation.online import online_vectors
+from evaluation.scores import LeftOut, Score
+from evaluation.searching import (
     FIRST_STAGES,
     OFFLINE_STAGES,
     ONLINE_STAGES,
-    StageMemory,
+    MemoryGallery,
     StageSearcher,
 )
-from evaluation.streamed import score_streamed
+from evaluation.streaming import StreamedGallery, stream_photos
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from jaxtyping import Int
     from torch import Tensor
 
+    from descriptors.arrays import QueryDescription
     from descriptors.settings import RegionSettings
-    from descriptors.whitening import Whitening
-    from es_mappings.documents import Gallery
-    from evaluation.encoding import EncodedPhotos, Progress
-    from evaluation.stages import Stage
-    from evaluation.trials import Photo, Trial
+    from evaluation.encoding import EncodedPhotos
+    from evaluation.online import OnlineVectors
+    from evaluation.searching import Stage
+    from evaluation.trials import Photo, PhotoQuery, Progress, Trial
 
-__all__ = [
-    "MOST_ONLINE_BYTES",
-    "OURS",
-    "STREAMED",
-    "THEME_CLASSES",
-    "fit_whitening",
-    "prepare",
-    "score_ours",
-    "theme_of",
-]
+__all__ = ["MAX_ONLINE_BYTES", "OURS", "STREAMED", "PreparedTrial", "fit_method", "score_ours"]
 
 # OnA keeps a vector of 16 bit for every photo and class that is asked with: 105,000 photos, 200
 # classes and 512 dimensions are 21 GB. The paper has no such row for Oxford105k either.
-MOST_ONLINE_BYTES = 4 * 2**30
+MAX_ONLINE_BYTES = 4 * 2**30
 
 # Why other systems than OfA have no scores then.
 STREAMED = (
@@ -61,12 +53,12 @@ STREAMED = (
     "(--no-stream)."
 )
 _TOO_MANY = (
-    f"the class vectors of this gallery would take more than {MOST_ONLINE_BYTES / 2**30:.0f} GiB "
+    f"the class vectors of this gallery would take more than {MAX_ONLINE_BYTES / 2**30:.0f} GiB "
     "of memory."
 )
 
 # As many as the paper's list for Paris (section 4.3); twice N_C of the default preset.
-THEME_CLASSES = 16
+_THEME_CLASSES = 16
 
 # The stages at which each of our systems is measured.
 OURS: Mapping[str, Sequence[Stage]] = MappingProxyType(
@@ -74,21 +66,86 @@ OURS: Mapping[str, Sequence[Stage]] = MappingProxyType(
 )
 
 
-def score_ours(  # noqa: PLR0913 - one keyword a part that may be at hand
+class AskedQuery(NamedTuple):
+    """A query with its description by one method."""
+
+    query: PhotoQuery
+    described: QueryDescription
+
+
+@dataclass(frozen=True)
+class PreparedTrial:
+    """One trial with the method that is measured on it.
+
+    Attributes:
+        trial, encoded: what is searched, and its maps.
+        method, regions: how.
+        asked: the trial's queries, described.
+        documents: of the trial's gallery, by the photos' paths, in order of these; a photo in
+            which nothing is active has none.
+    """
+
+    trial: Trial
+    encoded: EncodedPhotos
+    method: Method
+    regions: RegionSettings
+    asked: tuple[AskedQuery, ...]
+    documents: Mapping[str, Document]
+
+    @classmethod
+    def of(
+        cls, trial: Trial, encoded: EncodedPhotos, method: Method, regions: RegionSettings
+    ) -> PreparedTrial:
+        """Describe gallery and queries."""
+        documents = {}
+        for batch, maps in encoded.batches(trial.gallery):
+            descriptors = method.describe_encoded(maps).descriptors.cpu().numpy()
+            for photo, row in zip(batch, descriptors, strict=True):
+                if row.any():
+                    digest = encoded.digests[photo.file]
+                    documents[photo.path] = Document(
+                        photo.path, str(photo.file), digest, *photo.size, row
+                    )
+        asked = tuple(_described_queries(trial.queries, encoded, method, regions))
+        return cls(trial, encoded, method, regions, asked, dict(sorted(documents.items())))
+
+    def with_regions(self, regions: RegionSettings) -> PreparedTrial:
+        """The same with queries described for other regions."""
+        if regions == self.regions:
+            return self
+        asked = _described_queries(self.trial.queries, self.encoded, self.method, regions)
+        return replace(self, regions=regions, asked=tuple(asked))
+
+    def searcher(self, gallery: MemoryGallery | None = None) -> StageSearcher:
+        """The product's searcher on the documents, or on another gallery of them."""
+        gallery = gallery or MemoryGallery(self.documents)
+        return StageSearcher(self.method, gallery, self.encoded.store, self.regions)
+
+    def score(
+        self, system: str, one: AskedQuery, searcher: StageSearcher, stages: Sequence[Stage]
+    ) -> Iterator[Score]:
+        """One query at every stage, each a ranking of the gallery, down to the last right answer."""
+        searched = len(self.documents) + len(self.trial.streamed or ())
+        for stage in stages:
+            plan = stage.plan(searched, one.query.leave_out)
+            ranking, took = searcher.rank_timed(one.described, plan)
+            yield Score.of(system, stage.name, one.query, ranking, took)
+
+
+def score_ours(
     trial: Trial,
     encoded: EncodedPhotos,
     regions: RegionSettings,
     progress: Progress,
     stages: Mapping[str, Sequence[Stage]] = OURS,
-    own: OwnVectors | None = None,
     left_out: LeftOut | None = None,
 ) -> list[Score]:
     """Each stage's score of each query of a trial by OfA, OnA and theme.
 
     Convention:
         With streamed photos there is OfA alone: OnA needs the class vectors of every photo at
-        hand, and so does a gallery of which they would take more than 4 GB; a theme is another
-        pass over all of them.
+        hand, and a theme is another pass over all of them. Nor is there OnA of a gallery of
+        which the class vectors would take more than 4 GB.
 
     Args:
         trial: says what the whitening is fitted on.
@@ -96,7 +153,6 @@ def score_ours(  # noqa: PLR0913 - one keyword a part that may be at hand
         regions: of the re-ranking.
         progress: told which queries are done.
         stages: of each system that is wanted.
-        own: class vectors of the trial's photos, where they are at hand.
         left_out: told which of OnA and theme there are no scores of, and why, and which
             streamed photos cannot be read.
 
@@ -104,168 +160,129 @@ def score_ours(  # noqa: PLR0913 - one keyword a part that may be at hand
         RequestError: if there are too few photos to fit the whitening on.
     """
     told = LeftOut() if left_out is None else left_out
-    if own is None:
-        own = OwnVectors(encoded, vectors_needed([trial], [encoded.encoder.settings]))
-    prepared = prepare(trial, encoded, regions, own)
-    others = [name for name in stages if name != "OfA"]
+    prepared = PreparedTrial.of(trial, encoded, fit_method(trial.fit, encoded), regions)
     if trial.streamed is not None:
-        for name in others:
+        for name in stages.keys() - {"OfA"}:
             told.add(name, STREAMED)
-        return score_streamed(prepared, trial.streamed, stages.get("OfA", ()), progress, told)
-    theme = theme_of(prepared.asked, prepared.method) if "theme" in stages else ()
-    seen = _online_vectors(prepared, theme, with_own="OnA" in stages)
-    if seen is None:
-        for name in others:
-            told.add(name, _TOO_MANY)
         stages = {name: some for name, some in stages.items() if name == "OfA"}
-    scores = _score_own_classes(prepared, seen, stages, progress)
-    if theme and seen is not None:
-        scores += _score_theme(prepared, seen, theme, stages["theme"])
+    scores = _score_own_classes(prepared, stages, told, progress)
+    return scores + _score_theme(prepared, stages.get("theme", ()))
+
+
+def fit_method(photos: Sequence[Photo], encoded: EncodedPhotos) -> Method:
+    """The method with a whitening fitted on photos.
+
+    Raises:
+        RequestError: if there are too few.
+    """
+    fitting = WhiteningFit(encoded.encoder)
+    for _, maps in encoded.batches(photos):
+        fitting.add(maps)
+    return Method(encoded.encoder, fitting.fit(f"{len(photos)} photos of an evaluation"))
+
+
+def _described_queries(
+    queries: Sequence[PhotoQuery], encoded: EncodedPhotos, method: Method, regions: RegionSettings
+) -> Iterator[AskedQuery]:
+    """Queries from their kept maps; the classes of a box are predicted from its pixels."""
+    kept = defaultdict(list)
+    for query in queries:
+        if query.box is None or method.settings.theme:
+            kept[query.photo].append(query)
+        else:
+            described = method.describe_query(image_of(query.photo), regions, query.box)
+            yield AskedQuery(query, described)
+    for batch, maps in encoded.batches(list(kept)):
+        for row, photo in enumerate(batch):
+            one = maps[row : row + 1]
+            for query in kept[photo]:
+                described = method.describe_kept_query(one, photo.size, regions, query.box)
+                yield AskedQuery(query, described)
+
+
+def _score_own_classes(
+    prepared: PreparedTrial,
+    stages: Mapping[str, Sequence[Stage]],
+    left_out: LeftOut,
+    progress: Progress,
+) -> list[Score]:
+    """OfA and OnA; matches of a query that both need are made once."""
+    vectors = _online_vectors(prepared, left_out) if "OnA" in stages else None
+    wanted = [name for name in ("OfA", "OnA") if name in stages]
+    gallery = _gallery(prepared, stages.get("OfA", ()), left_out, progress)
+    searcher, scores = prepared.searcher(gallery), list[Score]()
+    for done, one in enumerate(prepared.asked if wanted else (), start=1):
+        searcher.next_query()
+        gallery.look_for({p for j in one.query.judgements.values() for p in j.positives})
+        searcher.search_in(gallery)
+        scores += prepared.score("OfA", one, searcher, stages.get("OfA", ()))
+        if vectors is not None:
+            started = time.perf_counter()
+            searcher.search_in(_seen_by(one, prepared, vectors))
+            spent = (time.perf_counter() - started) * 1e3
+            # Describing the gallery is a part of each search.
+            found = prepared.score("OnA", one, searcher, stages["OnA"])
+            scores += [replace(s, milliseconds=s.milliseconds + spent) for s in found]
+        progress(f"{prepared.trial.name}: {' and '.join(wanted)}", done, len(prepared.asked))
+    searcher.close()
     return scores
 
 
-def fit_whitening(photos: Sequence[Photo], encoded: EncodedPhotos) -> Whitening:
-    """A whitening fitted on the ``n_pca`` best class vectors of each photo.
-
-    Raises:
-        RequestError: if there are fewer vectors than dimensions.
-    """
-    settings = encoded.encoder.settings
-    return OwnVectors(encoded, dict.fromkeys(photos, settings.n_pca)).fit(photos, settings)
-
-
-def prepare(
-    trial: Trial,
-    encoded: EncodedPhotos,
-    regions: RegionSettings,
-    own: OwnVectors,
-) -> PreparedTrial:
-    """Fit the whitening of a trial, and describe its gallery and queries.
-
-    Raises:
-        RequestError: if there are too few photos to fit it on.
-    """
-    method = Method(encoded.encoder, own.fit(trial.fit, encoded.encoder.settings))
-    asked = tuple(describe_queries(trial.queries, encoded, method, regions))
-    described = own.describe(trial.gallery, method.whitening, method.settings)
-    return PreparedTrial(trial, encoded, method, regions, asked, documents_of(described, encoded))
-
-
-def theme_of(asked: Sequence[AskedQuery], method: Method) -> tuple[int, ...]:
-    """The classes that are most often among the N_C best of the queries; ties by number.
-
-    Source:
-        paper section 4.3; docs/method.md section 3.
-    """
-    counts = Counter(c for one in asked for c in _own_classes(one, method).tolist())
-    frequent = sorted(counts, key=lambda c: (-counts[c], c))
-    return tuple(frequent[:THEME_CLASSES])
-
-
-def _themed(method: Method, theme: tuple[int, ...]) -> Method:
-    """The same method with one fixed list of classes; whitening and network are shared."""
-    encoder = copy.copy(method.encoder)
-    encoder.settings = method.settings.model_copy(update={"theme": theme})
-    return Method(encoder, method.whitening)
+def _gallery(
+    prepared: PreparedTrial, stages: Sequence[Stage], left_out: LeftOut, progress: Progress
+) -> MemoryGallery:
+    """What OfA searches: the documents, and the vectors of streamed photos."""
+    photos, encoded = prepared.trial.streamed, prepared.encoded
+    if photos is None:
+        return MemoryGallery(prepared.documents)
+    vectors = stream_photos(photos, prepared.method, Path(encoded.store.address), progress)
+    left_out.streamed.update(vectors.unreadable)
+    read = [max(stage.window, hits_to_read(stage.expand, prepared.regions)) for stage in stages]
+    return StreamedGallery(prepared.documents, vectors, 1 + max(read, default=0))
 
 
 def _own_classes(one: AskedQuery, method: Method) -> Int[Tensor, " N"]:
     return one.described.classes[: method.settings.n_classes].cpu()
 
 
-def _score_own_classes(
-    prepared: PreparedTrial,
-    vectors: OnlineVectors | None,
-    stages: Mapping[str, Sequence[Stage]],
-    progress: Progress,
-) -> list[Score]:
-    """OfA and OnA; matches of a query that both need are made once."""
-    memory, scores = StageMemory(), list[Score]()
-    wanted = [name for name in ("OfA", "OnA") if name in stages]
-    online = None if vectors is None else _Online.of(prepared, vectors, memory)
-    with prepared.offline_gallery() as gallery:
-        offline = prepared.searcher(gallery, memory)
-        for done, one in enumerate(prepared.asked if wanted else (), start=1):
-            memory.forget()
-            scores += prepared.score("OfA", one, offline, stages.get("OfA", ()))
-            if online is not None:
-                scores += online.score(one, stages.get("OnA", ()))
-            progress(f"{prepared.trial.name}: {' and '.join(wanted)}", done, len(prepared.asked))
-        offline.close()
-    return scores
-
-
-@dataclass(frozen=True)
-class _Online:
-    """A trial's gallery as the classes of one query after the other see it (OnA)."""
-
-    prepared: PreparedTrial
-    gallery: OnlineGallery
-    searcher: StageSearcher
-
-    @classmethod
-    def of(cls, prepared: PreparedTrial, vectors: OnlineVectors, memory: StageMemory) -> _Online:
-        gallery = OnlineGallery(prepared.documents, vectors)
-        return cls(prepared, gallery, prepared.searcher(cast("Gallery", gallery), memory))
-
-    def score(self, one: AskedQuery, stages: Sequence[Stage]) -> list[Score]:
-        """One query at every stage; describing the gallery counts as a part of each search."""
-        if not stages:
-            return []
-        started = time.perf_counter()
-        self.gallery.see_with(_own_classes(one, self.prepared.method))
-        spent = (time.perf_counter() - started) * 1e3
-        found = self.prepared.score("OnA", one, self.searcher, stages)
-        return [replace(score, milliseconds=score.milliseconds + spent) for score in found]
-
-
-def _score_theme(
-    prepared: PreparedTrial,
-    vectors: OnlineVectors,
-    theme: tuple[int, ...],
-    stages: Sequence[Stage],
-) -> list[Score]:
-    """One list of classes for all: the gallery's vectors are at hand from OnA."""
-    method, trial, encoded = _themed(prepared.method, theme), prepared.trial, prepared.encoded
-    themed = PreparedTrial(
-        trial,
-        encoded,
-        method,
-        prepared.regions,
-        tuple(describe_queries(trial.queries, encoded, method, prepared.regions)),
-        documents_of(_described(prepared, vectors, theme), encoded),
-    )
-    scores: list[Score] = []
-    with themed.offline_gallery() as gallery:
-        searcher = themed.searcher(gallery, StageMemory())
-        for one in themed.asked:
-            scores += themed.score("theme", one, searcher, stages)
-        searcher.close()
-    return scores
-
-
-def _described(
-    prepared: PreparedTrial, vectors: OnlineVectors, theme: tuple[int, ...]
-) -> Iterable[tuple[Sequence[Photo], Tensor]]:
-    """The gallery with the theme's classes."""
-    return [(_photos(prepared), vectors.describe(torch.tensor(theme)))]
-
-
-def _photos(prepared: PreparedTrial) -> list[Photo]:
-    """Of the gallery's documents, in their order."""
-    by_path = {photo.path: photo for photo in prepared.trial.gallery}
-    return [by_path[path] for path in prepared.documents]
-
-
-def _online_vectors(
-    prepared: PreparedTrial, theme: tuple[int, ...], *, with_own: bool
-) -> OnlineVectors | None:
-    """Of the gallery, for the classes of all queries or the theme; None if they are too many."""
-    wanted = [torch.tensor(theme, dtype=torch.long)]
-    if with_own:
-        wanted += [_own_classes(one, prepared.method) for one in prepared.asked]
-    classes = torch.cat(wanted).unique()
-    bytes_a_vector = 2 * prepared.method.settings.dims
-    if len(prepared.documents) * len(classes) * bytes_a_vector > MOST_ONLINE_BYTES:
+def _online_vectors(prepared: PreparedTrial, left_out: LeftOut) -> OnlineVectors | None:
+    """Of the gallery, for the classes of all queries; None if they are too many."""
+    method = prepared.method
+    classes = torch.cat([_own_classes(one, method) for one in prepared.asked]).unique()
+    if 2 * method.settings.dims * len(prepared.documents) * len(classes) > MAX_ONLINE_BYTES:
+        left_out.add("OnA", _TOO_MANY)
         return None
-    return online_vectors(prepared.method, prepared.encoded, _photos(prepared), classes)
+    by_path = {photo.path: photo for photo in prepared.trial.gallery}
+    photos = [by_path[path] for path in prepared.documents]
+    return online_vectors(method, prepared.encoded, photos, classes)
+
+
+def _seen_by(one: AskedQuery, prepared: PreparedTrial, vectors: OnlineVectors) -> MemoryGallery:
+    """The gallery described with the classes of a query."""
+    rows = vectors.describe(_own_classes(one, prepared.method)).numpy()
+    documents = prepared.documents.items()
+    return MemoryGallery(
+        {i: replace(one, descriptor=row) for (i, one), row in zip(documents, rows, strict=True)}
+    )
+
+
+def _score_theme(prepared: PreparedTrial, stages: Sequence[Stage]) -> list[Score]:
+    """One list of classes for all: those most often among the N_C best of the queries.
+
+    Source:
+        paper section 4.3; docs/method.md section 3.
+    """
+    if not stages:
+        return []
+    method = prepared.method
+    counts = Counter(c for one in prepared.asked for c in _own_classes(one, method).tolist())
+    theme = tuple(sorted(counts, key=lambda c: (-counts[c], c))[:_THEME_CLASSES])
+    encoder = copy.copy(method.encoder)  # network and whitening are shared
+    encoder.settings = method.settings.model_copy(update={"theme": theme})
+    themed = PreparedTrial.of(
+        prepared.trial, prepared.encoded, Method(encoder, method.whitening), prepared.regions
+    )
+    searcher = themed.searcher()
+    scores = [s for one in themed.asked for s in themed.score("theme", one, searcher, stages)]
+    searcher.close()
+    return scores

@@ -18,6 +18,7 @@ _SURE = 0.05
 _NO_LOSS = -0.005
 # A cheaper value must spare this share of a cost to be worth a word.
 _CHEAPER = 0.9
+_SMALLEST_P = 0.001
 
 
 def recommendation(ablation: Ablation) -> tuple[str, ...]:
@@ -29,45 +30,40 @@ def recommendation(ablation: Ablation) -> tuple[str, ...]:
         the gain lies above 0.
     """
     settings = list(dict.fromkeys(variant.setting for variant in ablation.variants))
-    by_setting = {s: [v for v in ablation.variants if v.setting == s] for s in settings}
-    changes = [best for variants in by_setting.values() if (best := _best(variants)) is not None]
-    return (
-        *_head(ablation, changes),
-        *(_change(variant, by_setting[variant.setting], ablation) for variant in changes),
-        *_together(changes),
-        *_worse(by_setting),
-        *_cheaper(by_setting),
-        *_unclear(by_setting),
-        *_failed(ablation.variants),
-    )
+    groups = [[v for v in ablation.variants if v.setting == setting] for setting in settings]
+    winners = [[v for v in group if _direction(v) > 0] for group in groups]
+    changes = [max(some, key=lambda v: v.mean or 0.0) for some in winners if some]
+    told = [*_head(ablation, changes), *(_change(one, ablation) for one in changes)]
+    if len(changes) > 1:
+        told.append(
+            "Each was changed alone, and gains do not simply add up: measure them together "
+            "before you rely on both."
+        )
+    told += [sentence for group in groups for sentence in _worse(group)]
+    told += [sentence for group in groups for sentence in _cheaper(group)]
+    unclear = [
+        group[0].setting
+        for group in groups
+        if any(v.against for v in group) and not any(map(_direction, group))
+    ]
+    if unclear:
+        told.append(
+            f"No value of {', '.join(unclear)} is clearly better or worse than the preset's: "
+            "leave them."
+        )
+    failed = [v for v in ablation.variants if v.failed]
+    told += [f"{v.setting} {v.value} could not be measured. {v.failed}" for v in failed]
+    return tuple(told)
 
 
-def wins(variant: Variant) -> bool:
-    """Whether a value is better than the preset's in every trial, and not by chance."""
+def _direction(variant: Variant) -> int:
+    """1 or -1 for a value that is better or worse in every trial, and not by chance; else 0."""
     against = variant.against
-    return (
-        against is not None
-        and variant.p_value is not None
-        and against.wins_everywhere
-        and variant.p_value < _SURE
-        and against.low > 0
-    )
-
-
-def loses(variant: Variant) -> bool:
-    """Whether a value is worse than the preset's in every trial, and not by chance."""
-    against = variant.against
-    return (
-        against is not None
-        and variant.p_value is not None
-        and against.loses_everywhere
-        and variant.p_value < _SURE
-        and against.high < 0
-    )
-
-
-def _best(variants: Sequence[Variant]) -> Variant | None:
-    return max((v for v in variants if wins(v)), key=lambda v: v.mean or 0.0, default=None)
+    if against is None or variant.p_value is None or variant.p_value >= _SURE:
+        return 0
+    better = min(against.trials) > 0 and against.low > 0
+    worse = max(against.trials) < 0 and against.high < 0
+    return int(better) - int(worse)
 
 
 def _head(ablation: Ablation, changes: Sequence[Variant]) -> Iterator[str]:
@@ -84,107 +80,70 @@ def _head(ablation: Ablation, changes: Sequence[Variant]) -> Iterator[str]:
         yield "There is one part alone, so nothing confirms what was found on it."
 
 
-def _change(variant: Variant, variants: Sequence[Variant], ablation: Ablation) -> str:
-    before = next((v.value for v in variants if v.default), "its default")
-    against = variant.against
-    if against is None:
-        return ""
-    parts = ", ".join(
-        f"{name} {_signed(gained)}"
-        for name, gained in zip(ablation.trials, against.trials, strict=True)
-    )
+def _change(variant: Variant, ablation: Ablation) -> str:
+    default = _default([v for v in ablation.variants if v.setting == variant.setting])
+    gained = variant.against.trials if variant.against else ()
+    parts = [f"{name} {_signed(gain)}" for name, gain in zip(ablation.trials, gained, strict=True)]
+    p_value = variant.p_value or 0.0
+    p = f"{p_value:.3f}" if p_value >= _SMALLEST_P else "under .001"
+    paid = "its cost beside the preset's is not known"
+    if default is not None and default.cost is not None and variant.cost is not None:
+        image = variant.cost.ms_per_picture - default.cost.ms_per_picture
+        query = (variant.ms_per_query or 0.0) - (default.ms_per_query or 0.0)
+        room = variant.cost.bytes - default.cost.bytes
+        paid = f"for {image:+.1f} ms and {room:+,} bytes a picture and {query:+.1f} ms a query"
+    before = "its default" if default is None else default.value
     return (
-        f"Change {variant.setting} from {before} to {variant.value}: {_gain(against)} at the stage "
-        f"{variant.stage} ({parts}; p = {_p(variant)}), {_paid(variant, variants)}."
+        f"Change {variant.setting} from {before} to {variant.value}: {_gain(variant.against)} at "
+        f"the stage {variant.stage} ({', '.join(parts)}; p = {p}), {paid}."
     )
 
 
-def _together(changes: Sequence[Variant]) -> Iterator[str]:
-    if len(changes) > 1:
-        yield (
-            "Each was changed alone, and gains do not simply add up: measure them together "
-            "before you rely on both."
-        )
-
-
-def _worse(by_setting: dict[str, list[Variant]]) -> Iterator[str]:
-    for setting, variants in by_setting.items():
-        worse = [v for v in variants if loses(v)]
-        if worse:
-            said = ", ".join(f"{v.value} ({_signed(v.against.gained)})" for v in worse if v.against)
-            yield f"Do not set {setting} to {said}: that is worse on every part."
-
-
-def _cheaper(by_setting: dict[str, list[Variant]]) -> Iterator[str]:
-    for setting, variants in by_setting.items():
-        default = next((v for v in variants if v.default), None)
-        for variant in variants:
-            against = variant.against
-            if default is None or against is None or wins(variant) or against.low < _NO_LOSS:
-                continue
-            spared = _spared(variant, default)
-            if spared:
-                yield (
-                    f"{setting} {variant.value} spares {spared} and loses at most "
-                    f"{max(0.0, -against.low):.3f} mAP ({_gain(against)}): take it if that matters."
-                )
-
-
-def _unclear(by_setting: dict[str, list[Variant]]) -> Iterator[str]:
-    unclear = [
-        setting
-        for setting, variants in by_setting.items()
-        if any(v.against for v in variants) and not any(wins(v) or loses(v) for v in variants)
+def _worse(group: Sequence[Variant]) -> Iterator[str]:
+    worse = [
+        f"{v.value} ({_signed(v.against.gained)})" for v in group if v.against and _direction(v) < 0
     ]
-    if unclear:
-        yield (
-            f"No value of {', '.join(unclear)} is clearly better or worse than the preset's: "
-            "leave them."
-        )
+    if worse:
+        yield f"Do not set {group[0].setting} to {', '.join(worse)}: that is worse on every part."
 
 
-def _failed(variants: Sequence[Variant]) -> Iterator[str]:
-    for variant in variants:
-        if variant.failed:
-            yield f"{variant.setting} {variant.value} could not be measured. {variant.failed}"
-
-
-def _gain(against: Comparison) -> str:
-    return (
-        f"{_signed(against.gained)} mAP, 95 % interval {_signed(against.low)} to "
-        f"{_signed(against.high)}"
-    )
-
-
-def _p(variant: Variant) -> str:
-    value = 1.0 if variant.p_value is None else variant.p_value
-    return f"{value:.3f}" if value >= 0.001 else "under .001"  # noqa: PLR2004
-
-
-def _paid(variant: Variant, variants: Sequence[Variant]) -> str:
-    default = next((v for v in variants if v.default), None)
-    if default is None or default.cost is None or variant.cost is None:
-        return "its cost beside the preset's is not known"
-    picture = variant.cost.ms_per_picture - default.cost.ms_per_picture
-    query = (variant.ms_per_query or 0.0) - (default.ms_per_query or 0.0)
-    room = variant.cost.bytes - default.cost.bytes
-    return f"for {picture:+.1f} ms and {room:+,} bytes a picture and {query:+.1f} ms a query"
+def _cheaper(group: Sequence[Variant]) -> Iterator[str]:
+    default = _default(group)
+    for variant in group:
+        against = variant.against
+        if default is None or against is None or against.low < _NO_LOSS or _direction(variant) > 0:
+            continue
+        spared = _spared(variant, default)
+        if spared:
+            yield (
+                f"{variant.setting} {variant.value} spares {spared} and loses at most "
+                f"{max(0.0, -against.low):.3f} mAP ({_gain(against)}): take it if that matters."
+            )
 
 
 def _spared(variant: Variant, default: Variant) -> str:
     """What a value costs clearly less than the preset's."""
     if variant.cost is None or default.cost is None:
         return ""
-    spared = []
     costs = (
         (variant.cost.bytes, default.cost.bytes, "{:,.0f} bytes a picture"),
         (variant.cost.ms_per_picture, default.cost.ms_per_picture, "{:.1f} ms a picture"),
         (variant.ms_per_query or 0.0, default.ms_per_query or 0.0, "{:.1f} ms a query"),
     )
-    for here, there, words in costs:
-        if here < _CHEAPER * there:
-            spared.append(words.format(there - here))
-    return " and ".join(spared)
+    return " and ".join(
+        words.format(there - here) for here, there, words in costs if here < _CHEAPER * there
+    )
+
+
+def _default(group: Sequence[Variant]) -> Variant | None:
+    return next((variant for variant in group if variant.default), None)
+
+
+def _gain(against: Comparison | None) -> str:
+    if against is None:
+        return ""
+    interval = f"{_signed(against.low)} to {_signed(against.high)}"
+    return f"{_signed(against.gained)} mAP, 95 % interval {interval}"
 
 
 def _signed(value: float) -> str:

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from statistics import fmean
 from typing import TYPE_CHECKING
 
 from evaluation.average_precision import positive_ranks, trapezoidal_average_precision
-from evaluation.photos import COLLECTIONS
+from evaluation.datasets.files import unreadable_note
+from evaluation.datasets.photos import COLLECTIONS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from evaluation.trials import PhotoQuery
 
-__all__ = ["Answer", "Labels", "Row", "Score", "TrialScore", "by_system", "summarise"]
+__all__ = ["Answer", "Labels", "LeftOut", "Row", "Score", "TrialScore", "by_system", "summarise"]
 
 # First answers that a score keeps for people to look at: more would only fill memory, since a
 # run has tens of thousands of scores.
@@ -208,3 +209,28 @@ def _means(values: Sequence[Mapping[str, float]]) -> dict[str, float]:
     """The mean by each measure over those that have it, in order of their first appearance."""
     names = dict.fromkeys(name for of_one in values for name in of_one)
     return {name: fmean(v[name] for v in values if name in v) for name in names}
+
+
+@dataclass
+class LeftOut:
+    """What a run does not measure, and why: a table must not be silent about it.
+
+    Attributes:
+        reasons: a sentence by the name of a system; the first that is found stays.
+        streamed: names of streamed photos that cannot be read; trials may share them.
+    """
+
+    reasons: dict[str, str] = field(default_factory=dict)
+    streamed: set[str] = field(default_factory=set)
+
+    def add(self, system: str, reason: str) -> None:
+        """Say that a system is left out."""
+        self.reasons.setdefault(system, reason)
+
+    def sentences(self) -> tuple[str, ...]:
+        """Each reason once, with the systems it is true of; then the photos."""
+        systems: dict[str, list[str]] = {}
+        for system, reason in self.reasons.items():
+            systems.setdefault(reason, []).append(system)
+        told = [f"Left out, {', '.join(names)}: {why}" for why, names in systems.items()]
+        return (*told, *unreadable_note(sorted(self.streamed), "streamed distractors"))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass
 from statistics import fmean
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from jaxtyping import Float64
@@ -17,12 +17,12 @@ from jaxtyping import Float64
 from descriptors.errors import RequestError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Mapping, Sequence
 
     from evaluation.scores import Score
     from evaluation.trials import PhotoQuery
 
-__all__ = ["Comparison", "QueryDifference", "compare", "holm"]
+__all__ = ["Comparison", "NamedSystem", "QueryDifference", "compare", "holm", "named_pair"]
 
 # Enough that the second digit of a p-value near .05 stands, few enough for a tenth of a second.
 _RESAMPLES = 9999
@@ -30,17 +30,53 @@ _CONFIDENCE = 0.95
 _SEED = 0
 
 # Fewer scenes than these say nothing: even if all agreed, chance would do so once in sixteen.
-_FEWEST_GROUPS = 6
+_MIN_GROUPS = 6
 
 
-@dataclass(frozen=True)
-class QueryDifference:
-    """One query under two systems.
+class NamedSystem(NamedTuple):
+    """One system at one stage."""
 
-    Attributes:
-        query: what was asked.
-        one, other: its average precision by each.
+    system: str
+    stage: str
+
+    def __str__(self) -> str:
+        """As it is written on the command line."""
+        return f"{self.system}:{self.stage}"
+
+
+def named_pair(text: str, stages: Mapping[str, Sequence[str]]) -> tuple[NamedSystem, NamedSystem]:
+    """The two systems of ``OfA:R100+QE5,R-MAC:first+QE5``.
+
+    Args:
+        text: as it is given to ``--compare``.
+        stages: those that are measured, by the name of the system.
+
+    Raises:
+        RequestError: for another form, a system or stage that is not measured, or the same twice.
     """
+    names = [part.strip() for part in text.split(",")]
+    pairs = [NamedSystem(*name.partition(":")[::2]) for name in names]
+    if len(pairs) != 2 or len(set(pairs)) != 2 or not all(p.stage for p in pairs):  # noqa: PLR2004
+        raise RequestError(
+            f"--compare {text!r} does not name two systems at their stages: write them as "
+            "OfA:R100+QE5,R-MAC:first+QE5."
+        )
+    for system, stage in pairs:
+        if system not in stages:
+            raise RequestError(
+                f"--compare names {system!r}, which is not measured: choose among "
+                f"{', '.join(stages)}."
+            )
+        if stage not in stages[system]:
+            raise RequestError(
+                f"--compare names the stage {stage!r}, at which {system} is not measured: choose "
+                f"among {', '.join(stages[system])}."
+            )
+    return pairs[0], pairs[1]
+
+
+class QueryDifference(NamedTuple):
+    """One query under two systems, with its average precision by each."""
 
     query: PhotoQuery
     one: float
@@ -77,25 +113,15 @@ class Comparison:
     queries: int
     groups: int
 
-    @property
-    def wins_everywhere(self) -> bool:
-        """Whether the first system is ahead in every trial."""
-        return min(self.trials) > 0
-
-    @property
-    def loses_everywhere(self) -> bool:
-        """Whether the first system is behind in every trial."""
-        return max(self.trials) < 0
-
 
 def compare(
-    one: Sequence[Sequence[Score]], other: Sequence[Sequence[Score]], measure: str | None = None
+    one: Sequence[Sequence[Score]], other: Sequence[Sequence[Score]]
 ) -> tuple[Comparison, tuple[QueryDifference, ...]]:
     """Compare two systems by a permutation test and a bootstrap, both over scenes.
 
     Args:
-        one, other: trial by trial the scores of the same queries.
-        measure: a name of the queries' measures; None for each query's first.
+        one, other: trial by trial the scores of the same queries; each query counts by its first
+            measure.
 
     Returns:
         The comparison, and the queries, greatest gain first.
@@ -108,10 +134,7 @@ def compare(
     Raises:
         RequestError: if the two were not asked the same queries.
     """
-    trials = [_differences(mine, theirs, measure) for mine, theirs in zip(one, other, strict=True)]
-    trials = [found for found in trials if found]
-    if not trials:
-        raise RequestError("No query has this measure: compare by another.")
+    trials = [_differences(mine, theirs) for mine, theirs in zip(one, other, strict=True)]
     groups = _groups(trials)
     p_value, low, high = _tested(groups)
     every = [difference for found in trials for difference in found]
@@ -143,25 +166,11 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return raised
 
 
-def _differences(
-    one: Sequence[Score], other: Sequence[Score], measure: str | None
-) -> list[QueryDifference]:
-    theirs = {score.query.name: score for score in other}
+def _differences(one: Sequence[Score], other: Sequence[Score]) -> list[QueryDifference]:
+    theirs = {score.query.name: score.average_precision for score in other}
     if theirs.keys() != {score.query.name for score in one}:
         raise RequestError("Two systems were asked other queries: compare them on the same ones.")
-    return list(_paired(one, theirs, measure))
-
-
-def _paired(
-    one: Sequence[Score], theirs: dict[str, Score], measure: str | None
-) -> Iterator[QueryDifference]:
-    for score in one:
-        other = theirs[score.query.name]
-        if measure is None:
-            yield QueryDifference(score.query, score.average_precision, other.average_precision)
-        elif measure in score.precision:
-            mine = score.precision[measure]
-            yield QueryDifference(score.query, mine, other.precision[measure])
+    return [QueryDifference(s.query, s.average_precision, theirs[s.query.name]) for s in one]
 
 
 def _groups(trials: Sequence[Sequence[QueryDifference]]) -> Float64[np.ndarray, "G 2"]:
@@ -184,7 +193,7 @@ def _tested(groups: Float64[np.ndarray, "G 2"]) -> tuple[float, float, float]:
     gained, weights = groups.T
     if not gained.any():
         return 1.0, 0.0, 0.0
-    if len(groups) < _FEWEST_GROUPS:
+    if len(groups) < _MIN_GROUPS:
         return 1.0, -1.0, 1.0
     test = permutation_test(
         (gained,),

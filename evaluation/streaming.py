@@ -1,73 +1,56 @@
 """Photos that are too many to keep maps of: described as they come, only vectors kept.
 
-A million distractors have terabytes of maps but a gigabyte of vectors. So each picture passes
-the network once, every system that is measured describes its maps, and the maps are let go;
-a re-ranking that comes upon such a picture reads it again.
+A million distractors have terabytes of maps but a gigabyte of vectors. So each image passes the
+network once, its maps are described and let go; a re-ranking that comes upon such an image reads
+it again.
 
-Vectors lie in files of one block of pictures, named by what the pictures are and apart for
-each system's fingerprint. A run that was stopped goes on at the block where it was, a larger
-folder with the same beginning makes only what is new, and memory never holds more than a block.
+Vectors lie in files of one block of images, named by what the images are and apart for each
+fingerprint. A run that was stopped goes on at the block where it was, a larger folder with the
+same beginning makes only what is new, and memory never holds more than a block.
 """
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import numpy as np
-import torch
-from jaxtyping import Bool, Float, Float16, Float32, Int32
-from torch import Tensor
+from jaxtyping import Bool, Float16, Float32, Int32
 
 from descriptors.arrays import Encoded
 from descriptors.errors import RequestError
-from evaluation.decoding import decode
-from evaluation.encoding import as_kept, maps_digest
+from es_mappings.documents import Document, FirstHit
+from es_mappings.features import quantise
+from evaluation.datasets.facts import digest_of, stamp_of
+from evaluation.encoding import maps_digest, read_batches
+from evaluation.searching import MemoryGallery
+from indexer.sources import Source
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
-    from descriptors.encoder import Encoder
-    from descriptors.errors import CamsearchError
-    from evaluation.decoding import Decoded
-    from evaluation.encoding import Progress
-    from evaluation.trials import StreamedPhotos
+    from descriptors.method import Method
+    from es_mappings.filters import Filter
+    from evaluation.trials import Progress, StreamedPhotos
 
-__all__ = ["BLOCK", "Describer", "StreamedVectors", "stream_photos"]
+__all__ = ["BLOCK", "StreamedGallery", "StreamedVectors", "as_kept", "stream_photos"]
 
-# Pictures whose vectors lie in one file; what a stopped run loses at most.
+# Images whose vectors lie in one file; what a stopped run loses at most.
 BLOCK = 512
 
 
 @dataclass(frozen=True)
-class Describer:
-    """How one system describes pictures.
-
-    Attributes:
-        name: of the system.
-        fingerprint: of everything that changes a vector but the maps.
-        dims: of a vector.
-        describe: maps to vectors; a zero row where nothing is active.
-    """
-
-    name: str
-    fingerprint: str
-    dims: int
-    describe: Callable[[Encoded], Float[Tensor, "B D"]]
-
-
-@dataclass(frozen=True)
 class StreamedVectors:
-    """The vectors of streamed photos by one system, read from disk as they are needed.
+    """The vectors of streamed photos, read from disk as they are needed.
 
     Attributes:
         photos: whose they are, row by row.
         blocks: of at most `BLOCK` rows each; a zero row where a photo has no vector.
-        sizes: of the upright pictures, in pixels: width and height; 0 for one that cannot be
+        sizes: of the upright images, in pixels: width and height; 0 for one that cannot be
             read.
     """
 
@@ -91,7 +74,6 @@ class StreamedVectors:
 
     @cached_property
     def _without_vector(self) -> Bool[np.ndarray, " N"]:
-        """Rows of photos that are not searched."""
         return np.concatenate([np.zeros(0, bool), *(~block.any(axis=1) for block in self.blocks)])
 
     @property
@@ -101,134 +83,155 @@ class StreamedVectors:
 
 
 def stream_photos(
-    photos: StreamedPhotos,
-    describers: Sequence[Describer],
-    encoder: Encoder,
-    folder: Path,
-    progress: Progress,
-) -> dict[str, StreamedVectors]:
-    """The vectors of photos by every system, each picture passing the network once.
+    photos: StreamedPhotos, method: Method, folder: Path, progress: Progress
+) -> StreamedVectors:
+    """The vectors of photos, each image passing the network once.
 
     Args:
         photos: any number of them; one that cannot be read is left out.
-        describers: of the systems that are measured.
-        encoder: makes the maps.
+        method: describes them.
         folder: where vectors are kept; made if it is not there.
         progress: told how many photos are described, and of how many.
 
-    Returns:
-        By the systems' names.
-
     Raises:
-        RequestError: if nothing can be written there.
+        RequestError: if nothing can be written there, or a file went missing.
     """
-    places = [folder / "streamed" / _fingerprint(one, encoder)[:16] for one in describers]
-    sizes_at = folder / "streamed" / "sizes"
-    for place in (*places, sizes_at):
-        _make(place)
-    found: list[list[Float16[np.ndarray, "_ D"]]] = [[] for _ in describers]
-    sizes: list[Int32[np.ndarray, "_ 2"]] = []
-    for rows in _blocks(len(photos)):
-        name = f"{_key(photos, rows)}.npy"
-        files = [place / name for place in places]
-        missing = [i for i, file in enumerate(files) if not file.exists()]
-        if missing or not (sizes_at / name).exists():
-            made = _describe(photos, rows, [describers[i] for i in missing], encoder)
-            for i, vectors in zip(missing, made.vectors, strict=True):
-                _write(files[i], vectors)
-            _write(sizes_at / name, made.sizes)
-        for blocks, file in zip(found, files, strict=True):
-            # Read from disk as needed, but a plain array: numpy's own class is slow to take a row.
-            blocks.append(np.load(file, mmap_mode="r").view(np.ndarray))
-        sizes.append(np.load(sizes_at / name))
+    made_by = f"{method.fingerprint()}\0{maps_digest(method.encoder)}"
+    place = folder / "streamed" / hashlib.sha256(made_by.encode()).hexdigest()[:16]
+    blocks, sizes = [], [np.empty((0, 2), np.int32)]
+    for start in range(0, len(photos), BLOCK):
+        rows = range(start, min(start + BLOCK, len(photos)))
+        files = [place / f"{_key(photos, rows)}.{kind}.npy" for kind in ("vectors", "sizes")]
+        if not all(file.exists() for file in files):
+            for file, array in zip(files, _describe(photos, rows, method), strict=True):
+                _write(file, array)
+        # Read from disk as needed, but a plain array: numpy's own class is slow to take a row.
+        blocks.append(np.load(files[0], mmap_mode="r").view(np.ndarray))
+        sizes.append(np.load(files[1]))
         progress("distractors", rows.stop, len(photos))
-    known = np.concatenate(sizes) if sizes else np.empty((0, 2), np.int32)
-    return {
-        one.name: StreamedVectors(photos, tuple(blocks), known)
-        for one, blocks in zip(describers, found, strict=True)
-    }
+    return StreamedVectors(photos, tuple(blocks), np.concatenate(sizes))
 
 
-@dataclass(frozen=True)
-class _Block:
-    """What was made of one block: each system's vectors, and the pictures' sizes."""
-
-    vectors: list[Float16[np.ndarray, "_ D"]]
-    sizes: Int32[np.ndarray, "_ 2"]
-
-
-@torch.inference_mode()
 def _describe(
-    photos: StreamedPhotos, rows: range, describers: Sequence[Describer], encoder: Encoder
-) -> _Block:
-    """Every picture of a block through the network once."""
-    vectors = [np.zeros((len(rows), one.dims), np.float16) for one in describers]
+    photos: StreamedPhotos, rows: range, method: Method
+) -> tuple[Float16[np.ndarray, "B D"], Int32[np.ndarray, "B 2"]]:
+    """The vectors and sizes of one block; zeros for an image that cannot be read."""
+    vectors = np.zeros((len(rows), method.settings.dims), np.float16)
     sizes = np.zeros((len(rows), 2), np.int32)
-    files = ((str(row), photos.file(row)) for row in rows)
-    for group in decode(files, encoder.settings, unreadable=_left_out):
-        here = [int(one.key) - rows.start for one in group]
-        sizes[here] = [one.size for one in group]
-        maps = _maps(group, encoder)
-        for mine, describer in zip(vectors, describers, strict=True):
-            mine[here] = describer.describe(maps).cpu().numpy()
-    return _Block(vectors, sizes)
+    sources = [Source(str(row), str(photos.file(row))) for row in rows]
+    for batch in read_batches(sources, method.settings, leave_out=True):
+        here = [int(one.source.id) - rows.start for one in batch]
+        sizes[here] = [one.size for one in batch]
+        encoded = method.encoder.encode(method.encoder.prepare([one.pixels for one in batch]))
+        vectors[here] = method.describe_encoded(as_kept(encoded)).descriptors.cpu().numpy()
+    return vectors, sizes
 
 
-def _maps(group: Sequence[Decoded], encoder: Encoder) -> Encoded:
-    """As if they were kept, so that a streamed photo counts as any other."""
-    return as_kept(encoder.encode(encoder.prepare([one.pixels for one in group])))
+def as_kept(encoded: Encoded) -> Encoded:
+    """Fresh maps with the levels of 8 bit that they would have if they were kept.
 
-
-def _left_out(_row: str, _error: CamsearchError) -> None:
-    """A picture that cannot be read has no size and no vector; `unreadable` names them."""
-
-
-def _blocks(count: int) -> Iterator[range]:
-    for start in range(0, count, BLOCK):
-        yield range(start, min(start + BLOCK, count))
+    So a streamed photo counts as any other.
+    """
+    distinct = {id(maps): maps for maps in (*encoded.features, encoded.evidence)}
+    kept = {key: quantise(maps) for key, maps in distinct.items()}
+    return replace(
+        encoded,
+        features=tuple(kept[id(maps)] for maps in encoded.features),
+        evidence=kept[id(encoded.evidence)],
+        scores=encoded.scores.half().float(),
+    )
 
 
 def _key(photos: StreamedPhotos, rows: range) -> str:
     """64 hex digits of what a block's files are: names, lengths and times of change."""
     digest = hashlib.sha256(str(photos.folder).encode())
     for row in rows:
-        try:
-            about = photos.file(row).stat()
-        except OSError as error:
-            raise RequestError(
-                f"{photos.file(row)} cannot be read ({type(error).__name__}): "
-                "list the folder again by starting the evaluation again."
-            ) from error
-        digest.update(f"{photos.names[row]}\0{about.st_size}\0{about.st_mtime_ns}\0".encode())
+        digest.update(f"{photos.names[row]}\0{stamp_of(photos.file(row))}\0".encode())
     return digest.hexdigest()
-
-
-def _fingerprint(describer: Describer, encoder: Encoder) -> str:
-    parts = f"{describer.name}\0{describer.fingerprint}\0{maps_digest(encoder)}"
-    return hashlib.sha256(parts.encode()).hexdigest()
-
-
-def _make(place: Path) -> None:
-    try:
-        place.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise _unwritable(place, error) from error
 
 
 def _write(file: Path, array: Float16[np.ndarray, "_ D"] | Int32[np.ndarray, "_ 2"]) -> None:
     """A file of which a reader sees all or nothing, whenever we are stopped."""
     part = file.with_suffix(f".{uuid4().hex}.part")
     try:
-        with part.open("wb") as opened:
-            np.save(opened, array)
-        part.replace(file)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with part.open("wb") as opened:
+                np.save(opened, array)
+            part.replace(file)
+        finally:
+            part.unlink(missing_ok=True)
     except OSError as error:
-        raise _unwritable(file.parent, error) from error
-    finally:
-        part.unlink(missing_ok=True)
+        raise RequestError(
+            f"Vectors cannot be kept in {file.parent} ({error}): free space there, or check its "
+            "permissions."
+        ) from error
 
 
-def _unwritable(place: Path, error: OSError) -> RequestError:
-    return RequestError(
-        f"Vectors cannot be kept in {place} ({error}): free space there, or check its permissions."
-    )
+class StreamedGallery(MemoryGallery):
+    """Documents at hand, and many more photos of which only vectors are kept.
+
+    Convention:
+        An answer ends with the last right answer to the query that is asked (`look_for`), or
+        after `min_hits` if that is later: what comes after it changes no measure, and a
+        million hits a search would take longer than the search.
+    """
+
+    def __init__(
+        self, documents: Mapping[str, Document], streamed: StreamedVectors, min_hits: int
+    ) -> None:
+        """Put documents and streamed vectors together.
+
+        Args:
+            documents: of the photos whose maps are kept, in order of their ids.
+            streamed: of the others.
+            min_hits: that an answer has at any rate, so that each stage has what it reads.
+        """
+        super().__init__(documents)
+        self._streamed, self._min_hits = streamed, min_hits
+        self._rows_of = {id_: row for row, id_ in enumerate(self.ids)}
+        self._streamed_rows: dict[str, int] = {}
+        self._wanted: list[int] = []
+
+    def look_for(self, positives: Collection[str]) -> None:
+        """Name the right answers to the next query."""
+        self._wanted = [self._rows_of[id_] for id_ in positives if id_ in self._rows_of]
+        self._streamed_rows.clear()
+
+    def knn(
+        self, vector: Float32[np.ndarray, " D"], k: int, matching: Filter | None = None
+    ) -> list[FirstHit]:
+        """See `Gallery.knn`; there is no metadata to filter by."""
+        del matching
+        mine = self.descriptors @ vector
+        # Streamed ones first, since that is the order of their ids.
+        cosines = np.concatenate([self._streamed.cosines(vector), mine])
+        lowest = mine[self._wanted].min(initial=np.inf)
+        enough = max(int((cosines >= lowest).sum()), min(self._min_hits, len(cosines)))
+        best = np.argsort(-cosines, kind="stable")[: min(k, enough)]
+        return [
+            FirstHit(self._id(row), float(cosines[row]))
+            for row in best.tolist()
+            if np.isfinite(cosines[row])
+        ]
+
+    def get(self, ids: Sequence[str]) -> dict[str, Document]:
+        """See `Gallery.get`."""
+        streamed = {i: self._document(i) for i in ids if i in self._streamed_rows}
+        return super().get(ids) | streamed
+
+    def _id(self, row: int) -> str:
+        """Of a photo in order of the ids; a streamed one is remembered until the next query."""
+        count = len(self._streamed.photos)
+        if row >= count:
+            return self.ids[row - count]
+        id_ = self._streamed.photos.path(row)
+        self._streamed_rows[id_] = row
+        return id_
+
+    def _document(self, id_: str) -> Document:
+        """Of a streamed photo."""
+        row = self._streamed_rows[id_]
+        file = self._streamed.photos.file(row)
+        width, height = self._streamed.sizes[row].tolist()
+        return Document(id_, str(file), digest_of(file), width, height, self._streamed.vector(row))

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from evaluation.photos import COLLECTIONS
+from evaluation.datasets.photos import COLLECTIONS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from evaluation.ablation import Ablation, Variant
-    from evaluation.evaluate import Evaluation
-    from evaluation.reproducing import MeasuredRow, MeasuredTable
+    from evaluation.paper import MeasuredRow, MeasuredTable
+    from evaluation.runs import Evaluation
     from evaluation.scores import Row
     from evaluation.significance import Comparison
 

@@ -21,10 +21,9 @@ from es_mappings.about import features_of, method_about, regions_about
 from es_mappings.documents import Document
 from es_mappings.errors import GalleryUnreachable
 from es_mappings.fields import DESCRIPTOR
-from evaluation.galleries import MemoryGallery
-from evaluation.photos import read_trials
+from evaluation.datasets.photos import read_trials
 from evaluation.scores import Labels, Score, summarise
-from evaluation.stages import Stage
+from evaluation.searching import MemoryGallery, Stage
 from reranker.pipeline import Searcher
 
 if TYPE_CHECKING:
@@ -38,10 +37,9 @@ if TYPE_CHECKING:
     from descriptors.settings import RegionSettings
     from es_mappings.documents import Gallery
     from es_mappings.features import FeatureStore
-    from evaluation.encoding import Progress
-    from evaluation.photos import Queries
+    from evaluation.datasets.photos import Queries
     from evaluation.scores import Row
-    from evaluation.trials import PhotoQuery
+    from evaluation.trials import PhotoQuery, Progress
 
 __all__ = ["Through", "evaluate_through"]
 
@@ -95,7 +93,7 @@ def evaluate_through(
     """Measure a server's answers and our own to the same queries over the same documents.
 
     Args:
-        folder: of photos; see `evaluation.photos`.
+        folder: of photos; see `evaluation.datasets.photos`.
         client: of the server that understands pictures.
         index: that holds the folder's photos, ids or uris ending in their paths.
         machine: where this process computes.

@@ -9,12 +9,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from descriptors.arrays import Box, Size
 
-__all__ = ["Judgement", "Photo", "PhotoQuery", "StreamedPhotos", "Trial"]
+    # Told what is done, how many of it, and of how many.
+    Progress = Callable[[str, int, int], None]
+
+__all__ = ["Judgement", "Photo", "PhotoQuery", "StreamedPhotos", "Trial", "all_photos"]
 
 
 @dataclass(frozen=True)
@@ -128,3 +131,8 @@ class Trial:
         """Every photo whose maps are needed, once: gallery, fit, and queries outside of both."""
         asked = (query.photo for query in self.queries)
         return tuple(dict.fromkeys((*self.gallery, *self.fit, *asked)))
+
+
+def all_photos(trials: Sequence[Trial]) -> list[Photo]:
+    """Every photo of some trials once, by its file; a query's too, where it is in no gallery."""
+    return list({photo.file: photo for trial in trials for photo in trial.photos}.values())

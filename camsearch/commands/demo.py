@@ -108,7 +108,7 @@ def _index(library: PictureLibrary, folder: Path, console: Console) -> None:
 
 def _search(library: PictureLibrary, query: _Query) -> SearchReport:
     """One search with re-ranking, the query's own picture left out."""
-    from camsearch.reporting import search_report
+    from camsearch.search_report import search_report
     from reranker.ranking import SearchPlan
 
     picture = library.read(query.path)

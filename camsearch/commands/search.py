@@ -41,9 +41,7 @@ def search(
     ] = None,
     gallery: options.GalleryFolder = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")] = False,
-    report: Annotated[
-        Path | None, typer.Option(help="Write a page or picture: out.html or out.png.")
-    ] = None,
+    report: Annotated[Path | None, typer.Option(help="Write a page to look at: out.html.")] = None,
     device: options.Device = None,
     precision: options.Precision = None,
 ) -> None:
@@ -69,7 +67,7 @@ def search(
             print_hits(ranking.hits)
         if report:
             from camsearch.report import write_report
-            from camsearch.reporting import search_report
+            from camsearch.search_report import search_report
 
             found = search_report(library, image.name, picture, query, plan, ranking)
             write_report(report, [found])

@@ -16,18 +16,19 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from descriptors.errors import RequestError
-from evaluation.datasets.pictures import (
+from evaluation.datasets.files import (
+    Source,
+    box_of,
     find_files,
     image_folder,
     incomplete_note,
     paths_within,
     photos_of,
+    read_words,
     require,
     stems,
     unreadable_note,
 )
-from evaluation.datasets.requests import Source
-from evaluation.datasets.rows import box_of, read_words
 from evaluation.trials import Judgement, PhotoQuery, Trial
 
 if TYPE_CHECKING:
@@ -35,9 +36,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from descriptors.arrays import Box
-    from evaluation.datasets.pictures import FoundPhotos
-    from evaluation.datasets.requests import Request
-    from evaluation.photo_facts import PhotoFacts
+    from evaluation.datasets.facts import PhotoFacts
+    from evaluation.datasets.files import FoundPhotos, Request
     from evaluation.trials import Photo
 
 __all__ = ["OXFORD", "PARIS", "Buildings", "read_buildings"]

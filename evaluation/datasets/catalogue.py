@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from descriptors.errors import RequestError
 from evaluation.datasets.buildings import OXFORD, PARIS, read_buildings
@@ -16,20 +16,18 @@ from evaluation.datasets.distractors import (
     more_of,
     stream_distractors,
 )
+from evaluation.datasets.facts import PhotoFacts
+from evaluation.datasets.files import FoundPhotos, Request, check_boxes, unreadable_note
 from evaluation.datasets.folders import folder_photos, read_folder
 from evaluation.datasets.holidays import HOLIDAYS, holidays_photos, read_holidays
-from evaluation.datasets.pictures import FoundPhotos, check_boxes, unreadable_note
-from evaluation.datasets.requests import Request
+from evaluation.datasets.photos import read_photos, read_trials
 from evaluation.datasets.revisited import ROXFORD, RPARIS, read_revisited
-from evaluation.photo_facts import PhotoFacts
-from evaluation.photos import read_photos, read_trials
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from evaluation.encoding import Progress
-    from evaluation.photos import Queries
-    from evaluation.trials import Trial
+    from evaluation.datasets.photos import Queries
+    from evaluation.trials import Progress, Trial
 
     Reader = Callable[[Request], tuple[Trial, ...]]
     Lister = Callable[[Path, PhotoFacts], FoundPhotos]
@@ -38,11 +36,6 @@ __all__ = ["DATASETS", "Dataset", "FitOn", "read_dataset"]
 
 # What the whitening may be fitted on besides a dataset's own photos: any folder of pictures.
 _PICTURES = "pictures"
-
-_FLICKR_100K, _REVISITED_1M = "oxc1_100k", "revisitop1m"
-_FLICKR_COUNT, _REVISITED_COUNT = 100_000, 1_000_000
-_FLICKR_PAGE = OXFORD.source.page
-_REVISITED_PAGE = ROXFORD.source.page
 
 
 @dataclass(frozen=True)
@@ -60,7 +53,7 @@ class Dataset:
         distractors: the folder that its name says is added to the gallery; "" for none.
         distractors_page: where that comes from.
         streamed: whether of those only vectors are kept.
-        fewest: how many its name promises at least.
+        min_distractors: how many its name promises.
     """
 
     read: Reader
@@ -72,7 +65,7 @@ class Dataset:
     distractors: str = ""
     distractors_page: str = ""
     streamed: bool = False
-    fewest: int = 0
+    min_distractors: int = 0
 
 
 @dataclass(frozen=True)
@@ -112,64 +105,62 @@ def _read_photos_csv(request: Request) -> tuple[Trial, ...]:
     return read_trials(request.root, request.queries or "full", request.fit)
 
 
-def _photos_csv(root: Path, _facts: PhotoFacts) -> FoundPhotos:
-    return FoundPhotos(read_photos(root), ())
+_BUILDINGS = {
+    "oxford5k": Dataset(
+        partial(read_buildings, OXFORD),
+        OXFORD.photos,
+        "Oxford5k: 5,063 photos, 55 queries with boxes",
+        OXFORD.source.page,
+        queries="boxes",
+        fits_on="paris6k",
+    ),
+    "paris6k": Dataset(
+        partial(read_buildings, PARIS),
+        PARIS.photos,
+        "Paris6k: 6,392 photos, 55 queries with boxes",
+        PARIS.source.page,
+        queries="boxes",
+        fits_on="oxford5k",
+    ),
+    "roxford5k": Dataset(
+        partial(read_revisited, ROXFORD),
+        ROXFORD.photos,
+        "ROxford5k: 4,993 photos, 70 queries with boxes; medium, easy, hard",
+        ROXFORD.source.page,
+        queries="boxes",
+        fits_on="paris6k",
+    ),
+    "rparis6k": Dataset(
+        partial(read_revisited, RPARIS),
+        RPARIS.photos,
+        "RParis6k: 6,322 photos, 70 queries with boxes; medium, easy, hard",
+        RPARIS.source.page,
+        queries="boxes",
+        fits_on="oxford5k",
+    ),
+}
+_FLICKR = {
+    "distractors": "oxc1_100k",
+    "distractors_page": OXFORD.source.page,
+    "min_distractors": 100_000,
+}
+_REVISITED_1M = {
+    "distractors": "revisitop1m",
+    "distractors_page": ROXFORD.source.page,
+    "min_distractors": 1_000_000,
+    "streamed": True,
+}
 
 
-_OXFORD = Dataset(
-    partial(read_buildings, OXFORD),
-    OXFORD.photos,
-    "Oxford5k: 5,063 photos, 55 queries with boxes",
-    OXFORD.source.page,
-    queries="boxes",
-    fits_on="paris6k",
-)
-_PARIS = Dataset(
-    partial(read_buildings, PARIS),
-    PARIS.photos,
-    "Paris6k: 6,392 photos, 55 queries with boxes",
-    PARIS.source.page,
-    queries="boxes",
-    fits_on="oxford5k",
-)
-_ROXFORD = Dataset(
-    partial(read_revisited, ROXFORD),
-    ROXFORD.photos,
-    "ROxford5k: 4,993 photos, 70 queries with boxes; medium, easy, hard",
-    ROXFORD.source.page,
-    queries="boxes",
-    fits_on="paris6k",
-)
-_RPARIS = Dataset(
-    partial(read_revisited, RPARIS),
-    RPARIS.photos,
-    "RParis6k: 6,322 photos, 70 queries with boxes; medium, easy, hard",
-    RPARIS.source.page,
-    queries="boxes",
-    fits_on="oxford5k",
-)
-
-
-def _larger(of: Dataset, description: str, folder: str, page: str, *, streamed: bool) -> Dataset:
-    return Dataset(
-        of.read,
-        of.photos,
-        description,
-        of.page,
-        of.queries,
-        of.fits_on,
-        folder,
-        page,
-        streamed,
-        _REVISITED_COUNT if streamed else _FLICKR_COUNT,
-    )
+def _larger(name: str, description: str, distractors: Mapping[str, Any]) -> Dataset:
+    return replace(_BUILDINGS[name], description=description, **distractors)
 
 
 DATASETS: Mapping[str, Dataset] = MappingProxyType(
     {
         "photos": Dataset(
             _read_photos_csv,
-            _photos_csv,
+            lambda root, _facts: FoundPhotos(read_photos(root), ()),
             "a folder with photos.csv (and queries.csv, junk.csv for boxes)",
             fits_on="photos",
         ),
@@ -179,37 +170,14 @@ DATASETS: Mapping[str, Dataset] = MappingProxyType(
             "a folder of one's own: a subfolder an instance, or instances.csv",
             fits_on=_PICTURES,
         ),
-        "oxford5k": _OXFORD,
-        "paris6k": _PARIS,
-        "oxford105k": _larger(
-            _OXFORD,
-            "Oxford5k and 100k Flickr photos",
-            _FLICKR_100K,
-            _FLICKR_PAGE,
-            streamed=False,
-        ),
-        "paris106k": _larger(
-            _PARIS,
-            "Paris6k and 100k Flickr photos",
-            _FLICKR_100K,
-            _FLICKR_PAGE,
-            streamed=False,
-        ),
-        "roxford5k": _ROXFORD,
-        "rparis6k": _RPARIS,
+        **_BUILDINGS,
+        "oxford105k": _larger("oxford5k", "Oxford5k and 100k Flickr photos", _FLICKR),
+        "paris106k": _larger("paris6k", "Paris6k and 100k Flickr photos", _FLICKR),
         "roxford5k+1m": _larger(
-            _ROXFORD,
-            "ROxford5k and a million distractors, streamed",
-            _REVISITED_1M,
-            _REVISITED_PAGE,
-            streamed=True,
+            "roxford5k", "ROxford5k and a million distractors, streamed", _REVISITED_1M
         ),
         "rparis6k+1m": _larger(
-            _RPARIS,
-            "RParis6k and a million distractors, streamed",
-            _REVISITED_1M,
-            _REVISITED_PAGE,
-            streamed=True,
+            "rparis6k", "RParis6k and a million distractors, streamed", _REVISITED_1M
         ),
         "holidays": Dataset(
             read_holidays,
@@ -264,7 +232,9 @@ def read_dataset(  # noqa: PLR0913 - one keyword an option of the command line
     else:
         larger = add_distractors(trials, folder, facts)
     return tuple(
-        replace(one, notes=one.notes + few_note(name, dataset.fewest, more_of(one, before)))
+        replace(
+            one, notes=one.notes + few_note(name, dataset.min_distractors, more_of(one, before))
+        )
         for one, before in zip(larger, trials, strict=True)
     )
 

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from descriptors.errors import RequestError
-from evaluation.datasets.pictures import find_files, paths_within, photos_of, unreadable_note
+from evaluation.datasets.files import find_files, paths_within, photos_of, unreadable_note
 from evaluation.trials import StreamedPhotos
 
 if TYPE_CHECKING:
-    from evaluation.photo_facts import PhotoFacts
+    from evaluation.datasets.facts import PhotoFacts
     from evaluation.trials import Photo, Trial
 
 __all__ = ["PREFIX", "add_distractors", "few_note", "more_of", "stream_distractors"]

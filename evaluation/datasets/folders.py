@@ -9,7 +9,7 @@ instance is hardly to be seen, so that it is neither right nor wrong).
 
 Every picture of an instance is a query, itself taken out of its ranking; with boxes those are
 queries that have one. Without other pictures to fit the whitening on, half of the instances is
-tested with the whitening of the other, as `evaluation.photos` does.
+tested with the whitening of the other, as `evaluation.datasets.photos` does.
 """
 
 from __future__ import annotations
@@ -19,17 +19,24 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from descriptors.errors import RequestError
-from evaluation.datasets.pictures import FoundPhotos, find_files, paths_within, photos_of
-from evaluation.datasets.rows import box_of, numbers, read_rows
-from evaluation.photos import trials_of
+from evaluation.datasets.files import (
+    FoundPhotos,
+    box_of,
+    find_files,
+    numbers,
+    paths_within,
+    photos_of,
+    read_rows,
+)
+from evaluation.datasets.photos import trials_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from descriptors.arrays import Box
-    from evaluation.datasets.requests import Request
-    from evaluation.photo_facts import PhotoFacts
+    from evaluation.datasets.facts import PhotoFacts
+    from evaluation.datasets.files import Request
     from evaluation.trials import Photo, Trial
 
 __all__ = ["folder_photos", "read_folder"]

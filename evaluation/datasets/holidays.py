@@ -16,25 +16,25 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from descriptors.errors import RequestError
-from evaluation.datasets.pictures import (
+from evaluation.datasets.files import (
     FoundPhotos,
+    Source,
     find_files,
     image_folder,
     incomplete_note,
     paths_within,
     photos_of,
+    read_words,
     require,
 )
-from evaluation.datasets.requests import Source
-from evaluation.datasets.rows import read_words
 from evaluation.trials import Judgement, PhotoQuery, Trial
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from evaluation.datasets.requests import Request
-    from evaluation.photo_facts import PhotoFacts
+    from evaluation.datasets.facts import PhotoFacts
+    from evaluation.datasets.files import Request
 
 __all__ = ["HOLIDAYS", "holidays_photos", "read_holidays"]
 

@@ -18,19 +18,16 @@ from pydantic import BaseModel, ConfigDict, ValidationError, conlist
 
 from descriptors.errors import RequestError
 from evaluation.datasets.buildings import OXFORD, PARIS, Buildings
+from evaluation.datasets.files import Source, box_of, require, stems
 from evaluation.datasets.pickles import read_plain_pickle
-from evaluation.datasets.pictures import require, stems
-from evaluation.datasets.requests import Source
-from evaluation.datasets.rows import box_of
 from evaluation.trials import Judgement, PhotoQuery, Trial
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from evaluation.datasets.pictures import FoundPhotos
-    from evaluation.datasets.requests import Request
-    from evaluation.photo_facts import PhotoFacts
+    from evaluation.datasets.facts import PhotoFacts
+    from evaluation.datasets.files import FoundPhotos, Request
 
 __all__ = ["ROXFORD", "RPARIS", "Revisited", "read_revisited"]
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from camsearch.report import HitPicture, SearchReport
+from camsearch.search_report import HitPicture, SearchReport
 from descriptors.arrays import Box, Size
 from descriptors.images import Picture
 from es_mappings.documents import Document, PictureClass

@@ -64,3 +64,7 @@ def _save(path: Path, picture: Image.Image, brightness: float) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     pixels = np.clip(np.asarray(picture) * brightness, 0, 255).astype(np.uint8)
     Image.fromarray(pixels).save(path, quality=95)
+
+
+def tell_nobody(what: str, done: int, of: int) -> None:
+    """No progress is looked at."""

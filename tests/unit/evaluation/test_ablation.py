@@ -8,39 +8,84 @@ from typing import TYPE_CHECKING
 import pytest
 from rich.console import Console
 
-from descriptors.settings import RegionSettings
-from evaluation.ablation import Ablation, Variant, ablate, sampled
-from evaluation.encoding import encode_photos
-from evaluation.knobs import Setup, chosen_knobs, stage_of
+from descriptors.errors import RequestError
+from descriptors.settings import MethodSettings, RegionSettings
+from evaluation.ablation import Ablation, Cost, Variant, ablate, sampled
+from evaluation.knobs import KNOBS, Setup, chosen_knobs
 from evaluation.ours import score_ours
-from evaluation.photos import read_trials
 from evaluation.recommending import recommendation
-from evaluation.scores import by_system
-from evaluation.setups import Cost, Measured, all_photos, measure_setups
+from evaluation.searching import stage_of
 from evaluation.significance import Comparison
 from evaluation.tables import ablation_table
 from tests.support.tiny_network import tiny_encoder, tiny_settings
-from tests.unit.evaluation.miniature import make_miniature
+from tests.unit.evaluation.miniature import tell_nobody
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from evaluation.encoding import EncodedPhotos
     from evaluation.trials import Trial
-
-pytestmark = pytest.mark.slow  # among the longest modules
 
 REGIONS = RegionSettings(n_classes=4, least_side=8)
 SETUP = Setup(tiny_settings(), REGIONS, stage_of(100, 5))
+DEFAULT = Setup(MethodSettings(), RegionSettings(), stage_of(100, 5))
 
 
-@pytest.fixture(scope="module")
-def trials(tmp_path_factory: pytest.TempPathFactory) -> tuple[Trial, ...]:
-    return read_trials(make_miniature(tmp_path_factory.mktemp("photos")), "full")
+class TestKnobs:
+    @pytest.mark.parametrize("name", KNOBS)
+    def test_values_are_written_as_they_are_read_and_are_distinct(self, name: str):
+        knob = KNOBS[name]
+        assert knob.apply(name, DEFAULT, knob.read(name, DEFAULT)) == DEFAULT
+        changed = [knob.apply(name, DEFAULT, value) for value in knob.values]
+        assert len(set(changed)) == len(knob.values)
+        for value, setup in zip(knob.values, changed, strict=True):
+            assert knob.apply(name, setup, value) == setup
 
+    def test_dims_are_shared_out_as_the_layers_share_them(self):
+        changed = KNOBS["dims"].apply("dims", DEFAULT, "128")
+        assert [layer.dims for layer in changed.settings.layers] == [64, 64]
 
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("maps")
+    def test_layers_with_and_without_dimensions(self):
+        changed = KNOBS["layers"].apply("layers", DEFAULT, "mid:100+last:50")
+        layers = [(layer.name, layer.dims) for layer in changed.settings.layers]
+        assert layers == [("mid", 100), ("last", 50)]
+        assert KNOBS["layers"].apply("layers", DEFAULT, "last").settings.dims == 512
+
+    def test_a_stage_has_the_name_of_the_tables(self):
+        assert KNOBS["alpha"].apply("alpha", DEFAULT, "3").stage.name == "R100+QE5^3"
+        assert KNOBS["window"].apply("window", DEFAULT, "0").stage.name == "first+QE5"
+
+    @pytest.mark.parametrize(
+        ("name", "value"),
+        [
+            ("n_classes", "many"),
+            ("n_classes", "0"),
+            ("power", "2"),
+            ("centring_prior", "yes"),
+            ("thresholds", "0.3+0.1"),
+            ("qe", "-1"),
+            ("dims", "some"),
+        ],
+    )
+    def test_a_value_that_cannot_be(self, name: str, value: str):
+        with pytest.raises(
+            RequestError, match=f"--ablate {name}={value} cannot work".replace("+", ".")
+        ):
+            KNOBS[name].apply(name, DEFAULT, value)
+
+    def test_names_and_values(self):
+        assert chosen_knobs("n_classes,dims=128,256,thresholds=0.1+0.2,power") == {
+            "n_classes": KNOBS["n_classes"].values,
+            "dims": ("128", "256"),
+            "thresholds": ("0.1+0.2",),
+            "power": KNOBS["power"].values,
+        }
+        assert chosen_knobs("all").keys() == KNOBS.keys() - {"side", "layers"}
+
+    @pytest.mark.parametrize("text", ["nonsense", "n_classes,nonsense=1", "", "8,n_classes"])
+    def test_a_setting_that_is_not_known(self, text: str):
+        with pytest.raises(RequestError, match="--ablate knows no setting"):
+            chosen_knobs(text)
 
 
 def run(trials: tuple[Trial, ...], cache: Path, text: str) -> tuple[Ablation, list[str]]:
@@ -51,33 +96,10 @@ def run(trials: tuple[Trial, ...], cache: Path, text: str) -> tuple[Ablation, li
         SETUP,
         chosen_knobs(text),
         cache,
+        lambda what, *_: told.append(what),
         preset_name="tiny",
-        progress=lambda what, *_: told.append(what),
     )
     return found, told
-
-
-class TestMeasureSetups:
-    def test_as_an_evaluation_measures_them(self, trials: tuple[Trial, ...], cache: Path):
-        encoder = tiny_encoder()
-        setups = [SETUP.first, SETUP]
-        found = measure_setups(trials, encoder, setups, cache, lambda *_: None)
-        encoded = encode_photos(all_photos(trials), encoder, cache, lambda *_: None)
-        expected = by_system(
-            [score_ours(trial, encoded, REGIONS, lambda *_: None) for trial in trials]
-        )
-        for setup in setups:
-            measured = found[setup]
-            assert isinstance(measured, Measured)
-            for here, there in zip(measured.scores, expected["OfA", setup.stage.name], strict=True):
-                mine = {score.query.name: score.ranks for score in here}
-                assert mine == {score.query.name: score.ranks for score in there}
-
-    def test_too_few_photos_are_said_in_words(self, trials: tuple[Trial, ...], cache: Path):
-        few = replace(SETUP, settings=tiny_settings(n_pca=1, layers=[{"name": "last", "dims": 12}]))
-        [found] = measure_setups(trials, tiny_encoder(), [few], cache, lambda *_: None).values()
-        assert isinstance(found, str)
-        assert "fit on more pictures" in found
 
 
 class TestAblate:
@@ -113,16 +135,26 @@ class TestAblate:
             True,
         ]
 
-    @pytest.mark.slow
-    def test_encodes_anew_only_for_another_size(self, trials: tuple[Trial, ...], cache: Path):
-        run(trials, cache, "qe=0")
-        _, told = run(trials, cache, "n_classes=2,n_pca=4,dims=6,power=1,thresholds=0.2,qe=3")
-        assert "encode" not in told
-        _, told = run(trials, cache, "side=48")
+    def test_values_are_measured_as_an_evaluation_measures_them(
+        self, trials: tuple[Trial, ...], encoded: EncodedPhotos, cache: Path
+    ):
+        found, told = run(trials, cache, "window=0,100,side=48")
         assert "encode" in told
+        stages = {"OfA": [stage_of(0, 5), stage_of(100, 5)]}
+        scores = [score_ours(trial, encoded, REGIONS, tell_nobody, stages) for trial in trials]
+        for variant in found.variants[:2]:
+            halves = [
+                [s.average_precision for s in of_trial if s.stage == variant.stage]
+                for of_trial in scores
+            ]
+            assert variant.mean == pytest.approx(sum(sum(h) / len(h) for h in halves) / 2)
 
-    def test_the_table_prints(self, trials: tuple[Trial, ...], cache: Path):
-        found, _ = run(trials, cache, "n_pca=1,4,dims=400")
+    def test_what_does_not_change_maps_encodes_nothing_and_failures_are_told(
+        self, trials: tuple[Trial, ...], encoded: EncodedPhotos, cache: Path
+    ):
+        del encoded
+        found, told = run(trials, cache, "n_pca=1,4,dims=400,thresholds=0.2")
+        assert "encode" not in told
         console = Console(width=160)
         with console.capture() as capture:
             console.print(ablation_table(found))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 import pytest
 
 from descriptors.errors import RequestError
-from evaluation.significance import compare, holm
+from evaluation.significance import compare, holm, named_pair
 from tests.unit.evaluation.scores import made_scores
 
 
@@ -19,22 +21,18 @@ class TestCompare:
         assert found.gained == pytest.approx(0.05)
         assert (found.better, found.worse, found.queries, found.groups) == (1, 1, 5, 5)
         assert [query.gained for query in queries] == pytest.approx([0.4, 0, 0, 0, -0.3])
-        assert not found.wins_everywhere
-        assert not found.loses_everywhere
 
     def test_a_gain_on_every_scene_is_no_luck(self):
         better = np.linspace(0.55, 0.75, 40).tolist()
         found, _ = compare([made_scores(better, 20)], [made_scores([0.5] * 40, 20)])
         assert found.p_value < 0.001
         assert 0 < found.low < found.gained < found.high
-        assert found.wins_everywhere
 
     def test_the_other_way_round_is_a_loss(self):
         better, plain = [made_scores([0.6] * 20, 10)], [made_scores([0.5] * 20, 10)]
         there, back = compare(better, plain)[0], compare(plain, better)[0]
         assert back.gained == -there.gained
         assert back.p_value == there.p_value
-        assert back.loses_everywhere
 
     def test_noise_may_be_luck(self):
         rng = np.random.default_rng(3)
@@ -63,18 +61,31 @@ class TestCompare:
         with pytest.raises(RequestError, match="asked other queries"):
             compare([made_scores([0.5] * 3, 2)], [made_scores([0.5] * 4, 2)])
 
-    def test_a_measure_that_no_query_has(self):
-        scores = [made_scores([0.5] * 3, 2)]
-        with pytest.raises(RequestError, match="No query has this measure"):
-            compare(scores, scores, "hard")
+
+def test_holm_worked_out_by_hand():
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert holm([0.5, 0.9]) == [1.0, 1.0]
+    assert holm([]) == []
 
 
-class TestHolm:
-    def test_worked_out_by_hand(self):
-        assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+class TestNamedPair:
+    STAGES: ClassVar = {"OfA": ("first", "R100+QE5"), "R-MAC": ("first",)}
 
-    def test_never_above_one(self):
-        assert holm([0.5, 0.9]) == [1.0, 1.0]
+    def test_two_systems_at_their_stages(self):
+        pair = named_pair(" OfA:R100+QE5, R-MAC:first", self.STAGES)
+        assert [str(one) for one in pair] == ["OfA:R100+QE5", "R-MAC:first"]
 
-    def test_of_nothing(self):
-        assert holm([]) == []
+    @pytest.mark.parametrize(
+        ("text", "why"),
+        [
+            ("OfA:first", "does not name two systems"),
+            ("OfA,R-MAC", "does not name two systems"),
+            ("OfA:first,OfA:first", "does not name two systems"),
+            ("OfA:first,R-MAC:first,SPoC:first", "does not name two systems"),
+            ("OfA:first,SPoC:first", "'SPoC', which is not measured: choose among OfA, R-MAC"),
+            ("OfA:first,R-MAC:R100", "the stage 'R100', at which R-MAC is not measured"),
+        ],
+    )
+    def test_what_names_none(self, text: str, why: str):
+        with pytest.raises(RequestError, match=why):
+            named_pair(text, self.STAGES)

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from descriptors.arrays import Size
-from evaluation.datasets.requests import Request
-from evaluation.photo_facts import PhotoFacts
+from evaluation.datasets.facts import PhotoFacts
+from evaluation.datasets.files import Request
 from evaluation.trials import Photo
 
 if TYPE_CHECKING:
-    from evaluation.photos import Queries
+    from evaluation.datasets.photos import Queries
 
 FIT = (Photo("elsewhere.jpg", Size(4, 3), Path("/elsewhere.jpg")),)
 

@@ -1,0 +1,33 @@
+"""Writes docs/demo.png, the README's picture, from the demo's report: `python -m docs.picture`."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from camsearch.commands.demo import demo
+
+__all__ = ["write_picture"]
+
+PICTURE = Path(__file__).with_name("demo.png")
+_BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+# As wide as the report is at most; high enough for its first search.
+_SIZE = "1320,1000"
+
+
+def write_picture() -> None:
+    """Photograph the first search of the demo's report with a headless Chromium."""
+    browser = next(filter(None, map(shutil.which, _BROWSERS)), None)
+    if browser is None:
+        raise SystemExit(f"There is no {' or '.join(_BROWSERS)}: install one.")
+    with TemporaryDirectory() as folder:
+        demo(None, Path(folder), None, None)
+        page = (Path(folder) / "report.html").as_uri() + "#search-1"
+        options = ("--headless", "--hide-scrollbars", f"--window-size={_SIZE}")
+        subprocess.run([browser, *options, f"--screenshot={PICTURE}", page], check=True)  # noqa: S603
+
+
+if __name__ == "__main__":
+    write_picture()

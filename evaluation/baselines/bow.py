@@ -1,0 +1,230 @@
+"""BoW: SIFT keypoints as words of a vocabulary, weighed by tf-idf, verified by RANSAC.
+
+Source:
+    Sivic and Zisserman 2003, "Video Google: A Text Retrieval Approach to Object Matching in
+    Videos"; Philbin et al. 2007 for its size and the verification.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int, UInt8
+from scipy.sparse import csr_array
+from torch import Tensor
+from torch.nn import functional
+
+from descriptors.errors import RequestError
+from evaluation.baselines.dense import Rankings, first_hits, left_out, ranked, sorted_heads
+from evaluation.baselines.keypoints import Keypoints, PlacedWords, SiftSettings, inliers
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from descriptors.arrays import Box
+    from descriptors.settings import LayerSettings
+    from evaluation.trials import Photo, Progress, Trial
+
+__all__ = ["BagOfWords", "Vocabulary", "tf_idf"]
+
+_log = logging.getLogger(__name__)
+
+_THREADS = os.cpu_count() or 1
+# A word is the mean of at least so many keypoints, so few photos give fewer words.
+_LEAST_OF_WORD = 10
+# Keypoints whose nearest words are sought together (so that their distances to all words stay in
+# the cache), and that one step of k-means sees.
+_TOGETHER, _STEP = 512, 8192
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """The words that keypoints are read as.
+
+    Attributes:
+        centres: of the words.
+        root: whether descriptors are RootSIFT.
+    """
+
+    centres: Float[Tensor, "W 128"]
+    root: bool
+
+    @classmethod
+    def fitted(cls, points: Sequence[Keypoints], system: BagOfWords) -> Vocabulary:
+        """By k-means on keypoints of other photos.
+
+        Raises:
+            RequestError: if they are too few for two words.
+        """
+        from sklearn.cluster import MiniBatchKMeans
+
+        rows = torch.cat([_floating(one.descriptors, root=system.root) for one in points])
+        rows = rows[:: max(1, math.ceil(len(rows) / system.sample))]
+        words = min(system.words, len(rows) // _LEAST_OF_WORD)
+        if words < 2:  # noqa: PLR2004 - one word tells no photo from another
+            raise RequestError(
+                f"{len(points)} photos have {len(rows)} SIFT keypoints, too few for a vocabulary: "
+                "fit on more photos, or name the compared systems without BoW (--systems)."
+            )
+        if words < system.words:
+            _log.warning("BoW: %d keypoints give %d words, not %d.", len(rows), words, system.words)
+        means = MiniBatchKMeans(
+            words,
+            init="random",
+            n_init=1,
+            batch_size=max(_STEP, words),
+            max_iter=system.passes,
+            compute_labels=False,
+            reassignment_ratio=0,
+            random_state=0,
+        ).fit(rows.numpy())
+        return cls(torch.from_numpy(means.cluster_centers_).float(), system.root)
+
+    def words_of(self, descriptors: UInt8[np.ndarray, "n 128"]) -> Int[np.ndarray, " n"]:
+        """The nearest word of each keypoint."""
+        half_squares = self.centres.square().sum(dim=1) / 2
+        found = [np.empty(0, dtype=np.int64)]
+        for rows in _floating(descriptors, root=self.root).split(_TOGETHER):
+            distances = torch.addmm(half_squares, rows, self.centres.T, alpha=-1)
+            # Measured: numpy's argmin takes a third of the time of torch's.
+            found.append(distances.numpy().argmin(axis=1))
+        return np.concatenate(found)
+
+
+def _floating(descriptors: UInt8[np.ndarray, "n 128"], *, root: bool) -> Float[Tensor, "n 128"]:
+    """SIFT as unit rows, or RootSIFT: the square roots of rows whose sum is one.
+
+    Source:
+        Arandjelovic and Zisserman 2012, "Three Things Everyone Should Know to Improve Object
+        Retrieval", section 3.
+    """
+    rows = torch.from_numpy(descriptors).float()
+    return functional.normalize(rows, p=1, dim=1).sqrt() if root else functional.normalize(rows)
+
+
+def tf_idf(
+    words: Sequence[Int[np.ndarray, " _"]], idf: Float[np.ndarray, " W"]
+) -> csr_array[np.float64]:
+    """Counts of words times their idf, l2 a photo: a sparse row each, of W words."""
+    rows = np.repeat(np.arange(len(words)), [len(one) for one in words])
+    columns = np.concatenate(words) if len(words) else np.empty(0, dtype=np.int64)
+    shape = (len(words), len(idf))
+    # What stands in a place twice is summed.
+    counts = csr_array((idf[columns], (rows, columns)), shape=shape)
+    lengths = np.sqrt(counts.multiply(counts).sum(axis=1))
+    counts.data /= np.repeat(lengths, np.diff(counts.indptr)).clip(min=1e-12)
+    return counts
+
+
+def inverse_frequencies(
+    words: Sequence[Int[np.ndarray, " _"]], size: int
+) -> Float[np.ndarray, " W"]:
+    """idf: the logarithm of photos over photos with this word; 0 for a word in none."""
+    photos = np.bincount(np.concatenate([np.unique(one) for one in words]), minlength=size)
+    return np.where(photos > 0, np.log(len(words) / photos.clip(min=1)), 0.0)
+
+
+@dataclass(frozen=True)
+class BagOfWords:
+    """BoW as a row of the table in `evaluation.baselines.systems`.
+
+    Attributes:
+        words: of the vocabulary; a word for ten keypoints to fit on if that is less.
+        root: RootSIFT in the place of SIFT.
+        sample: keypoints that k-means sees at most, evenly out of all.
+        passes: of k-means over them.
+        verify: first hits that are sorted by RANSAC's inliers; 0 for none.
+        sift: see `SiftSettings`.
+    """
+
+    words: int = 5_000
+    root: bool = True
+    sample: int = 100_000
+    passes: int = 3
+    verify: int = 100
+    sift: SiftSettings = field(default_factory=SiftSettings)
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """Names of the stages that `search` yields, in order."""
+        return ("first", f"R{self.verify}") if self.verify else ("first",)
+
+    def dims(self, layers: Sequence[LayerSettings], channels: Sequence[int]) -> int:
+        """Words: the length of a sparse vector."""
+        del layers, channels
+        return self.words
+
+    def search(
+        self, trial: Trial, points: Mapping[Path, Keypoints], progress: Progress
+    ) -> Iterator[Rankings]:
+        """The rankings of a trial: by tf-idf, and verified.
+
+        Args:
+            trial: the vocabulary is fitted on its other photos, idf on its gallery.
+            points: of all of its photos.
+            progress: told that the verification runs.
+
+        Raises:
+            RequestError: if there are too few keypoints to fit the vocabulary on.
+        """
+        vocabulary = Vocabulary.fitted([points[photo.file] for photo in trial.fit], self)
+        reader = _Reader(vocabulary, points)
+        gallery = [reader.read(photo, None) for photo in trial.gallery]
+        asked = [reader.read(query.photo, query.box) for query in trial.queries]
+        started = time.perf_counter()
+        idf = inverse_frequencies([one.words for one in gallery], len(vocabulary.centres))
+        vectors = tf_idf([one.words for one in gallery], idf)
+        queries = tf_idf([one.words for one in asked], idf)
+        similarities = torch.from_numpy((queries @ vectors.T).toarray())
+        rows = ranked(similarities, left_out(trial))
+        first = (time.perf_counter() - started) * 1e3 / len(rows)
+        yield Rankings("first", rows, first)
+        if self.verify:
+            progress("BoW: RANSAC", 0, len(asked))
+            started = time.perf_counter()
+            verified = _verified(first_hits(rows, self.verify), asked, gallery)
+            took = (time.perf_counter() - started) * 1e3 / len(rows)
+            yield Rankings(f"R{self.verify}", sorted_heads(rows, verified), first + took)
+            progress("BoW: RANSAC", len(asked), len(asked))
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """Reads photos as words, each once."""
+
+    vocabulary: Vocabulary
+    points: Mapping[Path, Keypoints]
+    known: dict[Path, Int[np.ndarray, " _"]] = field(default_factory=dict)
+
+    def read(self, photo: Photo, box: Box | None) -> PlacedWords:
+        """The words of a photo, or of a box of it."""
+        points = self.points[photo.file]
+        if photo.file not in self.known:
+            self.known[photo.file] = self.vocabulary.words_of(points.descriptors)
+        inside = points.inside(box)
+        words = self.known[photo.file][inside]
+        return PlacedWords.of(words, points.places[inside], max(photo.size))
+
+
+def _verified(
+    window: Int[Tensor, "Q R"], asked: Sequence[PlacedWords], gallery: Sequence[PlacedWords]
+) -> Float[Tensor, "Q R"]:
+    """Inliers of each query with each of its first hits; OpenCV frees the GIL meanwhile."""
+    kept = [one.rare() for one in gallery]
+
+    def of_query(query: PlacedWords, hits: list[int]) -> list[float]:
+        rare = query.rare()
+        return [float(inliers(rare, kept[hit])) for hit in hits]
+
+    with ThreadPoolExecutor(_THREADS, "ransac") as pool:
+        found = list(pool.map(of_query, asked, window.tolist()))
+    return torch.tensor(found)

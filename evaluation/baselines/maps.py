@@ -1,0 +1,120 @@
+"""One layer's maps in the forms that the baselines pool from, and the maxima of any rectangle."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int, Shaped
+from torch import Tensor
+from torch.nn import functional
+
+from descriptors.arrays import FeatureMaps, Region
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    Pool = Callable[["LayerMaps"], Float[Tensor, "B V K"]]
+
+__all__ = ["LayerMaps", "RegionMaxima"]
+
+# More than there are powers of two in a side.
+_KINDS = 32
+
+
+class RegionMaxima:
+    """Maxima over blocks of 1, 2, 4, ... cells a side, from which any rectangle's follow.
+
+    Four blocks whose sides are the largest powers of two that fit cover a rectangle; that they
+    overlap does not matter to a maximum. Bytes stay bytes, so this costs little memory.
+
+    Source:
+        A sparse table in two dimensions; it stands for the integral max-pooling of Tolias et al.
+        2016 (section 4.1), which needs four look-ups as well, for an approximation.
+    """
+
+    def __init__(self, levels: Shaped[Tensor, "B K H W"]) -> None:
+        """Take the maps of one layer; blocks are made when a rectangle needs them."""
+        self._blocks = {(0, 0): levels.permute(0, 2, 3, 1).contiguous()}
+
+    def of(self, regions: Int[np.ndarray, "M 4"]) -> Shaped[Tensor, "B M K"]:
+        """The maximum of each channel in each region (``x0 y0 x1 y1`` in cells, half-open)."""
+        cells = self._blocks[0, 0]
+        found = cells.new_empty((cells.shape[0], len(regions), cells.shape[3]))
+        # frexp gives the exponent e of side < 2^e, exactly.
+        _, exponents = np.frexp(regions[:, 2:] - regions[:, :2])
+        # Numbers are told apart far faster than rows.
+        kinds = exponents[:, 0] * _KINDS + exponents[:, 1]
+        for kind in np.unique(kinds).tolist():
+            rows = np.flatnonzero(kinds == kind)
+            across, down = kind // _KINDS - 1, kind % _KINDS - 1
+            at = torch.from_numpy(rows).to(cells.device)
+            found.index_copy_(1, at, self._of_blocks(regions[rows], down, across))
+        return found
+
+    def _of_blocks(
+        self, regions: Int[np.ndarray, "m 4"], down: int, across: int
+    ) -> Shaped[Tensor, "B m K"]:
+        blocks = self._made(down, across)
+        x0, y0, x1, y1 = regions.T
+        columns, rows = (x0, x1 - 2**across), (y0, y1 - 2**down)
+        places = np.concatenate([y * blocks.shape[2] + x for y in rows for x in columns])
+        corners = blocks.flatten(1, 2).index_select(1, torch.from_numpy(places).to(blocks.device))
+        highest: Tensor = corners.unflatten(1, (4, -1)).amax(dim=1)
+        return highest
+
+    def _made(self, down: int, across: int) -> Shaped[Tensor, "B _ _ K"]:
+        """Maxima over blocks of ``2^down`` rows and ``2^across`` columns, by their first cell."""
+        if (down, across) not in self._blocks:
+            if across:
+                smaller, step = self._made(down, across - 1), 2 ** (across - 1)
+                made = torch.maximum(smaller[:, :, :-step], smaller[:, :, step:])
+            else:
+                smaller, step = self._made(down - 1, 0), 2 ** (down - 1)
+                made = torch.maximum(smaller[:, :-step], smaller[:, step:])
+            self._blocks[down, across] = made
+        return self._blocks[down, across]
+
+
+@dataclass(frozen=True)
+class LayerMaps:
+    """The maps of one layer for some photos of one shape; each form is made once for all systems.
+
+    Attributes:
+        maps: as they are kept.
+    """
+
+    maps: FeatureMaps
+
+    @property
+    def height(self) -> int:
+        """Rows of cells."""
+        return self.maps.levels.shape[2]
+
+    @property
+    def width(self) -> int:
+        """Columns of cells."""
+        return self.maps.levels.shape[3]
+
+    @property
+    def scale(self) -> Float[Tensor, "B K"]:
+        """What one level is worth."""
+        return self.maps.scale
+
+    @cached_property
+    def cells(self) -> Float[Tensor, "B K P"]:
+        """Levels as numbers, one row of cells after the other."""
+        return self.maps.levels.flatten(2).float()
+
+    @cached_property
+    def maxima(self) -> RegionMaxima:
+        """Of any rectangle."""
+        return RegionMaxima(self.maps.levels)
+
+    def highest(self, regions: Sequence[Region] | Int[np.ndarray, "M 4"]) -> Float[Tensor, "B M K"]:
+        """The maximum of each channel in each region, l2-normalised a region."""
+        levels = self.maxima.of(np.asarray(regions, dtype=np.int64).reshape(-1, 4))
+        return functional.normalize(levels.float() * self.scale[:, None], dim=2)

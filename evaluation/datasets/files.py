@@ -1,0 +1,297 @@
+"""The files of a dataset, found where people put them: images with their sizes, and tables."""
+
+from __future__ import annotations
+
+import csv
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from descriptors.arrays import Box
+from descriptors.errors import RequestError
+from evaluation.trials import Photo
+from indexer.sources import find_pictures
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping, Sequence
+
+    from evaluation.datasets.facts import PhotoFacts
+    from evaluation.datasets.photos import Queries
+    from evaluation.trials import Trial
+
+__all__ = [
+    "FoundPhotos",
+    "Request",
+    "Source",
+    "box_of",
+    "check_boxes",
+    "find_files",
+    "image_folder",
+    "incomplete_note",
+    "numbers",
+    "paths_within",
+    "photos_of",
+    "read_rows",
+    "read_words",
+    "require",
+    "stems",
+    "unreadable_note",
+]
+
+
+# Names in a sentence; the rest is counted.
+_NAMED = 5
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where the official files of a dataset come from.
+
+    Attributes:
+        name: as people write it, such as Oxford5k.
+        page: of its authors.
+    """
+
+    name: str
+    page: str
+
+    def missing(self, what: str, root: Path) -> RequestError:
+        """The error that names what is not there, and where it is to be had."""
+        return RequestError(
+            f"{self.name} needs {what} under {root}: get it from the official page, {self.page}, "
+            "and unpack it there."
+        )
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked of a reader.
+
+    Attributes:
+        root: folder of the dataset (or the CSV file of one's own).
+        queries: full pictures or boxes; None as the dataset's own protocol has it.
+        fit: what the whitening is fitted on; None if nothing was named.
+        facts: sizes of photo files.
+    """
+
+    root: Path
+    queries: Queries | None
+    fit: tuple[Photo, ...] | None
+    facts: PhotoFacts
+
+    def asks_boxes(self, default: Queries) -> bool:
+        """Whether queries have boxes."""
+        return (self.queries or default) == "boxes"
+
+    def fit_photos(self, source: Source, example: str) -> tuple[Photo, ...]:
+        """What the whitening is fitted on, for a dataset that never fits on itself.
+
+        Raises:
+            RequestError: if nothing was named.
+        """
+        if self.fit is None:
+            raise RequestError(
+                f"{source.name} fits the whitening on another collection: name one with "
+                f"--fit-on, such as {example} (pictures:DIR is any folder of pictures)."
+            )
+        return self.fit
+
+
+@dataclass(frozen=True)
+class FoundPhotos:
+    """Photos of files, and the files that are no pictures.
+
+    Attributes:
+        photos: in order of their paths.
+        unreadable: paths within the folder, in order.
+    """
+
+    photos: tuple[Photo, ...]
+    unreadable: tuple[str, ...]
+
+    def all_readable(self, remedy: str = "unpack the archive again") -> tuple[Photo, ...]:
+        """The photos, where every file must be one; what to do else.
+
+        Raises:
+            RequestError: if one is no picture.
+        """
+        if self.unreadable:
+            raise RequestError(
+                f"There are files that cannot be read as pictures ({_some(self.unreadable)}): {remedy}."
+            )
+        return self.photos
+
+
+def find_files(folder: Path) -> list[Path]:
+    """The picture files of a folder and below, in order of their names.
+
+    Raises:
+        RequestError: for a folder that is not there, or a part of it that cannot be listed.
+    """
+    files = []
+    for source in find_pictures([folder]):
+        if source.problem is not None:
+            raise RequestError(source.problem.reason)
+        files.append(Path(source.uri))
+    return files
+
+
+def image_folder(root: Path, names: Sequence[str]) -> Path:
+    """The first of these folders that is there, else the root itself."""
+    return next((root / name for name in names if (root / name).is_dir()), root)
+
+
+def paths_within(files: Sequence[Path], folder: Path, prefix: str = "") -> dict[Path, str]:
+    """Each file's path within a folder, after a prefix; for files that `find_files` found there."""
+    top = os.path.abspath(folder)
+    return {file: prefix + file.relative_to(top).as_posix() for file in files}
+
+
+def photos_of(paths: Mapping[Path, str], facts: PhotoFacts) -> FoundPhotos:
+    """Photos of files, each with its path in rankings.
+
+    Raises:
+        RequestError: for a file that is missing or cannot be read.
+    """
+    sizes = facts.sizes(list(paths))
+    photos = [Photo(paths[file], size, file) for file, size in sizes.items() if size is not None]
+    unreadable = [paths[file] for file, size in sizes.items() if size is None]
+    return FoundPhotos(tuple(sorted(photos, key=lambda p: p.path)), tuple(sorted(unreadable)))
+
+
+def stems(photos: Iterable[Photo], source: Source) -> dict[str, Photo]:
+    """Photos by the name of their file without its ending, as ground truths name them.
+
+    Raises:
+        RequestError: if two files have one name.
+    """
+    found: dict[str, Photo] = {}
+    for photo in photos:
+        stem = photo.file.stem
+        if stem in found:
+            raise RequestError(
+                f"{source.name} has one picture a name, but {found[stem].file} and {photo.file} "
+                "share theirs: name a folder with one copy of the dataset."
+            )
+        found[stem] = photo
+    return found
+
+
+def require(
+    names: Collection[str], photos: Mapping[str, Photo], source: Source, root: Path
+) -> None:
+    """Refuse a ground truth whose pictures are not all there.
+
+    Raises:
+        RequestError: naming some of those that are missing.
+    """
+    missing = sorted(set(names) - photos.keys())
+    if missing:
+        raise source.missing(f"the pictures {_some(missing)}", root)
+
+
+def check_boxes(trials: tuple[Trial, ...]) -> None:
+    """Refuse a box beside its picture before anything is encoded, and say which it is."""
+    for query in (query for trial in trials for query in trial.queries):
+        try:
+            _ = None if query.box is None else query.box.inside(query.photo.size)
+        except RequestError as error:
+            raise RequestError(f"{query.photo.path}: {error.reason}") from error
+
+
+def unreadable_note(unreadable: Sequence[str], why: str) -> tuple[str, ...]:
+    """A sentence about files that are left out; none where there are none."""
+    if not unreadable:
+        return ()
+    return (f"Left out, {len(unreadable)} that are no pictures ({why}): {_some(unreadable)}.",)
+
+
+def incomplete_note(source: Source, found: int, published: int) -> tuple[str, ...]:
+    """A sentence about a dataset with pictures missing, which makes every search easier."""
+    if found >= published:
+        return ()
+    note = (
+        f"The published {source.name} has {published:,} pictures and this folder {found:,}: "
+        "figures compare only where they are all there."
+    )
+    return (note,)
+
+
+def _some(names: Sequence[str]) -> str:
+    rest = len(names) - _NAMED
+    return ", ".join(names[:_NAMED]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def read_rows(path: Path, columns: tuple[str, ...], remedy: str) -> list[dict[str, str]]:
+    """The rows of a CSV file that has at least these columns.
+
+    Args:
+        path: of the file.
+        columns: that each row must have.
+        remedy: what to do if it cannot be read.
+
+    Raises:
+        RequestError: if it cannot be read, lacks a column, or has a row that is cut short.
+    """
+    try:
+        # A spreadsheet puts a mark before the first column's name.
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            missing = [name for name in columns if name not in (reader.fieldnames or ())]
+            rows = list(reader)
+    except (OSError, UnicodeDecodeError) as error:
+        raise RequestError(f"{path} cannot be read ({type(error).__name__}): {remedy}.") from error
+    if missing:
+        raise RequestError(
+            f"{path} lacks the columns {', '.join(missing)}: name them in its first line, "
+            "separated by commas."
+        )
+    for line, row in enumerate(rows, start=2):
+        if any(row[name] is None for name in columns):
+            raise RequestError(f"Row {line} of {path} is cut short: give all of its columns.")
+    return rows
+
+
+def numbers(row: Mapping[str, str], names: tuple[str, ...], file: str) -> list[float]:
+    """Some columns of a row as numbers.
+
+    Raises:
+        RequestError: if one is none.
+    """
+    try:
+        return [float(row[name]) for name in names]
+    except ValueError as error:
+        raise RequestError(
+            f"{file} has a {' or '.join(names)} of {row['path']} that is no number: correct it."
+        ) from error
+
+
+def box_of(corners: Sequence[float], where: str) -> Box:
+    """A box that a file gives.
+
+    Args:
+        corners: x0, y0, x1, y1 in pixels.
+        where: the file and its row, for the error.
+
+    Raises:
+        RequestError: for a box without area, or with a coordinate that is no number.
+    """
+    try:
+        return Box(*corners)
+    except RequestError as error:
+        raise RequestError(f"{where}: {error.reason}") from error
+
+
+def read_words(path: Path) -> str:
+    """The text of a file of the authors.
+
+    Raises:
+        RequestError: if it is missing, or is no text.
+    """
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise RequestError(
+            f"{path} cannot be read ({type(error).__name__}): unpack its archive again."
+        ) from error

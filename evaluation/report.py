@@ -1,0 +1,241 @@
+"""A report of an evaluation: one HTML file that needs nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from PIL import ImageDraw
+
+from descriptors.errors import ImageError, RequestError
+from descriptors.images import read_image
+from evaluation.ours import OURS
+from evaluation.plots import difference_plot, recall_plot, stage_plot, sweep_plot
+from evaluation.recommending import recommendation
+from evaluation.scores import by_system
+from evaluation.significance import NamedSystem, compare
+from reranker.explain.drawing import BOX_COLOUR, data_url, thumbnail
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from evaluation.ablation import Ablation
+    from evaluation.runs import Evaluation
+    from evaluation.scores import Answer, Row, Score
+    from evaluation.significance import Comparison, QueryDifference
+    from evaluation.trials import Photo, PhotoQuery, Trial
+
+__all__ = ["write_evaluation_report"]
+
+# Queries that are shown with pictures, of each kind.
+_SHOWN = 6
+_THUMBNAIL = 132
+_STAGES_OF_CURVES = 8
+
+
+@dataclass(frozen=True)
+class _Picture:
+    """A picture of the page: a data URL, "" where it cannot be read, and its words."""
+
+    url: str
+    words: str
+    verdict: str = ""
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """A query with its first answers by one system."""
+
+    query: _Picture
+    words: str
+    answers: Sequence[_Picture]
+    others: Sequence[_Picture] = ()
+
+
+@dataclass(frozen=True)
+class _Compared:
+    """Two systems side by side."""
+
+    one: str
+    other: str
+    comparison: Comparison
+    plot: str
+    gained: Sequence[_Asked]
+    lost: Sequence[_Asked]
+
+
+def write_evaluation_report(
+    path: Path,
+    evaluation: Evaluation,
+    trials: Sequence[Trial],
+    compared: tuple[NamedSystem, NamedSystem] | None = None,
+    ablation: Ablation | None = None,
+) -> None:
+    """Write plots, the best and the worst queries, and two systems beside each other.
+
+    Args:
+        path: ends in ``.html``.
+        evaluation: what was measured.
+        trials: that it was measured on, for the pictures.
+        compared: two systems; None for the best of ours and the best of the others.
+        ablation: of settings, for curves.
+
+    Raises:
+        RequestError: for another suffix, or a place that cannot be written.
+    """
+    if path.suffix.lower() != ".html":
+        raise RequestError(
+            f"The report cannot be written as {path.name!r}: let its name end in .html."
+        )
+    page = _page(evaluation, trials, compared, ablation)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(page, encoding="utf-8")
+    except OSError as error:
+        raise RequestError(
+            f"The report cannot be written to {path} ({error}): choose another place."
+        ) from error
+
+
+def _page(
+    evaluation: Evaluation,
+    trials: Sequence[Trial],
+    compared: tuple[NamedSystem, NamedSystem] | None,
+    ablation: Ablation | None,
+) -> str:
+    jinja = Environment(
+        loader=PackageLoader("evaluation"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    scores, pictures = by_system(evaluation.scores), _Pictures(trials)
+    pair = compared or _best_of_both(evaluation.rows)
+    best = max(evaluation.rows, key=lambda row: row.all)
+    ranked = sorted(
+        (score for of_trial in scores[best.system, best.stage] for score in of_trial),
+        key=lambda score: (score.average_precision, score.query.name),
+    )
+    return jinja.get_template("evaluation.html").render(
+        evaluation=evaluation,
+        stages=stage_plot(evaluation.rows),
+        curves=recall_plot(_curves(evaluation)),
+        best=f"{best.system}:{best.stage}",
+        worst_queries=[pictures.asked(score) for score in ranked[:_SHOWN]],
+        best_queries=[pictures.asked(score) for score in ranked[::-1][:_SHOWN]],
+        compared=None if pair is None else _compared(scores, *pair, pictures),
+        sweeps=[] if ablation is None else list(_sweeps(ablation)),
+        advice=[] if ablation is None else recommendation(ablation),
+    )
+
+
+def _best_of_both(rows: Sequence[Row]) -> tuple[NamedSystem, NamedSystem] | None:
+    """The best of ours and the best baseline; None unless both were measured."""
+    ours = [row for row in rows if row.system in OURS]
+    theirs = [row for row in rows if row.system not in OURS]
+    if not ours or not theirs:
+        return None
+    one, other = (max(some, key=lambda row: row.all) for some in (ours, theirs))
+    return NamedSystem(one.system, one.stage), NamedSystem(other.system, other.stage)
+
+
+def _curves(evaluation: Evaluation) -> dict[str, list[Score]]:
+    """The best systems, each at the stage at which it is best."""
+    scores = by_system(evaluation.scores)
+    best: dict[str, tuple[float, str]] = {}
+    for row in evaluation.rows:
+        best[row.system] = max(best.get(row.system, (0.0, "")), (row.all, row.stage))
+    names = sorted(best, key=lambda name: -best[name][0])[:_STAGES_OF_CURVES]
+    return {
+        f"{name}:{best[name][1]}": [s for part in scores[name, best[name][1]] for s in part]
+        for name in names
+    }
+
+
+def _sweeps(ablation: Ablation) -> Iterator[str]:
+    for setting in dict.fromkeys(variant.setting for variant in ablation.variants):
+        drawn = sweep_plot(setting, [v for v in ablation.variants if v.setting == setting])
+        if drawn:
+            yield drawn
+
+
+def _compared(
+    scores: Mapping[tuple[str, str], tuple[tuple[Score, ...], ...]],
+    one: NamedSystem,
+    other: NamedSystem,
+    pictures: _Pictures,
+) -> _Compared:
+    mine, theirs = scores[one.system, one.stage], scores[other.system, other.stage]
+    comparison, queries = compare(mine, theirs)
+    by_query = {
+        (side, score.query.name): score
+        for side, of_system in enumerate((mine, theirs))
+        for of_trial in of_system
+        for score in of_trial
+    }
+
+    def shown(differences: Sequence[QueryDifference]) -> list[_Asked]:
+        return [
+            pictures.both(by_query[0, d.query.name], by_query[1, d.query.name]) for d in differences
+        ]
+
+    gained = [d for d in queries if d.gained > 0][:_SHOWN]
+    lost = [d for d in reversed(queries) if d.gained < 0][:_SHOWN]
+    plot = difference_plot(queries, str(one), str(other))
+    return _Compared(str(one), str(other), comparison, plot, shown(gained), shown(lost))
+
+
+class _Pictures:
+    """Thumbnails of a dataset's photos, each made once."""
+
+    def __init__(self, trials: Sequence[Trial]) -> None:
+        self._photos = {
+            photo.path: photo
+            for trial in trials
+            for photo in (*trial.gallery, *(query.photo for query in trial.queries))
+        }
+        self._url = cache(_thumbnail_url)
+
+    def asked(self, score: Score) -> _Asked:
+        """A query with its first answers."""
+        return _Asked(
+            self._query(score.query),
+            f"AP {score.average_precision:.3f}",
+            [self._answer(answer) for answer in score.answers],
+        )
+
+    def both(self, one: Score, other: Score) -> _Asked:
+        """A query with its first answers by two systems."""
+        words = f"AP {one.average_precision:.3f} against {other.average_precision:.3f}"
+        answers, others = (
+            [self._answer(answer) for answer in score.answers] for score in (one, other)
+        )
+        return _Asked(self._query(one.query), words, answers, others)
+
+    def _query(self, query: PhotoQuery) -> _Picture:
+        box = None if query.box is None else tuple(query.box.as_list())
+        return _Picture(self._url(query.photo, box), query.photo.path)
+
+    def _answer(self, answer: Answer) -> _Picture:
+        verdict = {True: "right", False: "wrong", None: "junk"}[answer.right]
+        photo = self._photos.get(answer.path)
+        url = "" if photo is None else self._url(photo, None)
+        return _Picture(url, answer.path, verdict)
+
+
+def _thumbnail_url(photo: Photo, box: tuple[float, ...] | None) -> str:
+    """A small picture; nothing where it cannot be read, for which the page has a placeholder."""
+    try:
+        image = read_image(photo.file.read_bytes(), reduce_to=2 * _THUMBNAIL).image
+    except (ImageError, OSError):
+        return ""
+    small = thumbnail(image, _THUMBNAIL)
+    if box is not None:
+        scale = small.width / photo.size.width
+        corners = [value * scale for value in box]
+        ImageDraw.Draw(small).rectangle(corners, outline=BOX_COLOUR, width=2)
+    return data_url(small)

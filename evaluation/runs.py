@@ -1,0 +1,221 @@
+"""The whole measurement: every system at every stage on some trials, as scores and rows."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+from descriptors.errors import RequestError
+from evaluation.baselines.scoring import score_baselines
+from evaluation.baselines.systems import ALL_BASELINES, chosen_baselines, dims_of
+from evaluation.encoding import encode_photos
+from evaluation.ours import OURS, STREAMED, score_ours
+from evaluation.scores import Labels, LeftOut, Row, Score, summarise
+from evaluation.trials import all_photos
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+    from pathlib import Path
+
+    from descriptors.encoder import Encoder
+    from descriptors.settings import RegionSettings
+    from evaluation.encoding import EncodedPhotos
+    from evaluation.searching import Stage
+    from evaluation.trials import Progress, Trial
+
+__all__ = [
+    "About",
+    "Evaluation",
+    "check_systems",
+    "evaluate_trials",
+    "score_systems",
+    "stages_measured",
+]
+
+
+@dataclass(frozen=True)
+class About:
+    """Where trials come from; for people, it changes no figure.
+
+    Attributes:
+        dataset: its name, such as photos.
+        folder: where it lies.
+        queries: full images or boxes, or what else the dataset calls them.
+        fitted_on: the other collection that the whitening was fitted on; None for the other half.
+    """
+
+    dataset: str
+    folder: str
+    queries: str = "full"
+    fitted_on: str | None = None
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a run measured.
+
+    Attributes:
+        about: where the trials come from.
+        photos, asked: how many photos and queries there were, over all trials.
+        trials: their names, in the order of each row's own values.
+        seconds: of the whole run, and of its encoding.
+        rows: see `Row`.
+        scores: of each trial, every query by every system at every stage.
+        left_out: sentences about systems that could not be measured, and about streamed photos
+            that could not be read.
+    """
+
+    about: About
+    photos: int
+    asked: int
+    trials: tuple[str, ...]
+    seconds: float
+    encoding_seconds: float
+    rows: tuple[Row, ...]
+    scores: tuple[tuple[Score, ...], ...]
+    left_out: tuple[str, ...] = ()
+
+    def as_dict(self) -> dict[str, Any]:
+        """All of it but the scores, for JSON; a mean over no query is None."""
+        plain = {field.name: getattr(self, field.name) for field in fields(self)}
+        del plain["about"], plain["scores"]
+        return asdict(self.about) | plain | {"rows": [asdict(row) for row in self.rows]}
+
+
+def evaluate_trials(  # noqa: PLR0913 - all that a run is of
+    trials: Sequence[Trial],
+    about: About,
+    encoder: Encoder,
+    regions: RegionSettings,
+    cache: Path,
+    progress: Progress,
+    *,
+    preset_name: str,
+    systems: Collection[str] | None = None,
+) -> Evaluation:
+    """Measure our systems and the baselines on the trials of any dataset.
+
+    Args:
+        trials: at least one.
+        about: where they come from.
+        encoder: the network, and the settings of the method; the baselines use its layers,
+            sizes and dimensions.
+        regions: of the re-ranking.
+        cache: where feature maps are kept for the next run.
+        progress: told what is done, how many of it, and of how many.
+        preset_name: what the rows call these settings.
+        systems: names of those that are measured; None for all.
+
+    Raises:
+        RequestError: for a system that is not known, a photo that cannot be read, too few, or
+            if none of the systems can be measured.
+    """
+    check_systems(systems)
+    left_out = LeftOut()
+    if any(trial.streamed for trial in trials) and systems is not None and "OfA" not in systems:
+        raise RequestError(f"{', '.join(systems)}: {STREAMED} Add OfA to the systems.")
+    started = time.perf_counter()
+    photos = all_photos(trials)
+    encoded = encode_photos(photos, encoder, cache, progress)
+    encoding_seconds = time.perf_counter() - started
+    scores = score_systems(
+        trials, encoded, regions, cache, progress, systems=systems, left_out=left_out
+    )
+    if not any(scores):
+        raise RequestError(" ".join(left_out.sentences()))
+    labels = Labels(preset_name, "+".join(layer.name for layer in encoder.settings.layers))
+    dims = dict.fromkeys(OURS, encoder.settings.dims)
+    dims |= {name: dims_of(name, encoder) for name in _baselines(systems)}
+    return Evaluation(
+        about,
+        len(photos),
+        sum(len(trial.queries) for trial in trials),
+        tuple(trial.name for trial in trials),
+        time.perf_counter() - started,
+        encoding_seconds,
+        tuple(summarise(scores, labels, dims)),
+        tuple(tuple(of_trial) for of_trial in scores),
+        left_out.sentences(),
+    )
+
+
+def check_systems(systems: Collection[str] | None) -> None:
+    """Refuse systems that cannot be measured.
+
+    Raises:
+        RequestError: for a name that is not known, or for BoW without OpenCV.
+    """
+    known = (*OURS, *ALL_BASELINES)
+    unknown = [name for name in systems or () if name not in known]
+    if unknown:
+        raise RequestError(f"There is no system {unknown[0]!r}: choose among {', '.join(known)}.")
+    _baselines(systems)
+
+
+def stages_measured(
+    systems: Collection[str] | None, *, streamed: bool = False
+) -> dict[str, tuple[str, ...]]:
+    """The stages at which each of the chosen systems is measured, by name.
+
+    Args:
+        systems: see `evaluate_trials`.
+        streamed: whether there are streamed photos, beside which OfA alone is measured.
+    """
+    stages = {name: tuple(stage.name for stage in some) for name, some in OURS.items()}
+    stages |= {name: ALL_BASELINES[name].stages for name in _baselines(systems)}
+    return {
+        name: some
+        for name, some in stages.items()
+        if (systems is None or name in systems) and (not streamed or name == "OfA")
+    }
+
+
+def score_systems(  # noqa: PLR0913 - all that a run is of
+    trials: Sequence[Trial],
+    encoded: EncodedPhotos,
+    regions: RegionSettings,
+    cache: Path,
+    progress: Progress,
+    *,
+    ours: Mapping[str, Sequence[Stage]] = OURS,
+    systems: Collection[str] | None = None,
+    left_out: LeftOut,
+) -> list[list[Score]]:
+    """Every system's scores of every query, trial by trial, ours first.
+
+    Args:
+        trials, regions, progress: see `evaluate_trials`.
+        encoded: the maps of all their photos.
+        cache: where what baselines need besides is kept.
+        ours: the stages of our systems.
+        systems: names of those that are measured; None for all.
+        left_out: told which of them could not be measured, and have no scores in any trial.
+
+    Raises:
+        RequestError: if there are too few photos to fit our own whitening on.
+    """
+    stages = {name: some for name, some in ours.items() if systems is None or name in systems}
+    scores: list[list[Score]] = [[] for _ in trials]
+    for trial, here in zip(trials, scores, strict=True):
+        if stages:
+            here.extend(score_ours(trial, encoded, regions, progress, stages, left_out))
+    baselines = _baselines(systems)
+    plain = [at for at, trial in enumerate(trials) if trial.streamed is None]
+    if len(plain) < len(trials):
+        for name in baselines:
+            left_out.add(name, STREAMED)
+    if baselines and plain:
+        found = score_baselines(
+            [trials[at] for at in plain], encoded, cache, progress, baselines, left_out
+        )
+        for at, of_trial in zip(plain, found, strict=True):
+            scores[at] += of_trial
+    # A mean over some of the trials would stand beside means over all.
+    return [[s for s in of_trial if s.system not in left_out.reasons] for of_trial in scores]
+
+
+def _baselines(systems: Collection[str] | None) -> tuple[str, ...]:
+    """Those of the chosen systems that are not ours."""
+    names = None if systems is None else [name for name in systems if name not in OURS]
+    return chosen_baselines(names)

@@ -1,0 +1,164 @@
+"""The stages that are measured, and the product's own searcher going through them."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+from jaxtyping import Float32
+
+from es_mappings.documents import Document, FirstHit
+from indexer.pipeline import encode_documents
+from indexer.reading import IndexingPlan
+from reranker.pipeline import Searcher
+from reranker.ranking import SearchPlan
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+
+    from descriptors.arrays import QueryDescription
+    from descriptors.method import Method
+    from descriptors.settings import RegionSettings
+    from es_mappings.documents import Gallery
+    from es_mappings.features import FeatureStore
+    from es_mappings.filters import Filter
+    from reranker.matching import Match
+
+__all__ = [
+    "FIRST_STAGES",
+    "OFFLINE_STAGES",
+    "ONLINE_STAGES",
+    "MemoryGallery",
+    "Stage",
+    "StageSearcher",
+    "stage_of",
+]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One way to search.
+
+    Attributes:
+        name: in the table.
+        window, expand, regions, alpha: see `SearchPlan`.
+    """
+
+    name: str
+    window: int = 0
+    expand: int = 0
+    regions: bool = True
+    alpha: float = 0.0
+
+    def plan(self, gallery: int, leave_out: str | None) -> SearchPlan:
+        """A search that ranks a whole gallery of this many photos, perhaps but for one."""
+        return SearchPlan(
+            k=gallery,
+            window=self.window,
+            regions=self.regions,
+            expand=self.expand,
+            alpha=self.alpha,
+            leave_out=leave_out,
+        )
+
+
+def stage_of(window: int, expand: int, alpha: float = 0.0) -> Stage:
+    """A stage under the name that the tables give it."""
+    parts = [f"R{window}" if window else "first"]
+    if expand:
+        parts.append(f"QE{expand}" + (f"^{alpha:g}" if alpha else ""))
+    return Stage("+".join(parts), window, expand, alpha=alpha)
+
+
+FIRST_STAGES = tuple(stage_of(0, expand) for expand in (0, 5, 10))
+ONLINE_STAGES = (*FIRST_STAGES, *(stage_of(100, expand) for expand in (0, 5, 10)))
+OFFLINE_STAGES = (
+    *ONLINE_STAGES,
+    Stage("window100", 100, regions=False),
+    Stage("window100+QE5", 100, 5, regions=False),
+)
+
+
+class MemoryGallery:
+    """Documents at hand, searched by one product with all of their vectors.
+
+    A search calls `knn` and `get` alone, so this has no more of the `Gallery` protocol.
+    """
+
+    def __init__(self, documents: Mapping[str, Document]) -> None:
+        """Args: documents in the order in which equal ones are answered."""
+        self.ids, self.documents = list(documents), documents
+        rows = [document.descriptor for document in documents.values()]
+        self.descriptors = np.stack(rows) if rows else np.empty((0, 0), dtype=np.float32)
+
+    def look_for(self, positives: Collection[str]) -> None:
+        """Name the right answers to the next query, after which an answer may end."""
+
+    def knn(
+        self, vector: Float32[np.ndarray, " D"], k: int, matching: Filter | None = None
+    ) -> list[FirstHit]:
+        """See `Gallery.knn`; there is no metadata to filter by."""
+        del matching
+        cosines = self.descriptors @ vector
+        best = np.argsort(-cosines, kind="stable")[:k].tolist()
+        return [FirstHit(self.ids[row], float(cosines[row])) for row in best]
+
+    def get(self, ids: Sequence[str]) -> dict[str, Document]:
+        """See `Gallery.get`."""
+        return {i: self.documents[i] for i in ids if i in self.documents}
+
+
+class StageSearcher(Searcher):
+    """The product's searcher, which matches each hit of a query once for all stages."""
+
+    def __init__(
+        self,
+        method: Method,
+        gallery: MemoryGallery,
+        features: FeatureStore,
+        regions: RegionSettings,
+    ) -> None:
+        """Put the parts together; see `Searcher`. Hits without kept maps are encoded again."""
+        encode = partial(encode_documents, method=method, plan=IndexingPlan())
+        super().__init__(method, cast("Gallery", gallery), features, regions, encode)
+        # By whether regions were tried, and by id; with the milliseconds of each.
+        self._matches: dict[tuple[bool, str], tuple[Match | None, float]] = {}
+        self._spared_ms = 0.0
+
+    def next_query(self) -> None:
+        """Forget the matches of the last query."""
+        self._matches.clear()
+
+    def search_in(self, gallery: MemoryGallery) -> None:
+        """Another gallery of the same photos."""
+        self.gallery = cast("Gallery", gallery)
+
+    def rank_timed(self, query: QueryDescription, plan: SearchPlan) -> tuple[list[str], float]:
+        """The ids of the answer, and the milliseconds it takes without remembering.
+
+        Convention:
+            The documents of the answer are not read: it is the whole gallery here, and ten
+            documents in a real search.
+        """
+        self._spared_ms = 0.0
+        order = self.rank(query, plan)
+        found = [candidate.key for candidate in order.last[: plan.k]]
+        return found, sum(order.milliseconds.values()) + self._spared_ms
+
+    def match(
+        self, query: QueryDescription, documents: Sequence[Document], plan: SearchPlan
+    ) -> dict[str, Match | None]:
+        """See `Searcher.match`."""
+        keys = {document.id: (plan.regions, document.id) for document in documents}
+        new = [document for document in documents if keys[document.id] not in self._matches]
+        self._spared_ms += sum(
+            self._matches[key][1] for key in keys.values() if key in self._matches
+        )
+        started = time.perf_counter()
+        found = super().match(query, new, plan)
+        each = (time.perf_counter() - started) * 1e3 / max(1, len(found))
+        self._matches |= {keys[i]: (match, each) for i, match in found.items()}
+        return {i: self._matches[key][0] for i, key in keys.items() if key in self._matches}

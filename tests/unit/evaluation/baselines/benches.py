@@ -1,0 +1,49 @@
+"""A bench whose gallery and queries are given vectors, without any photo."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from descriptors.arrays import Size
+from evaluation.baselines.dense import Bench, Describer
+from evaluation.trials import Judgement, Photo, PhotoQuery, Trial
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
+
+
+def photos(count: int) -> tuple[Photo, ...]:
+    """Photos named 0, 1, ..."""
+    return tuple(Photo(str(i), Size(64, 48), Path(f"/nowhere/{i}")) for i in range(count))
+
+
+def trial_of(gallery: int, leave_out: Sequence[int | None]) -> Trial:
+    """A trial of this many photos, asked with the first ones."""
+    searched = photos(gallery)
+    queries = tuple(
+        PhotoQuery(
+            searched[i],
+            None,
+            {"all": Judgement(frozenset({str(gallery - 1)}))},
+            None if left is None else str(left),
+        )
+        for i, left in enumerate(leave_out)
+    )
+    return Trial("made", (), searched, queries)
+
+
+def bench_of(
+    gallery: np.ndarray,
+    queries: np.ndarray,
+    leave_out: Sequence[int | None] | None = None,
+    encoded: Any = None,
+) -> Bench:
+    """Nothing is left out unless it is said."""
+    trial = trial_of(len(gallery), leave_out or [None] * len(queries))
+    rows = (torch.from_numpy(rows).float() for rows in (gallery, queries))
+    return Bench(trial, encoded, Describer(None), *rows)

@@ -1,0 +1,178 @@
+"""Every baseline on a small folder, and R-MAC's re-ranking against numpy."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import torch
+
+from evaluation.baselines.dense import Bench, DenseSystem, Describer
+from evaluation.baselines.localisation import Localiser
+from evaluation.baselines.r_mac import r_mac, r_mac_regions, search_and_localise
+from evaluation.baselines.scoring import score_baselines
+from evaluation.baselines.systems import SYSTEMS
+from evaluation.baselines.vectors import Pooler, asked_keys, gallery_keys, stacked
+from evaluation.datasets.photos import read_trials
+from evaluation.encoding import EncodedPhotos
+from evaluation.scores import LeftOut
+from tests.unit.evaluation.baselines.made_maps import maxima, unit
+from tests.unit.evaluation.miniature import tell_nobody
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from evaluation.scores import Score
+    from evaluation.trials import Photo, Trial
+
+FIRST = ["first", "first+QE5", "first+QE10"]
+STAGES = dict.fromkeys(SYSTEMS, FIRST) | {
+    "R-MAC": [*FIRST, "R100", "R100+QE5"],
+    "Razavian": ["first"],
+    "BoW": ["first", "R100"],
+}
+
+
+def score(
+    trials: tuple[Trial, ...], encoded: EncodedPhotos, cache: Path, *names: str
+) -> list[list[Score]]:
+    return score_baselines(trials, encoded, cache, tell_nobody, names or tuple(SYSTEMS), LeftOut())
+
+
+def values(scores: list[list[Score]]) -> list[list[float]]:
+    return [[one.average_precision for one in of_trial] for of_trial in scores]
+
+
+class TestScoreBaselines:
+    def test_every_query_at_every_stage(self, encoded: EncodedPhotos, miniature: Path, cache: Path):
+        trials = read_trials(miniature, "boxes")
+        for trial, scores in zip(trials, score(trials, encoded, cache), strict=True):
+            expected = [(name, stage) for name, stages in STAGES.items() for stage in stages]
+            found = [(one.system, one.stage) for one in scores]
+            assert list(dict.fromkeys(found)) == expected
+            assert set(Counter(found).values()) == {len(trial.queries)}
+            assert all(0 <= one.average_precision <= 1 for one in scores)
+
+    def test_views_of_a_scene_are_found(
+        self, encoded: EncodedPhotos, trials: tuple[Trial, ...], cache: Path
+    ):
+        [scores, _] = score(trials, encoded, cache, "raw")
+        first = [one.average_precision for one in scores if one.stage == "first"]
+        assert np.mean(first) > 0.8
+
+    def test_maps_are_read_once_for_all_pooled_systems(
+        self,
+        encoded: EncodedPhotos,
+        trials: tuple[Trial, ...],
+        cache: Path,
+        monkeypatch: pytest.MonkeyPatch,
+    ):
+        read: Counter[Path] = Counter()
+        batches = EncodedPhotos.batches
+
+        def counted(self: EncodedPhotos, photos: list[Photo]):
+            read.update(photo.file for photo in photos)
+            return batches(self, photos)
+
+        monkeypatch.setattr(EncodedPhotos, "batches", counted)
+        names = [name for name in SYSTEMS if name not in {"R-MAC", "BoW"}]
+        score(trials, encoded, cache, *names)
+        assert set(read.values()) == {1}
+        assert len(read) == 24
+
+    def test_a_second_run_extracts_no_keypoint(
+        self, encoded: EncodedPhotos, trials: tuple[Trial, ...], cache: Path
+    ):
+        told: list[str] = []
+        score(trials, encoded, cache, "BoW")
+        score_baselines(
+            trials, encoded, cache, lambda what, *_: told.append(what), ["BoW"], LeftOut()
+        )
+        assert "SIFT" not in told
+
+    def test_photos_that_nothing_is_fitted_on_are_described_alike(
+        self, encoded: EncodedPhotos, trials: tuple[Trial, ...], cache: Path
+    ):
+        # Of both trials all photos are fitted on; of one alone its gallery is not.
+        names = ["raw", "CroW", "R-MAC+power", "Razavian"]
+        both, alone = (score(some, encoded, cache, *names) for some in (trials, trials[:1]))
+        assert values(both)[0] == pytest.approx(values(alone)[0])
+
+    def test_a_query_outside_of_the_gallery_that_leaves_nothing_out(
+        self, encoded: EncodedPhotos, trials: tuple[Trial, ...], cache: Path
+    ):
+        trial = trials[0]
+        query = replace(trial.queries[0], leave_out=None)
+        gallery = tuple(photo for photo in trial.gallery if photo != query.photo)
+        outside = replace(trial, gallery=gallery, queries=(query,))
+        inside = replace(trial, queries=trial.queries[:1])
+        names = [name for name in SYSTEMS if name not in {"BoW", "R-MAC"}]
+        found = [score((one,), encoded, cache, *names) for one in (outside, inside)]
+        assert values(found[0]) == values(found[1])
+        [scores] = score((outside,), encoded, cache)
+        assert len(scores) == sum(len(stages) for stages in STAGES.values())
+
+
+def r_mac_bench(encoded: EncodedPhotos, trial: Trial) -> Bench:
+    """R-MAC without a whitening, which the slow version below need not know."""
+    vectors = {}
+    for batch in Pooler.of(encoded, [r_mac], [trial]).batches(trial.gallery):
+        vectors.update({key: pooled[r_mac] for key, pooled in batch})
+    describe = Describer.fitted(DenseSystem(r_mac, whitened=False), [], [])
+    gallery, queries = (
+        describe(stacked(vectors[key] for key in keys))
+        for keys in (gallery_keys(trial), asked_keys(trial))
+    )
+    return Bench(trial, encoded, describe, gallery, queries)
+
+
+def slow_region(encoded: EncodedPhotos, query: Photo, hit: Photo) -> np.ndarray:
+    """R-MAC of the window of a hit in which a full-picture query is found."""
+    layers = []
+    for photo in (query, hit):
+        [(_, maps)] = encoded.batches([photo])
+        layers.append(maps.features)
+    asked, seen = (Localiser.of(features) for features in layers)
+    width, height = asked.finest.width, asked.finest.height
+    mac = asked.vectors(np.array([[0, 0, width, height]]))
+    window = seen.find(mac, np.array([width / height]))
+    described = []
+    for layer in seen.layers:
+        [[x0, y0, x1, y1]] = seen.cut(window, layer).tolist()
+        cut = layer.maps.values()[0, :, y0:y1, x0:x1].numpy()
+        regions = [unit(maxima(cut, *r)) for r in r_mac_regions(y1 - y0, x1 - x0)]
+        described.append(unit(np.sum(regions, axis=0)))
+    return unit(np.concatenate(described))
+
+
+class TestSearchAndLocalise:
+    def test_against_numpy(
+        self,
+        encoded: EncodedPhotos,
+        trials: tuple[Trial, ...],
+    ):
+        trial = replace(trials[0], queries=trials[0].queries[:3])
+        bench = r_mac_bench(encoded, trial)
+        found = {one.stage: one.rows for one in search_and_localise(bench, 6)}
+        assert list(found) == [*FIRST, "R6", "R6+QE5"]
+        for q, query in enumerate(trial.queries):
+            first = found["first"][q].tolist()
+            regions = {
+                row: slow_region(encoded, query.photo, trial.gallery[row]) for row in first[:6]
+            }
+            asked = bench.queries[q].numpy()
+            once = sorted(first[:6], key=lambda row: -regions[row] @ asked)
+            assert found["R6"][q].tolist() == once + first[6:]
+            more = unit(asked + sum(regions[row] for row in once[:5]))
+            twice = sorted(first[:6], key=lambda row: -regions[row] @ more)
+            assert found["R6+QE5"][q].tolist() == twice + first[6:]
+
+    def test_a_query_is_its_own_best_hit(self, encoded: EncodedPhotos, trials: tuple[Trial, ...]):
+        queries = tuple(replace(query, leave_out=None) for query in trials[0].queries)
+        bench = r_mac_bench(encoded, replace(trials[0], queries=queries))
+        *_, reranked, _ = search_and_localise(bench)
+        own = [trials[0].gallery.index(query.photo) for query in queries]
+        assert torch.tensor(own).tolist() == reranked.rows[:, 0].tolist()
