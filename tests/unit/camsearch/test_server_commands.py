@@ -24,7 +24,7 @@ from tests.integration.chaos.lines import encrypted
 from tests.support import asgi
 from tests.support.clock import HANG_S
 from tests.support.pictures import encoded, shapes
-from tests.support.tiny_service import ask, re_ranked
+from tests.support.tiny_service import re_ranked
 from tests.unit.camsearch.conftest import MACHINE
 
 COUNT = 5
@@ -314,12 +314,14 @@ def test_every_command_over_https(
             assert f"{COUNT} indexed" in camsearch("enqueue", photos).err
         with connect(elasticsearch_url) as client:
             client.indices.refresh(index=images)
-        with serving.over_elasticsearch(
-            read_settings(), MACHINE, serving.ServedMethod(), lambda wait: asyncio.run(wait(print))
-        ) as service:
-            data = base64.b64encode((photos / "2.jpg").read_bytes()).decode()
-            answer = ask(service, "POST", f"/{images}/_search", json=re_ranked({"data": data}))
-    assert answer.json()["hits"]["hits"][0]["_id"] == str(photos / "2.jpg")
+        data = base64.b64encode((photos / "2.jpg").read_bytes()).decode()
+        opened = serving.over_elasticsearch(read_settings(), MACHINE, serving.ServedMethod())
+        with asyncio.Runner() as runner, opened as app:
+            runner.run(app.begin())
+            path = f"/{images}/_search"
+            answer = runner.run(asgi.ask(app, "POST", path, re_ranked({"data": data})))
+            runner.run(app.service.upstream.close())
+    assert answer.ids[0] == str(photos / "2.jpg")
 
 
 def test_the_proxy_takes_up_an_index_that_comes_later(
@@ -341,9 +343,8 @@ def test_the_proxy_takes_up_an_index_that_comes_later(
             path = f"/{images}/_search"
             return runner.run(asgi.ask(app, "POST", path, re_ranked({"data": data})))
 
-        with serving.over_elasticsearch(
-            read_settings(), MACHINE, serving.ServedMethod(), lambda wait: runner.run(wait(print))
-        ) as app:
+        with serving.over_elasticsearch(read_settings(), MACHINE, serving.ServedMethod()) as app:
+            runner.run(app.begin())
             missing = searched()
             assert (missing.status, "no such index" in missing.reason) == (404, True)
             filled()
