@@ -1,4 +1,4 @@
-"""Patterns, query strings and times read; errors, warnings and JSON written."""
+"""Patterns, query strings and times read; warnings and JSON written."""
 
 import re
 
@@ -8,7 +8,6 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from reranker.dialect.values import (
-    error_answer,
     fits,
     parameters_of,
     seconds_of,
@@ -37,12 +36,6 @@ def test_a_star_stands_for_any_text(pattern, text):
 
 def test_a_pattern_costs_no_more_than_the_text_is_long():
     assert not fits("*a" * 5_000 + "*b", "a" * 20_000)
-
-
-def test_an_error_has_the_shape():
-    cause = {"type": "parsing_exception", "reason": "Wrong."}
-    expected = {"error": {"root_cause": [cause], **cause}, "status": 400}
-    assert error_answer(400, "parsing_exception", "Wrong.") == expected
 
 
 def test_json_holds_integers_of_any_size_and_any_depth():
