@@ -125,25 +125,24 @@ def _clauses(body: Mapping[str, Any]) -> tuple[Any, Any]:
     if "retriever" in body:
         if knn is not None or query is not None:
             raise DialectError("[retriever] stands beside [knn] or [query]: give one of them.")
-        [(name, content)] = _object(body["retriever"], "retriever", {"knn", "standard"}, 1).items()
-        if name == "knn":
-            knn = content
-        else:
-            query = _object(content, "retriever.standard", {"query"}).get("query")
+        retriever = _object(body["retriever"], "retriever", {"knn", "standard"})
+        if not retriever:
+            raise DialectError("[retriever] is empty: give it [knn] or [standard].")
+        standard = retriever.get("standard", {})
+        query = _object(standard, "retriever.standard", {"query"}).get("query")
+        knn = retriever.get("knn")
     if isinstance(query, dict) and set(query) == {"knn"} and knn is None:
         knn, query = query["knn"], None
-    if isinstance(knn, list):
-        if len(knn) != 1:
-            raise not_served("A search with several [knn]")
+    if isinstance(knn, list) and len(knn) == 1:
         [knn] = knn
-    if knn is not None and query is not None:
-        raise not_served("A search with both [knn] and [query]")
+    if isinstance(knn, list) or (knn is not None and query is not None):
+        raise not_served("A search with several [knn], or with both [knn] and [query],")
     return knn, query
 
 
-def _object(value: Any, path: str, served: Collection[str], size: int | None = None) -> Any:
-    if not isinstance(value, dict) or (size is not None and len(value) != size):
-        raise refusal(path, "an object with one key" if size else "an object", value)
+def _object(value: Any, path: str, served: Collection[str]) -> Mapping[str, Any]:
+    if not isinstance(value, dict):
+        raise refusal(path, "an object", value)
     check_served(value, served, f"[{path}]")
     return value
 
@@ -151,7 +150,7 @@ def _object(value: Any, path: str, served: Collection[str], size: int | None = N
 def _nearest(
     gallery: LocalGallery, clause: Any, page: Page
 ) -> tuple[int, float | None, Sequence[_Hit]]:
-    """How many are found, the best score, and those of the page."""
+    """How many hits there are, the best score, and those of the page."""
     said = _object(clause, "knn", _KNN_KEYS)
     if said.get("field") != DESCRIPTOR:
         raise not_served(f"A search in another field than [{DESCRIPTOR}]")
@@ -191,7 +190,7 @@ def _as_float32(score: float) -> float:
 def _matching(
     gallery: LocalGallery, query: Any, page: Page
 ) -> tuple[int, float | None, Sequence[_Hit]]:
-    """How many match, the best score, and those of the page."""
+    """As `_nearest`, of a query without a vector."""
     matching = None if query is None else parse_filter(query)
     if _ranks(query):
         raise not_served("A [bool] whose [should] ranks its hits, instead of one within [filter],")
@@ -238,7 +237,7 @@ class View:
         said, fields = body.get("_source", True), body.get("fields", [])
         if not isinstance(fields, list):
             raise refusal("fields", "a list", fields)
-        names = tuple(one if isinstance(one, str) else _field_name(one) for one in fields)
+        names = tuple(_field_name(one) for one in fields)
         asked = [parameters.get(name) for name in _SOURCE_PARAMETERS]
         if asked != [None, None, None]:
             paths, includes, excludes = (
@@ -256,23 +255,19 @@ class View:
     def of(self, document: Document) -> dict[str, Any]:
         """`_source` and `fields` of a document."""
         shown: dict[str, Any] = {}
-        source = source_of(document, base64_vector=True)  # made fastest, and not shown
-        source[DESCRIPTOR] = document.descriptor
+        # Base64 is made fastest, and is not shown: what an answer writes are the numbers.
+        source = source_of(document, base64_vector=True) | {DESCRIPTOR: document.descriptor}
         if self.shows_source:
             vectors = any(fits(one, DESCRIPTOR) for one in self.includes)
             hidden = self.excludes if vectors else (*self.excludes, DESCRIPTOR)
             shown["_source"] = cut(source, self.includes, hidden)
-        fields = self._fields(source) if self.fields else {}
+        fields: dict[str, Any] = defaultdict(list)
+        for path, value in _leaves("", source) if self.fields else ():
+            if any(fits(name, path) for name in self.fields):
+                fields[path].append(value)
+        if DESCRIPTOR in fields:
+            fields[DESCRIPTOR] = document.descriptor
         return shown | ({"fields": fields} if fields else {})
-
-    def _fields(self, source: dict[str, Any]) -> dict[str, Any]:
-        """Values under their dotted paths, always in lists, as `_source` has them."""
-        values: dict[str, Any] = defaultdict(list)
-        vector = source.pop(DESCRIPTOR)
-        for path, value in _leaves("", source):
-            values[path].append(value)
-        known = values | {DESCRIPTOR: vector}
-        return {path: known[path] for path in known if any(fits(n, path) for n in self.fields)}
 
 
 def _paths(said: Mapping[str, Any], key: str) -> tuple[str, ...]:
@@ -282,8 +277,8 @@ def _paths(said: Mapping[str, Any], key: str) -> tuple[str, ...]:
 
 
 def _field_name(said: Any) -> str:
-    given = _object(said, "fields", {"field", "include_unmapped"})
-    return a_text(given.get("field"), "fields.field", _MAX_NAME)
+    given = {"field": said} if isinstance(said, str) else _object(said, "fields", {"field"})
+    return a_text(given.get("field"), "fields", _MAX_NAME)
 
 
 def _leaves(path: str, value: Any) -> Iterator[tuple[str, Any]]:

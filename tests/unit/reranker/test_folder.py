@@ -114,7 +114,7 @@ NOT_SERVED = {
         query={"bool": {"must": {"bool": {"should": [{"match_all": {}}]}}}}
     ),
     "several [knn]": lambda c: c.search(knn=[KNN, KNN]),
-    "both [knn] and [query]": lambda c: c.search(knn=KNN, query={"match_all": {}}),
+    "with both [knn] and [query]": lambda c: c.search(knn=KNN, query={"match_all": {}}),
     "[inner_hits] of [knn]": lambda c: c.search(knn=KNN | {"inner_hits": {}}),
     "another field": lambda c: c.search(knn=KNN | {"field": "width"}),
     "[rrf] of [retriever]": lambda c: c.search(retriever={"rrf": {"retrievers": []}}),
@@ -302,24 +302,15 @@ VALUES = st.recursive(
     ),
     max_leaves=8,
 )
-QUERIES = st.recursive(
-    st.sampled_from(
-        [{"match_all": {}}, {"term": {"meta.city": "Paris"}}, {"exists": {"field": 1}}]
-    ),
-    lambda below: st.fixed_dictionaries(
-        {"bool": st.dictionaries(st.sampled_from(["must", "should", "filter", "must_not"]), below)}
-    ),
-    max_leaves=4,
-)
 CLAUSES = st.fixed_dictionaries(
     {"field": st.just("descriptor"), "query_vector": st.just(X) | VALUES},
-    optional={"k": VALUES, "num_candidates": VALUES, "filter": VALUES | QUERIES, "boost": VALUES},
+    optional={"k": VALUES, "num_candidates": VALUES, "filter": VALUES, "boost": VALUES},
 )
 SEARCHES = st.fixed_dictionaries(
     {},
     optional={
         "knn": CLAUSES | VALUES,
-        "query": QUERIES | VALUES,
+        "query": st.fixed_dictionaries({"bool": VALUES}) | VALUES,
         "retriever": st.fixed_dictionaries({"standard": VALUES}) | VALUES,
         "size": VALUES,
         "_source": VALUES,
