@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from reranker.app import make_app
 from reranker.observability.logs import configure_logs
-from reranker.proxy.server import ServingSettings, end_in_order, listen, server_of
+from reranker.proxy.server import end_in_order, listen, server_of
 from tests.support.tiny_service import tiny_service
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def main(folder: Path) -> None:
     with _told(), tiny_service(folder) as service, listen("127.0.0.1", 0) as listening:
         print(listening.getsockname()[1], flush=True)  # noqa: T201
         with suppress(KeyboardInterrupt):  # as the command does
-            server_of(_held(make_app(service)), ServingSettings()).run(sockets=[listening])
+            server_of(_held(make_app(service))).run(sockets=[listening])
 
 
 if __name__ == "__main__":
