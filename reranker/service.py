@@ -11,7 +11,7 @@ from reranker.dialect.searches import DialectLimits
 from reranker.explain.explainer import Explainer
 from reranker.explain.hit_files import HitFiles
 from reranker.observability.metrics import Metrics
-from reranker.observability.tracing import TracedUpstream, Tracing
+from reranker.observability.tracing import Tracing, traced
 from reranker.search.admission import Gate, RateLimit
 from reranker.search.description import Describer
 from reranker.search.indices import Indices
@@ -74,14 +74,15 @@ class Service:
             tracing: off if None.
         """
         self.tracing = tracing or Tracing()
-        self.upstream = TracedUpstream(upstream) if self.tracing.is_on else upstream
+        self.upstream = upstream
+        ask = traced(upstream.ask) if self.tracing.is_on else upstream.ask
         self.matcher, self.method = matcher, matcher.method
         self.settings, self.index = settings, index
         self.metrics = Metrics(self.tracing)
         self.describer = Describer(
             self.method.describe_queries, settings.serve_waiting, settings.serve_batch_wait
         )
-        self.indices = Indices(self.upstream, self.method.fingerprint())
+        self.indices = Indices(ask, self.method.fingerprint())
         self.pictures = QueryPictures(
             self.indices, self.describer, matcher, files.limits, files.fetch
         )
@@ -96,16 +97,14 @@ class Service:
             self.indices, self.pictures, matcher, self.gate, self.metrics, settings.serve_timeout
         )
         self.rate = RateLimit(settings.serve_rate)
-        self.visual = VisualRequests(searcher, self.upstream, self.limits, self.metrics, self.rate)
+        self.visual = VisualRequests(searcher, ask, self.limits, self.metrics, self.rate)
         reading = Gate(settings.serve_thumbnails, _THUMBNAILS_WAITING)
         self.files = HitFiles(self.indices, files.read, files.limits, reading)
         explaining = Gate(settings.serve_explains, settings.serve_waiting)
         self.explainer = Explainer(
             self.indices, self.pictures, matcher, self.files, explaining, index
         )
-        self.readiness = Readiness(
-            self.upstream, index, self.method.fingerprint(), matcher.features
-        )
+        self.readiness = Readiness(ask, index, self.method.fingerprint(), matcher.features)
         self.metrics.method(self.method.fingerprint())
         self.metrics.waiting("describe", lambda: self.describer.waiting)
         self.metrics.waiting("rerank", lambda: self.gate.waiting)

@@ -21,7 +21,7 @@ import yaml
 from camsearch.main import app
 from camsearch.settings import CommandSettings, read_settings
 from indexer.ledger import Ledger, WorkerState
-from reranker.proxy.server import ServingSettings
+from reranker.proxy.server import END_S
 from reranker.settings import RerankerSettings
 
 ROOT = Path(__file__).parents[1]
@@ -192,7 +192,7 @@ def test_the_reranker_knows_every_setting_of_its_own_and_may_finish():
     service = SERVICES["reranker"]
     own = {f"CAMSEARCH_{name.upper()}" for name in RerankerSettings.model_fields}
     assert own - set(service["environment"]) == {"CAMSEARCH_SERVE_PORT"}
-    assert seconds(service["stop_grace_period"]) > ServingSettings().end_s
+    assert seconds(service["stop_grace_period"]) > END_S
     port = str(RerankerSettings.model_fields["serve_port"].default)
     assert service["ports"] == [f"127.0.0.1:{port}:{port}"]
     assert f"EXPOSE {port}\n" in DOCKERFILE

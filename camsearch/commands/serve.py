@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import contextmanager
 from http import HTTPStatus
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from camsearch.commands import options
 from camsearch.settings import read_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from socket import socket
+
+    from camsearch.serving import ServedMethod
+    from camsearch.settings import CommandSettings
+    from descriptors.machine import Machine
 
 __all__ = ["EXAMPLE", "serve"]
 
@@ -78,70 +86,90 @@ def serve(
     settings = read_settings().model_copy(
         update={name: value for name, value in given.items() if value is not None}
     )
+    of_elasticsearch = {
+        "--elasticsearch": elasticsearch,
+        "--preset": preset,
+        "--weights": weights,
+        "--whitening": whitening,
+        "--maps": maps,
+    }
     if check:
         others = {
             "--gallery": gallery,
-            "--elasticsearch": elasticsearch,
+            **of_elasticsearch,
             "--index": index,
             "--read-only": read_only or None,
-            "--preset": preset,
-            "--weights": weights,
-            "--whitening": whitening,
-            "--maps": maps,
             "--device": device,
             "--precision": precision,
         }
         _refuse_beside("--check", "which asks a server that runs", others)
         raise typer.Exit(_check(settings.serve_host, settings.serve_port))
-    from camsearch import serving
-    from descriptors.settings import MethodSettings, RegionSettings
-    from reranker.app import make_app
-    from reranker.observability.logs import configure_logs
-    from reranker.proxy.server import ServingSettings, end_in_order, listen, server_of
-
     if gallery is not None:
-        others = {
-            "--elasticsearch": elasticsearch,
-            "--preset": preset,
-            "--weights": weights,
-            "--whitening": whitening,
-            "--maps": maps,
-        }
-        _refuse_beside("--gallery", "which has all of its own", others)
+        _refuse_beside("--gallery", "which has all of its own", of_elasticsearch)
+        _serve_folder(gallery, settings, options.machine(device, precision))
+        return
+    from camsearch.serving import ServedMethod
+    from descriptors.settings import MethodSettings, RegionSettings
+
     machine = options.machine(device, precision)
-    configure_logs()
-    end_in_order()
-    at = ServingSettings(settings.serve_host, settings.serve_port)
-    with ExitStack() as stack:
-        listening = stack.enter_context(listen(at.host, at.port))
-        address, bound = listening.getsockname()[:2]
-        address = f"[{address}]" if ":" in address else address
-        if gallery is not None:
-            app = make_app(stack.enter_context(serving.over_folder(gallery, settings, machine)))
-            typer.echo(f"camsearch answers at http://{address}:{bound}", err=True)
-            server_of(app, at).run(sockets=[listening])
-            return
-        named = serving.ServedMethod(
-            None if preset is None else MethodSettings.preset(preset),
-            None if preset is None else RegionSettings.preset(preset),
-            whitening,
-            options.weight_file(weights, MethodSettings().network),
-            maps,
-        )
-        following = stack.enter_context(serving.over_elasticsearch(settings, machine, named))
-        server = server_of(following, at)
+    named = ServedMethod(
+        None if preset is None else MethodSettings.preset(preset),
+        None if preset is None else RegionSettings.preset(preset),
+        whitening,
+        options.weight_file(weights, MethodSettings().network),
+        maps,
+    )
+    _serve_elasticsearch(settings, machine, named)
+
+
+def _serve_folder(folder: Path, settings: CommandSettings, machine: Machine) -> None:
+    from camsearch.serving import over_folder
+    from reranker.app import make_app
+    from reranker.proxy.server import server_of
+
+    with (
+        _listening(settings) as (listening, address),
+        over_folder(folder, settings, machine) as service,
+    ):
+        server = server_of(make_app(service))
+        typer.echo(f"camsearch answers at http://{address}", err=True)
+        server.run(sockets=[listening])
+
+
+def _serve_elasticsearch(settings: CommandSettings, machine: Machine, named: ServedMethod) -> None:
+    from camsearch.serving import over_elasticsearch
+    from reranker.proxy.server import server_of
+
+    with (
+        _listening(settings) as (listening, address),
+        over_elasticsearch(settings, machine, named) as app,
+    ):
+        server = server_of(app)
 
         def begun() -> None:
-            if following.failure is None:
-                typer.echo(f"camsearch answers at http://{address}:{bound}", err=True)
+            if app.failure is None:
+                typer.echo(f"camsearch answers at http://{address}", err=True)
             else:
                 server.should_exit = True
 
-        following.on_begin = begun
-        typer.echo(f"camsearch listens at {address}:{bound}", err=True)
+        app.on_begin = begun
+        typer.echo(f"camsearch listens at {address}", err=True)
         server.run(sockets=[listening])
-        if following.failure is not None:
-            raise following.failure
+        if app.failure is not None:
+            raise app.failure
+
+
+@contextmanager
+def _listening(settings: CommandSettings) -> Iterator[tuple[socket, str]]:
+    """A socket that accepts already, and its address; the process logs and ends as a server."""
+    from reranker.observability.logs import configure_logs
+    from reranker.proxy.server import end_in_order, listen
+
+    configure_logs()
+    end_in_order()
+    with listen(settings.serve_host, settings.serve_port) as listening:
+        host, port = listening.getsockname()[:2]
+        yield listening, f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _refuse_beside(option: str, why: str, given: Mapping[str, object]) -> None:

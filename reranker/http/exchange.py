@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 __all__ = [
     "JSON",
     "Answer",
+    "Ask",
     "Headers",
     "Request",
     "Upstream",
@@ -58,6 +59,8 @@ class Answer:
     body: bytes
 
 
+# Asks Elasticsearch, or whoever answers in its place.
+Ask: TypeAlias = "Callable[[Request], Awaitable[Answer]]"
 # Answers searches that name us; None for one that does not after all.
 Visual: TypeAlias = "Callable[[Request], Awaitable[Answer | None]]"
 

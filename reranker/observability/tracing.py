@@ -16,11 +16,10 @@ if TYPE_CHECKING:
 
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.trace import Tracer
-    from starlette.types import Receive, Scope, Send
 
-    from reranker.http.exchange import Answer, Headers, Request, Upstream
+    from reranker.http.exchange import Answer, Ask, Headers, Request
 
-__all__ = ["TracedUpstream", "Tracing", "tracing_as_named"]
+__all__ = ["Tracing", "traced", "tracing_as_named"]
 
 _log = logging.getLogger(__name__)
 
@@ -74,24 +73,13 @@ class Tracing:
             self._provider.shutdown()
 
 
-class TracedUpstream:
-    """Implements `reranker.http.exchange.Upstream`: what we ask is a child of our span."""
+def traced(ask: Ask) -> Ask:
+    """Asks as a child of our span."""
 
-    def __init__(self, upstream: Upstream) -> None:
-        """Args: upstream is asked."""
-        self.upstream = upstream
+    async def asked(request: Request) -> Answer:
+        return await ask(_as_child(request))
 
-    async def close(self) -> None:
-        """End all connections."""
-        await self.upstream.close()
-
-    async def ask(self, request: Request) -> Answer:
-        """The answer to a request of bounded size."""
-        return await self.upstream.ask(_as_child(request))
-
-    async def forward(self, scope: Scope, receive: Receive, send: Send, body: bytes | None) -> None:
-        """Pass through, with the caller's own headers."""
-        await self.upstream.forward(scope, receive, send, body)
+    return asked
 
 
 def tracing_as_named(settings: TracesSettings) -> Tracing:

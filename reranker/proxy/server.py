@@ -11,7 +11,6 @@ import signal
 import socket
 import sys
 import threading
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import httptools
@@ -27,31 +26,18 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp
 
-__all__ = ["ServingSettings", "StrictHttp", "end_in_order", "listen", "server_of"]
+__all__ = ["END_S", "StrictHttp", "end_in_order", "listen", "server_of"]
 
+# Seconds that running requests are given when the server is told to end.
+END_S = 30
+# Seconds after which a connection without a request is closed; longer than the pools of most
+# clients keep theirs, so that it is they who close.
+_IDLE_S = 75
+# Connections at the same time; what comes beyond is answered 503.
+_MAX_CONNECTIONS = 4096
 _BACKLOG = 2048
 # Elasticsearch takes 16 KiB; what is between is its to refuse.
 _LONGEST_HEAD = 64 * 1024
-
-
-@dataclass(frozen=True)
-class ServingSettings:
-    """How callers are served.
-
-    Attributes:
-        host: address to listen at.
-        port: 0 for a free one.
-        idle_s: seconds after which a connection without a request is closed; longer than the
-            pools of most clients keep theirs, so that it is they who close.
-        end_s: seconds that running requests are given when the server is told to end.
-        connections: at most, at the same time; what comes beyond is answered 503.
-    """
-
-    host: str = "127.0.0.1"
-    port: int = 9280
-    idle_s: int = 75
-    end_s: int = 30
-    connections: int = 4096
 
 
 def end_in_order() -> None:
@@ -85,7 +71,7 @@ def listen(host: str, port: int) -> socket.socket:
     return listening
 
 
-def server_of(app: ASGIApp, settings: ServingSettings) -> uvicorn.Server:
+def server_of(app: ASGIApp, end_s: int = END_S) -> uvicorn.Server:
     """A server not yet started; `run(sockets=[…])` and `should_exit` are its switches."""
     return uvicorn.Server(
         uvicorn.Config(
@@ -100,9 +86,9 @@ def server_of(app: ASGIApp, settings: ServingSettings) -> uvicorn.Server:
             date_header=False,
             # Addresses in headers of the caller's are for Elasticsearch, not for us to believe.
             proxy_headers=False,
-            timeout_keep_alive=settings.idle_s,
-            timeout_graceful_shutdown=settings.end_s,
-            limit_concurrency=settings.connections,
+            timeout_keep_alive=_IDLE_S,
+            timeout_graceful_shutdown=end_s,
+            limit_concurrency=_MAX_CONNECTIONS,
             backlog=_BACKLOG,
         )
     )

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from reranker.http.exchange import Answer, Headers, Upstream
+    from reranker.http.exchange import Answer, Ask, Headers
 
 __all__ = ["ACCESS_DENIED", "Indices", "abouts_of", "mapping_request"]
 
@@ -51,12 +51,12 @@ class Indices:
 
     def __init__(
         self,
-        upstream: Upstream,
+        ask: Ask,
         fingerprint: str,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Args: upstream is asked; fingerprint of the method that describes the queries."""
-        self.upstream, self._fingerprint, self._clock = upstream, fingerprint, clock
+        """Args: fingerprint of the method that describes the queries."""
+        self.ask, self._fingerprint, self._clock = ask, fingerprint, clock
         # Until when, in seconds of the clock.
         self._fitting: dict[tuple[str, str], float] = {}
 
@@ -77,7 +77,7 @@ class Indices:
             return
         asked = mapping_request(index, request.headers, key[1])
         refused = "Elasticsearch does not show the index's mapping."
-        found = abouts_of(_read(await self.upstream.ask(asked), refused))
+        found = abouts_of(_read(await self.ask(asked), refused))
         if not found:
             raise NotOurIndex(
                 f"[{index or '_all'}] names no index that camsearch made: its mapping has no "
@@ -185,7 +185,7 @@ class Indices:
         asked = replace(
             request, method="POST", headers=(*JSON, *_ACCEPT, *others), body=orjson.dumps(body)
         )
-        return _read(await self.upstream.ask(asked), refused)
+        return _read(await self.ask(asked), refused)
 
 
 def mapping_request(index: str, headers: Headers = _ACCEPT, query: str = "") -> Request:

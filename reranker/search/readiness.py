@@ -17,7 +17,7 @@ from reranker.search.indices import ACCESS_DENIED, abouts_of, mapping_request
 
 if TYPE_CHECKING:
     from es_mappings.features import FeatureStore
-    from reranker.http.exchange import Upstream
+    from reranker.http.exchange import Ask
 
 __all__ = ["Check", "Readiness"]
 
@@ -38,10 +38,10 @@ class Readiness:
     """Asks Elasticsearch and the place of the kept maps, with no rights of anybody's."""
 
     def __init__(
-        self, upstream: Upstream, index: str, fingerprint: str, features: FeatureStore | None
+        self, ask: Ask, index: str, fingerprint: str, features: FeatureStore | None
     ) -> None:
         """Args: index of the gallery; fingerprint of the method; features None for no kept maps."""
-        self._upstream, self._index = upstream, index
+        self._ask, self._index = ask, index
         self._fingerprint, self._features = fingerprint, features
         self._last: tuple[float, tuple[Check, ...]] = (float("-inf"), ())
         self._running: asyncio.Task[tuple[Check, ...]] | None = None
@@ -71,7 +71,7 @@ class Readiness:
         request = mapping_request(encoded_index(self._index))
         try:
             async with asyncio.timeout(_PATIENCE_S):
-                answer = await self._upstream.ask(request)
+                answer = await self._ask(request)
         except TimeoutError:
             said = f"Elasticsearch does not answer within {_PATIENCE_S:.0f} s."
             return Check(name="elasticsearch", passed=False, said=said)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from reranker.dialect.msearch import MultiSearch, MultiSearchItem
     from reranker.dialect.searches import DialectLimits
-    from reranker.http.exchange import Headers, Request, Upstream
+    from reranker.http.exchange import Ask, Headers, Request
     from reranker.observability.metrics import Metrics
     from reranker.search.admission import RateLimit
     from reranker.search.search import VisualSearcher
@@ -53,13 +53,13 @@ class VisualRequests:
     def __init__(
         self,
         searcher: VisualSearcher,
-        upstream: Upstream,
+        ask: Ask,
         limits: DialectLimits,
         metrics: Metrics,
         rate: RateLimit,
     ) -> None:
-        """Args: upstream is asked for those of an ``_msearch`` that do not name us."""
-        self._searcher, self._upstream, self._limits = searcher, upstream, limits
+        """Args: ask for those of an ``_msearch`` that do not name us."""
+        self._searcher, self._ask, self._limits = searcher, ask, limits
         self._metrics, self._rate = metrics, rate
 
     async def __call__(self, request: Request) -> Answer | None:
@@ -133,7 +133,7 @@ class VisualRequests:
         if not several.others:
             return []
         asked = replace(request, query=several.query, body=several.others)
-        answer = await self._upstream.ask(asked)
+        answer = await self._ask(asked)
         if answer.status != HTTPStatus.OK:
             return answer
         responses = orjson.loads(answer.body)["responses"]

@@ -151,7 +151,7 @@ class VisualSearcher:
         timeout_s: float = 10.0,
     ) -> None:
         """Args: gate lets so many be re-ranked at once; timeout_s is of a search that names none."""
-        self._indices, self._upstream, self._pictures = indices, indices.upstream, pictures
+        self._ask, self._indices, self._pictures = indices.ask, indices, pictures
         self._matcher, self._gate, self._metrics = matcher, gate, metrics
         self._timeout_s = timeout_s
 
@@ -180,7 +180,7 @@ class VisualSearcher:
         running = _Running(asked, search, queries, started + limit)
         with self._metrics.stage("first_search"):
             body = first_body(search, running.vectors())
-            first = await self._upstream.ask(replace(asked, body=body))
+            first = await self._ask(replace(asked, body=body))
         if not search.ranks or first.status != HTTPStatus.OK:
             return first
         response = orjson.loads(first.body)
@@ -265,7 +265,7 @@ class VisualSearcher:
             return
         with self._metrics.stage("second_search"):
             body = again_body(search, running.vectors(again))
-            answer = await self._upstream.ask(replace(running.asked, body=body))
+            answer = await self._ask(replace(running.asked, body=body))
         if answer.status != HTTPStatus.OK:
             raise UpstreamRefused("Elasticsearch refuses the second search.", answer)
         running.again = _by_key(orjson.loads(answer.body))

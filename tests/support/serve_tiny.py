@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from reranker.app import make_app
 from reranker.observability.logs import configure_logs
-from reranker.proxy.server import ServingSettings, end_in_order, listen, server_of
+from reranker.proxy.server import end_in_order, listen, server_of
 from tests.support.tiny_service import tiny_service
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def serve_tiny(folder: Path, test: Connection) -> None:
             test.send(listening.getsockname()[1])
             with suppress(KeyboardInterrupt):  # as the command does
                 app = _held(make_app(service), test)
-                server_of(app, ServingSettings()).run(sockets=[listening])
+                server_of(app).run(sockets=[listening])
     finally:
         test.send("closed")
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import uvloop
 from uvicorn.server import ServerState
 
-from reranker.proxy.server import ServingSettings, server_of
+from reranker.proxy.server import server_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
@@ -135,7 +135,7 @@ async def served(app: ASGIApp) -> AsyncIterator[int]:
 
     Without uvicorn's `Server`, which looks at its switches ten times a second only.
     """
-    config = server_of(app, ServingSettings()).config
+    config = server_of(app).config
     config.load()
     state = ServerState()
     make = partial(config.http_protocol_class, config, state, {})

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from reranker.proxy.proxy import Proxy
-from reranker.proxy.server import ServingSettings, listen, server_of
+from reranker.proxy.server import listen, server_of
 from reranker.proxy.upstream import ElasticsearchUpstream, UpstreamSettings
 from reranker.settings import RerankerSettings
 from tests.integration.reranker.recorded import recorded
@@ -60,7 +60,7 @@ def proxied(url: str, **settings: Any) -> Iterator[str]:
 
     with listen("127.0.0.1", 0) as listening:
         proxy = Proxy(upstream, ending, not_ours, RerankerSettings(**settings))
-        server = server_of(proxy, ServingSettings(end_s=1))
+        server = server_of(proxy, end_s=1)
         running = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         running.start()
         try:

@@ -118,8 +118,14 @@ TELLING = {
 }
 
 
-@pytest.mark.parametrize("broken", [None, UpstreamUnreachable("Nobody."), RuntimeError("A fault.")])
-@pytest.mark.parametrize("telling", TELLING)
+@pytest.mark.parametrize(
+    ("telling", "broken"),
+    [
+        *((telling, None) for telling in TELLING),
+        ("fine", UpstreamUnreachable("Nobody.")),
+        ("by id", RuntimeError("A fault.")),
+    ],
+)
 def test_no_secret_is_told(house, caplog, telling, broken):
     """Not in logs of any level, nor in answers, nor in metrics; a picture's bytes neither."""
     caplog.set_level(logging.DEBUG)
@@ -231,8 +237,9 @@ def nested(depth, kind):
     return f'{ours[:-1]}, "query": {{"bool": {{"must": {bomb}}}}}}}'.encode()
 
 
-@pytest.mark.parametrize("kind", ["lists", "objects"])
-@pytest.mark.parametrize("depth", [70, 300, 2000, 500_000])
+@pytest.mark.parametrize(
+    ("depth", "kind"), [(70, "lists"), (300, "objects"), (2000, "lists"), (500_000, "objects")]
+)
 def test_a_deep_body_is_refused(house, depth, kind):
     with house.service() as service:
         body = nested(depth, kind)

@@ -42,7 +42,7 @@ def service(shared):
     upstream.instead.clear()
     upstream.slow_s = 0
     fingerprint, features = shared.method.fingerprint(), shared.matcher.features
-    shared.readiness = Readiness(upstream, shared.index, fingerprint, features)
+    shared.readiness = Readiness(upstream.ask, shared.index, fingerprint, features)
     return shared
 
 

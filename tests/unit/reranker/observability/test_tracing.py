@@ -38,7 +38,7 @@ def test_a_search_is_a_span_with_its_stages_below_the_callers(folder, tracing, e
     with tiny_service(folder, tracing) as service:
         body = re_ranked({"data": picture_text(folder)})
         ask(service, "POST", "/images/_search", json=body, headers=PARENT)
-        asked = service.upstream.upstream.asked
+        asked = service.upstream.asked
         spans = {span.name: span for span in exporter.get_finished_spans()}
     whole = spans.pop("camsearch _search")
     assert f"{whole.context.trace_id:032x}" == TRACE

@@ -33,7 +33,7 @@ def mapping(**indices):
 
 
 def check(upstream, index="images", request=ASKED, indices=None):
-    indices = indices or Indices(upstream, OURS)
+    indices = indices or Indices(upstream.ask, OURS)
     asyncio.run(indices.check(request, index))
     return indices
 
@@ -60,7 +60,7 @@ def test_what_the_query_string_says_of_indices_holds_for_the_mapping_too():
 
 def test_a_fitting_index_is_believed_for_ten_seconds():
     upstream, now = Scripted(turn=lambda _: mapping(images=OURS)), 100.0
-    indices = Indices(upstream, OURS, lambda: now)
+    indices = Indices(upstream.ask, OURS, lambda: now)
     for now, asked in [(100.0, 1), (105, 1), (109.9, 1), (110.1, 2), (115, 2), (121, 3)]:
         check(upstream, indices=indices)
         assert len(upstream.asked) == asked, now
@@ -75,7 +75,7 @@ def test_each_index_is_believed_by_itself():
 
 def test_names_made_up_by_callers_do_not_fill_the_memory():
     upstream = Scripted(turn=lambda _: mapping(images=OURS))
-    indices = Indices(upstream, OURS)
+    indices = Indices(upstream.ask, OURS)
 
     async def run():
         for index in ["images", *map(str, range(1000)), "images"]:
@@ -87,7 +87,7 @@ def test_names_made_up_by_callers_do_not_fill_the_memory():
 
 def test_an_index_of_another_method_is_refused_and_both_are_named():
     upstream = Scripted(turn=lambda _: mapping(old=THEIRS))
-    indices = Indices(upstream, OURS)
+    indices = Indices(upstream.ask, OURS)
     for asked in (1, 2):  # what does not fit is asked for again: it may be switched any moment
         with pytest.raises(FingerprintMismatch) as error:
             check(upstream, indices=indices)

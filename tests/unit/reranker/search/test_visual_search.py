@@ -36,7 +36,7 @@ def body_of(house, *, size=COUNT, ours=None, **said_of_body):
 
 async def asked(service, body, query="", path="/images/_search", *, matcher=None, timeout_s=HANG_S):
     searcher = VisualSearcher(
-        Indices(service.upstream, service.method.fingerprint()),
+        Indices(service.upstream.ask, service.method.fingerprint()),
         service.pictures,
         matcher or service.matcher,
         service.gate,
