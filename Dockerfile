@@ -1,24 +1,24 @@
-# camsearch: `worker` fills galleries on processors, `worker-gpu` on NVIDIA GPUs, and `reranker`
-# searches them by pictures.
+# camsearch: `worker` fills galleries on CPUs, `worker-gpu` on NVIDIA GPUs, and `reranker` is the
+# proxy that searches them by image.
 #
 #   docker build --target worker --tag camsearch-worker:0.1.0 .
 #
-# PyTorch's wheel for Linux on the default index brings CUDA along, about 5 GB that a processor has
-# no use for. PyTorch keeps an index of wheels without it; name that to make the image small:
+# PyTorch's wheel for Linux on the default index includes CUDA, about 5 GB that a CPU does not use.
+# PyTorch has an index of wheels without it; name that index to make the image small:
 #
 #   docker build --target worker --build-arg PIP_INDEX_ARGS="--extra-index-url ADDRESS" …
 #
-# Its versions end in +cpu and go before those without, and constraints.txt allows them.
+# Its versions end in +cpu, take precedence over those without, and fit constraints.txt.
 
 ARG PYTHON=3.11.15-slim-trixie
 
 FROM python:${PYTHON} AS build
-# Further packages, such as "s3fs" for pictures or maps in s3://.
+# Additional packages, such as "s3fs" for images or maps in s3://.
 ARG EXTRAS=""
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PATH=/opt/camsearch/bin:$PATH
 RUN python -m venv /opt/camsearch
 WORKDIR /build
-# What camsearch needs comes first, so that a change of camsearch installs it alone.
+# Dependencies come first, so that a change of camsearch reinstalls only camsearch.
 COPY pyproject.toml constraints.txt ./
 RUN python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['dependencies'], sep='\n')" > requirements.txt \
     && printf '%s\n' ${EXTRAS} >> requirements.txt
@@ -47,11 +47,11 @@ RUN pip install --no-deps /wheels/*.whl
 FROM python:${PYTHON} AS runtime
 ARG REVISION=""
 LABEL org.opencontainers.image.title="camsearch worker" \
-      org.opencontainers.image.description="Puts pictures into a camsearch gallery in Elasticsearch" \
+      org.opencontainers.image.description="Indexes images into a camsearch gallery in Elasticsearch" \
       org.opencontainers.image.version="0.1.0" \
       org.opencontainers.image.revision="${REVISION}" \
       org.opencontainers.image.licenses="Apache-2.0"
-# A volume mounted at /maps the first time gets the owner of the folder here.
+# A new volume mounted at /maps gets the owner of this folder.
 RUN useradd --uid 10001 --user-group --no-create-home --shell /usr/sbin/nologin camsearch \
     && install --directory --owner camsearch --group camsearch /maps
 ENV PATH=/opt/camsearch/bin:$PATH HOME=/tmp PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
@@ -64,8 +64,8 @@ COPY --from=installed /opt/camsearch /opt/camsearch
 
 FROM worker AS reranker
 LABEL org.opencontainers.image.title="camsearch reranker" \
-      org.opencontainers.image.description="An Elasticsearch to its clients, which understands pictures"
-# Within a container nobody else reaches 127.0.0.1.
+      org.opencontainers.image.description="A proxy that adds image search to Elasticsearch"
+# 127.0.0.1 cannot be reached from outside a container.
 ENV CAMSEARCH_SERVE_HOST=0.0.0.0
 EXPOSE 9280
 CMD ["camsearch", "serve"]

@@ -1,4 +1,4 @@
-"""Visual instance search: find other photos of that very thing, and where in each it is."""
+"""Visual instance search: find other images of the same object, and where in each it is."""
 
 from __future__ import annotations
 

@@ -32,8 +32,8 @@ __all__ = ["app", "run"]
 app = typer.Typer(
     name="camsearch",
     help=(
-        "Visual instance search: give it a photo, perhaps with a box round one thing, and it "
-        "finds other photos of that very thing, and where in each it is."
+        "Visual instance search: given an image, optionally with a box around one object, find "
+        "other images of the same object, and where in each it is."
     ),
     no_args_is_help=True,
     pretty_exceptions_enable=False,

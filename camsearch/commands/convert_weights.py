@@ -1,4 +1,4 @@
-"""`camsearch convert-weights`: VGG-16-CAM out of the authors' Keras file."""
+"""`camsearch convert-weights`: convert VGG-16-CAM from the authors' Keras file."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ EXAMPLE = (
 
 def convert_weights(
     keras_file: Annotated[
-        Path, typer.Argument(metavar="FILE", help="HDF5 file of Keras, weights or whole model.")
+        Path, typer.Argument(metavar="FILE", help="Keras HDF5 file, weights or whole model.")
     ],
     out: Annotated[
         Path, typer.Option("--out", "-o", help="File to write, ending in .safetensors.")
     ],
     order: Annotated[
         Literal["theano", "tensorflow"] | None,
-        typer.Option(help="How the kernels lie (default: seen in their shapes)."),
+        typer.Option(help="Order of the kernels' axes (default: detected from their shapes)."),
     ] = None,
     flip: Annotated[
         bool | None,
@@ -55,5 +55,5 @@ def convert_weights(
         raise RequestError(
             f"--out {out} cannot be written ({error}): choose another place."
         ) from error
-    turned = "turned by 180 degrees" if converted.flipped else "not turned"
+    turned = "rotated by 180 degrees" if converted.flipped else "not rotated"
     typer.echo(f"vgg16_cam written to {out}: kernels in {converted.order}'s order, {turned}.")

@@ -1,4 +1,4 @@
-"""`camsearch demo`: the whole thing on pictures that are at hand, in one command."""
+"""`camsearch demo`: all steps on packaged photos, in one command."""
 
 from __future__ import annotations
 
@@ -40,9 +40,7 @@ class _Query:
 def demo(
     photos: Annotated[
         Path | None,
-        typer.Argument(
-            help="A folder of photos; without it, pictures are made from packaged ones."
-        ),
+        typer.Argument(help="A folder of photos (default: images made from packaged photos)."),
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder for the gallery and the report.")] = Path(
         "camsearch-demo"
@@ -79,14 +77,12 @@ def _made(out: Path, console: Console) -> tuple[list[_Query], Path]:
 
 
 def _own(library: PictureLibrary, photos: Path) -> list[_Query]:
-    """Some of the folder's pictures that could be indexed, spread evenly."""
+    """Some of the folder's indexed images, spread evenly."""
     from indexer.sources import find_pictures
 
     indexed = list(library.gallery.known([source.id for source in find_pictures([photos])]))
     if not indexed:
-        raise RequestError(
-            f"There is no picture in {photos} that could be read: name a folder with photos."
-        )
+        raise RequestError(f"No image in {photos} could be read: name a folder with photos.")
     step = max(1, len(indexed) // _QUERIES)
     chosen = library.gallery.get(indexed[::step][:_QUERIES])
     return [_Query(Path(document.uri)) for document in chosen.values()]
@@ -101,13 +97,13 @@ def _index(library: PictureLibrary, folder: Path, console: Console) -> None:
     sources = list(read_manifest(manifest) if manifest.exists() else find_pictures([folder]))
     counts = index_with_bar(library, sources, console)
     console.print(
-        f"{counts.indexed} pictures indexed, {counts.unchanged} unchanged, "
+        f"{counts.indexed} images indexed, {counts.unchanged} unchanged, "
         f"{counts.rejected} rejected."
     )
 
 
 def _search(library: PictureLibrary, query: _Query) -> SearchReport:
-    """One search with re-ranking, the query's own picture left out."""
+    """One search with re-ranking, without the query's own image."""
     from camsearch.search_report import search_report
     from reranker.ranking import SearchPlan
 
@@ -132,7 +128,7 @@ def _search(library: PictureLibrary, query: _Query) -> SearchReport:
 
 def _table(reports: list[SearchReport]) -> Table:
     table = Table(title="Searches: first search, then re-ranked by regions", title_justify="left")
-    for name in ("query", "best hits (score, place in the first search)"):
+    for name in ("query", "best hits (score, rank in the first search)"):
         table.add_column(name, overflow="fold")
     table.add_column("right before", justify="right")
     table.add_column("right after", justify="right")

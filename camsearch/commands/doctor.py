@@ -1,4 +1,4 @@
-"""`camsearch doctor`: is everything there, and what to do if not."""
+"""`camsearch doctor`: check the installation and suggest fixes."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def doctor(
     device: options.Device = None,
     precision: options.Precision = None,
 ) -> None:
-    """Check settings, device, weights, whitening and gallery, and say what to do."""
+    """Check settings, device, weights, whitening and gallery, and suggest fixes."""
     folder = options.gallery_folder(gallery)
     checks: list[tuple[str, Callable[[], str]]] = [
         ("settings", lambda: str(options.machine(device, precision))),
@@ -73,7 +73,7 @@ def _weights() -> str:
 
 
 def _networks() -> str:
-    """A line a network: where its weights come from, and where they lie if they were fetched."""
+    """One line per network: where its weights come from, and where they were downloaded to."""
     from camsearch.downloads import downloaded_path
     from descriptors.backbones import NETWORKS
 
@@ -101,10 +101,10 @@ def _gallery(folder: Path, device: str | None, precision: options.Precision) -> 
         pictures = library.gallery.count()
         rejects = sum(1 for _ in library.gallery.rejects())
         missing = _without_maps(library.gallery, library.features)
-    told = f"{folder}, {pictures} pictures, {rejects} rejects, fingerprint agrees"
+    told = f"{folder}, {pictures} images, {rejects} rejects, fingerprint matches"
     if missing:
         told += (
-            f"; {missing} pictures have no kept maps, so re-ranking reads them again: "
+            f"; {missing} images have no kept maps, so re-ranking reads them again: "
             "run `camsearch index` with --again"
         )
     return told

@@ -1,4 +1,4 @@
-"""`camsearch enqueue`, `camsearch retry-rejects`: pictures into the queue, and how they fare."""
+"""`camsearch enqueue`, `camsearch retry-rejects`: send images to the workers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["EXAMPLE", "RETRY_EXAMPLE", "enqueue", "retry_rejects", "send_and_follow"]
 
 EXAMPLE = "Example: camsearch enqueue photos/   or   camsearch enqueue manifest.csv --detach"
-_NOTHING_SENT = "Stopped: nothing is sent. Run the same command to begin again."
+_NOTHING_SENT = "Stopped: nothing is sent. Run the same command to start again."
 RETRY_EXAMPLE = "Example: camsearch retry-rejects --kind source_unreadable"
 
 
@@ -32,25 +32,23 @@ GalleryName = Annotated[
     typer.Option("--gallery", "-g", help="Name of the gallery in Elasticsearch (default: images)."),
 ]
 Detach = Annotated[
-    bool, typer.Option("--detach", help="Leave when all is sent; see `camsearch status`.")
+    bool, typer.Option("--detach", help="Exit when all is sent; see `camsearch status`.")
 ]
 
 
 @options.stopped(lambda: _NOTHING_SENT)
 def enqueue(
     paths: Annotated[
-        list[Path], typer.Argument(help="Folders, pictures, or one manifest (.csv, .tsv, .jsonl).")
+        list[Path], typer.Argument(help="Folders, images, or one manifest (.csv, .tsv, .jsonl).")
     ],
     gallery: GalleryName = None,
     exclude: options.Exclude = None,
-    again: Annotated[
-        bool, typer.Option("--again", help="Encode what has not changed, too.")
-    ] = False,
+    again: Annotated[bool, typer.Option("--again", help="Also index unchanged images.")] = False,
     detach: Detach = False,
 ) -> None:
-    """Send pictures to the workers; waits for them while too many tasks wait.
+    """Send images to the workers, throttled to their pace.
 
-    The paths must mean the same to the workers: share the folder, or name s3://… in a manifest.
+    The workers must see the same paths: share the folder, or name s3://… in a manifest.
     """
     from camsearch import servers
     from indexer.manifests import sources_in
@@ -74,18 +72,19 @@ def enqueue(
 def retry_rejects(
     gallery: GalleryName = None,
     kind: Annotated[
-        str | None, typer.Option(help="Only those of this kind; see `camsearch status --rejects`.")
+        str | None,
+        typer.Option(help="Only rejects of this kind; see `camsearch status --rejects`."),
     ] = None,
     detach: Detach = False,
 ) -> None:
-    """Send the pictures that were refused or failed to the workers again."""
+    """Send rejected and failed images to the workers again."""
     from camsearch import servers
 
     settings = read_settings()
     opened = servers.open_gallery(settings, gallery or settings.images)
     sources = list(_rejected(opened, kind))
     if not sources:
-        Console(stderr=True).print("No picture was refused.")
+        Console(stderr=True).print("No image was rejected.")
         return
     send_and_follow(settings, sources, gallery or settings.images, retry=True, detach=detach)
 
@@ -113,7 +112,7 @@ def send_and_follow(
     from camsearch import servers
     from indexer.enqueueing import new_run
 
-    # Opened before anything is sent, so that a slip in the name sends nothing.
+    # Opened before anything is sent, so that a wrong name sends nothing.
     servers.open_gallery(settings, gallery).close()
     console = Console(stderr=True, soft_wrap=True, markup=False, highlight=False)
     run = new_run()
@@ -122,9 +121,9 @@ def send_and_follow(
         TextColumn("indexing"),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]:.1f} pictures/s"),
+        TextColumn("{task.fields[rate]:.1f} images/s"),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[refused]} refused"),
+        TextColumn("{task.fields[refused]} rejected"),
     )
     with servers.broker_answers(settings):
         sender = servers.enqueuer(settings)
@@ -143,19 +142,19 @@ def send_and_follow(
 
             with options.stopped(lambda: _sent_before(sender.ledger.state(run), rest, see)):
                 sent = sender.enqueue(sources, gallery, run, show, again=again, retry_rejects=retry)
-            with options.stopped(lambda: f"Stopped waiting: all {sent} pictures are sent. {see}"):
+            with options.stopped(lambda: f"Stopped waiting: all {sent} images are sent. {see}"):
                 state = None if detach else sender.follow(run, show)
     if state is None:
-        console.print(f"{sent} pictures sent as run {run}. {see}")
+        console.print(f"{sent} images sent as run {run}. {see}")
         return
     _tell(console, state)
 
 
 def _sent_before(state: RunState | None, rest: str, see: str) -> str:
     if state is None or not state.asked:
-        return f"Stopped: nothing is sent. Run {rest} to begin again."
+        return f"Stopped: nothing is sent. Run {rest} to start again."
     return (
-        f"Stopped: {state.asked} pictures are sent, and the workers index them. Run {rest} to "
+        f"Stopped: {state.asked} images are sent, and the workers index them. Run {rest} to "
         f"send the rest. {see}"
     )
 

@@ -1,4 +1,4 @@
-"""`camsearch fit`: the whitening, on pictures of one's own."""
+"""`camsearch fit`: fit the whitening on your own images."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ EXAMPLE = (
 
 
 def fit(
-    paths: Annotated[list[Path], typer.Argument(help="Folders and pictures to fit on.")],
+    paths: Annotated[list[Path], typer.Argument(help="Folders and images to fit on.")],
     out: Annotated[
         Path, typer.Option("--out", "-o", help="File to write, ending in .safetensors.")
     ],
@@ -41,14 +41,14 @@ def fit(
     side: Annotated[int | None, typer.Option(help="Working size in pixels.")] = None,
     weights: options.Weights = None,
     most: Annotated[
-        int, typer.Option(min=1, help="Fit on this many pictures at most, spread evenly.")
+        int, typer.Option(min=1, help="Fit on at most this many images, spread evenly.")
     ] = 5000,
     device: options.Device = None,
     precision: options.Precision = None,
 ) -> None:
-    """Fit the whitening on your own pictures (best: other ones than those searched, like them).
+    """Fit the whitening on your own images (best: similar to those searched, but not the same).
 
-    About a thousand pictures are enough for 256 dimensions a layer.
+    About a thousand images are enough for 256 dimensions per layer.
     """
     from safetensors import SafetensorError
 
@@ -59,7 +59,7 @@ def fit(
     from indexer.sources import find_pictures
 
     if out.suffix != ".safetensors":
-        raise RequestError(f"--out {out} must end in .safetensors (a .json is put beside it).")
+        raise RequestError(f"--out {out} must end in .safetensors (a .json is written beside it).")
     _check_place(out)
     machine = options.machine(device, precision)
     settings = options.method_settings(preset, network, layers, side=side)
@@ -71,7 +71,7 @@ def fit(
     collected = collect(encoder, chosen, machine)
     check_enough(collected.pictures, settings)
     names = ", ".join(str(path) for path in paths)
-    whitening = collected.fit(f"{collected.pictures} pictures of {names}")
+    whitening = collected.fit(f"{collected.pictures} images of {names}")
     try:
         whitening.save(out)
     except (OSError, SafetensorError) as error:
@@ -80,13 +80,13 @@ def fit(
         ) from error
     console = Console(stderr=True, soft_wrap=True, markup=False, highlight=False)
     console.print(
-        f"Whitening of {collected.pictures} pictures written to {out} "
+        f"Whitening of {collected.pictures} images written to {out} "
         f"({len(chosen) - collected.pictures} could not be read)."
     )
 
 
 def _check_place(out: Path) -> None:
-    """Refuse a place that cannot be written before hours of reading, not after."""
+    """Refuse an unwritable path before hours of reading, not after."""
     from descriptors.errors import RequestError
 
     try:
@@ -100,7 +100,7 @@ def _check_place(out: Path) -> None:
 
 
 def collect(encoder: Encoder, sources: list[Source], machine: Machine) -> WhiteningFit:
-    """Class vectors of pictures, for a fit, under a progress bar."""
+    """Class vectors of images, for a fit, under a progress bar."""
     from indexer.fitting import collect_vectors
     from indexer.reading import IndexingPlan
 

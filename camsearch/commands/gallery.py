@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["app"]
 
 app = typer.Typer(
-    help="Make, check, rebuild and drop a gallery in Elasticsearch.", no_args_is_help=True
+    help="Create, check, rebuild and drop a gallery in Elasticsearch.", no_args_is_help=True
 )
 
 _ASK = 500
@@ -36,7 +36,7 @@ Maps = Annotated[
     str | None,
     typer.Option(
         help="Where feature maps are kept: a folder all machines share, or an fsspec address such "
-        "as s3://bucket/maps; without it re-ranking reads the pictures again."
+        "as s3://bucket/maps; without it re-ranking reads the images again."
     ),
 ]
 GraphOption = Annotated[
@@ -64,7 +64,7 @@ def create(
     replicas: Replicas = 1,
     meta_mapping: options.MetaMapping = None,
 ) -> None:
-    """Make the gallery's index, its aliases and the index of rejects; harmless if they are there."""
+    """Create the gallery's index, its aliases and the index of rejects, unless they exist."""
     from camsearch import servers
     from es_mappings import indices
 
@@ -90,9 +90,9 @@ def list_indices(gallery: GalleryName = None) -> None:
     for index in there:
         opened = indices.open_gallery(client, index)
         state = "live" if index == live else "beside"
-        typer.echo(f"{index}  {state}  {opened.count()} pictures  {opened.fingerprint[:16]}")
+        typer.echo(f"{index}  {state}  {opened.count()} images  {opened.fingerprint[:16]}")
     if not there:
-        typer.echo(f"There is no gallery {name}: make it with `camsearch gallery create`.")
+        typer.echo(f"There is no gallery {name}: create it with `camsearch gallery create`.")
         raise typer.Exit(1)
 
 
@@ -102,11 +102,11 @@ def verify(
     check_method: Annotated[
         bool,
         typer.Option(
-            "--method/--no-method", help="Load the network and compare its fingerprint, too."
+            "--method/--no-method", help="Also load the network and compare its fingerprint."
         ),
     ] = True,
 ) -> None:
-    """Name every mistake in the gallery's indices, with its remedy; exit status 1 if searches suffer."""
+    """Report problems of the gallery's indices, with remedies; exit status 1 if searches suffer."""
     from camsearch import servers
     from descriptors.errors import ArtifactError
     from es_mappings.about import method_about
@@ -129,7 +129,7 @@ def verify(
         names = servers.open_gallery(settings, name).meta_names()
         typer.echo(f"Metadata is searched as: {options.listed(names)}.")
     if not found:
-        typer.echo(f"The gallery {name} is as it should be.")
+        typer.echo(f"The gallery {name} has no problems.")
     if any(finding.fatal for finding in found):
         raise typer.Exit(1)
 
@@ -138,7 +138,7 @@ def verify(
 def switch(
     index: Annotated[str, typer.Argument(help="A concrete index; see `camsearch gallery list`.")],
     force: Annotated[
-        bool, typer.Option("--force", help="Even if pictures of the live index are missing in it.")
+        bool, typer.Option("--force", help="Even if images of the live index are missing in it.")
     ] = False,
 ) -> None:
     """Point searches and workers at another concrete index, in one step."""
@@ -155,18 +155,18 @@ def switch(
         missing = sum(1 for _ in _missing(indices.open_gallery(client, live), target))
         if missing:
             raise RequestError(
-                f"{missing} pictures of {live} are not in {index} yet: run `camsearch gallery "
-                f"rebuild --into {index}` to index them, or switch all the same with --force."
+                f"{missing} images of {live} are not in {index} yet: run `camsearch gallery "
+                f"rebuild --into {index}` to index them, or switch anyway with --force."
             )
     indices.switch(client, name, index)
-    typer.echo(f"{name} is {index} now. What was live stays: see `camsearch gallery list`.")
+    typer.echo(f"{name} is {index} now. The old index stays: see `camsearch gallery list`.")
 
 
 @app.command("rebuild", epilog="Example: camsearch gallery rebuild --network resnet50 …")
 def rebuild(
     gallery: GalleryName = None,
     into: Annotated[
-        str | None, typer.Option(help="Go on with an index that an earlier rebuild made.")
+        str | None, typer.Option(help="Continue with an index that an earlier rebuild created.")
     ] = None,
     preset: options.Preset = "default",
     network: options.Network = None,
@@ -181,9 +181,9 @@ def rebuild(
     meta_mapping: options.MetaMapping = None,
     detach: Detach = False,
 ) -> None:
-    """Index all pictures anew beside the live index, by other settings or another network.
+    """Index all images again beside the live index, with other settings or another network.
 
-    Searches go on in the live index. When the workers are done: camsearch gallery switch INDEX.
+    Searches use the live index meanwhile. Afterwards: camsearch gallery switch INDEX.
     """
     from camsearch import servers
     from es_mappings import indices
@@ -197,29 +197,30 @@ def rebuild(
         about = _about(preset, network, layers, side, weights, whitening, maps)
         plan = _plan(graph, shards, replicas, meta_mapping)
         index = indices.create_beside(client, name, about, about["dims"], plan)
-        typer.echo(f"New index {index}; searches stay with {live.index}.")
+        typer.echo(f"New index {index}; searches still use {live.index}.")
     target = indices.open_gallery(client, index)
     # All of them first: sending may wait for workers longer than a listing stays open.
     rest = f"`camsearch gallery rebuild --into {index}`"
     send_and_follow(settings, list(_missing(live, target)), index, detach=detach, rest=rest)
-    typer.echo(f"When it holds all: camsearch gallery switch {index}")
+    typer.echo(f"When it is complete: camsearch gallery switch {index}")
 
 
 @app.command("reconcile", epilog="Example: camsearch gallery reconcile manifest.csv")
 def reconcile(
     paths: Annotated[
-        list[Path], typer.Argument(help="What should be there: folders, pictures, a manifest.")
+        list[Path],
+        typer.Argument(help="What should be in the gallery: folders, images, a manifest."),
     ],
     gallery: GalleryName = None,
     delete_others: Annotated[
         bool,
-        typer.Option("--delete-others", help="Delete what is in the gallery and not named here."),
+        typer.Option("--delete-others", help="Delete what is in the gallery but not named here."),
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask before deleting.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what differs.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only report what differs.")] = False,
     detach: Detach = False,
 ) -> None:
-    """Compare what should be there with the gallery, and send the difference to the workers."""
+    """Compare the gallery with what should be in it, and send the difference to the workers."""
     from camsearch import servers
     from es_mappings.about import features_of
     from indexer.manifests import sources_in
@@ -238,18 +239,18 @@ def reconcile(
     if broken:
         typer.echo(f"{len(broken)} documents have no descriptor, so no search finds them.")
     typer.echo(
-        f"{len(wanted)} pictures wanted; {len(different)} are new or have changed, "
+        f"{len(wanted)} images wanted; {len(different)} are new or have changed, "
         f"{len(others)} others are in the gallery."
     )
     if dry_run:
         return
     features = features_of(opened.settings)
     if features is not None and (left := features.sweep()):
-        typer.echo(f"{left} files of maps that were left half written are removed.")
+        typer.echo(f"{left} half-written files of maps are removed.")
     if delete_others and others:
         _check_whole(sources)
         if not yes:
-            typer.confirm(f"Delete {len(others)} of the gallery's pictures?", abort=True)
+            typer.confirm(f"Delete {len(others)} of the gallery's images?", abort=True)
         opened.delete(others)
         if features is not None:
             features.delete(others)
@@ -314,7 +315,7 @@ def _plan(graph: str, shards: int, replicas: int, meta_mapping: Path | None) -> 
 
 
 def _missing(live: ElasticGallery, target: ElasticGallery) -> Iterator[Source]:
-    """What the live index holds, or refused, and another one does not hold yet."""
+    """Images and rejects of the live index that another one does not contain yet."""
     from indexer.sources import Source
 
     for page in _pages(live.documents()):
@@ -330,7 +331,7 @@ def _missing(live: ElasticGallery, target: ElasticGallery) -> Iterator[Source]:
 def _different(
     sources: Iterable[Source], opened: ElasticGallery, wanted: set[str]
 ) -> Iterator[Source]:
-    """Sources that the gallery does not hold as they are, noting the ids of all of them."""
+    """Sources that differ from the gallery; the ids of all sources are recorded."""
     from indexer.reading import tag_of, would_be_refused
 
     limits = options.machine().limits
@@ -349,12 +350,12 @@ def _different(
 
 
 def _check_whole(sources: Sequence[Source]) -> None:
-    """Refuse to delete by a list that may not be whole: a disk that is not mounted is empty."""
+    """Refuse to delete by a list that may be incomplete: an unmounted disk is empty."""
     problems = [source.problem for source in sources if source.problem is not None]
     if not sources or problems:
-        what = problems[0].reason if problems else "There is no picture at these paths."
+        what = problems[0].reason if problems else "There is no image at these paths."
         raise RequestError(
-            f"Nothing is deleted, since what should be there cannot be told for sure. {what}"
+            f"Nothing is deleted, since the list of what should be there may be incomplete. {what}"
         )
 
 

@@ -1,4 +1,4 @@
-"""`camsearch index`: pictures into a gallery."""
+"""`camsearch index`: index images into a gallery."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ __all__ = ["EXAMPLE", "index", "index_with_bar"]
 EXAMPLE = "Example: camsearch index photos/ --gallery my-gallery"
 
 
-@options.stopped(lambda: "Stopped: nothing is indexed yet. Run the same command to begin again.")
+@options.stopped(lambda: "Stopped: nothing is indexed yet. Run the same command to start again.")
 def index(
     ctx: typer.Context,
     paths: Annotated[
-        list[Path] | None, typer.Argument(help="Folders (recursively) and picture files.")
+        list[Path] | None, typer.Argument(help="Folders (recursively) and image files.")
     ] = None,
     gallery: options.GalleryFolder = None,
     manifest: Annotated[
@@ -42,7 +42,7 @@ def index(
         typer.Option(
             "--manifest",
             "-m",
-            help="CSV or JSONL with path (or uri), perhaps id; further columns become metadata.",
+            help="CSV or JSONL with path (or uri), optionally id; other columns become metadata.",
         ),
     ] = None,
     meta_mapping: options.MetaMapping = None,
@@ -60,20 +60,20 @@ def index(
     maps: Annotated[
         str,
         typer.Option(
-            help="Where feature maps are kept: a folder in the gallery's or an fsspec address; "
-            "'off' keeps none, and re-ranking reads the pictures again. That of a gallery which is "
-            "there stays."
+            help="Where feature maps are kept: a folder in the gallery's, or an fsspec address; "
+            "'off' keeps none, and re-ranking reads the images again. An existing gallery keeps "
+            "its own."
         ),
     ] = "maps",
     exclude: options.Exclude = None,
-    again: Annotated[bool, typer.Option("--again", help="Also what has not changed.")] = False,
+    again: Annotated[bool, typer.Option("--again", help="Also index unchanged images.")] = False,
     retry_rejects: Annotated[
-        bool, typer.Option("--retry-rejects", help="Also what was refused and has not changed.")
+        bool, typer.Option("--retry-rejects", help="Also retry unchanged rejects.")
     ] = False,
     device: options.Device = None,
     precision: options.Precision = None,
 ) -> None:
-    """Index pictures, so that they can be found. Running it again skips what has not changed."""
+    """Index images, so that they can be searched. Unchanged images are skipped."""
     from camsearch.library import PictureLibrary
     from descriptors.settings import RegionSettings
     from indexer.manifests import read_manifest
@@ -90,7 +90,7 @@ def index(
         sources += read_manifest(manifest, options.warn, mapping)
     if not sources:
         named = ", ".join(str(path) for path in (*(paths or []), *([manifest] if manifest else [])))
-        raise RequestError(f"There is no picture in {named}: name folders with pictures.")
+        raise RequestError(f"There is no image in {named}: name folders with images.")
     folder = options.gallery_folder(gallery)
     settings = options.method_settings(preset, network, layers, theme, side=side)
     library = PictureLibrary.create(
@@ -117,14 +117,14 @@ def _is_given(ctx: typer.Context, name: str) -> bool:
 def _what_stays(
     library: PictureLibrary, folder: Path, given: set[str], maps: str, preset: str
 ) -> Iterator[str]:
-    """Sentences about options that a gallery which is there does not follow."""
+    """Warnings about options that an existing gallery ignores."""
     from descriptors.settings import RegionSettings
 
     own = library.gallery.settings["maps"] or "off"
     if "maps" in given and maps != own:
         yield (
-            f"--maps {maps} changes nothing: the gallery {folder} was made with --maps {own}. "
-            "Index into another folder to keep them otherwise."
+            f"--maps {maps} has no effect: the gallery {folder} was made with --maps {own}. "
+            "Index into another folder to change it."
         )
     asked = RegionSettings.preset(preset).model_dump()
     others = [name for name, value in library.regions.model_dump().items() if value != asked[name]]
@@ -147,19 +147,19 @@ def _index_and_tell(
     before = library.gallery.count()
     with options.stopped(
         lambda: (
-            f"Stopped: {library.gallery.count() - before} new pictures are kept. Run the same "
-            "command to go on from there."
+            f"Stopped: {library.gallery.count() - before} new images are kept. Run the same "
+            "command to continue."
         )
     ):
         counts = index_with_bar(library, sources, console, again=again, retry_rejects=retry_rejects)
     console.print(
         f"{counts.indexed} indexed, {counts.unchanged} unchanged, {counts.updated} with new "
-        f"metadata, {counts.rejected} rejected; {library.gallery.count()} pictures in {folder}."
+        f"metadata, {counts.rejected} rejected; {library.gallery.count()} images in {folder}."
     )
     if counts.out_of_reach:
         console.print(
-            f"warning: {counts.out_of_reach} pictures that are in the gallery cannot be read now; "
-            "they stay in it. Is their disk mounted? If they are gone: camsearch delete."
+            f"warning: {counts.out_of_reach} images of the gallery cannot be read now; they stay "
+            "in it. Is their disk mounted? If they no longer exist: camsearch delete."
         )
     if counts.rejected:
         console.print(f"See why: camsearch info --rejects --gallery {folder}")
@@ -180,7 +180,7 @@ def index_with_bar(
         TextColumn("indexing"),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]:.1f} pictures/s"),
+        TextColumn("{task.fields[rate]:.1f} images/s"),
         TimeRemainingColumn(),
         TextColumn("{task.fields[rejected]} rejected"),
     )

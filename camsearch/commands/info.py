@@ -1,4 +1,4 @@
-"""`camsearch info` and `camsearch delete`: what a gallery holds."""
+"""`camsearch info` and `camsearch delete`: show contents and rejects; delete images."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ DELETE_EXAMPLE = "Example: camsearch delete /photos/old.jpg --gallery my-gallery
 def info(
     gallery: options.GalleryFolder = None,
     rejects: Annotated[
-        bool, typer.Option("--rejects", help="List refused pictures with their reasons.")
+        bool, typer.Option("--rejects", help="List rejected images with reasons.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> None:
-    """Show what a gallery holds, and which pictures it refused."""
+    """Show contents and rejects of a gallery."""
     from es_mappings.local import LocalGallery
 
     folder = options.gallery_folder(gallery)
@@ -55,12 +55,12 @@ def info(
         for line in listed:
             console.print(f"{line['id']}  [{line['kind']}]  {line['reason']}", markup=False)
         if not listed:
-            console.print("No picture was refused.")
+            console.print("No image was rejected.")
         return
     total = sum(kinds.values())
     why = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
     console.print(f"gallery      {folder}", markup=False)
-    console.print(f"pictures     {about['pictures']}")
+    console.print(f"images       {about['pictures']}")
     console.print(f"rejects      {total}" + (f" ({why})" if why else ""))
     console.print(f"metadata     {options.listed(about['metadata'])}", markup=False)
     console.print(f"dimensions   {about['dims']}")
@@ -72,7 +72,7 @@ def delete(
     ids: Annotated[list[str], typer.Argument(help="Ids, or paths as they were indexed.")],
     gallery: options.GalleryFolder = None,
 ) -> None:
-    """Forget pictures (the picture files themselves stay)."""
+    """Delete images from a gallery (their files stay)."""
     from es_mappings.features import FeatureStore
     from es_mappings.local import LocalGallery
 
@@ -90,5 +90,5 @@ def delete(
     unknown = len(set(names)) - len(gone)
     if unknown:
         raise RequestError(
-            f"{unknown} of the ids are not in {folder}: see the ids with `camsearch search --json`."
+            f"{unknown} of the ids are not in {folder}: list the ids with `camsearch search --json`."
         )

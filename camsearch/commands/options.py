@@ -58,33 +58,34 @@ Device = Annotated[
 ]
 Precision = Annotated[
     Literal["auto", "float32", "bfloat16"] | None,
-    typer.Option(help="auto: bfloat16 where the processor has it (default: auto)."),
+    typer.Option(help="auto: bfloat16 if the CPU supports it (default: auto)."),
 ]
 Exclude = Annotated[
     list[str] | None,
     typer.Option(
-        help="Leave out what matches this glob within folders, by name or path ('*_small.jpg', "
+        help="Skip files in folders whose name or path matches this glob ('*_small.jpg', "
         "'drafts'); may be repeated."
     ),
 ]
 Preset = Annotated[str, typer.Option(help="default, or paper (the published method).")]
 Network = Annotated[
     str | None,
-    typer.Option(help="Another network: see docs/networks.md, or timm:NAME for one of timm."),
+    typer.Option(help="Another network: see docs/networks.md, or timm:NAME for a timm network."),
 ]
 Weights = Annotated[
     Path | None,
     typer.Option(
-        help="Local weight file, for a network without packaged weights; 'download' gets "
+        help="Local weight file, for a network without packaged weights; 'download' fetches "
         "torchvision's."
     ),
 ]
 Whitening = Annotated[
-    Path | None, typer.Option(help="A whitening made by `camsearch fit` (default: the packaged).")
+    Path | None,
+    typer.Option(help="A whitening made by `camsearch fit` (default: the packaged one)."),
 ]
 BoxOption = Annotated[
     str | None,
-    typer.Option("--box", help="x0,y0,x1,y1 in pixels of the upright picture, round one thing."),
+    typer.Option("--box", help="x0,y0,x1,y1 in pixels of the upright image, around one object."),
 ]
 JsonFile = Annotated[
     Path | None, typer.Option("--json", help="Write the figures to this file as JSON; - prints.")
@@ -190,7 +191,7 @@ def parse_box(text: str | None) -> tuple[float, float, float, float] | None:
         x0, y0, x1, y1 = (float(part) for part in text.split(","))
     except ValueError as error:
         raise RequestError(
-            f"--box {text!r} is no box: write x0,y0,x1,y1 in pixels, such as 40,12,300,280."
+            f"--box {text!r} is not a box: write x0,y0,x1,y1 in pixels, such as 40,12,300,280."
         ) from error
     return x0, y0, x1, y1
 
@@ -205,7 +206,7 @@ def parse_filters(pairs: list[str]) -> Filter | None:
             try:
                 parts.append(parse_filter(json.loads(pair)))
             except (json.JSONDecodeError, RecursionError) as error:
-                raise RequestError(f"--filter {pair!r} is no JSON: {error}.") from error
+                raise RequestError(f"--filter {pair!r} is not valid JSON: {error}.") from error
             continue
         field, equals, value = pair.partition("=")
         if not equals or not field:

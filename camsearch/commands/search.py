@@ -1,4 +1,4 @@
-"""`camsearch search`: a picture in, the pictures of the same thing out."""
+"""`camsearch search`: find images of the same object."""
 
 from __future__ import annotations
 
@@ -25,27 +25,27 @@ EXAMPLE = "Example: camsearch search query.jpg --box 40,12,300,280 --rerank 100 
 
 
 def search(
-    image: Annotated[Path, typer.Argument(help="The query picture.")],
+    image: Annotated[Path, typer.Argument(help="The query image.")],
     box: options.BoxOption = None,
     k: Annotated[int, typer.Option("-k", min=1, help="Hits wanted.")] = 10,
     rerank: Annotated[
-        int, typer.Option(min=0, help="R: re-rank this many first hits by CAM regions; 0 is off.")
+        int, typer.Option(min=0, help="R: re-rank this many first hits by CAM regions; 0: none.")
     ] = 100,
     expand: Annotated[
-        int, typer.Option(min=0, help="Expand the query with this many hits; 0 is off.")
+        int, typer.Option(min=0, help="Expand the query with this many hits; 0: none.")
     ] = 0,
-    alpha: Annotated[float, typer.Option(min=0, help="Alpha-QE exponent; 0 is plain.")] = 0.0,
+    alpha: Annotated[float, typer.Option(min=0, help="Alpha-QE exponent; 0: equal weights.")] = 0.0,
     filters: Annotated[
         list[str] | None,
         typer.Option("--filter", help="field=value (meta.city=Paris), or Elasticsearch's JSON."),
     ] = None,
     gallery: options.GalleryFolder = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
     report: Annotated[Path | None, typer.Option(help="Write a page to look at: out.html.")] = None,
     device: options.Device = None,
     precision: options.Precision = None,
 ) -> None:
-    """Find pictures of the same thing, and where in each it is."""
+    """Find images of the same object, and where in each it is."""
     from camsearch.library import PictureLibrary
     from reranker.ranking import SearchPlan
 
@@ -79,7 +79,7 @@ def print_hits(hits: tuple[Hit, ...]) -> None:
     table = Table(box=None, pad_edge=False)
     for name, right in (("rank", True), ("score", True), ("first", True), ("box", False)):
         table.add_column(name, justify="right" if right else "left")
-    table.add_column("picture", overflow="fold")
+    table.add_column("image", overflow="fold")
     for hit in hits:
         first = str(hit.first_rank) if hit.first_rank else "-"
         box = ",".join(f"{v:.0f}" for v in hit.box.as_list()) if hit.box else "-"
@@ -89,13 +89,13 @@ def print_hits(hits: tuple[Hit, ...]) -> None:
     if not console.is_terminal:
         console.width = _PIPE_WIDTH
     if not hits:
-        console.print("No picture matches.")
+        console.print("No image matches.")
     else:
         console.print(table)
 
 
 def hit_json(hit: Hit) -> dict[str, Any]:
-    """One hit for machines."""
+    """One hit as JSON."""
     return {
         "rank": hit.rank,
         "id": hit.document.id,

@@ -1,4 +1,4 @@
-"""`camsearch serve`: an Elasticsearch that understands pictures."""
+"""`camsearch serve`: a proxy that adds image search to Elasticsearch."""
 
 from __future__ import annotations
 
@@ -49,13 +49,13 @@ def serve(
         typer.Option(min=0, max=65535, help="Port to listen at; 0: a free one (default: 9280)."),
     ] = None,
     read_only: Annotated[
-        bool, typer.Option("--read-only", help="Let only reading requests through.")
+        bool, typer.Option("--read-only", help="Pass through only requests that read.")
     ] = False,
     check: Annotated[
         bool,
         typer.Option(
             "--check",
-            help="Serve nothing; ask whether the server at --host and --port is ready: 0 or 1.",
+            help="Serve nothing; check that the server at --host and --port is ready: exit with 0 or 1.",
         ),
     ] = False,
     preset: Annotated[
@@ -71,10 +71,10 @@ def serve(
     device: options.Device = None,
     precision: options.Precision = None,
 ) -> None:
-    """Answer as Elasticsearch does, and searches that carry a picture besides.
+    """Answer Elasticsearch requests, and searches that contain an image.
 
-    Point any Elasticsearch client at it: what does not name camsearch is passed through.
-    Ctrl-C or SIGTERM lets it finish what it has taken.
+    Point any Elasticsearch client at it: requests that do not name camsearch are passed through.
+    On Ctrl-C or SIGTERM it finishes the requests it has accepted.
     """
     given = {
         "elasticsearch": elasticsearch,
@@ -102,10 +102,10 @@ def serve(
             "--device": device,
             "--precision": precision,
         }
-        _refuse_beside("--check", "which asks a server that runs", others)
+        _refuse_beside("--check", "which asks a running server", others)
         raise typer.Exit(_check(settings.serve_host, settings.serve_port))
     if gallery is not None:
-        _refuse_beside("--gallery", "which has all of its own", of_elasticsearch)
+        _refuse_beside("--gallery", "which has its own", of_elasticsearch)
         _serve_folder(gallery, settings, options.machine(device, precision))
         return
     from camsearch.serving import ServedMethod
@@ -173,7 +173,7 @@ def _listening(settings: CommandSettings) -> Iterator[tuple[socket, str]]:
 
 
 def _refuse_beside(option: str, why: str, given: Mapping[str, object]) -> None:
-    """Refuse options that mean nothing beside another.
+    """Refuse options that have no effect beside another.
 
     Raises:
         BadParameter: naming the first that is given.
@@ -186,7 +186,7 @@ def _refuse_beside(option: str, why: str, given: Mapping[str, object]) -> None:
 
 
 def _check(host: str, port: int) -> int:
-    """0 if the server there is ready, else 1; what it says is printed."""
+    """0 if the server there is ready, else 1; its answer is printed."""
     from urllib3 import HTTPConnectionPool
     from urllib3.exceptions import HTTPError
 

@@ -1,4 +1,4 @@
-"""`camsearch status`: how runs stand, and who works."""
+"""`camsearch status`: progress of runs, and active workers."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ def status(
     gallery: GalleryName = None,
     run: Annotated[str | None, typer.Option(help="Only this run.")] = None,
     rejects: Annotated[
-        bool, typer.Option("--rejects", help="List refused and failed pictures with reasons.")
+        bool, typer.Option("--rejects", help="List rejected and failed images with reasons.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> None:
-    """Show runs (asked, done, rejected, failed, rate, time left) and workers by their progress."""
+    """Show progress of runs (asked, done, rejected, failed, rate, time left) and workers."""
     from camsearch import servers
     from descriptors.errors import RequestError
 
@@ -49,7 +49,7 @@ def status(
         found = ledger.runs() if run is None else [ledger.state(run)]
         runs = [state for state in found if state is not None]
         if run is not None and not runs:
-            raise RequestError(f"There is no run {run}: see them all with `camsearch status`.")
+            raise RequestError(f"There is no run {run}: list all runs with `camsearch status`.")
         workers = ledger.workers(since=time.time() - _DAY)
         queued = {"waiting": ledger.waiting(settings.queue), "taken": ledger.taken()}
         failed = ledger.failed(run) if run is not None else {}
@@ -69,7 +69,7 @@ def _as_json(state: RunState) -> dict[str, Any]:
 
 
 def _rate(state: RunState) -> float:
-    """Pictures a second from the run's beginning to now, or to its end."""
+    """Images per second from the run's start to now, or to its end."""
     end = state.last if state.over else time.time()
     return state.finished / max(end - state.started, 1e-3)
 
@@ -82,22 +82,22 @@ def _print(
 ) -> None:
     console = Console(soft_wrap=True, highlight=False)
     table = Table()
-    for name in ("run", "gallery", "asked", "done", "rejected", "failed", "pictures/s", "left"):
+    for name in ("run", "gallery", "asked", "done", "rejected", "failed", "images/s", "left"):
         table.add_column(name, justify="left" if name in ("run", "gallery") else "right")
     for state in runs:
         table.add_row(*_row(state))
     console.print(table)
-    console.print(f"{queued['waiting']} tasks wait, {queued['taken']} are being worked on.")
+    console.print(f"{queued['waiting']} tasks waiting, {queued['taken']} in progress.")
     for worker in workers:
         ago = time.time() - worker.last_progress
-        alive = "gets on" if ago < _ALIVE_SECONDS else "silent"
+        alive = "active" if ago < _ALIVE_SECONDS else "silent"
         console.print(
-            f"worker {worker.name} ({worker.device}): {alive}, {worker.pictures} pictures, "
+            f"worker {worker.name} ({worker.device}): {alive}, {worker.pictures} images, "
             f"the last {ago:.0f} s ago"
         )
     silent = all(time.time() - w.last_progress >= _ALIVE_SECONDS for w in workers)
     if queued["waiting"] and silent:
-        console.print("Tasks wait and no worker gets on. Start one: camsearch worker")
+        console.print("Tasks are waiting and no worker is active. Start one: camsearch worker")
     for id_, reason in failed.items():
         console.print(f"{id_}  [failed]  {reason}", markup=False)
 
@@ -133,4 +133,4 @@ def _print_rejects(settings: CommandSettings, gallery: str, *, as_json: bool) ->
         else:
             typer.echo(f"{reject.id}  [{reject.kind}]  {reject.reason}")
     if not count and not as_json:
-        typer.echo("No picture was refused.")
+        typer.echo("No image was rejected.")

@@ -1,4 +1,4 @@
-"""`camsearch worker`: works tasks off until it is asked to end."""
+"""`camsearch worker`: index what was sent, until it is stopped."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ def worker(
         bool,
         typer.Option(
             "--check",
-            help="Start nothing: say whether workers get on, with exit status 1 if tasks wait and "
-            "no worker has finished a picture for five minutes.",
+            help="Start nothing: check the workers, with exit status 1 if tasks are waiting and "
+            "no worker has finished an image for five minutes.",
         ),
     ] = False,
 ) -> None:
-    """Index what `camsearch enqueue` and other Celery apps send. One process for each device.
+    """Index images sent by `camsearch enqueue` and other Celery apps. Run one per device.
 
-    Ctrl-C or SIGTERM lets it finish its task; what it cannot finish goes back to the queue.
+    On Ctrl-C or SIGTERM it finishes its task, or returns it to the queue.
     """
     from camsearch import servers
 
@@ -78,11 +78,11 @@ def _prepare(works: GalleryWorker, gallery: str) -> None:
         log.info("Ready for the gallery %s (%s).", gallery, opened.fingerprint[:16])
     except (GalleryNotFound, GalleryUnreachable) as error:
         # Servers start in any order, and tasks may name another gallery.
-        log.warning("%s Waiting for tasks all the same.", error.reason)
+        log.warning("%s Waiting for tasks anyway.", error.reason)
 
 
 def _check(ledger: Ledger, queue: str) -> int:
     waiting = ledger.waiting(queue) + ledger.taken()
     getting_on = ledger.workers(since=time.time() - _STUCK_SECONDS)
-    typer.echo(f"{waiting} tasks wait, {len(getting_on)} workers got on in the last 5 minutes.")
+    typer.echo(f"{waiting} tasks waiting, {len(getting_on)} workers active in the last 5 minutes.")
     return int(waiting > 0 and not getting_on)

@@ -166,7 +166,7 @@ class TestIndex:
         assert said.status == 0
         assert said.out == ""
         assert (
-            f"6 indexed, 0 unchanged, 0 with new metadata, 1 rejected; 6 pictures in {tmp_path / 'g'}."
+            f"6 indexed, 0 unchanged, 0 with new metadata, 1 rejected; 6 images in {tmp_path / 'g'}."
             in said.err
         )
         assert f"See why: camsearch info --rejects --gallery {tmp_path / 'g'}" in said.err
@@ -194,7 +194,7 @@ class TestIndex:
         with monkeypatch.context() as patch:
             patch.setattr(Encoder, "encode", stop_at_the_second_batch)
             said = camsearch(*command)
-        words = "Stopped: 2 new pictures are kept. Run the same command to go on from there."
+        words = "Stopped: 2 new images are kept. Run the same command to continue."
         assert (said.status, said.out, words in said.err) == (130, "", True)
         assert "4 indexed, 2 unchanged" in camsearch(*command).err
 
@@ -206,7 +206,7 @@ class TestIndex:
 
         monkeypatch.setattr("indexer.sources.find_pictures", stop)
         said = camsearch("index", photos, "-g", tmp_path / "g", *tiny.options)
-        words = "Stopped: nothing is indexed yet. Run the same command to begin again.\n"
+        words = "Stopped: nothing is indexed yet. Run the same command to start again.\n"
         assert said == (130, "", words)
         assert not (tmp_path / "g").exists()
 
@@ -225,7 +225,7 @@ class TestIndex:
         (photos / "0.jpg").unlink()
         said = camsearch("index", "-m", tmp_path / "pictures.csv", "-g", gallery, *tiny.options)
         assert said.status == 0
-        assert "warning: 1 pictures that are in the gallery cannot be read now" in said.err
+        assert "warning: 1 images of the gallery cannot be read now" in said.err
 
     def test_maps_may_be_off(self, tiny, camsearch, photos, tmp_path):
         options = ["-g", tmp_path / "g"]
@@ -245,7 +245,7 @@ class TestIndex:
         assert (said.status, "warning" in said.err) == (0, False)
         assert "warning" not in camsearch(*command, "--maps", "maps").err
         off = camsearch(*command, "--maps", "off").err
-        assert "--maps off changes nothing" in off
+        assert "--maps off has no effect" in off
         assert "was made with --maps maps" in off
         assert (
             "was made with another coarse_maps." in camsearch(*command, "--preset", "default").err
@@ -261,7 +261,7 @@ class TestIndex:
         place = tmp_path / "a[old]" / "b[" / "i] [bold]"
         said = camsearch("index", photos, "-g", place, *tiny.options)
         assert said.status == 0
-        assert f"6 pictures in {place}." in said.err
+        assert f"6 images in {place}." in said.err
 
 
 class TestSearch:
@@ -269,7 +269,7 @@ class TestSearch:
         said = camsearch("search", photos / "3.jpg", "-g", gallery, "-k", 4)
         assert said.status == 0
         header, *lines = said.out.splitlines()
-        assert header.split() == ["rank", "score", "first", "box", "picture"]
+        assert header.split() == ["rank", "score", "first", "box", "image"]
         assert [line.split()[0] for line in lines] == ["1", "2", "3", "4"]
         rank, score, first, box, id_ = lines[0].split()
         assert (rank, first, id_) == ("1", "1", "P3")
@@ -311,7 +311,7 @@ class TestSearch:
 
     def test_nothing_matches(self, camsearch, gallery, photos):
         said = camsearch("search", photos / "3.jpg", "-g", gallery, "--filter", "meta.city=Rom")
-        assert (said.status, said.out) == (0, "No picture matches.\n")
+        assert (said.status, said.out) == (0, "No image matches.\n")
 
     def test_expansion(self, camsearch, gallery, photos):
         options = ["-g", gallery, "--json", "--expand", 3, "--alpha", 1.5]
@@ -369,7 +369,7 @@ class TestInfoAndDelete:
     def test_what_a_gallery_holds(self, camsearch, gallery):
         said = camsearch("info", "-g", gallery)
         assert said.status == 0
-        assert "pictures     6" in said.out
+        assert "images       6" in said.out
         assert "rejects      0" in said.out
         assert "metadata     meta.city, meta.year\n" in said.out
         assert "dimensions   14" in said.out
@@ -393,7 +393,7 @@ class TestInfoAndDelete:
         assert line.startswith(f"{photos / 'bad.jpg'}  [unreadable_image]  This is no picture")
 
     def test_no_rejects(self, camsearch, gallery):
-        assert camsearch("info", "-g", gallery, "--rejects").out == "No picture was refused.\n"
+        assert camsearch("info", "-g", gallery, "--rejects").out == "No image was rejected.\n"
 
     def test_deleted_by_id(self, camsearch, gallery, photos):
         said = camsearch("delete", "P1", "P2", "P1", "-g", gallery)
@@ -423,7 +423,7 @@ class TestInfoAndDelete:
         said = camsearch("doctor", "-g", gallery, "--precision", "float32")
         assert said.status == 0, said.out
         assert said.out.count("ok ") == 6
-        assert "6 pictures, 0 rejects, fingerprint agrees" in said.out
+        assert "6 images, 0 rejects, fingerprint matches" in said.out
 
     def test_doctor_says_what_is_wrong(self, camsearch, gallery, monkeypatch):
         monkeypatch.setenv("CAMSEARCH_BATCHSIZE", "3")
@@ -437,7 +437,7 @@ class TestInfoAndDelete:
             path.unlink()
         said = camsearch("doctor", "-g", gallery)
         assert said.status == 0
-        assert "2 pictures have no kept maps" in said.out
+        assert "2 images have no kept maps" in said.out
         assert "--again" in said.out
 
     def test_doctor_without_a_gallery(self, camsearch, tmp_path):
@@ -453,7 +453,7 @@ class TestFit:
         options = options[: options.index("--whitening")] + options[options.index("--precision") :]
         said = camsearch("fit", photos, "--out", out, *options)
         assert said.status == 0, said.err
-        assert f"Whitening of 6 pictures written to {out} (1 could not be read)." in said.err
+        assert f"Whitening of 6 images written to {out} (1 could not be read)." in said.err
         assert camsearch(
             "index", photos, "-g", tmp_path / "g", *options, "--whitening", out
         ).status == 0  # fmt: skip
@@ -462,7 +462,7 @@ class TestFit:
         options = tiny.options[: tiny.options.index("--whitening")]
         (photos / "bad.jpg").unlink()
         said = camsearch("fit", photos, "-o", tmp_path / "w.safetensors", "--most", 5, *options)
-        assert "Whitening of 5 pictures" in said.err
+        assert "Whitening of 5 images" in said.err
 
 
 # ------------------------------------------------------- one sentence
@@ -508,7 +508,7 @@ class TestRefusals:
             ("=Köln", "write field=value"),
             ("city=Köln", "city"),
             ('{"match": {"meta.city": "x"}}', "match"),
-            ('{"bool": ' + "[" * 100_000, "no JSON"),
+            ('{"bool": ' + "[" * 100_000, "not valid JSON"),
         ],
     )
     def test_a_bad_filter(self, camsearch, gallery, photos, given, why):
@@ -688,7 +688,7 @@ def test_the_default_network_from_end_to_end(camsearch, photos, tmp_path):
     assert found["hits"][0]["id"] == str(photos / "3.jpg")
     doctor = camsearch("doctor", "-g", gallery)
     assert doctor.status == 0, doctor.out
-    assert "6 pictures, 1 rejects, fingerprint agrees" in doctor.out
+    assert "6 images, 1 rejects, fingerprint matches" in doctor.out
 
 
 def test_the_demo_on_a_folder_with_a_bad_picture(camsearch, photos, tmp_path):
@@ -697,13 +697,13 @@ def test_the_demo_on_a_folder_with_a_bad_picture(camsearch, photos, tmp_path):
     (photos / "bad.jpg").rename(photos / "0-bad.jpg")  # the first, so it would be a query
     demo = camsearch("demo", photos, "--out", tmp_path / "demo")
     assert demo.status == 0, demo.err
-    assert "6 pictures indexed, 0 unchanged, 1 rejected." in demo.out
+    assert "6 images indexed, 0 unchanged, 1 rejected." in demo.out
     assert odd.name in demo.out
     assert (tmp_path / "demo" / "report.html").is_file()
 
     (tmp_path / "empty").mkdir()
     empty = camsearch("demo", tmp_path / "empty", "--out", tmp_path / "other")
-    assert_one_sentence(empty._replace(err=last_line(empty.err)), "no picture")
+    assert_one_sentence(empty._replace(err=last_line(empty.err)), "No image")
 
 
 def last_line(text):

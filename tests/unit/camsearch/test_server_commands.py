@@ -139,7 +139,7 @@ def test_stopped_while_it_sends_it_says_what_is_sent_and_how_to_go_on(
     (run,) = servers.ledger(read_settings()).runs()
     see = f"See: camsearch status --run {run.id}"
     assert said.status == 130
-    assert "Stopped: 2 pictures are sent, and the workers index them." in said.err
+    assert "Stopped: 2 images are sent, and the workers index them." in said.err
     assert f"Run the same command to send the rest. {see}" in said.err
     assert (run.asked, run.over) == (2, False)
     with worker_of(read_settings()):
@@ -147,14 +147,14 @@ def test_stopped_while_it_sends_it_says_what_is_sent_and_how_to_go_on(
             patch.setattr(Enqueuer, "follow", stop)
             said = camsearch("enqueue", photos)
         assert said.status == 130
-        assert f"Stopped waiting: all {COUNT + 1} pictures are sent. See: " in said.err
+        assert f"Stopped waiting: all {COUNT + 1} images are sent. See: " in said.err
         assert f"{COUNT} unchanged" in camsearch("enqueue", photos).err
     assert servers.ledger(read_settings()).state(run.id).over
     with monkeypatch.context() as patch:
         patch.setattr(manifests, "find_pictures", stop)
         said = camsearch("enqueue", photos)
     assert said.status == 130
-    assert "Stopped: nothing is sent. Run the same command to begin again." in said.err
+    assert "Stopped: nothing is sent. Run the same command to start again." in said.err
 
 
 def stop(*_, **__):
@@ -165,7 +165,7 @@ def test_rejects_are_tried_again(working, camsearch, photos):
     camsearch("enqueue", photos)
     (photos / "bad.jpg").write_bytes(encoded(shapes(96, 64, seed=9), "JPEG"))
     assert "1 indexed" in camsearch("retry-rejects").err
-    assert "No picture was refused" in camsearch("retry-rejects").err
+    assert "No image was rejected" in camsearch("retry-rejects").err
     assert str(photos / "bad.jpg") in found(working)
 
 
@@ -177,7 +177,7 @@ def test_a_manifest_is_reconciled(working, camsearch, photos, tmp_path):
     (photos / "2.jpg").write_bytes(encoded(shapes(96, 64, seed=77), "JPEG"))
     manifest.write_text("\n".join(rows[:-1]))
     dry = camsearch("gallery", "reconcile", manifest, "--dry-run")
-    assert "4 pictures wanted; 2 are new or have changed, 1 others" in dry.out
+    assert "4 images wanted; 2 are new or have changed, 1 others" in dry.out
     said = camsearch("gallery", "reconcile", manifest, "--delete-others", "--yes")
     assert "1 deleted" in said.out
     assert "1 indexed, 0 unchanged, 1 with new metadata" in said.err
@@ -237,11 +237,14 @@ def test_a_worker_is_checked_by_its_progress(created, camsearch):
     settings = read_settings()
     servers.app_of(settings).send_task("camsearch.delete_images", args=[["x"]])
     said = camsearch("worker", "--check")
-    assert (said.status, said.out) == (1, "1 tasks wait, 0 workers got on in the last 5 minutes.\n")
+    assert (said.status, said.out) == (
+        1,
+        "1 tasks waiting, 0 workers active in the last 5 minutes.\n",
+    )
     now = time.time()
     servers.ledger(settings).beat(WorkerState("here", "cpu", 1, now, now))
     assert camsearch("worker", "--check").status == 0
-    assert "no worker gets on" not in camsearch("status").out
+    assert "no worker is active" not in camsearch("status").out
     assert created
 
 

@@ -123,14 +123,14 @@ class TestConvertWeights:
         said = camsearch("convert-weights", path, "--out", out)
         assert said.status == 0, said.err
         assert said.out == (
-            f"vgg16_cam written to {out}: kernels in theano's order, turned by 180 degrees.\n"
+            f"vgg16_cam written to {out}: kernels in theano's order, rotated by 180 degrees.\n"
         )
         module = NARROW_VGG16_CAM.build()
         module.load_state_dict(load_file(out))
         kernel = drawn()["conv1_2"][0]
         assert np.array_equal(module.conv1_2.weight.detach().numpy(), kernel[:, :, ::-1, ::-1])
         again = camsearch("convert-weights", path, "--out", out, "--no-flip", "--order", "theano")
-        assert again.out.endswith("kernels in theano's order, not turned.\n")
+        assert again.out.endswith("kernels in theano's order, not rotated.\n")
         assert np.array_equal(load_file(out)["conv1_2.weight"].numpy(), kernel)
 
     def test_a_file_of_another_network(self, camsearch, tmp_path):
