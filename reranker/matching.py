@@ -111,11 +111,13 @@ class Matcher:
         settings = regions or self.regions
 
         def run(some: Sequence[IndexedPicture]) -> dict[str, Match | None]:
-            return {} if stop() else self._match_some(query, settings, some)
+            # Each thread reads what it matches, so that one unpacks while another computes and a
+            # hit's maps are still in its core's cache.
+            if stop():
+                return {}
+            return self._match_maps(query, settings, some, self.kept_maps(some))
 
         matches: dict[str, Match | None] = {}
-        # Each thread reads what it matches, so that one unpacks while another computes and a
-        # hit's maps are still in its core's cache.
         for found in self._matchers.map(run, self._chunks(pictures)):
             matches |= found
         missing = [p for p in pictures if p.id not in matches]
@@ -147,14 +149,6 @@ class Matcher:
     def close(self) -> None:
         """End the threads."""
         self._matchers.shutdown()
-
-    def _match_some(
-        self,
-        query: QueryDescription,
-        settings: RegionSettings,
-        pictures: Sequence[IndexedPicture],
-    ) -> dict[str, Match | None]:
-        return self._match_maps(query, settings, pictures, self.kept_maps(pictures))
 
     def _match_maps(
         self,

@@ -72,8 +72,11 @@ def wants_looking_into(scope: Scope) -> bool:
         return False
     headers: Headers = scope["headers"]
     kind = (value_of(headers, b"content-type") or b"").split(b";", 1)[0].strip().lower()
-    packed = (value_of(headers, b"content-encoding") or b"").strip().lower()
-    return kind in _JSON and (packed in {b"", b"identity"} or packed in _PACKED)
+    return kind in _JSON and _coding(headers) in {b"", b"identity", *_PACKED}
+
+
+def _coding(headers: Headers) -> bytes:
+    return (value_of(headers, b"content-encoding") or b"").strip().lower()
 
 
 def is_search(path: str) -> bool:
@@ -110,8 +113,7 @@ async def plain(body: bytes, headers: Headers, most: int) -> bytes | None:
     Raises:
         BodyTooLarge: unpacked it has more than `most` bytes.
     """
-    packed = (value_of(headers, b"content-encoding") or b"").strip().lower()
-    if packed not in _PACKED:
+    if _coding(headers) not in _PACKED:
         return body
     if len(body) > _LONG:
         return await asyncio.to_thread(_unpacked, body, most)
@@ -135,8 +137,7 @@ def _too_large(most: int) -> BodyTooLarge:
 
 async def is_damaged(body: bytes, headers: Headers) -> bool:
     """Whether a body is not what its ``Content-Encoding`` says; one that only breaks off is none."""
-    packed = (value_of(headers, b"content-encoding") or b"").strip().lower()
-    return packed in _PACKED and await asyncio.to_thread(_cannot_be_unpacked, body)
+    return _coding(headers) in _PACKED and await asyncio.to_thread(_cannot_be_unpacked, body)
 
 
 def _cannot_be_unpacked(body: bytes) -> bool:

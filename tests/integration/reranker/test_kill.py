@@ -21,19 +21,13 @@ from reranker.app import make_app
 from reranker.proxy.upstream import ElasticsearchUpstream, UpstreamSettings
 from tests.support.asgi import ask
 from tests.support.clock import HANG_S, move_clock, run_with_clock
-from tests.support.house import COUNT, REGIONS, House
+from tests.support.house import COUNT, REGIONS
 from tests.support.wire import run, scripted
 
 pytestmark = pytest.mark.slow
 
 KNN = {"field": "descriptor", "k": COUNT, "num_candidates": COUNT}
 FAST = UpstreamSettings(connect_s=1, ask_s=2, forward_s=2)
-
-
-@pytest.fixture(scope="module")
-def house(tmp_path_factory):
-    with House.built(tmp_path_factory.mktemp("house")) as built:
-        yield built
 
 
 def first(image):

@@ -21,18 +21,12 @@ from reranker.errors import UpstreamUnreachable
 from reranker.folder import LocalUpstream
 from reranker.proxy.upstream import ElasticsearchUpstream, UpstreamSettings
 from tests.support.asgi import JSON, ask
-from tests.support.house import COUNT, House, Scripted
+from tests.support.house import COUNT, Scripted
 from tests.support.wire import run
 
 KNN = {"field": "descriptor", "k": COUNT, "num_candidates": COUNT}
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def house(tmp_path_factory):
-    with House.built(tmp_path_factory.mktemp("house")) as built:
-        yield built
 
 
 def first(image, **more):
@@ -223,12 +217,6 @@ def test_a_body_that_unfolds_is_refused_at_the_limit(house, encoding):
         answer = in_bounds(service, packed, headers, megabytes=20)
     assert answer.status == 413
     assert "2097152 bytes" in answer.reason
-
-
-def test_a_body_of_many_bytes_is_refused(house):
-    with house.service(settings={"serve_most_body": 2**20}) as service:
-        for path in ("/images/_search", "/images/_msearch"):
-            assert asked(service, b" " * (2**20 + 1), path=path).status == 413
 
 
 def nested(depth, kind):

@@ -26,3 +26,11 @@ def folder(tmp_path_factory):
     made = tmp_path_factory.mktemp("gallery")
     make_gallery(made)
     return made
+
+
+@pytest.fixture(scope="module")
+def store(house):
+    """The house's kept maps."""
+    opened = house.store()
+    yield opened
+    opened.close()

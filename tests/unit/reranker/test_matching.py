@@ -18,13 +18,6 @@ from tests.support.tolerances import EIGHT_BIT, WHITENED
 
 
 @pytest.fixture(scope="module")
-def store(house):
-    opened = house.store()
-    yield opened
-    opened.close()
-
-
-@pytest.fixture(scope="module")
 def matcher(house, store):
     made = Matcher(house.method, store, REGIONS)
     yield made

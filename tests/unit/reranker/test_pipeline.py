@@ -27,13 +27,6 @@ PAPER = PLAIN | {"expand_with_regions": True, "remember_regions": False}
 
 
 @pytest.fixture(scope="module")
-def store(house):
-    opened = house.store()
-    yield opened
-    opened.close()
-
-
-@pytest.fixture(scope="module")
 def searcher_with(house, store):
     """Makes a searcher with other region settings."""
     made = []

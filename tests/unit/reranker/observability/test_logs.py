@@ -14,16 +14,9 @@ from reranker.http.exchange import Answer, Request
 from reranker.observability.logs import configure_logs
 from reranker.observability.observed import NOTE, ObservedVisual, request_id_of
 from reranker.observability.tracing import Tracing
-from tests.support.tiny_service import ask, make_gallery, picture_text, re_ranked, tiny_service
+from tests.support.tiny_service import ask, picture_text, re_ranked, tiny_service
 
 SECRET = "ApiKey c2VjcmV0"  # noqa: S105
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    made = tmp_path_factory.mktemp("gallery")
-    make_gallery(made)
-    return made
 
 
 @pytest.fixture

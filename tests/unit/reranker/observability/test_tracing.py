@@ -9,17 +9,10 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from reranker.observability.tracing import Tracing, tracing_as_named
 from reranker.settings import TracesSettings
-from tests.support.tiny_service import ask, make_gallery, picture_text, re_ranked, tiny_service
+from tests.support.tiny_service import ask, picture_text, re_ranked, tiny_service
 
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 PARENT = {"traceparent": f"00-{TRACE}-{SPAN}-01"}
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    made = tmp_path_factory.mktemp("gallery")
-    make_gallery(made)
-    return made
 
 
 @pytest.fixture
