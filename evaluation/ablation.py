@@ -116,11 +116,9 @@ def ablate(  # noqa: PLR0913 - all that a run is of
     Args:
         trials: at least one; see `sampled`.
         encoder: the network; its settings are the setup's.
-        setup: what is varied around; its stage re-ranks.
+        setup: what is varied around, called `preset_name`; its stage re-ranks.
         choices: see `chosen_knobs`.
-        cache: where feature maps are kept.
-        progress: told what is done.
-        preset_name: what people call the setup.
+        cache, progress: see `evaluation.runs.evaluate_trials`.
 
     Raises:
         RequestError: for a value that cannot be, or a photo that cannot be read.
