@@ -68,14 +68,6 @@ def bench_bulk(
         the descriptors as arrays. Each is tried once before the clock runs; the turns go
         forwards and backwards by turns, since a server grows faster, or slower, with time.
 
-    Args:
-        client: of a server nobody else works with meanwhile.
-        ledger: of the worker's Redis.
-        settings: pictures a task, and all else of a worker.
-        descriptors: unit vectors; used again and again.
-        count: documents to write each time.
-        repeats: turns.
-
     Raises:
         RequestError: if a way does not write these documents.
     """

@@ -77,14 +77,9 @@ def bench_rerank(
 ) -> list[Row]:
     """Re-ranking from kept maps, against the same with maps recomputed from the images.
 
-    Args:
-        method: describes images and matches regions.
-        regions: settings of the re-ranking.
-        images: real files; they stand several times in the gallery if they are fewer
-            than the largest window, each time with maps of its own to read.
-        folder: for the gallery; empty.
-        windows: R.
-        repeats: queries from kept maps; recomputing, slow and steady, is timed once.
+    Convention:
+        Images stand several times in the gallery if they are fewer than the largest window (R),
+        each time with maps of its own to read. Recomputing, slow and steady, is timed once.
 
     Returns:
         For each R recomputed, and kept with ratio = kept / recomputed.

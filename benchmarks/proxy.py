@@ -56,13 +56,6 @@ def bench_pass_through(
 ) -> list[Row]:
     """The same kNN searches, direct and through the proxy.
 
-    Args:
-        direct: address of Elasticsearch.
-        proxy: address of the proxy before it, a process of its own.
-        index: to search.
-        queries: vectors.
-        rounds: see `Rounds`.
-
     Returns:
         For each way milliseconds of one client, searches a second of all clients together (the
         median of the rounds), and both over those of the direct way.
@@ -138,14 +131,6 @@ def bench_searches(
 ) -> list[Row]:
     """Milliseconds of searches by id and by upload, one after another; R 0 is not re-ranked.
 
-    Args:
-        proxy: address.
-        index: of the gallery.
-        ids: of documents to search for.
-        images: files to upload.
-        windows: R.
-        repeats: searches of each kind.
-
     Raises:
         RequestError: a search is not answered with 200, or its re-ranking not done.
     """
@@ -211,14 +196,6 @@ def bench_load(
     seconds: float = 60,
 ) -> Row:
     """Many callers for some time, each asking again as soon as it is answered.
-
-    Args:
-        proxy: address.
-        index: of the gallery.
-        bodies: of searches, asked in turn.
-        resident_mb: memory of the proxy's process.
-        clients: callers.
-        seconds: how long.
 
     Returns:
         How many were answered with 200 (warned: those whose re-ranking did not end in time),

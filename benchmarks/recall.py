@@ -36,11 +36,6 @@ def like_real(
 ) -> Float32[np.ndarray, "W D"]:
     """Made vectors that lie as real descriptors do.
 
-    Args:
-        descriptors: real ones, unit.
-        count: vectors to make.
-        seed: of the random numbers.
-
     Returns:
         Unit mixtures of a descriptor with one of its nearest neighbours, and noise of a
         tenth of their length; independent noise alone would be a case that no graph can do.
@@ -71,13 +66,9 @@ def bench_recall(
 ) -> list[Row]:
     """Recall at 100 against exact search, milliseconds and bytes, for several graphs.
 
-    Args:
-        client: of a server nobody else works with meanwhile.
-        descriptors: real ones; see `like_real`.
-        count: vectors in each index.
-        queries: further vectors of the same making, searched one after another.
-        graphs: as the gallery is made with them, rescoring included.
-        on_progress: told what is being done.
+    Convention:
+        Vectors and queries are made of real descriptors (`like_real`). Nobody else works with
+        the server meanwhile; rescoring is as the gallery is made.
 
     Returns:
         For each graph: hits looked at again with full vectors, times k (0 for none); the share

@@ -67,14 +67,9 @@ def served_gallery(
 ) -> Iterator[ServedGallery]:
     """A gallery of pretended images with real maps, dropped afterwards, and a proxy before it.
 
-    Args:
-        settings: name Elasticsearch, which nobody else uses meanwhile.
-        method: of the vectors.
-        images: real files. Each document has a vector like theirs, and the maps of one of
-            them, drawn at random: the files are links, so they stay in the machine's memory.
-        scratch: an empty folder.
-        count: documents.
-        on_progress: told what is being done.
+    Convention:
+        Each document has a vector like those of the images, and the maps of one of them, drawn
+        at random: the files are links, so they stay in the machine's memory.
 
     Raises:
         RequestError: if the proxy does not start.

@@ -53,12 +53,6 @@ def bench_worker(
 ) -> list[Row]:
     """Index the same images by `camsearch index` and by a worker, in turns, maps kept.
 
-    Args:
-        settings: name the servers, which nobody else uses meanwhile.
-        images: files; encoded each time.
-        scratch: an empty folder, for the local gallery and for both kinds of maps.
-        repeats: of each.
-
     Raises:
         RequestError: if the worker does not start.
     """
@@ -91,11 +85,6 @@ def bench_memory(
     on_progress: Callable[[str], None] = lambda _: None,
 ) -> list[Row]:
     """Many small made images through one worker, its resident memory watched.
-
-    Args:
-        settings: name the servers.
-        scratch: an empty folder.
-        count: images, each another.
 
     Returns:
         For each quarter of the run: images done by its end, the median and the highest of its
@@ -196,13 +185,7 @@ def _worker(settings: CommandSettings) -> AbstractContextManager[subprocess.Pope
 def running(
     *arguments: str, variables: Mapping[str, str] | None = None, stderr: int = subprocess.DEVNULL
 ) -> Iterator[subprocess.Popen[str]]:
-    """A command of ours in a process of its own, ended afterwards.
-
-    Args:
-        arguments: of the command line, the command first.
-        variables: of the environment, beside this process's own.
-        stderr: where it goes, as `subprocess` has it.
-    """
+    """A command of ours in a process of its own, ended afterwards."""
     process = subprocess.Popen(  # noqa: S603 - our own command
         [sys.executable, "-c", _CODE, *arguments],
         env={**os.environ, **(variables or {})},

@@ -29,17 +29,16 @@ _NOT_WITH_THROUGH = (
 _NOT_WITH_ABLATE = ("--systems", "--compare")
 
 
-def check_together(dataset: str, given: Mapping[str, object]) -> None:
+def check_together(dataset: str, here: Collection[str]) -> None:
     """Refuse options of which one would leave another without effect.
 
     Args:
         dataset: its name.
-        given: values by the option's name; None for one that is not given.
+        here: names of the options that are given.
 
     Raises:
         RequestError: naming those that would have none.
     """
-    here = {name for name, value in given.items() if value is not None}
     for option, needed in (("--index", "--through"), ("--queries-of", "--ablate")):
         if option in here and needed not in here:
             raise RequestError(f"{option} does nothing without {needed}: add it, or leave it out.")

@@ -28,9 +28,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from camsearch.search_report import Move, Stage
-    from descriptors.arrays import Box
-    from es_mappings.documents import Document
 
 __all__ = ["write_report"]
 
@@ -52,41 +49,6 @@ class _Shown:
     size: Size
     url: str
     heat: str
-
-
-@dataclass(frozen=True)
-class _Card:
-    """One hit of one of the two orders."""
-
-    anchor: str
-    twin: str
-    place: int
-    picture: _Shown
-    box: Box | None
-    document: Document
-    name: str
-    meta: Sequence[tuple[str, str]]
-    score: float | None
-    first_score: float | None
-    move: Move
-    right: bool | None
-
-
-@dataclass(frozen=True)
-class _Section:
-    """One search on the page."""
-
-    name: str
-    report: SearchReport
-    query: _Shown
-    shown: Sequence[_Shown]
-    before: Sequence[_Card]
-    after: Sequence[_Card]
-    after_title: str
-    plan: str
-    right: str
-    stages: Sequence[Stage]
-    reordered: bool
 
 
 def write_report(path: Path, reports: Sequence[SearchReport], *, note: str = "") -> None:
@@ -128,7 +90,8 @@ def _page(reports: Sequence[SearchReport], note: str) -> str:
     return jinja.get_template("report.html").render(sections=sections, note=note)
 
 
-def _section(name: str, report: SearchReport) -> _Section:
+def _section(name: str, report: SearchReport) -> dict[str, Any]:
+    """One search on the page, by the names that the template has."""
     ranking = report.ranking
     documents = {h.document.id: h.document for h in (*ranking.hits, *ranking.first)}
     shown = {
@@ -139,19 +102,19 @@ def _section(name: str, report: SearchReport) -> _Section:
         f"{name}-query", report.query.size, HitPicture(report.query.image, report.query_heat)
     )
     reordered = was_reordered(report)
-    return _Section(
-        name=name,
-        report=report,
-        query=query,
-        shown=[query, *shown.values()],
-        before=_cards(name, "before", report, shown) if reordered else (),
-        after=_cards(name, "after", report, shown),
-        after_title=after_words(report.plan) if reordered else "First search",
-        plan=plan_words(report.plan),
-        right=right_words(report),
-        stages=stages(ranking),
-        reordered=reordered,
-    )
+    return {
+        "name": name,
+        "report": report,
+        "query": query,
+        "shown": [query, *shown.values()],
+        "before": _cards(name, "before", report, shown) if reordered else (),
+        "after": _cards(name, "after", report, shown),
+        "after_title": after_words(report.plan) if reordered else "First search",
+        "plan": plan_words(report.plan),
+        "right": right_words(report),
+        "stages": stages(ranking),
+        "reordered": reordered,
+    }
 
 
 def _shown(name: str, size: Size, picture: HitPicture | None) -> _Shown:
@@ -162,31 +125,32 @@ def _shown(name: str, size: Size, picture: HitPicture | None) -> _Shown:
     return _Shown(name, size, data_url(thumbnail(picture.image)), heat)
 
 
-def _cards(name: str, order: str, report: SearchReport, shown: Mapping[str, _Shown]) -> list[_Card]:
+def _cards(
+    name: str, order: str, report: SearchReport, shown: Mapping[str, _Shown]
+) -> list[dict[str, Any]]:
+    """The hits of one of the two orders; each leads to its twin in the other."""
     ranking, before = report.ranking, order == "before"
     other = {h.document.id: h.rank for h in (ranking.hits if before else ranking.first)}
     there = "after" if before else "before"
     return [
-        _Card(
-            anchor=f"{name}-{order}-{hit.rank}",
-            twin=_anchor(name, there, other.get(hit.document.id)) if was_reordered(report) else "",
-            place=hit.rank,
-            picture=shown[hit.document.id],
-            box=hit.box,
-            document=hit.document,
-            name=name_of(hit.document),
-            meta=[(key, _text(value)) for key, value in hit.document.meta.items()],
-            score=hit.first_score if before else hit.score,
-            first_score=hit.first_score,
-            move=move_before(hit, ranking) if before else move_after(hit),
-            right=report.picture_of(hit).right,
-        )
+        {
+            "anchor": f"{name}-{order}-{hit.rank}",
+            "twin": f"{name}-{there}-{other[hit.document.id]}"
+            if was_reordered(report) and hit.document.id in other
+            else "",
+            "place": hit.rank,
+            "picture": shown[hit.document.id],
+            "box": hit.box,
+            "document": hit.document,
+            "name": name_of(hit.document),
+            "meta": [(key, _text(value)) for key, value in hit.document.meta.items()],
+            "score": hit.first_score if before else hit.score,
+            "first_score": hit.first_score,
+            "move": move_before(hit, ranking) if before else move_after(hit),
+            "right": report.picture_of(hit).right,
+        }
         for hit in (ranking.first if before else ranking.hits)
     ]
-
-
-def _anchor(name: str, order: str, rank: int | None) -> str:
-    return "" if rank is None else f"{name}-{order}-{rank}"
 
 
 def _text(value: Any) -> str:

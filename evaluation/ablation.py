@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from descriptors.encoder import Encoder
 from descriptors.errors import RequestError
 from descriptors.images import to_working_size
-from evaluation.encoding import EncodedPhotos, encode_photos, image_of
+from evaluation.encoding import EncodedPhotos, encode_photos, image_of, maps_digest
 from evaluation.knobs import KNOBS, Setup
 from evaluation.ours import PreparedTrial, fit_method
 from evaluation.searching import stage_of
@@ -116,11 +116,9 @@ def ablate(  # noqa: PLR0913 - all that a run is of
     Args:
         trials: at least one; see `sampled`.
         encoder: the network; its settings are the setup's.
-        setup: what is varied around; its stage re-ranks.
+        setup: what is varied around, called `preset_name`; its stage re-ranks.
         choices: see `chosen_knobs`.
-        cache: where feature maps are kept.
-        progress: told what is done.
-        preset_name: what people call the setup.
+        cache, progress: see `evaluation.runs.evaluate_trials`.
 
     Raises:
         RequestError: for a value that cannot be, or a photo that cannot be read.
@@ -165,26 +163,36 @@ def sampled(trials: Sequence[Trial], queries: int) -> tuple[Trial, ...]:
     return tuple(replace(trial, queries=spread(trial.queries)) for trial in trials)
 
 
-def measure_cost(encoded: EncodedPhotos, trial: Trial, method: Method | None = None) -> Cost:
+def measure_cost(encoded: EncodedPhotos, trial: Trial) -> Cost:
     """What describing an image of a trial costs with the encoder's own settings.
 
     Raises:
         RequestError: if there are too few photos to fit the whitening on.
     """
-    encoder, photos = encoded.encoder, trial.gallery[:_TIMED]
-    method = method or fit_method(trial.fit, encoded)
-    encode, describe = [], []
-    for photo in photos:
+    describe_ms = _describe_ms(encoded, trial, fit_method(trial.fit, encoded))
+    return Cost(_encode_ms(encoded, trial), describe_ms, 4 * encoded.encoder.settings.dims)
+
+
+def _encode_ms(encoded: EncodedPhotos, trial: Trial) -> float:
+    """The network's pass of one image, the median of a few."""
+    encoder, took = encoded.encoder, []
+    for photo in trial.gallery[:_TIMED]:
         batch = encoder.prepare([to_working_size(image_of(photo), encoder.settings)])
         started = time.perf_counter()
         encoder.encode(batch)
-        encode.append((time.perf_counter() - started) * 1e3)
-    for _, maps in encoded.batches(photos):
+        took.append((time.perf_counter() - started) * 1e3)
+    return median(took)
+
+
+def _describe_ms(encoded: EncodedPhotos, trial: Trial, method: Method) -> float:
+    """From one image's maps to its descriptor, the median of a few."""
+    took = []
+    for _, maps in encoded.batches(trial.gallery[:_TIMED]):
         for row in range(len(maps)):
             started = time.perf_counter()
             method.describe_encoded(maps[row : row + 1])
-            describe.append((time.perf_counter() - started) * 1e3)
-    return Cost(median(encode), median(describe), 4 * encoder.settings.dims)
+            took.append((time.perf_counter() - started) * 1e3)
+    return median(took)
 
 
 # Trial by trial the scores of every query, and what a picture costs.
@@ -204,11 +212,17 @@ def _measured(
         by_settings[setup.settings].append(setup)
     precision: Any = "bfloat16" if encoder.autocast else "float32"
     found: dict[Setup, _Measured | str] = {}
+    # By what changes maps: settings that share them are compared by one time of encoding.
+    known: dict[str, tuple[EncodedPhotos, float]] = {}
     for settings, group in by_settings.items():
         one = Encoder(encoder.loaded, settings, str(encoder.device), precision)
-        encoded = encode_photos(all_photos(trials), one, cache, progress)
+        digest = maps_digest(one)
+        if digest not in known:
+            encoded = encode_photos(all_photos(trials), one, cache, progress)
+            known[digest] = encoded, _encode_ms(encoded, trials[0])
+        encoded, encode_ms = known[digest]
         try:
-            found |= _of_settings(trials, encoded, group)
+            found |= _of_settings(trials, replace(encoded, encoder=one), group, encode_ms)
         except RequestError as error:
             found |= dict.fromkeys(group, error.reason)
         progress("settings", len(found), len(setups))
@@ -216,11 +230,12 @@ def _measured(
 
 
 def _of_settings(
-    trials: Sequence[Trial], encoded: EncodedPhotos, setups: Sequence[Setup]
+    trials: Sequence[Trial], encoded: EncodedPhotos, setups: Sequence[Setup], encode_ms: float
 ) -> dict[Setup, _Measured]:
     """Setups that differ by what the search does with their descriptors."""
     methods = [fit_method(trial.fit, encoded) for trial in trials]
-    cost = measure_cost(encoded, trials[0], methods[0])
+    describe_ms = _describe_ms(encoded, trials[0], methods[0])
+    cost = Cost(encode_ms, describe_ms, 4 * encoded.encoder.settings.dims)
     scores: dict[Setup, list[tuple[Score, ...]]] = {setup: [] for setup in setups}
     for trial, method in zip(trials, methods, strict=True):
         described = PreparedTrial.of(trial, encoded, method, setups[0].regions)

@@ -148,13 +148,10 @@ def score_ours(
         which the class vectors would take more than 4 GB.
 
     Args:
-        trial: says what the whitening is fitted on.
-        encoded: the maps.
-        regions: of the re-ranking.
-        progress: told which queries are done.
         stages: of each system that is wanted.
         left_out: told which of OnA and theme there are no scores of, and why, and which
             streamed photos cannot be read.
+        trial, encoded, regions, progress: see `evaluation.runs.evaluate_trials`.
 
     Raises:
         RequestError: if there are too few photos to fit the whitening on.

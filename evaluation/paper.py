@@ -115,7 +115,7 @@ def paper_tables(wanted: str = "paper") -> tuple[PaperTable, ...]:
     Raises:
         RequestError: for another name.
     """
-    text = files("evaluation.data").joinpath("paper.json").read_text(encoding="utf-8")
+    text = files("evaluation").joinpath("paper.json").read_text(encoding="utf-8")
     tables = tuple(_table(said) for said in json.loads(text)["tables"])
     found = tuple(table for table in tables if wanted in ("paper", table.name))
     if not found:
@@ -242,13 +242,10 @@ def measure_tables(  # noqa: PLR0913 - all that a run is of
     """Measure every row that can be.
 
     Args:
-        tables: of `paper_tables`.
         datasets: the trials of each, by name, or why there are none.
         load: makes an encoder of settings.
-        regions: of the re-ranking.
-        cache: where feature maps are kept.
-        progress: told what is done.
         network: stands in for the paper's main one; None for that.
+        tables, regions, cache, progress: see `evaluation.runs.evaluate_trials`.
 
     Returns:
         The same tables; what could not be measured says why.

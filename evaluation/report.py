@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import ImageDraw
@@ -25,8 +24,8 @@ if TYPE_CHECKING:
     from evaluation.ablation import Ablation
     from evaluation.runs import Evaluation
     from evaluation.scores import Answer, Row, Score
-    from evaluation.significance import Comparison, QueryDifference
-    from evaluation.trials import Photo, PhotoQuery, Trial
+    from evaluation.significance import QueryDifference
+    from evaluation.trials import Photo, Trial
 
 __all__ = ["write_evaluation_report"]
 
@@ -34,37 +33,6 @@ __all__ = ["write_evaluation_report"]
 _SHOWN = 6
 _THUMBNAIL = 132
 _STAGES_OF_CURVES = 8
-
-
-@dataclass(frozen=True)
-class _Picture:
-    """A picture of the page: a data URL, "" where it cannot be read, and its words."""
-
-    url: str
-    words: str
-    verdict: str = ""
-
-
-@dataclass(frozen=True)
-class _Asked:
-    """A query with its first answers by one system."""
-
-    query: _Picture
-    words: str
-    answers: Sequence[_Picture]
-    others: Sequence[_Picture] = ()
-
-
-@dataclass(frozen=True)
-class _Compared:
-    """Two systems side by side."""
-
-    one: str
-    other: str
-    comparison: Comparison
-    plot: str
-    gained: Sequence[_Asked]
-    lost: Sequence[_Asked]
 
 
 def write_evaluation_report(
@@ -168,7 +136,8 @@ def _compared(
     one: NamedSystem,
     other: NamedSystem,
     pictures: _Pictures,
-) -> _Compared:
+) -> dict[str, Any]:
+    """Two systems side by side."""
     mine, theirs = scores[one.system, one.stage], scores[other.system, other.stage]
     comparison, queries = compare(mine, theirs)
     by_query = {
@@ -178,7 +147,7 @@ def _compared(
         for score in of_trial
     }
 
-    def shown(differences: Sequence[QueryDifference]) -> list[_Asked]:
+    def shown(differences: Sequence[QueryDifference]) -> list[dict[str, Any]]:
         return [
             pictures.both(by_query[0, d.query.name], by_query[1, d.query.name]) for d in differences
         ]
@@ -186,7 +155,14 @@ def _compared(
     gained = [d for d in queries if d.gained > 0][:_SHOWN]
     lost = [d for d in reversed(queries) if d.gained < 0][:_SHOWN]
     plot = difference_plot(queries, str(one), str(other))
-    return _Compared(str(one), str(other), comparison, plot, shown(gained), shown(lost))
+    return {
+        "one": str(one),
+        "other": str(other),
+        "comparison": comparison,
+        "plot": plot,
+        "gained": shown(gained),
+        "lost": shown(lost),
+    }
 
 
 class _Pictures:
@@ -200,31 +176,29 @@ class _Pictures:
         }
         self._url = cache(_thumbnail_url)
 
-    def asked(self, score: Score) -> _Asked:
+    def asked(self, score: Score) -> dict[str, Any]:
         """A query with its first answers."""
-        return _Asked(
-            self._query(score.query),
-            f"AP {score.average_precision:.3f}",
-            [self._answer(answer) for answer in score.answers],
-        )
+        return self._asked(score, f"AP {score.average_precision:.3f}")
 
-    def both(self, one: Score, other: Score) -> _Asked:
+    def both(self, one: Score, other: Score) -> dict[str, Any]:
         """A query with its first answers by two systems."""
         words = f"AP {one.average_precision:.3f} against {other.average_precision:.3f}"
-        answers, others = (
-            [self._answer(answer) for answer in score.answers] for score in (one, other)
-        )
-        return _Asked(self._query(one.query), words, answers, others)
+        return self._asked(one, words) | {"others": [self._answer(a) for a in other.answers]}
 
-    def _query(self, query: PhotoQuery) -> _Picture:
-        box = None if query.box is None else tuple(query.box.as_list())
-        return _Picture(self._url(query.photo, box), query.photo.path)
+    def _asked(self, score: Score, words: str) -> dict[str, Any]:
+        photo, box = score.query.photo, score.query.box
+        url = self._url(photo, None if box is None else tuple(box.as_list()))
+        return {
+            "query": {"url": url, "words": photo.path, "verdict": ""},
+            "words": words,
+            "answers": [self._answer(answer) for answer in score.answers],
+        }
 
-    def _answer(self, answer: Answer) -> _Picture:
+    def _answer(self, answer: Answer) -> dict[str, str]:
         verdict = {True: "right", False: "wrong", None: "junk"}[answer.right]
         photo = self._photos.get(answer.path)
         url = "" if photo is None else self._url(photo, None)
-        return _Picture(url, answer.path, verdict)
+        return {"url": url, "words": answer.path, "verdict": verdict}
 
 
 def _thumbnail_url(photo: Photo, box: tuple[float, ...] | None) -> str:

@@ -11,7 +11,7 @@ from evaluation.baselines.scoring import score_baselines
 from evaluation.baselines.systems import ALL_BASELINES, chosen_baselines, dims_of
 from evaluation.encoding import encode_photos
 from evaluation.ours import OURS, STREAMED, score_ours
-from evaluation.scores import Labels, LeftOut, Row, Score, summarise
+from evaluation.scores import LeftOut, Row, Score, summarise
 from evaluation.trials import all_photos
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ def evaluate_trials(  # noqa: PLR0913 - all that a run is of
     )
     if not any(scores):
         raise RequestError(" ".join(left_out.sentences()))
-    labels = Labels(preset_name, "+".join(layer.name for layer in encoder.settings.layers))
+    layers = "+".join(layer.name for layer in encoder.settings.layers)
     dims = dict.fromkeys(OURS, encoder.settings.dims)
     dims |= {name: dims_of(name, encoder) for name in _baselines(systems)}
     return Evaluation(
@@ -134,7 +134,7 @@ def evaluate_trials(  # noqa: PLR0913 - all that a run is of
         tuple(trial.name for trial in trials),
         time.perf_counter() - started,
         encoding_seconds,
-        tuple(summarise(scores, labels, dims)),
+        summarise(scores, preset_name, layers, dims),
         tuple(tuple(of_trial) for of_trial in scores),
         left_out.sentences(),
     )
@@ -185,12 +185,9 @@ def score_systems(  # noqa: PLR0913 - all that a run is of
     """Every system's scores of every query, trial by trial, ours first.
 
     Args:
-        trials, regions, progress: see `evaluate_trials`.
-        encoded: the maps of all their photos.
-        cache: where what baselines need besides is kept.
         ours: the stages of our systems.
-        systems: names of those that are measured; None for all.
-        left_out: told which of them could not be measured, and have no scores in any trial.
+        left_out: told which systems could not be measured, and have no scores in any trial.
+        trials, encoded, regions, cache, progress, systems: see `evaluate_trials`.
 
     Raises:
         RequestError: if there are too few photos to fit our own whitening on.

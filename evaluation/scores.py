@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from evaluation.trials import PhotoQuery
 
-__all__ = ["Answer", "Labels", "LeftOut", "Row", "Score", "TrialScore", "by_system", "summarise"]
+__all__ = ["Answer", "LeftOut", "Row", "Score", "TrialScore", "by_system", "summarise"]
 
 # First answers that a score keeps for people to look at: more would only fill memory, since a
 # run has tens of thousands of scores.
@@ -103,18 +103,12 @@ class TrialScore:
     collections: float | None
     measures: Mapping[str, float]
 
-
-@dataclass(frozen=True)
-class Labels:
-    """What is the same in every row of a run.
-
-    Attributes:
-        preset: name of the settings.
-        layers: names of the feature layers, joined by ``+``.
-    """
-
-    preset: str
-    layers: str
+    @classmethod
+    def of(cls, values: Sequence[Mapping[str, float]]) -> TrialScore:
+        """The mean by each measure over those that have it, in order of their first appearance."""
+        names = dict.fromkeys(name for of_one in values for name in of_one)
+        measures = {name: fmean(v[name] for v in values if name in v) for name in names}
+        return cls(next(iter(measures.values())), measures.get(COLLECTIONS), measures)
 
 
 @dataclass(frozen=True)
@@ -123,7 +117,7 @@ class Row:
 
     Attributes:
         system: such as OfA or SPoC.
-        preset, layers: see `Labels`.
+        preset, layers: names of the settings, and of the feature layers joined by ``+``.
         stage: such as first, first+QE5, R100+QE5.
         dims: of a descriptor.
         all: mean of the trials' mAP over all queries.
@@ -159,18 +153,24 @@ def by_system(
     return {key: tuple(groups) for key, groups in grouped.items()}
 
 
-def summarise(trials: Sequence[Sequence[Score]], labels: Labels, dims: dict[str, int]) -> list[Row]:
+def summarise(
+    trials: Sequence[Sequence[Score]], preset: str, layers: str, dims: Mapping[str, int]
+) -> tuple[Row, ...]:
     """The rows of a run, in order of their first score.
 
     Args:
         trials: the scores of each trial; all with the same systems and stages.
-        labels: of the run.
+        preset, layers: see `Row`.
         dims: of a descriptor, by system.
     """
-    return [
-        _row(system, stage, groups, labels, dims[system])
-        for (system, stage), groups in by_system(trials).items()
-    ]
+    rows = []
+    for (system, stage), groups in by_system(trials).items():
+        means = tuple(TrialScore.of([score.precision for score in group]) for group in groups)
+        mean = TrialScore.of([of_trial.measures for of_trial in means])
+        took = fmean(score.milliseconds for group in groups for score in group)
+        figures = (mean.all, mean.collections, mean.measures, took, means)
+        rows.append(Row(system, preset, stage, layers, dims[system], *figures))
+    return tuple(rows)
 
 
 def _answers(query: PhotoQuery, ranking: Sequence[str]) -> Iterator[Answer]:
@@ -179,36 +179,6 @@ def _answers(query: PhotoQuery, ranking: Sequence[str]) -> Iterator[Answer]:
     others = (path for path in ranking if path != query.leave_out)
     for path in islice(others, _ANSWERS_KEPT):
         yield Answer(path, None if path in judgement.junk else path in judgement.positives)
-
-
-def _row(
-    system: str, stage: str, groups: Sequence[Sequence[Score]], labels: Labels, dims: int
-) -> Row:
-    means = tuple(_trial(group) for group in groups)
-    measures = _means([mean.measures for mean in means])
-    return Row(
-        system,
-        labels.preset,
-        stage,
-        labels.layers,
-        dims,
-        next(iter(measures.values())),
-        measures.get(COLLECTIONS),
-        measures,
-        fmean(score.milliseconds for group in groups for score in group),
-        means,
-    )
-
-
-def _trial(scores: Sequence[Score]) -> TrialScore:
-    measures = _means([score.precision for score in scores])
-    return TrialScore(next(iter(measures.values())), measures.get(COLLECTIONS), measures)
-
-
-def _means(values: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """The mean by each measure over those that have it, in order of their first appearance."""
-    names = dict.fromkeys(name for of_one in values for name in of_one)
-    return {name: fmean(v[name] for v in values if name in v) for name in names}
 
 
 @dataclass

@@ -22,8 +22,8 @@ from es_mappings.documents import Document
 from es_mappings.errors import GalleryUnreachable
 from es_mappings.fields import DESCRIPTOR
 from evaluation.datasets.photos import read_trials
-from evaluation.scores import Labels, Score, summarise
-from evaluation.searching import MemoryGallery, Stage
+from evaluation.scores import Score, summarise
+from evaluation.searching import MemoryGallery, stage_of
 from reranker.pipeline import Searcher
 
 if TYPE_CHECKING:
@@ -39,19 +39,15 @@ if TYPE_CHECKING:
     from es_mappings.features import FeatureStore
     from evaluation.datasets.photos import Queries
     from evaluation.scores import Row
+    from evaluation.searching import Stage
     from evaluation.trials import PhotoQuery, Progress
 
 __all__ = ["Through", "evaluate_through"]
 
-STAGES = (
-    Stage("first"),
-    Stage("first+QE5", expand=5),
-    Stage("R100", 100),
-    Stage("R100+QE5", 100, 5),
-)
+STAGES = tuple(stage_of(window, expand) for window in (0, 100) for expand in (0, 5))
 
 _AT_ONCE = 500
-_MOST = 10_000
+_MAX_DOCUMENTS = 10_000
 
 
 @dataclass(frozen=True)
@@ -80,6 +76,35 @@ class _Served:
     features: FeatureStore | None
     documents: Mapping[str, Document]
 
+    @classmethod
+    def of(cls, client: Elasticsearch, index: str, machine: Machine) -> _Served:
+        """Read an index of at most 10,000 documents."""
+        mapping = client.indices.get_mapping(index=index).body
+        about = next(iter(mapping.values()))["mappings"].get("_meta", {}).get("camsearch")
+        if about is None:
+            raise RequestError(f"{index} is no gallery of camsearch: name one.")
+        documents = dict(_documents(client, index))
+        method, regions = method_about(about, machine), regions_about(about)
+        return cls(client, index, method, regions, features_of(about), documents)
+
+    def body(self, stage: Stage, asked: Mapping[str, Any], own: str) -> dict[str, Any]:
+        """A search that ranks everything but the query's own photo."""
+        every = min(len(self.documents), _MAX_DOCUMENTS)
+        knn = {
+            "field": DESCRIPTOR,
+            "k": every,
+            "num_candidates": every,
+            "filter": {"bool": {"must_not": {"ids": {"values": [own]}}}},
+            "query_vector_builder": {"camsearch": asked},
+        }
+        if not stage.window and not stage.expand:
+            return {"knn": knn, "size": every, "source": False}
+        ours: dict[str, Any] = {"retriever": {"knn": knn}}
+        ours |= {"rank_window_size": stage.window} if stage.window else {"rerank": False}
+        if stage.expand:
+            ours["expand"] = {"hits": stage.expand}
+        return {"retriever": {"camsearch": ours}, "size": every, "source": False}
+
 
 def evaluate_through(
     folder: Path,
@@ -106,7 +131,7 @@ def evaluate_through(
     """
     (trial,) = read_trials(folder, queries, folder)
     try:
-        served = _served(client, index, machine)
+        served = _Served.of(client, index, machine)
         paths = _paths(served, {photo.path for photo in trial.gallery})
         gallery = cast("Gallery", MemoryGallery(served.documents))
         searcher = Searcher(served.method, gallery, served.features, served.regions)
@@ -120,15 +145,15 @@ def evaluate_through(
     except TransportError as error:
         raise GalleryUnreachable(f"The server does not answer ({error}): start it.") from error
     settings = served.method.settings
-    labels = Labels(index, "+".join(layer.name for layer in settings.layers))
+    layers = "+".join(layer.name for layer in settings.layers)
     dims = dict.fromkeys(("through the server", "through Python"), settings.dims)
-    rows = summarise([scores], labels, dims)
+    rows = summarise([scores], index, layers, dims)
     means = {(row.system, row.stage): row.all for row in rows}
     apart = [
         abs(means["through the server", stage.name] - means["through Python", stage.name])
         for stage in STAGES
     ]
-    return Through(tuple(rows), len(trial.queries), max(apart))
+    return Through(rows, len(trial.queries), max(apart))
 
 
 def _score(
@@ -144,7 +169,7 @@ def _score(
         asked["box"] = query.box.as_list()
     for stage in STAGES:
         started = time.perf_counter()
-        found = served.client.search(index=served.index, **_body(served, stage, asked, own))
+        found = served.client.search(index=served.index, **served.body(stage, asked, own))
         took = (time.perf_counter() - started) * 1e3
         hits = [paths[hit["_id"]] for hit in found["hits"]["hits"]]
         yield Score.of("through the server", stage.name, query, hits, took)
@@ -154,44 +179,9 @@ def _score(
         yield Score.of("through Python", stage.name, query, mine, took)
 
 
-def _body(served: _Served, stage: Stage, asked: Mapping[str, Any], own: str) -> dict[str, Any]:
-    """A search that ranks everything but the query's own photo."""
-    every = min(len(served.documents), _MOST)
-    knn = {
-        "field": DESCRIPTOR,
-        "k": every,
-        "num_candidates": every,
-        "filter": {"bool": {"must_not": {"ids": {"values": [own]}}}},
-        "query_vector_builder": {"camsearch": asked},
-    }
-    if not stage.window and not stage.expand:
-        return {"knn": knn, "size": every, "source": False}
-    ours: dict[str, Any] = {"retriever": {"knn": knn}}
-    ours |= {"rank_window_size": stage.window} if stage.window else {"rerank": False}
-    if stage.expand:
-        ours["expand"] = {"hits": stage.expand}
-    return {"retriever": {"camsearch": ours}, "size": every, "source": False}
-
-
-def _served(client: Elasticsearch, index: str, machine: Machine) -> _Served:
-    mapping = client.indices.get_mapping(index=index).body
-    about = next(iter(mapping.values()))["mappings"].get("_meta", {}).get("camsearch")
-    if about is None:
-        raise RequestError(f"{index} is no gallery of camsearch: name one.")
-    method = method_about(about, machine)
-    return _Served(
-        client,
-        index,
-        method,
-        regions_about(about),
-        features_of(about),
-        dict(_documents(client, index)),
-    )
-
-
 def _documents(client: Elasticsearch, index: str) -> Iterator[tuple[str, Document]]:
     """All documents of an index of at most 10,000."""
-    found = client.search(index=index, query={"match_all": {}}, size=_MOST, source=False)
+    found = client.search(index=index, query={"match_all": {}}, size=_MAX_DOCUMENTS, source=False)
     every = [hit["_id"] for hit in found["hits"]["hits"]]
     names = ["id", "uri", "digest", "width", "height", DESCRIPTOR]
     for start in range(0, len(every), _AT_ONCE):

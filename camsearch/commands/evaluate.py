@@ -16,8 +16,6 @@ from camsearch.settings import read_settings
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from descriptors.machine import Machine
-
 __all__ = ["EXAMPLE", "evaluate"]
 
 Queries = Literal["full", "boxes"]
@@ -38,6 +36,7 @@ camsearch evaluate paper ~/datasets --table paper --weights vgg16_cam=vgg16cam.s
 
 
 def evaluate(
+    ctx: typer.Context,
     dataset: Annotated[
         str,
         typer.Argument(
@@ -146,48 +145,16 @@ def evaluate(
     figures compare. --layers last:512 --classes 64 is the published setting of one layer.
     With --through only a server's answers are measured, against the same in this process.
     """
-    from camsearch.evaluating import (
-        Asked,
-        measure,
-        measure_ablation,
-        measure_paper,
-    )
+    from camsearch.evaluating import Asked, measure
     from camsearch.evaluation_options import check_json, check_together, the_folder
 
-    given = {
-        "--fit-on": fit_on,
-        "--distractors": distractors,
-        "--stream": stream,
-        "--max-side": max_side,
-        "--preset": None if preset == "default" else preset,
-        "--network": network,
-        "--weights": weights,
-        "--layers": layers,
-        "--classes": classes,
-        "--systems": systems,
-        "--table": table,
-        "--ablate": ablate,
-        "--queries-of": queries_of,
-        "--report": report,
-        "--compare": compare,
-        "--through": through,
-        "--index": index,
-    }
-    check_together(dataset, given)
+    check_together(dataset, {_option(ctx, name) for name in ctx.params} - {""})
     check_json(as_json)
-    place = the_folder(folder, root)
-    machine = options.machine(device, precision)
-    cache = read_settings().cache.expanduser() / "evaluate"
-    if through is not None:
-        nothing = "Stopped: nothing is kept. Run the same command to measure again."
-        with options.stopped(lambda: nothing):
-            _through(place, through, index, queries or "full", machine, as_json)
-        return
     asked = Asked(
         dataset,
-        place,
-        machine,
-        cache,
+        the_folder(folder, root),
+        options.machine(device, precision),
+        read_settings().cache.expanduser() / "evaluate",
         queries=queries,
         fit_on=fit_on,
         distractors=distractors,
@@ -198,58 +165,35 @@ def evaluate(
         layers=layers,
         max_side=max_side,
         classes=classes,
+        systems=systems,
+        table=table,
+        ablate=ablate,
+        queries_of=_QUERIES_OF if queries_of is None else queries_of,
+        report=report,
+        compare=compare,
+        through=through,
+        index=index,
     )
-    most = _QUERIES_OF if queries_of is None else queries_of
     kept = (
-        f"Stopped: the feature maps and vectors made so far are kept in {cache}, figures are not. "
-        "Run the same command to go on from there."
+        f"Stopped: the feature maps and vectors made so far are kept in {asked.cache}, figures are "
+        "not. Run the same command to go on from there."
     )
+    if through is not None:
+        kept = "Stopped: nothing is kept. Run the same command to measure again."
     with options.stopped(lambda: kept), _progress() as show:
-        if table is not None:
-            content = measure_paper(asked, table, show)
-        elif ablate is not None and report is None:
-            content = measure_ablation(asked, ablate, most, show)
-        else:
-            content = measure(asked, systems, compare, report, show, ablate, most)
-    console = _console(as_json)
+        content = measure(asked, show)
+    # What is printed as JSON is for a program, which reads nothing else there.
+    console = Console(stderr=str(as_json) == "-")
     for part in content.shown:
         console.print(part)
     options.write_json(as_json, content.as_json)
 
 
-def _through(
-    folder: Path,
-    address: str,
-    index: str | None,
-    queries: Queries,
-    machine: Machine,
-    as_json: Path | None,
-) -> None:
-    from dataclasses import asdict
-
-    from camsearch.servers import elastic
-    from evaluation.tables import rows_table
-    from evaluation.through import evaluate_through
-
-    settings = read_settings().model_copy(update={"elasticsearch": address})
-    with _progress() as show:
-        found = evaluate_through(
-            folder,
-            elastic(settings),
-            index or settings.images,
-            machine,
-            queries=queries,
-            progress=show,
-        )
-    table = rows_table(found.rows)
-    table.title = f"mAP, {found.asked} queries, at most {found.most_apart:.4f} apart"
-    _console(as_json).print(table)
-    options.write_json(as_json, asdict(found))
-
-
-def _console(as_json: Path | None) -> Console:
-    """For people: what is printed as JSON is for a program, which reads nothing else there."""
-    return Console(stderr=str(as_json) == "-")
+def _option(ctx: typer.Context, name: str) -> str:
+    """The option that was given for a parameter; "" where none was."""
+    source = ctx.get_parameter_source(name)
+    is_given = source is not None and source.name == "COMMANDLINE"
+    return f"--{name.replace('_', '-')}" if is_given else ""
 
 
 @contextmanager

@@ -32,7 +32,7 @@ __all__ = ["Localiser", "distinct_windows", "sampled_windows", "window_of_layer"
 
 _STEP, _MOST_RATIO = 3, 1.1
 # A side moves by up to so many cells, all four in turn, so often at most.
-_MOVES, _ROUNDS = 3, 5
+_MOVES, ROUNDS = 3, 5
 # Digits of a cosine that float32 sums agree on, however many are made together.
 _DIGITS = 5
 # More than a side of a map has.
@@ -137,7 +137,7 @@ class Localiser:
     ) -> Int[np.ndarray, "Q 4"]:
         """Coordinate descent: each side in turn moves to where the similarity is highest."""
         moving = np.arange(len(windows))
-        for _ in range(_ROUNDS):
+        for _ in range(ROUNDS):
             before = windows[moving].copy()
             for side in range(4):
                 self._move(macs, windows, highest, moving, side)

@@ -42,12 +42,10 @@ def score_baselines(
     """Each stage's score of each query by the baselines, a list a trial.
 
     Args:
-        trials: each says what is searched, asked, and fitted on.
-        encoded: the maps of all of their photos, those of the queries among them.
-        cache: where keypoints are kept, beside the maps.
-        progress: told which systems are done.
         names: of `ALL_BASELINES`.
-        left_out: told which systems have too few photos to fit on, and have no scores.
+        left_out: told which of them have too few photos to fit on, and have no scores.
+        trials, encoded, cache, progress: see `evaluation.runs.evaluate_trials`; keypoints are
+            kept beside the maps.
 
     Raises:
         RequestError: for BoW with too few keypoints.

@@ -1,27 +1,31 @@
-"""Every dataset by its name: how it is read, what it needs, where its files come from."""
+"""Every dataset by its name: how it is read, what it needs, what is added to its gallery."""
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from descriptors.errors import RequestError
 from evaluation.datasets.buildings import OXFORD, PARIS, read_buildings
-from evaluation.datasets.distractors import (
-    add_distractors,
-    few_note,
-    more_of,
-    stream_distractors,
-)
 from evaluation.datasets.facts import PhotoFacts
-from evaluation.datasets.files import FoundPhotos, Request, check_boxes, unreadable_note
+from evaluation.datasets.files import (
+    FoundPhotos,
+    Request,
+    check_boxes,
+    find_files,
+    paths_within,
+    photos_of,
+    unreadable_note,
+)
 from evaluation.datasets.folders import folder_photos, read_folder
-from evaluation.datasets.holidays import HOLIDAYS, holidays_photos, read_holidays
+from evaluation.datasets.holidays import holidays_photos, read_holidays
 from evaluation.datasets.photos import read_photos, read_trials
 from evaluation.datasets.revisited import ROXFORD, RPARIS, read_revisited
+from evaluation.trials import StreamedPhotos
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -34,8 +38,28 @@ if TYPE_CHECKING:
 
 __all__ = ["DATASETS", "Dataset", "FitOn", "read_dataset"]
 
-# What the whitening may be fitted on besides a dataset's own photos: any folder of pictures.
+# What the whitening may be fitted on besides a dataset's own photos: any folder of images.
 _PICTURES = "pictures"
+
+# Before the paths of distractors, so that none is that of a gallery's photo.
+_PREFIX = "+distractors/"
+
+
+@dataclass(frozen=True)
+class _Distractors:
+    """Images of other things that a dataset's name promises in its gallery.
+
+    Attributes:
+        folder: below the dataset's own.
+        page: where they come from.
+        count: how many there are.
+        streamed: whether only vectors of them are kept.
+    """
+
+    folder: str
+    page: str
+    count: int
+    streamed: bool = False
 
 
 @dataclass(frozen=True)
@@ -44,28 +68,17 @@ class Dataset:
 
     Attributes:
         read: makes its trials.
-        photos: lists its pictures, for another dataset's whitening.
-        description: a line for people.
-        page: where its files come from; "" for one's own.
+        photos: lists its images, for another dataset's whitening.
+        fits_on: the kind of dataset that a folder to fit on is, unless it is said.
         queries: what its protocol asks with.
-        fits_on: the kind of dataset that a folder to fit on is, unless it is said; None where
-            it must be said.
-        distractors: the folder that its name says is added to the gallery; "" for none.
-        distractors_page: where that comes from.
-        streamed: whether of those only vectors are kept.
-        min_distractors: how many its name promises.
+        distractors: that its name promises; None for none.
     """
 
     read: Reader
     photos: Lister
-    description: str
-    page: str = ""
+    fits_on: str
     queries: Queries = "full"
-    fits_on: str | None = None
-    distractors: str = ""
-    distractors_page: str = ""
-    streamed: bool = False
-    min_distractors: int = 0
+    distractors: _Distractors | None = None
 
 
 @dataclass(frozen=True)
@@ -98,94 +111,35 @@ class FitOn:
                 f"--fit-on {text} is no folder, and {kind} no kind of dataset: write DIR, or "
                 f"KIND:DIR with one of {_PICTURES}, {', '.join(DATASETS)}."
             )
-        return cls(_dataset(dataset).fits_on or _PICTURES, Path(text))
+        return cls(_dataset(dataset).fits_on, Path(text))
 
 
 def _read_photos_csv(request: Request) -> tuple[Trial, ...]:
     return read_trials(request.root, request.queries or "full", request.fit)
 
 
-_BUILDINGS = {
-    "oxford5k": Dataset(
-        partial(read_buildings, OXFORD),
-        OXFORD.photos,
-        "Oxford5k: 5,063 photos, 55 queries with boxes",
-        OXFORD.source.page,
-        queries="boxes",
-        fits_on="paris6k",
-    ),
-    "paris6k": Dataset(
-        partial(read_buildings, PARIS),
-        PARIS.photos,
-        "Paris6k: 6,392 photos, 55 queries with boxes",
-        PARIS.source.page,
-        queries="boxes",
-        fits_on="oxford5k",
-    ),
-    "roxford5k": Dataset(
-        partial(read_revisited, ROXFORD),
-        ROXFORD.photos,
-        "ROxford5k: 4,993 photos, 70 queries with boxes; medium, easy, hard",
-        ROXFORD.source.page,
-        queries="boxes",
-        fits_on="paris6k",
-    ),
-    "rparis6k": Dataset(
-        partial(read_revisited, RPARIS),
-        RPARIS.photos,
-        "RParis6k: 6,322 photos, 70 queries with boxes; medium, easy, hard",
-        RPARIS.source.page,
-        queries="boxes",
-        fits_on="oxford5k",
-    ),
-}
-_FLICKR = {
-    "distractors": "oxc1_100k",
-    "distractors_page": OXFORD.source.page,
-    "min_distractors": 100_000,
-}
-_REVISITED_1M = {
-    "distractors": "revisitop1m",
-    "distractors_page": ROXFORD.source.page,
-    "min_distractors": 1_000_000,
-    "streamed": True,
-}
-
-
-def _larger(name: str, description: str, distractors: Mapping[str, Any]) -> Dataset:
-    return replace(_BUILDINGS[name], description=description, **distractors)
-
+_OXFORD = Dataset(partial(read_buildings, OXFORD), OXFORD.photos, "paris6k", "boxes")
+_PARIS = Dataset(partial(read_buildings, PARIS), PARIS.photos, "oxford5k", "boxes")
+_ROXFORD = Dataset(partial(read_revisited, ROXFORD), ROXFORD.photos, "paris6k", "boxes")
+_RPARIS = Dataset(partial(read_revisited, RPARIS), RPARIS.photos, "oxford5k", "boxes")
+_FLICKR_100K = _Distractors("oxc1_100k", OXFORD.source.page, 100_000)
+_REVISITED_1M = _Distractors("revisitop1m", ROXFORD.source.page, 1_000_000, streamed=True)
 
 DATASETS: Mapping[str, Dataset] = MappingProxyType(
     {
         "photos": Dataset(
-            _read_photos_csv,
-            lambda root, _facts: FoundPhotos(read_photos(root), ()),
-            "a folder with photos.csv (and queries.csv, junk.csv for boxes)",
-            fits_on="photos",
+            _read_photos_csv, lambda root, _facts: FoundPhotos(read_photos(root), ()), "photos"
         ),
-        "folder": Dataset(
-            read_folder,
-            folder_photos,
-            "a folder of one's own: a subfolder an instance, or instances.csv",
-            fits_on=_PICTURES,
-        ),
-        **_BUILDINGS,
-        "oxford105k": _larger("oxford5k", "Oxford5k and 100k Flickr photos", _FLICKR),
-        "paris106k": _larger("paris6k", "Paris6k and 100k Flickr photos", _FLICKR),
-        "roxford5k+1m": _larger(
-            "roxford5k", "ROxford5k and a million distractors, streamed", _REVISITED_1M
-        ),
-        "rparis6k+1m": _larger(
-            "rparis6k", "RParis6k and a million distractors, streamed", _REVISITED_1M
-        ),
-        "holidays": Dataset(
-            read_holidays,
-            holidays_photos,
-            "INRIA Holidays: 1,491 photos, 500 queries",
-            HOLIDAYS.page,
-            fits_on=_PICTURES,
-        ),
+        "folder": Dataset(read_folder, folder_photos, _PICTURES),
+        "oxford5k": _OXFORD,
+        "paris6k": _PARIS,
+        "oxford105k": replace(_OXFORD, distractors=_FLICKR_100K),
+        "paris106k": replace(_PARIS, distractors=_FLICKR_100K),
+        "roxford5k": _ROXFORD,
+        "rparis6k": _RPARIS,
+        "roxford5k+1m": replace(_ROXFORD, distractors=_REVISITED_1M),
+        "rparis6k+1m": replace(_RPARIS, distractors=_REVISITED_1M),
+        "holidays": Dataset(read_holidays, holidays_photos, _PICTURES),
     }
 )
 
@@ -206,10 +160,10 @@ def read_dataset(  # noqa: PLR0913 - one keyword an option of the command line
     Args:
         name: of `DATASETS`.
         root: its folder (for ``folder`` perhaps a CSV file).
-        queries: full pictures or boxes; None as its protocol has it.
+        queries: full images or boxes; None as its protocol has it.
         fit_on: what the whitening is fitted on; None for half against half, where the dataset
             allows it.
-        distractors: a folder of any pictures that are added to each gallery; None for those
+        distractors: a folder of any images that are added to each gallery; None for those
             that the dataset's name promises, looked for below its root.
         stream: whether only vectors of the distractors are kept; None as the dataset has it.
         cache: where sizes of photos are kept between runs; None to keep nothing.
@@ -224,19 +178,56 @@ def read_dataset(  # noqa: PLR0913 - one keyword an option of the command line
     check_boxes(trials)
     if fit is not None:
         trials = tuple(replace(t, notes=t.notes + _notes(t, fit)) for t in trials)
-    folder = distractors or _promised(name, dataset, root)
-    if folder is None:
+    promised = dataset.distractors
+    if promised is not None and distractors is None:
+        distractors = root / promised.folder
+        if not distractors.is_dir():
+            raise RequestError(
+                f"{name} needs its distractors in {distractors}, or their folder named: get them "
+                f"from {promised.page}."
+            )
+    if distractors is None:
         return trials
-    if dataset.streamed if stream is None else stream:
-        larger = stream_distractors(trials, folder)
-    else:
-        larger = add_distractors(trials, folder, facts)
-    return tuple(
-        replace(
-            one, notes=one.notes + few_note(name, dataset.min_distractors, more_of(one, before))
-        )
-        for one, before in zip(larger, trials, strict=True)
+    if stream is None:
+        stream = promised is not None and promised.streamed
+    trials, count = _with_distractors(trials, distractors, None if stream else facts)
+    # One in a hundred may be unreadable.
+    if promised is None or count >= 0.99 * promised.count:
+        return trials
+    note = (
+        f"{name} has {promised.count:,} distractors or more, and here are {count:,}: figures "
+        "compare only where they are all there."
     )
+    return tuple(replace(one, notes=(*one.notes, note)) for one in trials)
+
+
+def _with_distractors(
+    trials: tuple[Trial, ...], folder: Path, facts: PhotoFacts | None
+) -> tuple[tuple[Trial, ...], int]:
+    """The trials with the images of a folder in each gallery, and how many those are.
+
+    Args:
+        trials: none of the images is fitted on.
+        folder: of the images.
+        facts: sizes; None to keep only the images' vectors, so that none is opened here.
+
+    Raises:
+        RequestError: for a folder that is not there, or has no images.
+    """
+    files = find_files(folder)
+    if not files:
+        raise RequestError(f"There are no pictures in {folder}: name the distractors' folder.")
+    if facts is None:
+        names = tuple(sorted(paths_within(files, folder).values()))
+        streamed = StreamedPhotos(Path(os.path.abspath(folder)), names, _PREFIX)
+        return tuple(replace(trial, streamed=streamed) for trial in trials), len(names)
+    found = photos_of(paths_within(files, folder, _PREFIX), facts)
+    notes = unreadable_note(found.unreadable, "distractors")
+    larger = []
+    for trial in trials:
+        gallery = sorted((*trial.gallery, *found.photos), key=lambda photo: photo.path)
+        larger.append(replace(trial, gallery=tuple(gallery), notes=trial.notes + notes))
+    return tuple(larger), len(found.photos)
 
 
 def _dataset(name: str) -> Dataset:
@@ -260,16 +251,3 @@ def _notes(trial: Trial, fit: FoundPhotos) -> tuple[str, ...]:
             f"{len(shared)} photos of the gallery are also fitted on: published figures never do.",
         )
     return notes
-
-
-def _promised(name: str, dataset: Dataset, root: Path) -> Path | None:
-    """The folder of distractors that a dataset's name promises."""
-    if not dataset.distractors:
-        return None
-    folder = root / dataset.distractors
-    if not folder.is_dir():
-        raise RequestError(
-            f"{name} needs its distractors in {folder}, or their folder named: get them from "
-            f"{dataset.distractors_page}."
-        )
-    return folder

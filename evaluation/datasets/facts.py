@@ -33,10 +33,10 @@ _SELECT = "SELECT fact FROM facts WHERE file = ? AND kind = ? AND stamp = ?"
 _INSERT = "INSERT OR REPLACE INTO facts VALUES (?, ?, ?, ?)"
 
 # Opening files is waiting; what was read is written down a portion at a time.
-_READERS, _PORTION = 8, 1024
+_READERS, PORTION = 8, 1024
 
 # Seconds another evaluation may hold the file of facts.
-_BUSY_SECONDS = 60.0
+BUSY_SECONDS = 60.0
 
 
 class PhotoFacts:
@@ -85,8 +85,8 @@ class PhotoFacts:
                 }
                 facts: dict[Path, str] = {file: row[0] for file, row in known.items() if row}
                 new = [file for file in stamps if file not in facts]
-                for start in range(0, len(new), _PORTION):
-                    portion = new[start : start + _PORTION]
+                for start in range(0, len(new), PORTION):
+                    portion = new[start : start + PORTION]
                     found = dict(zip(portion, pool.map(read, portion), strict=True))
                     rows = [(str(f), kind, stamps[f], fact) for f, fact in found.items()]
                     with kept:
@@ -109,7 +109,7 @@ class PhotoFacts:
                 self._folder.mkdir(parents=True, exist_ok=True)
             except OSError as error:
                 raise sqlite3.OperationalError(str(error)) from error
-        connection = sqlite3.connect(place, timeout=_BUSY_SECONDS)
+        connection = sqlite3.connect(place, timeout=BUSY_SECONDS)
         connection.execute(_SCHEMA)
         return connection
 

@@ -11,7 +11,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from PIL import Image
 
 from camsearch.commands import options
 from camsearch.main import app
@@ -327,11 +326,7 @@ class TestSearch:
         assert said.status == 0
         assert said.err == f"Report: {report}\n"
         json.loads(said.out)
-        if report.suffix.lower() == ".png":
-            with Image.open(report) as image:
-                assert min(image.size) > 100
-        else:
-            assert "<html" in report.read_text(encoding="utf-8")
+        assert "<html" in report.read_text(encoding="utf-8")
 
     def test_ids_that_look_like_markup_are_printed_as_they_are(
         self, tiny, camsearch, photos, tmp_path

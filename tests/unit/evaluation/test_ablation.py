@@ -155,6 +155,7 @@ class TestAblate:
         del encoded
         found, told = run(trials, cache, "n_pca=1,4,dims=400,thresholds=0.2")
         assert "encode" not in told
+        assert len({v.cost.encode_ms for v in found.variants if v.cost}) == 1
         console = Console(width=160)
         with console.capture() as capture:
             console.print(ablation_table(found))

@@ -85,7 +85,7 @@ class TestFind:
     def test_the_best_sampled_window_against_loops_without_refining(
         self, monkeypatch: pytest.MonkeyPatch
     ):
-        monkeypatch.setattr("evaluation.baselines.localisation._ROUNDS", 0)
+        monkeypatch.setattr("evaluation.baselines.localisation.ROUNDS", 0)
         layers = (made(5, 9, 12), made(6, 5, 6, seed=1))
         random = np.random.default_rng(5)
         queries = np.stack([unit(random.random(11)) for _ in range(4)])
@@ -107,7 +107,7 @@ class TestFind:
         queries = torch.nn.functional.normalize(torch.rand(6, 5), dim=1)
         found = localiser(values)
         refined = found.vectors(found.find(queries, np.ones(6)))
-        monkeypatch.setattr("evaluation.baselines.localisation._ROUNDS", 0)
+        monkeypatch.setattr("evaluation.baselines.localisation.ROUNDS", 0)
         sampled = found.vectors(found.find(queries, np.ones(6)))
         gained = ((refined - sampled) * queries).sum(dim=1)
         assert (gained >= -1e-5).all()

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from descriptors.errors import RequestError
-from evaluation.datasets.catalogue import DATASETS, FitOn, read_dataset
+from evaluation.datasets.catalogue import FitOn, read_dataset
 from tests.support.datasets import make_distractors, make_folder, make_oxford, make_paris
 from tests.unit.evaluation.miniature import make_miniature
 
@@ -76,13 +76,6 @@ class TestReadDataset:
         (root / "gt_files_170407" / "gate_1_query.txt").write_text(line)
         with pytest.raises(RequestError, match=r"gate_000000\.jpg: The box .* lies outside"):
             read_dataset("oxford5k", root, fit_on=paris)
-
-    def test_every_dataset_says_what_it_is(self):
-        assert len(DATASETS) == 11
-        for name, dataset in DATASETS.items():
-            assert dataset.description, name
-            own = name in {"photos", "folder"}
-            assert dataset.page.startswith("http") != own, name
 
     def test_unknown_name(self, tmp_path: Path):
         with pytest.raises(RequestError, match="those known are photos, folder, oxford5k"):

@@ -12,7 +12,7 @@ import pytest
 
 from descriptors.arrays import Size
 from descriptors.errors import RequestError
-from evaluation.datasets import facts as photo_facts
+from evaluation.datasets import facts
 from evaluation.datasets.facts import PhotoFacts
 from tests.support.pictures import encoded, letter, shapes, with_orientation
 
@@ -98,7 +98,7 @@ class TestKept:
     def test_a_stopped_run_keeps_what_it_read(
         self, files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ):
-        monkeypatch.setattr(photo_facts, "_PORTION", 1)
+        monkeypatch.setattr(facts, "PORTION", 1)
         told: list[tuple[str, int, int]] = []
 
         def stop(*what: object) -> None:
@@ -118,7 +118,7 @@ class TestKept:
         self, files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ):
         """Another process holds the file for longer than is waited."""
-        monkeypatch.setattr(photo_facts, "_BUSY_SECONDS", 0.01)
+        monkeypatch.setattr(facts, "BUSY_SECONDS", 0.01)
         PhotoFacts(tmp_path).sizes(files[:1])
         with closing(sqlite3.connect(tmp_path / "photos.sqlite")) as other:
             other.execute("BEGIN IMMEDIATE")

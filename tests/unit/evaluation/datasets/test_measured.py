@@ -10,7 +10,7 @@ from descriptors.settings import RegionSettings
 from evaluation.datasets.catalogue import FitOn, read_dataset
 from evaluation.encoding import encode_photos
 from evaluation.ours import score_ours
-from evaluation.scores import Labels, summarise
+from evaluation.scores import summarise
 from evaluation.searching import stage_of
 from evaluation.trials import all_photos
 from tests.support.datasets import (
@@ -45,7 +45,7 @@ def rows_of(name: str, root: Path, cache: Path, **options: Any) -> dict[tuple[st
     trials = read_dataset(name, root, cache=cache, **options)
     encoded = encode_photos(all_photos(trials), tiny_encoder(), cache, tell_nobody)
     scores = [score_ours(trial, encoded, REGIONS, tell_nobody, STAGES) for trial in trials]
-    rows = summarise(scores, Labels("tiny", "mid+last"), dict.fromkeys(STAGES, 14))
+    rows = summarise(scores, "tiny", "mid+last", dict.fromkeys(STAGES, 14))
     return {(row.system, row.stage): row for row in rows}
 
 
