@@ -18,7 +18,6 @@ import pytest
 from reranker.app import make_app
 from tests.support.asgi import ask
 from tests.support.clock import HANG_S
-from tests.support.house import House
 from tests.support.mutations import case
 
 pytestmark = pytest.mark.slow
@@ -29,12 +28,6 @@ FIRST = int(os.environ.get("CAMSEARCH_TEST_FIRST_CASE") or 0)
 EXPECTED = {200, 400, 404, 405, 406, 413, 415, 429, 501}
 INSIDES = re.compile(r"Traceback|File \"|object at 0x|<class |site-packages|\.py\b")
 WARNING = re.compile(r'299 Elasticsearch-\S+ "[^"]+"')
-
-
-@pytest.fixture(scope="module")
-def house(tmp_path_factory):
-    with House.built(tmp_path_factory.mktemp("house")) as built:
-        yield built
 
 
 def searches(house):

@@ -21,18 +21,12 @@ from reranker.errors import UpstreamUnreachable
 from reranker.local_elasticsearch.upstream import LocalUpstream
 from reranker.passing.upstream import ElasticsearchUpstream, UpstreamSettings
 from tests.support.asgi import JSON, ask
-from tests.support.house import COUNT, House, Scripted
+from tests.support.house import COUNT, Scripted
 from tests.support.wire import run
 
 KNN = {"field": "descriptor", "k": COUNT, "num_candidates": COUNT}
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def house(tmp_path_factory):
-    with House.built(tmp_path_factory.mktemp("house")) as built:
-        yield built
 
 
 def first(image, **more):
@@ -118,8 +112,14 @@ TELLING = {
 }
 
 
-@pytest.mark.parametrize("broken", [None, UpstreamUnreachable("Nobody."), RuntimeError("A fault.")])
-@pytest.mark.parametrize("telling", TELLING)
+@pytest.mark.parametrize(
+    ("telling", "broken"),
+    [
+        *((telling, None) for telling in TELLING),
+        ("fine", UpstreamUnreachable("Nobody.")),
+        ("by id", RuntimeError("A fault.")),
+    ],
+)
 def test_no_secret_is_told(house, caplog, telling, broken):
     """Not in logs of any level, nor in answers, nor in metrics; a picture's bytes neither."""
     caplog.set_level(logging.DEBUG)
@@ -143,7 +143,7 @@ def test_no_secret_is_told(house, caplog, telling, broken):
         assert house.image(1)["data"][:60] not in text
 
 
-@pytest.mark.parametrize("target", ["/images/_search", "/images/_doc/1", "/_security/api_key"])
+@pytest.mark.parametrize("target", ["/images/_search", "/_security/api_key"])
 def test_no_secret_is_told_of_what_passes_through(house, caplog, target):
     caplog.set_level(logging.DEBUG)
     with socket.create_server(("127.0.0.1", 0)) as closed_soon:
@@ -189,7 +189,7 @@ def in_bounds(service, body, headers=JSON, *, megabytes=60, path="/images/_searc
     return answer
 
 
-@pytest.mark.parametrize("size", [(60_000, 60_000), (2**31 - 1, 1), (30_000, 9_000)])
+@pytest.mark.parametrize("size", [(60_000, 60_000), (2**31 - 1, 1)])
 def test_a_picture_that_unfolds_is_refused_unread(house, size):
     image = {"data": base64.b64encode(png_of(*size)).decode()}
     with house.service() as service:
@@ -231,8 +231,9 @@ def nested(depth, kind):
     return f'{ours[:-1]}, "query": {{"bool": {{"must": {bomb}}}}}}}'.encode()
 
 
-@pytest.mark.parametrize("kind", ["lists", "objects"])
-@pytest.mark.parametrize("depth", [70, 300, 2000, 500_000])
+@pytest.mark.parametrize(
+    ("depth", "kind"), [(70, "lists"), (300, "objects"), (2000, "lists"), (500_000, "objects")]
+)
 def test_a_deep_body_is_refused(house, depth, kind):
     with house.service() as service:
         body = nested(depth, kind)

@@ -11,18 +11,11 @@ from descriptors.images import ImageLimits
 from indexer.web import WebAccess, fetch
 from reranker.app import make_app
 from tests.support.asgi import ask
-from tests.support.house import House
 from tests.support.wire import run
 
 KNN = {"field": "descriptor", "k": 5, "num_candidates": 21}
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def house(tmp_path_factory):
-    with House.built(tmp_path_factory.mktemp("house")) as built:
-        yield built
 
 
 def first(image):
@@ -85,9 +78,8 @@ def resolving(monkeypatch, *addresses):
 @pytest.mark.parametrize(
     "address",
     [
-        *("127.0.0.1", "10.0.0.1", "192.168.1.1", "172.16.0.1", "169.254.169.254", "100.64.0.1"),
-        *("0.0.0.0", "::1", "::ffff:127.0.0.1", "::ffff:10.0.0.1", "fe80::1", "fd00::1"),  # noqa: S104 - not bound to
-        *("64:ff9b::7f00:1", "2002:7f00:1::", "224.0.0.1", "255.255.255.255", "::"),
+        # More of them, asked of `fetch` itself, are in tests/unit/indexer/test_web.py.
+        *("127.0.0.1", "10.0.0.1", "169.254.169.254", "::1", "::ffff:127.0.0.1", "64:ff9b::7f00:1"),
     ],
 )
 def test_an_allowed_name_does_not_lead_into_our_network(house, monkeypatch, listening, address):
@@ -103,11 +95,9 @@ def test_an_allowed_name_does_not_lead_into_our_network(house, monkeypatch, list
 @pytest.mark.parametrize(
     "url",
     [
-        *("http://127.0.0.1/a.jpg", "http://2130706433/a.jpg", "http://0x7f.1/", "http://[::1]/"),
-        *("file:///etc/passwd", "ftp://allowed.example/a.jpg", "gopher://allowed.example/"),
+        *("http://127.0.0.1/a.jpg", "http://0x7f.1/", "file:///etc/passwd", "//allowed.example/a"),
         *("http://allowed.example@evil.example/", "http://evil.example#allowed.example"),
-        *("//allowed.example/a.jpg", "http://allowed.example.evil.example/", "data:image/png,x"),
-        *("http://evil.example/?allowed.example", "http://allowed.example:22/", "http:///a", " "),
+        *("http://allowed.example.evil.example/", "http://allowed.example:22/", "data:image/png,x"),
         "http://allowed.example\r\nHost: x/",
     ],
 )
