@@ -27,7 +27,7 @@ check: setup
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest -q -n 2 -m 'not slow and not photos and not gpu and not services'
+	$(BIN)/pytest -q -n 2 --dist worksteal -m 'not slow and not photos and not gpu and not services'
 
 test: setup
 	$(BIN)/ruff format --check .
@@ -35,8 +35,7 @@ test: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m tests.services install
-	$(BIN)/pytest -n 2 -m 'not slow'
-	$(BIN)/pytest -n 2 --dist worksteal -m slow
+	$(BIN)/pytest -n 3 --dist worksteal
 
 # The benchmarks that need no server; `python -m benchmarks --help` names the others.
 bench: setup

@@ -6,13 +6,16 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 # pyproject.toml names it as the checker of annotations, which looks it up as an attribute.
 import tests.support.checking  # noqa: F401
+
+if TYPE_CHECKING:
+    from tests.support.house import House
 
 pytest_plugins = ["tests.services.plugin"]
 
@@ -21,16 +24,22 @@ pytest_plugins = ["tests.services.plugin"]
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # The array hook and a shared processor make single examples slow now and then; failures must
-# repeat, so examples are derived from the test and not drawn anew.
+# repeat, so examples are derived from the test and not drawn anew. CAMSEARCH_TEST_CASES asks for
+# more of them, here and of every fuzzed test.
 settings.register_profile(
     "camsearch",
     deadline=None,
     derandomize=True,
     database=None,
-    max_examples=40,
+    max_examples=int(os.environ.get("CAMSEARCH_TEST_CASES") or 25),
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.differing_executors],
 )
 settings.load_profile("camsearch")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """First those that mostly wait for time-outs of servers: others run meanwhile."""
+    items.sort(key=lambda item: "chaos" not in item.path.parts)
 
 
 @pytest.fixture(autouse=True)
@@ -53,6 +62,15 @@ def _logging_stays() -> Iterator[None]:
     for name, logger in root.manager.loggerDict.items():
         if isinstance(logger, logging.Logger) and name.startswith(("reranker", "camsearch")):
             logger.disabled, logger.propagate = False, True
+
+
+@pytest.fixture(scope="session")
+def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    """A gallery of made pictures and what searches in it: whoever changes it puts it back."""
+    from tests.support.house import House
+
+    with House.built(tmp_path_factory.mktemp("house")) as built:
+        yield built
 
 
 class Said(NamedTuple):

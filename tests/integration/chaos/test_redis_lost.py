@@ -56,14 +56,19 @@ def test_redis_killed_and_restarted_loses_nothing(
 
 
 @pytest.mark.parametrize(
-    ("cut", "seconds"),
+    ("words", "cut", "seconds"),
     [
-        pytest.param(Line.break_off, 0.1, id="a-blink"),
-        pytest.param(Line.break_off, AWAY_S, id="broken"),
-        pytest.param(Line.fall_silent, AWAY_S, id="silent"),
+        pytest.param(b"", Line.break_off, 0.1, id="a-blink-in-its-task"),
+        pytest.param(b"", Line.break_off, AWAY_S, id="broken-in-its-task"),
+        pytest.param(b"", Line.fall_silent, AWAY_S, id="silent-in-its-task"),
+        # Redis takes the first task out of its list and hands it over; nobody ever gets it.
+        pytest.param(INDEX_IMAGES.encode(), Line.fall_silent, AWAY_S, id="silent-as-it-is-sent"),
+        # With which kombu takes a task off the list of those taken.
+        pytest.param(b"ZREM", Line.break_off, 0.1, id="broken-as-it-says-that-one-is-done"),
     ],
 )
-def test_a_worker_cut_off_from_redis_in_its_task_loses_nothing(
+def test_a_worker_cut_off_from_redis_loses_nothing(
+    words: bytes,
     cut: Callable[[Line], None],
     seconds: float,
     line: Line,
@@ -72,47 +77,16 @@ def test_a_worker_cut_off_from_redis_in_its_task_loses_nothing(
     redis_db_url: str,
 ) -> None:
     stage = new_stage(elasticsearch_url, redis_db_url, pictures=24)
-    worker = stage.worker(slow_decoder(0.3), broker=over(line, redis_db_url))
+    worker = stage.worker(slow_decoder(0.2), broker=over(line, redis_db_url))
     worker.wait_until_ready()
+    if words:
+        line.cut_at(words, cut)
     run = stage.enqueue()
-    stage.wait_until_taken()
-    cut(line)
+    if not words:
+        stage.wait_until_taken()
+        cut(line)
+    wait_for(lambda: line.is_cut, "the cut")
     time.sleep(seconds)
-    line.mend()
-    stage.finish(run)
-    stage.check(run)
-    assert worker.alive
-
-
-def test_a_task_that_redis_sent_into_a_dead_line_is_not_lost(
-    line: Line, new_stage: NewStage, elasticsearch_url: str, redis_db_url: str
-) -> None:
-    stage = new_stage(elasticsearch_url, redis_db_url, pictures=24)
-    worker = stage.worker(broker=over(line, redis_db_url))
-    worker.wait_until_ready()
-    # Redis takes the first task out of its list and hands it over; nobody ever gets it.
-    line.cut_at(INDEX_IMAGES.encode(), Line.fall_silent)
-    run = stage.enqueue()
-    wait_for(lambda: line.is_cut, "the cut")
-    time.sleep(AWAY_S)
-    line.mend()
-    stage.finish(run)
-    stage.check(run)
-
-
-def test_a_worker_cut_off_as_it_says_that_a_task_is_done_takes_the_next(
-    line: Line,
-    new_stage: NewStage,
-    elasticsearch_url: str,
-    redis_db_url: str,
-) -> None:
-    stage = new_stage(elasticsearch_url, redis_db_url, pictures=24)
-    worker = stage.worker(broker=over(line, redis_db_url))
-    worker.wait_until_ready()
-    # With which kombu takes a task off the list of those taken.
-    line.cut_at(b"ZREM", Line.break_off)
-    run = stage.enqueue()
-    wait_for(lambda: line.is_cut, "the cut")
     line.mend()
     stage.finish(run)
     stage.check(run)

@@ -172,12 +172,8 @@ class Broken:
         """Nothing is open."""
 
 
-# As botocore and gcsfs raise them: not all are an OSError.
-ERRORS = [ConnectionError("no route"), RuntimeError("credentials ran out"), ValueError("bad zip")]
-
-
-@pytest.mark.parametrize("error", ERRORS, ids=repr)
-def test_the_store_of_maps_fails(house, error):
+def test_the_store_of_maps_fails(house):
+    error = RuntimeError("credentials ran out")  # as gcsfs raises it: not all are an OSError
     with house.service(features=Broken(error)) as service:
         image = house.image(5)
         expected, _ = order(service, first(image))

@@ -75,6 +75,7 @@ def resolving(monkeypatch, *addresses):
     return seen
 
 
+# More of them, asked of `fetch` itself, are in tests/unit/indexer/test_web.py.
 @pytest.mark.parametrize("address", ["127.0.0.1", "169.254.169.254", "::1", "::ffff:10.0.0.1"])
 def test_an_allowed_name_does_not_lead_into_our_network(house, monkeypatch, listening, address):
     resolving(monkeypatch, address)

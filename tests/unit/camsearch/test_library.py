@@ -112,9 +112,8 @@ class TestIndex:
         found = [document.id for document in library.gallery.documents()]
         assert found == [str(photos / "0.jpg"), str(photos / "1.jpg"), "two"]
 
-    @pytest.mark.parametrize("kind", [str, lambda path: path])
-    def test_one_folder_without_a_list(self, library, photos, kind):
-        assert library.index(kind(photos)).indexed == COUNT
+    def test_one_folder_without_a_list(self, library, photos):
+        assert library.index(str(photos)).indexed == COUNT
 
     def test_what_is_not_there(self, library, photos):
         with pytest.raises(RequestError, match="There is no file or folder"):
@@ -209,19 +208,16 @@ class TestSearch:
         assert ids(everything.hits) == ids(whole.hits)
         WHITENED.check([h.score for h in whole.hits], [h.score for h in everything.hits])
 
-    @pytest.mark.parametrize(
-        "box", [(100, 0, 120, 10), (-9, -9, -1, -1), (5, 5, 5, 9), (9, 9, 1, 1)]
-    )
+    @pytest.mark.parametrize("box", [(-9, -9, -1, -1), (5, 5, 5, 9)])
     def test_a_box_that_holds_nothing_is_refused(self, made, box):
         library, folder = made
         with pytest.raises(RequestError, match=r"outside the picture|is empty"):
             library.search(folder / "4.png", box)
 
-    @pytest.mark.parametrize("name", ["gone.png", "gallery", "gallery/gallery.sqlite"])
-    def test_a_query_that_is_no_picture(self, made, name):
+    def test_a_query_that_is_no_picture(self, made):
         library, folder = made
         with pytest.raises(CamsearchError):
-            library.search(folder / name)
+            library.search(folder / "gallery" / "gallery.sqlite")
 
     def test_heat_maps_lie_between_0_and_1(self, made):
         library, folder = made
@@ -264,7 +260,7 @@ class TestCreateAndOpen:
             assert ranking.warnings == ()
             assert all(moved.features.has(id_) for id_ in ids(ranking.hits))
 
-    @pytest.mark.parametrize("name", ["a::b", "with space", "写真", "[x]", "50%"])
+    @pytest.mark.parametrize("name", ["a::b", "写真 [x] 50%"])
     def test_a_folder_of_any_name(self, tiny, photos, tmp_path, name):
         with tiny.library(tmp_path / name) as first:
             first.index([photos / "0.jpg"])
@@ -294,7 +290,7 @@ class TestCreateAndOpen:
         with pytest.raises(ArtifactError, match="There is no weight file"):
             PictureLibrary.open(tmp_path / "gallery", MACHINE)
 
-    @pytest.mark.parametrize("damage", ["gone", "garbage", "cut", "json gone"])
+    @pytest.mark.parametrize("damage", ["gone", "cut", "json gone"])
     def test_a_damaged_whitening_is_said_and_mended_by_indexing(
         self, tiny, photos, tmp_path, damage
     ):
@@ -307,7 +303,7 @@ class TestCreateAndOpen:
         elif damage == "gone":
             whitening.unlink()
         else:  # as a kill in the middle of the copy leaves it
-            whitening.write_bytes(whitening.read_bytes()[:100] if damage == "cut" else b"x" * 99)
+            whitening.write_bytes(whitening.read_bytes()[:100])
         with pytest.raises(ArtifactError, match="camsearch fit"):
             PictureLibrary.open(folder, MACHINE)
         tiny.library(folder).close()
@@ -320,7 +316,7 @@ class TestCreateAndOpen:
         own = tmp_path / "gallery" / "whitening.safetensors"
         tiny.library(tmp_path / "gallery", whitening=own).close()
 
-    @pytest.mark.parametrize("missing", ["method", "weights", "maps", "regions"])
+    @pytest.mark.parametrize("missing", ["method", "regions"])
     def test_settings_of_another_version(self, tiny, tmp_path, missing):
         folder = tmp_path / "gallery"
         tiny.library(folder).close()
@@ -330,12 +326,11 @@ class TestCreateAndOpen:
         with pytest.raises(GalleryDamaged, match="cannot be read by this version"):
             PictureLibrary.open(folder, MACHINE)
 
-    @pytest.mark.parametrize("name", ["method", "regions"])
-    def test_settings_with_a_number_that_we_do_not_know(self, tiny, tmp_path, name):
+    def test_settings_with_a_number_that_we_do_not_know(self, tiny, tmp_path):
         folder = tmp_path / "gallery"
         tiny.library(folder).close()
         settings = settings_of(folder)
-        settings[name]["from_the_future"] = 1
+        settings["regions"]["from_the_future"] = 1
         write_settings(folder, settings)
         with pytest.raises(GalleryDamaged, match="cannot be read by this version"):
             PictureLibrary.open(folder, MACHINE)
@@ -349,10 +344,9 @@ class TestCreateAndOpen:
             tiny.library(tmp_path / "gallery", whitening=None)
         assert not (tmp_path / "gallery").exists()
 
-    @pytest.mark.parametrize("device", ["nonsense", "cuda:99"])
-    def test_a_device_that_is_not_there(self, tiny, tmp_path, device):
+    def test_a_device_that_is_not_there(self, tiny, tmp_path):
         with pytest.raises(SettingsError, match="device"):
-            tiny.library(tmp_path / "gallery", machine=Machine(device=device))
+            tiny.library(tmp_path / "gallery", machine=Machine(device="cuda:99"))
 
 
 # ------------------------------------------------------- where maps are kept

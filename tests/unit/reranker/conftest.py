@@ -2,22 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
 
-from tests.support.house import House
 from tests.support.tiny_service import make_gallery
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-
-@pytest.fixture(scope="session")
-def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
-    """Not to be changed."""
-    with House.built(tmp_path_factory.mktemp("house")) as built:
-        yield built
 
 
 @pytest.fixture(scope="module")
