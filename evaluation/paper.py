@@ -58,7 +58,7 @@ class PaperRow:
 
     Attributes:
         label: as the paper calls it, nearly.
-        system: name of ours, or of a compared one.
+        system: name of ours, or of a baseline.
         network: whose maps.
         n_classes, n_pca: N_C and N_pca; None for a system without CAMs.
         dims: of the descriptor.

@@ -139,7 +139,7 @@ def evaluate(
     device: options.Device = None,
     precision: options.Precision = None,
 ) -> None:
-    """Measure mean average precision: our systems at every stage, and the compared ones.
+    """Measure mean average precision: our systems at every stage, and the baselines.
 
     Both presets run on both layers, with 8 classes, at the same working size, so that their
     figures compare. --layers last:512 --classes 64 is the published setting of one layer.

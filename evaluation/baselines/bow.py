@@ -24,7 +24,7 @@ from torch.nn import functional
 
 from descriptors.errors import RequestError
 from evaluation.baselines.dense import Rankings, first_hits, left_out, ranked, sorted_heads
-from evaluation.baselines.keypoints import Keypoints, PlacedWords, SiftSettings, inliers
+from evaluation.baselines.keypoints import Keypoints, PlacedWords, inliers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -42,21 +42,17 @@ _THREADS = os.cpu_count() or 1
 # A word is the mean of at least so many keypoints, so few photos give fewer words.
 _LEAST_OF_WORD = 10
 # Keypoints whose nearest words are sought together (so that their distances to all words stay in
-# the cache), and that one step of k-means sees.
-_TOGETHER, _STEP = 512, 8192
+# the cache), that one step of k-means sees, and how often it goes over them.
+_TOGETHER, _STEP, _PASSES = 512, 8192, 3
+# First hits that are sorted by RANSAC's inliers.
+_WINDOW = 100
 
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """The words that keypoints are read as.
-
-    Attributes:
-        centres: of the words.
-        root: whether descriptors are RootSIFT.
-    """
+    """The words that keypoints are read as, by their centres."""
 
     centres: Float[Tensor, "W 128"]
-    root: bool
 
     @classmethod
     def fitted(cls, points: Sequence[Keypoints], system: BagOfWords) -> Vocabulary:
@@ -67,13 +63,13 @@ class Vocabulary:
         """
         from sklearn.cluster import MiniBatchKMeans
 
-        rows = torch.cat([_floating(one.descriptors, root=system.root) for one in points])
+        rows = torch.cat([_root_sift(one.descriptors) for one in points])
         rows = rows[:: max(1, math.ceil(len(rows) / system.sample))]
         words = min(system.words, len(rows) // _LEAST_OF_WORD)
         if words < 2:  # noqa: PLR2004 - one word tells no photo from another
             raise RequestError(
                 f"{len(points)} photos have {len(rows)} SIFT keypoints, too few for a vocabulary: "
-                "fit on more photos, or name the compared systems without BoW (--systems)."
+                "fit on more photos, or name the baselines without BoW (--systems)."
             )
         if words < system.words:
             _log.warning("BoW: %d keypoints give %d words, not %d.", len(rows), words, system.words)
@@ -82,33 +78,32 @@ class Vocabulary:
             init="random",
             n_init=1,
             batch_size=max(_STEP, words),
-            max_iter=system.passes,
+            max_iter=_PASSES,
             compute_labels=False,
             reassignment_ratio=0,
             random_state=0,
         ).fit(rows.numpy())
-        return cls(torch.from_numpy(means.cluster_centers_).float(), system.root)
+        return cls(torch.from_numpy(means.cluster_centers_).float())
 
     def words_of(self, descriptors: UInt8[np.ndarray, "n 128"]) -> Int[np.ndarray, " n"]:
         """The nearest word of each keypoint."""
         half_squares = self.centres.square().sum(dim=1) / 2
         found = [np.empty(0, dtype=np.int64)]
-        for rows in _floating(descriptors, root=self.root).split(_TOGETHER):
+        for rows in _root_sift(descriptors).split(_TOGETHER):
             distances = torch.addmm(half_squares, rows, self.centres.T, alpha=-1)
             # Measured: numpy's argmin takes a third of the time of torch's.
             found.append(distances.numpy().argmin(axis=1))
         return np.concatenate(found)
 
 
-def _floating(descriptors: UInt8[np.ndarray, "n 128"], *, root: bool) -> Float[Tensor, "n 128"]:
-    """SIFT as unit rows, or RootSIFT: the square roots of rows whose sum is one.
+def _root_sift(descriptors: UInt8[np.ndarray, "n 128"]) -> Float[Tensor, "n 128"]:
+    """RootSIFT: the square roots of rows whose sum is one.
 
     Source:
         Arandjelovic and Zisserman 2012, "Three Things Everyone Should Know to Improve Object
         Retrieval", section 3.
     """
-    rows = torch.from_numpy(descriptors).float()
-    return functional.normalize(rows, p=1, dim=1).sqrt() if root else functional.normalize(rows)
+    return functional.normalize(torch.from_numpy(descriptors).float(), p=1, dim=1).sqrt()
 
 
 def tf_idf(
@@ -139,24 +134,13 @@ class BagOfWords:
 
     Attributes:
         words: of the vocabulary; a word for ten keypoints to fit on if that is less.
-        root: RootSIFT in the place of SIFT.
         sample: keypoints that k-means sees at most, evenly out of all.
-        passes: of k-means over them.
-        verify: first hits that are sorted by RANSAC's inliers; 0 for none.
-        sift: see `SiftSettings`.
+        stages: that `search` yields, in order.
     """
 
     words: int = 5_000
-    root: bool = True
     sample: int = 100_000
-    passes: int = 3
-    verify: int = 100
-    sift: SiftSettings = field(default_factory=SiftSettings)
-
-    @property
-    def stages(self) -> tuple[str, ...]:
-        """Names of the stages that `search` yields, in order."""
-        return ("first", f"R{self.verify}") if self.verify else ("first",)
+    stages: tuple[str, ...] = ("first", f"R{_WINDOW}")
 
     def dims(self, layers: Sequence[LayerSettings], channels: Sequence[int]) -> int:
         """Words: the length of a sparse vector."""
@@ -188,13 +172,12 @@ class BagOfWords:
         rows = ranked(similarities, left_out(trial))
         first = (time.perf_counter() - started) * 1e3 / len(rows)
         yield Rankings("first", rows, first)
-        if self.verify:
-            progress("BoW: RANSAC", 0, len(asked))
-            started = time.perf_counter()
-            verified = _verified(first_hits(rows, self.verify), asked, gallery)
-            took = (time.perf_counter() - started) * 1e3 / len(rows)
-            yield Rankings(f"R{self.verify}", sorted_heads(rows, verified), first + took)
-            progress("BoW: RANSAC", len(asked), len(asked))
+        progress("BoW: RANSAC", 0, len(asked))
+        started = time.perf_counter()
+        verified = _verified(first_hits(rows, _WINDOW), asked, gallery)
+        took = (time.perf_counter() - started) * 1e3 / len(rows)
+        yield Rankings(f"R{_WINDOW}", sorted_heads(rows, verified), first + took)
+        progress("BoW: RANSAC", len(asked), len(asked))
 
 
 @dataclass(frozen=True)

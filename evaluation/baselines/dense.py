@@ -208,7 +208,7 @@ def expanded(bench: Bench, found: Int[Tensor, "Q n"]) -> Float[Tensor, "Q D"]:
 
 @dataclass(frozen=True)
 class DenseSystem:
-    """One compared system with vectors: a row of the table in `evaluation.baselines.systems`.
+    """One baseline with vectors: a row of the table in `evaluation.baselines.systems`.
 
     Attributes:
         pool: one layer's maps to unit vectors.

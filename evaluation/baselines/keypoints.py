@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 from uuid import uuid4
@@ -30,12 +28,13 @@ if TYPE_CHECKING:
     from evaluation.trials import Photo, Progress
 
 __all__ = [
-    "KeypointStore",
+    "MAX_KEYPOINTS",
+    "SIDE",
     "Keypoints",
     "PlacedWords",
-    "SiftSettings",
     "extract",
     "inliers",
+    "keypoints_of",
     "matches",
     "require_opencv",
 ]
@@ -43,21 +42,9 @@ __all__ = [
 _THREADS = os.cpu_count() or 1
 
 
-@dataclass(frozen=True)
-class SiftSettings:
-    """What changes a photo's keypoints.
-
-    Attributes:
-        most: keypoints of a photo, those of highest contrast.
-        side: longer side in pixels to which a larger photo is brought; none is enlarged.
-    """
-
-    most: int = 1000
-    side: int = 1024
-
-    def digest(self) -> str:
-        """16 hex digits that change with every number here."""
-        return hashlib.sha256(json.dumps(asdict(self)).encode()).hexdigest()[:16]
+# Keypoints of a photo, those of highest contrast; the longer side in pixels to which a larger
+# photo is brought.
+MAX_KEYPOINTS, SIDE = 1000, 1024
 
 
 @dataclass(frozen=True)
@@ -88,12 +75,12 @@ def require_opencv() -> None:
     """
     if find_spec("cv2") is None:
         raise RequestError(
-            "BoW needs OpenCV: `pip install camsearch[evaluate]`, or name the compared systems "
+            "BoW needs OpenCV: `pip install camsearch[evaluate]`, or name the baselines "
             "without it, such as --systems SPoC,CroW,R-MAC."
         )
 
 
-def extract(photo: Photo, settings: SiftSettings) -> Keypoints:
+def extract(photo: Photo) -> Keypoints:
     """The keypoints of a photo.
 
     Raises:
@@ -106,9 +93,9 @@ def extract(photo: Photo, settings: SiftSettings) -> Keypoints:
 
     picture = image_of(photo)
     grey = picture.image.convert("L")
-    if max(grey.size) > settings.side:
-        grey.thumbnail((settings.side, settings.side), Image.Resampling.LANCZOS)
-    sift = cv2.SIFT.create(nfeatures=settings.most)
+    if max(grey.size) > SIDE:
+        grey.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
+    sift = cv2.SIFT.create(nfeatures=MAX_KEYPOINTS)
     found, descriptors = sift.detectAndCompute(np.asarray(grey), None)
     if descriptors is None:
         return Keypoints(np.empty((0, 2), np.float32), np.empty((0, 128), np.uint8))
@@ -117,58 +104,55 @@ def extract(photo: Photo, settings: SiftSettings) -> Keypoints:
     return Keypoints(places, descriptors.astype(np.uint8))
 
 
-class KeypointStore:
-    """Keypoints kept in files, apart by settings."""
+def keypoints_of(
+    photos: Sequence[Photo], digests: Mapping[Path, str], cache: Path, progress: Progress
+) -> dict[Path, Keypoints]:
+    """The keypoints of photos by their files; only those not kept yet are extracted.
 
-    def __init__(self, folder: Path, settings: SiftSettings) -> None:
-        """Name the place; it is made when something is kept."""
-        self.folder, self.settings = folder / f"sift-{settings.digest()}", settings
+    Args:
+        photos: each once.
+        digests: SHA-256 of each photo's bytes.
+        cache: where keypoints are kept.
+        progress: told how many were extracted.
 
-    def of(
-        self, photos: Sequence[Photo], digests: Mapping[Path, str], progress: Progress
-    ) -> dict[Path, Keypoints]:
-        """The keypoints of photos by their files; only those not kept yet are extracted.
+    Raises:
+        RequestError: for a photo that is missing or cannot be read.
+    """
+    folder = cache / f"sift-{MAX_KEYPOINTS}-{SIDE}"
+    places = {
+        photo.file: folder / digests[photo.file][:2] / f"{digests[photo.file]}.safetensors"
+        for photo in photos
+    }
+    found = {file: _kept(place) for file, place in places.items()}
+    missing = [photo for photo in photos if found[photo.file] is None]
+    with ThreadPoolExecutor(_THREADS, "sift") as pool:
+        extracted = pool.map(extract, missing)
+        for done, (photo, points) in enumerate(zip(missing, extracted, strict=True), start=1):
+            _keep(places[photo.file], points)
+            found[photo.file] = points
+            progress("SIFT", done, len(missing))
+    return {file: points for file, points in found.items() if points is not None}
 
-        Args:
-            photos: each once.
-            digests: SHA-256 of each photo's bytes.
-            progress: told how many were extracted.
 
-        Raises:
-            RequestError: for a photo that is missing or cannot be read.
-        """
-        found = {photo.file: self._kept(digests[photo.file]) for photo in photos}
-        missing = [photo for photo in photos if found[photo.file] is None]
-        with ThreadPoolExecutor(_THREADS, "sift") as pool:
-            extracted = pool.map(lambda photo: extract(photo, self.settings), missing)
-            for done, (photo, points) in enumerate(zip(missing, extracted, strict=True), start=1):
-                self._keep(digests[photo.file], points)
-                found[photo.file] = points
-                progress("SIFT", done, len(missing))
-        return {file: points for file, points in found.items() if points is not None}
+def _kept(path: Path) -> Keypoints | None:
+    """What is kept in a file; None where it is nothing whole."""
+    try:
+        tensors = load_file(path)
+        return Keypoints(tensors["places"].numpy(), tensors["descriptors"].numpy())
+    except (FileNotFoundError, SafetensorError, KeyError):
+        return None
 
-    def _path(self, digest: str) -> Path:
-        return self.folder / digest[:2] / f"{digest}.safetensors"
 
-    def _kept(self, digest: str) -> Keypoints | None:
-        """What is kept under a digest; None where it is nothing whole."""
-        try:
-            tensors = load_file(self._path(digest))
-            return Keypoints(tensors["places"].numpy(), tensors["descriptors"].numpy())
-        except (FileNotFoundError, SafetensorError, KeyError):
-            return None
-
-    def _keep(self, digest: str, points: Keypoints) -> None:
-        path = self._path(digest)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # Under a name of its own first: a run that is stopped leaves nothing half written.
-        part = path.with_name(f"{path.name}.{uuid4().hex}")
-        tensors = {
-            "places": torch.from_numpy(points.places).contiguous(),
-            "descriptors": torch.from_numpy(points.descriptors).contiguous(),
-        }
-        save_file(tensors, part)
-        part.replace(path)
+def _keep(path: Path, points: Keypoints) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Under a name of its own first: a run that is stopped leaves nothing half written.
+    part = path.with_name(f"{path.name}.{uuid4().hex}")
+    tensors = {
+        "places": torch.from_numpy(points.places).contiguous(),
+        "descriptors": torch.from_numpy(points.descriptors).contiguous(),
+    }
+    save_file(tensors, part)
+    part.replace(path)
 
 
 # A word that stands oftener in a photo says nothing about where (foliage, windows).

@@ -1,4 +1,4 @@
-"""The compared global descriptors of one vector a picture: how each pools a feature map.
+"""The baselines of one vector an image: how each pools a feature map.
 
 Every function takes one layer of B pictures and gives ``B 1 K``: a unit vector a picture,
 zero where there is no activation. What follows is the same for all, see

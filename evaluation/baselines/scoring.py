@@ -12,7 +12,7 @@ from torch import Tensor
 from descriptors.errors import RequestError
 from evaluation.baselines.bow import BagOfWords
 from evaluation.baselines.dense import Bench, DenseSystem, Describer, scores_of
-from evaluation.baselines.keypoints import KeypointStore
+from evaluation.baselines.keypoints import keypoints_of
 from evaluation.baselines.systems import ALL_BASELINES
 from evaluation.baselines.vectors import Pooler, asked_keys, batched, gallery_keys, stacked
 from evaluation.trials import all_photos
@@ -57,8 +57,7 @@ def score_baselines(
     done = 0
     for name, system in systems.items():
         if isinstance(system, BagOfWords):
-            store = KeypointStore(cache, system.sift)
-            points = store.of(all_photos(trials), encoded.digests, progress)
+            points = keypoints_of(all_photos(trials), encoded.digests, cache, progress)
             found = [system.search(trial, points, progress) for trial in trials]
         elif all(name in of_trial for of_trial in described):
             found = [
@@ -70,7 +69,7 @@ def score_baselines(
         for trial, rankings, here in zip(trials, found, scores, strict=False):
             here.extend(chain.from_iterable(scores_of(name, trial, one) for one in rankings))
             done += 1
-            progress("compared systems", done, len(names) * len(trials))
+            progress("baselines", done, len(names) * len(trials))
     return scores
 
 
@@ -100,7 +99,7 @@ def _describe(
     kept: dict[Key, Pooled] = {}
     for batch in pooler.batches([photo for photo in photos if photo in fitted_on]):
         kept.update(batch)
-        progress("compared systems: maps", len(kept), len(photos))
+        progress("baselines: maps", len(kept), len(photos))
     found = [_fitted(trial, encoded, systems, kept, left_out) for trial in trials]
     needed = [{*gallery_keys(trial), *asked_keys(trial)} for trial in trials]
     others = [photo for photo in photos if photo not in fitted_on]

@@ -11,7 +11,7 @@ from PIL import Image
 from descriptors.arrays import Box, Size
 from descriptors.errors import RequestError
 from evaluation.baselines.bow import BagOfWords, Vocabulary, inverse_frequencies, tf_idf
-from evaluation.baselines.keypoints import Keypoints, SiftSettings, extract
+from evaluation.baselines.keypoints import Keypoints, extract
 from evaluation.trials import Judgement, Photo, PhotoQuery, Trial
 
 if TYPE_CHECKING:
@@ -39,11 +39,9 @@ def clusters(each: int = 30) -> np.ndarray:
 
 
 class TestVocabulary:
-    @pytest.mark.parametrize("root", [False, True])
-    def test_keypoints_of_one_cluster_are_one_word(self, root: bool):
+    def test_keypoints_of_one_cluster_are_one_word(self):
         rows = clusters()
-        system = BagOfWords(words=3, root=root, passes=20)
-        vocabulary = Vocabulary.fitted([points_of(rows)], system)
+        vocabulary = Vocabulary.fitted([points_of(rows)], BagOfWords(words=3))
         words = vocabulary.words_of(rows.astype(np.uint8)).reshape(3, 30)
         assert (words == words[:, :1]).all()
 
@@ -103,7 +101,7 @@ class Bench:
         fit = [texture(seed) for seed in range(20, 28)]
         self.fit = [self.photo(picture, folder / f"fit{i}.png") for i, picture in enumerate(fit)]
         every = (*self.photos, *self.fit)
-        self.points = {photo.file: extract(photo, SiftSettings()) for photo in every}
+        self.points = {photo.file: extract(photo) for photo in every}
 
     @staticmethod
     def photo(picture: Image.Image, file: Path) -> Photo:
@@ -111,11 +109,11 @@ class Bench:
         return Photo(file.name, Size(*picture.size), file)
 
     def search(
-        self, query: Photo, box: Box | None = None, leave_out: str | None = None, **changes: int
+        self, query: Photo, box: Box | None = None, leave_out: str | None = None
     ) -> dict[str, list[str]]:
         asked = PhotoQuery(query, box, {"all": Judgement(frozenset({"8.png"}))}, leave_out)
         trial = Trial("made", tuple(self.fit), tuple(self.photos), (asked,))
-        found = BagOfWords(words=100, **changes).search(trial, self.points, lambda *_: None)
+        found = BagOfWords(words=100).search(trial, self.points, lambda *_: None)
         names = [photo.path for photo in self.photos]
         return {one.stage: [names[row] for row in one.rows[0].tolist()] for one in found}
 
@@ -152,9 +150,6 @@ class TestSearch:
         assert bench.search(bench.photos[2], Box(0, 0, 1, 1))["first"] == [
             photo.path for photo in bench.photos
         ]
-
-    def test_no_verification(self, bench: Bench):
-        assert set(bench.search(bench.photos[0], verify=0)) == {"first"}
 
     def test_dims_are_its_words(self):
         assert BagOfWords(words=7).dims([], []) == 7

@@ -10,11 +10,11 @@ import pytest
 
 from descriptors.arrays import Box, Size
 from descriptors.errors import RequestError
+from evaluation.baselines import keypoints
 from evaluation.baselines.keypoints import (
     Keypoints,
-    KeypointStore,
-    SiftSettings,
     extract,
+    keypoints_of,
     require_opencv,
 )
 from evaluation.trials import Photo
@@ -50,7 +50,7 @@ class Count:
 
 class TestExtract:
     def test_places_lie_in_the_photo_and_descriptors_are_bytes(self, photo: Photo):
-        points = extract(photo, SiftSettings())
+        points = extract(photo)
         assert len(points.places) == len(points.descriptors) > 10
         assert (points.places >= 0).all()
         assert (points.places < [160, 120]).all()
@@ -58,22 +58,25 @@ class TestExtract:
         lengths = np.linalg.norm(points.descriptors.astype(float), axis=1)
         np.testing.assert_allclose(lengths, 512, atol=16)
 
-    def test_no_more_than_asked_for(self, photo: Photo):
+    def test_no_more_than_asked_for(self, photo: Photo, monkeypatch: pytest.MonkeyPatch):
+        monkeypatch.setattr(keypoints, "MAX_KEYPOINTS", 5)
         # Keypoints with two orientations come on top.
-        assert len(extract(photo, SiftSettings(most=5)).places) < 10
+        assert len(extract(photo).places) < 10
 
-    def test_places_count_in_pixels_of_the_full_size(self, photo: Photo):
-        small = extract(photo, SiftSettings(side=80))
-        assert small.places[:, 0].max() > 80
+    def test_places_count_in_pixels_of_the_full_size(
+        self, photo: Photo, monkeypatch: pytest.MonkeyPatch
+    ):
+        monkeypatch.setattr(keypoints, "SIDE", 80)
+        assert extract(photo).places[:, 0].max() > 80
 
     def test_nothing_to_see(self, tmp_path: Path):
-        points = extract(photo_of(gradient(60, 60), tmp_path / "plain.png"), SiftSettings())
+        points = extract(photo_of(gradient(60, 60), tmp_path / "plain.png"))
         assert points.places.shape == (0, 2)
         assert points.descriptors.shape == (0, 128)
 
     def test_a_photo_that_cannot_be_read(self, tmp_path: Path):
         with pytest.raises(RequestError, match="cannot be read"):
-            extract(Photo("gone.png", Size(9, 9), tmp_path / "gone.png"), SiftSettings())
+            extract(Photo("gone.png", Size(9, 9), tmp_path / "gone.png"))
 
 
 class TestInside:
@@ -84,33 +87,27 @@ class TestInside:
         assert points.inside(None).all()
 
 
-class TestKeypointStore:
+class TestKeypointsOf:
     def test_a_second_run_extracts_nothing_and_agrees(self, photo: Photo, tmp_path: Path):
-        count, digests = Count(), {photo.file: "ab" * 32}
-        first = KeypointStore(tmp_path / "kept", SiftSettings()).of([photo], digests, count)
-        assert count.done == 1
-        again = Count()
-        second = KeypointStore(tmp_path / "kept", SiftSettings()).of([photo], digests, again)
-        assert again.done == 0
+        digests = {photo.file: "ab" * 32}
+        count, again = Count(), Count()
+        first = keypoints_of([photo], digests, tmp_path / "kept", count)
+        second = keypoints_of([photo], digests, tmp_path / "kept", again)
+        assert (count.done, again.done) == (1, 0)
         for one, other in zip(first.values(), second.values(), strict=True):
             np.testing.assert_array_equal(one.places, other.places)
             np.testing.assert_array_equal(one.descriptors, other.descriptors)
 
-    def test_other_settings_and_other_bytes_are_kept_apart(self, photo: Photo, tmp_path: Path):
-        digests = {photo.file: "ab" * 32}
-        KeypointStore(tmp_path, SiftSettings()).of([photo], digests, Count())
-        for settings, digest in ((SiftSettings(most=9), "ab" * 32), (SiftSettings(), "cd" * 32)):
-            count = Count()
-            KeypointStore(tmp_path, settings).of([photo], {photo.file: digest}, count)
-            assert count.done == 1
-
-    def test_damaged_keypoints_are_made_again(self, photo: Photo, tmp_path: Path):
-        store, digests = KeypointStore(tmp_path / "kept", SiftSettings()), {photo.file: "ab" * 32}
-        store.of([photo], digests, Count())
-        [file] = (tmp_path / "kept").rglob("*.safetensors")
-        file.write_bytes(b"cut off")
+    def test_other_bytes_and_damaged_keypoints_are_extracted(self, photo: Photo, tmp_path: Path):
+        keypoints_of([photo], {photo.file: "ab" * 32}, tmp_path / "kept", Count())
         count = Count()
-        assert len(store.of([photo], digests, count)[photo.file].places) > 10
+        keypoints_of([photo], {photo.file: "cd" * 32}, tmp_path / "kept", count)
+        assert count.done == 1
+        for file in (tmp_path / "kept").rglob("*.safetensors"):
+            file.write_bytes(b"cut off")
+        count = Count()
+        found = keypoints_of([photo], {photo.file: "ab" * 32}, tmp_path / "kept", count)
+        assert len(found[photo.file].places) > 10
         assert count.done == 1
 
 

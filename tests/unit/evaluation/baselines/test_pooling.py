@@ -1,4 +1,4 @@
-"""Each compared system's pooling against loops over cells and channels, and by hand."""
+"""Each baseline's pooling against loops over cells and channels, and by hand."""
 
 from __future__ import annotations
 
