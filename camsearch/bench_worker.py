@@ -22,8 +22,8 @@ from descriptors.settings import LayerSettings, MethodSettings, RegionSettings
 from es_mappings import indices
 from es_mappings.about import about_method
 from evaluation.bench_bulk import BulkRow
+from indexer.encoding import collect_vectors
 from indexer.enqueueing import new_run
-from indexer.fitting import collect_vectors
 from indexer.reading import IndexingPlan
 from indexer.sources import Source
 

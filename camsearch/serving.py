@@ -15,9 +15,9 @@ from descriptors.machine import method_of
 from descriptors.settings import MethodSettings, RegionSettings
 from es_mappings.about import features_of, method_about, regions_about
 from es_mappings.features import FeatureStore
-from indexer.pipeline import encode_documents
+from indexer.addresses import read_source
+from indexer.encoding import encode_documents
 from indexer.reading import IndexingPlan
-from indexer.sources import read_source
 from indexer.web import WebAccess, fetch
 from reranker.app import make_app
 from reranker.errors import UpstreamUnreachable
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from descriptors.machine import Machine
     from descriptors.method import Method
     from es_mappings.documents import IndexedPicture
-    from es_mappings.features import KeptMaps
+    from es_mappings.kept_maps import KeptMaps
     from reranker.exchange import Answer, Upstream
 
     _Told = Callable[[str], None]

@@ -25,7 +25,7 @@ _FORMAT = 2
 _PAGE_BYTES = 16384
 
 # Descriptors lie apart, so that a filter reads through no vectors. A leaf is one value that a
-# filter can ask for; see `es_mappings.leaves`. `changes` counts what has happened to descriptors.
+# filter can ask for; see `es_mappings.local_filters`. `changes` counts what has happened to descriptors.
 _TABLES = """
 CREATE TABLE gallery (
     dims INTEGER NOT NULL, fingerprint TEXT NOT NULL, settings TEXT NOT NULL,
@@ -140,6 +140,19 @@ class GalleryFile:
         """Give a connection whose writes all happen at the end, or none of them does."""
         with self._lock, _transaction(self._connection, "BEGIN IMMEDIATE", self.folder):
             yield self._connection
+
+    @contextmanager
+    def changing(self) -> Iterator[sqlite3.Connection]:
+        """As `writing`, and let every process know that descriptors have changed."""
+        with self.writing() as rows:
+            yield rows
+            rows.execute("UPDATE gallery SET changes = changes + 1")
+
+    @staticmethod
+    def state(rows: sqlite3.Connection) -> tuple[int, int]:
+        """Two numbers that change with whatever is written: by others, and by this connection."""
+        rows.execute("SELECT 1 FROM gallery").fetchone()  # the transaction's snapshot begins here
+        return rows.execute("PRAGMA data_version").fetchone()[0], rows.total_changes
 
     def damaged(self, why: str) -> GalleryDamaged:
         """Say that the file cannot be used."""

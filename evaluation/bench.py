@@ -13,11 +13,13 @@ import numpy as np
 import torch
 from jaxtyping import Float32
 
-from descriptors.images import read_image, to_working_size
+from descriptors.encoder import to_working_size
+from descriptors.images import read_image
 from es_mappings.documents import Document
-from es_mappings.features import FeatureStore, pack
+from es_mappings.features import FeatureStore
+from es_mappings.kept_maps import pack
 from es_mappings.local import LocalGallery
-from indexer.pipeline import encode_documents
+from indexer.encoding import encode_documents
 from indexer.reading import IndexingPlan, Prepared, batches_of_one_shape, prepare_pictures
 from indexer.sources import Source
 from reranker.pipeline import Searcher

@@ -11,8 +11,9 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from descriptors.arrays import Size
+from descriptors.encoder import to_working_size
 from descriptors.errors import ImageError, RequestError
-from descriptors.images import Picture, read_image, to_working_size
+from descriptors.images import Picture, read_image
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

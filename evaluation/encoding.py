@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING
 from descriptors.arrays import Encoded
 from descriptors.errors import RequestError
 from descriptors.images import Picture
-from es_mappings.features import FeatureStore, KeptMaps, pack, quantise, stack_kept, unpack
+from es_mappings.features import FeatureStore
+from es_mappings.kept_maps import KeptMaps, pack, quantise, stack_kept, unpack
 from evaluation.decoding import decode, read_picture
 from evaluation.photo_facts import PhotoFacts
 

@@ -1,6 +1,6 @@
 """What a search reads of a gallery, where the whole gallery is ranked many times over.
 
-A search calls `knn` and `get` alone, so these have no more of the `Gallery` protocol.
+Each is a `Searchable`.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from es_mappings.documents import Document, FirstHit
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
-    from es_mappings.documents import Gallery
     from es_mappings.filters import Filter
+    from es_mappings.gallery import Searchable
     from evaluation.online import OnlineVectors
     from evaluation.streaming import StreamedVectors
 
@@ -28,18 +28,18 @@ __all__ = ["MemoryGallery", "OfflineGallery", "OnlineGallery", "StreamedGallery"
 class OfflineGallery:
     """A gallery whose documents are at hand: its search, without reading them each time."""
 
-    def __init__(self, gallery: Gallery, documents: Mapping[str, Document]) -> None:
+    def __init__(self, gallery: Searchable, documents: Mapping[str, Document]) -> None:
         """Put a gallery and all of its documents together."""
         self._gallery, self._documents = gallery, documents
 
     def knn(
         self, vector: Float32[np.ndarray, " D"], k: int, matching: Filter | None = None
     ) -> list[FirstHit]:
-        """See `Gallery.knn`."""
+        """See `Searchable.knn`."""
         return self._gallery.knn(vector, k, matching)
 
     def get(self, ids: Sequence[str]) -> dict[str, Document]:
-        """See `Gallery.get`."""
+        """See `Searchable.get`."""
         return {i: self._documents[i] for i in ids if i in self._documents}
 
 
@@ -55,14 +55,14 @@ class MemoryGallery:
     def knn(
         self, vector: Float32[np.ndarray, " D"], k: int, matching: Filter | None = None
     ) -> list[FirstHit]:
-        """See `Gallery.knn`; there is no metadata to filter by."""
+        """See `Searchable.knn`; there is no metadata to filter by."""
         del matching
         cosines = self._descriptors @ vector
         best = np.argsort(-cosines, kind="stable")[:k].tolist()
         return [FirstHit(self._ids[row], float(cosines[row])) for row in best]
 
     def get(self, ids: Sequence[str]) -> dict[str, Document]:
-        """See `Gallery.get`."""
+        """See `Searchable.get`."""
         return {i: self._documents[i] for i in ids if i in self._documents}
 
 
@@ -120,7 +120,7 @@ class StreamedGallery(MemoryGallery):
     def knn(
         self, vector: Float32[np.ndarray, " D"], k: int, matching: Filter | None = None
     ) -> list[FirstHit]:
-        """See `Gallery.knn`; there is no metadata to filter by."""
+        """See `Searchable.knn`; there is no metadata to filter by."""
         del matching
         mine = self._descriptors @ vector
         # Streamed ones first, since that is the order of their ids.
@@ -135,7 +135,7 @@ class StreamedGallery(MemoryGallery):
         ]
 
     def get(self, ids: Sequence[str]) -> dict[str, Document]:
-        """See `Gallery.get`."""
+        """See `Searchable.get`."""
         return {
             i: self._document(i) for i in ids if i in self._documents or i in self._streamed_rows
         }

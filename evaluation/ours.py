@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 
     from descriptors.settings import RegionSettings
     from descriptors.whitening import Whitening
-    from es_mappings.documents import Gallery
     from evaluation.encoding import EncodedPhotos, Progress
     from evaluation.stages import Stage
     from evaluation.trials import Photo, Trial
@@ -206,7 +205,7 @@ class _Online:
     @classmethod
     def of(cls, prepared: PreparedTrial, vectors: OnlineVectors, memory: StageMemory) -> _Online:
         gallery = OnlineGallery(prepared.documents, vectors)
-        return cls(prepared, gallery, prepared.searcher(cast("Gallery", gallery), memory))
+        return cls(prepared, gallery, prepared.searcher(gallery, memory))
 
     def score(self, one: AskedQuery, stages: Sequence[Stage]) -> list[Score]:
         """One query at every stage; describing the gallery counts as a part of each search."""

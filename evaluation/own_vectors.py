@@ -14,9 +14,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from descriptors.aggregation import aggregate, join_layers
+from descriptors.aggregation import aggregate, join_layers, region_class_vectors
 from descriptors.cams import top_classes
-from descriptors.region_vectors import region_class_vectors
 from descriptors.whitening import Whitening, fit_layer, stack_vectors
 
 if TYPE_CHECKING:

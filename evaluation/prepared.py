@@ -6,7 +6,7 @@ import tempfile
 from collections import defaultdict
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from descriptors.arrays import QueryDescription
 from descriptors.method import Method
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from jaxtyping import Float
     from torch import Tensor
 
-    from es_mappings.documents import Gallery
+    from es_mappings.gallery import Searchable
 
 __all__ = ["AskedQuery", "PreparedTrial", "describe_queries", "documents_of"]
 
@@ -61,7 +61,7 @@ class PreparedTrial:
         """How many photos a search may answer."""
         return len(self.documents) + len(self.trial.streamed or ())
 
-    def searcher(self, gallery: Gallery, memory: StageMemory) -> StageSearcher:
+    def searcher(self, gallery: Searchable, memory: StageMemory) -> StageSearcher:
         """The product's searcher on a gallery of this trial."""
         return StageSearcher(self.method, gallery, self.encoded.store, self.regions, memory)
 
@@ -75,7 +75,7 @@ class PreparedTrial:
             yield Score.of(system, stage.name, one.query, ranking, took)
 
     @contextmanager
-    def offline_gallery(self) -> Iterator[Gallery]:
+    def offline_gallery(self) -> Iterator[Searchable]:
         """The product's local gallery, filled with the documents of the trial."""
         settings = self.method.settings
         with tempfile.TemporaryDirectory(prefix="camsearch-evaluate-") as folder:
@@ -84,7 +84,7 @@ class PreparedTrial:
             )
             try:
                 gallery.put(list(self.documents.values()))
-                yield cast("Gallery", OfflineGallery(gallery, self.documents))
+                yield OfflineGallery(gallery, self.documents)
             finally:
                 gallery.close()
 

@@ -6,14 +6,13 @@ import time
 from collections import defaultdict
 from dataclasses import dataclass
 from statistics import fmean, median
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import torch
 
 from descriptors.arrays import QueryDescription
-from descriptors.encoder import Encoder
+from descriptors.encoder import Encoder, to_working_size
 from descriptors.errors import RequestError
-from descriptors.images import to_working_size
 from descriptors.method import Method
 from evaluation.encoding import encode_photos, picture_of
 from evaluation.galleries import MemoryGallery
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
 
     from descriptors.encoder import Precision
     from descriptors.settings import MethodSettings
-    from es_mappings.documents import Document, Gallery
+    from es_mappings.documents import Document
     from evaluation.encoding import EncodedPhotos, Progress
     from evaluation.knobs import Setup
     from evaluation.trials import Photo, Trial
@@ -171,7 +170,7 @@ def _measure(
 def _scores(prepared: PreparedTrial, setups: Sequence[Setup]) -> list[tuple[Score, ...]]:
     """Of each setup, every query's score; a query's hits are matched once for all."""
     memory = StageMemory()
-    searcher = prepared.searcher(cast("Gallery", MemoryGallery(prepared.documents)), memory)
+    searcher = prepared.searcher(MemoryGallery(prepared.documents), memory)
     stages = [setup.stage for setup in setups]
     by_query = []
     for one in prepared.asked:

@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from descriptors.arrays import QueryDescription
     from descriptors.method import Method
     from descriptors.settings import RegionSettings
-    from es_mappings.documents import Document, Gallery, IndexedPicture
-    from es_mappings.features import KeptMaps
+    from es_mappings.documents import Document, IndexedPicture
+    from es_mappings.gallery import Searchable
+    from es_mappings.kept_maps import KeptMaps
     from evaluation.encoding import PhotoMaps
     from reranker.matching import Match
 
@@ -116,7 +117,7 @@ class StageSearcher(Searcher):
     def __init__(
         self,
         method: Method,
-        gallery: Gallery,
+        gallery: Searchable,
         features: PhotoMaps,
         regions: RegionSettings,
         memory: StageMemory,

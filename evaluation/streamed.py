@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from descriptors.expansion import hits_to_read
 from evaluation.galleries import StreamedGallery
@@ -14,7 +14,6 @@ from evaluation.streaming import Describer, stream_photos
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from es_mappings.documents import Gallery
     from evaluation.encoding import Progress
     from evaluation.left_out import LeftOut
     from evaluation.prepared import PreparedTrial
@@ -57,7 +56,7 @@ def score_streamed(
     )
     gallery = StreamedGallery(prepared.documents, vectors, least)
     memory, scores = StageMemory(), list[Score]()
-    searcher = prepared.searcher(cast("Gallery", gallery), memory)
+    searcher = prepared.searcher(gallery, memory)
     for done, one in enumerate(prepared.asked, start=1):
         memory.forget()
         gallery.look_for({p for j in one.query.judgements.values() for p in j.positives})

@@ -13,13 +13,15 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from descriptors.arrays import Size
+from descriptors.encoder import to_working_size
 from descriptors.errors import CamsearchError, ImageError
-from descriptors.images import ImageLimits, read_image, to_working_size
+from descriptors.images import ImageLimits, read_image
 from descriptors.settings import MethodSettings
-from es_mappings.documents import check_meta
+from es_mappings.checks import check_meta
 from es_mappings.errors import MalformedDocument
+from indexer.addresses import read_source, source_tag
 from indexer.errors import MalformedRow, SourceUnreadable
-from indexer.sources import Source, id_of_address, read_source, source_tag
+from indexer.sources import Source, id_of_address
 from indexer.web import WebAccess
 
 if TYPE_CHECKING:

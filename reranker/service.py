@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from descriptors.method import Method
     from descriptors.settings import RegionSettings
     from es_mappings.documents import IndexedPicture
-    from es_mappings.features import FeatureStore, KeptMaps
+    from es_mappings.features import FeatureStore
+    from es_mappings.kept_maps import KeptMaps
     from reranker.exchange import Upstream
     from reranker.settings import RerankerSettings
 

@@ -82,7 +82,8 @@ def _own(library: PictureLibrary, photos: Path) -> list[_Query]:
     """Some of the folder's pictures that could be indexed, spread evenly."""
     from indexer.sources import find_pictures
 
-    indexed = list(library.gallery.known([source.id for source in find_pictures([photos])]))
+    known, _ = library.gallery.known([source.id for source in find_pictures([photos])])
+    indexed = list(known)
     if not indexed:
         raise RequestError(
             f"There is no picture in {photos} that could be read: name a folder with photos."

@@ -12,7 +12,7 @@ import numpy as np
 
 from es_mappings.documents import Document
 from es_mappings.fields import DESCRIPTOR
-from es_mappings.leaves import META
+from es_mappings.filters import META
 from reranker.local_elasticsearch.index_names import matches
 from reranker.local_elasticsearch.refusals import bad_request, missing
 from reranker.local_elasticsearch.source_view import whole_source

@@ -16,7 +16,7 @@ from reranker.local_elasticsearch.search_body import LocalSearch, local_search
 from reranker.local_elasticsearch.searching import nothing_found, search
 
 if TYPE_CHECKING:
-    from es_mappings.documents import Gallery
+    from es_mappings.local import LocalGallery
 
 __all__ = ["search_many"]
 
@@ -43,7 +43,7 @@ class _Item:
     asked: LocalSearch
 
 
-def search_many(gallery: Gallery, index: str, of_path: str, body: bytes) -> dict[str, Any]:
+def search_many(gallery: LocalGallery, index: str, of_path: str, body: bytes) -> dict[str, Any]:
     """The answer to `_msearch`.
 
     Args:
@@ -62,7 +62,7 @@ def search_many(gallery: Gallery, index: str, of_path: str, body: bytes) -> dict
     return {"took": int((time.perf_counter() - start) * 1e3), "responses": responses}
 
 
-def _response(gallery: Gallery, index: str, item: _Item) -> dict[str, Any]:
+def _response(gallery: LocalGallery, index: str, item: _Item) -> dict[str, Any]:
     """One search's answer or error, with its status."""
     try:
         there = means(item.index, index, lenient=item.lenient)

@@ -17,7 +17,7 @@ from reranker.local_elasticsearch.plain_query import PlainQuery, both
 from reranker.local_elasticsearch.search_body import LocalSearch
 
 if TYPE_CHECKING:
-    from es_mappings.documents import Gallery
+    from es_mappings.local import LocalGallery
 
 __all__ = ["ONE_SHARD", "nothing_found", "search"]
 
@@ -34,7 +34,7 @@ class _Found:
     page: Sequence[tuple[Document, float]]
 
 
-def search(gallery: Gallery, index: str, asked: LocalSearch) -> dict[str, Any]:
+def search(gallery: LocalGallery, index: str, asked: LocalSearch) -> dict[str, Any]:
     """The answer to a search.
 
     Raises:
@@ -59,7 +59,7 @@ def nothing_found() -> dict[str, Any]:
     return _answer(hits, _NO_SHARD, time.perf_counter())
 
 
-def _nearest(gallery: Gallery, index: str, knn: KnnClause, asked: LocalSearch) -> _Found:
+def _nearest(gallery: LocalGallery, index: str, knn: KnnClause, asked: LocalSearch) -> _Found:
     knn.check(gallery.dims, index)
     hits = gallery.knn(knn.vector, knn.k, knn.matching)
     if knn.similarity is not None:
@@ -78,7 +78,7 @@ def _nearest(gallery: Gallery, index: str, knn: KnnClause, asked: LocalSearch) -
     return _Found(len(scored), best, [(there[id_], score) for id_, score in page if id_ in there])
 
 
-def _matching(gallery: Gallery, query: PlainQuery, asked: LocalSearch) -> _Found:
+def _matching(gallery: LocalGallery, query: PlainQuery, asked: LocalSearch) -> _Found:
     if asked.min_score is not None and query.score < asked.min_score:
         return _Found(0, None, [])
     matching = both(query.matching, asked.post_filter)

@@ -17,7 +17,7 @@ from reranker.local_elasticsearch.refusals import (
 from reranker.local_elasticsearch.source_view import SourceView, source_view
 
 if TYPE_CHECKING:
-    from es_mappings.documents import Gallery
+    from es_mappings.local import LocalGallery
 
 __all__ = ["check_is_index", "found_or_not", "many"]
 
@@ -52,7 +52,7 @@ def found_or_not(
 
 
 def many(
-    gallery: Gallery,
+    gallery: LocalGallery,
     index: str,
     of_path: str | None,
     body: Mapping[str, Any],

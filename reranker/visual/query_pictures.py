@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -11,6 +10,7 @@ import torch
 from descriptors.arrays import Size
 from descriptors.errors import CamsearchError, FeaturelessImage, ImageError
 from descriptors.images import read_image
+from es_mappings.documents import IndexedPicture
 from reranker.errors import DialectError, PictureNotFound
 from reranker.visual.hit_documents import find_document
 
@@ -32,15 +32,8 @@ __all__ = ["PICTURE_FIELDS", "HitPicture", "QueryPictures", "picture_of"]
 PICTURE_FIELDS = ("digest", "uri", "width", "height")
 
 
-@dataclass(frozen=True)
-class HitPicture:
-    """A hit's picture, without its vector; see `es_mappings.documents.IndexedPicture`."""
-
-    id: str
-    uri: str
-    digest: str
-    width: int
-    height: int
+class HitPicture(IndexedPicture):
+    """A hit's picture, without its vector."""
 
 
 def picture_of(hit: FoundHit) -> HitPicture | None:

@@ -20,9 +20,9 @@ from descriptors.arrays import Box, Size
 from descriptors.settings import RegionSettings
 from es_mappings.elastic import ElasticGallery
 from es_mappings.elastic_client import connect
-from es_mappings.features import stack_kept
 from es_mappings.filters import Ids, Term
 from es_mappings.indices import IndexPlan, create, drop, rejects_index
+from es_mappings.kept_maps import stack_kept
 from reranker.exchange import Request
 from reranker.local_elasticsearch.upstream import LocalUpstream
 from reranker.passing.upstream import ElasticsearchUpstream, UpstreamSettings

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from descriptors.aggregation import (
     active_share,
+    channel_weights,
     region_windows,
 )
 from descriptors.arrays import Encoded, FeatureMaps, Region, Size
 from descriptors.cams import activation_maps, resize_maps, top_classes
-from descriptors.crow import channel_weights
 from descriptors.method import Method, region_class_vectors
 from tests.properties.situations import (
     METHODS,

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from descriptors.backbones import FeatureLayer, LoadedNetwork, Network, find_network
 from descriptors.encoder import Encoder
-from descriptors.folding import fold_batch_norms
+from descriptors.networks.network import fold_batch_norms
 from descriptors.networks.vgg16_cam import VGG16_CAM, build_vgg16_cam
 from descriptors.settings import MethodSettings
 from tests.support.pictures import shapes

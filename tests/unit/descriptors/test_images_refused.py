@@ -233,10 +233,10 @@ class TestDamaged:
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("length", [1, 2, 3, 7, 20, 300])
-def test_noise_behind_every_magic_number(length: int) -> None:
-    draw = random.Random(length)
-    for data in _corpus().values():
-        for magic in (2, 4, 8, 12, 16):
-            outcome = _outcome(data[:magic] + draw.randbytes(length), None)
-            assert outcome in _ALLOWED - {"picture"}
+def test_noise_behind_every_magic_number() -> None:
+    for length in [1, 2, 3, 7, 20, 300]:
+        draw = random.Random(length)
+        for data in _corpus().values():
+            for magic in (2, 4, 8, 12, 16):
+                outcome = _outcome(data[:magic] + draw.randbytes(length), None)
+                assert outcome in _ALLOWED - {"picture"}

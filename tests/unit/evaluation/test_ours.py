@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from es_mappings.documents import Gallery
 
 REGIONS = RegionSettings(n_classes=4, least_side=8)
 
@@ -130,7 +129,7 @@ class TestOnlineVectors:
 class TestGalleries:
     def test_offline_searches_as_its_gallery(self, gallery: LocalGallery):
         documents = {document.id: document for document in gallery.documents()}
-        mine = OfflineGallery(cast("Gallery", gallery), documents)
+        mine = OfflineGallery(gallery, documents)
         vector = next(iter(documents.values())).descriptor
         assert mine.knn(vector, 5) == gallery.knn(vector, 5)
         assert mine.get(["unknown", *list(documents)[:2]]).keys() == set(list(documents)[:2])

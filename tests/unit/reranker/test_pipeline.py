@@ -13,10 +13,12 @@ from descriptors.arrays import Box, Size, box_of_region
 from descriptors.errors import RequestError
 from descriptors.images import read_image
 from descriptors.settings import RegionSettings
-from es_mappings.features import FeatureStore, stack_kept
+from es_mappings.features import FeatureStore
 from es_mappings.filters import Ids, Term
+from es_mappings.kept_maps import stack_kept
 from es_mappings.local import LocalGallery
-from indexer.pipeline import encode_documents, index_pictures
+from indexer.encoding import encode_documents
+from indexer.pipeline import index_pictures
 from indexer.reading import IndexingPlan
 from indexer.sources import Source
 from reranker.pipeline import Searcher

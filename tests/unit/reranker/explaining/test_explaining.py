@@ -14,7 +14,7 @@ from PIL import Image
 from descriptors.arrays import Box, Size
 from descriptors.classes import class_names
 from descriptors.images import read_image
-from es_mappings.features import stack_kept
+from es_mappings.kept_maps import stack_kept
 from reranker.errors import UpstreamRefused
 from reranker.exchange import Answer
 from reranker.explaining.hit_files import heat_png
