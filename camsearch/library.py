@@ -234,10 +234,8 @@ class PictureLibrary:
         self.close()
 
     def _plan(self, *, again: bool = False, retry_rejects: bool = False) -> IndexingPlan:
-        return IndexingPlan(
-            batch_size=self.machine.batch_size,
-            readers=self.machine.readers,
-            limits=self.machine.limits,
+        return IndexingPlan.on(
+            self.machine,
             again=again,
             retry_rejects=retry_rejects,
             class_names=class_names(),

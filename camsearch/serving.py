@@ -316,9 +316,7 @@ async def _patiently(upstream: ElasticsearchUpstream, request: Request, told: _T
 def _encoding(
     method: Method, machine: Machine, web: WebAccess
 ) -> Callable[[Sequence[IndexedPicture]], Mapping[str, KeptMaps]]:
-    plan = IndexingPlan(
-        batch_size=machine.batch_size, readers=machine.readers, limits=machine.limits, web=web
-    )
+    plan = IndexingPlan.on(machine, web=web)
     return lambda pictures: encode_documents(pictures, method, plan)
 
 

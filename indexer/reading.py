@@ -7,7 +7,7 @@ from collections import defaultdict, deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from jaxtyping import UInt8
 from torch import Tensor
@@ -26,6 +26,8 @@ from indexer.web import WebAccess
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+
+    from descriptors.machine import Machine
 
 __all__ = [
     "IndexingPlan",
@@ -62,6 +64,11 @@ class IndexingPlan:
     retry_rejects: bool = False
     class_names: tuple[str, ...] = ()
     coarse_maps: bool = False
+
+    @classmethod
+    def on(cls, machine: Machine, **more: Any) -> IndexingPlan:
+        """A plan with a machine's batches, threads and limits."""
+        return cls(machine.batch_size, machine.readers, machine.limits, **more)
 
 
 @dataclass(frozen=True)

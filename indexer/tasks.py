@@ -104,7 +104,11 @@ def register(
         work = Chunk(key, sources, name, run, again, retry_rejects)
         result = _done(self, lambda: worker().index(work))
         shared = {"gallery": name, "run": run, "again": again, "retry_rejects": retry_rejects}
-        parts = {part.id: _part(images, part, shared) for part in result.apart}
+        # The image of each part as the caller sent it, and what else its task is given.
+        parts = {
+            part.id: ([images[int(part.id.rpartition(".")[2])]], shared | {"chunk": part.id})
+            for part in result.apart
+        }
         if run and parts:
             texts = {
                 id_: task_text(INDEX_IMAGES, one, named, settings.queue)
@@ -142,14 +146,6 @@ def register(
         """
         done: dict[str, Any] = _done(self, lambda: worker().fit(uris, out, method or {}))
         return done
-
-
-def _part(
-    images: list[dict[str, Any]], part: Chunk, shared: dict[str, Any]
-) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """The picture of a part as a caller sent it, and what else its task is given."""
-    kept = images[int(part.id.rpartition(".")[2])]
-    return [kept], shared | {"chunk": part.id}
 
 
 def sources_of(images: object) -> Iterator[Source]:

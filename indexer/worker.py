@@ -214,11 +214,8 @@ class GalleryWorker:
                 features.close()
 
     def _plan(self, chunk: Chunk | None = None) -> IndexingPlan:
-        machine = self.machine
-        return IndexingPlan(
-            batch_size=machine.batch_size,
-            readers=machine.readers,
-            limits=machine.limits,
+        return IndexingPlan.on(
+            self.machine,
             web=self._web,
             again=chunk is not None and chunk.again,
             retry_rejects=chunk is not None and chunk.retry_rejects,

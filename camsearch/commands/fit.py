@@ -107,5 +107,4 @@ def collect(encoder: Encoder, sources: list[Source], machine: Machine) -> Whiten
         bar = Console(stderr=True)
         return track(outcomes, "reading", total=len(sources), console=bar, transient=True)
 
-    plan = IndexingPlan(machine.batch_size, machine.readers, machine.limits)
-    return collect_vectors(encoder, sources, plan, follow)
+    return collect_vectors(encoder, sources, IndexingPlan.on(machine), follow)

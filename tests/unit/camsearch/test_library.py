@@ -330,6 +330,18 @@ class TestCreateAndOpen:
         with pytest.raises(GalleryDamaged, match="cannot be read by this version"):
             PictureLibrary.open(folder, MACHINE)
 
+    def test_a_gallery_that_says_no_more_than_before_opens(self, tiny, tmp_path):
+        """Until folders said of their method what an index does."""
+        folder = tmp_path / "gallery"
+        tiny.library(folder).close()
+        settings = settings_of(folder)
+        write_settings(
+            folder, {name: settings[name] for name in ("method", "regions", "weights", "maps")}
+        )
+        with PictureLibrary.open(folder, MACHINE) as library:
+            assert library.method.fingerprint() == settings["fingerprint"]
+            assert library.features.address == str(folder / "maps")
+
     @pytest.mark.parametrize("name", ["method", "regions"])
     def test_settings_with_a_number_that_we_do_not_know(self, tiny, tmp_path, name):
         folder = tmp_path / "gallery"

@@ -30,20 +30,9 @@ def test_an_error_pickles_with_type_and_message() -> None:
 def test_an_error_can_be_built_again_from_its_arguments() -> None:
     """As a task queue does it: type and arguments through JSON."""
     for error in OWN:
-        raised = error("A sentence.")
-        again = error(*json.loads(json.dumps(raised.args)))
-        assert again.reason == raised.reason == "A sentence."
-
-
-def test_an_error_without_a_message_gives_its_name() -> None:
-    for error in OWN:
+        again = error(*json.loads(json.dumps(error("A sentence.").args)))
+        assert again.reason == "A sentence."
         assert error().reason == error.__name__
-
-
-def test_an_error_says_when_it_happens() -> None:
-    for error in OWN:
-        assert error.__doc__
-        assert error.__doc__.endswith(".")
 
 
 def test_every_error_is_exported_and_drawn_in_the_tree() -> None:
@@ -62,14 +51,5 @@ def test_the_tree_is_as_drawn() -> None:
 
 
 def test_an_image_error_has_a_short_stable_name() -> None:
-    for name, kind in [
-        ("ImageError", "image_error"),
-        ("UnreadableImage", "unreadable_image"),
-        ("UnsupportedImage", "unsupported_image"),
-        ("ImageTooSmall", "image_too_small"),
-        ("ImageTooLarge", "image_too_large"),
-        ("FeaturelessImage", "featureless_image"),
-    ]:
-        error = getattr(errors, name)("x")
-        assert error.kind == kind
-        assert pickle.loads(pickle.dumps(error)).kind == kind  # noqa: S301
+    error = pickle.loads(pickle.dumps(errors.ImageTooSmall("x")))  # noqa: S301
+    assert error.kind == "image_too_small"

@@ -12,7 +12,7 @@ from pathlib import Path
 import fsspec
 import pytest
 
-from descriptors.errors import CamsearchError, ImageTooLarge, RequestError
+from descriptors.errors import ImageTooLarge, RequestError
 from descriptors.images import ImageLimits
 from es_mappings.checks import fits_as_id
 from indexer import sources
@@ -264,11 +264,10 @@ class TestManifest:
         assert first.meta == {"note": "two\nlines"}
         assert second.meta == {"note": "x"}
 
-    @pytest.mark.parametrize("name", ["p.csv", "p.jsonl"])
-    def test_a_byte_order_mark_is_no_part_of_the_first_name(self, tmp_path, name):
-        text = "path\na.jpg\n" if name == "p.csv" else '{"path": "a.jpg"}\n'
-        (source,) = manifest(tmp_path, text.encode("utf-8-sig"), name)
-        assert source.uri == str(tmp_path / "a.jpg")
+    def test_a_byte_order_mark_is_no_part_of_the_first_name(self, tmp_path):
+        for name, text in (("p.csv", "path\na.jpg\n"), ("p.jsonl", '{"path": "a.jpg"}\n')):
+            (source,) = manifest(tmp_path, text.encode("utf-8-sig"), name)
+            assert source.uri == str(tmp_path / "a.jpg")
 
     def test_a_manifest_without_rows(self, tmp_path):
         assert manifest(tmp_path, "path\n") == []
@@ -302,23 +301,17 @@ class TestMalformedRows:
     def test_of_jsonl(self, tmp_path):
         for row, why in [
             ("{", "no JSON object"),
-            ("[1]", "no JSON object"),
             ("null", "no JSON object"),
-            ('"a.jpg"', "no JSON object"),
             ("[" * 100_000, "no JSON object"),
             ('{"path": "b.jpg", "x": NaN}', "finite numbers"),
-            ('{"path": "b.jpg", "x": 1e999}', "finite numbers"),
             ('{"path": "b.jpg", "x": "\\ud800"}', "Unicode"),
             ('{"path": "\\udcff.jpg"}', "Unicode"),
-            ('{"path": "\\ud800.jpg"}', "Unicode"),
             ({"id": "b"}, "no 'path'"),
             ({"id": "b", "path": ""}, "no 'path'"),
-            ({"path": None, "uri": None}, "no 'path'"),
             ({"path": ["b.jpg"]}, "no 'path'"),
             ({"path": True}, "no 'path'"),
             ({"id": "", "path": "b.jpg"}, "512 bytes"),
             ({"id": [1], "path": "b.jpg"}, "512 bytes"),
-            ({"id": False, "path": "b.jpg"}, "512 bytes"),
             ({"id": "é" * 257, "path": "b.jpg"}, "512 bytes"),
             ({"id": "one", "path": "b.jpg"}, "stands in an earlier row"),
         ]:
@@ -379,59 +372,31 @@ class TestUnreadableManifests:
             with pytest.raises(RequestError, match=why):
                 manifest(tmp_path, text)
 
-    @pytest.mark.parametrize("data", [b"\xff\xfe\0a", b'{"path": "b\xe4r.jpg"}'])
-    def test_a_jsonl_is_refused_in_a_sentence(self, tmp_path, data):
-        with pytest.raises(RequestError, match=r"cannot be read .*UTF-8"):
-            manifest(tmp_path, data, "p.jsonl")
+    def test_a_jsonl_is_refused_in_a_sentence(self, tmp_path):
+        for data in (b"\xff\xfe\0a", b'{"path": "b\xe4r.jpg"}'):
+            with pytest.raises(RequestError, match=r"cannot be read .*UTF-8"):
+                manifest(tmp_path, data, "p.jsonl")
 
-    @pytest.mark.parametrize("name", ["gone.csv", "gone.jsonl"])
-    def test_one_that_is_not_there(self, tmp_path, name):
-        with pytest.raises(RequestError, match=r"There is no manifest .*check its path"):
-            list(read_manifest(tmp_path / name))
-
-    @pytest.mark.parametrize("name", ["folder", "x" * 300])
-    def test_one_that_is_no_file(self, tmp_path, name):
+    def test_one_that_is_not_there_or_no_file(self, tmp_path):
+        for name in ("gone.csv", "gone.jsonl"):
+            with pytest.raises(RequestError, match=r"There is no manifest .*check its path"):
+                list(read_manifest(tmp_path / name))
         (tmp_path / "folder").mkdir()
-        with pytest.raises(RequestError):
-            list(read_manifest(tmp_path / name))
+        for name in ("folder", "x" * 300):
+            with pytest.raises(RequestError):
+                list(read_manifest(tmp_path / name))
 
 
 # ------------------------------------------------------- bytes
 
 
 class TestReading:
-    def test_the_bytes_of_a_file(self, tmp_path):
-        (tmp_path / "a.jpg").write_bytes(b"12345")
-        assert read_source(str(tmp_path / "a.jpg"), LIMITS) == b"12345"
-        assert read_source(f"file://{tmp_path}/a.jpg", LIMITS) == b"12345"
-
-    def test_the_bytes_at_an_address(self):
-        memory = fsspec.filesystem("memory")
-        memory.pipe_file("/sources/a.jpg", b"12345")
-        assert read_source("memory://sources/a.jpg", LIMITS) == b"12345"
-
     def test_a_picture_in_an_archive(self, tmp_path):
         with zipfile.ZipFile(tmp_path / "all.zip", "w") as archive:
             archive.writestr("in/a.jpg", b"12345")
         uri = f"zip://in/a.jpg::{tmp_path}/all.zip"
         assert read_source(uri, LIMITS) == b"12345"
         assert source_tag(uri)
-
-    def test_nothing_is_fetched_from_the_web_unless_it_is_allowed(self):
-        for uri in [
-            "http://localhost/a.jpg",
-            "https://localhost/a.jpg",
-            "HTTPS://localhost/a.jpg",
-            "http://[::1]/a.jpg",
-            "https://localhost/a.jpg::zip://b.jpg",
-            "simplecache::https://localhost/a.jpg",
-            "zip://a.jpg::http://localhost/a.zip",
-        ]:
-            with pytest.raises(
-                SourceUnreadable, match=r"not fetched from the web.* Download it first"
-            ):
-                read_source(uri, LIMITS)
-            assert source_tag(uri) == ""
 
     def test_a_file_that_cannot_be_had(self, tmp_path):
         for name in [
@@ -467,15 +432,6 @@ class TestReading:
             with pytest.raises(SourceUnreadable):
                 read_source(asked, LIMITS)
 
-    def test_a_pipe_is_refused_and_does_not_keep_us_waiting(self, tmp_path):
-        os.mkfifo(tmp_path / "a.jpg")
-        with pytest.raises(SourceUnreadable, match="no file of bytes"):
-            read_source(str(tmp_path / "a.jpg"), LIMITS)
-
-    def test_a_device_without_end_is_refused(self):
-        with pytest.raises(SourceUnreadable, match="no file of bytes"):
-            read_source("/dev/zero", LIMITS)
-
     def test_a_large_file_is_refused_before_it_is_read(self, tmp_path):
         # It has no bytes on the disk and more than the memory holds.
         large = tmp_path / "large.jpg"
@@ -494,18 +450,8 @@ class TestReading:
             with pytest.raises(ImageTooLarge):
                 read_source(uri, ImageLimits(most_bytes=4))
 
-    def test_every_refusal_is_one_of_our_errors_with_its_kind(self):
-        assert issubclass(SourceUnreadable, CamsearchError)
-        assert issubclass(MalformedRow, CamsearchError)
-        assert (SourceUnreadable.kind, MalformedRow.kind) == ("source_unreadable", "malformed_row")
-
 
 class TestTags:
-    def test_a_tag_stays_while_the_file_does(self, tmp_path):
-        path = tmp_path / "a.jpg"
-        path.write_bytes(b"1")
-        assert source_tag(str(path)) == source_tag(str(path)) != ""
-
     def test_a_tag_changes_with_size_and_with_time(self, tmp_path):
         path = tmp_path / "a.jpg"
         path.write_bytes(b"1")
@@ -529,10 +475,3 @@ class TestTags:
     def test_what_is_gone_has_none(self, tmp_path):
         assert source_tag(str(tmp_path / "gone.jpg")) == ""
         assert source_tag("memory://nowhere/b.jpg") == ""
-
-    def test_a_tag_changes_with_what_lies_at_an_address(self):
-        memory = fsspec.filesystem("memory")
-        memory.pipe_file("/tags/a.jpg", b"1")
-        before = source_tag("memory://tags/a.jpg")
-        memory.pipe_file("/tags/a.jpg", b"22")
-        assert source_tag("memory://tags/a.jpg") != before != ""
