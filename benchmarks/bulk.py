@@ -24,8 +24,9 @@ from es_mappings.documents import Document, PictureClass
 from es_mappings.elastic_bulk import Bulk
 from es_mappings.fields import source_of
 from es_mappings.indices import IndexPlan
-from indexer.chunks import Chunk
-from indexer.pipeline import Run, now
+from indexer.documents import now
+from indexer.pipeline import Run
+from indexer.progress import Chunk
 from indexer.reading import IndexingPlan, Prepared, tag_of
 from indexer.sources import Source
 from indexer.worker import GalleryWorker

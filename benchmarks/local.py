@@ -12,10 +12,12 @@ import numpy as np
 import torch
 
 from benchmarks.timing import percentiles, take_turns, timed_ms
-from descriptors.images import read_image, to_working_size
+from descriptors.encoder import to_working_size
+from descriptors.images import read_image
 from es_mappings.features import FeatureStore
 from es_mappings.local import LocalGallery
-from indexer.pipeline import encode_documents, index_pictures
+from indexer.encoding import encode_documents
+from indexer.pipeline import index_pictures
 from indexer.reading import IndexingPlan
 from indexer.sources import Source
 from reranker.pipeline import Searcher

@@ -24,8 +24,8 @@ from descriptors.method import Method
 from descriptors.settings import LayerSettings, MethodSettings, RegionSettings
 from es_mappings import indices
 from es_mappings.about import about_method
+from indexer.encoding import collect_vectors
 from indexer.enqueueing import new_run
-from indexer.fitting import collect_vectors
 from indexer.reading import IndexingPlan
 from indexer.sources import Source
 

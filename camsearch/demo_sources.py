@@ -1,24 +1,6 @@
 """The photos the demo is made of: they lie in scikit-image and scikit-learn, installed anyway.
 
-    name        file                  of             licence
-    shuttle     astronaut.png         scikit-image   public domain, NASA
-    cup         coffee.png            scikit-image   CC0, Rachel Michetti
-    cat         chelsea.png           scikit-image   CC0, Stefan van der Walt
-    cameraman   camera.png            scikit-image   CC0, Lav Varshney
-    coins       coins.png             scikit-image   no known copyright restrictions,
-                                                     Brooklyn Museum
-    rocket      rocket.jpg            scikit-image   public domain, SpaceX
-    retina      retina.jpg            scikit-image   CC0, Mikael Häggström
-    horse       horse.png             scikit-image   CC0, Andreas Preuss
-    pagoda      china.jpg             scikit-learn   CC BY 2.0, danielbuechele
-    dahlia      flower.jpg            scikit-learn   CC BY 2.0, vultilion
-    (clutter)   brick.png, grass.png, gravel.png     CC0, cc0textures.com
-    (clutter)   cell.png              scikit-image   CC0, Paul Müller
-    (clutter)   hubble_deep_field.jpg scikit-image   public domain, NASA
-    (clutter)   ihc.png               scikit-image   no known copyright restrictions
-    (clutter)   text.png              scikit-image   public domain, Wikipedia
-
-as the docstrings of ``skimage.data`` and the README of ``sklearn.datasets`` say.
+Licences are those that the docstrings of ``skimage.data`` and the README of ``sklearn.datasets`` state.
 Left out because neither states a licence for them: motorcycle, moon, page, colour wheel.
 Whoever shows a picture of the demo shows `credits_note` with it: CC BY asks for that.
 

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from descriptors.errors import ArtifactError
 
 if TYPE_CHECKING:
-    from descriptors.backbones import Network
+    from descriptors.networks.network import Network
 
 __all__ = ["download_weights", "downloaded_path"]
 

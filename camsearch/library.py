@@ -15,7 +15,7 @@ import filecmp
 import shutil
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 from descriptors.arrays import Box
 from descriptors.classes import class_names
@@ -23,12 +23,20 @@ from descriptors.images import Picture, read_image
 from descriptors.machine import Machine, method_of
 from descriptors.settings import MethodSettings, RegionSettings
 from descriptors.whitening import packaged_whitening
-from es_mappings.errors import FingerprintMismatch, GalleryDamaged
-from es_mappings.features import FeatureStore
+from es_mappings.about import (
+    WHITENING,
+    about_folder,
+    about_method,
+    features_of,
+    method_about,
+    regions_about,
+)
 from es_mappings.local import LocalGallery
-from indexer.pipeline import encode_documents, index_pictures
+from indexer.addresses import read_source
+from indexer.encoding import encode_documents
+from indexer.pipeline import index_pictures
 from indexer.reading import IndexingPlan
-from indexer.sources import find_pictures, read_source
+from indexer.sources import find_pictures
 from reranker.pipeline import Searcher
 from reranker.ranking import Ranking, SearchPlan
 
@@ -41,14 +49,13 @@ if TYPE_CHECKING:
     from descriptors.arrays import Encoded, QueryDescription
     from descriptors.method import Method
     from es_mappings.documents import IndexedPicture
-    from es_mappings.features import KeptMaps
+    from es_mappings.features import FeatureStore
     from es_mappings.filters import Filter
+    from es_mappings.kept_maps import KeptMaps
     from indexer.progress import Progress
     from indexer.sources import Source
 
 __all__ = ["Machine", "PictureLibrary"]
-
-_WHITENING = "whitening.safetensors"
 
 
 class PictureLibrary:
@@ -99,17 +106,18 @@ class PictureLibrary:
         settings, regions = settings or MethodSettings(), regions or RegionSettings()
         source = whitening or packaged_whitening()
         method = method_of(settings, whitening, weights, machine)
-        kept: dict[str, Any] = {
-            "method": settings.model_dump(mode="json"),
-            "regions": regions.model_dump(mode="json"),
-            "weights": str(weights.absolute()) if weights else None,
-            "maps": maps,
-        }
-        gallery = LocalGallery.create(folder, settings.dims, method.fingerprint(), kept)
+        about = about_method(
+            method,
+            regions,
+            whitening=Path(WHITENING),
+            weights=weights.absolute() if weights else None,
+            maps=maps,
+        )
+        gallery = LocalGallery.create(folder, settings.dims, about["fingerprint"], about)
         with _closed_on_error(gallery):
             # The method is that of the gallery, so this also mends what a kill left half copied.
-            _copy(source.with_suffix(".json"), (folder / _WHITENING).with_suffix(".json"))
-            _copy(source, folder / _WHITENING)
+            _copy(source.with_suffix(".json"), (folder / WHITENING).with_suffix(".json"))
+            _copy(source, folder / WHITENING)
             return cls._assemble(folder, gallery, method, machine)
 
     @classmethod
@@ -123,35 +131,15 @@ class PictureLibrary:
         folder, machine = Path(folder), machine or Machine()
         gallery = LocalGallery.open(folder)
         with _closed_on_error(gallery):
-            try:
-                settings = MethodSettings.model_validate(gallery.settings["method"])
-                weights = gallery.settings["weights"]
-            except (KeyError, ValueError) as error:
-                raise _from_another_version(folder) from error
-            method = method_of(
-                settings, folder / _WHITENING, Path(weights) if weights else None, machine
-            )
-            if method.fingerprint() != gallery.fingerprint:
-                raise FingerprintMismatch(
-                    f"The gallery {folder} was made with other weights or another whitening than "
-                    "are here now: put them back, or index the pictures into a new folder."
-                )
+            method = method_about(about_folder(gallery), machine, folder)
             return cls._assemble(folder, gallery, method, machine)
 
     @classmethod
     def _assemble(
         cls, folder: Path, gallery: LocalGallery, method: Method, machine: Machine
     ) -> Self:
-        try:
-            maps = gallery.settings["maps"]
-            regions = RegionSettings.of_gallery(gallery.settings["regions"])
-        except (KeyError, ValueError) as error:
-            raise _from_another_version(folder) from error
-        features = None
-        if maps is not None:
-            address = maps if "://" in maps else str((folder / maps).absolute())
-            features = FeatureStore(address, gallery.fingerprint)
-        return cls(gallery, method, features, regions, machine)
+        about = about_folder(gallery)
+        return cls(gallery, method, features_of(about, folder), regions_about(about), machine)
 
     def index(
         self,
@@ -246,10 +234,8 @@ class PictureLibrary:
         self.close()
 
     def _plan(self, *, again: bool = False, retry_rejects: bool = False) -> IndexingPlan:
-        return IndexingPlan(
-            batch_size=self.machine.batch_size,
-            readers=self.machine.readers,
-            limits=self.machine.limits,
+        return IndexingPlan.on(
+            self.machine,
             again=again,
             retry_rejects=retry_rejects,
             class_names=class_names(),
@@ -276,13 +262,6 @@ def _copy(source: Path, target: Path) -> None:
     part = target.with_name(f"{target.name}.part")
     shutil.copyfile(source, part)
     part.replace(target)
-
-
-def _from_another_version(folder: Path) -> GalleryDamaged:
-    return GalleryDamaged(
-        f"The settings of the gallery {folder} cannot be read by this version: "
-        "index the pictures into a new folder."
-    )
 
 
 def _sources(pictures: Iterable[str | Path] | Iterable[Source]) -> Iterable[Source]:

@@ -10,7 +10,7 @@ from jaxtyping import Float
 
 from descriptors.classes import class_names
 from descriptors.errors import CamsearchError
-from es_mappings.features import stack_kept
+from es_mappings.kept_maps import stack_kept
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -11,9 +11,9 @@ from descriptors.machine import method_of
 from descriptors.settings import MethodSettings, RegionSettings
 from es_mappings.about import features_of, method_about, regions_about
 from es_mappings.features import FeatureStore
-from indexer.pipeline import encode_documents
+from indexer.addresses import read_source
+from indexer.encoding import encode_documents
 from indexer.reading import IndexingPlan
-from indexer.sources import read_source
 from indexer.web import WebAccess, fetch
 from reranker.folder import LocalUpstream
 from reranker.following import Following
@@ -130,9 +130,7 @@ def _started(
     """Args: method with its regions and kept maps; web may be read at documents' addresses."""
     described_by, regions, features = method
     limits, hosts = machine.limits, WebAccess.listed(settings.web_hosts)
-    plan = IndexingPlan(
-        batch_size=machine.batch_size, readers=machine.readers, limits=limits, web=web
-    )
+    plan = IndexingPlan.on(machine, web=web)
     matcher = Matcher(
         described_by,
         features,

@@ -1,4 +1,4 @@
-"""From maps to one descriptor: class vectors, their sum, the layers side by side."""
+"""From maps to one descriptor: class vectors of regions, their sum, the layers side by side."""
 
 from __future__ import annotations
 
@@ -10,16 +10,21 @@ from torch import Tensor
 from torch.nn import functional
 
 from descriptors import integer_sums
-from descriptors.arrays import FeatureMaps
+from descriptors.arrays import Encoded, FeatureMaps
+from descriptors.cams import activation_maps, resize_maps
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from descriptors.encoder import Encoder
+
 __all__ = [
     "active_share",
     "aggregate",
+    "channel_weights",
     "class_vectors",
     "join_layers",
+    "region_class_vectors",
     "region_sums",
     "region_windows",
     "weighted_sums",
@@ -27,6 +32,51 @@ __all__ = [
 
 # exp(-40) squared is still a number in float32 and bfloat16.
 _MOST_EXPONENT = 40.0
+
+
+def region_class_vectors(
+    encoder: Encoder,
+    encoded: Encoded,
+    classes: Int[Tensor, "B N"],
+    regions: tuple[Int[Tensor, "B M 4"], ...] | None = None,
+    maps: Float[Tensor, "B N H W"] | None = None,
+    kept: Int[Tensor, " V"] | None = None,
+) -> tuple[Float[Tensor, "_ _ N _"], ...]:
+    """Class vectors of regions, layer by layer; not yet whitened.
+
+    Args:
+        encoder: whose settings and classifier apply.
+        encoded: the maps.
+        classes: for each picture.
+        regions: cells of each layer; None for one region that is the whole picture.
+        maps: the CAMs of these classes, where they are at hand.
+        kept: which of the B * M regions are wanted, counted through; None for all.
+
+    Returns:
+        A tensor a layer: ``B M N K``, or ``1 V N K`` of those kept.
+
+    Source:
+        docs/method.md sections 1, 2, 4 and 10.
+    """
+    settings = encoder.settings
+    encoded = encoder.ready(encoded)
+    if maps is None:
+        maps = activation_maps(encoded.evidence, encoder.weight, classes)
+    vectors = []
+    for i, features in enumerate(encoded.features):
+        height, width = features.levels.shape[2:]
+        here = regions[i] if regions else _whole(len(encoded), height, width, maps.device)
+        windows = region_windows(here, height, width, centring=settings.centring_prior)
+        weights = resize_maps(maps, height, width) + settings.weight_floor
+        cells = weights[:, None] * windows[:, :, None]
+        sums, share = region_sums(features, cells, windows > 0 if regions else None)
+        channels = channel_weights(share) * features.scale[:, None, :]
+        vectors.append(class_vectors(sums, channels, settings.power, kept))
+    return tuple(vectors)
+
+
+def _whole(count: int, height: int, width: int, device: torch.device) -> Int[Tensor, "B 1 4"]:
+    return torch.tensor([0, 0, width, height], device=device).expand(count, 1, 4)
 
 
 def region_windows(
@@ -59,6 +109,26 @@ def region_windows(
         counts = counts * torch.exp(-exponent)
     columns, rows = counts[..., 0, None, :width], counts[..., 1, :height, None]
     return rows * columns
+
+
+def channel_weights(active_share: Float[Tensor, "*B K"]) -> Float[Tensor, "*B K"]:
+    """CroW channel weights: the rarer a channel is active, the more it counts.
+
+    Args:
+        active_share: Q_k, the share of cells in which channel k is above 0.
+
+    Returns:
+        ``log(sum of all Q / Q_k)``, natural logarithm; 0 for a channel that is nowhere
+        active, so all zero for a map that is.
+
+    Source:
+        Kalantidis et al. 2016; paper section 3.2; docs/method.md section 2.
+    """
+    total = active_share.sum(dim=-1, keepdim=True)
+    # Where Q is 0 the ratio is 1, so that its logarithm is 0.
+    return torch.log(
+        total.clamp_min(1e-12) / torch.where(active_share > 0, active_share, total.clamp_min(1e-12))
+    )
 
 
 def active_share(

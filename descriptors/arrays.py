@@ -5,9 +5,8 @@ channels · ``C`` classes of the network · ``N`` classes in play · ``D``
 dimensions · ``M`` regions · ``B`` pictures of a batch.
 
 Convention:
-    A `Box` counts pixels of the upright picture at its full size, a `Region`
-    counts cells of a feature map; both are half-open, and `region_of_box` and
-    `box_of_region` are the only ways from one to the other.
+    A `Box` counts pixels of the upright picture at its full size, a `Region` cells of a feature
+    map; both are half-open, `region_of_box` and `box_of_region` lead from one to the other.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from torch.nn import functional
 from descriptors.errors import RequestError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
 __all__ = [
     "Box",
@@ -35,15 +34,12 @@ __all__ = [
     "Grid",
     "QueryDescription",
     "Region",
-    "RegionMatch",
-    "Size",
-    "box_of_region",
-    "region_of_box",
 ]
+__all__ += ["Size", "box_of_region", "region_of_box"]
 
 
 class Size(NamedTuple):
-    """Width and height, in pixels of a picture or cells of a map."""
+    """In pixels of a picture or cells of a map."""
 
     width: int
     height: int
@@ -59,7 +55,6 @@ class Box:
     y1: float
 
     def __post_init__(self) -> None:
-        """Refuse a box without area or with a coordinate that is no number."""
         if not all(math.isfinite(v) for v in self.as_list()):
             raise RequestError(f"The box {self.as_list()} has a coordinate that is no number.")
         if self.x1 <= self.x0 or self.y1 <= self.y0:
@@ -109,8 +104,7 @@ class Grid(NamedTuple):
 
     Attributes:
         width, height: whole cells of the map.
-        across, down: cells that the picture really spans (working side / stride); the
-            last cell is a part of one where the stride does not divide the side.
+        across, down: cells that the picture really spans: working side / stride.
     """
 
     width: int
@@ -178,7 +172,7 @@ class FeatureMaps:
 
     @property
     def cells(self) -> Cells:
-        """Those of the levels."""
+        """The cells of the levels."""
         return Cells(self.stride, *self.levels.shape[2:])
 
     @property
@@ -204,14 +198,13 @@ class FeatureMaps:
         factor = stride // self.stride
         if factor <= 1:
             return self
-        levels = functional.avg_pool2d(
-            self.levels.float(), factor, ceil_mode=True, count_include_pad=False
+        fine, pool = self.levels.float(), functional.avg_pool2d
+        levels = pool(fine, factor, ceil_mode=True, count_include_pad=False)
+        return FeatureMaps(
+            levels, self.scale, self.stride * factor, self.averaged_from or self.cells
         )
-        fine = self.averaged_from or self.cells
-        return FeatureMaps(levels, self.scale, self.stride * factor, fine)
 
     def __getitem__(self, rows: slice) -> FeatureMaps:
-        """Some pictures of the batch."""
         return replace(self, levels=self.levels[rows], scale=self.scale[rows])
 
 
@@ -232,13 +225,10 @@ class Encoded:
     working: Size
 
     def __len__(self) -> int:
-        """Number of pictures."""
-        return self.scores.shape[0]
+        return len(self.scores)
 
     def __getitem__(self, rows: slice) -> Encoded:
-        """Some pictures of the batch."""
-        part = self._each(lambda maps: maps[rows])
-        return replace(part, scores=self.scores[rows])
+        return replace(self._each(lambda maps: maps[rows]), scores=self.scores[rows])
 
     def _each(self, change: Callable[[FeatureMaps], FeatureMaps]) -> Encoded:
         """All maps changed; evidence that is a feature layer stays one and the same object."""
@@ -249,9 +239,11 @@ class Encoded:
 
     def floating(self, dtype: torch.dtype) -> Encoded:
         """The same with levels of 8 bit turned into floating point of this type."""
-        if self.evidence.levels.is_floating_point():
-            return self
-        return self._each(lambda maps: replace(maps, levels=maps.levels.to(dtype)))
+        return (
+            self
+            if self.evidence.levels.is_floating_point()
+            else self._each(lambda maps: replace(maps, levels=maps.levels.to(dtype)))
+        )
 
     def averaged(self) -> Encoded:
         """The same with maps that are finer than the evidence averaged down to its grid."""
@@ -259,7 +251,7 @@ class Encoded:
 
     def grid(self, cells: Cells) -> Grid:
         """The cells of one of the layers over the pictures of this batch."""
-        across, down = self.working.width / cells.stride, self.working.height / cells.stride
+        across, down = (side / cells.stride for side in self.working)
         return Grid(cells.width, cells.height, across, down)
 
     @property
@@ -267,8 +259,7 @@ class Encoded:
         """Those of the layer with the smallest stride, as the network made it.
 
         Convention:
-            Regions are proposed on this grid, also where the maps are averaged to a coarser one:
-            so a box is as exact as before.
+            Regions are proposed on this grid also where the maps are averaged, so boxes stay exact.
         """
         return min(maps.averaged_from or maps.cells for maps in self.features)
 
@@ -307,22 +298,3 @@ class QueryDescription:
     classes: Int[Tensor, " N"]
     picture: Size
     box: Box | None
-
-
-@dataclass(frozen=True)
-class RegionMatch:
-    """The region of one picture that is most like the query.
-
-    Attributes:
-        region: cells of the picture's finest layer.
-        score: cosine with the query's descriptor.
-        descriptor: of this region, unit.
-        tried: every region with its score, the proposals in order of threshold.
-        whole: descriptor of the whole picture with the query's classes; None if not tried.
-    """
-
-    region: Region
-    score: float
-    descriptor: Float[Tensor, " D"]
-    tried: Sequence[tuple[Region, float]]
-    whole: Float[Tensor, " D"] | None = None

@@ -21,9 +21,8 @@ import torch
 from torch import Tensor, nn
 
 from descriptors.errors import ArtifactError, SettingsError
-from descriptors.folding import fold_batch_norms
 from descriptors.networks.efficientnet_lite0 import EFFICIENTNET_LITE0
-from descriptors.networks.network import FeatureLayer, Network
+from descriptors.networks.network import FeatureLayer, Network, fold_batch_norms
 from descriptors.networks.timm_networks import TIMM, timm_network
 from descriptors.networks.torchvision_networks import DENSENET161, MOBILENET_V2, RESNET50
 from descriptors.networks.vgg16_cam import VGG16_CAM

@@ -1,4 +1,4 @@
-"""Kinds of files that Pillow refuses or decodes wrongly, by tifffile and imagecodecs.
+"""RGB out of image files: by Pillow, or where it refuses or errs by tifffile and imagecodecs.
 
 Which kinds, and how they were found: docs/adr/0015-decoding.md.
 """
@@ -21,15 +21,20 @@ __all__ = [
     "PNG_MAGIC",
     "TIFF_MAGICS",
     "awkward_tiff",
-    "complete_jpeg",
+    "decoded",
     "essential_png",
-    "precise_pixels",
     "tiff_pixels",
     "unread_kind",
 ]
 
 PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 TIFF_MAGICS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+
+# Modes that Pillow turns into RGB rightly; it would also turn LAB, into other colours.
+_CONVERTED = ("1", "L", "P", "RGB", "RGBX", "CMYK", "YCbCr", "HSV")
+
+# The 16-bit modes of Pillow; its own conversion to 8 bit would clip instead of scale.
+_SIXTEEN_BIT = ("I;16", "I;16L", "I;16B", "I;16N")
 
 # Chunks that change pixels or say which way is up, and text that may say the latter.
 _CRITICAL = (b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS")
@@ -49,6 +54,63 @@ _ROWS = 256
 # Start of frame of a JPEG: the kinds that are no Huffman-coded DCT of 8 bit.
 _FRAMES = {0xC3: "lossless", 0xC5: "hierarchical", 0xC6: "hierarchical", 0xC7: "lossless"}
 _FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+
+
+def decoded(
+    image: Image.Image, stream: BytesIO | BufferedReader, reduce_to: int | None
+) -> tuple[Image.Image, bool]:
+    """RGB of what Pillow has opened, and whether white was laid under it.
+
+    Args:
+        image: opened.
+        stream: it was opened from.
+        reduce_to: a JPEG may come at a reduced size, with no side shorter than this.
+    """
+    if image.format in ("PNG", "JPEG2000"):
+        stream.seek(0)
+        precise = _precise_pixels(stream.read(), image)
+        stream.seek(0)
+        if precise is not None:
+            return precise, True
+    if reduce_to:
+        image.draft("RGB", (reduce_to, reduce_to))
+    try:
+        image.load()
+    except OSError:
+        stream.seek(0)
+        whole = _complete_jpeg(stream.read()) if image.format in ("JPEG", "MPO") else None
+        if whole is None:
+            raise
+        image = Image.open(BytesIO(whole), formats=["JPEG"])
+        if reduce_to:
+            image.draft("RGB", (reduce_to, reduce_to))
+    return _to_rgb(image, image.format), _is_transparent(image)
+
+
+def _to_rgb(image: Image.Image, kind: str | None) -> Image.Image:
+    """RGB of 8 bit, from whatever Pillow decoded."""
+    # Pillow gives a PGM of 16 bits as 32-bit numbers up to 65,535.
+    if image.mode in _SIXTEEN_BIT or (kind == "PPM" and image.mode == "I"):
+        grey = np.asarray(image).astype(np.uint16)
+        return Image.fromarray((grey // 257).astype(np.uint8)).convert("RGB")
+    if image.mode in ("I", "F"):
+        raise UnsupportedImage(
+            "The picture has 32-bit pixels, whose range is not agreed upon: "
+            "store it with 8 or 16 bits a channel."
+        )
+    if _is_transparent(image):
+        rgba = image.convert("RGBA")
+        white = Image.new("RGBA", rgba.size, "white")
+        return Image.alpha_composite(white, rgba).convert("RGB")
+    if image.mode not in _CONVERTED:
+        raise UnsupportedImage(
+            f"The picture's colours are stored as {image.mode}, which is not read: store it as RGB."
+        )
+    return image.convert("RGB")
+
+
+def _is_transparent(image: Image.Image) -> bool:
+    return image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info
 
 
 def essential_png(data: bytes) -> bytes:
@@ -90,7 +152,7 @@ def _says_what_is_up(kind: bytes, body: bytes) -> bool:
     return kind in _TEXT and body.startswith(_UPRIGHT_TEXT) and len(body) < most
 
 
-def precise_pixels(data: bytes, image: Image.Image) -> Image.Image | None:
+def _precise_pixels(data: bytes, image: Image.Image) -> Image.Image | None:
     """RGB of a PNG or JPEG 2000 whose samples Pillow would lose or wrap; None for others."""
     import imagecodecs
 
@@ -194,7 +256,7 @@ def _flattened(
     return Image.fromarray(out)
 
 
-def complete_jpeg(data: bytes) -> bytes | None:
+def _complete_jpeg(data: bytes) -> bytes | None:
     """A JPEG with its end, if no more than that is missing; None if pixels are.
 
     What follows the last coded byte is never looked at in a whole image: then different

@@ -1,4 +1,4 @@
-"""The network: a batch of pictures of one shape in, their maps out."""
+"""The network: images at its working size in, as a batch of one shape, their maps out."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
 import torch
 from jaxtyping import Float, UInt8
+from PIL import Image
 from torch import Tensor, nn
 
 from descriptors.arrays import Encoded, FeatureMaps, Size
@@ -18,9 +20,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from descriptors.backbones import LoadedNetwork
+    from descriptors.images import Picture
     from descriptors.settings import MethodSettings
 
-__all__ = ["Encoder", "Precision", "has_bfloat16"]
+__all__ = ["Encoder", "Precision", "has_bfloat16", "to_working_size", "working_size"]
 
 Precision = Literal["auto", "float32", "bfloat16"]
 
@@ -162,3 +165,31 @@ def _device(name: str) -> torch.device:
             "use cpu, or cuda:0 where there is a GPU."
         ) from error
     return device
+
+
+def to_working_size(picture: Picture, settings: MethodSettings) -> UInt8[Tensor, "3 h w"]:
+    """The picture at the size at which the network sees it.
+
+    Returns:
+        Pixels; the aspect is kept but for rounding both sides to ``side_multiple``.
+
+    Source:
+        docs/method.md section 7.
+    """
+    size = working_size(picture.size, settings)
+    image = picture.image
+    if image.size != size:
+        image = image.resize(size, Image.Resampling.BICUBIC)
+    pixels = np.array(image)
+    return torch.from_numpy(pixels).permute(2, 0, 1)
+
+
+def working_size(full: Size, settings: MethodSettings) -> Size:
+    """Width and height at which the network sees a picture of this full size."""
+    named = max(full) if settings.side_is == "longer" else min(full)
+    scale = settings.side / named
+    step = settings.side_multiple
+    width, height = (max(step, round(side * scale / step) * step) for side in full)
+    # A very long picture at "shorter side" would be huge: the longer side ends at 4 x.
+    most = max(step, 4 * settings.side // step * step)
+    return Size(min(width, most), min(height, most))

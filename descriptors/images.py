@@ -1,8 +1,9 @@
-"""Bytes in, upright RGB pixels out; and the size at which the network sees them."""
+"""Bytes in, upright RGB pixels out."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from io import BufferedReader, BytesIO
 from operator import index
@@ -10,20 +11,15 @@ from pathlib import Path
 from struct import unpack_from
 from typing import Any
 
-import numpy as np
-import torch
-from jaxtyping import UInt8
 from PIL import ExifTags, Image, UnidentifiedImageError
-from torch import Tensor
 
 from descriptors.arrays import Box, Size
 from descriptors.decoding import (
     PNG_MAGIC,
     TIFF_MAGICS,
     awkward_tiff,
-    complete_jpeg,
+    decoded,
     essential_png,
-    precise_pixels,
     tiff_pixels,
     unread_kind,
 )
@@ -35,25 +31,13 @@ from descriptors.errors import (
     UnreadableImage,
     UnsupportedImage,
 )
-from descriptors.settings import MethodSettings
 
-__all__ = [
-    "FORMATS",
-    "ImageLimits",
-    "Picture",
-    "check_size",
-    "read_image",
-    "to_working_size",
-    "upright_size",
-]
+__all__ = ["FORMATS", "ImageLimits", "Picture", "check_size", "read_image", "upright_size"]
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF", "JPEG2000")
 
 # How a HEIC begins; AVIF files may call themselves by the last two as well.
 _HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
-
-# Modes that Pillow turns into RGB rightly; it would also turn LAB, into other colours.
-_CONVERTED = ("1", "L", "P", "RGB", "RGBX", "CMYK", "YCbCr", "HSV")
 
 # EXIF orientation 1 to 8, and what brings the stored pixels upright.
 _TURNS = {
@@ -66,9 +50,6 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 _ON_ITS_SIDE = frozenset(_TURNS[orientation] for orientation in (5, 6, 7, 8))
-
-# The 16-bit modes of Pillow; its own conversion to 8 bit would clip instead of scale.
-_SIXTEEN_BIT = ("I;16", "I;16L", "I;16B", "I;16N")
 
 
 @dataclass(frozen=True)
@@ -184,7 +165,7 @@ class _Header:
 
     @property
     def upright(self) -> Size:
-        """Size of the picture turned upright."""
+        """Size once it is turned."""
         return Size(*self.size[::-1]) if self.turn in _ON_ITS_SIDE else self.size
 
 
@@ -202,7 +183,6 @@ def check_size(size: int, limits: ImageLimits) -> None:
 
 
 def _checked_header(data: bytes, limits: ImageLimits) -> _Header:
-    """Read the header and hold it against the limits."""
     if not data:
         raise UnreadableImage("The file is empty: copy it again from its source.")
     check_size(len(data), limits)
@@ -219,9 +199,8 @@ def _checked_header(data: bytes, limits: ImageLimits) -> _Header:
 
 def _header(stream: BytesIO | BufferedReader, limits: ImageLimits) -> _Header:
     """The header of any format, and how its pixels are decoded."""
-    if Image.MAX_IMAGE_PIXELS is not None and limits.most_pixels > Image.MAX_IMAGE_PIXELS:
-        # Whoever raised our limit means it; Pillow's own stands a little above twice its number.
-        Image.MAX_IMAGE_PIXELS = limits.most_pixels
+    # Whoever raised our limit means it; Pillow's own stands a little above twice its number.
+    Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS or 0, limits.most_pixels)
     try:
         magic = stream.read(12)
         stream.seek(0)
@@ -251,7 +230,7 @@ def _header(stream: BytesIO | BufferedReader, limits: ImageLimits) -> _Header:
     return _Header(
         Size(*image.size),
         _TURNS.get(orientation),
-        lambda reduce_to: _decoded(image, stream, reduce_to),
+        lambda reduce_to: decoded(image, stream, reduce_to),
     )
 
 
@@ -289,38 +268,11 @@ def _opened(stream: BytesIO | BufferedReader, magic: bytes) -> Image.Image:
     return Image.open(stream, formats=["HEIF"])
 
 
-def _decoded(
-    image: Image.Image, stream: BytesIO | BufferedReader, reduce_to: int | None
-) -> tuple[Image.Image, bool]:
-    if image.format in ("PNG", "JPEG2000"):
-        stream.seek(0)
-        data = stream.read()
-        stream.seek(0)
-        precise = precise_pixels(data, image)
-        if precise is not None:
-            return precise, True
-    if reduce_to:
-        image.draft("RGB", (reduce_to, reduce_to))
-    try:
-        image.load()
-    except OSError:
-        stream.seek(0)
-        data = stream.read()
-        whole = complete_jpeg(data) if image.format in ("JPEG", "MPO") else None
-        if whole is None:
-            raise
-        image = Image.open(BytesIO(whole), formats=["JPEG"])
-        if reduce_to:
-            image.draft("RGB", (reduce_to, reduce_to))
-    return _to_rgb(image, image.format), _is_transparent(image)
-
-
 def _not_read(stream: BytesIO | BufferedReader) -> ImageError:
     """What is said of a file that no decoder takes."""
-    try:
+    kind = None
+    with suppress(Exception):  # damaged so far that it is no picture
         kind = unread_kind(stream)
-    except Exception:  # noqa: BLE001 - damaged so far that it is no picture
-        kind = None
     if kind:
         return UnsupportedImage(
             f"The picture is {kind}, which is not read: store it as RGB with 8 bits a channel."
@@ -343,60 +295,5 @@ def _too_many_pixels(what: str, limits: ImageLimits) -> ImageTooLarge:
     )
 
 
-def _to_rgb(image: Image.Image, kind: str | None) -> Image.Image:
-    """RGB of 8 bit, from whatever Pillow decoded."""
-    # Pillow gives a PGM of 16 bits as 32-bit numbers up to 65,535.
-    if image.mode in _SIXTEEN_BIT or (kind == "PPM" and image.mode == "I"):
-        grey = np.asarray(image).astype(np.uint16)
-        return Image.fromarray((grey // 257).astype(np.uint8)).convert("RGB")
-    if image.mode in ("I", "F"):
-        raise UnsupportedImage(
-            "The picture has 32-bit pixels, whose range is not agreed upon: "
-            "store it with 8 or 16 bits a channel."
-        )
-    if _is_transparent(image):
-        rgba = image.convert("RGBA")
-        white = Image.new("RGBA", rgba.size, "white")
-        return Image.alpha_composite(white, rgba).convert("RGB")
-    if image.mode not in _CONVERTED:
-        raise UnsupportedImage(
-            f"The picture's colours are stored as {image.mode}, which is not read: store it as RGB."
-        )
-    return image.convert("RGB")
-
-
-def _is_transparent(image: Image.Image) -> bool:
-    return image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info
-
-
 def _first_line(error: BaseException) -> str:
-    text = str(error).strip() or type(error).__name__
-    return text.splitlines()[0].rstrip(".")
-
-
-def to_working_size(picture: Picture, settings: MethodSettings) -> UInt8[Tensor, "3 h w"]:
-    """The picture at the size at which the network sees it.
-
-    Returns:
-        Pixels; the aspect is kept but for rounding both sides to ``side_multiple``.
-
-    Source:
-        docs/method.md section 7.
-    """
-    size = working_size(picture.size, settings)
-    image = picture.image
-    if image.size != size:
-        image = image.resize(size, Image.Resampling.BICUBIC)
-    pixels = np.array(image)
-    return torch.from_numpy(pixels).permute(2, 0, 1)
-
-
-def working_size(full: Size, settings: MethodSettings) -> Size:
-    """Width and height at which the network sees a picture of this full size."""
-    named = max(full) if settings.side_is == "longer" else min(full)
-    scale = settings.side / named
-    step = settings.side_multiple
-    width, height = (max(step, round(side * scale / step) * step) for side in full)
-    # A very long picture at "shorter side" would be huge: the longer side ends at 4 x.
-    most = max(step, 4 * settings.side // step * step)
-    return Size(min(width, most), min(height, most))
+    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import replace
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
@@ -11,29 +10,27 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
-from descriptors.aggregation import aggregate, join_layers
+from descriptors.aggregation import aggregate, join_layers, region_class_vectors
 from descriptors.arrays import (
     Box,
     Described,
     Encoded,
     QueryDescription,
-    Region,
-    RegionMatch,
     Size,
     region_of_box,
 )
 from descriptors.cams import activation_maps, class_scores, top_classes
+from descriptors.encoder import to_working_size
 from descriptors.errors import ArtifactError, SettingsError
-from descriptors.hit_regions import (
+from descriptors.images import Picture
+from descriptors.regions import (
+    RegionMatch,
     best_match,
     on_layers,
     query_heat,
     regions_to_try,
-    whole_among,
+    stack_regions,
 )
-from descriptors.images import Picture, to_working_size
-from descriptors.region_vectors import region_class_vectors
-from descriptors.regions import stack_regions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,7 +39,7 @@ if TYPE_CHECKING:
     from descriptors.settings import RegionSettings
     from descriptors.whitening import Whitening
 
-__all__ = ["Method", "region_class_vectors"]
+__all__ = ["Method"]
 
 
 class Method:
@@ -217,7 +214,7 @@ class Method:
         encoded = self.encoder.ready(encoded)
         classes = query.classes[: settings.n_classes].expand(len(encoded), -1)
         maps = activation_maps(encoded.evidence, self.encoder.weight, classes)
-        proposals = self.propose_regions(encoded, maps, settings)
+        proposals = regions_to_try(encoded, maps, settings)
         if not any(proposals):
             return [None] * len(proposals)
         # Always as many rows, since a product of a new shape is slow the first time.
@@ -234,12 +231,11 @@ class Method:
             torch.tensor(kept, device=self.encoder.device),
         )[0]
         scores = (descriptors @ query.region_descriptor).tolist()
-        ends = list(accumulate(len(regions) for regions in proposals))
+        ends = accumulate(len(regions) for regions in proposals)
+        owns = [slice(end - len(r), end) for r, end in zip(proposals, ends, strict=True)]
         return [
-            _match(regions, scores[end - len(regions) : end], descriptors[:end], encoded)
-            if regions
-            else None
-            for regions, end in zip(proposals, ends, strict=True)
+            best_match(regions, scores[own], descriptors[own], encoded) if regions else None
+            for regions, own in zip(proposals, owns, strict=True)
         ]
 
     @torch.inference_mode()
@@ -251,18 +247,6 @@ class Method:
         best = classes[:, : settings.heat_map_classes]
         maps = activation_maps(encoded.evidence, self.encoder.weight, best)
         return query_heat(encoded, maps, settings)
-
-    def propose_regions(
-        self, encoded: Encoded, maps: Float[Tensor, "B N H W"], settings: RegionSettings
-    ) -> list[list[Region]]:
-        """The regions to try in each hit, on the finest layer's grid.
-
-        Args:
-            encoded: maps of the hits.
-            maps: their CAMs for the query's classes, best first.
-            settings: thresholds, least side, and whether the whole picture is one more.
-        """
-        return regions_to_try(encoded, maps, settings)
 
     def _classes(self, scores: Float[Tensor, "B C"]) -> Int[Tensor, "B N"]:
         if self.settings.theme:
@@ -292,16 +276,3 @@ class Method:
         first = self.describe_classes(encoded, self._classes(scores), cut)[0, 0]
         again = self.describe_classes(encoded, classes[:, : regions.n_classes], cut)[0, 0]
         return QueryDescription(first, again, classes[0], size, box)
-
-
-def _match(
-    regions: list[Region],
-    scores: list[float],
-    descriptors: Float[Tensor, "_ D"],
-    encoded: Encoded,
-) -> RegionMatch:
-    """The best of a picture's regions, whose descriptors are the last ones; and the whole picture."""
-    own = descriptors[len(descriptors) - len(regions) :]
-    match = best_match(regions, scores, own)
-    whole = whole_among(regions, encoded)
-    return match if whole is None else replace(match, whole=own[whole])

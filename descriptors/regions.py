@@ -1,6 +1,10 @@
-"""CAM regions: where in a hit the query's classes speak."""
+"""CAM regions: where in a hit the query's classes speak, and which region is most like the query."""
 
 from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -8,12 +12,86 @@ from jaxtyping import Bool, Float, Int
 from scipy import ndimage
 from torch import Tensor
 
-from descriptors.arrays import Region
+from descriptors.arrays import Encoded, Region
+from descriptors.cams import heat_map, resize_maps
 
-__all__ = ["on_coarser_grid", "propose_regions", "stack_regions"]
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from descriptors.settings import RegionSettings
+
+__all__ = ["RegionMatch", "best_match", "on_coarser_grid", "on_layers", "propose_regions"]
+__all__ += ["query_heat", "regions_to_try", "stack_regions"]
 
 # Cells touch along edges and corners, within one plane of the stack only.
 _TOUCHING = np.stack([np.zeros((3, 3)), np.ones((3, 3)), np.zeros((3, 3))])
+
+
+@dataclass(frozen=True)
+class RegionMatch:
+    """The region of one picture that is most like the query.
+
+    Attributes:
+        region: cells of the picture's finest layer.
+        score: cosine with the query's descriptor.
+        descriptor: of this region, unit.
+        tried: every region with its score, the proposals in order of threshold.
+        whole: descriptor of the whole picture with the query's classes; None if not tried.
+    """
+
+    region: Region
+    score: float
+    descriptor: Float[Tensor, " D"]
+    tried: Sequence[tuple[Region, float]]
+    whole: Float[Tensor, " D"] | None = None
+
+
+def query_heat(
+    encoded: Encoded, maps: Float[Tensor, "B N H1 W1"], settings: RegionSettings
+) -> Float[Tensor, "B H W"]:
+    """The mean of the query's best classes' CAMs, on the finest layer's grid."""
+    _, height, width = encoded.finest
+    best = maps[:, : settings.heat_map_classes]
+    return heat_map(resize_maps(best, height, width), settings.heat_map_classes)
+
+
+def regions_to_try(
+    encoded: Encoded, maps: Float[Tensor, "B N H1 W1"], settings: RegionSettings
+) -> list[list[Region]]:
+    """The regions to try in each hit, on the finest layer's grid.
+
+    Args:
+        encoded: maps of the hits.
+        maps: their CAMs for the query's classes, best first.
+        settings: thresholds, least side, and whether the whole image is one more.
+    """
+    _, height, width = encoded.finest
+    proposals: list[list[Region]] = [[] for _ in range(len(encoded))]
+    if settings.thresholds:
+        heat = query_heat(encoded, maps, settings)
+        least = math.ceil(settings.least_side / encoded.finest.stride)
+        proposals = propose_regions(heat, settings.thresholds, least)
+    if settings.whole_picture:
+        whole = Region(0, 0, width, height)
+        proposals = [[*regions, whole] for regions in proposals]
+    return [_distinct(regions, encoded) for regions in proposals]
+
+
+def _distinct(regions: list[Region], encoded: Encoded) -> list[Region]:
+    """Regions without those that cover the same cells as one before, on maps that are coarser."""
+    distinct: dict[Region, Region] = {}
+    for covered, region in zip(_covered(regions, encoded), regions, strict=True):
+        distinct.setdefault(covered, region)
+    return list(distinct.values())
+
+
+def _covered(regions: list[Region], encoded: Encoded) -> list[Region]:
+    """The cells that regions touch on the finest maps there are, which may be averaged."""
+    ratio = min(maps.stride for maps in encoded.features) // encoded.finest.stride
+    return [
+        Region(x0 // ratio, y0 // ratio, -(-x1 // ratio), -(-y1 // ratio))
+        for x0, y0, x1, y1 in regions
+    ]
 
 
 def propose_regions(
@@ -85,6 +163,22 @@ def _ends_of(
     return marks.argmax(axis=1), marks.shape[1] - marks[:, ::-1].argmax(axis=1)
 
 
+def best_match(
+    regions: list[Region], scores: list[float], descriptors: Float[Tensor, "M D"], encoded: Encoded
+) -> RegionMatch:
+    """The best of an image's regions, and the whole image if it is among them.
+
+    Convention:
+        On averaged maps a region may cover all cells though it ends a cell before the edge.
+    """
+    tried = list(zip(regions, scores, strict=True))
+    best = max(range(len(tried)), key=lambda i: tried[i][1])
+    _, height, width = encoded.finest
+    whole, *covered = _covered([Region(0, 0, width, height), *regions], encoded)
+    of_whole = descriptors[covered.index(whole)] if whole in covered else None
+    return RegionMatch(*tried[best], descriptors[best], tried, of_whole)
+
+
 def stack_regions(
     proposals: list[list[Region]], device: torch.device | None = None, least: int = 1
 ) -> Int[Tensor, "B M 4"]:
@@ -123,3 +217,16 @@ def on_coarser_grid(
     ends = (regions[..., 2:] + ratio - 1) // ratio
     limits = torch.tensor([width, height], device=regions.device)
     return torch.cat([starts, torch.minimum(ends, limits)], dim=-1)
+
+
+def on_layers(encoded: Encoded, finest: Int[Tensor, "B M 4"]) -> tuple[Int[Tensor, "B M 4"], ...]:
+    """Regions of the finest grid on the grid of every layer."""
+    return tuple(
+        on_coarser_grid(
+            finest,
+            maps.stride // encoded.finest.stride,
+            maps.levels.shape[2],
+            maps.levels.shape[3],
+        )
+        for maps in encoded.features
+    )

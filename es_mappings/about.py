@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from descriptors.machine import method_of
 from descriptors.settings import MethodSettings, RegionSettings
-from es_mappings.errors import ContractError, FingerprintMismatch
+from es_mappings.errors import FingerprintMismatch, GalleryDamaged
 from es_mappings.features import FeatureStore
 
 if TYPE_CHECKING:
@@ -17,8 +17,13 @@ if TYPE_CHECKING:
 
     from descriptors.machine import Machine
     from descriptors.method import Method
+    from es_mappings.local import LocalGallery
 
-__all__ = ["about_method", "features_of", "method_about", "regions_about"]
+__all__ = ["WHITENING", "about_folder", "about_method", "features_of", "method_about"]
+__all__ += ["regions_about"]
+
+# In the folder of a local gallery.
+WHITENING = "whitening.safetensors"
 
 
 def about_method(
@@ -29,55 +34,59 @@ def about_method(
     weights: Path | None = None,
     maps: str | None = None,
 ) -> dict[str, Any]:
-    """Every number behind a gallery's vectors, as JSON for the mapping's ``_meta.camsearch``.
+    """Every number behind a gallery's vectors, as JSON.
 
     Args:
         method: makes the descriptors.
         regions: of the re-ranking.
-        whitening, weights: the files it was made of, where every worker can read them; None
-            for those of the package.
-        maps: fsspec address of the feature maps; None if none are kept.
+        whitening, weights: the files it was made of, where every worker can read them, or relative
+            to the gallery's folder; None for those of the package.
+        maps: fsspec address of the feature maps, or a folder likewise; None if none are kept.
     """
     return {
         "fingerprint": method.fingerprint(),
         "dims": method.settings.dims,
         "method": method.settings.model_dump(mode="json"),
         "regions": regions.model_dump(mode="json"),
-        "weights": _address(weights),
+        "weights": None if weights is None else str(weights),
         "weights_digest": method.encoder.loaded.weights_digest,
-        "whitening": _address(whitening),
+        "whitening": None if whitening is None else str(whitening),
         "whitening_digest": method.whitening.digest(),
         "maps": maps,
     }
 
 
-def _address(path: Path | None) -> str | None:
-    return None if path is None else str(path.absolute())
+def about_folder(gallery: LocalGallery) -> dict[str, Any]:
+    """What a local gallery says of its method; older ones leave out what lies in its folder."""
+    return {"whitening": WHITENING, "fingerprint": gallery.fingerprint, **gallery.settings}
 
 
-def method_about(about: Mapping[str, Any], machine: Machine) -> Method:
+def method_about(about: Mapping[str, Any], machine: Machine, folder: Path = Path()) -> Method:
     """The method that made a gallery's vectors.
 
     Args:
         about: from `about_method`, out of the gallery.
         machine: where to compute.
+        folder: of a local gallery.
 
     Raises:
-        ContractError: this version cannot read the settings.
+        GalleryDamaged: this version cannot read the settings.
         ArtifactError: weights or whitening are missing or damaged.
         FingerprintMismatch: they are not those the gallery was made with.
     """
     try:
         settings = MethodSettings.model_validate(about["method"])
-        whitening, weights = _path(about["whitening"]), _path(about["weights"])
+        files = [about["whitening"], about["weights"]]
     except (KeyError, ValidationError) as error:
         raise _of_another_version() from error
+    whitening, weights = (None if name is None else folder / name for name in files)
     method = method_of(settings, whitening, weights, machine)
     if method.fingerprint() != about["fingerprint"]:
         raise FingerprintMismatch(
             f"The gallery was made with fingerprint {about['fingerprint'][:16]}, what is here "
-            f"makes {method.fingerprint()[:16]}: install the weights and the whitening it was "
-            "made with, or rebuild it with `camsearch gallery rebuild`."
+            f"makes {method.fingerprint()[:16]}: put back the weights and the whitening it was "
+            "made with, or index its images anew (`camsearch gallery rebuild`, or `camsearch "
+            "index` into a new folder)."
         )
     return method
 
@@ -86,7 +95,7 @@ def regions_about(about: Mapping[str, Any]) -> RegionSettings:
     """The settings of a gallery's re-ranking.
 
     Raises:
-        ContractError: this version cannot read them.
+        GalleryDamaged: this version cannot read them.
     """
     try:
         return RegionSettings.of_gallery(about["regions"])
@@ -94,22 +103,26 @@ def regions_about(about: Mapping[str, Any]) -> RegionSettings:
         raise _of_another_version() from error
 
 
-def features_of(about: Mapping[str, Any]) -> FeatureStore | None:
+def features_of(about: Mapping[str, Any], folder: Path = Path()) -> FeatureStore | None:
     """The kept maps of a gallery; None if it keeps none.
+
+    Args:
+        about: from `about_method`, out of the gallery.
+        folder: of a local gallery.
 
     Raises:
         FeatureStoreError: the address cannot be used on this machine.
     """
-    address = about.get("maps")
-    return None if address is None else FeatureStore(address, about["fingerprint"])
+    maps = about.get("maps")
+    if maps is None:
+        return None
+    address = maps if "://" in maps else str((folder / maps).absolute())
+    return FeatureStore(address, about["fingerprint"])
 
 
-def _path(text: str | None) -> Path | None:
-    return None if text is None else Path(text)
-
-
-def _of_another_version() -> ContractError:
-    return ContractError(
+def _of_another_version() -> GalleryDamaged:
+    return GalleryDamaged(
         "The gallery's settings cannot be read by this version of camsearch: use the version that "
-        "made it, or rebuild it with `camsearch gallery rebuild`."
+        "made it, or index its images anew (`camsearch gallery rebuild`, or `camsearch index` into "
+        "a new folder)."
     )

@@ -2,30 +2,61 @@
 
 from __future__ import annotations
 
+import json
 import random
 import time
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+import orjson
 from elastic_transport import TransportError
 from elasticsearch import ApiError
 
 from es_mappings.elastic_client import PASSING, answered, distrust, reason_of
-from es_mappings.errors import ContractError, GalleryNotFound, GalleryUnreachable
+from es_mappings.errors import (
+    ContractError,
+    DocumentsRefused,
+    GalleryNotFound,
+    GalleryUnreachable,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from elasticsearch import Elasticsearch
 
-__all__ = ["Bulk", "Outcome"]
+__all__ = ["Bulk", "Outcome", "check_held", "deletion", "write"]
 
 _CONFLICT = 409
 _MISSING = 404
 _TOO_LARGE = 413
 _WANTED = "errors,items.*.status,items.*.error"
 _NOT_OURS = frozenset({401, 403, 500})
+
+
+def write(index: str, id_: str, source: Mapping[str, Any], revision: int | None = None) -> bytes:
+    """A document's lines of a bulk request; with a revision a later one wins against it."""
+    return b"%b\n%b" % (_line("index", index, id_, revision), _json(source))
+
+
+def deletion(index: str, id_: str, revision: int | None = None) -> bytes:
+    """A deletion's line; with a revision it leaves what is later."""
+    return _line("delete", index, id_, revision)
+
+
+def _line(operation: str, index: str, id_: str, revision: int | None) -> bytes:
+    about: dict[str, Any] = {"_index": index, "_id": id_}
+    if revision is not None:
+        about |= {"version": revision, "version_type": "external_gte"}
+    return orjson.dumps({operation: about})
+
+
+def _json(source: Mapping[str, Any]) -> bytes:
+    try:
+        return orjson.dumps(source)
+    except TypeError:  # whole numbers of more than 64 bits, which Elasticsearch may take as text
+        return json.dumps(source, ensure_ascii=False).encode()
 
 
 @dataclass(frozen=True)
@@ -74,8 +105,7 @@ class Bulk:
         """Write, and say of each what became of it, in their order.
 
         Args:
-            actions: each as its lines of a bulk request, without the last line's end; see
-                `es_mappings.elastic_actions`.
+            actions: of `write` and `deletion`.
             refresh: make them visible to searches before answering.
 
         Raises:
@@ -126,6 +156,28 @@ class Bulk:
             else:
                 yield from map(_outcome_of, answer["items"])
             said += len(chunk)
+
+
+def check_held(outcomes: Mapping[str, Outcome]) -> None:
+    """Say which documents Elasticsearch will never take.
+
+    Args:
+        outcomes: by the documents' ids.
+
+    Raises:
+        DocumentsRefused: if there are any.
+    """
+    reasons = {
+        id_: f"Elasticsearch cannot hold it ({o.reason or o.status}): change that field, or map it."
+        for id_, o in outcomes.items()
+        if not o.done
+    }
+    if reasons:
+        id_, reason = next(iter(reasons.items()))
+        raise DocumentsRefused(
+            f"{len(reasons)} of {len(outcomes)} documents were refused, such as {id_!r}: {reason}",
+            reasons,
+        )
 
 
 def _chunks(actions: Iterable[bytes], most_actions: int, most_bytes: int) -> Iterator[list[bytes]]:

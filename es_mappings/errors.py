@@ -8,7 +8,8 @@ CamsearchError
     ├── GalleryDamaged            what lies there cannot be read
     ├── GalleryBusy               another process is writing to it
     ├── GalleryUnreachable        its server does not answer, or says: later
-    └── DocumentsRefused          its server holds the others, but not these
+    ├── DocumentsRefused          its server holds the others, but not these
+    └── FeatureStoreError         kept maps cannot be written or read
 
 RequestError
 └── UnsupportedFilter         a filter that Elasticsearch knows, perhaps, and we do not
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ContractError",
     "DocumentsRefused",
+    "FeatureStoreError",
     "FingerprintMismatch",
     "GalleryBusy",
     "GalleryDamaged",
@@ -79,6 +81,10 @@ class DocumentsRefused(ContractError):
     def __str__(self) -> str:
         """The sentence alone."""
         return self.reason
+
+
+class FeatureStoreError(ContractError):
+    """Kept maps cannot be written or read: a full disk, a damaged file, an unusable address."""
 
 
 class UnsupportedFilter(RequestError):

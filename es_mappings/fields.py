@@ -1,4 +1,4 @@
-"""The fields of a document in Elasticsearch: their names, and a document to and from JSON."""
+"""The fields of a document in Elasticsearch: documents, rejects and filters to and from JSON."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float32
 
-from es_mappings.documents import Document, Known, PictureClass, Reject
+from es_mappings.documents import Document, PictureClass, Reject
+from es_mappings.errors import ContractError
+from es_mappings.filters import And, Everything, Exists, Filter, Ids, Not, Or, Range, Term, path_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,7 +19,8 @@ if TYPE_CHECKING:
 __all__ = [
     "DESCRIPTOR",
     "document_of",
-    "known_of",
+    "gallery_settings",
+    "query_of",
     "reject_of",
     "reject_source",
     "source_of",
@@ -73,11 +76,6 @@ def document_of(source: Mapping[str, Any]) -> Document:
     )
 
 
-def known_of(source: Mapping[str, Any]) -> Known:
-    """What tells whether a picture must be described again."""
-    return Known(source["digest"], source["source_tag"], source["meta"], source["revision"])
-
-
 def reject_source(reject: Reject) -> dict[str, Any]:
     """A reject as Elasticsearch takes it."""
     source = asdict(reject)
@@ -101,3 +99,47 @@ def _vector(written: list[float] | str) -> Float32[np.ndarray, " D"]:
     if isinstance(written, str):
         return np.frombuffer(base64.b64decode(written), dtype=">f4").astype(np.float32)
     return np.asarray(written, dtype=np.float32)
+
+
+def query_of(node: Filter | None) -> dict[str, Any]:  # noqa: PLR0911 - one a kind of filter
+    """A filter as Elasticsearch takes it; None matches all.
+
+    Raises:
+        RequestError: for a field that no document can have.
+    """
+    match node:
+        case None | Everything():
+            return {"match_all": {}}
+        case Ids(ids):
+            return {"terms": {"id": list(ids)}}
+        case Not(part):
+            return {"bool": {"must_not": [query_of(part)]}}
+        case And(parts):
+            return {"bool": {"filter": [query_of(part) for part in parts]}}
+        case Or(parts, least):
+            if least <= 0 or not parts:  # an empty `should` would match all
+                return {"match_all" if least <= 0 else "match_none": {}}
+            should = [query_of(part) for part in parts]
+            return {"bool": {"should": should, "minimum_should_match": least}}
+        case Exists(field):
+            return {"exists": {"field": path_of(field)}}
+        case Range(field, bounds):
+            return {"range": {path_of(field): dict(bounds)}}
+        case Term(field, value):
+            return {"term": {path_of(field): {"value": value}}}
+    return {"terms": {path_of(node.field): list(node.values)}}
+
+
+def gallery_settings(index: str, mappings: Mapping[str, Any]) -> dict[str, Any]:
+    """What an index says of the method that made it.
+
+    Raises:
+        ContractError: if it says nothing.
+    """
+    about: dict[str, Any] = mappings.get("_meta", {}).get("camsearch", {})
+    if "fingerprint" not in about or DESCRIPTOR not in mappings.get("properties", {}):
+        raise ContractError(
+            f"The index {index} does not say which method made its descriptors, so none can be "
+            "compared with them: make it with `camsearch gallery create`."
+        )
+    return about

@@ -3,31 +3,25 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from descriptors.errors import RequestError
+from es_mappings.checks import is_unicode
 from es_mappings.errors import UnsupportedFilter
 
-__all__ = [
-    "And",
-    "Everything",
-    "Exists",
-    "Filter",
-    "Ids",
-    "Not",
-    "Or",
-    "Range",
-    "Scalar",
-    "Term",
-    "Terms",
-    "parse_filter",
-]
+__all__ = ["META", "And", "Everything", "Exists", "Filter", "Ids", "Not", "Or", "Range", "Scalar"]
+__all__ += ["Term", "Terms", "parse_filter", "path_of"]
 
 Scalar = str | int | float | bool
 
+META = "meta."
+_CLASS_NAME = "classes.name"
+_OWN = ("id", "_id", "uri", "digest", "width", "height", "indexed_at", "revision")
+_FIELDS = (*_OWN, "classes", _CLASS_NAME)
+
 # Deeper than anyone writes by hand, and shallow enough for every step that walks the tree.
-MOST_DEPTH = 32
+MAX_DEPTH = 32
 
 # What Elasticsearch takes beside a query's own keys and what changes no filter's result.
 _WITHOUT_EFFECT = frozenset({"boost", "_name"})
@@ -115,6 +109,21 @@ class Not:
 Filter = Term | Terms | Range | Exists | Ids | Everything | And | Or | Not
 
 
+def path_of(field: str) -> str:
+    """The path under which the values of a field stand, which may be asked for by a short name.
+
+    Raises:
+        RequestError: no document can have this field; with those there are.
+    """
+    is_meta = field.startswith(META) and field != META and is_unicode(field)
+    if field not in _FIELDS and not is_meta:
+        raise RequestError(
+            f"There is no field {field!r} to filter by: use one of {', '.join(_FIELDS)}, "
+            "or meta.<name>."
+        )
+    return {"_id": "id", "classes": _CLASS_NAME}.get(field, field)
+
+
 def parse_filter(body: object) -> Filter:
     """Read a filter as a client sends it.
 
@@ -147,8 +156,8 @@ def _all(parts: tuple[Filter, ...]) -> Filter:
 
 def _query(body: object, where: str, depth: int) -> Filter:
     """Read one query: an object with its name as the only key."""
-    if depth >= MOST_DEPTH:
-        raise RequestError(f"The filter is nested more than {MOST_DEPTH} deep: flatten it.")
+    if depth >= MAX_DEPTH:
+        raise RequestError(f"The filter is nested more than {MAX_DEPTH} deep: flatten it.")
     name, content = _only_entry(body, where, "a query")
     here = f"{where}.{name}"
     if name == "bool":
@@ -263,7 +272,7 @@ def _only_entry(body: object, where: str, of_what: str) -> tuple[str, object]:
     raise RequestError(f"{where} must be an object whose only key is {of_what}, not {found}.")
 
 
-def _mapping(body: object, where: str, keys: tuple[str, ...]) -> Mapping[str, object]:
+def _mapping(body: object, where: str, keys: Sequence[str]) -> Mapping[str, object]:
     """Read an object that has none but these keys."""
     expected = f"an object with {' / '.join(keys)}" if keys else "an empty object"
     if not isinstance(body, Mapping):

@@ -14,10 +14,10 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from es_mappings.elastic import ElasticGallery, gallery_settings
+from es_mappings.elastic import ElasticGallery
 from es_mappings.elastic_client import answered, packaged_json
 from es_mappings.errors import ContractError, FingerprintMismatch, GalleryNotFound
-from es_mappings.fields import DESCRIPTOR
+from es_mappings.fields import DESCRIPTOR, gallery_settings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -96,7 +96,7 @@ class IndexPlan:
 
 
 def write_alias(gallery: str) -> str:
-    """Where workers write."""
+    """For workers."""
     return f"{gallery}-write"
 
 
@@ -108,9 +108,7 @@ def rejects_index(gallery: str) -> str:
 def target_of(name: str) -> tuple[str, str]:
     """The gallery and the index to write to, of a gallery's name or of a concrete index of it."""
     concrete = _CONCRETE.fullmatch(name)
-    if concrete:
-        return concrete["gallery"], name
-    return name, write_alias(name)
+    return (concrete["gallery"], name) if concrete else (name, write_alias(name))
 
 
 def open_gallery(
@@ -176,21 +174,11 @@ def create_beside(
     dims: int,
     plan: IndexPlan | None = None,
 ) -> str:
-    """Make a concrete index that no alias stands for yet, and the index of rejects.
-
-    Args and Raises as `create`.
-
-    Returns:
-        The name of the concrete index.
-    """
+    """Make a concrete index that no alias stands for yet; see `create`."""
     _check_name(gallery)
     prefix = f"{gallery}-{str(about['fingerprint'])[:_FINGERPRINT_DIGITS]}-"
-    taken = [
-        int(name.removeprefix(prefix))
-        for name in indices_of(client, gallery)
-        if name.startswith(prefix)
-    ]
-    index = f"{prefix}{max(taken, default=0) + 1}"
+    taken = [name for name in indices_of(client, gallery) if name.startswith(prefix)]
+    index = f"{prefix}{max((int(name[len(prefix) :]) for name in taken), default=0) + 1}"
     with answered(f"a new index {index}"):
         patient = client.options(request_timeout=_CREATE_S, max_retries=0)
         patient.indices.create(index=index, **(plan or IndexPlan()).body(about, dims))
@@ -243,16 +231,12 @@ def drop(client: Elasticsearch, gallery: str, index: str | None = None) -> list[
         GalleryNotFound: there is nothing of that name.
         ContractError: the index is live.
     """
-    there = indices_of(client, gallery)
-    if index is None:
-        names = there
-    elif index == live_index(client, gallery):
+    if index is not None and index == live_index(client, gallery):
         raise ContractError(
             f"{index} is what {gallery} stands for now: switch to another index first, or drop "
             "the whole gallery."
         )
-    else:
-        names = [name for name in there if name == index]
+    names = [name for name in indices_of(client, gallery) if index in (None, name)]
     if not names:
         raise GalleryNotFound(
             f"There is no index {index or gallery} to drop: see `camsearch gallery list`."
@@ -299,10 +283,9 @@ def _behind(client: Elasticsearch, alias: str) -> list[str]:
 def _check_is_alias(client: Elasticsearch, gallery: str) -> None:
     """An index of the gallery's own name was made by hand, or by a write before `create`."""
     with answered(f"the gallery {gallery}"):
-        is_index = client.indices.exists(index=gallery) and not client.indices.exists_alias(
-            name=gallery
-        )
-    if is_index:
+        is_there = client.indices.exists(index=gallery)
+        is_alias = client.indices.exists_alias(name=gallery)
+    if is_there and not is_alias:
         raise ContractError(
             f"{gallery} is an index, where camsearch needs an alias: delete or rename that index, "
             "or choose another name for the gallery."

@@ -1,41 +1,32 @@
 """The gallery in one folder: a SQLite file, and exact search in memory.
 
-Good for a hundred thousand pictures and one machine: 300 MB of disk and 200 MB
+Good for a hundred thousand images and one machine: 300 MB of disk and 200 MB
 of memory at 512 dimensions. Several processes may read while one writes.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from sqlite3 import Connection
-from types import TracebackType
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float32
 
-from es_mappings.documents import (
-    Document,
-    FirstHit,
-    Known,
-    Ready,
-    Reject,
-    check_document,
-    check_query,
-)
+from es_mappings.checks import check_document, check_query
+from es_mappings.documents import Document, FirstHit, Known, Reject
 from es_mappings.errors import FingerprintMismatch
-from es_mappings.filter_sql import where
-from es_mappings.filters import Filter
+from es_mappings.filters import Everything, Filter
+from es_mappings.gallery import Ready
 from es_mappings.local_file import GalleryFile
+from es_mappings.local_filters import Columns
 from es_mappings.local_rows import (
-    count_change,
     find_documents,
     find_known,
     find_reject_tags,
-    page_of_documents,
+    find_rejects,
     remove,
     write_document,
     write_meta,
@@ -53,12 +44,17 @@ _PAGE_DOCUMENTS = 500
 
 
 class LocalGallery:
-    """The `Gallery` in one folder.
+    """A `Searchable` and `Writable` in one folder.
 
     Convention:
         Any thread may call any method. Each call that writes is one transaction:
         after a crash or a kill at any moment the gallery holds all of it or nothing.
         A process opens a gallery of its own: an open one does not survive a fork.
+
+    Attributes:
+        dims, fingerprint: of the descriptors, and of the method that made them.
+        settings: what the gallery was created with.
+        meta_mapping: empty, since any JSON is held.
 
     Raises:
         GalleryBusy: by every method, if another process has been writing for `busy_seconds`.
@@ -66,9 +62,13 @@ class LocalGallery:
         ContractError: by every method, if the disk is full or may not be written to.
     """
 
+    meta_mapping = ""
+
     def __init__(self, file: GalleryFile) -> None:
         self._file = file
+        self.dims, self.fingerprint, self.settings = file.dims, file.fingerprint, file.settings
         self._vectors: Vectors | None = None
+        self._columns: tuple[tuple[int, int], Columns] | None = None
 
     @classmethod
     def create(
@@ -121,43 +121,23 @@ class LocalGallery:
         """
         return cls(GalleryFile.open(Path(folder), busy_seconds=busy_seconds))
 
-    @property
-    def dims(self) -> int:
-        """Dimensions of the descriptors."""
-        return self._file.dims
-
-    @property
-    def fingerprint(self) -> str:
-        """Of the method that made the descriptors."""
-        return self._file.fingerprint
-
-    @property
-    def settings(self) -> Mapping[str, Any]:
-        """What the gallery was created with."""
-        return self._file.settings
-
-    @property
-    def meta_mapping(self) -> str:
-        """Empty: this gallery maps no metadata, it holds any JSON."""
-        return ""
-
     def meta_names(self) -> list[str]:
-        """Read the names out of what filters see; see `Gallery`."""
+        """Names under which metadata is searched, such as ``meta.city``, in order."""
         query = "SELECT DISTINCT path FROM leaves WHERE path >= ? AND path < ? ORDER BY path"
         with self._file.reading() as rows:
             # "/" is the character after ".".
             return [path for (path,) in rows.execute(query, ("meta.", "meta/"))]
 
     def put(self, documents: Sequence[Document]) -> None:
-        """Write documents; see `Gallery`. Rejects are cleared in the same transaction.
+        """Write documents, and clear their rejects in the same transaction; see `Writable`.
 
         Raises:
             MalformedDocument: one of them cannot be held; none is written.
         """
-        self.put_ready(self.make_ready(documents))
+        self.put_ready(self.make_ready(documents), [document.id for document in documents])
 
     def make_ready(self, documents: Sequence[Document]) -> list[Ready]:
-        """Check documents; see `Gallery`.
+        """Check documents; see `Writable`.
 
         Raises:
             MalformedDocument: one of them cannot be held.
@@ -166,22 +146,21 @@ class LocalGallery:
             check_document(document, self.dims)
         return [Ready(document) for document in documents]
 
-    def put_ready(self, ready: Sequence[Ready], rejected: Collection[str] | None = None) -> None:
-        """Write documents; see `put`.
+    def put_ready(self, ready: Sequence[Ready], rejected: Collection[str]) -> None:
+        """Write documents; see `Writable`.
 
         Raises:
             MalformedDocument: one of them cannot be held; none is written.
         """
-        del rejected
         if not ready:
             return
-        with self._file.writing() as rows:
+        with self._file.changing() as rows:
             for one in ready:
                 write_document(rows, one.document)
-            count_change(rows)
+            remove(rows, "rejects", list(rejected))
 
     def put_rejects(self, rejects: Sequence[Reject]) -> None:
-        """Note pictures that were refused; see `Gallery`.
+        """Note images that were refused; see `Writable`.
 
         Raises:
             MalformedDocument: one of them cannot be held; none is written.
@@ -191,10 +170,9 @@ class LocalGallery:
         with self._file.writing() as rows:
             for reject in rejects:
                 write_reject(rows, reject)
-            count_change(rows)
 
     def put_meta(self, ids_to_meta: Mapping[str, Mapping[str, Any]], revision: int = 0) -> None:
-        """Replace metadata; see `Gallery`.
+        """Replace metadata; see `Writable`.
 
         Raises:
             MalformedDocument: one of them cannot be held, see `check_meta`; none is written.
@@ -205,67 +183,49 @@ class LocalGallery:
 
     def delete(self, ids: Sequence[str]) -> list[str]:
         """Remove documents and rejects; returns the ids that were there, in the order given."""
-        with self._file.writing() as rows:
-            there = [id_ for id_ in ids if remove(rows, id_)]
-            count_change(rows)
-        return there
+        with self._file.changing() as rows:
+            gone = {*remove(rows, "documents", ids), *remove(rows, "rejects", ids)}
+        return [id_ for id_ in dict.fromkeys(ids) if id_ in gone]
 
     def get(self, ids: Sequence[str]) -> dict[str, Document]:
         """Read the documents with these ids."""
         with self._file.reading() as rows:
             return find_documents(rows, ids)
 
-    def known(self, ids: Sequence[str]) -> dict[str, Known]:
-        """Read what is known of the documents with these ids."""
-        with self._file.reading() as rows:
-            return find_known(rows, ids)
-
-    def known_rejects(self, ids: Sequence[str]) -> dict[str, str]:
-        """Read the source tags of the rejects with these ids."""
-        with self._file.reading() as rows:
-            return find_reject_tags(rows, ids)
-
-    def known_and_rejects(self, ids: Sequence[str]) -> tuple[dict[str, Known], dict[str, str]]:
-        """Read both, as of one moment."""
+    def known(self, ids: Sequence[str]) -> tuple[dict[str, Known], dict[str, str]]:
+        """Read both as of one moment; see `Writable`."""
         with self._file.reading() as rows:
             return find_known(rows, ids), find_reject_tags(rows, ids)
 
     def documents(self, matching: Filter | None = None) -> Iterator[Document]:
-        """List documents in order of their ids.
+        """List documents in order of their ids, perhaps only those that match a filter.
 
         Convention:
-            Read page by page, and anyone may write meanwhile: a document that comes, goes or
-            changes during the listing may be missed or stand there as it was.
+            Which ones is decided when the listing begins. They are read page by page, and anyone
+            may write meanwhile: one that is deleted is left out, one that is changed stands
+            there as it was or is.
         """
-        condition, after = where(matching), None
-        while True:
-            with self._file.reading() as rows:
-                page = page_of_documents(rows, condition, after, _PAGE_DOCUMENTS)
-            yield from page
-            if len(page) < _PAGE_DOCUMENTS:
-                return
-            after = page[-1].id
+        with self._file.reading() as rows:
+            ids = self._matching(rows, matching or Everything())
+        for start in range(0, len(ids), _PAGE_DOCUMENTS):
+            yield from self.get(ids[start : start + _PAGE_DOCUMENTS]).values()
 
     def rejects(self) -> Iterator[Reject]:
         """List all rejects in order of their ids."""
         with self._file.reading() as rows:
-            found = rows.execute("SELECT * FROM rejects ORDER BY id").fetchall()
-        return (
-            Reject(id_, uri, kind, reason, tag, at, json.loads(meta))
-            for id_, uri, kind, reason, tag, at, meta in found
-        )
+            return iter(find_rejects(rows))
 
     def count(self, matching: Filter | None = None) -> int:
         """Count the documents."""
-        condition = where(matching)
-        query = f"SELECT count(*) FROM documents WHERE {condition.text}"  # noqa: S608
         with self._file.reading() as rows:
-            return int(rows.execute(query, condition.parameters).fetchone()[0])
+            if matching is None:
+                return int(rows.execute("SELECT count(*) FROM documents").fetchone()[0])
+            return len(self._current_columns(rows).matching(rows, matching))
 
     def knn(
         self, vector: Float32[np.ndarray, " D"], k: int, matching: Filter | None = None
     ) -> list[FirstHit]:
-        """Find the k documents with the highest cosine; see `Gallery`. Exact.
+        """Find the k documents with the highest cosine; see `Searchable`. Exact.
 
         Args:
             vector: of any length but 0.
@@ -279,13 +239,25 @@ class LocalGallery:
         check_query(vector, self.dims)
         if k < 1:
             return []
-        condition = where(matching)
-        query = f"SELECT number FROM documents WHERE {condition.text}"  # noqa: S608
         with self._file.reading() as rows:
             vectors = self._current_vectors(rows)
-            found = None if matching is None else rows.execute(query, condition.parameters)
-            allowed = None if found is None else [number for (number,) in found]
+            allowed = None
+            if matching is not None:
+                allowed = self._current_columns(rows).matching(rows, matching)
         return vectors.nearest(vector, k, allowed)
+
+    def _matching(self, rows: Connection, matching: Filter) -> list[str]:
+        """The ids of the documents that match, in order."""
+        columns = self._current_columns(rows)
+        numbers = columns.matching(rows, matching)
+        return [id_ for number, id_ in columns.ids(rows).items() if number in numbers]
+
+    def _current_columns(self, rows: Connection) -> Columns:
+        """Those of this state of the file: whatever anyone has written since, they are read anew."""
+        state = self._file.state(rows)
+        if self._columns is None or self._columns[0] != state:
+            self._columns = state, Columns()
+        return self._columns[1]
 
     def _current_vectors(self, rows: Connection) -> Vectors:
         """Read the descriptors again if anyone has changed some since."""
@@ -302,17 +274,12 @@ class LocalGallery:
         return self._vectors
 
     def close(self) -> None:
-        """Close the file and let go of the descriptors; a second time does nothing."""
+        """Close the file and let go of what is in memory; a second time does nothing."""
         self._file.close()
-        self._vectors = None
+        self._vectors = self._columns = None
 
     def __enter__(self) -> LocalGallery:  # noqa: PYI034 - beartype cannot check Self in a method
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()

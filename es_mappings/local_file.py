@@ -25,7 +25,7 @@ _FORMAT = 2
 _PAGE_BYTES = 16384
 
 # Descriptors lie apart, so that a filter reads through no vectors. A leaf is one value that a
-# filter can ask for; see `es_mappings.leaves`. `changes` counts what has happened to descriptors.
+# filter can ask for; see `es_mappings.local_filters`. `changes` counts what has happened to descriptors.
 _TABLES = """
 CREATE TABLE gallery (
     dims INTEGER NOT NULL, fingerprint TEXT NOT NULL, settings TEXT NOT NULL,
@@ -85,15 +85,11 @@ class GalleryFile:
                 f"The gallery's folder {folder} cannot be made ({error.strerror}): "
                 "choose another folder, or the rights to write there."
             ) from error
-        connection = _connect(folder, "rwc", busy_seconds)
-        try:
+        with _connected(folder, "rwc", busy_seconds) as connection:
             with _transaction(connection, "BEGIN IMMEDIATE", folder):
                 if _is_empty(connection):
                     _write_tables(connection, row)
             return cls._checked(folder, connection)
-        except BaseException:
-            connection.close()
-            raise
 
     @classmethod
     def open(cls, folder: Path, *, busy_seconds: float) -> GalleryFile:
@@ -107,12 +103,8 @@ class GalleryFile:
             ) from error
         if not there:
             raise _not_found(folder)
-        connection = _connect(folder, "rw", busy_seconds)
-        try:
+        with _connected(folder, "rw", busy_seconds) as connection:
             return cls._checked(folder, connection)
-        except BaseException:
-            connection.close()
-            raise
 
     @classmethod
     def _checked(cls, folder: Path, connection: sqlite3.Connection) -> GalleryFile:
@@ -141,8 +133,21 @@ class GalleryFile:
         with self._lock, _transaction(self._connection, "BEGIN IMMEDIATE", self.folder):
             yield self._connection
 
+    @contextmanager
+    def changing(self) -> Iterator[sqlite3.Connection]:
+        """As `writing`, and let every process know that descriptors have changed."""
+        with self.writing() as rows:
+            yield rows
+            rows.execute("UPDATE gallery SET changes = changes + 1")
+
+    @staticmethod
+    def state(rows: sqlite3.Connection) -> tuple[int, int]:
+        """Two numbers that change with whatever is written: by others, and by this connection."""
+        rows.execute("SELECT 1 FROM gallery").fetchone()  # the transaction's snapshot begins here
+        return rows.execute("PRAGMA data_version").fetchone()[0], rows.total_changes
+
     def damaged(self, why: str) -> GalleryDamaged:
-        """Say that the file cannot be used."""
+        """An error that says why the file cannot be used."""
         return _damaged(self.folder, why)
 
     def close(self) -> None:
@@ -151,8 +156,9 @@ class GalleryFile:
             self._connection.close()
 
 
-def _connect(folder: Path, mode: str, busy_seconds: float) -> sqlite3.Connection:
-    """Connect to a folder's file."""
+@contextmanager
+def _connected(folder: Path, mode: str, busy_seconds: float) -> Iterator[sqlite3.Connection]:
+    """Connect to a folder's file; the connection is closed where what is inside fails."""
     address = f"{(folder.absolute() / FILE_NAME).as_uri()}?mode={mode}"
     with _translated(folder):
         connection = sqlite3.connect(
@@ -162,17 +168,19 @@ def _connect(folder: Path, mode: str, busy_seconds: float) -> sqlite3.Connection
             isolation_level=None,  # transactions begin and end where this module says so
             check_same_thread=False,  # the lock keeps threads apart
         )
-        try:
+    try:
+        with _translated(folder):
             _prepare(connection, folder)
-        except BaseException:
-            connection.close()
-            raise
-    return connection
+        yield connection
+    except BaseException:
+        connection.close()
+        raise
 
 
 def _prepare(connection: sqlite3.Connection, folder: Path) -> None:
     """Say how the file is to be written, unless it is someone else's database: leave that alone."""
-    if not _is_empty(connection) and not _is_ours(connection):
+    application = connection.execute("PRAGMA application_id").fetchone()
+    if not _is_empty(connection) and application != (_APPLICATION,):
         raise _damaged(folder, "it is a database, but none of ours")
     connection.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
     # Readers do not wait for a writer, and a commit is on the disk before it returns.
@@ -194,11 +202,6 @@ def _write_tables(connection: sqlite3.Connection, gallery: tuple[int, str, str, 
 def _is_empty(connection: sqlite3.Connection) -> bool:
     """Whether there are no tables: a new file, or one whose creation was interrupted."""
     return connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone() is None
-
-
-def _is_ours(connection: sqlite3.Connection) -> bool:
-    """Whether the file's header says that it is a gallery."""
-    return bool(connection.execute("PRAGMA application_id").fetchone() == (_APPLICATION,))
 
 
 @contextmanager

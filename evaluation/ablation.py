@@ -8,9 +8,8 @@ from dataclasses import dataclass, replace
 from statistics import fmean, median
 from typing import TYPE_CHECKING, Any
 
-from descriptors.encoder import Encoder
+from descriptors.encoder import Encoder, to_working_size
 from descriptors.errors import RequestError
-from descriptors.images import to_working_size
 from evaluation.encoding import EncodedPhotos, encode_photos, image_of, maps_digest
 from evaluation.knobs import KNOBS, Setup
 from evaluation.ours import PreparedTrial, fit_method

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 
 from descriptors.errors import ImageError, RequestError
 from descriptors.images import Picture, read_image
-from es_mappings.features import FeatureStore, pack, stack_kept
+from es_mappings.features import FeatureStore
+from es_mappings.kept_maps import pack, stack_kept
 from evaluation.datasets.facts import PhotoFacts
 from indexer.reading import IndexingPlan, Refused, batches_of_one_shape, prepare_pictures
 from indexer.sources import Source
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from descriptors.arrays import Encoded
     from descriptors.encoder import Encoder
     from descriptors.settings import MethodSettings
-    from es_mappings.features import KeptMaps
+    from es_mappings.kept_maps import KeptMaps
     from evaluation.trials import Photo, Progress
     from indexer.reading import Prepared
 

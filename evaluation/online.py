@@ -13,8 +13,7 @@ import torch
 from jaxtyping import Float, Float16, Int
 from torch import Tensor
 
-from descriptors.aggregation import aggregate, join_layers
-from descriptors.region_vectors import region_class_vectors
+from descriptors.aggregation import aggregate, join_layers, region_class_vectors
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

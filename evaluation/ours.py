@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 
 from descriptors.expansion import hits_to_read
-from descriptors.fitting import WhiteningFit
 from descriptors.method import Method
+from descriptors.whitening import WhiteningFit
 from es_mappings.documents import Document
 from evaluation.encoding import image_of
 from evaluation.online import online_vectors

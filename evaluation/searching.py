@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float32
 
 from es_mappings.documents import Document, FirstHit
-from indexer.pipeline import encode_documents
+from indexer.encoding import encode_documents
 from indexer.reading import IndexingPlan
 from reranker.pipeline import Searcher
 from reranker.ranking import SearchPlan
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from descriptors.arrays import QueryDescription
     from descriptors.method import Method
     from descriptors.settings import RegionSettings
-    from es_mappings.documents import Gallery
     from es_mappings.features import FeatureStore
     from es_mappings.filters import Filter
     from reranker.matching import Match
@@ -85,7 +84,7 @@ OFFLINE_STAGES = (
 class MemoryGallery:
     """Documents at hand, searched by one product with all of their vectors.
 
-    A search calls `knn` and `get` alone, so this has no more of the `Gallery` protocol.
+    It is a `Searchable`.
     """
 
     def __init__(self, documents: Mapping[str, Document]) -> None:
@@ -100,14 +99,14 @@ class MemoryGallery:
     def knn(
         self, vector: Float32[np.ndarray, " D"], k: int, matching: Filter | None = None
     ) -> list[FirstHit]:
-        """See `Gallery.knn`; there is no metadata to filter by."""
+        """See `Searchable.knn`; there is no metadata to filter by."""
         del matching
         cosines = self.descriptors @ vector
         best = np.argsort(-cosines, kind="stable")[:k].tolist()
         return [FirstHit(self.ids[row], float(cosines[row])) for row in best]
 
     def get(self, ids: Sequence[str]) -> dict[str, Document]:
-        """See `Gallery.get`."""
+        """See `Searchable.get`."""
         return {i: self.documents[i] for i in ids if i in self.documents}
 
 
@@ -123,7 +122,7 @@ class StageSearcher(Searcher):
     ) -> None:
         """Put the parts together; see `Searcher`. Hits without kept maps are encoded again."""
         encode = partial(encode_documents, method=method, plan=IndexingPlan())
-        super().__init__(method, cast("Gallery", gallery), features, regions, encode)
+        super().__init__(method, gallery, features, regions, encode)
         # By whether regions were tried, and by id; with the milliseconds of each.
         self._matches: dict[tuple[bool, str], tuple[Match | None, float]] = {}
         self._spared_ms = 0.0
@@ -134,7 +133,7 @@ class StageSearcher(Searcher):
 
     def search_in(self, gallery: MemoryGallery) -> None:
         """Another gallery of the same photos."""
-        self.gallery = cast("Gallery", gallery)
+        self.gallery = gallery
 
     def rank_timed(self, query: QueryDescription, plan: SearchPlan) -> tuple[list[str], float]:
         """The ids of the answer, and the milliseconds it takes without remembering.

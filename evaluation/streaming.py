@@ -24,7 +24,7 @@ from jaxtyping import Bool, Float16, Float32, Int32
 from descriptors.arrays import Encoded
 from descriptors.errors import RequestError
 from es_mappings.documents import Document, FirstHit
-from es_mappings.features import quantise
+from es_mappings.kept_maps import quantise
 from evaluation.datasets.facts import digest_of, stamp_of
 from evaluation.encoding import maps_digest, read_batches
 from evaluation.searching import MemoryGallery

@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from elasticsearch import ApiError, TransportError
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from descriptors.machine import Machine
     from descriptors.method import Method
     from descriptors.settings import RegionSettings
-    from es_mappings.documents import Gallery
     from es_mappings.features import FeatureStore
     from evaluation.datasets.photos import Queries
     from evaluation.scores import Row
@@ -133,7 +132,7 @@ def evaluate_through(
     try:
         served = _Served.of(client, index, machine)
         paths = _paths(served, {photo.path for photo in trial.gallery})
-        gallery = cast("Gallery", MemoryGallery(served.documents))
+        gallery = MemoryGallery(served.documents)
         searcher = Searcher(served.method, gallery, served.features, served.regions)
         scores: list[Score] = []
         for done, query in enumerate(trial.queries, start=1):

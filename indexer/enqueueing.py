@@ -1,18 +1,20 @@
-"""Any number of pictures into tasks of bounded size, no faster than they are worked off."""
+"""Images into tasks of bounded size, throttled to the workers' pace; lost tasks are sent again."""
 
 from __future__ import annotations
 
-import json
+import logging
 import secrets
+import threading
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from indexer.resending import task_text
-from indexer.tasks import INDEX_IMAGES
+from kombu.exceptions import OperationalError
+from kombu.utils import json  # has times, Decimal and UUID, as the queue has
+from redis.exceptions import RedisError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from celery import Celery
 
@@ -20,10 +22,20 @@ if TYPE_CHECKING:
     from indexer.settings import IndexerSettings
     from indexer.sources import Source
 
-__all__ = ["Enqueuer", "new_run"]
+__all__ = ["INDEX_IMAGES", "Enqueuer", "Resender", "new_run", "task_text"]
+
+INDEX_IMAGES = "camsearch.index_images"
 
 _MOST_BYTES = 512 * 1024  # of a task's message: metadata may be long
 _POLL_SECONDS = 0.25
+_LOOK_SECONDS = 60.0
+
+_log = logging.getLogger("camsearch")
+
+
+def task_text(name: str, images: list[dict[str, Any]], named: Mapping[str, Any], queue: str) -> str:
+    """A task that takes pictures, and perhaps more by name, as the ledger keeps it."""
+    return str(json.dumps({"name": name, "args": [images], "kwargs": dict(named), "queue": queue}))
 
 
 def new_run() -> str:
@@ -154,3 +166,61 @@ def _image(source: Source, revision: int) -> dict[str, Any]:
     if source.problem is not None:
         image["problem"] = source.problem.reason
     return image
+
+
+class Resender:
+    """Looks from time to time whether runs wait for tasks that are nowhere, and sends them again.
+
+    Redis takes a task out of its list and then sends it; the worker notes that it has it a moment
+    later. A worker that is killed between the two, or a line that dies under the answer, loses
+    it: no list holds it then, and no visibility timeout brings it back. The ledger still does.
+
+    Convention:
+        It can be sure only while the queue is empty and no worker has a task; and twice in a
+        row, since a task on its way from one to the other is in neither for a moment. Were it
+        wrong, the task would be done twice and counted once.
+    """
+
+    def __init__(self, app: Celery, ledger: Ledger, settings: IndexerSettings) -> None:
+        """Put the parts together; `start` begins to look."""
+        self._app, self._ledger, self._queue = app, ledger, settings.queue
+        self._pause = min(_LOOK_SECONDS, settings.visibility_timeout)
+        self._missed: set[str] = set()
+
+    def start(self) -> None:
+        """Look from a thread of its own, until the process ends."""
+        threading.Thread(target=self._watch, name="resend", daemon=True).start()
+
+    def _watch(self) -> None:
+        pause = threading.Event()
+        while not pause.wait(self._pause):
+            try:
+                self.look()
+            except (RedisError, OperationalError) as error:
+                _log.debug("Cannot look for lost tasks now: %s", error)
+
+    def look(self) -> int:
+        """Look once; returns how many tasks were sent again."""
+        busy = self._ledger.waiting(self._queue) or self._ledger.taken()
+        there = {} if busy else self._ours()
+        lost = self._missed & set(there)
+        self._missed = set(there)
+        if not lost or not self._ledger.may_resend(self._pause):
+            return 0
+        for chunk in sorted(lost):
+            task = there[chunk]
+            self._app.send_task(
+                task["name"],
+                args=task["args"],
+                kwargs=task["kwargs"],
+                queue=task["queue"],
+                ignore_result=True,
+            )
+        _log.warning("%d tasks were lost on their way and are sent again.", len(lost))
+        self._missed = set()
+        return len(lost)
+
+    def _ours(self) -> dict[str, dict[str, Any]]:
+        """Open tasks of this queue: whether another is empty we do not know."""
+        tasks = {chunk: json.loads(text) for chunk, text in self._ledger.open_tasks().items()}
+        return {chunk: task for chunk, task in tasks.items() if task["queue"] == self._queue}

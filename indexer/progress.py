@@ -1,10 +1,16 @@
-"""What has been asked for, done and refused."""
+"""What a worker is given, and what comes of it."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
-__all__ = ["Progress"]
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from indexer.sources import Source
+
+__all__ = ["Chunk", "Progress", "Result"]
 
 
 @dataclass
@@ -31,3 +37,45 @@ class Progress:
     def finished(self) -> int:
         """Pictures that have met their end, whichever it was."""
         return self.indexed + self.unchanged + self.updated + self.rejected + self.out_of_reach
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Pictures that are indexed together.
+
+    Attributes:
+        id: the same however often it is delivered.
+        sources: of the pictures.
+        gallery: name of a gallery, or of one of its concrete indices.
+        run: that it is counted in; "" for none.
+        again, retry_rejects: see `IndexingPlan`.
+    """
+
+    id: str
+    sources: tuple[Source, ...]
+    gallery: str
+    run: str = ""
+    again: bool = False
+    retry_rejects: bool = False
+
+    def apart(self) -> list[Chunk]:
+        """A chunk for each picture."""
+        return [
+            replace(self, id=f"{self.id}.{i}", sources=(source,))
+            for i, source in enumerate(self.sources)
+        ]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What came of a chunk.
+
+    Attributes:
+        progress: its counts.
+        failed: a reason for each picture that was set aside.
+        apart: smaller chunks that must be done in its place.
+    """
+
+    progress: Progress = field(default_factory=Progress)
+    failed: dict[str, str] = field(default_factory=dict)
+    apart: Sequence[Chunk] = ()

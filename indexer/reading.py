@@ -7,23 +7,27 @@ from collections import defaultdict, deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from jaxtyping import UInt8
 from torch import Tensor
 
 from descriptors.arrays import Size
+from descriptors.encoder import to_working_size
 from descriptors.errors import CamsearchError, ImageError
-from descriptors.images import ImageLimits, read_image, to_working_size
+from descriptors.images import ImageLimits, read_image
 from descriptors.settings import MethodSettings
-from es_mappings.documents import check_meta
+from es_mappings.checks import check_meta
 from es_mappings.errors import MalformedDocument
+from indexer.addresses import read_source, source_tag
 from indexer.errors import MalformedRow, SourceUnreadable
-from indexer.sources import Source, id_of_address, read_source, source_tag
+from indexer.sources import Source, id_of_address
 from indexer.web import WebAccess
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+
+    from descriptors.machine import Machine
 
 __all__ = [
     "IndexingPlan",
@@ -60,6 +64,11 @@ class IndexingPlan:
     retry_rejects: bool = False
     class_names: tuple[str, ...] = ()
     coarse_maps: bool = False
+
+    @classmethod
+    def on(cls, machine: Machine, **more: Any) -> IndexingPlan:
+        """A plan with a machine's batches, threads and limits."""
+        return cls(machine.batch_size, machine.readers, machine.limits, **more)
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+from dataclasses import asdict
 from datetime import date, datetime
 from decimal import Decimal
 from functools import cache
@@ -23,11 +24,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from redis.exceptions import RedisError
 
 from descriptors.errors import RequestError
-from es_mappings.documents import MOST_ID_BYTES, fits_as_id
-from indexer.chunks import Chunk, counts_of
+from es_mappings.checks import MAX_ID_BYTES, fits_as_id, is_unicode
+from indexer.enqueueing import INDEX_IMAGES, task_text
 from indexer.errors import MalformedRow
-from indexer.resending import task_text
-from indexer.sources import Source, id_of_address, id_of_long
+from indexer.progress import Chunk
+from indexer.sources import Source, id_of_address
 from indexer.worker import TryAgain
 
 if TYPE_CHECKING:
@@ -38,9 +39,8 @@ if TYPE_CHECKING:
     from indexer.settings import IndexerSettings
     from indexer.worker import GalleryWorker
 
-__all__ = ["DELETE_IMAGES", "FIT_WHITENING", "INDEX_IMAGES", "register", "sources_of"]
+__all__ = ["DELETE_IMAGES", "FIT_WHITENING", "register", "sources_of"]
 
-INDEX_IMAGES = "camsearch.index_images"
 DELETE_IMAGES = "camsearch.delete_images"
 FIT_WHITENING = "camsearch.fit_whitening"
 
@@ -104,7 +104,11 @@ def register(
         work = Chunk(key, sources, name, run, again, retry_rejects)
         result = _done(self, lambda: worker().index(work))
         shared = {"gallery": name, "run": run, "again": again, "retry_rejects": retry_rejects}
-        parts = {part.id: _part(images, part, shared) for part in result.apart}
+        # The image of each part as the caller sent it, and what else its task is given.
+        parts = {
+            part.id: ([images[int(part.id.rpartition(".")[2])]], shared | {"chunk": part.id})
+            for part in result.apart
+        }
         if run and parts:
             texts = {
                 id_: task_text(INDEX_IMAGES, one, named, settings.queue)
@@ -114,7 +118,9 @@ def register(
             parts = {id_: task for id_, task in parts.items() if id_ in left}
         for one, named in parts.values():
             _sent(self, INDEX_IMAGES, [one], named)
-        return counts_of(result)
+        counts = asdict(result.progress)
+        del counts["asked"]
+        return counts | {"failed": result.failed, "divided": len(result.apart)}
 
     @app.task(name=DELETE_IMAGES, bind=True, shared=False, max_retries=None)
     def delete_images(self: Task, ids: Any, gallery: str | None = None) -> int:
@@ -142,14 +148,6 @@ def register(
         return done
 
 
-def _part(
-    images: list[dict[str, Any]], part: Chunk, shared: dict[str, Any]
-) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """The picture of a part as a caller sent it, and what else its task is given."""
-    kept = images[int(part.id.rpartition(".")[2])]
-    return [kept], shared | {"chunk": part.id}
-
-
 def sources_of(images: object) -> Iterator[Source]:
     """Read what a caller asks to be indexed; a malformed entry comes with its `problem`.
 
@@ -173,18 +171,18 @@ def _source(image: object, now: int) -> Source:
     id_, meta = asked.id or "", {}
     if id_ and not fits_as_id(id_):
         problem = MalformedRow(
-            f"The id {id_[:100]!a} is not 1 to {MOST_ID_BYTES} bytes of UTF-8: send a shorter one."
+            f"The id {id_[:100]!a} is not 1 to {MAX_ID_BYTES} bytes of UTF-8: send a shorter one."
         )
-        id_ = id_of_long(id_)
+        id_ = id_of_address(id_)
     try:
         meta = _json_value(asked.meta or {}, 1)
     except MalformedRow as error:
         problem = problem or error
-    if not _is_unicode(asked.uri):
+    if not is_unicode(asked.uri):
         problem = problem or MalformedRow(
             f"The uri {asked.uri[:100]!a} is not Unicode text: remove the lone surrogate."
         )
-        id_ = id_ or id_of_long(asked.uri)
+        id_ = id_ or id_of_address(asked.uri)
     return Source(id_, asked.uri, meta, problem, revision)
 
 
@@ -218,16 +216,8 @@ def _json_value(value: Any, depth: int) -> Any:
 
 def _is_holdable(value: str | float | None) -> bool:
     if isinstance(value, str):
-        return _is_unicode(value)
+        return is_unicode(value)
     return not isinstance(value, float) or isfinite(value)
-
-
-def _is_unicode(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _malformed(image: object, error: ValidationError) -> Source:

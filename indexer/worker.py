@@ -28,11 +28,11 @@ from es_mappings.elastic import ElasticGallery
 from es_mappings.elastic_bulk import Bulk
 from es_mappings.errors import ContractError, GalleryNotFound, GalleryUnreachable
 from es_mappings.indices import open_gallery
-from indexer.chunks import Chunk, Result
-from indexer.fitting import check_enough, collect_vectors
+from indexer.documents import reject_of
+from indexer.encoding import check_enough, collect_vectors
 from indexer.ledger import WorkerState
-from indexer.pipeline import index_pictures, reject_of
-from indexer.progress import Progress
+from indexer.pipeline import index_pictures
+from indexer.progress import Chunk, Progress, Result
 from indexer.reading import IndexingPlan
 from indexer.sources import Source, id_of_address
 from indexer.web import WebAccess
@@ -63,7 +63,7 @@ class TryAgain(Exception):
     """
 
     def __init__(self, reason: str, seconds: float) -> None:
-        """Keep both."""
+        """Say why, and how long to wait."""
         super().__init__(reason, seconds)
         self.seconds = seconds
 
@@ -214,11 +214,8 @@ class GalleryWorker:
                 features.close()
 
     def _plan(self, chunk: Chunk | None = None) -> IndexingPlan:
-        machine = self.machine
-        return IndexingPlan(
-            batch_size=machine.batch_size,
-            readers=machine.readers,
-            limits=machine.limits,
+        return IndexingPlan.on(
+            self.machine,
             web=self._web,
             again=chunk is not None and chunk.again,
             retry_rejects=chunk is not None and chunk.retry_rejects,
@@ -244,7 +241,7 @@ class GalleryWorker:
         """Note what failed; returns the ids that an earlier attempt had indexed all the same."""
         gallery = self.gallery(chunk.gallery)
         # What was indexed before stays: nobody has seen that the new picture is bad.
-        staying = gallery.known([source.id for source in chunk.sources])
+        staying, _ = gallery.known([source.id for source in chunk.sources])
         rejects = [
             reject_of(source, kind, reason) for source in chunk.sources if source.id not in staying
         ]

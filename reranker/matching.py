@@ -13,17 +13,19 @@ from jaxtyping import Float
 from torch import Tensor
 
 from descriptors.arrays import Box, Size, box_of_region
-from descriptors.images import working_size
-from es_mappings.features import stack_kept
+from descriptors.encoder import working_size
+from es_mappings.kept_maps import stack_kept
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from descriptors.arrays import Encoded, QueryDescription, RegionMatch
+    from descriptors.arrays import Encoded, QueryDescription
     from descriptors.method import Method
+    from descriptors.regions import RegionMatch
     from descriptors.settings import RegionSettings
     from es_mappings.documents import IndexedPicture
-    from es_mappings.features import FeatureStore, KeptMaps
+    from es_mappings.features import FeatureStore
+    from es_mappings.kept_maps import KeptMaps
 
 __all__ = ["Match", "Matcher"]
 

@@ -33,8 +33,10 @@ if TYPE_CHECKING:
 
     from descriptors.method import Method
     from descriptors.settings import RegionSettings
-    from es_mappings.documents import Document, FirstHit, Gallery, IndexedPicture
-    from es_mappings.features import FeatureStore, KeptMaps
+    from es_mappings.documents import Document, FirstHit, IndexedPicture
+    from es_mappings.features import FeatureStore
+    from es_mappings.gallery import Searchable
+    from es_mappings.kept_maps import KeptMaps
     from reranker.matching import Match
 
 __all__ = ["Order", "Searcher"]
@@ -63,7 +65,7 @@ class Searcher:
     def __init__(
         self,
         method: Method,
-        gallery: Gallery,
+        gallery: Searchable,
         features: FeatureStore | None,
         regions: RegionSettings,
         encode: Callable[[Sequence[IndexedPicture]], Mapping[str, KeptMaps]] | None = None,

@@ -80,7 +80,8 @@ def _own(library: PictureLibrary, photos: Path) -> list[_Query]:
     """Some of the folder's indexed images, spread evenly."""
     from indexer.sources import find_pictures
 
-    indexed = list(library.gallery.known([source.id for source in find_pictures([photos])]))
+    known, _ = library.gallery.known([source.id for source in find_pictures([photos])])
+    indexed = list(known)
     if not indexed:
         raise RequestError(f"No image in {photos} could be read: name a folder with photos.")
     step = max(1, len(indexed) // _QUERIES)

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from camsearch.commands import options
+from camsearch.commands.indexing_bar import indexing_bar, plain_console
 from camsearch.settings import read_settings
 
 if TYPE_CHECKING:
@@ -81,8 +81,8 @@ def retry_rejects(
     from camsearch import servers
 
     settings = read_settings()
-    opened = servers.open_gallery(settings, gallery or settings.images)
-    sources = list(_rejected(opened, kind))
+    with servers.open_gallery(settings, gallery or settings.images) as opened:
+        sources = list(_rejected(opened, kind))
     if not sources:
         Console(stderr=True).print("No image was rejected.")
         return
@@ -108,42 +108,32 @@ def send_and_follow(
     detach: bool = False,
     rest: str = "the same command",
 ) -> None:
-    """Enqueue under a progress bar, and wait for the workers unless asked not to; `rest` sends the rest of a stopped one."""
+    """Enqueue under a progress bar, and wait for the workers unless asked not to.
+
+    Args:
+        settings: of the queue.
+        sources: what to send.
+        gallery: that is there: a slip in its name should send nothing.
+        again, retry: see `Enqueuer.enqueue`.
+        detach: leave when all is sent.
+        rest: the command that sends the rest of a stopped run.
+    """
     from camsearch import servers
     from indexer.enqueueing import new_run
 
-    # Opened before anything is sent, so that a wrong name sends nothing.
-    servers.open_gallery(settings, gallery).close()
-    console = Console(stderr=True, soft_wrap=True, markup=False, highlight=False)
-    run = new_run()
+    console, run = plain_console(), new_run()
     see = f"See: camsearch status --run {run}"
-    columns = (
-        TextColumn("indexing"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]:.1f} images/s"),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[refused]} rejected"),
-    )
-    with servers.broker_answers(settings):
+    with servers.broker_answers(settings), indexing_bar(console) as bar:
         sender = servers.enqueuer(settings)
-        with Progress(*columns, console=console) as bar:
-            task = bar.add_task("indexing", total=None, rate=0.0, refused=0)
 
-            def show(state: RunState) -> None:
-                elapsed = bar.tasks[0].elapsed or 0
-                bar.update(
-                    task,
-                    completed=state.finished,
-                    total=state.asked,
-                    rate=state.finished / elapsed if elapsed else 0.0,
-                    refused=state.counts["rejected"] + state.counts["failed"],
-                )
+        def show(state: RunState) -> None:
+            refused = state.counts["rejected"] + state.counts["failed"]
+            bar(state.finished, state.asked, state.finished, refused)
 
-            with options.stopped(lambda: _sent_before(sender.ledger.state(run), rest, see)):
-                sent = sender.enqueue(sources, gallery, run, show, again=again, retry_rejects=retry)
-            with options.stopped(lambda: f"Stopped waiting: all {sent} images are sent. {see}"):
-                state = None if detach else sender.follow(run, show)
+        with options.stopped(lambda: _sent_before(sender.ledger.state(run), rest, see)):
+            sent = sender.enqueue(sources, gallery, run, show, again=again, retry_rejects=retry)
+        with options.stopped(lambda: f"Stopped waiting: all {sent} images are sent. {see}"):
+            state = None if detach else sender.follow(run, show)
     if state is None:
         console.print(f"{sent} images sent as run {run}. {see}")
         return

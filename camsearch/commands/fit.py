@@ -10,13 +10,14 @@ from rich.console import Console
 from rich.progress import track
 
 from camsearch.commands import options
+from camsearch.commands.indexing_bar import plain_console
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from descriptors.encoder import Encoder
-    from descriptors.fitting import WhiteningFit
     from descriptors.machine import Machine
+    from descriptors.whitening import WhiteningFit
     from indexer.reading import Prepared, Refused
     from indexer.sources import Source
 
@@ -35,10 +36,8 @@ def fit(
     ],
     preset: options.Preset = "default",
     network: options.Network = None,
-    layers: Annotated[
-        str | None, typer.Option(help="Feature layers and dimensions: mid:256,last:256.")
-    ] = None,
-    side: Annotated[int | None, typer.Option(help="Working size in pixels.")] = None,
+    layers: options.Layers = None,
+    side: options.Side = None,
     weights: options.Weights = None,
     most: Annotated[
         int, typer.Option(min=1, help="Fit on at most this many images, spread evenly.")
@@ -55,7 +54,7 @@ def fit(
     from descriptors.backbones import load_network
     from descriptors.encoder import Encoder
     from descriptors.errors import RequestError
-    from indexer.fitting import check_enough
+    from indexer.encoding import check_enough
     from indexer.sources import find_pictures
 
     if out.suffix != ".safetensors":
@@ -78,7 +77,7 @@ def fit(
         raise RequestError(
             f"--out {out} cannot be written ({error}): choose another place."
         ) from error
-    console = Console(stderr=True, soft_wrap=True, markup=False, highlight=False)
+    console = plain_console()
     console.print(
         f"Whitening of {collected.pictures} images written to {out} "
         f"({len(chosen) - collected.pictures} could not be read)."
@@ -101,12 +100,11 @@ def _check_place(out: Path) -> None:
 
 def collect(encoder: Encoder, sources: list[Source], machine: Machine) -> WhiteningFit:
     """Class vectors of images, for a fit, under a progress bar."""
-    from indexer.fitting import collect_vectors
+    from indexer.encoding import collect_vectors
     from indexer.reading import IndexingPlan
 
     def follow(outcomes: Iterator[Prepared | Refused]) -> Iterable[Prepared | Refused]:
         bar = Console(stderr=True)
         return track(outcomes, "reading", total=len(sources), console=bar, transient=True)
 
-    plan = IndexingPlan(machine.batch_size, machine.readers, machine.limits)
-    return collect_vectors(encoder, sources, plan, follow)
+    return collect_vectors(encoder, sources, IndexingPlan.on(machine), follow)

@@ -2,36 +2,28 @@
 
 from __future__ import annotations
 
-from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
 from camsearch.commands import options
 from camsearch.commands.enqueue import Detach, GalleryName, send_and_follow
+from camsearch.commands.reconcile import EXAMPLE as RECONCILE_EXAMPLE
+from camsearch.commands.reconcile import reconcile
 from camsearch.settings import read_settings
 from descriptors.errors import RequestError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
-
-    from es_mappings.elastic import ElasticGallery
     from es_mappings.indices import IndexPlan
-    from indexer.sources import Source
 
 __all__ = ["app"]
 
 app = typer.Typer(
     help="Create, check, rebuild and drop a gallery in Elasticsearch.", no_args_is_help=True
 )
+app.command("reconcile", epilog=RECONCILE_EXAMPLE)(reconcile)
 
-_ASK = 500
-
-Item = TypeVar("Item")
-
-Layers = Annotated[str | None, typer.Option(help="Layers and dimensions: mid:256,last:256.")]
-Side = Annotated[int | None, typer.Option(help="Working size in pixels.")]
 Maps = Annotated[
     str | None,
     typer.Option(
@@ -54,8 +46,8 @@ def create(
     gallery: GalleryName = None,
     preset: options.Preset = "default",
     network: options.Network = None,
-    layers: Layers = None,
-    side: Side = None,
+    layers: options.Layers = None,
+    side: options.Side = None,
     weights: options.Weights = None,
     whitening: options.Whitening = None,
     maps: Maps = None,
@@ -109,6 +101,7 @@ def verify(
     """Report problems of the gallery's indices, with remedies; exit status 1 if searches suffer."""
     from camsearch import servers
     from descriptors.errors import ArtifactError
+    from es_mappings import indices
     from es_mappings.about import method_about
     from es_mappings.errors import ContractError
     from es_mappings.verification import Finding
@@ -116,21 +109,25 @@ def verify(
 
     settings = read_settings()
     name = gallery or settings.images
-    found = find_mistakes(servers.elastic(settings), name)
-    if check_method and not found:
-        try:
-            method_about(servers.open_gallery(settings, name).settings, options.machine())
-        except (ContractError, ArtifactError) as error:
-            found.append(Finding(error.reason, "See above."))
+    client = servers.elastic(settings)
+    found = find_mistakes(client, name)
+    if not any(finding.fatal for finding in found):
+        with indices.open_gallery(client, name) as opened:
+            if check_method and not found:
+                try:
+                    method_about(opened.settings, options.machine())
+                except (ContractError, ArtifactError) as error:
+                    found.append(Finding(error.reason, "See above."))
+            names = opened.meta_names()
+    fatal = any(finding.fatal for finding in found)
     for finding in found:
         typer.echo(f"{'error' if finding.fatal else 'warning'}: {finding.problem}")
         typer.echo(f"    {finding.remedy}")
-    if not any(finding.fatal for finding in found):
-        names = servers.open_gallery(settings, name).meta_names()
+    if not fatal:
         typer.echo(f"Metadata is searched as: {options.listed(names)}.")
     if not found:
         typer.echo(f"The gallery {name} has no problems.")
-    if any(finding.fatal for finding in found):
+    if fatal:
         raise typer.Exit(1)
 
 
@@ -144,6 +141,7 @@ def switch(
     """Point searches and workers at another concrete index, in one step."""
     from camsearch import servers
     from es_mappings import indices
+    from indexer.differences import missing
 
     settings = read_settings()
     client = servers.elastic(settings)
@@ -152,10 +150,10 @@ def switch(
     live = None if force else indices.live_index(client, name)
     target = indices.open_gallery(client, index)
     if live is not None and live != index and not force:
-        missing = sum(1 for _ in _missing(indices.open_gallery(client, live), target))
-        if missing:
+        count = sum(1 for _ in missing(indices.open_gallery(client, live), target))
+        if count:
             raise RequestError(
-                f"{missing} images of {live} are not in {index} yet: run `camsearch gallery "
+                f"{count} images of {live} are not in {index} yet: run `camsearch gallery "
                 f"rebuild --into {index}` to index them, or switch anyway with --force."
             )
     indices.switch(client, name, index)
@@ -170,8 +168,8 @@ def rebuild(
     ] = None,
     preset: options.Preset = "default",
     network: options.Network = None,
-    layers: Layers = None,
-    side: Side = None,
+    layers: options.Layers = None,
+    side: options.Side = None,
     weights: options.Weights = None,
     whitening: options.Whitening = None,
     maps: Maps = None,
@@ -187,6 +185,7 @@ def rebuild(
     """
     from camsearch import servers
     from es_mappings import indices
+    from indexer.differences import missing
 
     settings = read_settings()
     name = gallery or settings.images
@@ -201,64 +200,8 @@ def rebuild(
     target = indices.open_gallery(client, index)
     # All of them first: sending may wait for workers longer than a listing stays open.
     rest = f"`camsearch gallery rebuild --into {index}`"
-    send_and_follow(settings, list(_missing(live, target)), index, detach=detach, rest=rest)
+    send_and_follow(settings, list(missing(live, target)), index, detach=detach, rest=rest)
     typer.echo(f"When it is complete: camsearch gallery switch {index}")
-
-
-@app.command("reconcile", epilog="Example: camsearch gallery reconcile manifest.csv")
-def reconcile(
-    paths: Annotated[
-        list[Path],
-        typer.Argument(help="What should be in the gallery: folders, images, a manifest."),
-    ],
-    gallery: GalleryName = None,
-    delete_others: Annotated[
-        bool,
-        typer.Option("--delete-others", help="Delete what is in the gallery but not named here."),
-    ] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before deleting.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only report what differs.")] = False,
-    detach: Detach = False,
-) -> None:
-    """Compare the gallery with what should be in it, and send the difference to the workers."""
-    from camsearch import servers
-    from es_mappings.about import features_of
-    from indexer.manifests import sources_in
-
-    settings = read_settings()
-    name = gallery or settings.images
-    opened = servers.open_gallery(settings, name)
-    wanted: set[str] = set()
-    broken = list(opened.without_descriptor())
-    if broken and not dry_run:
-        # Nobody finds them, and as long as they stand their pictures pass for indexed.
-        opened.delete(broken)
-    sources = list(sources_in(paths, options.warn, mapping=opened.meta_properties))
-    different = list(_different(sources, opened, wanted))
-    others = [document.id for document in opened.documents() if document.id not in wanted]
-    if broken:
-        typer.echo(f"{len(broken)} documents have no descriptor, so no search finds them.")
-    typer.echo(
-        f"{len(wanted)} images wanted; {len(different)} are new or have changed, "
-        f"{len(others)} others are in the gallery."
-    )
-    if dry_run:
-        return
-    features = features_of(opened.settings)
-    if features is not None and (left := features.sweep()):
-        typer.echo(f"{left} half-written files of maps are removed.")
-    if delete_others and others:
-        _check_whole(sources)
-        if not yes:
-            typer.confirm(f"Delete {len(others)} of the gallery's images?", abort=True)
-        opened.delete(others)
-        if features is not None:
-            features.delete(others)
-        typer.echo(f"{len(others)} deleted.")
-    if features is not None:
-        features.close()
-    if different:
-        send_and_follow(settings, different, name, detach=detach)
 
 
 @app.command("drop")
@@ -290,6 +233,7 @@ def _about(
     whitening: Path | None,
     maps: str | None,
 ) -> dict[str, Any]:
+    """What an index says of the method that a command's options name."""
     from descriptors.machine import method_of
     from descriptors.settings import RegionSettings
     from es_mappings.about import about_method
@@ -300,7 +244,12 @@ def _about(
     if maps is not None and "://" not in maps:
         maps = str(Path(maps).absolute())
     return about_method(
-        method, RegionSettings.preset(preset), whitening=whitening, weights=weights, maps=maps
+        method,
+        RegionSettings.preset(preset),
+        # Wherever workers are started.
+        whitening=whitening and whitening.absolute(),
+        weights=weights and weights.absolute(),
+        maps=maps,
     )
 
 
@@ -312,54 +261,3 @@ def _plan(graph: str, shards: int, replicas: int, meta_mapping: Path | None) -> 
         raise RequestError(f"--graph {graph} is unknown: choose one of {', '.join(graphs)}.")
     mapping = options.read_meta_mapping(meta_mapping)
     return IndexPlan(graph, shards, replicas, mapping)  # type: ignore[arg-type] # checked above
-
-
-def _missing(live: ElasticGallery, target: ElasticGallery) -> Iterator[Source]:
-    """Images and rejects of the live index that another one does not contain yet."""
-    from indexer.sources import Source
-
-    for page in _pages(live.documents()):
-        known = target.known([document.id for document in page])
-        refused = target.known_rejects([document.id for document in page])
-        for document in page:
-            there = known.get(document.id)
-            newer = there is not None and there.revision >= document.revision
-            if not newer and document.id not in refused:
-                yield Source(document.id, document.uri, document.meta, revision=document.revision)
-
-
-def _different(
-    sources: Iterable[Source], opened: ElasticGallery, wanted: set[str]
-) -> Iterator[Source]:
-    """Sources that differ from the gallery; the ids of all sources are recorded."""
-    from indexer.reading import tag_of, would_be_refused
-
-    limits = options.machine().limits
-    for page in _pages(sources):
-        ids = [source.id for source in page]
-        wanted.update(ids)
-        known, refused = opened.known(ids), opened.known_rejects(ids)
-        for source in page:
-            there, tag = known.get(source.id), tag_of(source)
-            same = there is not None and (there.source_tag, there.meta) == (tag, source.meta)
-            if source.id in refused:
-                made_of = refused[source.id]
-                same = would_be_refused(source, tag, made_of, limits, opened.meta_mapping)
-            if not (same and tag):
-                yield source
-
-
-def _check_whole(sources: Sequence[Source]) -> None:
-    """Refuse to delete by a list that may be incomplete: an unmounted disk is empty."""
-    problems = [source.problem for source in sources if source.problem is not None]
-    if not sources or problems:
-        what = problems[0].reason if problems else "There is no image at these paths."
-        raise RequestError(
-            f"Nothing is deleted, since the list of what should be there may be incomplete. {what}"
-        )
-
-
-def _pages(items: Iterable[Item]) -> Iterator[list[Item]]:
-    stream = iter(items)
-    while page := list(islice(stream, _ASK)):
-        yield page

@@ -7,15 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeRemainingColumn,
-)
 
 from camsearch.commands import options
+from camsearch.commands.indexing_bar import indexing_bar, plain_console
 from descriptors.errors import RequestError
 
 if TYPE_CHECKING:
@@ -48,13 +42,11 @@ def index(
     meta_mapping: options.MetaMapping = None,
     preset: options.Preset = "default",
     network: options.Network = None,
-    layers: Annotated[
-        str | None, typer.Option(help="Feature layers and dimensions: mid:256,last:256.")
-    ] = None,
+    layers: options.Layers = None,
     theme: Annotated[
         str | None, typer.Option(help="Fixed classes by name or number, separated by commas.")
     ] = None,
-    side: Annotated[int | None, typer.Option(help="Working size in pixels.")] = None,
+    side: options.Side = None,
     weights: options.Weights = None,
     whitening: options.Whitening = None,
     maps: Annotated[
@@ -143,7 +135,7 @@ def _index_and_tell(
     again: bool,
     retry_rejects: bool,
 ) -> None:
-    console = Console(stderr=True, soft_wrap=True, markup=False, highlight=False)
+    console = plain_console()
     before = library.gallery.count()
     with options.stopped(
         lambda: (
@@ -176,20 +168,9 @@ def index_with_bar(
     retry_rejects: bool = False,
 ) -> Counts:
     """Index under a progress bar with rate, time left and rejects."""
-    columns = (
-        TextColumn("indexing"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]:.1f} images/s"),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[rejected]} rejected"),
-    )
-    with Progress(*columns, console=console) as bar:
-        task = bar.add_task("indexing", total=len(sources), rate=0.0, rejected=0)
+    with indexing_bar(console) as bar:
 
         def show(counts: Counts) -> None:
-            elapsed = bar.tasks[0].elapsed or 0
-            rate = counts.indexed / elapsed if elapsed else 0.0
-            bar.update(task, completed=counts.finished, rate=rate, rejected=counts.rejected)
+            bar(counts.finished, len(sources), counts.indexed, counts.rejected)
 
         return library.index(sources, again=again, retry_rejects=retry_rejects, on_progress=show)

@@ -73,19 +73,18 @@ def delete(
     gallery: options.GalleryFolder = None,
 ) -> None:
     """Delete images from a gallery (their files stay)."""
-    from es_mappings.features import FeatureStore
+    from es_mappings.about import about_folder, features_of
     from es_mappings.local import LocalGallery
 
     folder = options.gallery_folder(gallery)
     with LocalGallery.open(folder) as opened:
-        present = {*opened.get(ids), *opened.known_rejects(ids)}
+        present = {id_ for found in opened.known(ids) for id_ in found}
         # What is not an id may be a path as it was written on the command line of `index`.
         names = [i if i in present else os.path.abspath(i) for i in ids]
         gone = opened.delete(names)
-        maps = opened.settings["maps"]
-        if maps is not None:
-            address = maps if "://" in maps else str((folder / maps).absolute())
-            FeatureStore(address, opened.fingerprint).delete(gone)
+        features = features_of(about_folder(opened), folder)
+        if features is not None:
+            features.delete(gone)
     typer.echo(f"{len(gone)} deleted.")
     unknown = len(set(names)) - len(gone)
     if unknown:

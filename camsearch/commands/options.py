@@ -26,10 +26,12 @@ __all__ = [
     "Exclude",
     "GalleryFolder",
     "JsonFile",
+    "Layers",
     "MetaMapping",
     "Network",
     "Precision",
     "Preset",
+    "Side",
     "Weights",
     "Whitening",
     "gallery_folder",
@@ -72,6 +74,10 @@ Network = Annotated[
     str | None,
     typer.Option(help="Another network: see docs/networks.md, or timm:NAME for a timm network."),
 ]
+Layers = Annotated[
+    str | None, typer.Option(help="Feature layers and dimensions: mid:256,last:256.")
+]
+Side = Annotated[int | None, typer.Option(help="Working size in pixels.")]
 Weights = Annotated[
     Path | None,
     typer.Option(

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from camsearch.commands import options
+from camsearch.commands.indexing_bar import plain_console
 
 if TYPE_CHECKING:
     from reranker.ranking import Hit, Ranking
@@ -58,7 +59,7 @@ def search(
         picture = library.read(image)
         query = library.describe(picture, wanted)
         ranking = library.searcher.search(query, plan)
-        told = Console(stderr=True, soft_wrap=True, markup=False, highlight=False)
+        told = plain_console()
         for warning in ranking.warnings:
             told.print(f"warning: {warning}")
         if as_json:

@@ -47,7 +47,7 @@ def worker(
         with servers.broker_answers(settings):
             raise typer.Exit(_check(servers.ledger(settings), settings.queue))
     machine = options.machine(device, precision)
-    from indexer.resending import Resender
+    from indexer.enqueueing import Resender
     from indexer.tasks import register
 
     app = servers.app_of(settings)

@@ -16,8 +16,13 @@ import torch
 from torch import Tensor, nn
 
 from descriptors.errors import ArtifactError, SettingsError
-from descriptors.folding import fold_batch_norms
-from descriptors.networks.network import IMAGENET_MEAN, IMAGENET_STD, FeatureLayer, Network
+from descriptors.networks.network import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    FeatureLayer,
+    Network,
+    fold_batch_norms,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

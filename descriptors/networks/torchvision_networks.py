@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from typing import TYPE_CHECKING
 
 from descriptors.networks.network import FeatureLayer, Network
@@ -18,24 +19,10 @@ _FILE_OR_DOWNLOAD = "--weights FILE (a state dict of torchvision) or --weights d
 _OLD_DENSENET_KEY = re.compile(r"(.*denselayer\d+\.(?:norm|relu|conv))\.([12]\..*)")
 
 
-def _build_resnet50() -> nn.Module:
-    from torchvision.models import resnet50
+def _build(name: str) -> nn.Module:
+    from torchvision import models  # here, so that importing stays quick
 
-    model: nn.Module = resnet50(weights=None)
-    return model
-
-
-def _build_densenet161() -> nn.Module:
-    from torchvision.models import densenet161
-
-    model: nn.Module = densenet161(weights=None)
-    return model
-
-
-def _build_mobilenet_v2() -> nn.Module:
-    from torchvision.models import mobilenet_v2
-
-    model: nn.Module = mobilenet_v2(weights=None)
+    model: nn.Module = getattr(models, name)(weights=None)
     return model
 
 
@@ -44,7 +31,7 @@ def _new_densenet_keys(state: dict[str, Tensor], _: nn.Module) -> dict[str, Tens
 
 
 RESNET50 = Network(
-    build=_build_resnet50,
+    build=partial(_build, "resnet50"),
     layers={
         "mid": FeatureLayer("layer3", channels=1024, stride=16),
         "last": FeatureLayer("layer4", channels=2048, stride=32),
@@ -57,7 +44,7 @@ RESNET50 = Network(
 )
 
 DENSENET161 = Network(
-    build=_build_densenet161,
+    build=partial(_build, "densenet161"),
     layers={
         # All 2112 channels of the third block, after the activation of the transition.
         "mid": FeatureLayer("features.transition3.relu", channels=2112, stride=16),
@@ -72,7 +59,7 @@ DENSENET161 = Network(
 )
 
 MOBILENET_V2 = Network(
-    build=_build_mobilenet_v2,
+    build=partial(_build, "mobilenet_v2"),
     layers={
         # As with EfficientNet-Lite0: the expansion of the block that halves the grid last.
         "mid": FeatureLayer("features.14.conv.0", channels=576, stride=16),

@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
-from descriptors.crow import centring_prior, channel_weights
+from descriptors.aggregation import channel_weights, region_windows
 from evaluation.baselines.maps import LayerMaps
 
 __all__ = ["crow", "gem", "mac", "spoc", "sum_pooled"]
@@ -43,7 +43,8 @@ def spoc(layer: LayerMaps) -> Float[Tensor, "B 1 K"]:
         centre to the nearest border; min(H, W) / 3, docs/method.md section 10's, serves SPoC better
         on our photos (mAP .876 against .836), so that is what ours is compared with.
     """
-    prior = centring_prior(layer.height, layer.width, layer.cells.device)
+    whole = torch.tensor([[[0, 0, layer.width, layer.height]]], device=layer.cells.device)
+    prior = region_windows(whole, layer.height, layer.width, centring=True)[0, 0]
     return _unit(layer.cells @ prior.flatten() * layer.scale)
 
 

@@ -9,8 +9,8 @@ from jaxtyping import Float, Int
 from pydantic import BaseModel
 from torch import Tensor
 
+from descriptors.aggregation import region_class_vectors
 from descriptors.arrays import Box, Encoded, Region, Size, region_of_box
-from descriptors.method import region_class_vectors
 from descriptors.regions import on_coarser_grid
 
 if TYPE_CHECKING:

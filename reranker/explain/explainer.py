@@ -26,10 +26,11 @@ from reranker.explain.contributions import (
 )
 from reranker.explain.hit_files import heat_png
 from reranker.http.exchange import encoded_index
-from reranker.search.rerank import IMAGE_FIELDS, HitImage, image_of
+from reranker.search.rerank import IMAGE_FIELDS, image_of
 
 if TYPE_CHECKING:
     from descriptors.settings import RegionSettings
+    from es_mappings.documents import IndexedPicture
     from reranker.dialect.answers import FoundHit
     from reranker.explain.hit_files import HitFiles
     from reranker.explain.requests import ExplainRequest
@@ -148,7 +149,7 @@ class Explainer:
 
     @torch.inference_mode()
     def _explain(
-        self, described: _Described, hit: FoundHit, image: HitImage, settings: RegionSettings
+        self, described: _Described, hit: FoundHit, image: IndexedPicture, settings: RegionSettings
     ) -> tuple[Explained, Float[np.ndarray, "H W"]]:
         """All but the picture of the heat map, and that map, 0..1."""
         query = described.query

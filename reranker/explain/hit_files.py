@@ -22,10 +22,10 @@ from reranker.search.rerank import IMAGE_FIELDS, image_of
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from es_mappings.documents import IndexedPicture
     from reranker.http.exchange import Request
     from reranker.search.admission import Gate
     from reranker.search.indices import Indices
-    from reranker.search.rerank import HitImage
 
 __all__ = ["HitFiles", "heat_png"]
 
@@ -46,7 +46,7 @@ class HitFiles:
         """Args: read the bytes behind an address of a document; None if none may be read."""
         self._indices, self._read, self._limits, self._gate = indices, read, limits, gate
 
-    async def find(self, request: Request, index: str, image_id: str) -> HitImage:
+    async def find(self, request: Request, index: str, image_id: str) -> IndexedPicture:
         """What the index says of a picture.
 
         Raises:
@@ -62,7 +62,7 @@ class HitFiles:
             )
         return picture
 
-    async def small(self, picture: HitImage, side: int) -> bytes:
+    async def small(self, picture: IndexedPicture, side: int) -> bytes:
         """A picture as a JPEG, no side of it longer than this.
 
         Raises:
@@ -73,7 +73,7 @@ class HitFiles:
         async with self._gate.passed():
             return await asyncio.to_thread(self._small, picture, side)
 
-    async def large(self, picture: HitImage) -> Image.Image | None:
+    async def large(self, picture: IndexedPicture) -> Image.Image | None:
         """A picture, reduced if it is large; None if it cannot be read."""
         async with self._gate.passed():
             try:
@@ -82,14 +82,14 @@ class HitFiles:
                 return None
         return thumbnail(found.image, _MOST_SIDE)
 
-    def _small(self, picture: HitImage, side: int) -> bytes:
+    def _small(self, picture: IndexedPicture, side: int) -> bytes:
         image = self._picture(picture, side).image
         image.thumbnail((side, side), Image.Resampling.LANCZOS, reducing_gap=3)
         file = BytesIO()
         image.save(file, "JPEG", quality=82)
         return file.getvalue()
 
-    def _picture(self, picture: HitImage, side: int) -> Picture:
+    def _picture(self, picture: IndexedPicture, side: int) -> Picture:
         if self._read is None:
             raise DialectError("This server reads no pictures: it was started without.")
         # Which address it is and why stays here: it may tell more than the document does.

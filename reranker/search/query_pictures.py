@@ -10,8 +10,9 @@ import torch
 from descriptors.arrays import Size
 from descriptors.errors import CamsearchError, FeaturelessImage, ImageError
 from descriptors.images import read_image
+from es_mappings.documents import IndexedPicture
 from reranker.errors import DialectError, PictureNotFound
-from reranker.search.rerank import IMAGE_FIELDS, HitImage, image_of
+from reranker.search.rerank import IMAGE_FIELDS, image_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -63,17 +64,19 @@ class QueryPictures:
         source = await self.source(request, index, query.image)
         return await self.describe_source(source, query.box, regions)
 
-    async def source(self, request: Request, index: str, image: ImageSource) -> bytes | HitImage:
+    async def source(
+        self, request: Request, index: str, image: ImageSource
+    ) -> bytes | IndexedPicture:
         """The file of a query's picture, or the document of the index that holds it."""
         if image.id is not None:
             return await self._document(request, index, image.id)
         return image.data if image.data is not None else await self._fetched(image.url or "")
 
     async def describe_source(
-        self, source: bytes | HitImage, box: Box | None, regions: RegionSettings
+        self, source: bytes | IndexedPicture, box: Box | None, regions: RegionSettings
     ) -> QueryDescription:
         """As `describe`, of what `source` gave."""
-        if isinstance(source, HitImage):
+        if isinstance(source, IndexedPicture):
             described = await asyncio.to_thread(self._of_kept_maps, source, box, regions)
         else:
             picture = await asyncio.to_thread(self._read, source, box)
@@ -85,13 +88,13 @@ class QueryPictures:
             )
         return described
 
-    def maps(self, source: bytes | HitImage, box: Box | None) -> Encoded:
+    def maps(self, source: bytes | IndexedPicture, box: Box | None) -> Encoded:
         """The maps that the query is described by, as a batch of one.
 
         Raises:
             ImageError: there are none, and the picture cannot be read.
         """
-        if not isinstance(source, HitImage):
+        if not isinstance(source, IndexedPicture):
             return self._matcher.method.encode(self._read(source, box))
         encoded = self._matcher.encoded_of(source)
         if encoded is None:
@@ -124,7 +127,7 @@ class QueryPictures:
         except CamsearchError as error:
             raise DialectError(f"[image.url] cannot be fetched. {error.reason}") from error
 
-    async def _document(self, request: Request, index: str, image_id: str) -> HitImage:
+    async def _document(self, request: Request, index: str, image_id: str) -> IndexedPicture:
         """The picture of a document of the index, as the caller may see it."""
         hit = await self._indices.document(request, index, image_id, IMAGE_FIELDS)
         if hit is None:
@@ -141,7 +144,7 @@ class QueryPictures:
         return image
 
     def _of_kept_maps(
-        self, image: HitImage, box: Box | None, regions: RegionSettings
+        self, image: IndexedPicture, box: Box | None, regions: RegionSettings
     ) -> QueryDescription:
         encoded = self.maps(image, box)
         with torch.inference_mode():

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from es_mappings.documents import IndexedPicture
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from reranker.dialect.searches import Rerank
     from reranker.matching import Match, Matcher
 
-__all__ = ["IMAGE_FIELDS", "HitImage", "NotReranked", "image_of", "match_by_maps", "settings_of"]
+__all__ = ["IMAGE_FIELDS", "NotReranked", "image_of", "match_by_maps", "settings_of"]
 
 _log = logging.getLogger(__name__)
 
@@ -29,24 +30,13 @@ class NotReranked(Exception):
     """The re-ranking failed; says so to the caller. Never leaves the search."""
 
 
-@dataclass(frozen=True)
-class HitImage:
-    """A hit's image, without its vector; see `es_mappings.documents.IndexedPicture`."""
-
-    id: str
-    uri: str
-    digest: str
-    width: int
-    height: int
-
-
-def image_of(hit: FoundHit | None) -> HitImage | None:
+def image_of(hit: FoundHit | None) -> IndexedPicture | None:
     """The image of a hit; None if there is none, or the document does not tell enough."""
     if hit is None or hit.digest is None or hit.width is None or hit.height is None:
         return None
     if min(hit.width, hit.height) < 1:  # somebody else's document may say anything
         return None
-    return HitImage(hit.id, hit.uri or "", hit.digest, hit.width, hit.height)
+    return IndexedPicture(hit.id, hit.uri or "", hit.digest, hit.width, hit.height)
 
 
 def settings_of(rerank: Rerank | None, own: RegionSettings) -> RegionSettings:
@@ -78,7 +68,7 @@ async def match_by_maps(
     images = {(h.index, h.id): image for h in hits if (image := image_of(h)) is not None}
     late = threading.Event()
 
-    def match() -> Mapping[HitImage, Match | None]:
+    def match() -> Mapping[IndexedPicture, Match | None]:
         return _match_each(matcher, query, images.values(), settings, late.is_set)
 
     try:
@@ -97,12 +87,12 @@ async def match_by_maps(
 def _match_each(
     matcher: Matcher,
     query: QueryDescription,
-    images: Iterable[HitImage],
+    images: Iterable[IndexedPicture],
     settings: RegionSettings,
     stop: Callable[[], bool],
-) -> dict[HitImage, Match | None]:
+) -> dict[IndexedPicture, Match | None]:
     """The best regions; images of one id, from several indices, each by itself."""
-    rounds: list[dict[str, HitImage]] = []
+    rounds: list[dict[str, IndexedPicture]] = []
     for image in dict.fromkeys(images):
         free = next((one for one in rounds if image.id not in one), None)
         if free is None:

@@ -15,8 +15,7 @@ from es_mappings.local import LocalGallery
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from es_mappings.documents import Gallery
-
+    Gallery = LocalGallery | ElasticGallery
     NewGallery = Callable[[int], Gallery]
 
 FINGERPRINT = "f" * 64

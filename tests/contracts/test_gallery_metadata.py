@@ -7,9 +7,8 @@ from typing import Any
 
 import pytest
 
-from es_mappings.documents import check_meta
-from es_mappings.elastic_actions import versioned_write
-from es_mappings.elastic_bulk import Bulk
+from es_mappings.checks import check_meta
+from es_mappings.elastic_bulk import Bulk, write
 from es_mappings.elastic_client import connect
 from es_mappings.errors import MalformedDocument
 from es_mappings.filters import Exists, Term
@@ -126,7 +125,7 @@ def test_the_rule_is_that_of_elasticsearch(elasticsearch_url, index_prefix):
     for number, meta in enumerate(metas):
         # Each within an object of its own, so that none meets the mapping of another.
         body["mappings"]["properties"] |= {f"m{number}": {"type": "object", "dynamic": True}}
-        writes.append(versioned_write(name, str(number), {f"m{number}": meta}, 1))
+        writes.append(write(name, str(number), {f"m{number}": meta}, 1))
     with connect(elasticsearch_url, seconds=HANG_S) as client:
         client.indices.create(index=name, **body)
         outcomes = Bulk(client, most_actions=50, patience=HANG_S).write(writes)

@@ -8,14 +8,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from descriptors.aggregation import active_share, aggregate
+from descriptors.aggregation import active_share, aggregate, channel_weights, region_class_vectors
 from descriptors.arrays import Box, Region, region_of_box
 from descriptors.cams import activation_maps, resize_maps, top_classes
-from descriptors.crow import channel_weights
+from descriptors.encoder import to_working_size
 from descriptors.expansion import expand
-from descriptors.images import to_working_size
-from descriptors.method import region_class_vectors
-from descriptors.regions import on_coarser_grid, stack_regions
+from descriptors.regions import on_coarser_grid, regions_to_try, stack_regions
 from tests.golden.cases import ALPHA, VARIANTS
 from tests.support.cells import cell_weights
 from tests.support.pictures import picture
@@ -112,7 +110,7 @@ def _hits(method: Method, query: QueryDescription, case: Case) -> Steps:
     classes = query.classes[: regions.n_classes].expand(len(case.hits), -1)
     heat = method.query_heat(encoded, classes, regions)
     maps = activation_maps(encoded.evidence, method.encoder.weight, classes)
-    proposals = method.propose_regions(encoded, maps, regions)
+    proposals = regions_to_try(encoded, maps, regions)
     matches = method.match_regions(query, encoded, regions)
     online = method.describe_classes(encoded, classes)[:, 0]
     found = [m.descriptor if m else online[i] for i, m in enumerate(matches)]

@@ -12,12 +12,13 @@ from hypothesis import strategies as st
 
 from descriptors.aggregation import (
     active_share,
+    channel_weights,
+    region_class_vectors,
     region_windows,
 )
 from descriptors.arrays import Encoded, FeatureMaps, Region, Size
 from descriptors.cams import activation_maps, resize_maps, top_classes
-from descriptors.crow import channel_weights
-from descriptors.method import Method, region_class_vectors
+from descriptors.method import Method
 from tests.properties.situations import (
     METHODS,
     REGIONS,

@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from descriptors.aggregation import (
     active_share,
     aggregate,
+    channel_weights,
     join_layers,
 )
 from descriptors.arrays import Box, Grid, Size, region_of_box
 from descriptors.cams import heat_map
-from descriptors.crow import channel_weights
 from descriptors.expansion import expand
 from descriptors.regions import propose_regions
 from descriptors.whitening import fit_layer

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from descriptors.aggregation import class_vectors, weighted_sums
 from descriptors.arrays import FeatureMaps
-from descriptors.crow import centring_prior
+
+
+def centring_prior(height: int, width: int) -> Float[Tensor, "H W"]:
+    """A Gaussian at the centre, sigma = min(H, W) / 3."""
+    y = torch.arange(height) - (height - 1) / 2
+    x = torch.arange(width) - (width - 1) / 2
+    sigma = min(height, width) / 3
+    return torch.exp(-(y[:, None] ** 2 + x[None, :] ** 2) / (2 * sigma**2))
 
 
 def cell_weights(
@@ -25,7 +33,7 @@ def cell_weights(
     """
     weights = maps + floor if floor else maps
     if centring:
-        weights = weights * centring_prior(maps.shape[2], maps.shape[3], maps.device)
+        weights = weights * centring_prior(maps.shape[2], maps.shape[3])
     return weights
 
 

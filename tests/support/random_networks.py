@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from descriptors.backbones import FeatureLayer, LoadedNetwork, Network, find_network
+from descriptors.backbones import LoadedNetwork, find_network
 from descriptors.encoder import Encoder
-from descriptors.folding import fold_batch_norms
+from descriptors.networks.network import FeatureLayer, Network, fold_batch_norms
 from descriptors.networks.vgg16_cam import VGG16_CAM, build_vgg16_cam
 from descriptors.settings import MethodSettings
 from tests.support.pictures import shapes

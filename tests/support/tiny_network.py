@@ -17,12 +17,12 @@ import torch
 from torch import Tensor, nn
 
 from descriptors.arrays import Encoded, FeatureMaps
-from descriptors.backbones import FeatureLayer, LoadedNetwork, Network
-from descriptors.encoder import Encoder
-from descriptors.fitting import WhiteningFit
-from descriptors.images import to_working_size
+from descriptors.backbones import LoadedNetwork
+from descriptors.encoder import Encoder, to_working_size
 from descriptors.method import Method
+from descriptors.networks.network import FeatureLayer, Network
 from descriptors.settings import LayerSettings, MethodSettings
+from descriptors.whitening import WhiteningFit
 from tests.support.pictures import collection, picture
 
 if TYPE_CHECKING:

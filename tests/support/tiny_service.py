@@ -17,9 +17,11 @@ from descriptors.images import ImageLimits
 from descriptors.settings import RegionSettings
 from es_mappings.features import FeatureStore
 from es_mappings.local import LocalGallery
-from indexer.pipeline import encode_documents, index_pictures
+from indexer.addresses import read_source
+from indexer.encoding import encode_documents
+from indexer.pipeline import index_pictures
 from indexer.reading import IndexingPlan
-from indexer.sources import Source, read_source
+from indexer.sources import Source
 from reranker.app import make_app
 from reranker.folder import LocalUpstream
 from reranker.http.exchange import Answer, Request

@@ -12,9 +12,9 @@ from camsearch.commands.options import method_settings
 from camsearch.settings import CommandSettings
 from descriptors.backbones import load_network
 from descriptors.encoder import Encoder
-from descriptors.fitting import WhiteningFit
 from descriptors.machine import Machine, method_of
 from descriptors.settings import RegionSettings
+from descriptors.whitening import WhiteningFit
 from es_mappings.about import about_method
 from es_mappings.elastic_client import connect
 from es_mappings.indices import IndexPlan, create

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from indexer.tasks import INDEX_IMAGES
+from indexer.enqueueing import INDEX_IMAGES
 from tests.integration.chaos.lines import Line
 from tests.integration.chaos.processes import slow_decoder
 from tests.integration.chaos.stage import VISIBILITY_S

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 import pytest
 
-from descriptors.images import read_image, to_working_size
+from descriptors.encoder import to_working_size
+from descriptors.images import read_image
 from es_mappings.elastic import ElasticGallery
 from es_mappings.elastic_client import connect
 from es_mappings.indices import indices_of, rejects_index

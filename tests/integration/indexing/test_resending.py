@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from redis import Redis
 
+from indexer.enqueueing import Resender, task_text
 from indexer.ledger import Ledger
 from indexer.progress import Progress
-from indexer.resending import Resender, task_text
 from indexer.settings import IndexerSettings
 
 if TYPE_CHECKING:

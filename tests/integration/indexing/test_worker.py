@@ -6,10 +6,10 @@ import pytest
 
 from descriptors.errors import RequestError
 from es_mappings.about import features_of
-from es_mappings.errors import GalleryUnreachable
-from es_mappings.features import FeatureStoreError
+from es_mappings.errors import FeatureStoreError, GalleryUnreachable
+from indexer.progress import Chunk
 from indexer.sources import Source
-from indexer.worker import Chunk, TryAgain
+from indexer.worker import TryAgain
 from tests.support.documents import ids_of
 
 RUN = "run-1"

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 from safetensors.torch import save_file
 
-from camsearch.library import Machine, PictureLibrary
+from camsearch.library import PictureLibrary
 from descriptors.backbones import NETWORKS, load_network
 from descriptors.encoder import Encoder
+from descriptors.machine import Machine
 from descriptors.settings import LayerSettings, MethodSettings
 from tests.support.tiny_network import TINY, tiny_state, tiny_whitening
 

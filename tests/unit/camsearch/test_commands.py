@@ -158,7 +158,7 @@ class TestIndex:
         said = camsearch("index", *manifest, "--meta-mapping", mapping, *tiny.options)
         assert said.status == 0, said.err
         with LocalGallery.open(gallery) as opened:
-            assert opened.known(["P1"])["P1"].meta == {"city": "Köln", "year": "2001"}
+            assert opened.known(["P1"])[0]["P1"].meta == {"city": "Köln", "year": "2001"}
 
     def test_a_folder(self, tiny, camsearch, photos, tmp_path):
         said = camsearch("index", photos, "--gallery", tmp_path / "g", *tiny.options)

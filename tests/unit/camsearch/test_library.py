@@ -16,10 +16,11 @@ import numpy as np
 import pytest
 
 import camsearch
-from camsearch.library import Machine, PictureLibrary
+from camsearch.library import PictureLibrary
 from descriptors.backbones import NETWORKS
 from descriptors.errors import ArtifactError, CamsearchError, RequestError, SettingsError
 from descriptors.images import ImageLimits
+from descriptors.machine import Machine
 from descriptors.settings import RegionSettings
 from descriptors.whitening import LayerWhitening, Whitening
 from es_mappings.errors import FingerprintMismatch, GalleryDamaged, GalleryNotFound
@@ -280,7 +281,7 @@ class TestCreateAndOpen:
         first = LayerWhitening(true.layers[0].mean * 2, true.layers[0].projection)
         other = Whitening((first, *true.layers[1:]), true.vector_digest, true.weights_digest, "x")
         other.save(tmp_path / "gallery" / "whitening.safetensors")
-        with pytest.raises(FingerprintMismatch, match="other weights or another whitening"):
+        with pytest.raises(FingerprintMismatch, match="put back the weights and the whitening"):
             PictureLibrary.open(tmp_path / "gallery", MACHINE)
 
     def test_weights_that_are_gone(self, tiny, tmp_path):
@@ -316,7 +317,7 @@ class TestCreateAndOpen:
         own = tmp_path / "gallery" / "whitening.safetensors"
         tiny.library(tmp_path / "gallery", whitening=own).close()
 
-    @pytest.mark.parametrize("missing", ["method", "regions"])
+    @pytest.mark.parametrize("missing", ["method", "weights", "regions"])
     def test_settings_of_another_version(self, tiny, tmp_path, missing):
         folder = tmp_path / "gallery"
         tiny.library(folder).close()
@@ -326,7 +327,20 @@ class TestCreateAndOpen:
         with pytest.raises(GalleryDamaged, match="cannot be read by this version"):
             PictureLibrary.open(folder, MACHINE)
 
-    def test_settings_with_a_number_that_we_do_not_know(self, tiny, tmp_path):
+    def test_a_gallery_that_says_no_more_than_before_opens(self, tiny, tmp_path):
+        """Until folders said of their method what an index does."""
+        folder = tmp_path / "gallery"
+        tiny.library(folder).close()
+        settings = settings_of(folder)
+        write_settings(
+            folder, {name: settings[name] for name in ("method", "regions", "weights", "maps")}
+        )
+        with PictureLibrary.open(folder, MACHINE) as library:
+            assert library.method.fingerprint() == settings["fingerprint"]
+            assert library.features.address == str(folder / "maps")
+
+    @pytest.mark.parametrize("name", ["method", "regions"])
+    def test_settings_with_a_number_that_we_do_not_know(self, tiny, tmp_path, name):
         folder = tmp_path / "gallery"
         tiny.library(folder).close()
         settings = settings_of(folder)

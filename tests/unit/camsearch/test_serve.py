@@ -15,11 +15,11 @@ from descriptors.errors import ArtifactError
 from descriptors.machine import method_of
 from descriptors.settings import RegionSettings
 from es_mappings.about import about_method
+from es_mappings.documents import IndexedPicture
 from es_mappings.errors import GalleryNotFound
 from es_mappings.local import LocalGallery
 from reranker.errors import DialectError, PictureNotFound
 from reranker.http.exchange import Request
-from reranker.search.rerank import HitImage
 from tests.support.pictures import encoded, shapes
 from tests.unit.camsearch.conftest import MACHINE
 
@@ -157,7 +157,7 @@ class TestOverFolder:
     )
     def test_addresses_of_documents_are_opened_by_the_rules_of_indexing(self, folder, uri):
         with serving.over_folder(folder, read_settings(), MACHINE) as service:
-            hit = HitImage("a", uri, "0" * 64, 96, 64)
+            hit = IndexedPicture("a", uri, "0" * 64, 96, 64)
             with pytest.raises(PictureNotFound) as error:
                 asyncio.run(service.files.small(hit, 64))
             assert "not opened" in str(error.value.__cause__)

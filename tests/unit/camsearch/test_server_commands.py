@@ -195,7 +195,7 @@ def test_a_manifest_is_read_as_the_gallery_maps_it(working, camsearch, photos, t
     assert said.err.count("warning: ") == 1
     assert "the column 'year' holds 'c. 1900' (line 2)" in said.err
     with servers.open_gallery(read_settings(), working) as opened:
-        meta = opened.known([str(photos / "0.jpg")])[str(photos / "0.jpg")].meta
+        meta = opened.known([str(photos / "0.jpg")])[0][str(photos / "0.jpg")].meta
     assert meta == {"inv": "1904", "year": "c. 1900"}
     assert "0 are new" in camsearch("gallery", "reconcile", manifest, "--dry-run").out
     assert "searched as: meta.inv, meta.year." in camsearch("gallery", "verify", "--no-method").out

@@ -10,11 +10,11 @@ import torch
 from descriptors.aggregation import (
     active_share,
     aggregate,
+    channel_weights,
     join_layers,
     region_windows,
 )
 from descriptors.arrays import Region
-from descriptors.crow import channel_weights
 from tests.support.cells import cell_weights, class_vectors_of
 from tests.support.checking import REFUSED
 from tests.support.tiny_network import feature_maps
@@ -183,3 +183,24 @@ class TestJoinLayers:
     def test_bad_input(self) -> None:
         with pytest.raises(REFUSED):
             join_layers([torch.rand(2, 3), torch.rand(4, 3)])
+
+
+class TestChannelWeights:
+    def test_shape(self) -> None:
+        assert channel_weights(torch.rand(2, 3, 7)).shape == (2, 3, 7)
+
+    def test_by_hand(self) -> None:
+        """Natural logarithm of 1.75 / Q; never log(0)."""
+        weights = channel_weights(torch.tensor([1.0, 0.5, 0.25, 0.0]))
+        expected = [math.log(1.75), math.log(3.5), math.log(7), 0.0]
+        torch.testing.assert_close(weights, torch.tensor(expected))
+
+    def test_no_activation_at_all_gives_zeros(self) -> None:
+        assert channel_weights(torch.zeros(5)).tolist() == [0.0] * 5
+
+    def test_one_active_channel_weighs_nothing(self) -> None:
+        assert channel_weights(torch.tensor([0.0, 0.5])).tolist() == [0.0, 0.0]
+
+    def test_bad_input(self) -> None:
+        with pytest.raises(REFUSED):
+            channel_weights(torch.tensor([1, 2, 3]))

@@ -15,9 +15,9 @@ from torch import nn
 from descriptors.backbones import NETWORKS, LoadedNetwork, load_network
 from descriptors.cams import top_classes
 from descriptors.classes import class_names
-from descriptors.encoder import Encoder
+from descriptors.encoder import Encoder, to_working_size
 from descriptors.errors import ArtifactError, SettingsError
-from descriptors.images import read_image, to_working_size
+from descriptors.images import read_image
 from descriptors.settings import MethodSettings
 from tests.support.tiny_network import TINY, tiny_state
 

@@ -57,10 +57,10 @@ def test_every_number_is_its_own() -> None:
     assert class_numbers(list(range(1000))) == tuple(range(1000))
 
 
-@pytest.mark.parametrize("unknown", [1000, -1, "1000", "", "zzz", "churches of stone"])
-def test_an_unknown_class_is_refused(unknown: str | int) -> None:
-    with pytest.raises(SettingsError, match="There is no class"):
-        class_numbers([unknown])
+def test_an_unknown_class_is_refused() -> None:
+    for unknown in [1000, -1, "1000", "", "zzz", "churches of stone"]:
+        with pytest.raises(SettingsError, match="There is no class"):
+            class_numbers([unknown])
 
 
 def test_a_near_name_is_proposed() -> None:

@@ -130,16 +130,6 @@ class TestEncode:
         assert encoded.evidence is encoded.features[0]
         assert encoded.finest == encoded.features[1].cells
 
-    def test_evidence_need_not_be_a_layer(self) -> None:
-        encoder = tiny_encoder(tiny_settings(layers=(LayerSettings(name="mid", dims=4),)))
-        encoded = encoder.encode(batch_of(encoder, PICTURES))
-        assert encoded.evidence.levels.shape[1] == 12
-
-    def test_two_layers_of_one_module_are_both_given(self) -> None:
-        layers = (LayerSettings(name="last", dims=4), LayerSettings(name="last", dims=6))
-        encoder = tiny_encoder(tiny_settings(layers=layers))
-        assert len(encoder.encode(batch_of(encoder, PICTURES)).features) == 2
-
     def test_maps_with_negatives_are_rectified_where_the_table_says_so(self) -> None:
         before_relu = {
             "mid": dataclasses.replace(TINY.layers["mid"], module="conv1"),
@@ -163,17 +153,6 @@ class TestEncode:
             SAME_NUMBERS.check(alone.scores[0], together.scores[i])
             for a, b in zip(alone.features, together.features, strict=True):
                 SAME_NUMBERS.check(a.values()[0], b.values()[i])
-
-    def test_two_encoders_of_one_network_do_not_disturb_each_other(self) -> None:
-        loaded = tiny_loaded()
-        first = Encoder(loaded, tiny_settings(), precision="float32")
-        batch = batch_of(first, PICTURES[:2])
-        before = first.encode(batch)
-        paper = Encoder(loaded, tiny_settings("paper"), precision="float32")
-        paper.encode(batch_of(paper, PICTURES[2:]))
-        again = first.encode(batch)
-        assert torch.equal(before.scores, again.scores)
-        assert torch.equal(before.evidence.levels, again.evidence.levels)
 
     def test_a_classifier_without_bias_is_one_with_zeros(self) -> None:
         module = build_tiny()

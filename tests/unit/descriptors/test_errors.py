@@ -6,8 +6,6 @@ import copy
 import json
 import pickle
 
-import pytest
-
 from descriptors import errors
 from descriptors.errors import CamsearchError, ImageError
 
@@ -20,32 +18,21 @@ def every_error(root: type[CamsearchError] = CamsearchError) -> list[type[Camsea
 OWN = [getattr(errors, name) for name in errors.__all__]
 
 
-@pytest.mark.parametrize("error", OWN)
-def test_an_error_pickles_with_type_and_message(error: type[CamsearchError]) -> None:
-    raised = error("A sentence with its remedy.")
-    for travelled in (pickle.loads(pickle.dumps(raised)), copy.copy(raised)):  # noqa: S301
-        assert type(travelled) is error
-        assert str(travelled) == "A sentence with its remedy."
-        assert travelled.args == raised.args
+def test_an_error_pickles_with_type_and_message() -> None:
+    for error in OWN:
+        raised = error("A sentence with its remedy.")
+        for travelled in (pickle.loads(pickle.dumps(raised)), copy.copy(raised)):  # noqa: S301
+            assert type(travelled) is error
+            assert str(travelled) == "A sentence with its remedy."
+            assert travelled.args == raised.args
 
 
-@pytest.mark.parametrize("error", OWN)
-def test_an_error_can_be_built_again_from_its_arguments(error: type[CamsearchError]) -> None:
+def test_an_error_can_be_built_again_from_its_arguments() -> None:
     """As a task queue does it: type and arguments through JSON."""
-    raised = error("A sentence.")
-    again = error(*json.loads(json.dumps(raised.args)))
-    assert again.reason == raised.reason == "A sentence."
-
-
-@pytest.mark.parametrize("error", OWN)
-def test_an_error_without_a_message_gives_its_name(error: type[CamsearchError]) -> None:
-    assert error().reason == error.__name__
-
-
-@pytest.mark.parametrize("error", OWN)
-def test_an_error_says_when_it_happens(error: type[CamsearchError]) -> None:
-    assert error.__doc__
-    assert error.__doc__.endswith(".")
+    for error in OWN:
+        again = error(*json.loads(json.dumps(error("A sentence.").args)))
+        assert again.reason == "A sentence."
+        assert error().reason == error.__name__
 
 
 def test_every_error_is_exported_and_drawn_in_the_tree() -> None:
@@ -63,18 +50,6 @@ def test_the_tree_is_as_drawn() -> None:
         assert issubclass(error, CamsearchError)
 
 
-@pytest.mark.parametrize(
-    ("name", "kind"),
-    [
-        ("ImageError", "image_error"),
-        ("UnreadableImage", "unreadable_image"),
-        ("UnsupportedImage", "unsupported_image"),
-        ("ImageTooSmall", "image_too_small"),
-        ("ImageTooLarge", "image_too_large"),
-        ("FeaturelessImage", "featureless_image"),
-    ],
-)
-def test_an_image_error_has_a_short_stable_name(name: str, kind: str) -> None:
-    error = getattr(errors, name)("x")
-    assert error.kind == kind
-    assert pickle.loads(pickle.dumps(error)).kind == kind  # noqa: S301
+def test_an_image_error_has_a_short_stable_name() -> None:
+    error = pickle.loads(pickle.dumps(errors.ImageTooSmall("x")))  # noqa: S301
+    assert error.kind == "image_too_small"

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from descriptors.errors import RequestError
-from descriptors.fitting import WhiteningFit
 from descriptors.method import Method
+from descriptors.whitening import WhiteningFit
 from tests.support.pictures import collection
 from tests.support.tiny_network import batch_of, tiny_encoder, tiny_settings, tiny_whitening
 from tests.support.tolerances import WHITENED

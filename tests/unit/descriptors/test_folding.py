@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from descriptors.backbones import NETWORKS
-from descriptors.folding import fold_batch_norms
+from descriptors.networks.network import fold_batch_norms
 
 
 def shaken(module: nn.Module) -> nn.Module:

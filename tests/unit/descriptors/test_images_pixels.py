@@ -28,19 +28,17 @@ def _variants() -> dict[str, Variant]:
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("name", _variants())
-def test_right_pixels_or_a_reject(name: str, tmp_path: Path) -> None:
-    variant = _variants()[name]
-    (tmp_path / "a").write_bytes(variant.data)
-    try:
-        picture = read_image(variant.data)
-    except ImageError:
-        if variant.readable:
-            raise
-        return
-    read = np.asarray(picture.image).astype(int)
-    assert abs(read - variant.expected).max() <= variant.tolerance
-    assert upright_size(tmp_path / "a") == picture.size == Size(*read.shape[1::-1])
+def test_right_pixels_or_a_reject(tmp_path: Path) -> None:
+    for name, variant in _variants().items():
+        (tmp_path / "a").write_bytes(variant.data)
+        try:
+            picture = read_image(variant.data)
+        except ImageError:
+            assert not variant.readable, name
+            continue
+        read = np.asarray(picture.image).astype(int)
+        assert abs(read - variant.expected).max() <= variant.tolerance, name
+        assert upright_size(tmp_path / "a") == picture.size == Size(*read.shape[1::-1])
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -61,11 +59,11 @@ def test_truncated_files_of_these_kinds_are_refused(name: str, share: float) -> 
 
 
 class TestJpegWithoutItsEnd:
-    @pytest.mark.parametrize("missing", [3, 5, 20, 300])
-    def test_a_truncated_one_stays_refused(self, missing: int) -> None:
-        whole = imagecodecs.jpeg8_encode(np.asarray(noise(64, 64)), level=90)
-        with pytest.raises(UnreadableImage, match="truncated"):
-            read_image(whole[: -2 - missing])
+    def test_a_truncated_one_stays_refused(self) -> None:
+        for missing in [3, 5, 20, 300]:
+            whole = imagecodecs.jpeg8_encode(np.asarray(noise(64, 64)), level=90)
+            with pytest.raises(UnreadableImage, match="truncated"):
+                read_image(whole[: -2 - missing])
 
     def test_at_a_reduced_size(self) -> None:
         whole = imagecodecs.jpeg8_encode(np.asarray(noise(640, 480)), level=90)

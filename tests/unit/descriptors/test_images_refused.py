@@ -43,23 +43,17 @@ class TestRefused:
             read_image(data)
 
     @pytest.mark.parametrize("file_format", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF"])
-    @pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
     @pytest.mark.filterwarnings("ignore::UserWarning")
-    def test_truncated(self, file_format: str, share: float) -> None:
+    def test_truncated(self, file_format: str) -> None:
         data = encoded(noise(64, 64), file_format)
-        with pytest.raises(UnreadableImage):
-            read_image(data[: int(len(data) * share)])
+        for share in (0.1, 0.5, 0.9):
+            with pytest.raises(UnreadableImage):
+                read_image(data[: int(len(data) * share)])
 
-    @pytest.mark.parametrize("side", [1, 15])
-    def test_too_small(self, side: int) -> None:
-        with pytest.raises(ImageTooSmall, match=f"{side} x 200.*needs 16"):
-            read_image(encoded(noise(side, 200), "PNG"))
-
-    def test_one_pixel(self) -> None:
-        with pytest.raises(ImageTooSmall):
-            read_image(encoded(noise(1, 1), "PNG"))
-
-    def test_just_large_enough(self) -> None:
+    def test_too_small(self) -> None:
+        for width, height in ((1, 1), (15, 200)):
+            with pytest.raises(ImageTooSmall, match=f"{width} x {height}.*needs 16"):
+                read_image(encoded(noise(width, height), "PNG"))
         assert read_image(encoded(noise(16, 16), "PNG")).size == Size(16, 16)
 
     def test_too_many_bytes(self) -> None:
@@ -74,18 +68,12 @@ class TestRefused:
             read_image(data, ImageLimits(most_pixels=4095))
         assert read_image(data, ImageLimits(most_pixels=4096)).size == Size(64, 64)
 
-    @pytest.mark.parametrize("colour", [(0, 0, 0), (255, 255, 255), (40, 90, 200)])
-    def test_one_colour(self, colour: tuple[int, int, int]) -> None:
-        with pytest.raises(FeaturelessImage, match="one colour"):
-            read_image(encoded(uniform(64, 48, colour), "PNG"))
-
-    def test_wholly_transparent(self) -> None:
-        image = noise(64, 48).convert("RGBA")
-        image.putalpha(0)
-        with pytest.raises(FeaturelessImage):
-            read_image(encoded(image, "PNG"))
-
-    def test_one_pixel_of_another_colour_is_enough(self) -> None:
+    def test_one_colour(self) -> None:
+        transparent = noise(64, 48).convert("RGBA")
+        transparent.putalpha(0)
+        for image in (uniform(64, 48, (40, 90, 200)), transparent):
+            with pytest.raises(FeaturelessImage, match="one colour"):
+                read_image(encoded(image, "PNG"))
         image = uniform(64, 48)
         image.putpixel((3, 3), (41, 90, 200))
         assert read_image(encoded(image, "PNG")).size == Size(64, 48)
@@ -233,10 +221,10 @@ class TestDamaged:
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("length", [1, 2, 3, 7, 20, 300])
-def test_noise_behind_every_magic_number(length: int) -> None:
-    draw = random.Random(length)
-    for data in _corpus().values():
-        for magic in (2, 4, 8, 12, 16):
-            outcome = _outcome(data[:magic] + draw.randbytes(length), None)
-            assert outcome in _ALLOWED - {"picture"}
+def test_noise_behind_every_magic_number() -> None:
+    for length in [1, 2, 3, 7, 20, 300]:
+        draw = random.Random(length)
+        for data in _corpus().values():
+            for magic in (2, 4, 8, 12, 16):
+                outcome = _outcome(data[:magic] + draw.randbytes(length), None)
+                assert outcome in _ALLOWED - {"picture"}

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 
+from descriptors.aggregation import region_class_vectors
 from descriptors.arrays import Box, Encoded, Size
 from descriptors.errors import ArtifactError, RequestError
-from descriptors.method import Method, region_class_vectors
+from descriptors.method import Method
 from descriptors.settings import MethodSettings, RegionSettings
 from tests.support.checking import REFUSED
 from tests.support.pictures import collection, gradient, picture, shapes

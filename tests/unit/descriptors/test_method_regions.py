@@ -10,6 +10,7 @@ import torch
 from descriptors.arrays import Encoded, QueryDescription, Region
 from descriptors.cams import activation_maps
 from descriptors.method import Method
+from descriptors.regions import regions_to_try
 from descriptors.settings import LayerSettings, RegionSettings
 from tests.support.pictures import noise, picture, shapes
 from tests.support.tiny_network import (
@@ -168,6 +169,6 @@ class TestMatchRegions:
         classes = encoded.scores.argsort(dim=1, descending=True)[:, :2]
         settings = regions(least_side=20)  # two and a half cells of stride 8
         maps = activation_maps(encoded.evidence, method.encoder.weight, classes)
-        for proposals in method.propose_regions(encoded, maps, settings):
+        for proposals in regions_to_try(encoded, maps, settings):
             for region in proposals:
                 assert min(region.x1 - region.x0, region.y1 - region.y0) * 8 >= 20

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,12 @@ from descriptors.backbones import (
 )
 from descriptors.encoder import Encoder
 from descriptors.errors import ArtifactError, SettingsError
-from descriptors.fitting import WhiteningFit
 from descriptors.method import Method
 from descriptors.networks import torchvision_networks
 from descriptors.networks.vgg16_cam import build_vgg16_cam
 from descriptors.settings import LayerSettings, MethodSettings, RegionSettings
-from es_mappings.features import pack, stack_kept, unpack
+from descriptors.whitening import WhiteningFit
+from es_mappings.kept_maps import pack, stack_kept, unpack
 from tests.support.pictures import picture, shapes
 from tests.support.random_networks import NARROW_VGG16_CAM, random_loaded, random_module
 from tests.support.tiny_network import batch_of, tiny_loaded
@@ -100,17 +101,13 @@ class TestEveryNetwork:
             scale = float(its.levels.max())
             torch.testing.assert_close(mine.levels, its.levels, rtol=1e-3, atol=1e-4 * scale)
 
-    @pytest.mark.parametrize("name", sorted(NETWORKS))
-    def test_has_the_layer_of_the_published_method(self, name: str) -> None:
-        assert "last" in NETWORKS[name].layers
-
-    @pytest.mark.parametrize("name", sorted(NETWORKS))
-    def test_says_where_its_weights_come_from(self, name: str) -> None:
-        network = NETWORKS[name]
-        assert network.weights_from
-        if network.packaged_weights is None:
-            with pytest.raises(ArtifactError, match="name a local weight file with --weights"):
-                load_network(name)
+    def test_has_the_published_layer_and_says_where_its_weights_come_from(self) -> None:
+        for name, network in NETWORKS.items():
+            assert "last" in network.layers
+            assert network.weights_from
+            if network.packaged_weights is None:
+                with pytest.raises(ArtifactError, match="name a local weight file with --weights"):
+                    load_network(name)
 
 
 @pytest.mark.slow
@@ -210,8 +207,7 @@ class TestVgg16Cam:
             step = fresh.values().amax(dim=(2, 3), keepdim=True) / 255
             assert ((fresh.values() - back.values()).abs() <= step + 1e-6).all()
 
-    @pytest.mark.parametrize("preset", ["default", "paper"])
-    @pytest.mark.parametrize("size", [(112, 80), (113, 79)])
+    @pytest.mark.parametrize(("preset", "size"), [("default", (113, 79)), ("paper", (112, 80))])
     def test_kept_maps_match_as_fresh_ones_do(self, preset: str, size: tuple[int, int]) -> None:
         """Sides that the stride does not divide, too: VGG-16 leaves out what is over."""
         settings = MethodSettings.preset(preset).model_copy(
@@ -254,17 +250,11 @@ class TestNetworkSettings:
     def layers(self, settings: MethodSettings) -> list[tuple[str, int]]:
         return [(layer.name, layer.dims) for layer in settings.layers]
 
-    @pytest.mark.parametrize("preset", ["default", "paper"])
-    def test_the_default_network_s_are_the_preset_itself(self, preset: str) -> None:
-        assert network_settings("efficientnet_lite0", preset) == MethodSettings.preset(preset)
-
-    @pytest.mark.parametrize("name", ["resnet50", "densenet161", "mobilenet_v2"])
-    def test_both_layers_where_the_network_has_them(self, name: str) -> None:
-        settings = network_settings(name)
-        assert self.layers(settings) == [("mid", 256), ("last", 256)]
-        assert settings == MethodSettings(network=name)
-
-    def test_one_layer_takes_all_dimensions(self) -> None:
+    def test_layers_and_sizes(self) -> None:
+        for preset in ("default", "paper"):
+            assert network_settings("efficientnet_lite0", preset) == MethodSettings.preset(preset)
+        for name in ("resnet50", "densenet161", "mobilenet_v2"):
+            assert network_settings(name) == MethodSettings(network=name)
         settings = network_settings("vgg16_cam")
         assert self.layers(settings) == [("last", 512)]
         assert (settings.side, settings.side_is) == (512, "longer")
@@ -285,13 +275,12 @@ class TestNetworkSettings:
         assert (settings.side, settings.side_is) == (640, "shorter")
         assert self.layers(settings) == [("last", 8)]
 
-    @pytest.mark.parametrize("name", sorted(NETWORKS))
-    @pytest.mark.parametrize("preset", ["default", "paper"])
-    def test_every_network_has_the_layers_of_both_presets(self, name: str, preset: str) -> None:
-        settings = network_settings(name, preset)
-        for layer in settings.layers:
-            assert layer.dims <= find_network(name).layers[layer.name].channels
-        MethodSettings.model_validate(settings.model_dump())
+    def test_every_network_has_the_layers_of_both_presets(self) -> None:
+        for name, preset in product(NETWORKS, ("default", "paper")):
+            settings = network_settings(name, preset)
+            for layer in settings.layers:
+                assert layer.dims <= find_network(name).layers[layer.name].channels
+            MethodSettings.model_validate(settings.model_dump())
 
     def test_an_unknown_network_or_preset(self) -> None:
         with pytest.raises(SettingsError, match="no network 'vgg'"):

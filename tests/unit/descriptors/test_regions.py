@@ -123,12 +123,12 @@ class TestOnCoarserGrid:
         coarse = on_coarser_grid(regions, 2, 3, 3)
         assert coarse.tolist() == [[[0, 0, 1, 1], [0, 1, 2, 3], [1, 1, 2, 2]]]
 
-    @pytest.mark.parametrize("side", range(1, 12))
-    def test_the_whole_stays_the_whole(self, side: int) -> None:
-        whole = torch.tensor([[[0, 0, side, side]]])
-        coarse_side = -(-side // 2)
-        coarse = on_coarser_grid(whole, 2, coarse_side, coarse_side)
-        assert coarse.tolist() == [[[0, 0, coarse_side, coarse_side]]]
+    def test_the_whole_stays_the_whole(self) -> None:
+        for side in range(1, 12):
+            whole = torch.tensor([[[0, 0, side, side]]])
+            coarse_side = -(-side // 2)
+            coarse = on_coarser_grid(whole, 2, coarse_side, coarse_side)
+            assert coarse.tolist() == [[[0, 0, coarse_side, coarse_side]]]
 
     def test_ratio_one_changes_nothing(self) -> None:
         regions = torch.tensor([[[1, 2, 3, 4]]])

@@ -67,10 +67,6 @@ class TestLayerWhitening:
         got = whiten(torch.from_numpy(vectors.astype(np.float32))).numpy()
         assert (got * exact).sum(axis=1).min() > 0.999
 
-    def test_moves_to_a_device(self) -> None:
-        moved = LAYER.to(torch.device("cpu"))
-        assert torch.equal(moved.projection, LAYER.projection)
-
     def test_bad_input(self) -> None:
         with pytest.raises(REFUSED):
             LAYER(torch.rand(5, 4))
@@ -134,23 +130,17 @@ class TestDigest:
         assert int(whitening().digest(), 16)
         assert whitening().digest() == whitening().digest()
 
-    @pytest.mark.parametrize("part", ["mean", "projection"])
-    @pytest.mark.parametrize("layer", [0, 1])
-    def test_changes_with_the_last_bit_of_any_number(self, part: str, layer: int) -> None:
-        layers = [LAYER, SECOND]
-        changed = getattr(layers[layer], part).clone()
-        changed.view(-1)[0] = torch.nextafter(changed.view(-1)[0], torch.tensor(9.0))
-        layers[layer] = replace(layers[layer], **{part: changed})
-        assert whitening(tuple(layers)).digest() != whitening().digest()
+    def test_changes_with_the_last_bit_of_any_number(self) -> None:
+        for layer, part in ((0, "mean"), (1, "projection")):
+            layers = [LAYER, SECOND]
+            changed = getattr(layers[layer], part).clone()
+            changed.view(-1)[0] = torch.nextafter(changed.view(-1)[0], torch.tensor(9.0))
+            layers[layer] = replace(layers[layer], **{part: changed})
+            assert whitening(tuple(layers)).digest() != whitening().digest()
 
     def test_does_not_change_with_the_sentence(self) -> None:
         other = Whitening((LAYER, SECOND), "v" * 64, "w" * 64, "another sentence")
         assert other.digest() == whitening().digest()
-
-    def test_moving_changes_nothing(self) -> None:
-        moved = whitening().to(torch.device("cpu"))
-        assert moved.digest() == whitening().digest()
-        assert moved.fitted_on == whitening().fitted_on
 
 
 def _drop(name: str) -> Callable[[Path], None]:
@@ -177,17 +167,13 @@ def _drop_tensor(path: Path) -> None:
 DAMAGES: dict[str, Callable[[Path], None]] = {
     "empty": lambda path: path.write_bytes(b""),
     "truncated": lambda path: path.write_bytes(path.read_bytes()[:-5]),
-    "no safetensors": lambda path: path.write_text("hello"),
     "huge header": lambda path: path.write_bytes(b"\xff" * 64),
     "other numbers": _replace_tensor,
     "a tensor less": _drop_tensor,
     "a folder": lambda path: (path.unlink(), path.mkdir()),
-    "json empty": lambda path: path.with_suffix(".json").write_text(""),
     "json broken": lambda path: path.with_suffix(".json").write_text('{"layers": ['),
     "json no text": lambda path: path.with_suffix(".json").write_bytes(b"\xff\xfe\xfa"),
     "json a list": lambda path: path.with_suffix(".json").write_text("[]"),
-    "json a number": lambda path: path.with_suffix(".json").write_text("7"),
-    "json null": lambda path: path.with_suffix(".json").write_text("null"),
     "json layers a number": lambda path: path.with_suffix(".json").write_text('{"layers": 2}'),
     **{
         f"json without {name}": _drop(name)
@@ -214,12 +200,6 @@ class TestFiles:
         assert about["layers"] == [[2, 3], [1, 2]]
         assert about["fitted_on"] == "12 pictures of a test"
 
-    def test_saving_again_replaces(self, tmp_path: Path) -> None:
-        path = tmp_path / "w.safetensors"
-        whitening().save(path)
-        whitening((LAYER,)).save(path)
-        assert len(Whitening.load(path).layers) == 1
-
     @pytest.mark.parametrize("missing", [".safetensors", ".json"])
     def test_a_missing_file_is_named(self, tmp_path: Path, missing: str) -> None:
         path = tmp_path / "w.safetensors"
@@ -228,13 +208,13 @@ class TestFiles:
         with pytest.raises(ArtifactError, match=r"no whitening at .*w\.safetensors"):
             Whitening.load(path)
 
-    @pytest.mark.parametrize("damage", DAMAGES)
-    def test_a_damaged_file_is_refused(self, tmp_path: Path, damage: str) -> None:
-        path = tmp_path / "w.safetensors"
-        whitening().save(path)
-        DAMAGES[damage](path)
-        with pytest.raises(ArtifactError, match="camsearch fit"):
-            Whitening.load(path)
+    def test_a_damaged_file_is_refused(self, tmp_path: Path) -> None:
+        for name, damage in DAMAGES.items():
+            path = tmp_path / name / "w.safetensors"
+            whitening().save(path)
+            damage(path)
+            with pytest.raises(ArtifactError, match="camsearch fit"):
+                Whitening.load(path)
 
 
 def test_the_packaged_one_is_that_of_the_default_preset() -> None:

@@ -177,15 +177,6 @@ def test_a_gallery_that_makes_no_sense_is_reported(folder, statement, complaint)
             gallery.knn(unit([1, 0, 0, 0]), 1)
 
 
-def test_a_full_disk_is_said_and_nothing_is_written(folder):
-    with create(folder) as gallery:
-        gallery.put([document("a")])
-        gallery._file._connection.execute("PRAGMA max_page_count = 1")
-        with pytest.raises(ContractError, match="look for free space on its disk"):
-            gallery.put([document(f"{i:04d}") for i in range(500)])
-        assert ids_of(gallery.documents()) == ["a"]
-
-
 def test_an_error_that_is_not_the_files_stays_what_it_is(folder):
     gallery = create(folder)
     gallery.close()

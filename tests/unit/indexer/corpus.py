@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from descriptors.method import Method
-    from es_mappings.documents import Document, Gallery, Reject
+    from es_mappings.documents import Document, Reject
+    from es_mappings.gallery import Writable
     from indexer.progress import Progress
     from indexer.sources import Source
 
@@ -90,7 +91,7 @@ class House:
         sources: Iterable[Source] | None = None,
         *,
         features: FeatureStore | str | None = "its own",
-        gallery: Gallery | None = None,
+        gallery: Writable | None = None,
         on_progress: Any = lambda _: None,
         **plan: Any,
     ) -> Progress:

@@ -23,8 +23,8 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 from descriptors.errors import ImageTooLarge
 from descriptors.images import ImageLimits
+from indexer.addresses import read_source, source_tag
 from indexer.errors import SourceUnreachable, SourceUnreadable
-from indexer.sources import read_source, source_tag
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -57,11 +57,11 @@ def is_final(uri: str) -> bool:
 
 
 class TestLocal:
-    @pytest.mark.parametrize("name", ODD_NAMES)
-    def test_a_path_is_never_decoded(self, tmp_path: Path, name: str) -> None:
-        (tmp_path / name).write_bytes(b"12345")
-        assert read_source(str(tmp_path / name), LIMITS) == b"12345"
-        assert source_tag(str(tmp_path / name)).startswith("5-")
+    def test_a_path_is_never_decoded(self, tmp_path: Path) -> None:
+        for name in ODD_NAMES:
+            (tmp_path / name).write_bytes(b"12345")
+            assert read_source(str(tmp_path / name), LIMITS) == b"12345"
+            assert source_tag(str(tmp_path / name)).startswith("5-")
 
     @pytest.mark.parametrize("name", ODD_NAMES)
     @pytest.mark.parametrize("scheme", ["file", "local"])
@@ -71,19 +71,19 @@ class TestLocal:
         assert read_source(uri, LIMITS) == b"12345"
         assert source_tag(uri) == source_tag(str(tmp_path / name))
 
-    @pytest.mark.parametrize("name", ODD_NAMES)
-    def test_a_file_address_as_browsers_write_it(self, tmp_path: Path, name: str) -> None:
-        (tmp_path / name).write_bytes(b"12345")
-        uri = (tmp_path / name).as_uri()
-        assert read_source(uri, LIMITS) == b"12345"
-        assert source_tag(uri) == source_tag(str(tmp_path / name))
+    def test_a_file_address_as_browsers_write_it(self, tmp_path: Path) -> None:
+        for name in ODD_NAMES:
+            (tmp_path / name).write_bytes(b"12345")
+            uri = (tmp_path / name).as_uri()
+            assert read_source(uri, LIMITS) == b"12345"
+            assert source_tag(uri) == source_tag(str(tmp_path / name))
 
-    @pytest.mark.parametrize("start", ["file:", "file://", "file://localhost", "FILE://LocalHost"])
-    def test_every_form_of_a_file_address_means_the_file(self, tmp_path: Path, start: str) -> None:
-        (tmp_path / "a b.jpg").write_bytes(b"12345")
-        uri = f"{start}{tmp_path}/a%20b.jpg"
-        assert read_source(uri, LIMITS) == b"12345"
-        assert source_tag(uri) == source_tag(str(tmp_path / "a b.jpg")) != ""
+    def test_every_form_of_a_file_address_means_the_file(self, tmp_path: Path) -> None:
+        for start in ["file:", "file://", "file://localhost", "FILE://LocalHost"]:
+            (tmp_path / "a b.jpg").write_bytes(b"12345")
+            uri = f"{start}{tmp_path}/a%20b.jpg"
+            assert read_source(uri, LIMITS) == b"12345"
+            assert source_tag(uri) == source_tag(str(tmp_path / "a b.jpg")) != ""
 
     def test_what_is_there_as_it_stands_comes_first(self, tmp_path: Path) -> None:
         (tmp_path / "a b").write_bytes(b"space")
@@ -133,9 +133,8 @@ class TestMemory:
 
 
 class TestHiddenWeb:
-    @pytest.mark.parametrize(
-        "uri",
-        [
+    def test_the_web_is_not_opened_through_others(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        for uri in [
             *("zip://a.jpg::http://localhost/a.zip", "zip://a.jpg::HTTPS://localhost/a.zip"),
             *("simplecache::https://localhost/a.jpg", "filecache::blockcache::http://localhost/a"),
             *(
@@ -155,18 +154,15 @@ class TestHiddenWeb:
             ),
             *("zip://a.jpg::ftp://localhost/a.zip", "simplecache::SFTP://localhost/a.jpg"),
             "memory://a/http://localhost/b.jpg",
-        ],
-    )
-    def test_the_web_is_not_opened_through_others(
-        self, uri: str, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        def refuse(*args: Any, **kwargs: Any) -> None:
-            pytest.fail("the network was asked")
+        ]:
 
-        monkeypatch.setattr(socket, "getaddrinfo", refuse)
-        with pytest.raises(SourceUnreadable, match=r"through others\. Download it first"):
-            read_source(uri, LIMITS)
-        assert source_tag(uri) == ""
+            def refuse(*args: Any, **kwargs: Any) -> None:
+                pytest.fail("the network was asked")
+
+            monkeypatch.setattr(socket, "getaddrinfo", refuse)
+            with pytest.raises(SourceUnreadable, match=r"through others\. Download it first"):
+                read_source(uri, LIMITS)
+            assert source_tag(uri) == ""
 
     @pytest.mark.parametrize("name", ["https", "reference.jpg", "http.jpg", "generic"])
     def test_names_that_only_look_like_it_are_read(self, name: str) -> None:
@@ -208,9 +204,8 @@ def failing(monkeypatch: pytest.MonkeyPatch) -> Callable[[Exception], None]:
 
 
 class TestWhatPasses:
-    @pytest.mark.parametrize(
-        "error",
-        [
+    def test_is_worth_another_try(self, failing: Callable[[Exception], None]) -> None:
+        for error in [
             *(
                 TimeoutError(),
                 TimeoutError("slow"),
@@ -222,19 +217,13 @@ class TestWhatPasses:
             *(BotoEndpointConnectionError("x"), ReadTimeout("x")),
             *(StatusError(code) for code in (408, 429, 500, 502, 503, 504)),
             fsspec.exceptions.FSTimeoutError(),
-        ],
-        ids=repr,
-    )
-    def test_is_worth_another_try(
-        self, failing: Callable[[Exception], None], error: Exception
-    ) -> None:
-        failing(error)
-        with pytest.raises(SourceUnreachable, match="try again later"):
-            read_source("failing://a.jpg", LIMITS)
+        ]:
+            failing(error)
+            with pytest.raises(SourceUnreachable, match="try again later"):
+                read_source("failing://a.jpg", LIMITS)
 
-    @pytest.mark.parametrize(
-        "error",
-        [
+    def test_is_final(self, failing: Callable[[Exception], None]) -> None:
+        for error in [
             *(
                 FileNotFoundError("a.jpg"),
                 FileNotFoundError(errno.ENOENT, "x"),
@@ -245,12 +234,9 @@ class TestWhatPasses:
             *(OSError(errno.ENAMETOOLONG, "x"), ValueError("x"), ImportError("x"), KeyError("x")),
             *(NotImplementedError(), RuntimeError("x"), EOFError()),
             *(StatusError(code) for code in (400, 401, 403, 404, 410, None, "x")),
-        ],
-        ids=repr,
-    )
-    def test_is_final(self, failing: Callable[[Exception], None], error: Exception) -> None:
-        failing(error)
-        assert is_final("failing://a.jpg")
+        ]:
+            failing(error)
+            assert is_final("failing://a.jpg")
 
     @pytest.mark.parametrize("uri", ["nosuch://a.jpg", "://a.jpg", "zip://a.jpg::/gone.zip"])
     def test_addresses_of_nothing_are_final(self, uri: str) -> None:

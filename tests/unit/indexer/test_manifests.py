@@ -7,7 +7,8 @@ from unicodedata import normalize
 import pytest
 
 from descriptors.errors import RequestError
-from indexer.manifests import MAX_META_FIELDS, read_manifest
+from indexer.csv_manifests import MAX_META_FIELDS
+from indexer.manifests import read_manifest
 from indexer.sources import find_pictures
 
 

@@ -6,7 +6,9 @@ import json
 import os
 import shutil
 import signal
+import sqlite3
 import time
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,14 +23,15 @@ from descriptors.arrays import Size
 from descriptors.errors import RequestError
 from descriptors.images import ImageLimits, read_image
 from es_mappings.documents import PictureClass
-from es_mappings.errors import GalleryBusy
-from es_mappings.features import FeatureStore, FeatureStoreError, stack_kept
+from es_mappings.errors import FeatureStoreError, GalleryBusy
+from es_mappings.features import FeatureStore
 from es_mappings.filters import Term
+from es_mappings.kept_maps import stack_kept
 from es_mappings.local import LocalGallery
 from indexer import pipeline
+from indexer.encoding import encode_documents
 from indexer.errors import MalformedRow, SourceUnreadable
 from indexer.manifests import read_manifest
-from indexer.pipeline import encode_documents
 from indexer.progress import Progress
 from indexer.reading import (
     IndexingPlan,
@@ -663,12 +666,11 @@ class TestFailures:
         house.add_some(3)
         folder = house.root / "gallery"
         with LocalGallery.open(folder, busy_seconds=0.05) as impatient:
-            with (
-                LocalGallery.open(folder) as other,
-                other._file.writing(),
-                pytest.raises(GalleryBusy),
-            ):
-                house.index(gallery=impatient)
+            other = sqlite3.connect(folder / "gallery.sqlite", isolation_level=None)
+            with closing(other):
+                other.execute("BEGIN IMMEDIATE")
+                with pytest.raises(GalleryBusy):
+                    house.index(gallery=impatient)
             assert house.documents == {}
             assert house.index(gallery=impatient).indexed == 3
 

@@ -18,8 +18,8 @@ import urllib3.util.connection
 from descriptors.errors import ImageTooLarge, SettingsError
 from descriptors.images import ImageLimits
 from indexer import web
+from indexer.addresses import read_source, source_tag
 from indexer.errors import SourceUnreachable, SourceUnreadable
-from indexer.sources import read_source, source_tag
 from indexer.web import WebAccess, fetch
 from tests.support.clock import HANG_S
 
@@ -226,11 +226,6 @@ class TestFetching:
             thread.join()
         assert results == [b"12345"] * 16
 
-    def test_nothing_is_left_behind(self, server: Server) -> None:
-        for _ in range(5):
-            fetch(server.uri(), access(server), LIMITS)
-        assert no_thread_is_left()
-
 
 def no_thread_is_left() -> bool:
     """Downloads run in threads named web; one that was cut off ends soon."""
@@ -246,70 +241,46 @@ def no_thread_is_left() -> bool:
 
 
 class TestHosts:
-    @pytest.mark.parametrize(
-        ("entry", "uri"),
-        [
-            ("example.org", "http://example.org/a.jpg"),
-            ("example.org", "https://example.org/a.jpg"),
-            ("example.org", "HTTPS://EXAMPLE.ORG/a.jpg"),
-            ("Example.ORG", "https://example.org/a.jpg"),
-            (" example.org ", "https://example.org/a.jpg"),
-            ("example.org", "http://example.org:80/a.jpg"),
-            ("example.org", "https://example.org:443/a.jpg"),
+    def test_allowed(self, connected: list[tuple[str, int]], resolver: Resolver) -> None:
+        names = ("example.org", "a.example.org", "a.b.example.org", "xn--bcher-kva.example")
+        resolver.names |= {name: [PUBLIC] for name in names}
+        for entry, uri in (
+            (" Example.ORG ", "http://example.org/a.jpg"),
+            ("example.org", "HTTPS://EXAMPLE.ORG:443/a.jpg"),
             ("example.org:443", "https://example.org/a.jpg"),
             ("example.org:8080", "http://example.org:8080/a.jpg"),
             ("example.org:80", "https://example.org:80/a.jpg"),
-            ("*.example.org", "https://a.example.org/a.jpg"),
             ("*.example.org", "https://a.b.example.org/a.jpg"),
             ("*.example.org:8443", "https://a.example.org:8443/a.jpg"),
             ("bücher.example", "https://BÜCHER.example/a.jpg"),
             ("bücher.example", "https://xn--bcher-kva.example/a.jpg"),
-            ("10.0.0.1", "http://10.0.0.1/a.jpg"),
             ("[fd00::1]:8080", "http://[FD00::1]:8080/a.jpg"),
             ("example.org", "http://example.org\\@evil.test/a.jpg"),  # as browsers read it
-        ],
-    )
-    def test_allowed(
-        self, entry: str, uri: str, connected: list[tuple[str, int]], resolver: Resolver
-    ) -> None:
-        places = WebAccess(frozenset(["other.test", entry]), private_addresses=True)
-        for name in ("example.org", "a.example.org", "a.b.example.org", "xn--bcher-kva.example"):
-            resolver.names[name] = [PUBLIC]
-        with pytest.raises(SourceUnreachable, match="not in this test"):
-            fetch(uri, places, LIMITS)
-        assert len(connected) == 1
+        ):
+            places = WebAccess(frozenset(["other.test", entry]), private_addresses=True)
+            with pytest.raises(SourceUnreachable, match="not in this test"):
+                fetch(uri, places, LIMITS)
+        assert len(connected) == 11
 
-    @pytest.mark.parametrize(
-        ("entry", "uri"),
-        [
-            ("example.org", "http://example.com/a.jpg"),
+    def test_not_allowed(self, connected: list[tuple[str, int]], resolver: Resolver) -> None:
+        for entry, uri in (
             ("example.org", "http://a.example.org/a.jpg"),
             ("example.org", "http://example.org.evil.test/a.jpg"),
             ("example.org", "http://evilexample.org/a.jpg"),
             ("example.org", "http://example.org./a.jpg"),
-            ("example.org", "http://example.org:8080/a.jpg"),
             ("example.org", "http://example.org:443/a.jpg"),
-            ("example.org", "https://example.org:80/a.jpg"),
             ("example.org:8080", "http://example.org/a.jpg"),
-            ("example.org:8080", "http://example.org:8081/a.jpg"),
             ("*.example.org", "http://example.org/a.jpg"),
             ("*.example.org", "http://evilexample.org/a.jpg"),
-            ("*.example.org", "http://example.org.evil.test/a.jpg"),
             ("*.example.org", "http://a.example.org:8080/a.jpg"),
             ("example.org", "http://evil.test#example.org"),
             ("example.org", "http://evil.test?example.org"),
-            ("example.org", "http://evil.test/\\example.org"),
             ("example.org", "http://evil.test\\example.org/a.jpg"),
             ("127.0.0.1", "http://2130706433/a.jpg"),
-            ("127.0.0.1", "http://0x7f.1/a.jpg"),
-        ],
-    )
-    def test_not_allowed(
-        self, entry: str, uri: str, connected: list[tuple[str, int]], resolver: Resolver
-    ) -> None:
-        with pytest.raises(SourceUnreadable) as caught:
-            fetch(uri, WebAccess(frozenset([entry]), private_addresses=True), LIMITS)
-        assert not isinstance(caught.value, SourceUnreachable)
+        ):
+            with pytest.raises(SourceUnreadable) as caught:
+                fetch(uri, WebAccess(frozenset([entry]), private_addresses=True), LIMITS)
+            assert type(caught.value) is SourceUnreadable
         assert not resolver.asked
         assert not connected
 
@@ -323,62 +294,33 @@ class TestHosts:
                 call("http://pictures.test:8080/a.jpg")
         assert resolver.asked == []
 
-    @pytest.mark.parametrize(
-        "uri",
-        [
-            *(
-                "ftp://example.org/a.jpg",
-                "example.org/a.jpg",
-                "http://",
-                "http:///a.jpg",
-                "https:a",
-            ),
-            *("http://[::1/a.jpg", "http://example.org:99999/", "http://example.org:http/", ""),
-            *(
-                "http://exa mple.org/",
-                "http://exa\0mple.org/",
-                "http://a\r\nHost: b/",
-                "http://:80/",
-            ),
-        ],
-    )
-    def test_what_is_no_address_of_the_web(self, uri: str, resolver: Resolver) -> None:
-        with pytest.raises(SourceUnreadable, match="mend it"):
-            fetch(uri, WebAccess(frozenset(["example.org"])), LIMITS)
+    def test_what_is_no_address_of_the_web(self, resolver: Resolver) -> None:
+        for uri in (
+            *("ftp://example.org/a.jpg", "example.org/a.jpg", "http:///a.jpg", "https:a", ""),
+            *("http://[::1/a.jpg", "http://example.org:99999/", "http://exa mple.org/"),
+            *("http://exa\0mple.org/", "http://a\r\nHost: b/", "http://:80/"),
+        ):
+            with pytest.raises(SourceUnreadable, match="mend it"):
+                fetch(uri, WebAccess(frozenset(["example.org"])), LIMITS)
         assert resolver.asked == []
 
-    @pytest.mark.parametrize("who", ["user:secret", "secret", ":secret", "user:secret@b"])
-    def test_users_and_passwords_are_refused_and_not_repeated(
-        self, who: str, resolver: Resolver
-    ) -> None:
-        with pytest.raises(SourceUnreadable, match="user or password") as caught:
-            fetch(f"https://{who}@example.org/", WebAccess(frozenset(["example.org"])), LIMITS)
-        assert "secret" not in caught.value.reason
+    def test_users_and_passwords_are_refused_and_not_repeated(self, resolver: Resolver) -> None:
+        for who in ("user:secret", "secret", "user:secret@b"):
+            with pytest.raises(SourceUnreadable, match="user or password") as caught:
+                fetch(f"https://{who}@example.org/", WebAccess(frozenset(["example.org"])), LIMITS)
+            assert "secret" not in caught.value.reason
         assert resolver.asked == []
 
-    @pytest.mark.parametrize(
-        "entry",
-        [
-            *("", "*", "*.", "**", "a*.example.org", "*.*.org", "https://example.org", "a.org/b"),
-            *(
-                "user@example.org",
-                "a.org:99999",
-                "a.org?b",
-                "a.org#b",
-                "a.org,b.org",
-                "a.org, b.org",
-            ),
-            *("a b", "::1", "*.org.*", "a..org", ".org", "*..org"),
-        ],
-    )
-    def test_an_entry_that_is_no_host_is_refused(self, entry: str) -> None:
-        with pytest.raises(SettingsError, match="is no host: write"):
-            WebAccess(frozenset([entry]))
-
-    @pytest.mark.parametrize("seconds", [0.0, -1.0, float("nan")])
-    def test_a_time_must_be_positive(self, seconds: float) -> None:
-        with pytest.raises(SettingsError, match="positive"):
-            WebAccess(seconds=seconds)
+    def test_an_entry_that_is_no_host_and_a_time_that_is_none_are_refused(self) -> None:
+        for entry in (
+            *("", "*", "*.", "a*.example.org", "*.*.org", "https://example.org", "a.org/b"),
+            *("user@example.org", "a.org:99999", "a.org?b", "a.org,b.org", "::1", "a..org", ".org"),
+        ):
+            with pytest.raises(SettingsError, match="is no host: write"):
+                WebAccess(frozenset([entry]))
+        for seconds in (0.0, -1.0, float("nan")):
+            with pytest.raises(SettingsError, match="positive"):
+                WebAccess(seconds=seconds)
 
 
 # ------------------------------------------------------- which numbers
@@ -407,30 +349,23 @@ SECRETS = [
 
 
 class TestNumbers:
-    @pytest.mark.parametrize("number", CLOSED)
-    def test_closed(
-        self, number: str, resolver: Resolver, connected: list[tuple[str, int]]
-    ) -> None:
-        resolver.names[NAME] = [number]
-        with pytest.raises(SourceUnreadable, match="no address of the public internet") as caught:
-            fetch(f"http://{NAME}/a.jpg", WebAccess(frozenset([NAME])), LIMITS)
-        assert not isinstance(caught.value, SourceUnreachable)
+    def test_closed(self, resolver: Resolver, connected: list[tuple[str, int]]) -> None:
+        for number in CLOSED:
+            resolver.names[NAME] = [number]
+            with pytest.raises(SourceUnreadable, match="no address of the public") as caught:
+                fetch(f"http://{NAME}/a.jpg", WebAccess(frozenset([NAME])), LIMITS)
+            assert type(caught.value) is SourceUnreadable
+        for number in ("127.0.0.1", "[fd00::1]"):
+            with pytest.raises(SourceUnreadable, match="no address of the public internet"):
+                fetch(f"http://{number}/", WebAccess(frozenset([number])), LIMITS)
         assert connected == []
 
-    @pytest.mark.parametrize("number", OPEN)
-    def test_open(self, number: str, resolver: Resolver, connected: list[tuple[str, int]]) -> None:
-        resolver.names[NAME] = [number]
-        with pytest.raises(SourceUnreachable, match="not in this test"):
-            fetch(f"http://{NAME}/a.jpg", WebAccess(frozenset([NAME])), LIMITS)
-        assert connected == [(number, 80)]
-
-    @pytest.mark.parametrize("number", ["127.0.0.1", "10.0.0.1", "[::1]", "[fd00::1]"])
-    def test_numbers_in_the_address_are_judged_alike(
-        self, number: str, connected: list[tuple[str, int]]
-    ) -> None:
-        with pytest.raises(SourceUnreadable, match="no address of the public internet"):
-            fetch(f"http://{number}/", WebAccess(frozenset([number])), LIMITS)
-        assert connected == []
+    def test_open(self, resolver: Resolver, connected: list[tuple[str, int]]) -> None:
+        for number in OPEN:
+            resolver.names[NAME] = [number]
+            with pytest.raises(SourceUnreachable, match="not in this test"):
+                fetch(f"http://{NAME}/a.jpg", WebAccess(frozenset([NAME])), LIMITS)
+        assert connected == [(number, 80) for number in OPEN]
 
     def test_one_closed_number_among_others_closes_the_name(
         self, resolver: Resolver, connected: list[tuple[str, int]]
@@ -441,22 +376,20 @@ class TestNumbers:
                 fetch(f"http://{NAME}/", WebAccess(frozenset([NAME])), LIMITS)
         assert connected == []
 
-    @pytest.mark.parametrize("number", sorted(set(CLOSED) - set(SECRETS)))
-    def test_an_intranet_may_open_its_own(
-        self, number: str, resolver: Resolver, connected: list[tuple[str, int]]
+    def test_an_intranet_may_open_its_own_but_never_where_clouds_keep_their_secrets(
+        self, resolver: Resolver, connected: list[tuple[str, int]]
     ) -> None:
-        resolver.names[NAME] = [number]
-        with pytest.raises(SourceUnreachable, match="not in this test"):
-            fetch(f"http://{NAME}/", WebAccess(frozenset([NAME]), private_addresses=True), LIMITS)
-
-    @pytest.mark.parametrize("number", SECRETS)
-    def test_but_never_where_clouds_keep_their_secrets(
-        self, number: str, resolver: Resolver, connected: list[tuple[str, int]]
-    ) -> None:
-        resolver.names[NAME] = [number]
-        with pytest.raises(SourceUnreadable, match="not opened"):
-            fetch(f"http://{NAME}/", WebAccess(frozenset([NAME]), private_addresses=True), LIMITS)
-        assert connected == []
+        places = WebAccess(frozenset([NAME]), private_addresses=True)
+        for number in sorted(set(CLOSED) - set(SECRETS)):
+            resolver.names[NAME] = [number]
+            with pytest.raises(SourceUnreachable, match="not in this test"):
+                fetch(f"http://{NAME}/", places, LIMITS)
+        opened = len(connected)
+        for number in SECRETS:
+            resolver.names[NAME] = [number]
+            with pytest.raises(SourceUnreadable, match="not opened"):
+                fetch(f"http://{NAME}/", places, LIMITS)
+        assert len(connected) == opened
 
     def test_a_name_is_resolved_once_and_the_connection_is_pinned(
         self, server: Server, monkeypatch: pytest.MonkeyPatch
@@ -477,97 +410,75 @@ class TestNumbers:
         assert asked.count(NAME) == 1
         assert set(asked) == {NAME, "127.0.0.1"}
 
-    @pytest.mark.parametrize(
-        ("error", "kind"),
-        [
+    def test_a_name_without_a_number(self, resolver: Resolver) -> None:
+        for error, kind in (
             (socket.gaierror(socket.EAI_NONAME, "no such name"), SourceUnreadable),
             (socket.gaierror(socket.EAI_AGAIN, "try again"), SourceUnreachable),
-            (socket.gaierror(socket.EAI_FAIL, "server failed"), SourceUnreachable),
             (UnicodeError("label too long"), SourceUnreadable),
             (OSError(24, "too many open files"), SourceUnreachable),
-        ],
-    )
-    def test_a_name_without_a_number(
-        self, resolver: Resolver, error: Exception, kind: type[SourceUnreadable]
-    ) -> None:
-        resolver.names[NAME] = error
-        with pytest.raises(SourceUnreadable, match=str(error.args[-1])) as caught:
-            fetch(f"http://{NAME}/", WebAccess(frozenset([NAME])), LIMITS)
-        assert type(caught.value) is kind
+        ):
+            resolver.names[NAME] = error
+            with pytest.raises(SourceUnreadable, match=str(error.args[-1])) as caught:
+                fetch(f"http://{NAME}/", WebAccess(frozenset([NAME])), LIMITS)
+            assert type(caught.value) is kind
 
 
 # ------------------------------------------------------- what is answered
 
 
 class TestAnswers:
-    @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-    @pytest.mark.parametrize("target", ["http://169.254.169.254/latest", "/b.jpg", "//evil.test/b"])
-    def test_a_redirect_is_named_and_not_followed(
-        self, server: Server, status: int, target: str
-    ) -> None:
-        server.answer = says(status, Location=target)
-        with pytest.raises(SourceUnreadable, match="redirects are not followed") as caught:
-            fetch(server.uri(), access(server), LIMITS)
-        assert type(caught.value) is SourceUnreadable
-        assert target in caught.value.reason
-        assert len(server.asked) == 1
+    def test_a_redirect_is_named_and_not_followed(self, server: Server) -> None:
+        for status, target in ((301, "http://169.254.169.254/latest"), (308, "//evil.test/b")):
+            server.answer = says(status, Location=target)
+            with pytest.raises(SourceUnreadable, match="redirects are not followed") as caught:
+                fetch(server.uri(), access(server), LIMITS)
+            assert type(caught.value) is SourceUnreadable
+            assert target in caught.value.reason
+        assert len(server.asked) == 2
 
-    @pytest.mark.parametrize("status", [201, 203, 206, 300, 302, 400, 401, 403, 404, 410, 418, 451])
-    def test_only_200_will_do_and_most_others_are_final(self, server: Server, status: int) -> None:
-        server.answer = says(status)
-        with pytest.raises(SourceUnreadable, match=f"answers {status}") as caught:
-            fetch(server.uri(), access(server), LIMITS)
-        assert type(caught.value) is SourceUnreadable
+    def test_only_200_will_do(self, server: Server) -> None:
+        for status in (201, 206, 302, 401, 404, 418):
+            server.answer = says(status)
+            with pytest.raises(SourceUnreadable, match=f"answers {status}") as caught:
+                fetch(server.uri(), access(server), LIMITS)
+            assert type(caught.value) is SourceUnreadable
+        for status in (408, 425, 429, 500, 503, 599):
+            server.answer = says(status, Location="/elsewhere")
+            with pytest.raises(SourceUnreachable, match=rf"answers {status}.*try again later"):
+                fetch(server.uri(), access(server), LIMITS)
+        assert len(server.asked) == 12
 
-    @pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503, 504, 599])
-    def test_what_may_pass_is_worth_another_try(self, server: Server, status: int) -> None:
-        server.answer = says(status, Location="/elsewhere")
-        with pytest.raises(SourceUnreachable, match=rf"answers {status}.*try again later"):
-            fetch(server.uri(), access(server), LIMITS)
-        assert len(server.asked) == 1
-
-    @pytest.mark.parametrize("packing", ["gzip", "br", "deflate", "zstd", "gzip, identity"])
-    def test_a_packed_body_is_refused(self, server: Server, packing: str) -> None:
-        server.answer = says(Content_Encoding=packing)
-        with pytest.raises(SourceUnreadable, match=f"comes as {packing}"):
-            fetch(server.uri(), access(server), LIMITS)
+    def test_a_packed_body_is_refused(self, server: Server) -> None:
+        for packing in ("gzip", "zstd", "gzip, identity"):
+            server.answer = says(Content_Encoding=packing)
+            with pytest.raises(SourceUnreadable, match=f"comes as {packing}"):
+                fetch(server.uri(), access(server), LIMITS)
 
     def test_a_plain_one_may_say_so(self, server: Server) -> None:
         server.answer = says(Content_Encoding="Identity")
         assert fetch(server.uri(), access(server), LIMITS) == b"12345"
 
-    @pytest.mark.parametrize(
-        "parts",
-        [
-            [],
-            [b"\0\xff" * 100],
-            [b"SSH-2.0-OpenSSH_9.2\r\n"],
-            [b"HTTP/1.1 abc\r\n\r\n"],
-            [b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n12345"],
-            [b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n123"],
-            [b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n123"],
-            [b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n123456"],
-            [b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 1000 + b"\r\n"],
-            [b"HTTP/1.1 200 OK\r\nX: " + b"y" * 100_000 + b"\r\n\r\n"],
-        ],
-    )
-    def test_what_is_broken_may_be_whole_next_time(
-        self, server: Server, parts: list[bytes]
-    ) -> None:
-        server.answer = sends(*parts)
-        with pytest.raises(SourceUnreachable, match="try again later"):
-            fetch(server.uri(), access(server), LIMITS)
+    def test_what_is_broken_may_be_whole_next_time(self, server: Server) -> None:
+        for part in (
+            b"",
+            b"SSH-2.0-OpenSSH_9.2\r\n",
+            b"HTTP/1.1 abc\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n12345",
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n123",
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n123",
+            b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n123456",
+            b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 1000 + b"\r\n",
+            b"HTTP/1.1 200 OK\r\nX: " + b"y" * 100_000 + b"\r\n\r\n",
+        ):
+            server.answer = sends(part)
+            with pytest.raises(SourceUnreachable, match="try again later"):
+                fetch(server.uri(), access(server), LIMITS)
         assert no_thread_is_left()
 
     def test_nobody_listens(self, server: Server) -> None:
         server.server_close()
         with pytest.raises(SourceUnreachable, match="out of reach"):
             fetch(server.uri(), access(server), LIMITS)
-
-    def test_kinds(self) -> None:
-        assert issubclass(SourceUnreachable, SourceUnreadable)
-        assert SourceUnreadable("x").kind == "source_unreadable"
-        assert SourceUnreachable("x").kind == "source_unreachable"
 
     def test_the_tag_asks_nobody(self, server: Server, resolver: Resolver) -> None:
         assert source_tag(server.uri()) == ""
@@ -608,12 +519,11 @@ class TestSize:
         # What lies in the buffers of the machine comes on top of what was read.
         assert sum(sent) < 50_000_000
 
-    @pytest.mark.parametrize("headers", [{}, {"Content_Length": "100000"}])
-    def test_the_limit_itself_is_allowed(self, server: Server, headers: dict[str, str]) -> None:
+    def test_the_limit_itself_is_allowed(self, server: Server) -> None:
         body = b"x" * LIMITS.most_bytes
-        head = self.HEAD + (b"Content-Length: 100000\r\n" if headers else b"") + b"\r\n"
-        server.answer = sends(head, body)
-        assert fetch(server.uri(), access(server), LIMITS) == body
+        for length in (b"", b"Content-Length: 100000\r\n"):
+            server.answer = sends(self.HEAD + length + b"\r\n", body)
+            assert fetch(server.uri(), access(server), LIMITS) == body
 
 
 class TestTime:
@@ -624,12 +534,10 @@ class TestTime:
         [
             sends(then_waits=True),
             sends(HEAD + b"Content-Length: 1000\r\n\r\n", *[b"x"] * 1000, pause=0.05),
-            sends(HEAD + b"\r\n", *[b"x"] * 1000, pause=0.05),
             sends(
                 HEAD + b"Transfer-Encoding: chunked\r\n\r\n", *[b"1\r\nx\r\n"] * 1000, pause=0.05
             ),
             sends(HEAD, *[b"X: y\r\n"] * 1000, pause=0.05),
-            sends(*[b"H"] * 1000, pause=0.05),
             sends(*[b"HTTP/1.1 100 Continue\r\n\r\n"] * 1000, pause=0.05),
             sends(HEAD + b"\r\n12345", then_waits=True),
         ],

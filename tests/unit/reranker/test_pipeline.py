@@ -10,10 +10,10 @@ import torch
 
 from descriptors.arrays import Box, Size, box_of_region
 from descriptors.errors import RequestError
-from es_mappings.features import stack_kept
 from es_mappings.filters import Term
+from es_mappings.kept_maps import stack_kept
 from es_mappings.local import LocalGallery
-from indexer.pipeline import encode_documents
+from indexer.encoding import encode_documents
 from indexer.reading import IndexingPlan
 from reranker.pipeline import Searcher
 from reranker.ranking import SearchPlan

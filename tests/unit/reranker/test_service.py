@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from indexer.pipeline import encode_documents
+from indexer.encoding import encode_documents
 from indexer.reading import IndexingPlan
 from reranker.errors import DialectError
 from tests.support.house import REGIONS, Scripted, answered, found_ids, said

@@ -13,7 +13,7 @@ from PIL import Image
 
 from descriptors.arrays import Box, Size
 from descriptors.images import read_image
-from es_mappings.features import stack_kept
+from es_mappings.kept_maps import stack_kept
 from reranker.errors import UpstreamRefused
 from reranker.explain.hit_files import heat_png
 from reranker.http.exchange import Answer
@@ -97,7 +97,7 @@ def test_channels_are_the_largest_summands_of_the_class_vectors_product(service,
     """By loops, for the picture as a whole."""
     body = {"id": "3/a.png", "image": {"data": picture_text(folder)}, "regions": False}
     found = explained(service, body)
-    from descriptors.method import region_class_vectors
+    from descriptors.aggregation import region_class_vectors
 
     method = service.method
     query, ours = query_of(service, folder, None)

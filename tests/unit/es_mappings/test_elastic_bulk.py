@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from es_mappings.elastic_actions import deletion, reject_write, versioned_write
-from es_mappings.elastic_bulk import _chunks
+from es_mappings.elastic_bulk import Bulk, deletion, write
+from es_mappings.fields import reject_source
 from tests.support.documents import reject
 
 
@@ -18,13 +18,13 @@ def lines_of(action: bytes) -> list[object]:
 def test_a_write_of_a_document_carries_its_revision():
     about = {"_index": "i", "_id": 'a"\n', "version": 7, "version_type": "external_gte"}
     source = {"uri": "Ω\n", "meta": {"x": [1, None]}}
-    assert lines_of(versioned_write("i", 'a"\n', source, 7)) == [{"index": about}, source]
+    assert lines_of(write("i", 'a"\n', source, 7)) == [{"index": about}, source]
 
 
 @pytest.mark.parametrize("number", [2**64, -(2**64), 10**40])
 def test_a_number_of_more_than_64_bits_is_written_as_it_is(number):
     source = {"meta": {"x": number}, "uri": "é"}
-    assert lines_of(versioned_write("i", "a", source, 0))[1] == source
+    assert lines_of(write("i", "a", source, 0))[1] == source
 
 
 def test_a_deletion_is_one_line_and_leaves_what_is_later_if_it_has_a_version():
@@ -34,15 +34,33 @@ def test_a_deletion_is_one_line_and_leaves_what_is_later_if_it_has_a_version():
 
 
 def test_a_reject_is_written_whatever_is_there():
-    first, source = lines_of(reject_write("r", reject("a", source_tag="7")))
+    first, source = lines_of(write("r", "a", reject_source(reject("a", source_tag="7"))))
     assert first == {"index": {"_index": "r", "_id": "a"}}
     assert (source["id"], source["source_tag"]) == ("a", "7")
     assert "rejected_at" not in source
 
 
+class Server:
+    """Answers bulk requests, and notes the sizes of their actions."""
+
+    def __init__(self) -> None:
+        self.requests: list[list[int]] = []
+
+    def options(self, **_: object) -> Server:
+        return self
+
+    def bulk(self, *, operations: list[bytes], **_: object) -> dict[str, object]:
+        self.requests.append([len(one) for one in operations[0].split(b"\n")])
+        return {"items": [{"index": {"status": 201}} for _ in self.requests[-1]]}
+
+
 def test_requests_are_cut_by_actions_and_by_bytes_and_nothing_is_lost():
     actions = [b"x" * size for size in (3, 3, 3, 50, 3, 3)]
-    assert [len(c) for c in _chunks(actions, 2, 1000)] == [2, 2, 2]
-    cut = list(_chunks(actions, 100, 10))
-    assert [[len(one) for one in chunk] for chunk in cut] == [[3, 3], [3], [50], [3, 3]]
-    assert list(_chunks([], 2, 10)) == []
+    for limits, requests in (
+        ({"most_actions": 2}, [[3, 3], [3, 50], [3, 3]]),
+        ({"most_bytes": 10}, [[3, 3], [3], [50], [3, 3]]),
+    ):
+        server = Server()
+        assert len(Bulk(server, **limits).write(actions)) == 6
+        assert server.requests == requests
+    assert Bulk(Server()).write([]) == []

@@ -1,0 +1,223 @@
+"""What no gallery can hold, refused with the reason: Elasticsearch's own limits, for every gallery."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import Float32
+
+from descriptors.errors import RequestError
+from es_mappings.errors import MalformedDocument
+
+if TYPE_CHECKING:
+    from es_mappings.documents import Document, Reject
+
+__all__ = [
+    "MAX_ID_BYTES",
+    "check_document",
+    "check_json",
+    "check_meta",
+    "check_query",
+    "check_reject",
+    "fits_as_id",
+    "is_unicode",
+]
+
+# The local gallery keeps to Elasticsearch's limits, so that a gallery can move. Objects lie 20
+# levels deep there, of which the document and `meta` are two.
+MAX_ID_BYTES = 512
+MAX_META_DEPTH = 18
+MAX_NUMBER = 10**1000
+
+# White space to Python that is none to Elasticsearch, which refuses names of nothing else.
+_NO_BREAK = frozenset("\x85\xa0\u2007\u202f")
+
+# Cosine of a vector with itself may differ from 1 by this much, as Elasticsearch checks it.
+UNIT_TOLERANCE = 1e-3
+
+
+def check_document(document: Document, dims: int) -> None:
+    """Refuse what no gallery can hold.
+
+    Raises:
+        MalformedDocument: with what is wrong.
+    """
+    here = f"Document {document.id!r}"
+    _check_text(here, document.id, document.uri, document.digest, document.source_tag)
+    if document.descriptor.shape != (dims,):
+        raise MalformedDocument(
+            f"{here}: its descriptor has shape {document.descriptor.shape}, the gallery's {dims} "
+            "dimensions: index with the gallery's own settings."
+        )
+    length = math.sqrt(float(document.descriptor @ document.descriptor))
+    if not abs(length - 1) < UNIT_TOLERANCE:
+        raise MalformedDocument(f"{here}: its descriptor has length {length:.4f}, it must be 1.")
+    if not 0 <= document.revision < 2**63:
+        raise MalformedDocument(
+            f"{here}: its revision is {document.revision}, it must be from 0 to 2^63 - 1."
+        )
+    check_meta(document.id, document.meta)
+
+
+def check_meta(id_: str, meta: Mapping[str, Any]) -> None:
+    """Refuse metadata that no gallery can hold.
+
+    Convention:
+        A dot in a name separates the name of an object from one within it; dots at its end say
+        nothing. What Elasticsearch refuses of names and objects, the local gallery refuses too.
+
+    Raises:
+        MalformedDocument: it is no JSON; a field has no name, or nothing before one of its dots;
+            a field is both a value and an object; objects lie deeper than 18 levels.
+    """
+    if all(map(_is_plain_name, meta)) and all(map(_is_plain, meta.values())):
+        return  # nearly always, and several times faster
+    check_json(id_, meta)
+    try:
+        _check_fields(meta)
+    except ValueError as error:
+        raise MalformedDocument(f"Document {id_!r}: its metadata has {error}.") from error
+
+
+def check_json(id_: str, meta: Mapping[str, Any]) -> None:
+    """Refuse metadata that is no JSON, or holds text that is no Unicode.
+
+    Raises:
+        MalformedDocument: with the reason.
+    """
+    try:
+        # Encoded, since half a surrogate pair is a string to Python and to nobody else.
+        json.dumps(meta, allow_nan=False, ensure_ascii=False).encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise MalformedDocument(
+            f"Document {id_!r}: its metadata is no JSON ({error}): use text, numbers, lists and objects."
+        ) from error
+
+
+def _check_fields(meta: Mapping[str, Any]) -> None:
+    """Check the names of JSON, and that each field is a value or an object.
+
+    Raises:
+        ValueError: with what it has that cannot be held.
+    """
+    values: set[tuple[str, ...]] = set()
+    objects: set[tuple[str, ...]] = set()
+    waiting: list[tuple[tuple[str, ...], Any]] = [((), meta)]
+    while waiting:
+        path, value = waiting.pop()
+        if isinstance(value, Mapping):
+            objects.add(path)
+            if len(path) > MAX_META_DEPTH:
+                raise ValueError(
+                    f"objects nested deeper than {MAX_META_DEPTH} levels: flatten them"
+                )
+            for name, inner in value.items():
+                first, rest = _split(path, name)
+                waiting.append(((*path, first), {rest: inner} if rest else inner))
+        elif isinstance(value, list | tuple):
+            waiting.extend((path, inner) for inner in value)
+        elif value is not None:
+            values.add(path)
+            if type(value) is int and abs(value) >= MAX_NUMBER:
+                raise ValueError("a number of more than 1,000 digits: write it as text")
+    if both := values & objects:
+        path = min(both)
+        name = ".".join(path)
+        inside = [".".join(one) for one in values | objects if one[:-1] == path]
+        beside = repr(min(inside)) if inside else "an object"
+        raise ValueError(
+            f"a field {name!r} beside {beside}: a field cannot hold both a value and further "
+            f"fields. Rename {name!r}, for example to '{name}.value'"
+        )
+
+
+def _split(path: tuple[str, ...], name: object) -> tuple[str, str]:
+    """A field's name up to its first dot, and what is left.
+
+    Raises:
+        ValueError: the first is blank, or the name is no text.
+    """
+    if isinstance(name, str):
+        first, _, rest = name.rstrip(".").partition(".")
+        if any(not letter.isspace() or letter in _NO_BREAK for letter in first):
+            return first, rest
+    raise ValueError(
+        f"a field named {'.'.join(map(str, (*path, name)))!r}: give it a name with text between "
+        "its dots"
+    )
+
+
+def _is_plain_name(name: object) -> bool:
+    """Whether it surely names one field."""
+    if not isinstance(name, str):
+        return False
+    return name.isidentifier() or (name.isascii() and "." not in name and name.strip() != "")
+
+
+def _is_plain(value: object) -> bool:
+    """Whether it is surely JSON."""
+    if isinstance(value, str):
+        return value.isascii()
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return value is None or (isinstance(value, int) and -MAX_NUMBER < value < MAX_NUMBER)
+
+
+def check_query(vector: Float32[np.ndarray, " D"], dims: int) -> None:
+    """Refuse a vector that has no cosine with the descriptors of a gallery.
+
+    Raises:
+        RequestError: it has other dimensions, or no direction.
+    """
+    if vector.shape != (dims,):
+        raise RequestError(
+            f"The query vector has shape {vector.shape}, the gallery's descriptors have "
+            f"{dims} dimensions: describe the query with the gallery's own settings."
+        )
+    length = float(np.linalg.norm(vector.astype(np.float64)))
+    if not 0 < length < np.inf:
+        raise RequestError(
+            f"The query vector has length {length}: a search needs a finite one with a direction."
+        )
+
+
+def check_reject(reject: Reject) -> None:
+    """Refuse a reject that no gallery can hold.
+
+    Raises:
+        MalformedDocument: with what is wrong.
+    """
+    texts = (reject.uri, reject.kind, reject.reason, reject.source_tag)
+    _check_text(f"Reject {reject.id!r}", reject.id, *texts)
+
+
+def _check_text(here: str, id_: str, *texts: str) -> None:
+    if not fits_as_id(id_):
+        raise MalformedDocument(
+            f"{here}: an id needs 1 to {MAX_ID_BYTES} bytes of UTF-8: name it in a manifest."
+        )
+    for text in texts:
+        if not is_unicode(text):
+            raise MalformedDocument(
+                f"{here}: {text!r} is not Unicode text: remove the lone surrogate."
+            )
+
+
+def fits_as_id(text: str) -> bool:
+    """Whether this can be a document's id: 1 to 512 bytes of UTF-8."""
+    return is_unicode(text) and 0 < len(text.encode()) <= MAX_ID_BYTES
+
+
+def is_unicode(text: str) -> bool:
+    """Whether this has no lone surrogate, as odd file names have, and so can be UTF-8."""
+    if text.isascii():
+        return True  # nearly always, and quicker
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

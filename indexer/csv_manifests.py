@@ -1,0 +1,190 @@
+"""CSV manifests: their columns, which of them are numbers, and their rows."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import re
+from itertools import accumulate, islice
+from typing import TYPE_CHECKING, Any
+
+from descriptors.errors import RequestError
+from indexer.sources import legible
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
+
+__all__ = ["MAX_META_FIELDS", "OWN_COLUMNS", "TOO_MANY", "csv_rows"]
+
+# The columns that are ours, and the name for cells beyond the last column.
+TOO_MANY = "\n"
+OWN_COLUMNS = ("id", "path", "uri", TOO_MANY)
+
+# What is left of the 1,000 fields of the index template (`images-template.json`) beside ours.
+MAX_META_FIELDS = 987
+
+# Elasticsearch's types of numbers.
+_NUMBERS = frozenset(["long", "integer", "short", "byte", "unsigned_long"])
+_NUMBERS |= frozenset(["double", "float", "half_float", "scaled_float"])
+
+# A double keeps 15 decimal digits; the sign and the point count here too.
+_MAX_DIGITS = 15
+_PLAIN_NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?")
+
+# Python refuses cells over 128 KiB unless told otherwise; this is what each platform's C long holds.
+_MAX_CELL = 2**31 - 1
+
+
+def csv_rows(
+    path: Path, warn: Callable[[str], None], mapping: Mapping[str, Any]
+) -> Iterator[tuple[int, object]]:
+    """The rows of a CSV, each with its line; see `read_manifest`.
+
+    The file is read twice, since only all of its rows tell which columns are numbers.
+    """
+    names = _columns(path, warn)
+    types = {name: _type_of(name, mapping) for name in names if name and name not in OWN_COLUMNS}
+    numeric = {name for name, kind in types.items() if kind is None or kind in _NUMBERS}
+    for line, cells in islice(_all_rows(path), 1, None):
+        for name, cell in zip(names, cells, strict=False):
+            if name in numeric and cell and not _is_written_back(cell):
+                numeric.discard(name)
+                if types[name]:
+                    warn(
+                        f"{legible(str(path))}: the column {name!r} holds {cell[:40]!r} (line {line}), "
+                        f"and the gallery maps it as {types[name]}: what is no number is not "
+                        'found. Rebuild the gallery with --meta-mapping, where its "type" is '
+                        '"keyword".'
+                    )
+    for line, cells in islice(_all_rows(path), 1, None):
+        row: dict[str, object] = {
+            name: _number(cell) if name in numeric else cell
+            for name, cell in zip(names, cells, strict=False)
+            if name and cell
+        }
+        if any(cell.strip() for cell in cells[len(names) :]):
+            row[TOO_MANY] = cells[len(names) :]
+        yield line, row
+
+
+def _type_of(name: str, mapping: Mapping[str, Any]) -> str | None:
+    """The type that a column is mapped as; None if it is not mapped yet."""
+    first, _, rest = name.partition(".")
+    kind = mapping.get(name, mapping.get(first, {})).get("type")
+    if kind == "flattened":
+        return "keyword"
+    if name not in mapping and rest:
+        return _type_of(rest, mapping.get(first, {}).get("properties", {}))
+    return None if kind in (None, "object", "nested") else str(kind)
+
+
+def _columns(path: Path, warn: Callable[[str], None]) -> list[str]:
+    """The names of the columns; "" for those that are left out."""
+    line, header = next(_all_rows(path), (1, []))
+    names = [_column_name(cell) for cell in header]
+    if not {"path", "uri"} & set(names):
+        raise RequestError(
+            f"The manifest {legible(str(path))} has no column 'path' or 'uri': name one in its "
+            "first line, and separate columns with commas, semicolons or tabs."
+        )
+    named = [name for name in names if name]
+    for name in named:
+        inner = [other for other in named if other.startswith(f"{name}.")]
+        if named.count(name) > 1:
+            raise RequestError(
+                f"Line {line} of {legible(str(path))} has two columns {name!r}: rename or remove "
+                "one of them."
+            )
+        if inner:
+            raise RequestError(
+                f"Line {line} of {legible(str(path))} has a column {name!r} beside {inner[0]!r}: "
+                f"a field cannot hold both a value and further fields. Rename {name!r}, for "
+                f"example to '{name}.value'."
+            )
+    if len(named) < len(names):
+        warn(
+            f"{legible(str(path))}: {len(names) - len(named)} columns without a name are left out. "
+            "Name them in the first line to keep them."
+        )
+    for cell, name in zip(header, names, strict=True):
+        if name and name not in OWN_COLUMNS and name != cell.strip():
+            warn(f"{legible(str(path))}: the column {cell!r} is searched as 'meta.{name}'.")
+    own = (name for name in named if name not in OWN_COLUMNS)
+    fields = {field for name in own for field in accumulate(name.split("."), "{}.{}".format)}
+    if len(fields) > MAX_META_FIELDS:
+        warn(
+            f"{legible(str(path))}: {len(fields)} metadata fields, and Elasticsearch searches "
+            f"{MAX_META_FIELDS} of a gallery by default; the others are kept but not found. Remove "
+            "columns, or raise index.mapping.total_fields.limit of the index before this run."
+        )
+    return names
+
+
+def _column_name(cell: str) -> str:
+    """The name without outer and doubled spaces, and without dots that separate no names.
+
+    ``Inv. No.`` becomes ``Inv No``; our own columns are found in any case.
+    """
+    name = " ".join(re.sub(r"(?<!\S)\.+|\.+(?!\S)", "", cell).split())
+    name = re.sub(r"\.{2,}", ".", name)
+    return name.lower() if name.lower() in OWN_COLUMNS else name
+
+
+def _all_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """The rows that are not blank, each with its last line; the header is the first."""
+    csv.field_size_limit(_MAX_CELL)
+    with path.open(encoding=_encoding(path), newline="") as file:
+        first = file.readline()
+        stated = re.fullmatch(r'"?sep=(.)"?\r?\n?', first, re.IGNORECASE)
+        if stated:
+            delimiter, before = stated[1], 1
+        else:
+            while first and not first.strip(" \t,;\r\n"):
+                first = file.readline()
+            delimiter, before = _delimiter(path, first), 0
+            file.seek(0)
+        # Strict, since a quote that is never closed would swallow all rows after it.
+        reader = csv.reader(file, delimiter=delimiter, strict=True)
+        end = before
+        try:
+            for cells in reader:
+                end = before + reader.line_num
+                if any("\0" in cell for cell in cells):
+                    raise RequestError(
+                        f"Line {end} of the manifest {legible(str(path))} has NUL bytes, which "
+                        "are no text: save it as UTF-8."
+                    )
+                if any(cell.strip() for cell in cells):
+                    yield end, cells
+        except csv.Error as error:
+            raise RequestError(
+                f"The row at line {end + 1} of the manifest {legible(str(path))} cannot be read "
+                f"({error}): put "
+                'the cell in quotes and double each quote within it, as in "12"" disc".'
+            ) from error
+
+
+def _delimiter(path: Path, header: str) -> str:
+    """The first delimiter by which the header has a column of ours."""
+    usual = "\t,;" if path.suffix.lower() == ".tsv" else ",;\t"
+    for delimiter in usual:
+        if {"path", "uri"} & {_column_name(c.strip('"\r\n')) for c in header.split(delimiter)}:
+            return delimiter
+    return usual[0]
+
+
+def _encoding(path: Path) -> str:
+    with path.open("rb") as file:
+        start = file.read(2)
+    return "utf-16" if start in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8-sig"
+
+
+def _number(text: str) -> int | float:
+    return float(text) if "." in text else int(text)
+
+
+def _is_written_back(text: str) -> bool:
+    """Whether a number of 64 bits, as Elasticsearch keeps it, reads as this text again."""
+    plain = len(text) <= _MAX_DIGITS and _PLAIN_NUMBER.fullmatch(text)
+    return bool(plain) and str(_number(text)) == text

@@ -1,0 +1,87 @@
+"""Images read and encoded in batches with no gallery: for a whitening, and for maps not kept."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from descriptors.errors import RequestError
+from descriptors.whitening import WhiteningFit
+from es_mappings.kept_maps import KeptMaps, pack, unpack
+from indexer.reading import IndexingPlan, Prepared, batches_of_one_shape, prepare_pictures
+from indexer.sources import Source
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from descriptors.encoder import Encoder
+    from descriptors.method import Method
+    from descriptors.settings import MethodSettings
+    from es_mappings.documents import IndexedPicture
+    from indexer.reading import Refused
+
+__all__ = ["check_enough", "collect_vectors", "encode_documents"]
+
+# With fewer class vectors for each dimension the whitening follows its images, not the world.
+_VECTORS_A_DIMENSION = 4
+
+
+def collect_vectors(
+    encoder: Encoder,
+    sources: Iterable[Source],
+    plan: IndexingPlan,
+    follow: Callable[[Iterator[Prepared | Refused]], Iterable[Prepared | Refused]] = iter,
+) -> WhiteningFit:
+    """Class vectors of images, for a fit; what cannot be read is left out.
+
+    Args:
+        encoder: of the method.
+        sources: of the images.
+        plan: how to read.
+        follow: sees what is read go by, as a progress bar does.
+    """
+    fitting = WhiteningFit(encoder)
+    outcomes = follow(prepare_pictures(sources, encoder.settings, plan))
+    prepared = (outcome for outcome in outcomes if isinstance(outcome, Prepared))
+    for batch in batches_of_one_shape(prepared, plan.batch_size):
+        fitting.add(encoder.encode(encoder.prepare([p.pixels for p in batch])))
+    return fitting
+
+
+def check_enough(images: int, settings: MethodSettings) -> None:
+    """Refuse a fit that follows its few images.
+
+    Raises:
+        RequestError: with how many are needed.
+    """
+    dims = max(layer.dims for layer in settings.layers)
+    needed = -(-_VECTORS_A_DIMENSION * dims // settings.n_pca)
+    if images < needed:
+        raise RequestError(
+            f"{images} pictures are too few for {dims} dimensions a layer: fit on {needed} or "
+            "more, name fewer dimensions with --layers, or use the packaged whitening."
+        )
+
+
+def encode_documents(
+    documents: Sequence[IndexedPicture], method: Method, plan: IndexingPlan
+) -> dict[str, KeptMaps]:
+    """Maps of documents whose maps are not kept, from their images, in batches.
+
+    Returns:
+        Maps by id; an image that cannot be read any more, or is another than was indexed, is
+        left out.
+    """
+    sources = [Source(d.id, d.uri) for d in documents]
+    digests = {d.id: d.digest for d in documents}
+    # Whoever writes a document could else have any file compared that this machine can read.
+    prepared = (
+        p
+        for p in prepare_pictures(sources, method.settings, plan)
+        if isinstance(p, Prepared) and p.digest == digests[p.source.id]
+    )
+    maps: dict[str, KeptMaps] = {}
+    for batch in batches_of_one_shape(prepared, plan.batch_size):
+        encoded = method.encoder.encode(method.encoder.prepare([p.pixels for p in batch]))
+        packed = pack(encoded, [p.digest for p in batch])
+        maps |= {p.source.id: unpack(data) for p, data in zip(batch, packed, strict=True)}
+    return maps
