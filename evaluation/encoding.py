@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from descriptors.errors import ImageError, RequestError
 from descriptors.images import Picture, read_image
 from es_mappings.features import FeatureStore
-from es_mappings.kept_maps import pack, stack_kept
+from es_mappings.kept_maps import KeptMaps, pack, stack_kept
 from evaluation.datasets.facts import PhotoFacts
 from indexer.reading import IndexingPlan, Refused, batches_of_one_shape, prepare_pictures
 from indexer.sources import Source
@@ -28,16 +28,24 @@ if TYPE_CHECKING:
     from descriptors.arrays import Encoded
     from descriptors.encoder import Encoder
     from descriptors.settings import MethodSettings
-    from es_mappings.kept_maps import KeptMaps
     from evaluation.trials import Photo, Progress
     from indexer.reading import Prepared
 
-__all__ = ["EncodedPhotos", "encode_photos", "image_of", "maps_digest", "read_batches"]
+__all__ = [
+    "EncodedPhotos",
+    "UnpackedMaps",
+    "encode_photos",
+    "image_of",
+    "maps_digest",
+    "read_batches",
+]
 
 # Images of one shape that pass the network together.
 _ENCODE_BATCH = 8
 # Kept maps that are unpacked together.
 _READ_BATCH = 32
+# Bytes of unpacked maps that stay in memory, about: some 1,500 photos at the default size.
+MAX_UNPACKED = 2**30
 
 
 @dataclass(frozen=True)
@@ -83,6 +91,34 @@ class PhotoMaps(FeatureStore):
         """The maps of photos by the id they are asked for with."""
         found = super().get({digest: digest for digest in digests.values()})
         return {id_: found[digest] for id_, digest in digests.items() if digest in found}
+
+
+class UnpackedMaps(PhotoMaps):
+    """Kept maps of a gallery that stay in memory: every query matches hits of the same one."""
+
+    def __init__(self, kept: PhotoMaps, encoder: Encoder, *, coarse: bool) -> None:
+        """Begin with nothing read.
+
+        Args:
+            kept: the maps.
+            encoder: made them.
+            coarse: as a gallery with `RegionSettings.coarse_maps` keeps them; averaging is no
+                part of a search, since there it is done when an image is indexed.
+        """
+        super().__init__(kept.address, maps_digest(encoder))
+        self._coarse, self._unpacked, self._bytes = coarse, dict[str, KeptMaps](), 0
+
+    def get(self, digests: Mapping[str, str]) -> dict[str, KeptMaps]:
+        """See `PhotoMaps.get`; any thread may read."""
+        known = {i: maps for i, d in digests.items() if (maps := self._unpacked.get(d))}
+        fresh = super().get({i: d for i, d in digests.items() if i not in known})
+        if self._coarse:
+            fresh = {i: maps.averaged() for i, maps in fresh.items()}
+        if self._bytes > MAX_UNPACKED:
+            self._unpacked, self._bytes = {}, 0
+        self._unpacked.update((digests[i], maps) for i, maps in fresh.items())
+        self._bytes += sum(layer.levels.numel() for maps in fresh.values() for layer in maps.layers)
+        return known | fresh
 
 
 def encode_photos(

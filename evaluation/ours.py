@@ -16,7 +16,7 @@ from descriptors.expansion import hits_to_read
 from descriptors.method import Method
 from descriptors.whitening import WhiteningFit
 from es_mappings.documents import Document
-from evaluation.encoding import image_of
+from evaluation.encoding import UnpackedMaps, image_of
 from evaluation.online import online_vectors
 from evaluation.scores import LeftOut, Score
 from evaluation.searching import (
@@ -119,7 +119,9 @@ class PreparedTrial:
     def searcher(self, gallery: MemoryGallery | None = None) -> StageSearcher:
         """The product's searcher on the documents, or on another gallery of them."""
         gallery = gallery or MemoryGallery(self.documents)
-        return StageSearcher(self.method, gallery, self.encoded.store, self.regions)
+        store, encoder = self.encoded.store, self.encoded.encoder
+        maps = UnpackedMaps(store, encoder, coarse=self.regions.coarse_maps)
+        return StageSearcher(self.method, gallery, maps, self.regions)
 
     def score(
         self, system: str, one: AskedQuery, searcher: StageSearcher, stages: Sequence[Stage]

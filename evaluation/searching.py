@@ -123,9 +123,15 @@ class StageSearcher(Searcher):
         """Put the parts together; see `Searcher`. Hits without kept maps are encoded again."""
         encode = partial(encode_documents, method=method, plan=IndexingPlan())
         super().__init__(method, gallery, features, regions, encode)
+        self._features = features
         # By whether regions were tried, and by id; with the milliseconds of each.
         self._matches: dict[tuple[bool, str], tuple[Match | None, float]] = {}
         self._spared_ms = 0.0
+
+    def close(self) -> None:
+        """End the threads, of the searcher and of the maps' store."""
+        super().close()
+        self._features.close()
 
     def next_query(self) -> None:
         """Forget the matches of the last query."""

@@ -10,7 +10,8 @@ import torch
 
 from descriptors.errors import RequestError
 from descriptors.images import read_image
-from evaluation.encoding import encode_photos, read_batches
+from evaluation import encoding
+from evaluation.encoding import UnpackedMaps, encode_photos, read_batches
 from indexer.sources import Source
 from tests.support.tiny_network import batch_of, tiny_encoder, tiny_settings
 from tests.unit.evaluation.miniature import tell_nobody
@@ -114,6 +115,32 @@ class TestEncodePhotos:
         digest = encoded.digests[photos[0].file]
         found = encoded.store.get({"any": digest, "none": "0" * 64})
         assert [(name, maps.digest) for name, maps in found.items()] == [("any", digest)]
+
+
+class TestUnpackedMaps:
+    @pytest.mark.parametrize("coarse", [False, True])
+    def test_they_are_read_once_as_a_gallery_keeps_them(
+        self, photos: tuple[Photo, ...], encoded: EncodedPhotos, *, coarse: bool
+    ):
+        digest = encoded.digests[photos[0].file]
+        unpacked = UnpackedMaps(encoded.store, encoded.encoder, coarse=coarse)
+        first = unpacked.get({"a": digest, "none": "0" * 64})
+        assert list(first) == ["a"]
+        assert unpacked.get({"b": digest})["b"] is first["a"]
+        full = encoded.store.get({"a": digest})["a"]
+        expected = full.averaged() if coarse else full
+        for found, right in zip(first["a"].layers, expected.layers, strict=True):
+            assert found.levels.equal(right.levels)
+
+    def test_no_more_of_them_than_the_memory_given(
+        self, photos: tuple[Photo, ...], encoded: EncodedPhotos, monkeypatch: pytest.MonkeyPatch
+    ):
+        monkeypatch.setattr(encoding, "MAX_UNPACKED", 1)
+        digests = [encoded.digests[photo.file] for photo in photos[:2]]
+        unpacked = UnpackedMaps(encoded.store, encoded.encoder, coarse=False)
+        first = unpacked.get({"a": digests[0]})["a"]
+        unpacked.get({"b": digests[1]})
+        assert unpacked.get({"a": digests[0]})["a"] is not first
 
 
 class TestReadBatches:
