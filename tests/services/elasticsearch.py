@@ -15,6 +15,7 @@ from tests.services.ports import free_port
 from tests.services.process import KeptProcess
 from tests.services.server import Server
 from tests.services.settings import ELASTICSEARCH
+from tests.support.clock import HANG_S
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from tests.services.recipe import Recipe
     from tests.services.settings import ServiceSettings
 
-_ASK_S = 30.0
 # Straight to the server: a proxy in the environment has no business with a loopback address.
 _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
@@ -39,7 +39,7 @@ def ask(url: str, method: str = "GET", body: object = None) -> http.client.HTTPR
         data=None if body is None else json.dumps(body).encode(),
         headers={"Content-Type": "application/json"},
     )
-    answer: http.client.HTTPResponse = _OPENER.open(request, timeout=_ASK_S)
+    answer: http.client.HTTPResponse = _OPENER.open(request, timeout=HANG_S)
     return answer
 
 
@@ -47,7 +47,7 @@ class ElasticsearchServer(Server):
     """One node; ready when its health is yellow, the best that a single node with replicas gets."""
 
     name: ClassVar[str] = "Elasticsearch"
-    start_s: ClassVar[float] = 900.0
+    start_s: ClassVar[float] = HANG_S
 
     def answers(self) -> bool:
         health = f"{self.url}/_cluster/health?wait_for_status=yellow&timeout=1s"

@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 from tests.services.ports import free_port
-from tests.services.recipe import Recipe
+from tests.services.recipe import Recipe, data_folder
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,10 +29,11 @@ rootLogger.appenderRef.out.ref = out
 
 
 def node(home: Path, jdk: Jdk, folder: Path, port: int) -> Recipe:
-    """A node of its own cluster, with everything it writes below the folder."""
-    for name in ("config", "data", "logs", "tmp", "snapshots"):
+    """A node of its own cluster, with everything it writes below the folder, but perhaps its data."""
+    for name in ("config", "logs", "tmp", "snapshots"):
         (folder / name).mkdir(parents=True, exist_ok=True)
-    (folder / "config" / "elasticsearch.yml").write_text(_configuration(folder, port))
+    data = data_folder(folder)
+    (folder / "config" / "elasticsearch.yml").write_text(_configuration(folder, data, port))
     (folder / "config" / "log4j2.properties").write_text(_LOGGING)
     return Recipe(
         start=(
@@ -46,11 +47,11 @@ def node(home: Path, jdk: Jdk, folder: Path, port: int) -> Recipe:
             str(folder / "config"),
             str(home / "modules"),
         ),
-        forget=("rm", "-rf", *(str(folder / name) for name in ("data", "tmp", "snapshots"))),
+        forget=("rm", "-rf", str(data), str(folder / "tmp"), str(folder / "snapshots")),
     )
 
 
-def _configuration(folder: Path, port: int) -> str:
+def _configuration(folder: Path, data: Path, port: int) -> str:
     said = {
         "cluster.name": "camsearch-test",
         "node.name": f"node-{port}",
@@ -59,7 +60,7 @@ def _configuration(folder: Path, port: int) -> str:
         "http.port": port,
         "transport.port": free_port(),
         "path.home": str(folder),
-        "path.data": str(folder / "data"),
+        "path.data": str(data),
         "path.logs": str(folder / "logs"),
         "path.repo": [str(folder / "snapshots")],
         # Else a disk that is 90 % full, as that of a developer, makes indices read-only.

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from tests.services.errors import ServiceBroken
 from tests.services.locks import Lease, is_held_alone
+from tests.support.clock import HANG_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
 _ROOT = Path(__file__).parents[2]
 _STOP_S = 30.0
-_END_S = 60.0
 _PAUSE_S = 0.05
 
 
@@ -58,7 +58,7 @@ class KeptProcess:
             capture_output=True,
             text=True,
             check=False,
-            timeout=_END_S,
+            timeout=HANG_S,
         )
         if done.returncode:
             raise ServiceBroken(
@@ -69,7 +69,7 @@ class KeptProcess:
     def kill(self) -> None:
         """SIGKILL: nothing is flushed, nothing is said."""
         self._end(self._recipe.kill, signal.SIGKILL)
-        self._wait_for_its_end(_END_S)
+        self._wait_for_its_end(HANG_S)
 
     def stop(self) -> None:
         """As an administrator stops it, with time to flush; killed where it does not end."""
@@ -82,7 +82,7 @@ class KeptProcess:
         was_alive = self.alive
         self._lease.close()
         if was_alive:
-            self._wait_for_its_end(_END_S)
+            self._wait_for_its_end(HANG_S)
         elif self._recipe.forget:
             subprocess.run(self._recipe.forget, capture_output=True, check=False)
 

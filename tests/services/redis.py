@@ -9,9 +9,10 @@ from tests.services import docker
 from tests.services.errors import ServiceBroken, ServiceMissing
 from tests.services.ports import free_port
 from tests.services.process import KeptProcess
-from tests.services.recipe import Recipe
+from tests.services.recipe import Recipe, data_folder
 from tests.services.server import Server
 from tests.services.settings import REDIS
+from tests.support.clock import HANG_S
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
     from tests.services.settings import ServiceSettings
 
-_ASK_S = 5.0
 _OPTIONS = {
     "appendonly": "yes",
     # Written before each answer, so that what a test was told is there after a kill, however
@@ -48,14 +48,14 @@ def connect(url: str) -> Redis:
     from redis.backoff import NoBackoff
     from redis.retry import Retry
 
-    return redis.Redis.from_url(url, socket_timeout=_ASK_S, retry=Retry(NoBackoff(), 0))
+    return redis.Redis.from_url(url, socket_timeout=HANG_S, retry=Retry(NoBackoff(), 0))
 
 
 class RedisServer(Server):
     """Its `url` names database 0."""
 
     name: ClassVar[str] = "Redis"
-    start_s: ClassVar[float] = 60.0
+    start_s: ClassVar[float] = HANG_S
 
     def answers(self) -> bool:
         from redis.exceptions import RedisError
@@ -99,7 +99,6 @@ def _recipe(folder: Path, port: int) -> Recipe:
             "No Redis here: run `python -m tests.services install`, start Docker, or give the "
             f"address of a running one in {REDIS}."
         )
-    data = folder / "data"
-    data.mkdir(parents=True, exist_ok=True)
+    data = data_folder(folder)
     place = {"bind": "127.0.0.1", "port": str(port), "dir": str(data)}
     return Recipe(start=(program, *_words(place | _OPTIONS)), forget=("rm", "-rf", str(data)))

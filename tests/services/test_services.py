@@ -16,9 +16,11 @@ from tests.services.elasticsearch import ElasticsearchServer, ask
 from tests.services.errors import NotOurs, ServiceMissing
 from tests.services.locks import Lease, is_held_alone
 from tests.services.process import wait_until
+from tests.services.recipe import Recipe
 from tests.services.redis import RedisServer, connect
 from tests.services.settings import ServiceSettings
 from tests.services.sharing import Shared
+from tests.support.clock import HANG_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -182,6 +184,6 @@ with redis.own(Path({str(tmp_path)!r}), ServiceSettings()):
         assert needs_it.stdout.readline() == b"started\n"
         assert is_held_alone(tmp_path / "alive")
         needs_it.send_signal(ending)
-        needs_it.wait(30)
-    assert wait_until(lambda: not is_held_alone(tmp_path / "alive"), 10)
-    assert not (tmp_path / "data").exists()
+        needs_it.wait(HANG_S)
+    assert wait_until(lambda: not is_held_alone(tmp_path / "alive"), HANG_S)
+    assert not Path(Recipe.read(tmp_path).forget[-1]).exists()

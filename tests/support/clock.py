@@ -6,8 +6,6 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import pytest
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
@@ -47,5 +45,5 @@ def wait_for(condition: Callable[[], object], what: str, pause: float = 0.05) ->
     deadline = time.monotonic() + HANG_S
     while not condition():
         if time.monotonic() > deadline:
-            pytest.fail(f"Not within {HANG_S:g} s: {what}")
+            raise AssertionError(f"Not within {HANG_S:g} s: {what}")
         time.sleep(pause)

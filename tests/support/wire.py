@@ -14,6 +14,7 @@ import uvloop
 from uvicorn.server import ServerState
 
 from reranker.proxy.server import server_of
+from tests.support.clock import HANG_S
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
@@ -150,7 +151,7 @@ async def served(app: ASGIApp) -> AsyncIterator[int]:
         await asyncio.sleep(0)
 
 
-async def say(port: int, *pieces: bytes, wait_s: float = 300.0) -> bytes:
+async def say(port: int, *pieces: bytes, wait_s: float = HANG_S) -> bytes:
     """What is answered until the other side closes, or says nothing for a moment."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     answer = b""

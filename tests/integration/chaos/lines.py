@@ -108,7 +108,7 @@ class Line:
                 if self._tls is not None:
                     near.settimeout(HANG_S)
                     near = self._tls.wrap_socket(near, server_side=True)
-                far = socket.create_connection(self._server, timeout=5)
+                far = socket.create_connection(self._server, timeout=HANG_S)
             except OSError:
                 near.close()
                 continue

@@ -10,6 +10,7 @@ from celery import Celery
 from celery.contrib.testing.worker import start_worker
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from redis import Redis
 
 from indexer.enqueueing import new_run
 from indexer.errors import MalformedRow
@@ -53,25 +54,18 @@ def test_pictures_are_indexed_and_deleted_by_name(stage, stranger):
     assert len(ids_of(stage.gallery.documents())) == 1
 
 
-@pytest.mark.parametrize(
-    "image",
-    [
-        "no object",
-        {"id": "x"},
-        {"id": "x", "uri": ""},
-        {"id": "x", "uri": "/a.jpg", "meta": []},
-        {"id": "x", "uri": "/a.jpg", "revision": -1},
-        {"id": "x", "uri": "/a.jpg", "revision": "1"},
-        {"id": "x", "uri": "/a.jpg", "colour": "red"},
-    ],
-)
-def test_a_malformed_image_is_a_reject_and_nothing_else_is_lost(stage, stranger, image):
+def test_malformed_images_are_rejects_and_nothing_else_is_lost(stage, stranger):
     (path,) = stage.add(1)
-    counts = sent(stranger, stage, "camsearch.index_images", [image, {"id": "good", "uri": path}])
-    assert (counts["indexed"], counts["rejected"]) == (1, 1)
-    (reject,) = stage.gallery.rejects()
-    assert reject.kind == "malformed_row"
-    assert "send an object with uri" in reject.reason
+    wrong = [{}, {"uri": ""}, {"meta": []}, {"revision": -1}, {"revision": "1"}, {"colour": "red"}]
+    images = [{"id": f"{i}", "uri": "/a.jpg"} | one for i, one in enumerate(wrong)]
+    del images[0]["uri"]
+    images += ["no object", {"id": "good", "uri": path}]
+    counts = sent(stranger, stage, "camsearch.index_images", images)
+    assert (counts["indexed"], counts["rejected"]) == (1, 7)
+    rejects = list(stage.gallery.rejects())
+    assert len(rejects) == 7
+    assert {reject.kind for reject in rejects} == {"malformed_row"}
+    assert all("send an object with uri" in reject.reason for reject in rejects)
 
 
 @settings(max_examples=CASES, deadline=None, suppress_health_check=list(HealthCheck))
@@ -121,14 +115,15 @@ def test_enqueueing_waits_while_too_many_tasks_wait(stage):
     # Nobody works here: the test takes a task away whenever the enqueuer sleeps.
     settings = stage.settings.model_copy(update={"most_waiting": 2, "chunk": 1})
     highest = []
-
-    def work(_seconds):
-        highest.append(stage.ledger.waiting(settings.queue))
-        stage.ledger._redis.lpop(settings.queue)
-
-    enqueuer = type(stage.enqueuer())(stage.app, stage.ledger, settings, sleep=work)
     sources = [Source(str(i), f"/{i}.jpg") for i in range(8)]
-    assert enqueuer.enqueue(sources, stage.settings.images, new_run()) == 8
+    with Redis.from_url(settings.broker) as redis:
+
+        def work(_seconds):
+            highest.append(stage.ledger.waiting(settings.queue))
+            redis.lpop(settings.queue)
+
+        enqueuer = type(stage.enqueuer())(stage.app, stage.ledger, settings, sleep=work)
+        assert enqueuer.enqueue(sources, stage.settings.images, new_run()) == 8
     assert max(highest) == 2
     assert len(highest) == 6
 
