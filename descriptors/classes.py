@@ -6,15 +6,12 @@ from collections import defaultdict
 from functools import cache
 from typing import TYPE_CHECKING
 
-from jaxtyping import Int
-from torch import Tensor
-
 from descriptors.errors import SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["class_names", "class_numbers", "most_frequent_classes"]
+__all__ = ["class_names", "class_numbers"]
 
 
 @cache
@@ -59,21 +56,3 @@ def _number(given: str, by_name: dict[str, list[int]]) -> int:
         hint = f"did you mean {', '.join(near)}?" if near else "give an ImageNet class or number."
         raise SettingsError(f"There is no class called {given!r}: {hint}")
     return numbers[0]
-
-
-def most_frequent_classes(best: Int[Tensor, "B N"], count: int) -> tuple[int, ...]:
-    """The classes that stand most often among the best ones of these pictures: a theme.
-
-    Args:
-        best: the best classes of each picture.
-        count: how many to keep.
-
-    Returns:
-        Class numbers, the most frequent first; of two alike the lower number.
-
-    Source:
-        paper section 4.3; docs/method.md section 3.
-    """
-    numbers, counts = best.flatten().unique(return_counts=True)
-    order = sorted(zip(counts.tolist(), numbers.tolist(), strict=True), key=lambda p: (-p[0], p[1]))
-    return tuple(number for _, number in order[:count])

@@ -118,18 +118,13 @@ class ElasticGallery:
         """Write documents; a later revision that is there stays. See `Writable`.
 
         Raises:
-            MalformedDocument: one of them cannot be held; none is written.
             DocumentsRefused: Elasticsearch holds the others, but not these.
             GalleryUnreachable: it does not take them within the patience of `Bulk`.
         """
         self.put_ready(self.make_ready(documents), [document.id for document in documents])
 
     def make_ready(self, documents: Sequence[Document]) -> list[Ready]:
-        """Check documents and write them as JSON; see `Writable`.
-
-        Raises:
-            MalformedDocument: one of them cannot be held.
-        """
+        """Check documents and write them as JSON; see `Writable`."""
         for document in documents:
             check_document(document, self.dims)
         return [Ready(document, self._written(document)) for document in documents]
@@ -153,11 +148,7 @@ class ElasticGallery:
         self._write({r.id: write(self._rejects, r.id, reject_source(r)) for r in rejects})
 
     def put_meta(self, ids_to_meta: Mapping[str, Mapping[str, Any]], revision: int = 0) -> None:
-        """Replace metadata; see `Writable`.
-
-        Raises:
-            MalformedDocument, GalleryUnreachable: see `put`.
-        """
+        """Replace metadata; see `Writable` and `put`."""
         for id_, meta in ids_to_meta.items():
             check_meta(id_, meta)
         # Whole documents, since a partial update would count up the version, which is the

@@ -171,9 +171,9 @@ def answered(what: str) -> Iterator[None]:
         if why := distrust(error):
             raise GalleryUnreachable(f"Elasticsearch {why}") from error
         how = "does not answer" if isinstance(error, NoConnection) else "gives no usable answer"
+        said = str(error.message).split("\n", maxsplit=1)[0][:200]
         raise GalleryUnreachable(
-            f"Elasticsearch {how} ({_short(error)}): check that it runs and that its address "
-            "is right."
+            f"Elasticsearch {how} ({said}): check that it runs and that its address is right."
         ) from error
 
 
@@ -211,10 +211,6 @@ def reason_of(body: object) -> str:
         causes = error.get("root_cause") or [None]
         error = error.get("caused_by") or (causes[0] if causes[0] != error else None)
     return reason or (error if isinstance(error, str) else "")
-
-
-def _short(error: TransportError) -> str:
-    return str(error.message).split("\n", maxsplit=1)[0][:200]
 
 
 def packaged_json(name: str) -> dict[str, Any]:

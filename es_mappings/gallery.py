@@ -55,6 +55,10 @@ class Writable(Searchable, Protocol):
     Convention:
         Methods that take many ids or documents do it in one step: all or nothing.
         Unknown ids are left out of answers, never an error.
+
+    Raises:
+        MalformedDocument: by every method that writes, if no gallery can hold one of what it is
+            given; then it writes nothing.
     """
 
     @property
@@ -65,10 +69,7 @@ class Writable(Searchable, Protocol):
         """What is known of documents with these ids, and the source tags of rejects with them."""
 
     def put(self, documents: Sequence[Document]) -> None:
-        """Write documents; one with an id that is there replaces it. Clears their rejects.
-
-        They are checked first; if one cannot be held, none is written.
-        """
+        """Write documents; one with an id that is there replaces it. Clears their rejects."""
 
     def make_ready(self, documents: Sequence[Document]) -> list[Ready]:
         """Do all of `put` that comes before the writing; another thread may do it ahead."""

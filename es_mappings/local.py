@@ -129,29 +129,17 @@ class LocalGallery:
             return [path for (path,) in rows.execute(query, ("meta.", "meta/"))]
 
     def put(self, documents: Sequence[Document]) -> None:
-        """Write documents, and clear their rejects in the same transaction; see `Writable`.
-
-        Raises:
-            MalformedDocument: one of them cannot be held; none is written.
-        """
+        """Write documents, and clear their rejects in the same transaction; see `Writable`."""
         self.put_ready(self.make_ready(documents), [document.id for document in documents])
 
     def make_ready(self, documents: Sequence[Document]) -> list[Ready]:
-        """Check documents; see `Writable`.
-
-        Raises:
-            MalformedDocument: one of them cannot be held.
-        """
+        """Check documents; see `Writable`."""
         for document in documents:
             check_document(document, self.dims)
         return [Ready(document) for document in documents]
 
     def put_ready(self, ready: Sequence[Ready], rejected: Collection[str]) -> None:
-        """Write documents; see `Writable`.
-
-        Raises:
-            MalformedDocument: one of them cannot be held; none is written.
-        """
+        """Write documents; see `Writable`."""
         if not ready:
             return
         with self._file.changing() as rows:
@@ -160,11 +148,7 @@ class LocalGallery:
             remove(rows, "rejects", list(rejected))
 
     def put_rejects(self, rejects: Sequence[Reject]) -> None:
-        """Note images that were refused; see `Writable`.
-
-        Raises:
-            MalformedDocument: one of them cannot be held; none is written.
-        """
+        """Note images that were refused; see `Writable`."""
         if not rejects:
             return
         with self._file.writing() as rows:
@@ -172,11 +156,7 @@ class LocalGallery:
                 write_reject(rows, reject)
 
     def put_meta(self, ids_to_meta: Mapping[str, Mapping[str, Any]], revision: int = 0) -> None:
-        """Replace metadata; see `Writable`.
-
-        Raises:
-            MalformedDocument: one of them cannot be held, see `check_meta`; none is written.
-        """
+        """Replace metadata; see `Writable`."""
         with self._file.writing() as rows:
             for id_, meta in ids_to_meta.items():
                 write_meta(rows, id_, meta, revision)

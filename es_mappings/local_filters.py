@@ -17,6 +17,7 @@ from itertools import chain
 from sqlite3 import Connection
 from typing import Any
 
+from es_mappings.checks import is_unicode
 from es_mappings.documents import PictureClass
 from es_mappings.filters import (
     And,
@@ -41,6 +42,7 @@ Comparable = str | Number
 
 _INTEGERS = range(-(2**63), 2**63)
 _LARGEST = int(sys.float_info.max)
+_MAX_COLUMNS = 64  # that are kept in memory
 # No number that JSON writes shortest has more characters, and none of ours needs more.
 _LONGEST_NUMBER = 32
 
@@ -53,11 +55,11 @@ _COMPARED: Mapping[str, Callable[[Any, Any], bool]] = {
 
 
 class Columns:
-    """The fields of one state of a gallery, each read when a filter first asks for it."""
+    """What filters have asked of one state of a gallery."""
 
     def __init__(self) -> None:
         self._ids: dict[int, str] | None = None
-        self._columns: dict[tuple[str, bool], dict[Comparable, list[int]]] = {}
+        self._columns: dict[tuple[Any, ...], dict[Comparable, list[int]]] = {}
 
     def ids(self, rows: Connection) -> dict[int, str]:
         """The ids of all documents by their numbers, in order of the ids."""
@@ -98,23 +100,32 @@ class Columns:
     def _column(
         self, rows: Connection, node: Term | Terms | Range | Exists
     ) -> dict[Comparable, list[int]]:
-        """The documents' numbers by the values of a field; for `Exists` of those below it too."""
-        path, below = path_of(node.field), isinstance(node, Exists)
-        if (path, below) not in self._columns:
-            query, parameters = "SELECT number, value FROM leaves WHERE path = ?", [path]
-            if "." not in path:
-                query, parameters = f"SELECT number, {path} FROM documents", []  # noqa: S608 - a column's name
-                if path == "indexed_at":
-                    query += " WHERE indexed_at <> ''"
-            elif below:
-                # "/" is the character after ".".
-                query += " OR path >= ? AND path < ?"
-                parameters += [f"{path}.", f"{path}/"]
+        """The documents' numbers by the values of a field, as far as the node asks for them."""
+        path = path_of(node.field)
+        query, parameters = "SELECT number, value FROM leaves WHERE path = ?", [path]
+        wanted: list[Comparable] = []
+        if "." not in path:
+            # A plus sign takes the column's own type away, which would turn text into numbers.
+            query, parameters = f"SELECT number, +{path} AS value FROM documents", []  # noqa: S608 - a column's name
+            if path == "indexed_at":
+                query += " WHERE indexed_at <> ''"
+        elif isinstance(node, Exists):
+            # "/" is the character after ".".
+            query += " OR path >= ? AND path < ?"
+            parameters += [f"{path}.", f"{path}/"]
+        if isinstance(node, Term):
+            # SQLite finds one value sooner than a whole column is read.
+            wanted = [value for value in _spellings([node.value]) if is_unicode(str(value))]
+            query = f"SELECT * FROM ({query}) WHERE value IN ({', '.join('?' * len(wanted))})"  # noqa: S608
+        key = (query, *parameters, *wanted)
+        if key not in self._columns:
             column: dict[Comparable, list[int]] = defaultdict(list)
-            for number, value in rows.execute(query, parameters):
+            for number, value in rows.execute(query, (*parameters, *wanted)):
                 column[value].append(number)
-            self._columns[path, below] = column
-        return self._columns[path, below]
+            if len(self._columns) >= _MAX_COLUMNS:
+                self._columns.clear()
+            self._columns[key] = column
+        return self._columns[key]
 
 
 def _holds(node: Term | Terms | Range | Exists) -> Callable[[Comparable], bool]:

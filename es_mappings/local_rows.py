@@ -1,4 +1,7 @@
-"""Documents and rejects as rows of a local gallery's tables. Every function runs in a transaction."""
+"""Documents and rejects as rows of a local gallery's tables.
+
+Every function runs in a transaction; those that write raise MalformedDocument for what cannot be held.
+"""
 
 from __future__ import annotations
 
@@ -20,11 +23,7 @@ __all__ += ["remove", "write_document", "write_meta", "write_reject"]
 
 
 def write_document(rows: Connection, document: Document) -> None:
-    """Write a document, checked already, unless a later revision of it is there.
-
-    Raises:
-        MalformedDocument: it cannot be held.
-    """
+    """Write a document, checked already, unless a later revision of it is there."""
     with _holdable(document.id):
         query = "SELECT revision FROM documents WHERE id = ?"
         there = rows.execute(query, (document.id,)).fetchone()
@@ -52,11 +51,7 @@ def write_document(rows: Connection, document: Document) -> None:
 
 
 def write_meta(rows: Connection, id_: str, meta: Mapping[str, Any], revision: int) -> None:
-    """Replace the metadata of a document if it is there.
-
-    Raises:
-        MalformedDocument: the metadata cannot be held.
-    """
+    """Replace the metadata of a document if it is there."""
     query = "SELECT number, classes FROM documents WHERE id = ?"
     with _holdable(id_):
         check_meta(id_, meta)
@@ -68,11 +63,7 @@ def write_meta(rows: Connection, id_: str, meta: Mapping[str, Any], revision: in
 
 
 def write_reject(rows: Connection, reject: Reject) -> None:
-    """Write a reject in place of the one with its id; a document with that id stays.
-
-    Raises:
-        MalformedDocument: it cannot be held.
-    """
+    """Write a reject in place of the one with its id; a document with that id stays."""
     with _holdable(reject.id):
         check_reject(reject)
         texts = (reject.id, reject.uri, reject.kind, reject.reason, reject.source_tag)

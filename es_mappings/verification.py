@@ -34,16 +34,12 @@ class Finding:
 _REBUILD = "Run `camsearch gallery rebuild` and `camsearch gallery switch`."
 
 
-def verify(
-    client: Elasticsearch, gallery: str, fingerprint: str | None = None, graph: str | None = None
-) -> list[Finding]:
+def verify(client: Elasticsearch, gallery: str) -> list[Finding]:
     """Check a gallery for the mistakes people make.
 
     Args:
         client: of the server.
         gallery: its name.
-        fingerprint: of the method that will be used with it; None to leave that unchecked.
-        graph: the `index_options` it should have; None for any that is named.
 
     Raises:
         GalleryUnreachable: the server does not answer.
@@ -56,8 +52,8 @@ def verify(
         mappings = client.indices.get_mapping(index=index)[index]["mappings"]
     return [
         *_of_aliases(client, gallery, index),
-        *_of_method(mappings, fingerprint),
-        *_of_vectors(mappings, graph),
+        *_of_method(mappings),
+        *_of_vectors(mappings),
         *_of_documents(client, index),
     ]
 
@@ -80,18 +76,11 @@ def _of_aliases(client: Elasticsearch, gallery: str, index: str) -> Iterator[Fin
         )
 
 
-def _of_method(mappings: Mapping[str, Any], fingerprint: str | None) -> Iterator[Finding]:
-    there = mappings.get("_meta", {}).get("camsearch", {}).get("fingerprint")
-    if there is None:
+def _of_method(mappings: Mapping[str, Any]) -> Iterator[Finding]:
+    if "fingerprint" not in mappings.get("_meta", {}).get("camsearch", {}):
         yield Finding(
             "The index does not say which method made its descriptors (_meta.camsearch).",
             _REBUILD,
-        )
-    elif fingerprint is not None and there != fingerprint:
-        yield Finding(
-            f"The descriptors were made by another method ({there[:16]}) than yours "
-            f"({fingerprint[:16]}): cosines between them mean nothing.",
-            f"Use the settings, weights and whitening it was made with. Or: {_REBUILD}",
         )
     if mappings.get("dynamic") != "strict":
         yield Finding(
@@ -102,7 +91,7 @@ def _of_method(mappings: Mapping[str, Any], fingerprint: str | None) -> Iterator
         )
 
 
-def _of_vectors(mappings: Mapping[str, Any], graph: str | None) -> Iterator[Finding]:
+def _of_vectors(mappings: Mapping[str, Any]) -> Iterator[Finding]:
     field = mappings.get("properties", {}).get(DESCRIPTOR)
     if field is None or field.get("type") != "dense_vector":
         kind = "missing" if field is None else f"of type {field.get('type')}"
@@ -128,11 +117,11 @@ def _of_vectors(mappings: Mapping[str, Any], graph: str | None) -> Iterator[Find
             f"scores of {expected['similarity']}.",
             _REBUILD,
         )
-    yield from _of_graph(field.get("index_options"), graph)
+    yield from _of_graph(field.get("index_options", {}))
 
 
-def _of_graph(options: Mapping[str, Any] | None, graph: str | None) -> Iterator[Finding]:
-    kind = None if options is None else options.get("type")
+def _of_graph(options: Mapping[str, Any]) -> Iterator[Finding]:
+    kind = options.get("type")
     if kind is None:
         yield Finding(
             "The field does not name its index_options: from 384 dimensions on Elasticsearch "
@@ -140,11 +129,7 @@ def _of_graph(options: Mapping[str, Any] | None, graph: str | None) -> Iterator[
             _REBUILD,
             fatal=False,
         )
-    elif graph is not None and kind != graph:
-        yield Finding(
-            f"The vectors are kept as {kind}, you asked for {graph}.", _REBUILD, fatal=False
-        )
-    elif kind.startswith("bbq") and not (options or {}).get("rescore_vector"):
+    elif kind.startswith("bbq") and not options.get("rescore_vector", {}).get("oversample"):
         yield Finding(
             f"The vectors are kept as {kind} without rescoring.",
             "Search with `rescore_vector: {oversample: 3}`, or rebuild: then the mapping says so.",

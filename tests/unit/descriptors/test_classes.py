@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import pytest
-import torch
 
-from descriptors.classes import class_names, class_numbers, most_frequent_classes
+from descriptors.classes import class_names, class_numbers
 from descriptors.errors import SettingsError
-from tests.support.checking import REFUSED
 
 # Paper section 4.3: the theme of 55 Paris queries.
 PARIS = [
@@ -71,16 +69,3 @@ def test_a_near_name_is_proposed() -> None:
 def test_a_name_of_two_classes_needs_its_number() -> None:
     with pytest.raises(SettingsError, match="give the number"):
         class_numbers(["crane"])
-
-
-class TestMostFrequentClasses:
-    def test_by_hand(self) -> None:
-        best = torch.tensor([[7, 3], [3, 9], [3, 7], [9, 1]])
-        assert most_frequent_classes(best, 3) == (3, 7, 9)
-
-    def test_fewer_than_asked_for(self) -> None:
-        assert most_frequent_classes(torch.tensor([[2, 1]]), 5) == (1, 2)
-
-    def test_bad_input(self) -> None:
-        with pytest.raises(REFUSED):
-            most_frequent_classes(torch.tensor([1, 2]), 1)

@@ -9,7 +9,6 @@ import signal
 import sqlite3
 import time
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 
 import fsspec
@@ -30,7 +29,7 @@ from es_mappings.kept_maps import stack_kept
 from es_mappings.local import LocalGallery
 from indexer import pipeline
 from indexer.encoding import encode_documents
-from indexer.errors import MalformedRow, SourceUnreadable
+from indexer.errors import MalformedRow
 from indexer.manifests import read_manifest
 from indexer.progress import Progress
 from indexer.reading import (
@@ -43,7 +42,7 @@ from indexer.reading import (
 from indexer.sources import Source, find_pictures
 from tests.support.clock import HANG_S, wait_for
 from tests.support.forked import forked_command
-from tests.support.pictures import encoded, gradient, noise, shapes, uniform
+from tests.support.pictures import encoded, gradient, noise, shapes
 from tests.support.tiny_network import tiny_method
 from tests.support.tolerances import WHITENED
 from tests.unit.indexer.corpus import House, bad_pictures, good_pictures
@@ -86,14 +85,6 @@ class TestDocuments:
         assert scores == sorted(scores, reverse=True)
         assert 0 < sum(scores) <= 1
 
-    def test_classes_without_names_are_numbers(self, house):
-        id_ = house.add("a.png", shapes(64, 64))
-        house.index(class_names=("only the first",))
-        assert {one.name for one in house.documents[id_].classes} <= {
-            "only the first",
-            *(str(number) for number in range(1, 10)),
-        }
-
     def test_descriptors_are_those_of_each_picture_by_itself(self, house, method):
         ids = house.add_some(10)
         house.index(batch_size=4)
@@ -117,13 +108,6 @@ class TestDocuments:
         assert {(d.width, d.height) for d in house.documents.values()} == {(64, 48)}
         first = house.documents[ids[0]].descriptor
         assert min(np.dot(first, d.descriptor) for d in house.documents.values()) > 0.9
-
-    def test_without_a_store_no_maps_are_kept(self, house, method):
-        ids = house.add_some(3)
-        assert house.index(features=None).indexed == 3
-        assert list(house.documents) == ids
-        assert not [id_ for id_ in ids if house.features.has(id_)]
-        house.index(again=True)
 
     def test_pictures_at_an_address(self, house):
         memory = fsspec.filesystem("memory")
@@ -259,13 +243,6 @@ class TestAgain:
             [d.indexed_at for d in before.values()]
         )
 
-    def test_a_new_picture_is_added(self, house):
-        house.add_some(3)
-        house.index()
-        new = house.add("new.png", shapes(64, 64, seed=50))
-        assert house.index() == Progress(asked=4, indexed=1, unchanged=3)
-        assert new in house.documents
-
     def test_a_changed_picture_replaces(self, house):
         first, second = house.add_some(2)
         house.index()
@@ -347,12 +324,6 @@ class TestAgain:
         assert documents["A"].digest == documents["B"].digest
         assert np.array_equal(documents["A"].descriptor, documents["B"].descriptor)
 
-    def test_two_pictures_of_the_same_bytes(self, house):
-        image = shapes(64, 64)
-        ids = [house.add("a.png", image), house.add("b.png", image)]
-        assert house.index().indexed == 2
-        assert list(house.documents) == ids
-
     def test_one_source_twice_in_a_run(self, house):
         # As `camsearch index photos photos/a.jpg` asks for.
         ids = house.add_some(3)
@@ -391,14 +362,6 @@ class TestRejectsAgain:
         assert list(house.documents) == [large]
         assert house.rejects == {}
 
-    def test_a_mended_picture_is_tried_without_asking(self, house):
-        bad = house.add("a.png", b"no picture")
-        house.index()
-        house.add("a.png", shapes(64, 64))
-        assert house.index() == Progress(asked=1, indexed=1)
-        assert list(house.documents) == [bad]
-        assert house.rejects == {}
-
     def test_a_good_picture_clears_the_reject_of_another_of_its_id_in_the_same_run(
         self, house, monkeypatch
     ):
@@ -427,13 +390,6 @@ class TestRejectsAgain:
         assert house.rejects[first].kind == "unreadable_image"
         assert "indexed before stays" in house.rejects[first].reason
         assert house.features.has(first)
-
-    def test_a_picture_that_becomes_featureless_stays_as_it_was(self, house):
-        house.add_some(1)
-        house.index()
-        house.add("p000.png", uniform(64, 64))
-        assert house.index() == Progress(asked=1, rejected=1)
-        assert len(house.documents) == 1
 
     def test_a_picture_out_of_reach_stays(self, house):
         # A share that is not mounted must not empty the gallery.
@@ -478,8 +434,7 @@ class TestProgress:
         assert len(seen) == 6 + 1  # three shapes, 4 + 3 + 3 pictures, two a batch
         assert seen == sorted(seen)
 
-    @pytest.mark.parametrize("batch_size", [1, 3, 64])
-    @pytest.mark.parametrize("readers", [1, 8])
+    @pytest.mark.parametrize(("batch_size", "readers"), [(1, 8), (64, 1)])
     def test_nothing_depends_on_batches_and_threads(self, house, batch_size, readers):
         ids = house.add_some(11)
         bad = house.add("bad.jpg", b"bad")
@@ -567,10 +522,6 @@ class TestBatches:
             assert len(given_out) - len(came) <= 16 * batch_size
         assert sorted(came) == list(range(len(shapes)))
 
-    def test_pictures_of_one_shape_come_in_full_batches(self):
-        batches = batches_of_one_shape((prepared(i, (4, 4)) for i in range(10)), 4)
-        assert [len(batch) for batch in batches] == [4, 4, 2]
-
     def test_a_thousand_shapes_do_not_pile_up(self):
         taken = []
 
@@ -582,9 +533,6 @@ class TestBatches:
         first = next(batches_of_one_shape(stream(), 2))
         assert len(first) == 1
         assert len(taken) == 33
-
-    def test_none(self):
-        assert list(batches_of_one_shape([], 4)) == []
 
 
 class TestPreparing:
@@ -647,7 +595,7 @@ class TestFailures:
         assert house.documents == {}
         assert house.index() == Progress(asked=6, indexed=6)
 
-    @pytest.mark.parametrize("batches", [1, 2, 4])
+    @pytest.mark.parametrize("batches", [1, 4])
     def test_a_store_that_is_full_leaves_whole_batches(self, house, method, batches):
         house.add_some(18)
         bad = house.add("a-bad.jpg", b"bad")
@@ -690,7 +638,7 @@ class TestFailures:
         assert house.index().finished == 21
         assert set(ids) <= set(house.documents)
 
-    @pytest.mark.parametrize("batches", [1, 2, 5])
+    @pytest.mark.parametrize("batches", [1, 5])
     def test_an_interrupt_keeps_what_is_done_and_the_next_run_completes(self, house, batches):
         house.add_some(20)
         bad = house.add("a-bad.jpg", b"bad")
@@ -753,14 +701,6 @@ class TestEncodeDocuments:
         assert list(encode_documents(documents, method, IndexingPlan())) == [fine]
         house.index()
 
-    def test_none(self, method):
-        assert encode_documents([], method, IndexingPlan()) == {}
-
-
-def test_refused_pictures_say_their_kind():
-    for error in (SourceUnreadable("x"), MalformedRow("x")):
-        assert replace(Refused(Source("a", "b"), "", error)).error.kind
-
 
 # ------------------------------------------------------- sudden death, in a process of its own
 
@@ -807,7 +747,7 @@ def test_a_command_that_is_stopped_goes_on_from_there(tmp_path, camsearch, stop)
         store.close()
     if stop == signal.SIGINT:
         assert status == 130
-        assert f"Stopped: {done} new pictures are kept" in told
+        assert f"Stopped: {done} new images are kept" in told
         assert "Traceback" not in told
     else:
         assert status == -signal.SIGKILL

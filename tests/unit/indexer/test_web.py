@@ -181,14 +181,6 @@ class TestFetching:
             "Connection": "close",
         }
 
-    def test_an_address_without_a_path(self, server: Server) -> None:
-        assert fetch(server.uri(""), access(server), LIMITS) == b"12345"
-        assert server.asked[0][0] == "/"
-
-    def test_an_empty_body_is_one(self, server: Server) -> None:
-        server.answer = says(body=b"")
-        assert fetch(server.uri(), access(server), LIMITS) == b""
-
     def test_chunks_and_bodies_that_end_with_the_connection(self, server: Server) -> None:
         head = b"HTTP/1.1 200 OK\r\n"
         server.answer = sends(
@@ -215,16 +207,6 @@ class TestFetching:
             uri = server.uri(name="[::1]")
             assert fetch(uri, access(server, "[::1]"), LIMITS) == b"12345"
             assert server.asked[0][1]["Host"] == f"[::1]:{server.port}"
-
-    def test_many_at_once(self, server: Server) -> None:
-        results = []
-        ask = lambda: results.append(fetch(server.uri(), access(server), LIMITS))  # noqa: E731
-        threads = [threading.Thread(target=ask) for _ in range(16)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        assert results == [b"12345"] * 16
 
 
 def no_thread_is_left() -> bool:
@@ -454,10 +436,6 @@ class TestAnswers:
             with pytest.raises(SourceUnreadable, match=f"comes as {packing}"):
                 fetch(server.uri(), access(server), LIMITS)
 
-    def test_a_plain_one_may_say_so(self, server: Server) -> None:
-        server.answer = says(Content_Encoding="Identity")
-        assert fetch(server.uri(), access(server), LIMITS) == b"12345"
-
     def test_what_is_broken_may_be_whole_next_time(self, server: Server) -> None:
         for part in (
             b"",
@@ -649,10 +627,6 @@ class TestEncryption:
         assert fetch(uri, access(tls_server), LIMITS) == b"12345"
         assert tls_server.named == [NAME]
         assert tls_server.asked[0][1]["Host"] == f"{NAME}:{tls_server.port}"
-
-    def test_the_certificate_of_a_number(self, tls_server: TlsServer, trusting: None) -> None:
-        uri = tls_server.uri(scheme="https", name="127.0.0.1")
-        assert fetch(uri, access(tls_server, "127.0.0.1"), LIMITS) == b"12345"
 
     def test_a_certificate_for_another_name(
         self, tls_server: TlsServer, trusting: None, resolver: Resolver
