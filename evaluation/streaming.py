@@ -201,7 +201,7 @@ class StreamedGallery(MemoryGallery):
     def knn(
         self, vector: Float32[np.ndarray, " D"], k: int, matching: Filter | None = None
     ) -> list[FirstHit]:
-        """See `Gallery.knn`; there is no metadata to filter by."""
+        """See `Searchable.knn`; there is no metadata to filter by."""
         del matching
         mine = self.descriptors @ vector
         # Streamed ones first, since that is the order of their ids.
@@ -216,7 +216,7 @@ class StreamedGallery(MemoryGallery):
         ]
 
     def get(self, ids: Sequence[str]) -> dict[str, Document]:
-        """See `Gallery.get`."""
+        """See `Searchable.get`."""
         streamed = {i: self._document(i) for i in ids if i in self._streamed_rows}
         return super().get(ids) | streamed
 

@@ -6,6 +6,7 @@ import asyncio
 import re
 import time
 from collections.abc import Mapping
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote
 
@@ -41,7 +42,6 @@ if TYPE_CHECKING:
 
 __all__ = ["LocalUpstream"]
 
-_OK, _NOT_FOUND = 200, 404
 _MAX_BODY_BYTES = 100 * 1024 * 1024  # Elasticsearch's
 _ALL = "_all"
 _DOCUMENT = "_doc/{id}"
@@ -137,20 +137,20 @@ class LocalUpstream:
         endpoint, names, document_id = _taken_apart(request)
         check_served(parameters, PARAMETERS, "the query string")
         if endpoint == "/":
-            return _OK, _ABOUT | {"cluster_uuid": self._gallery.fingerprint[:22]}
+            return HTTPStatus.OK, _ABOUT | {"cluster_uuid": self._gallery.fingerprint[:22]}
         if endpoint == "_msearch":
-            return _OK, self._search_many(request, names)
+            return HTTPStatus.OK, self._search_many(request, names)
         self._check_index(names)
         if endpoint == "_mapping":
-            return _OK, {self._index: {"mappings": _mapping(self._gallery)}}
+            return HTTPStatus.OK, {self._index: {"mappings": _mapping(self._gallery)}}
         if endpoint == _DOCUMENT:
             return self._document(document_id, parameters)
         body = _object_of(request.body)
         if endpoint == "_search":
-            return _OK, search(self._gallery, self._index, body, parameters)
+            return HTTPStatus.OK, search(self._gallery, self._index, body, parameters)
         check_served(body, {"query"}, "a count")
         matching = parse_filter(body["query"]) if "query" in body else None
-        return _OK, {"count": self._gallery.count(matching), "_shards": ONE_SHARD}
+        return HTTPStatus.OK, {"count": self._gallery.count(matching), "_shards": ONE_SHARD}
 
     def _check_index(self, names: str) -> None:
         for name in names.split(","):
@@ -175,16 +175,16 @@ class LocalUpstream:
             found = search(self._gallery, self._index, _object_of(body), parameters_of(query))
         except CamsearchError as error:
             found = orjson.loads(refusal(error).body)
-        return {"status": _OK, **found}
+        return {"status": HTTPStatus.OK, **found}
 
     def _document(self, document_id: str, parameters: Parameters) -> tuple[int, dict[str, Any]]:
         view = View.asked({}, parameters)
         head = {"_index": self._index, "_id": document_id}
         document = self._gallery.get([document_id]).get(document_id)
         if document is None:
-            return _NOT_FOUND, head | {"found": False}
+            return HTTPStatus.NOT_FOUND, head | {"found": False}
         about = {"_version": document.revision, "found": True}
-        return _OK, head | about | view.of(document)
+        return HTTPStatus.OK, head | about | view.of(document)
 
 
 def _mapping(gallery: LocalGallery) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlencode
 
@@ -53,7 +54,6 @@ _OF_A_HEADER = (
 _INDEX_KEYS = ("index", "indices")
 # Those of them that change nothing where one machine holds the whole index.
 CLUSTER_PARAMETERS = {*_OF_EACH, *_OF_A_HEADER} - {"rest_total_hits_as_int"}
-_OK = 200
 
 
 @dataclass(frozen=True)
@@ -154,7 +154,7 @@ def merge_msearch(asked: MultiSearch, answers: Sequence[Mapping[str, Any]], took
         answers: to each, in their order; an error has its status in it, other answers need not.
         took: milliseconds, all in all.
     """
-    each = [{**answer, "status": answer.get("status", _OK)} for answer in answers]
+    each = [{**answer, "status": answer.get("status", HTTPStatus.OK)} for answer in answers]
     whole = {"took": took, "responses": each}
     return written_json(filtered(whole, asked.filter_path), pretty=asked.pretty)
 
