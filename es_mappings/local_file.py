@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -170,23 +171,39 @@ def _connected(folder: Path, mode: str, busy_seconds: float) -> Iterator[sqlite3
         )
     try:
         with _translated(folder):
-            _prepare(connection, folder)
+            _prepare(connection, folder, busy_seconds)
         yield connection
     except BaseException:
         connection.close()
         raise
 
 
-def _prepare(connection: sqlite3.Connection, folder: Path) -> None:
+def _prepare(connection: sqlite3.Connection, folder: Path, busy_seconds: float) -> None:
     """Say how the file is to be written, unless it is someone else's database: leave that alone."""
-    application = connection.execute("PRAGMA application_id").fetchone()
-    if not _is_empty(connection) and application != (_APPLICATION,):
+    # Whether it is empty is asked first: tables and id are written in one transaction.
+    has_tables = not _is_empty(connection)
+    if has_tables and connection.execute("PRAGMA application_id").fetchone() != (_APPLICATION,):
         raise _damaged(folder, "it is a database, but none of ours")
     connection.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
     # Readers do not wait for a writer, and a commit is on the disk before it returns.
-    connection.execute("PRAGMA journal_mode = WAL")
+    _write_ahead(connection, busy_seconds)
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA foreign_keys = ON")
+
+
+def _write_ahead(connection: sqlite3.Connection, busy_seconds: float) -> None:
+    """Change a new file to a write-ahead log; SQLite itself does not wait for others who do."""
+    until = time.monotonic() + busy_seconds
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            is_busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
+            if not is_busy or time.monotonic() >= until:
+                raise
+            time.sleep(0.01)
+        else:
+            return
 
 
 def _write_tables(connection: sqlite3.Connection, gallery: tuple[int, str, str, int]) -> None:
