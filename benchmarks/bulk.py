@@ -160,7 +160,7 @@ def _write_bare(
         }
         for document in documents
     )
-    for ok, item in helpers.streaming_bulk(client, actions, max_chunk_bytes=Bulk.most_bytes):
+    for ok, item in helpers.streaming_bulk(client, actions, max_chunk_bytes=Bulk.max_bytes):
         if not ok:
             raise RequestError(f"Elasticsearch refuses a document: {item}.")
 

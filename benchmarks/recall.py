@@ -114,7 +114,7 @@ def fill_index(client: Elasticsearch, index: str, documents: Iterable[Document])
         for one in documents
     )
     patient = client.options(request_timeout=3600)
-    for _ in helpers.streaming_bulk(patient, actions, max_chunk_bytes=Bulk.most_bytes):
+    for _ in helpers.streaming_bulk(patient, actions, max_chunk_bytes=Bulk.max_bytes):
         pass
     patient.indices.forcemerge(index=index, max_num_segments=1)
     patient.indices.refresh(index=index)

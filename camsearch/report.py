@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["write_report"]
 
 # Longer texts of a document's metadata are cut: a report is no database.
-_MOST_META_TEXT = 200
+_MAX_META_TEXT = 200
 
 
 @dataclass(frozen=True)
@@ -155,4 +155,4 @@ def _cards(
 
 def _text(value: Any) -> str:
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= _MOST_META_TEXT else text[:_MOST_META_TEXT] + "…"
+    return text if len(text) <= _MAX_META_TEXT else text[:_MAX_META_TEXT] + "…"

@@ -160,7 +160,7 @@ def after_words(plan: SearchPlan) -> str:
 
 def plan_words(plan: SearchPlan) -> str:
     """Say in one sentence how was searched."""
-    found = plan.most_hits
+    found = plan.max_hits
     steps = [f"First search for {found} hits"]
     if plan.matching is not None:
         steps[0] += " that match the filter"

@@ -136,7 +136,7 @@ def _started(
         features,
         regions,
         lambda images: encode_documents(images, described_by, plan),
-        settings.serve_most_encoded,
+        settings.serve_max_encoded,
     )
     files = ImageFiles(
         limits,

@@ -31,7 +31,7 @@ __all__ = [
 ]
 
 # exp(-40) squared is still a number in float32 and bfloat16.
-_MOST_EXPONENT = 40.0
+_MAX_EXPONENT = 40.0
 
 
 def region_class_vectors(
@@ -105,7 +105,7 @@ def region_windows(
         sides = ends - starts
         twice_variance = 2 / 9 * sides.amin(dim=-2, keepdim=True) ** 2
         # Bounded, since a cell far out in a thin region still belongs to it: never 0 inside.
-        exponent = (away**2 / twice_variance.clamp_min(1e-9)).clamp_max(_MOST_EXPONENT)
+        exponent = (away**2 / twice_variance.clamp_min(1e-9)).clamp_max(_MAX_EXPONENT)
         counts = counts * torch.exp(-exponent)
     columns, rows = counts[..., 0, None, :width], counts[..., 1, :height, None]
     return rows * columns

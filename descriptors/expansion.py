@@ -52,7 +52,7 @@ def expanded_query(
     if not settings.expand_neighbours or not len(found):
         return expand(query, found[:hits], alpha)
     reached = diffuse(query, found, hits, settings.expand_neighbours, settings.expand_spread)
-    best = reached.topk(min(max(hits, settings.expand_most), len(reached)))
+    best = reached.topk(min(max(hits, settings.expand_max), len(reached)))
     return expand(query, found[best.indices], alpha, best.values)
 
 

@@ -57,14 +57,14 @@ class ImageLimits:
     """What is refused before a pixel is decoded, and what is too small to use.
 
     Attributes:
-        most_bytes: of the file.
-        most_pixels: width x height as the header says it.
-        least_side: pixels of the shorter side.
+        max_bytes: of the file.
+        max_pixels: width x height as the header says it.
+        min_side: pixels of the shorter side.
     """
 
-    most_bytes: int = 100 * 2**20
-    most_pixels: int = 89_478_485
-    least_side: int = 16
+    max_bytes: int = 100 * 2**20
+    max_pixels: int = 89_478_485
+    min_side: int = 16
 
 
 @dataclass(frozen=True)
@@ -173,12 +173,12 @@ def check_size(size: int, limits: ImageLimits) -> None:
     """Refuse a file of more bytes than allowed.
 
     Raises:
-        ImageTooLarge: it has more than `limits.most_bytes`.
+        ImageTooLarge: it has more than `limits.max_bytes`.
     """
-    if size > limits.most_bytes:
+    if size > limits.max_bytes:
         raise ImageTooLarge(
-            f"The file has {size:,} bytes, more than the {limits.most_bytes:,} allowed: "
-            "store it smaller, or raise CAMSEARCH_MOST_BYTES."
+            f"The file has {size:,} bytes, more than the {limits.max_bytes:,} allowed: "
+            "store it smaller, or raise CAMSEARCH_MAX_BYTES."
         )
 
 
@@ -189,10 +189,10 @@ def _checked_header(data: bytes, limits: ImageLimits) -> _Header:
     header = _header(BytesIO(data), limits)
     width, height = header.size
     _check_pixels(width, height, limits)
-    if min(width, height) < limits.least_side:
+    if min(width, height) < limits.min_side:
         raise ImageTooSmall(
             f"The picture has {width} x {height} pixels; the shorter side needs "
-            f"{limits.least_side}: use a larger copy."
+            f"{limits.min_side}: use a larger copy."
         )
     return header
 
@@ -200,7 +200,7 @@ def _checked_header(data: bytes, limits: ImageLimits) -> _Header:
 def _header(stream: BytesIO | BufferedReader, limits: ImageLimits) -> _Header:
     """The header of any format, and how its pixels are decoded."""
     # Whoever raised our limit means it; Pillow's own stands a little above twice its number.
-    Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS or 0, limits.most_pixels)
+    Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS or 0, limits.max_pixels)
     try:
         magic = stream.read(12)
         stream.seek(0)
@@ -284,14 +284,14 @@ def _not_read(stream: BytesIO | BufferedReader) -> ImageError:
 
 
 def _check_pixels(width: int, height: int, limits: ImageLimits) -> None:
-    if width * height > limits.most_pixels:
+    if width * height > limits.max_pixels:
         raise _too_many_pixels(f"The picture has {width:,} x {height:,} pixels", limits)
 
 
 def _too_many_pixels(what: str, limits: ImageLimits) -> ImageTooLarge:
     return ImageTooLarge(
-        f"{what}; {limits.most_pixels:,} pixels are allowed: store it smaller, or raise "
-        "CAMSEARCH_MOST_PIXELS."
+        f"{what}; {limits.max_pixels:,} pixels are allowed: store it smaller, or raise "
+        "CAMSEARCH_MAX_PIXELS."
     )
 
 

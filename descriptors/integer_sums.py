@@ -13,7 +13,7 @@ from torch import Tensor
 __all__ = ["region_sums"]
 
 # Weights as signed bytes.
-_MOST = 127
+_MAX = 127
 # The product wants signed bytes: levels 0..255 less 128, put back by the weights' sum.
 _OFFSET = 128
 
@@ -38,7 +38,7 @@ def region_sums(
         are nearer to the exact ones than those of bfloat16 (measured, a half to a third of the
         error).
     """
-    unit = weights.amax(dim=2, keepdim=True).clamp_min(torch.finfo(torch.float32).tiny) / _MOST
+    unit = weights.amax(dim=2, keepdim=True).clamp_min(torch.finfo(torch.float32).tiny) / _MAX
     rounded = (weights / unit).round_().to(torch.int8)
     masks = inside.flatten(2).to(torch.int8)
     rows, regions, channels = rounded.shape[1], masks.shape[1], levels.shape[1]

@@ -69,7 +69,7 @@ def regions_to_try(
     proposals: list[list[Region]] = [[] for _ in range(len(encoded))]
     if settings.thresholds:
         heat = query_heat(encoded, maps, settings)
-        least = math.ceil(settings.least_side / encoded.finest.stride)
+        least = math.ceil(settings.min_side / encoded.finest.stride)
         proposals = propose_regions(heat, settings.thresholds, least)
     if settings.whole_picture:
         whole = Region(0, 0, width, height)
@@ -95,14 +95,14 @@ def _covered(regions: list[Region], encoded: Encoded) -> list[Region]:
 
 
 def propose_regions(
-    heat: Float[Tensor, "B H W"], thresholds: tuple[float, ...], least_side: int
+    heat: Float[Tensor, "B H W"], thresholds: tuple[float, ...], min_side: int
 ) -> list[list[Region]]:
     """Bounding boxes of the largest component of each heat map above each threshold.
 
     Args:
         heat: heat maps, non-negative.
         thresholds: shares of each map's maximum.
-        least_side: boxes with a side of fewer cells are left out.
+        min_side: boxes with a side of fewer cells are left out.
 
     Returns:
         A list a map, in order of the thresholds, equal boxes once; empty for an
@@ -127,7 +127,7 @@ def propose_regions(
     proposals: list[list[Region]] = []
     for i in range(batch):
         found = boxes[i * len(thresholds) : (i + 1) * len(thresholds)]
-        fitting = [r for r in found if r and min(r.x1 - r.x0, r.y1 - r.y0) >= least_side]
+        fitting = [r for r in found if r and min(r.x1 - r.x0, r.y1 - r.y0) >= min_side]
         proposals.append(list(dict.fromkeys(fitting)))
     return proposals
 

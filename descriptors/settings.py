@@ -15,6 +15,9 @@ __all__ = ["PRESETS", "LayerSettings", "MethodSettings", "RegionSettings"]
 
 PRESETS = ("default", "paper")
 
+# Settings of regions by the names that galleries made before have for them.
+_RENAMED = {"least_side": "min_side", "expand_most": "expand_max"}
+
 
 def _known_preset(name: str) -> str:
     if name not in PRESETS:
@@ -47,8 +50,8 @@ class RegionSettings(_Frozen):
     thresholds: tuple[float, ...] = Field(
         (0.01, 0.1, 0.2, 0.3, 0.4), description="shares of the heat map's maximum, ascending"
     )
-    least_side: int = Field(
-        80, ge=1, description="least side of a region in pixels of the working size"
+    min_side: int = Field(
+        80, ge=1, description="minimum side of a region in pixels of the working size"
     )
     whole_picture: bool = Field(True, description="try the whole picture as one more region")
     expand_with_regions: bool = Field(
@@ -67,7 +70,7 @@ class RegionSettings(_Frozen):
     expand_spread: float = Field(
         0.9, ge=0, lt=1, description="how far diffusion goes; 0 stays with the first n"
     )
-    expand_most: int = Field(
+    expand_max: int = Field(
         20, ge=1, description="hits that expand the query with diffusion, at most"
     )
     coarse_maps: bool = Field(
@@ -98,7 +101,8 @@ class RegionSettings(_Frozen):
             ValueError: they cannot be read.
         """
         if isinstance(stored, Mapping):
-            stored = {"expand_neighbours": 0, "coarse_maps": False, **stored}
+            named = {_RENAMED.get(name, name): value for name, value in stored.items()}
+            stored = {"expand_neighbours": 0, "coarse_maps": False, **named}
         return cls.model_validate(stored)
 
     def of_whole_pictures(self) -> RegionSettings:

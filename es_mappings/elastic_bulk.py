@@ -84,8 +84,8 @@ class Bulk:
 
     Attributes:
         client: of the server.
-        most_bytes: of a request's body; a tenth of the heap of a node is its limit for all.
-        most_actions: of a request.
+        max_bytes: of a request's body; a tenth of the heap of a node is its limit for all.
+        max_actions: of a request.
         patience: seconds to try again what is refused because the server is busy or away.
         first_wait: seconds before the second try; doubled each time, and drawn at random
             below that, so that many workers do not come back all at once.
@@ -94,8 +94,8 @@ class Bulk:
     """
 
     client: Elasticsearch
-    most_bytes: int = 8 * 2**20
-    most_actions: int = 1000
+    max_bytes: int = 8 * 2**20
+    max_actions: int = 1000
     patience: float = 120.0
     first_wait: float = 0.25
     longest_wait: float = 15.0
@@ -138,7 +138,7 @@ class Bulk:
         client = self.client.options(max_retries=0)
         said = 0
         some = (actions[i] for i in places)
-        for chunk in _chunks(some, self.most_actions, self.most_bytes):
+        for chunk in _chunks(some, self.max_actions, self.max_bytes):
             # The client takes lines that are written already, whatever its types say, and
             # looks at each that it is given: so all as one.
             operations: Any = [b"\n".join(chunk)]
@@ -180,13 +180,13 @@ def check_held(outcomes: Mapping[str, Outcome]) -> None:
         )
 
 
-def _chunks(actions: Iterable[bytes], most_actions: int, most_bytes: int) -> Iterator[list[bytes]]:
+def _chunks(actions: Iterable[bytes], max_actions: int, max_bytes: int) -> Iterator[list[bytes]]:
     """Portions for a request each; an action of more bytes than that goes by itself."""
     chunk: list[bytes] = []
     size = 0
     for one in actions:
         own = len(one) + 1
-        if chunk and (len(chunk) >= most_actions or size + own > most_bytes):
+        if chunk and (len(chunk) >= max_actions or size + own > max_bytes):
             yield chunk
             chunk, size = [], 0
         chunk.append(one)
@@ -200,7 +200,7 @@ def _check_is_about_items(error: ApiError) -> None:
     if error.status_code == _TOO_LARGE:
         raise ContractError(
             "A bulk request is larger than something before Elasticsearch allows (413): raise its "
-            f"limit above {Bulk.most_bytes // 2**20} MB."
+            f"limit above {Bulk.max_bytes // 2**20} MB."
         ) from error
     if error.status_code not in PASSING:
         with answered("a bulk write"):

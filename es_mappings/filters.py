@@ -180,12 +180,14 @@ def _bool(body: object, where: str, depth: int) -> Filter:
 
     needed = (*clauses("must"), *clauses("filter"))
     should, refused = clauses("should"), clauses("must_not")
-    least = _least(body.get("minimum_should_match"), where, 0 if needed or not should else 1)
+    least = _min_should_match(
+        body.get("minimum_should_match"), where, 0 if needed or not should else 1
+    )
     wanted = (Or(should, least),) if least > 0 else ()
     return _all((*needed, *wanted, *map(Not, refused)))
 
 
-def _least(value: object, where: str, default: int) -> int:
+def _min_should_match(value: object, where: str, default: int) -> int:
     """Read how many of the `should` clauses must hold."""
     if value is None:
         return default

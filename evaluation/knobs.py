@@ -149,7 +149,7 @@ KNOBS: Mapping[str, Knob] = MappingProxyType(
         "region_classes": Knob("regions", ("2", "4", "8", "12"), field="n_classes", reranked=True),
         "heat_map_classes": Knob("regions", ("1", "2", "4"), reranked=True),
         "thresholds": Knob("regions", _THRESHOLDS, _numbers, reranked=True),
-        "least_side": Knob("regions", ("48", "80", "128"), reranked=True),
+        "min_side": Knob("regions", ("48", "80", "128"), reranked=True),
         "whole_picture": Knob("regions", _ON_OFF, _switch, reranked=True),
         "expand_with_regions": Knob("regions", _ON_OFF, _switch, reranked=True),
         "remember_regions": Knob("regions", _ON_OFF, _switch, reranked=True),

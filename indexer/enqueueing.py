@@ -26,7 +26,7 @@ __all__ = ["INDEX_IMAGES", "Enqueuer", "Resender", "new_run", "task_text"]
 
 INDEX_IMAGES = "camsearch.index_images"
 
-_MOST_BYTES = 512 * 1024  # of a task's message: metadata may be long
+_MAX_BYTES = 512 * 1024  # of a task's message: metadata may be long
 _POLL_SECONDS = 0.25
 _LOOK_SECONDS = 60.0
 
@@ -130,7 +130,7 @@ class Enqueuer:
         # Taken ones, too: while Elasticsearch is away workers hold tasks that will be tried again.
         while (
             self.ledger.waiting(self.settings.queue) + self.ledger.taken()
-            >= self.settings.most_waiting
+            >= self.settings.max_waiting
         ):
             self._tell(run, on_progress)
             self.sleep(_POLL_SECONDS)
@@ -147,7 +147,7 @@ class Enqueuer:
         for source in sources:
             image = _image(source, revision)
             length = len(json.dumps(image))
-            full = len(chunk) >= self.settings.chunk or size + length > _MOST_BYTES
+            full = len(chunk) >= self.settings.chunk or size + length > _MAX_BYTES
             # An id twice would be one document and two pictures: what comes of each is counted.
             if chunk and (full or source.id in ids):
                 yield chunk

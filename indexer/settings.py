@@ -24,7 +24,7 @@ class IndexerSettings(BaseModel):
     broker: str = Field("redis://localhost:6379/0", description="Redis, a database of its own")
     queue: str = Field("camsearch", description="name of the queue")
     chunk: int = Field(256, ge=1, le=1000, description="pictures a task")
-    most_waiting: int = Field(
+    max_waiting: int = Field(
         200, ge=1, description="tasks that may wait before `enqueue` waits, too"
     )
     attempts: int = Field(

@@ -99,7 +99,7 @@ def fetch(uri: str, access: WebAccess, limits: ImageLimits) -> bytes:
     Args:
         uri: ``http://…`` or ``https://…``.
         access: the hosts that are allowed, and the time.
-        limits: the body may have no more than `most_bytes`.
+        limits: the body may have no more than `max_bytes`.
 
     Returns:
         The body of an answer 200.

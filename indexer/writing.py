@@ -16,9 +16,9 @@ __all__ = ["Writer"]
 Item = TypeVar("Item")
 Light = TypeVar("Light")
 
-_MOST_WAITING = 4  # items, which may be large; whoever brings one more waits
+_MAX_WAITING = 4  # items, which may be large; whoever brings one more waits
 _SOON_SECONDS = 0.01  # what comes so soon after another is written with it
-_MOST_TOGETHER = 64  # light items that are written in one call
+_MAX_TOGETHER = 64  # light items that are written in one call
 
 
 class Writer(Generic[Item, Light]):
@@ -40,8 +40,8 @@ class Writer(Generic[Item, Light]):
             write: called with what has come since the last call.
         """
         self._lighten, self._write = lighten, write
-        self._waiting: queue.Queue[Item | None] = queue.Queue(_MOST_WAITING)
-        self._ready: queue.Queue[Light | None] = queue.Queue(_MOST_TOGETHER)
+        self._waiting: queue.Queue[Item | None] = queue.Queue(_MAX_WAITING)
+        self._ready: queue.Queue[Light | None] = queue.Queue(_MAX_TOGETHER)
         self._error: BaseException | None = None
         self._threads = [
             threading.Thread(target=self._make_ready, name="make-ready", daemon=True),
@@ -71,7 +71,7 @@ class Writer(Generic[Item, Light]):
             together = [self._ready.get()]
             # The end is what comes last: whoever ends waits for nothing.
             with suppress(queue.Empty):
-                while together[-1] is not None and len(together) < _MOST_TOGETHER:
+                while together[-1] is not None and len(together) < _MAX_TOGETHER:
                     together.append(self._ready.get(timeout=_SOON_SECONDS))
             ended = together[-1] is None
             light = [one for one in together if one is not None]

@@ -72,7 +72,7 @@ class Matcher:
         features: FeatureStore | None,
         regions: RegionSettings,
         encode: Callable[[Sequence[IndexedPicture]], Mapping[str, KeptMaps]] | None = None,
-        most_encoded: int | None = None,
+        max_encoded: int | None = None,
     ) -> None:
         """Put the parts together.
 
@@ -81,10 +81,10 @@ class Matcher:
             features: kept maps; None where none are kept.
             regions: how regions are proposed and compared.
             encode: makes the maps of pictures that have none kept, from their addresses.
-            most_encoded: pictures a query that this is done for; None for all.
+            max_encoded: pictures a query that this is done for; None for all.
         """
         self.method, self.features, self.regions = method, features, regions
-        self._encode, self._most_encoded = encode, most_encoded
+        self._encode, self._max_encoded = encode, max_encoded
         # Many small products: a thread a core that computes alone beats all cores on each.
         self.threads = torch.get_num_threads() if method.encoder.device.type == "cpu" else 1
         self._matchers = ThreadPoolExecutor(
@@ -124,7 +124,7 @@ class Matcher:
             matches |= found
         missing = [p for p in pictures if p.id not in matches]
         if missing and self._encode is not None and not stop():
-            again = missing[: self._most_encoded]
+            again = missing[: self._max_encoded]
             matches |= self._match_maps(query, settings, again, self._encode(again))
         return matches
 

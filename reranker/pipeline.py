@@ -131,7 +131,7 @@ class Searcher:
 
     def _knn(self, vector: Float[Tensor, " D"], plan: SearchPlan) -> list[FirstHit]:
         array: Float32[np.ndarray, " D"] = vector.cpu().numpy()
-        k = plan.most_hits
+        k = plan.max_hits
         hits = self.gallery.knn(array, k + (plan.leave_out is not None), plan.matching)
         return [hit for hit in hits if hit.id != plan.leave_out][:k]
 
@@ -166,7 +166,7 @@ class Searcher:
             return ranked
         found = {hit.id: hit.cosine for hit in self._knn(again, plan)}
         remembered = again if self.regions.remember_regions else None
-        return searched_again(ranked, found, remembered)[: plan.most_hits]
+        return searched_again(ranked, found, remembered)[: plan.max_hits]
 
 
 def _hits(

@@ -54,7 +54,7 @@ class SearchPlan:
         return of_gallery if self.regions else of_gallery.of_whole_pictures()
 
     @property
-    def most_hits(self) -> int:
+    def max_hits(self) -> int:
         """How many hits each search must bring; for an expansion as many as it can be made of."""
         return max(self.k, self.window, max(self.expand, GRAPH_HITS) if self.expand else 0)
 

@@ -88,10 +88,10 @@ class Service:
         )
         self.gate = Gate(settings.serve_reranks, settings.serve_waiting)
         self.limits = DialectLimits(
-            window=settings.serve_most_window,
-            k=settings.serve_most_k,
+            window=settings.serve_max_window,
+            k=settings.serve_max_k,
             classes=len(self.method.encoder.weight),
-            picture_bytes=settings.serve_most_picture,
+            picture_bytes=settings.serve_max_picture,
         )
         searcher = VisualSearcher(
             self.indices, self.pictures, matcher, self.gate, self.metrics, settings.serve_timeout

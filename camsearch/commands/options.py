@@ -121,7 +121,7 @@ def machine(device: str | None = None, precision: Precision = None) -> Machine:
         precision=precision or settings.precision,
         batch_size=settings.batch_size,
         readers=settings.readers,
-        limits=ImageLimits(settings.most_bytes, settings.most_pixels),
+        limits=ImageLimits(settings.max_bytes, settings.max_pixels),
     )
 
 

@@ -40,7 +40,7 @@ _log = logging.getLogger(__name__)
 
 _THREADS = os.cpu_count() or 1
 # A word is the mean of at least so many keypoints, so few photos give fewer words.
-_LEAST_OF_WORD = 10
+_MIN_OF_WORD = 10
 # Keypoints whose nearest words are sought together (so that their distances to all words stay in
 # the cache), that one step of k-means sees, and how often it goes over them.
 _TOGETHER, _STEP, _PASSES = 512, 8192, 3
@@ -65,7 +65,7 @@ class Vocabulary:
 
         rows = torch.cat([_root_sift(one.descriptors) for one in points])
         rows = rows[:: max(1, math.ceil(len(rows) / system.sample))]
-        words = min(system.words, len(rows) // _LEAST_OF_WORD)
+        words = min(system.words, len(rows) // _MIN_OF_WORD)
         if words < 2:  # noqa: PLR2004 - one word tells no photo from another
             raise RequestError(
                 f"{len(points)} photos have {len(rows)} SIFT keypoints, too few for a vocabulary: "

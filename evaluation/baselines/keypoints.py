@@ -156,11 +156,11 @@ def _keep(path: Path, points: Keypoints) -> None:
 
 
 # A word that stands oftener in a photo says nothing about where (foliage, windows).
-_MOST_ALIKE = 2
+_MAX_ALIKE = 2
 # RANSAC: pixels for a photo of 1000 at its longer side, tries, and how sure to be of the best.
 _APART, _TRIES, _SURE = 10.0, 500, 0.99
 # Fewer inliers come about by chance; a movement that scales by more is a degenerate one.
-_LEAST, _MOST_SCALE = 6, 6.0
+_MIN, _MAX_SCALE = 6, 6.0
 
 
 @dataclass(frozen=True)
@@ -186,7 +186,7 @@ class PlacedWords:
     def rare(self) -> PlacedWords:
         """Those that do not stand too often in the photo to say where something is."""
         _, at, counts = np.unique(self.words, return_inverse=True, return_counts=True)
-        rare = counts[at] <= _MOST_ALIKE
+        rare = counts[at] <= _MAX_ALIKE
         return PlacedWords(self.words[rare], self.places[rare], self.side)
 
 
@@ -213,7 +213,7 @@ def inliers(one: PlacedWords, other: PlacedWords) -> int:
     import cv2
 
     source, target = matches(one, other)
-    if len(source) < _LEAST:
+    if len(source) < _MIN:
         return 0
     movement, agree = cv2.estimateAffinePartial2D(
         source,
@@ -229,4 +229,4 @@ def inliers(one: PlacedWords, other: PlacedWords) -> int:
     scale = float(np.hypot(movement[0, 0], movement[1, 0]))
     # A place that two words share counts once.
     distinct = len(np.unique(source[agree[:, 0] > 0], axis=0))
-    return distinct if distinct >= _LEAST and 1 / _MOST_SCALE < scale < _MOST_SCALE else 0
+    return distinct if distinct >= _MIN and 1 / _MAX_SCALE < scale < _MAX_SCALE else 0

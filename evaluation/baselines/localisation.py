@@ -30,13 +30,13 @@ if TYPE_CHECKING:
 
 __all__ = ["Localiser", "distinct_windows", "sampled_windows", "window_of_layer"]
 
-_STEP, _MOST_RATIO = 3, 1.1
+_STEP, _MAX_RATIO = 3, 1.1
 # A side moves by up to so many cells, all four in turn, so often at most.
 _MOVES, ROUNDS = 3, 5
 # Digits of a cosine that float32 sums agree on, however many are made together.
 _DIGITS = 5
 # More than a side of a map has.
-_MOST_CELLS = 4096
+_MAX_CELLS = 4096
 
 
 @lru_cache(maxsize=64)
@@ -59,7 +59,7 @@ def distinct_windows(
 ) -> tuple[Int[np.ndarray, "m 4"], Int[np.ndarray, " M"]]:
     """Each window once, and which of these every window is."""
     # One number a window: numbers are told apart far faster than rows.
-    numbers = windows @ (_MOST_CELLS ** np.arange(4))
+    numbers = windows @ (_MAX_CELLS ** np.arange(4))
     _, first, rows = np.unique(numbers, return_index=True, return_inverse=True)
     return windows[first], rows
 
@@ -182,6 +182,6 @@ def _of_ratio(
     """Whether each window's aspect ratio is near enough to each query's; the nearest always is."""
     sides = windows[:, 2:] - windows[:, :2]
     apart = np.abs(np.log(sides[:, 0] / sides[:, 1]) - np.log(ratios)[:, None])
-    most = np.maximum(math.log(_MOST_RATIO), apart.min(axis=1, keepdims=True))
+    most = np.maximum(math.log(_MAX_RATIO), apart.min(axis=1, keepdims=True))
     fits: np.ndarray[tuple[int, int], np.dtype[np.bool_]] = apart <= most + 1e-9
     return fits

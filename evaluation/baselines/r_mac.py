@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = ["r_mac", "r_mac_regions", "search_and_localise"]
 
-_SCALES, _OVERLAP, _MOST = 3, 0.4, 7
+_SCALES, _OVERLAP, _MAX = 3, 0.4, 7
 
 
 def r_mac(layer: LayerMaps) -> Float[Tensor, "B V K"]:
@@ -77,7 +77,7 @@ def _regions_along(shorter: int, longer: int) -> int:
         step = (longer - shorter) / (count - 1)
         return abs(1 - step / shorter - _OVERLAP)
 
-    return min(range(2, _MOST + 1), key=misses)
+    return min(range(2, _MAX + 1), key=misses)
 
 
 def _starts(cells: int, side: int, count: int) -> list[int]:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["read_plain_pickle"]
 
 # Of a file; those of the revisited benchmark have well under one MB.
-_MOST_BYTES = 64 * 2**20
+_MAX_BYTES = 64 * 2**20
 
 _ORDERS = {"<": "<", ">": ">", "=": "=", "|": "|"}
 
@@ -134,7 +134,7 @@ def read_plain_pickle(path: Path, page: str) -> object:
     """
     try:
         data = path.read_bytes()
-        if len(data) > _MOST_BYTES:
+        if len(data) > _MAX_BYTES:
             raise pickle.UnpicklingError(f"{len(data):,} bytes")  # noqa: TRY301 - one sentence
         return _plain(_PlainUnpickler(BytesIO(data), encoding="latin1").load())
     except OSError as error:

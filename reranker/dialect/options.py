@@ -246,7 +246,7 @@ def _read_base64(value: Any, path: str, most: int) -> bytes:
     if len(text) * 3 // 4 - 2 > most:
         raise DialectError(
             f"[{path}] holds more than the {most:,} bytes allowed: send a smaller picture, "
-            "or raise CAMSEARCH_SERVE_MOST_PICTURE."
+            "or raise CAMSEARCH_SERVE_MAX_PICTURE."
         )
     try:
         data = base64.b64decode(text, validate=True)

@@ -53,7 +53,7 @@ def hits_router(service: Service) -> APIRouter:
 
 
 def _add_explain(router: APIRouter, service: Service) -> None:
-    most = service.settings.serve_most_body
+    most = service.settings.serve_max_body
 
     @router.post(
         "/explain",

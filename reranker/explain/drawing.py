@@ -40,7 +40,7 @@ _RAMP = np.array(
     dtype=np.float32,
 )
 # Of the hottest cell; the picture must stay visible through it.
-_MOST_ALPHA = 200
+_MAX_ALPHA = 200
 # Longer side of the coloured layer: it is a smooth thing, whatever shows it enlarges it.
 _LAYER_SIDE = 96
 
@@ -73,7 +73,7 @@ def heat_colours(heat: Float[np.ndarray, "H W"]) -> UInt8[np.ndarray, "H W 4"]:
     warm = np.nan_to_num(heat.astype(np.float32), nan=0.0).clip(0, 1)
     steps = np.linspace(0, 1, len(_RAMP))
     channels = [np.interp(warm, steps, _RAMP[:, i]) for i in range(3)]
-    channels.append(_MOST_ALPHA * warm**0.75)
+    channels.append(_MAX_ALPHA * warm**0.75)
     return np.stack(channels, axis=-1).round().astype(np.uint8)
 
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["HitFiles", "heat_png"]
 
 # Longer side of a heat map as a picture.
-_MOST_SIDE = 1024
+_MAX_SIDE = 1024
 
 
 class HitFiles:
@@ -77,10 +77,10 @@ class HitFiles:
         """A picture, reduced if it is large; None if it cannot be read."""
         async with self._gate.passed():
             try:
-                found = await asyncio.to_thread(self._picture, picture, _MOST_SIDE)
+                found = await asyncio.to_thread(self._picture, picture, _MAX_SIDE)
             except CamsearchError:
                 return None
-        return thumbnail(found.image, _MOST_SIDE)
+        return thumbnail(found.image, _MAX_SIDE)
 
     def _small(self, picture: IndexedPicture, side: int) -> bytes:
         image = self._picture(picture, side).image
@@ -129,6 +129,6 @@ def heat_png(
 
 
 def _bare(heat: Float[np.ndarray, "H W"], size: Size) -> Image.Image:
-    scale = min(1.0, _MOST_SIDE / max(size))
+    scale = min(1.0, _MAX_SIDE / max(size))
     shown = Size(max(1, round(size.width * scale)), max(1, round(size.height * scale)))
     return heat_layer(heat).resize(shown, Image.Resampling.BICUBIC)

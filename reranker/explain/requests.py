@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 __all__ = ["EXPLAIN_SCHEMA", "ExplainRequest", "read_explain_request", "read_index"]
 
-_MOST_ID = 512
-_MOST_INDEX = 1024
+_MAX_ID = 512
+_MAX_INDEX = 1024
 
 EXPLAIN_SCHEMA: dict[str, Any] = {
     "type": "object",
@@ -27,13 +27,13 @@ EXPLAIN_SCHEMA: dict[str, Any] = {
         "index": {
             "type": "string",
             "minLength": 1,
-            "maxLength": _MOST_INDEX,
+            "maxLength": _MAX_INDEX,
             "description": "where the hit is; the gallery of this server if it is left out",
         },
         "id": {
             "type": "string",
             "minLength": 1,
-            "maxLength": _MOST_ID,
+            "maxLength": _MAX_ID,
             "description": "the hit to explain",
         },
         "image": {
@@ -44,7 +44,7 @@ EXPLAIN_SCHEMA: dict[str, Any] = {
             "description": "the query's picture: exactly one of the three",
             "properties": {
                 "data": {"type": "string", "contentEncoding": "base64"},
-                "id": {"type": "string", "minLength": 1, "maxLength": _MOST_ID},
+                "id": {"type": "string", "minLength": 1, "maxLength": _MAX_ID},
                 "url": {"type": "string", "minLength": 1},
             },
         },
@@ -95,7 +95,7 @@ def read_explain_request(body: bytes, limits: DialectLimits) -> ExplainRequest:
     given = {k: v for k, v in an_object(parsed, "body", known).items() if v is not None}
     return ExplainRequest(
         read_index(given["index"]) if "index" in given else None,
-        a_text(given.get("id"), "id", _MOST_ID),
+        a_text(given.get("id"), "id", _MAX_ID),
         read_picture(given, "body", limits),
         a_flag(given.get("regions", True), "regions"),
     )
@@ -107,7 +107,7 @@ def read_index(value: Any) -> str:
     Raises:
         DialectError: it is none, or could be read as another endpoint's path.
     """
-    index = a_text(value, "index", _MOST_INDEX)
+    index = a_text(value, "index", _MAX_INDEX)
     for name in index.split(","):
         if name != "_all" and (not name or name.startswith("_") or name in {".", ".."}):
             raise DialectError(f"[index] names [{name[:60]}], which is no name of an index.")

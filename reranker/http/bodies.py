@@ -52,7 +52,7 @@ _TAKING_QUERIES = frozenset(
     }
 )
 # What is unpacked of a body to see whether it is damaged: a megabyte may hold a thousand.
-_MOST_LOOKED_AT = 100 * 1024 * 1024
+_MAX_LOOKED_AT = 100 * 1024 * 1024
 _AT_ONCE = 1024 * 1024
 # Unpacking more than this takes long enough for others to notice: it goes to a thread.
 _LONG = 64 * 1024
@@ -144,7 +144,7 @@ def _cannot_be_unpacked(body: bytes) -> bool:
     unpacking = zlib.decompressobj(_GZIP_OR_ZLIB)
     rest, seen = body, 0
     try:
-        while rest and not unpacking.eof and seen < _MOST_LOOKED_AT:
+        while rest and not unpacking.eof and seen < _MAX_LOOKED_AT:
             seen += len(unpacking.decompress(rest, _AT_ONCE))
             rest = unpacking.unconsumed_tail
     except zlib.error:

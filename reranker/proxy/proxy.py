@@ -123,7 +123,7 @@ class Proxy:
             BodyTooLarge: it has more bytes than the settings allow.
             DialectError: it names us where no image can be searched by.
         """
-        headers, most = scope["headers"], self._settings.serve_most_body
+        headers, most = scope["headers"], self._settings.serve_max_body
         body = await read_whole(receive, headers, most)
         if not body:
             # As Elasticsearch does, which reads it only then.

@@ -32,7 +32,7 @@ class Gate:
 
     def __init__(self, inside: int, waiting: int) -> None:
         """Args: inside and waiting are the most that may be either at the same time."""
-        self._free, self._most_waiting = asyncio.Semaphore(inside), waiting
+        self._free, self._max_waiting = asyncio.Semaphore(inside), waiting
         self.waiting = 0
 
     @asynccontextmanager
@@ -42,7 +42,7 @@ class Gate:
         Raises:
             Overloaded: too many wait already.
         """
-        if self.waiting >= self._most_waiting and self._free.locked():
+        if self.waiting >= self._max_waiting and self._free.locked():
             raise Overloaded(
                 f"{self.waiting} searches wait to be re-ranked already: try again in a second.", 1
             )

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 __all__ = ["VisualRequests"]
 
 _NOT_READ = (b"yaml", b"cbor", b"smile")
-_MOST_QUOTED = 300
+_MAX_QUOTED = 300
 
 
 @dataclass(frozen=True)
@@ -186,7 +186,7 @@ def _with_status(answer: Answer) -> dict[str, Any]:
     except orjson.JSONDecodeError:
         body = None
     if not isinstance(body, dict):
-        said = answer.body.decode("utf-8", "replace")[:_MOST_QUOTED]
+        said = answer.body.decode("utf-8", "replace")[:_MAX_QUOTED]
         body = error_answer(answer.status, "status_exception", f"No JSON was answered: {said}")
     return {**body, "status": answer.status}
 

@@ -128,7 +128,7 @@ def test_the_rule_is_that_of_elasticsearch(elasticsearch_url, index_prefix):
         writes.append(write(name, str(number), {f"m{number}": meta}, 1))
     with connect(elasticsearch_url, seconds=HANG_S) as client:
         client.indices.create(index=name, **body)
-        outcomes = Bulk(client, most_actions=50, patience=HANG_S).write(writes)
+        outcomes = Bulk(client, max_actions=50, patience=HANG_S).write(writes)
     held = {str(meta): one.done for meta, one in zip(metas, outcomes, strict=True)}
     assert {str(meta): _is_held(meta) for meta in metas} == held
     assert sum(held.values()) not in (0, len(held))

@@ -40,13 +40,13 @@ def _regions(preset: str, **changes: Any) -> RegionSettings:
 
 VARIANTS = {
     # Both layers, floor, prior, power; the whole picture is one more region.
-    "default": Variant(tiny_settings("default"), _regions("default", n_classes=5, least_side=12)),
+    "default": Variant(tiny_settings("default"), _regions("default", n_classes=5, min_side=12)),
     # docs/method.md sections 1 to 6 to the letter; the features are the evidence.
-    "paper": Variant(tiny_settings("paper"), _regions("paper", n_classes=3, least_side=16)),
+    "paper": Variant(tiny_settings("paper"), _regions("paper", n_classes=3, min_side=16)),
     # The same on a layer finer than the evidence, as VGG-16's: maps are resized.
     "paper_mid": Variant(
         tiny_settings("paper", layers=(LayerSettings(name="mid", dims=6),), n_pca=2),
-        _regions("paper", n_classes=3, least_side=12),
+        _regions("paper", n_classes=3, min_side=12),
     ),
 }
 

@@ -227,7 +227,7 @@ def heat_map(maps: Sequence[np.ndarray], count: int = TWO_BEST) -> np.ndarray:
     return sum(used[1:], start=used[0]) / len(used)
 
 
-def propose(heat: np.ndarray, thresholds: Sequence[float], least_cells: float) -> list[Cells]:
+def propose(heat: np.ndarray, thresholds: Sequence[float], min_cells: float) -> list[Cells]:
     """For each threshold the bounding box of the largest component; equal boxes once."""
     found: list[Cells] = []
     for share in thresholds:
@@ -236,7 +236,7 @@ def propose(heat: np.ndarray, thresholds: Sequence[float], least_cells: float) -
             continue
         rows, columns = [i for i, _ in component], [j for _, j in component]
         box = (min(columns), min(rows), max(columns) + 1, max(rows) + 1)
-        small = box[2] - box[0] < least_cells or box[3] - box[1] < least_cells
+        small = box[2] - box[0] < min_cells or box[3] - box[1] < min_cells
         if not small and box not in found:
             found.append(box)
     return found

@@ -192,7 +192,7 @@ def _hit(
     finest = min(range(len(maps.strides)), key=lambda i: maps.strides[i])
     height, width = maps.layers[finest].shape[1:]
     heat = ref.heat_map([slow.resized(maps, c, finest) for c in classes])
-    least = regions.least_side / maps.strides[finest]
+    least = regions.min_side / maps.strides[finest]
     proposals = ref.propose(heat, regions.thresholds, least)
     if regions.whole_picture and (0, 0, width, height) not in proposals:
         proposals.append((0, 0, width, height))

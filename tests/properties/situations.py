@@ -21,7 +21,7 @@ from tests.support.tiny_network import (
 )
 
 METHODS = {preset: tiny_method(tiny_settings(preset)) for preset in ("default", "paper")}
-REGIONS = RegionSettings(n_classes=3, least_side=4, whole_picture=True)
+REGIONS = RegionSettings(n_classes=3, min_side=4, whole_picture=True)
 
 seeds = st.integers(0, 2**32 - 1)
 presets = st.sampled_from(sorted(METHODS))

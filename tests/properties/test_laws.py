@@ -39,7 +39,7 @@ from tests.support.tiny_network import (
     MID_CHANNELS,
     MID_STRIDE,
 )
-from tests.support.tolerances import LEAST_COSINE, SAME_NUMBERS, UNIT, WHITENED
+from tests.support.tolerances import MIN_COSINE, SAME_NUMBERS, UNIT, WHITENED
 
 # The run-time check of annotations draws at random which list entries it looks at.
 pytestmark = pytest.mark.filterwarnings("ignore:Do not use the `random` module inside strategies")
@@ -98,7 +98,7 @@ class TestDescriptors:
         other = region_class_vectors(method.encoder, each(encoded, _kept), classes)
         for a, b in zip(one, other, strict=True):
             alive = a.norm(dim=-1) > 0
-            assert ((a * b).sum(dim=-1)[alive] > LEAST_COSINE).all()
+            assert ((a * b).sum(dim=-1)[alive] > MIN_COSINE).all()
             assert all_finite(b)
 
     @given(situations())

@@ -35,7 +35,7 @@ __all__ = ["COUNT", "JSON", "REGIONS", "House", "Scripted", "answered", "found_i
 COUNT = 21
 SIZES = ((64, 48), (48, 64), (120, 120))
 # Regions small enough for working sizes of 64 pixels, and no more classes than the network has.
-REGIONS = RegionSettings(n_classes=3, least_side=16)
+REGIONS = RegionSettings(n_classes=3, min_side=16)
 JSON: Headers = ((b"content-type", b"application/json"), (b"accept", b"application/json"))
 
 Turn = Callable[[Request], Answer | Exception | float | Callable[[Answer], Answer] | None]
@@ -102,7 +102,7 @@ class House:
             parts["features"],
             parts["regions"],
             parts["encode"],
-            made.serve_most_encoded,
+            made.serve_max_encoded,
         )
         files = ImageFiles(parts.get("limits", ImageLimits()), parts.get("fetch"))
         service = Service(matcher, upstream or LocalUpstream(self.gallery), files, made)

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 __all__ = ["REGIONS", "Watched", "ask", "make_gallery", "picture_text", "re_ranked", "tiny_service"]
 
 COUNT = 6
-REGIONS = RegionSettings(n_classes=3, least_side=16)
+REGIONS = RegionSettings(n_classes=3, min_side=16)
 _METHOD = tiny_method()
 
 
@@ -104,7 +104,7 @@ def tiny_service(
         } | (parts or {})
         made = RerankerSettings(**settings)
         matcher = Matcher(
-            _METHOD, given["features"], REGIONS, given["encode"], made.serve_most_encoded
+            _METHOD, given["features"], REGIONS, given["encode"], made.serve_max_encoded
         )
         files = ImageFiles(limits, given.get("fetch"), given["read"])
         service = Service(

@@ -31,7 +31,7 @@ KEPT_WHITENED = Tolerance(5e-3, 1e-3)
 # 8-bit levels summed in bfloat16 against the same values in float32.
 EIGHT_BIT = Tolerance(2e-2, 8e-3)
 # Cosine of descriptors made with float32 and with bfloat16 autocast.
-LEAST_COSINE = 1 - 1e-2
+MIN_COSINE = 1 - 1e-2
 # A unit vector's length.
 UNIT = 1e-5
 

@@ -29,7 +29,7 @@ def test_encode_is_compared_with_the_bare_forward(images: list[Path]):
 
 
 def test_rerank_fills_a_window_larger_than_the_images_there_are(images: list[Path], tmp_path: Path):
-    regions = RegionSettings(n_classes=4, least_side=8)
+    regions = RegionSettings(n_classes=4, min_side=8)
     rows = bench_rerank(tiny_method(), regions, images, tmp_path / "g", windows=(10,), repeats=2)
     assert [row["what"] for row in rows] == ["maps recomputed, a query", "kept maps, a query"]
     assert [row["repeats"] for row in rows] == [1, 2]

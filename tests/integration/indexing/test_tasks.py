@@ -113,7 +113,7 @@ def test_any_number_of_pictures_is_enqueued_and_followed(stage, stranger):
 
 def test_enqueueing_waits_while_too_many_tasks_wait(stage):
     # Nobody works here: the test takes a task away whenever the enqueuer sleeps.
-    settings = stage.settings.model_copy(update={"most_waiting": 2, "chunk": 1})
+    settings = stage.settings.model_copy(update={"max_waiting": 2, "chunk": 1})
     highest = []
     sources = [Source(str(i), f"/{i}.jpg") for i in range(8)]
     with Redis.from_url(settings.broker) as redis:

@@ -200,7 +200,7 @@ def test_a_picture_that_unfolds_is_refused_unread(house, size):
 
 def test_a_picture_of_many_bytes_is_refused(house):
     image = {"data": base64.b64encode(bytes(200_000)).decode()}
-    with house.service(settings={"serve_most_picture": 100_000}) as service:
+    with house.service(settings={"serve_max_picture": 100_000}) as service:
         answer = asked(service, first(image))
     assert answer.status == 400
     assert "100,000 bytes allowed" in answer.reason
@@ -213,7 +213,7 @@ def test_a_body_that_unfolds_is_refused_at_the_limit(house, encoding):
     del plain
     assert len(packed) < 2**20
     headers = (*JSON, (b"content-encoding", encoding.encode()))
-    with house.service(settings={"serve_most_body": 2 * 2**20}) as service:
+    with house.service(settings={"serve_max_body": 2 * 2**20}) as service:
         answer = in_bounds(service, packed, headers, megabytes=20)
     assert answer.status == 413
     assert "2097152 bytes" in answer.reason

@@ -213,11 +213,11 @@ class TestIndex:
         self, tiny, camsearch, photos, tmp_path, monkeypatch
     ):
         command = ["index", photos, "-g", tmp_path / "g", *tiny.options]
-        monkeypatch.setenv("CAMSEARCH_MOST_PIXELS", "100")
+        monkeypatch.setenv("CAMSEARCH_MAX_PIXELS", "100")
         assert camsearch(*command).status == 1  # every one of them was refused
         assert "0 indexed, 0 unchanged, 0 with new metadata, 7 rejected" in camsearch(*command).err
         assert "7 rejected" in camsearch(*command, "--retry-rejects").err
-        monkeypatch.delenv("CAMSEARCH_MOST_PIXELS")
+        monkeypatch.delenv("CAMSEARCH_MAX_PIXELS")
         assert "6 indexed, 0 unchanged, 0 with new metadata, 1 rejected" in camsearch(*command).err
 
     def test_a_picture_out_of_reach_is_said(self, tiny, camsearch, gallery, photos, tmp_path):
@@ -555,6 +555,13 @@ class TestRefusals:
             said = camsearch(command, *more.get(command, []))
             assert_one_sentence(said, "There is no setting CAMSEARCH_GALERY: the settings are")
 
+    def test_a_variable_that_has_another_name_now(self, camsearch, monkeypatch):
+        monkeypatch.setenv("CAMSEARCH_SERVE_MOST_K", "9")
+        assert_one_sentence(
+            camsearch("info"),
+            "CAMSEARCH_SERVE_MOST_K is now called CAMSEARCH_SERVE_MAX_K: rename it",
+        )
+
     def test_a_system_to_evaluate_that_is_not_known(self, camsearch, photos):
         said = camsearch("evaluate", "photos", photos, "--systems", "SPoC,VLAD")
         assert_one_sentence(said, "There is no system 'VLAD': choose among OfA")
@@ -740,13 +747,13 @@ def test_an_interrupt_while_the_network_is_loaded_is_no_traceback(photos, tmp_pa
 def test_every_setting_can_come_from_the_environment(monkeypatch):
     given = {
         "gallery": Path("g"), "device": "cuda:1", "precision": "bfloat16", "batch_size": 3,
-        "readers": 2, "most_pixels": 9, "most_bytes": 8, "cache": Path("c"),
+        "readers": 2, "max_pixels": 9, "max_bytes": 8, "cache": Path("c"),
         "elasticsearch": "http://es:1", "api_key": "k", "ca_certs": "c.pem", "images": "things", "broker": "redis://r",
-        "queue": "q", "chunk": 5, "most_waiting": 6, "attempts": 7, "visibility_timeout": 8,
+        "queue": "q", "chunk": 5, "max_waiting": 6, "attempts": 7, "visibility_timeout": 8,
         "soft_shutdown": 9.5, "web_hosts": "a.org,b.org",
-        "serve_host": "::1", "serve_port": 1, "serve_read_only": True, "serve_most_body": 2048,
-        "serve_most_picture": 1025, "serve_most_window": 10, "serve_most_k": 11, "serve_waiting": 12,
-        "serve_reranks": 13, "serve_batch_wait": 0.5, "serve_timeout": 1.5, "serve_most_encoded": 14,
+        "serve_host": "::1", "serve_port": 1, "serve_read_only": True, "serve_max_body": 2048,
+        "serve_max_picture": 1025, "serve_max_window": 10, "serve_max_k": 11, "serve_waiting": 12,
+        "serve_reranks": 13, "serve_batch_wait": 0.5, "serve_timeout": 1.5, "serve_max_encoded": 14,
         "serve_rate": "1/second", "serve_cors": "http://a.org", "serve_log_requests": True,
         "serve_explains": 15, "serve_thumbnails": 16,
     }  # fmt: skip

@@ -143,7 +143,7 @@ class TestIndex:
         assert all(one.name and not one.name.isdigit() for one in document.classes)
 
     def test_limits_are_the_machine_s(self, tiny, photos, tmp_path):
-        machine = Machine(limits=ImageLimits(most_pixels=100), precision="float32")
+        machine = Machine(limits=ImageLimits(max_pixels=100), precision="float32")
         with tiny.library(tmp_path / "gallery", machine=machine) as library:
             assert library.index([photos]).rejected == COUNT + 1
             with pytest.raises(CamsearchError, match="100 pixels are allowed"):
@@ -241,7 +241,7 @@ class TestCreateAndOpen:
             assert second.index([photos]).unchanged == COUNT
 
     def test_opened_it_answers_as_before(self, tiny, photos, tmp_path):
-        regions = RegionSettings(least_side=16, n_classes=3)
+        regions = RegionSettings(min_side=16, n_classes=3)
         with tiny.library(tmp_path / "gallery", regions=regions) as first:
             first.index([photos])
             before = first.search(photos / "2.jpg", k=9, rerank=9)

@@ -11,7 +11,7 @@ from descriptors.settings import RegionSettings
 from tests.support.pictures import picture, shapes
 from tests.support.tiny_network import tiny_method, tiny_settings
 
-REGIONS = RegionSettings(n_classes=3, least_side=16)
+REGIONS = RegionSettings(n_classes=3, min_side=16)
 PICTURES = [
     picture(shapes(width, height, seed=i))
     for i, (width, height) in enumerate([(64, 48), (48, 64), (64, 48), (200, 90), (64, 48)])

@@ -29,7 +29,7 @@ from tests.support.tiny_network import (
     tiny_method,
     tiny_settings,
 )
-from tests.support.tolerances import LEAST_COSINE, SAME_NUMBERS, WHITENED
+from tests.support.tolerances import MIN_COSINE, SAME_NUMBERS, WHITENED
 
 NO_GPU = pytest.mark.skipif(
     not torch.cuda.is_available(), reason="NO GPU: results on cuda were NOT compared"
@@ -205,7 +205,7 @@ class TestPrecision:
         one, other = exact.describe_images(batch), fast.describe_images(batch)
         cosines = (one.descriptors * other.descriptors).sum(dim=1)
         assert other.descriptors.dtype == torch.float32
-        assert cosines.min() > LEAST_COSINE
+        assert cosines.min() > MIN_COSINE
 
     @NO_BFLOAT16
     @pytest.mark.slow
@@ -214,7 +214,7 @@ class TestPrecision:
         batch = batch_of(exact.encoder, crops(6, seed=2))
         one, other = exact.describe_images(batch), fast.describe_images(batch)
         cosines = (one.descriptors * other.descriptors).sum(dim=1)
-        assert cosines.min() > LEAST_COSINE
+        assert cosines.min() > MIN_COSINE
 
     @pytest.mark.slow
     def test_a_batch_of_the_default_network_is_its_pictures_one_by_one(self) -> None:
@@ -233,11 +233,11 @@ class TestGpu:
         cpu, gpu = tiny_method(), tiny_method(device="cuda:0")
         batch = batch_of(cpu.encoder, PICTURES)
         one, other = cpu.describe_images(batch), gpu.describe_images(batch)
-        assert (one.descriptors * other.descriptors.cpu()).sum(dim=1).min() > LEAST_COSINE
+        assert (one.descriptors * other.descriptors.cpu()).sum(dim=1).min() > MIN_COSINE
         assert torch.equal(one.classes, other.classes.cpu())
 
     def test_the_default_network_gives_the_same(self) -> None:
         cpu, gpu = default_method("float32"), default_method("float32", "cuda:0")
         batch = batch_of(cpu.encoder, crops(6, seed=2))
         one, other = cpu.describe_images(batch), gpu.describe_images(batch)
-        assert (one.descriptors * other.descriptors.cpu()).sum(dim=1).min() > LEAST_COSINE
+        assert (one.descriptors * other.descriptors.cpu()).sum(dim=1).min() > MIN_COSINE

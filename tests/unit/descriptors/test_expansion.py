@@ -129,7 +129,7 @@ class TestExpandedQuery:
     @pytest.mark.parametrize(("hits", "most", "count"), [(1, 2, 2), (3, 2, 3)])
     def test_the_best_reached_expand_and_no_fewer_than_asked_for(self, hits, most, count) -> None:
         found = fan(5, 25, 50, 70)
-        settings = RegionSettings(expand_most=most)
+        settings = RegionSettings(expand_max=most)
         reached = diffuse(QUERY, found, hits, 5, 0.9)
         best = reached.topk(count)
         expected = expand(QUERY, found[best.indices], weights=best.values)

@@ -89,10 +89,10 @@ class TestSentences:
 
     def test_limits_name_their_setting(self) -> None:
         data = png(rgb(), 8, 2)
-        with pytest.raises(ImageError, match="CAMSEARCH_MOST_BYTES"):
-            read_image(data, ImageLimits(most_bytes=10))
-        with pytest.raises(ImageError, match="CAMSEARCH_MOST_PIXELS"):
-            read_image(data, ImageLimits(most_pixels=10))
+        with pytest.raises(ImageError, match="CAMSEARCH_MAX_BYTES"):
+            read_image(data, ImageLimits(max_bytes=10))
+        with pytest.raises(ImageError, match="CAMSEARCH_MAX_PIXELS"):
+            read_image(data, ImageLimits(max_pixels=10))
 
     def test_a_broken_chunk_of_pixels_is_damage(self) -> None:
         data = bytearray(png(rgb(), 8, 2))

@@ -59,14 +59,14 @@ class TestRefused:
     def test_too_many_bytes(self) -> None:
         data = encoded(noise(64, 64), "PNG")
         with pytest.raises(ImageTooLarge, match=f"{len(data):,} bytes"):
-            read_image(data, ImageLimits(most_bytes=len(data) - 1))
-        assert read_image(data, ImageLimits(most_bytes=len(data))).size == Size(64, 64)
+            read_image(data, ImageLimits(max_bytes=len(data) - 1))
+        assert read_image(data, ImageLimits(max_bytes=len(data))).size == Size(64, 64)
 
     def test_too_many_pixels(self) -> None:
         data = encoded(noise(64, 64), "PNG")
         with pytest.raises(ImageTooLarge, match="64 x 64 pixels; 4,095"):
-            read_image(data, ImageLimits(most_pixels=4095))
-        assert read_image(data, ImageLimits(most_pixels=4096)).size == Size(64, 64)
+            read_image(data, ImageLimits(max_pixels=4095))
+        assert read_image(data, ImageLimits(max_pixels=4096)).size == Size(64, 64)
 
     def test_one_colour(self) -> None:
         transparent = noise(64, 48).convert("RGBA")
@@ -88,7 +88,7 @@ class TestHuge:
     def test_a_header_that_promises_too_much(self, width: int, height: int) -> None:
         data = _png_header(width, height)
         tracemalloc.start()
-        with pytest.raises(ImageTooLarge, match="store it smaller, or raise CAMSEARCH_MOST_PIXELS"):
+        with pytest.raises(ImageTooLarge, match="store it smaller, or raise CAMSEARCH_MAX_PIXELS"):
             read_image(data)
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
@@ -102,7 +102,7 @@ class TestHuge:
     def test_a_raised_limit_is_the_limit(self) -> None:
         """The message says so; this one has no pixels behind its header."""
         with pytest.raises(UnreadableImage):
-            read_image(_png_header(20_000, 20_000), ImageLimits(most_pixels=400_000_000))
+            read_image(_png_header(20_000, 20_000), ImageLimits(max_pixels=400_000_000))
 
 
 def _png_header(width: int, height: int) -> bytes:

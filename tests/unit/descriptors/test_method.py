@@ -23,7 +23,7 @@ from tests.support.tiny_network import (
     tiny_settings,
     tiny_whitening,
 )
-from tests.support.tolerances import LEAST_COSINE, WHITENED
+from tests.support.tolerances import MIN_COSINE, WHITENED
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -41,7 +41,7 @@ def encode(method: Method, images: list[Image.Image]) -> Encoded:
 
 
 def regions(**changes: Any) -> RegionSettings:
-    small = {"n_classes": 4, "least_side": 12, "whole_picture": False}
+    small = {"n_classes": 4, "min_side": 12, "whole_picture": False}
     return RegionSettings(**(small | changes))
 
 
@@ -187,7 +187,7 @@ class TestDescribeKeptQuery:
         fresh = method.describe_kept_query(encoded, Size(64, 48), regions(), box)
         again = method.describe_kept_query(eight_bit(encoded), Size(64, 48), regions(), box)
         assert torch.equal(fresh.classes, again.classes)
-        assert fresh.descriptor @ again.descriptor > LEAST_COSINE
+        assert fresh.descriptor @ again.descriptor > MIN_COSINE
 
     def test_the_classes_of_a_box_come_from_the_evidence_in_it(self, method: Method) -> None:
         encoded = encode(method, HITS[:1])

@@ -19,7 +19,7 @@ from tests.support.tiny_network import (
     tiny_method,
     tiny_settings,
 )
-from tests.support.tolerances import LEAST_COSINE, WHITENED
+from tests.support.tolerances import MIN_COSINE, WHITENED
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -38,7 +38,7 @@ def encode(method: Method, images: list[Image.Image]) -> Encoded:
 
 
 def regions(**changes: Any) -> RegionSettings:
-    small = {"n_classes": 4, "least_side": 12, "whole_picture": False}
+    small = {"n_classes": 4, "min_side": 12, "whole_picture": False}
     return RegionSettings(**(small | changes))
 
 
@@ -97,7 +97,7 @@ class TestMatchRegions:
 
     def test_a_hit_without_a_usable_region_is_none_among_others(self, method: Method) -> None:
         """A region as wide as the whole picture is found in some hits only."""
-        settings = regions(thresholds=(0.3,), least_side=40)
+        settings = regions(thresholds=(0.3,), min_side=40)
         encoded = encode(method, HITS)
         matches = method.match_regions(self.query(method, settings), encoded, settings)
         found = [match is not None for match in matches]
@@ -109,7 +109,7 @@ class TestMatchRegions:
             assert (alone is not None) == expected
 
     def test_no_region_in_any_hit(self, method: Method) -> None:
-        settings = regions(least_side=1000)
+        settings = regions(min_side=1000)
         matches = method.match_regions(self.query(method, settings), encode(method, HITS), settings)
         assert matches == [None] * 5
 
@@ -142,7 +142,7 @@ class TestMatchRegions:
         for one, other in zip(fresh, again, strict=True):
             assert one is not None
             assert other is not None
-            assert float(one.descriptor @ other.descriptor) > LEAST_COSINE
+            assert float(one.descriptor @ other.descriptor) > MIN_COSINE
 
     @pytest.mark.parametrize("order", [("mid", "last"), ("last", "mid")])
     def test_regions_are_cells_of_the_finest_layer_whatever_the_order(
@@ -167,7 +167,7 @@ class TestMatchRegions:
         method = tiny_method(tiny_settings("paper"))
         encoded = encode(method, [noise(96, 64, seed) for seed in range(12)])
         classes = encoded.scores.argsort(dim=1, descending=True)[:, :2]
-        settings = regions(least_side=20)  # two and a half cells of stride 8
+        settings = regions(min_side=20)  # two and a half cells of stride 8
         maps = activation_maps(encoded.evidence, method.encoder.weight, classes)
         for proposals in regions_to_try(encoded, maps, settings):
             for region in proposals:

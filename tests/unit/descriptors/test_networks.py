@@ -222,7 +222,7 @@ class TestVgg16Cam:
         for seed in range(12):
             fit.add(encoder.encode(batch_of(encoder, [shapes(*size, seed)])))
         method = Method(encoder, fit.fit("made pictures"))
-        regions = RegionSettings.preset(preset).model_copy(update={"least_side": 16})
+        regions = RegionSettings.preset(preset).model_copy(update={"min_side": 16})
         query = method.describe_query(picture(shapes(*size, 3)), regions)
         encoded = encoder.encode(batch_of(encoder, [shapes(*size, seed) for seed in range(6)]))
         kept = stack_kept([unpack(d) for d in pack(encoded, ["x"] * 6)], encoder.device)

@@ -33,7 +33,7 @@ _FIRST_REGION_FIELDS = (
     "n_classes",
     "heat_map_classes",
     "thresholds",
-    "least_side",
+    "min_side",
     "whole_picture",
     "expand_with_regions",
     "remember_regions",
@@ -63,7 +63,7 @@ class TestPresets:
         assert paper.n_classes == 6
         assert paper.heat_map_classes == 2
         assert paper.thresholds == (0.01, 0.1, 0.2, 0.3, 0.4)
-        assert paper.least_side == 5 * 16
+        assert paper.min_side == 5 * 16
         assert not paper.whole_picture
 
     def test_regions_of_the_default(self) -> None:
@@ -75,6 +75,7 @@ class TestPresets:
         stored = RegionSettings(n_classes=3).model_dump(mode="json")
         assert RegionSettings.of_gallery(stored) == RegionSettings(n_classes=3)
         old = {k: v for k, v in stored.items() if k in _FIRST_REGION_FIELDS}
+        old["least_side"] = old.pop("min_side")  # as it was called
         assert RegionSettings.of_gallery(old) == RegionSettings(
             n_classes=3, expand_neighbours=0, coarse_maps=False
         )
@@ -130,7 +131,7 @@ class TestBadValues:
             {"thresholds": (-0.1, 0.1)},
             {"thresholds": (0.5, 1.0)},
             {"thresholds": (float("nan"),)},
-            {"least_side": 0},
+            {"min_side": 0},
             {"whole": True},
         ]:
             with pytest.raises(ValidationError):

@@ -23,7 +23,7 @@ def about(tiny):  # noqa: F811 - the fixture
     method = method_of(tiny.settings, tiny.whitening, tiny.weights, MACHINE)
     said = about_method(
         method,
-        RegionSettings(least_side=7),
+        RegionSettings(min_side=7),
         whitening=tiny.whitening,
         weights=tiny.weights,
         maps="memory://maps",
@@ -34,7 +34,7 @@ def about(tiny):  # noqa: F811 - the fixture
 def test_the_method_comes_back(about):
     method = method_about(about, MACHINE)
     assert method.fingerprint() == about["fingerprint"]
-    assert regions_about(about) == RegionSettings(least_side=7)
+    assert regions_about(about) == RegionSettings(min_side=7)
     assert features_of(about).address == "memory://maps"
     assert features_of(about | {"maps": None}) is None
 

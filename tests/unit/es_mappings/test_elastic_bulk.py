@@ -57,8 +57,8 @@ class Server:
 def test_requests_are_cut_by_actions_and_by_bytes_and_nothing_is_lost():
     actions = [b"x" * size for size in (3, 3, 3, 50, 3, 3)]
     for limits, requests in (
-        ({"most_actions": 2}, [[3, 3], [3, 50], [3, 3]]),
-        ({"most_bytes": 10}, [[3, 3], [3], [50], [3, 3]]),
+        ({"max_actions": 2}, [[3, 3], [3, 50], [3, 3]]),
+        ({"max_bytes": 10}, [[3, 3], [3], [50], [3, 3]]),
     ):
         server = Server()
         assert len(Bulk(server, **limits).write(actions)) == 6

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from evaluation.encoding import EncodedPhotos
     from evaluation.trials import Trial
 
-REGIONS = RegionSettings(n_classes=4, least_side=8)
+REGIONS = RegionSettings(n_classes=4, min_side=8)
 SETUP = Setup(tiny_settings(), REGIONS, stage_of(100, 5))
 DEFAULT = Setup(MethodSettings(), RegionSettings(), stage_of(100, 5))
 

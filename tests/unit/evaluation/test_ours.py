@@ -18,7 +18,7 @@ from evaluation.scores import LeftOut
 from evaluation.searching import OFFLINE_STAGES, MemoryGallery, stage_of
 from reranker.pipeline import Searcher
 from tests.support.tiny_network import tiny_encoder, tiny_settings
-from tests.support.tolerances import EIGHT_BIT, LEAST_COSINE
+from tests.support.tolerances import EIGHT_BIT, MIN_COSINE
 from tests.unit.evaluation.miniature import tell_nobody
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from evaluation.encoding import EncodedPhotos
     from evaluation.trials import Trial
 
-REGIONS = RegionSettings(n_classes=4, least_side=8)
+REGIONS = RegionSettings(n_classes=4, min_side=8)
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +65,7 @@ def test_online_vectors_are_as_the_method_describes_each_photo(
     for photo, row in zip(photos, vectors.describe(classes), strict=True):
         [(_, maps)] = mine.batches([photo])
         expected = method.describe_classes(maps, classes.expand(1, 2))[0, 0]
-        assert float(row @ expected) > LEAST_COSINE
+        assert float(row @ expected) > MIN_COSINE
         torch.testing.assert_close(row, expected, rtol=EIGHT_BIT.rtol, atol=EIGHT_BIT.atol)
 
 

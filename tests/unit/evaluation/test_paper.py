@@ -91,7 +91,7 @@ class TestMeasureTables:
             [PaperTable("made", "A made table", rows)],
             {"there": trials, "gone": "It is not here."},
             _load,
-            RegionSettings(n_classes=4, least_side=8),
+            RegionSettings(n_classes=4, min_side=8),
             cache,
             tell_nobody,
         )

@@ -38,7 +38,7 @@ STAGES = {
 
 def run(trials: tuple[Trial, ...], cache: Path, **changes: Any) -> Evaluation:
     settings = changes.pop("settings", tiny_settings())
-    regions = RegionSettings(n_classes=4, least_side=8)
+    regions = RegionSettings(n_classes=4, min_side=8)
     options = {"about": About("photos", "here"), "regions": regions, "progress": tell_nobody}
     return evaluate_trials(
         trials,

@@ -24,7 +24,7 @@ from evaluation.trials import Photo, StreamedPhotos
 from tests.support.datasets import make_distractors, make_paris, make_revisited
 from tests.support.pictures import letter, with_orientation
 from tests.support.tiny_network import tiny_encoder, tiny_method, tiny_settings
-from tests.support.tolerances import LEAST_COSINE
+from tests.support.tolerances import MIN_COSINE
 from tests.unit.evaluation.miniature import tell_nobody
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from evaluation.scores import Score
     from evaluation.trials import Trial
 
-REGIONS = RegionSettings(n_classes=4, least_side=8)
+REGIONS = RegionSettings(n_classes=4, min_side=8)
 DISTRACTORS = 11
 
 
@@ -88,7 +88,7 @@ class TestStreamPhotos:
         for row in (0, 7):
             [(_, maps)] = encoded.batches([plain[row]])
             kept = method.describe_encoded(maps).descriptors[0].numpy()
-            assert float(kept @ found.vector(row)) > LEAST_COSINE
+            assert float(kept @ found.vector(row)) > MIN_COSINE
 
     def test_goes_on_at_the_block_where_it_was_and_makes_nothing_twice(
         self, photos: StreamedPhotos, method: Method, described: list[int], tmp_path: Path

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from indexer.sources import Source
 
 # Small, so that a picture "too large" is quickly made.
-LIMITS = ImageLimits(most_bytes=60_000, most_pixels=40_000)
+LIMITS = ImageLimits(max_bytes=60_000, max_pixels=40_000)
 
 
 @dataclass

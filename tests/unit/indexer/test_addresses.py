@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     Store = Callable[[int], Any]
 
 LIMITS = ImageLimits()
-FEW = ImageLimits(most_bytes=4)
+FEW = ImageLimits(max_bytes=4)
 ODD_NAMES = [
     "a b.jpg",
     "100%.jpg",

@@ -139,7 +139,7 @@ def test_each_image_is_the_newest_accepted_version_or_a_reject(method, steps):
                     patched(LocalGallery, "put_ready", refusing(LocalGallery.put_ready))
                     patched(LocalGallery, "put_meta", refusing(LocalGallery.put_meta))
                 patched(LocalGallery, "meta_mapping", step["mapping"])
-                limits = ImageLimits(most_pixels=step["max_pixels"])
+                limits = ImageLimits(max_pixels=step["max_pixels"])
                 house.index([Source(id_, id_, {"title": step["title"]})], limits=limits)
             before = expected.refused
             expected.run(data, written, step)
@@ -163,7 +163,7 @@ def test_a_refusal_changes_with_all_that_it_was_made_of():
         refusal_tag(source, "1", limits, ""),
         refusal_tag(source, "2", limits, ""),
         refusal_tag(Source("a", "/a.png", {"n": 2}), "1", limits, ""),
-        refusal_tag(source, "1", ImageLimits(most_bytes=5), ""),
+        refusal_tag(source, "1", ImageLimits(max_bytes=5), ""),
         refusal_tag(source, "1", limits, "another mapping"),
     }
     assert len(tags) == 5

@@ -446,9 +446,9 @@ class TestReading:
         (tmp_path / "a.jpg").write_bytes(b"12345")
         fsspec.filesystem("memory").pipe_file("/sources/five.jpg", b"12345")
         for uri in (str(tmp_path / "a.jpg"), "memory://sources/five.jpg"):
-            assert read_source(uri, ImageLimits(most_bytes=5)) == b"12345"
+            assert read_source(uri, ImageLimits(max_bytes=5)) == b"12345"
             with pytest.raises(ImageTooLarge):
-                read_source(uri, ImageLimits(most_bytes=4))
+                read_source(uri, ImageLimits(max_bytes=4))
 
 
 class TestTags:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     Answer = Callable[[Any], None]
 
-LIMITS = ImageLimits(most_bytes=100_000)
+LIMITS = ImageLimits(max_bytes=100_000)
 REAL_RESOLVER = socket.getaddrinfo
 NAME = "pictures.test"
 PUBLIC = "93.184.215.14"
@@ -498,7 +498,7 @@ class TestSize:
         assert sum(sent) < 50_000_000
 
     def test_the_limit_itself_is_allowed(self, server: Server) -> None:
-        body = b"x" * LIMITS.most_bytes
+        body = b"x" * LIMITS.max_bytes
         for length in (b"", b"Content-Length: 100000\r\n"):
             server.answer = sends(self.HEAD + length + b"\r\n", body)
             assert fetch(server.uri(), access(server), LIMITS) == body

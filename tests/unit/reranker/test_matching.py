@@ -78,7 +78,7 @@ def test_other_settings_than_its_own(matcher, query, documents):
     matches = matcher.match(query, documents, whole)
     for one in documents:
         assert matches[one.id].box == Box(0, 0, one.width, one.height)
-    none = REGIONS.model_copy(update={"least_side": 4000, "whole_picture": False})
+    none = REGIONS.model_copy(update={"min_side": 4000, "whole_picture": False})
     assert matcher.match(query, documents, none) == {one.id: None for one in documents}
 
 

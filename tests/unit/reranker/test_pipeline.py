@@ -193,7 +193,7 @@ class TestRerank:
 
     def test_a_hit_without_a_usable_region_keeps_its_first_score(self, searcher_with, query):
         # No region is as large as that, and the whole picture does not count.
-        strict = searcher_with(least_side=4000, whole_picture=False)
+        strict = searcher_with(min_side=4000, whole_picture=False)
         ranking = strict.search(query, SearchPlan(window=10))
         assert ids(ranking.hits) == ids(ranking.first)
         assert ranking.warnings == ()
@@ -281,7 +281,7 @@ class TestExpansion:
         for row, hit in enumerate(order[: plan.window]):
             found[row] = match(hit.document)[0].whole.numpy()
         weights = walked(found, query.descriptor.numpy(), plan.expand)
-        weights[np.argsort(-weights)[REGIONS.expand_most :]] = 0
+        weights[np.argsort(-weights)[REGIONS.expand_max :]] = 0
         expected = cosines(house, query.descriptor.numpy() + weights @ found)
         again = {h.document.id: h.score for h in searcher.search(query, plan).hits}
         assert len(again) == plan.k

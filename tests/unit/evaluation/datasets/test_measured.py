@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from evaluation.scores import Row
 
-REGIONS = RegionSettings(n_classes=4, least_side=8)
+REGIONS = RegionSettings(n_classes=4, min_side=8)
 FIRST = [stage_of(0, 0)]
 STAGES = {"OfA": [*FIRST, stage_of(100, 5)], "OnA": FIRST, "theme": FIRST}
 MAKERS = {

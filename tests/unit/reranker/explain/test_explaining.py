@@ -224,7 +224,7 @@ def test_elasticsearchs_refusal_is_the_callers(service):
 
 
 def test_too_large_a_body_is_refused(folder):
-    with tiny_service(folder, serve_most_body=1024) as service:
+    with tiny_service(folder, serve_max_body=1024) as service:
         answer = ask(service, "POST", EXPLAIN, content=b"x" * 1025)
         assert answer.status_code == 413
         assert json.loads(answer.content)["error"]["type"] == "content_too_long_exception"

@@ -211,14 +211,14 @@ def test_what_we_do_not_answer_after_all_goes_on_as_it_came() -> None:
 )
 def test_a_search_of_too_many_bytes_is_413(request_: bytes) -> None:
     visual = Visual()
-    answer = through(request_, visual=visual, settings=RerankerSettings(serve_most_body=1024))
+    answer = through(request_, visual=visual, settings=RerankerSettings(serve_max_body=1024))
     assert error_of(answer)["status"] == 413
     assert visual.asked == []
 
 
 def test_other_bodies_have_no_limit_of_ours() -> None:
     request = search(b"x" * 1025, b"POST /_bulk")
-    assert b"theirs" in through(request, settings=RerankerSettings(serve_most_body=1024))
+    assert b"theirs" in through(request, settings=RerankerSettings(serve_max_body=1024))
 
 
 @pytest.mark.parametrize(

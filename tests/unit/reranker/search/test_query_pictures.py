@@ -87,7 +87,7 @@ class TestData:
 
     def test_the_limits_hold(self, house):
         with (
-            house.service(limits=ImageLimits(most_pixels=100)) as strict,
+            house.service(limits=ImageLimits(max_pixels=100)) as strict,
             pytest.raises(ImageError, match="100"),
         ):
             described(strict, of_data(house.data(0)))
