@@ -27,6 +27,7 @@ FROM build AS wheel
 COPY README.md LICENSE ./
 COPY descriptors descriptors
 COPY es_mappings es_mappings
+COPY galleries galleries
 COPY indexer indexer
 COPY reranker reranker
 COPY evaluation evaluation

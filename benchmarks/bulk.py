@@ -20,10 +20,10 @@ from descriptors.arrays import Described, Encoded, FeatureMaps, Size
 from descriptors.classes import class_names
 from descriptors.errors import RequestError
 from descriptors.machine import Machine
-from es_mappings.documents import Document, PictureClass
 from es_mappings.elastic_bulk import Bulk
 from es_mappings.fields import source_of
 from es_mappings.indices import IndexPlan
+from galleries.documents import Document, PictureClass
 from indexer.documents import now
 from indexer.pipeline import Run
 from indexer.progress import Chunk

@@ -14,8 +14,8 @@ import torch
 from benchmarks.timing import percentiles, take_turns, timed_ms
 from descriptors.encoder import to_working_size
 from descriptors.images import read_image
-from es_mappings.features import FeatureStore
-from es_mappings.local import LocalGallery
+from galleries.features import FeatureStore
+from galleries.local import LocalGallery
 from indexer.encoding import encode_documents
 from indexer.pipeline import index_pictures
 from indexer.reading import IndexingPlan
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from benchmarks.timing import Row
     from descriptors.method import Method
     from descriptors.settings import RegionSettings
-    from es_mappings.documents import Document
+    from galleries.documents import Document
 
 __all__ = ["bench_encode", "bench_rerank", "index_files"]
 

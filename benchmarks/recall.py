@@ -12,11 +12,11 @@ from elasticsearch import helpers
 from jaxtyping import Float32
 
 from benchmarks.timing import percentiles
-from es_mappings.documents import Document, PictureClass
 from es_mappings.elastic import ElasticGallery
 from es_mappings.elastic_bulk import Bulk
 from es_mappings.fields import DESCRIPTOR, source_of
 from es_mappings.indices import OVERSAMPLE, IndexPlan, create, drop, rejects_index
+from galleries.documents import Document, PictureClass
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence

@@ -21,15 +21,15 @@ from camsearch import servers
 from descriptors.errors import RequestError
 from descriptors.settings import RegionSettings
 from es_mappings import indices
-from es_mappings.about import about_method
-from es_mappings.features import FeatureStore
+from galleries.about import about_method
+from galleries.features import FeatureStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from camsearch.settings import CommandSettings
     from descriptors.method import Method
-    from es_mappings.documents import Document
+    from galleries.documents import Document
 
 __all__ = ["ServedGallery", "served_gallery"]
 

@@ -23,7 +23,7 @@ from descriptors.errors import RequestError
 from descriptors.method import Method
 from descriptors.settings import LayerSettings, MethodSettings, RegionSettings
 from es_mappings import indices
-from es_mappings.about import about_method
+from galleries.about import about_method
 from indexer.encoding import collect_vectors
 from indexer.enqueueing import new_run
 from indexer.reading import IndexingPlan

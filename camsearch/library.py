@@ -23,7 +23,7 @@ from descriptors.images import Picture, read_image
 from descriptors.machine import Machine, method_of
 from descriptors.settings import MethodSettings, RegionSettings
 from descriptors.whitening import packaged_whitening
-from es_mappings.about import (
+from galleries.about import (
     WHITENING,
     about_folder,
     about_method,
@@ -31,7 +31,7 @@ from es_mappings.about import (
     method_about,
     regions_about,
 )
-from es_mappings.local import LocalGallery
+from galleries.local import LocalGallery
 from indexer.addresses import read_source
 from indexer.encoding import encode_documents
 from indexer.pipeline import index_pictures
@@ -48,10 +48,10 @@ if TYPE_CHECKING:
 
     from descriptors.arrays import Encoded, QueryDescription
     from descriptors.method import Method
-    from es_mappings.documents import IndexedPicture
-    from es_mappings.features import FeatureStore
-    from es_mappings.filters import Filter
-    from es_mappings.kept_maps import KeptMaps
+    from galleries.documents import IndexedPicture
+    from galleries.features import FeatureStore
+    from galleries.filters import Filter
+    from galleries.kept_maps import KeptMaps
     from indexer.progress import Progress
     from indexer.sources import Source
 

@@ -10,7 +10,7 @@ from jaxtyping import Float
 
 from descriptors.classes import class_names
 from descriptors.errors import CamsearchError
-from es_mappings.kept_maps import stack_kept
+from galleries.kept_maps import stack_kept
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from camsearch.library import PictureLibrary
     from descriptors.arrays import Box, QueryDescription
     from descriptors.images import Picture
-    from es_mappings.documents import Document
+    from galleries.documents import Document
     from reranker.ranking import Hit, Ranking, SearchPlan
 
 __all__ = [

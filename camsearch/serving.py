@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from camsearch.library import PictureLibrary
 from descriptors.machine import method_of
 from descriptors.settings import MethodSettings, RegionSettings
-from es_mappings.about import features_of, method_about, regions_about
-from es_mappings.features import FeatureStore
+from galleries.about import features_of, method_about, regions_about
+from galleries.features import FeatureStore
 from indexer.addresses import read_source
 from indexer.encoding import encode_documents
 from indexer.reading import IndexingPlan

@@ -1,1 +1,1 @@
-"""The contract: what a document is, and where documents and feature maps live."""
+"""Galleries in Elasticsearch: the mapping, reading, bulk writing, and indices behind aliases."""

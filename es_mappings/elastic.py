@@ -10,12 +10,9 @@ import numpy as np
 from jaxtyping import Float32
 
 from descriptors.errors import RequestError
-from es_mappings.checks import check_document, check_meta, check_query, check_reject, fits_as_id
-from es_mappings.documents import Document, FirstHit, Known, Reject
 from es_mappings.elastic_bulk import Bulk, check_held, deletion, write
 from es_mappings.elastic_client import Server, answered
 from es_mappings.elastic_reading import MAX_HITS, listing, nearest, read_by_id
-from es_mappings.errors import ContractError
 from es_mappings.fields import (
     DESCRIPTOR,
     document_of,
@@ -25,14 +22,17 @@ from es_mappings.fields import (
     reject_source,
     source_of,
 )
-from es_mappings.gallery import Ready
+from galleries.checks import check_document, check_meta, check_query, check_reject, fits_as_id
+from galleries.documents import Document, FirstHit, Known, Reject
+from galleries.errors import ContractError
+from galleries.gallery import Ready
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from elasticsearch import Elasticsearch
 
-    from es_mappings.filters import Filter
+    from galleries.filters import Filter
 
 __all__ = ["ElasticGallery"]
 

@@ -14,7 +14,7 @@ from elastic_transport import TransportError
 from elasticsearch import ApiError
 
 from es_mappings.elastic_client import PASSING, answered, distrust, reason_of
-from es_mappings.errors import (
+from galleries.errors import (
     ContractError,
     DocumentsRefused,
     GalleryNotFound,

@@ -14,7 +14,7 @@ from elastic_transport import TransportError
 from elasticsearch import ApiError, Elasticsearch, UnsupportedProductError
 
 from descriptors.errors import RequestError, SettingsError
-from es_mappings.errors import ContractError, GalleryNotFound, GalleryUnreachable
+from galleries.errors import ContractError, GalleryNotFound, GalleryUnreachable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float32
 
-from es_mappings.documents import FirstHit
 from es_mappings.elastic_client import answered
 from es_mappings.fields import DESCRIPTOR
+from galleries.documents import FirstHit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float32
 
-from es_mappings.documents import Document, PictureClass, Reject
-from es_mappings.errors import ContractError
-from es_mappings.filters import And, Everything, Exists, Filter, Ids, Not, Or, Range, Term, path_of
+from galleries.documents import Document, PictureClass, Reject
+from galleries.errors import ContractError
+from galleries.filters import And, Everything, Exists, Filter, Ids, Not, Or, Range, Term, path_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from es_mappings.elastic import ElasticGallery
 from es_mappings.elastic_client import answered, packaged_json
-from es_mappings.errors import ContractError, FingerprintMismatch, GalleryNotFound
 from es_mappings.fields import DESCRIPTOR, gallery_settings
+from galleries.errors import ContractError, FingerprintMismatch, GalleryNotFound
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

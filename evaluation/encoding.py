@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 
 from descriptors.errors import ImageError, RequestError
 from descriptors.images import Picture, read_image
-from es_mappings.features import FeatureStore
-from es_mappings.kept_maps import KeptMaps, pack, stack_kept
 from evaluation.datasets.facts import PhotoFacts
+from galleries.features import FeatureStore
+from galleries.kept_maps import KeptMaps, pack, stack_kept
 from indexer.reading import IndexingPlan, Refused, batches_of_one_shape, prepare_pictures
 from indexer.sources import Source
 

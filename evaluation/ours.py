@@ -15,7 +15,6 @@ import torch
 from descriptors.expansion import hits_to_read
 from descriptors.method import Method
 from descriptors.whitening import WhiteningFit
-from es_mappings.documents import Document
 from evaluation.encoding import UnpackedMaps, image_of
 from evaluation.online import online_vectors
 from evaluation.scores import LeftOut, Score
@@ -27,6 +26,7 @@ from evaluation.searching import (
     StageSearcher,
 )
 from evaluation.streaming import StreamedGallery, stream_photos
+from galleries.documents import Document
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

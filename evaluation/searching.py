@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float32
 
-from es_mappings.documents import Document, FirstHit
+from galleries.documents import Document, FirstHit
 from indexer.encoding import encode_documents
 from indexer.reading import IndexingPlan
 from reranker.pipeline import Searcher
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from descriptors.arrays import QueryDescription
     from descriptors.method import Method
     from descriptors.settings import RegionSettings
-    from es_mappings.features import FeatureStore
-    from es_mappings.filters import Filter
+    from galleries.features import FeatureStore
+    from galleries.filters import Filter
     from reranker.matching import Match
 
 __all__ = [

@@ -23,19 +23,19 @@ from jaxtyping import Bool, Float16, Float32, Int32
 
 from descriptors.arrays import Encoded
 from descriptors.errors import RequestError
-from es_mappings.documents import Document, FirstHit
-from es_mappings.kept_maps import quantise
 from evaluation.datasets.facts import digest_of, stamp_of
 from evaluation.encoding import maps_digest, read_batches
 from evaluation.searching import MemoryGallery
+from galleries.documents import Document, FirstHit
+from galleries.kept_maps import quantise
 from indexer.sources import Source
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
     from descriptors.method import Method
-    from es_mappings.filters import Filter
     from evaluation.trials import Progress, StreamedPhotos
+    from galleries.filters import Filter
 
 __all__ = ["BLOCK", "StreamedGallery", "StreamedVectors", "as_kept", "stream_photos"]
 

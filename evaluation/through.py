@@ -17,13 +17,13 @@ from elasticsearch import ApiError, TransportError
 
 from descriptors.errors import RequestError
 from descriptors.images import read_image
-from es_mappings.about import features_of, method_about, regions_about
-from es_mappings.documents import Document
-from es_mappings.errors import GalleryUnreachable
 from es_mappings.fields import DESCRIPTOR
 from evaluation.datasets.photos import read_trials
 from evaluation.scores import Score, summarise
 from evaluation.searching import MemoryGallery, stage_of
+from galleries.about import features_of, method_about, regions_about
+from galleries.documents import Document
+from galleries.errors import GalleryUnreachable
 from reranker.pipeline import Searcher
 
 if TYPE_CHECKING:
@@ -35,11 +35,11 @@ if TYPE_CHECKING:
     from descriptors.machine import Machine
     from descriptors.method import Method
     from descriptors.settings import RegionSettings
-    from es_mappings.features import FeatureStore
     from evaluation.datasets.photos import Queries
     from evaluation.scores import Row
     from evaluation.searching import Stage
     from evaluation.trials import PhotoQuery, Progress
+    from galleries.features import FeatureStore
 
 __all__ = ["Through", "evaluate_through"]
 

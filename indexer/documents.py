@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from es_mappings.checks import check_json
-from es_mappings.documents import Document, PictureClass, Reject
-from es_mappings.errors import MalformedDocument
+from galleries.checks import check_json
+from galleries.documents import Document, PictureClass, Reject
+from galleries.errors import MalformedDocument
 from indexer.sources import Source, id_of_address
 
 if TYPE_CHECKING:

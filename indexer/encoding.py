@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from descriptors.errors import RequestError
 from descriptors.whitening import WhiteningFit
-from es_mappings.kept_maps import KeptMaps, pack, unpack
+from galleries.kept_maps import KeptMaps, pack, unpack
 from indexer.reading import IndexingPlan, Prepared, batches_of_one_shape, prepare_pictures
 from indexer.sources import Source
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from descriptors.encoder import Encoder
     from descriptors.method import Method
     from descriptors.settings import MethodSettings
-    from es_mappings.documents import IndexedPicture
+    from galleries.documents import IndexedPicture
     from indexer.reading import Refused
 
 __all__ = ["check_enough", "collect_vectors", "encode_documents"]

@@ -7,8 +7,8 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from descriptors.errors import RequestError
-from es_mappings.checks import MAX_ID_BYTES, check_json, fits_as_id, is_unicode
-from es_mappings.errors import MalformedDocument
+from galleries.checks import MAX_ID_BYTES, check_json, fits_as_id, is_unicode
+from galleries.errors import MalformedDocument
 from indexer.addresses import as_on_disk
 from indexer.csv_manifests import OWN_COLUMNS, TOO_MANY, csv_rows
 from indexer.errors import MalformedRow

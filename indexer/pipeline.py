@@ -11,11 +11,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from descriptors.errors import CamsearchError, FeaturelessImage
-from es_mappings.checks import check_meta
-from es_mappings.documents import Document, Known, Reject
-from es_mappings.errors import DocumentsRefused, MalformedDocument
-from es_mappings.gallery import Ready
-from es_mappings.kept_maps import pack
+from galleries.checks import check_meta
+from galleries.documents import Document, Known, Reject
+from galleries.errors import DocumentsRefused, MalformedDocument
+from galleries.gallery import Ready
+from galleries.kept_maps import pack
 from indexer.documents import documents_of, passes, reject_of
 from indexer.errors import SourceUnreadable
 from indexer.progress import Progress
@@ -38,8 +38,8 @@ if TYPE_CHECKING:
     from descriptors.arrays import Described
     from descriptors.method import Method
     from descriptors.settings import MethodSettings
-    from es_mappings.features import FeatureStore
-    from es_mappings.gallery import Writable
+    from galleries.features import FeatureStore
+    from galleries.gallery import Writable
 
 __all__ = ["Run", "index_pictures"]
 

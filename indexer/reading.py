@@ -17,8 +17,8 @@ from descriptors.encoder import to_working_size
 from descriptors.errors import CamsearchError, ImageError
 from descriptors.images import ImageLimits, read_image
 from descriptors.settings import MethodSettings
-from es_mappings.checks import check_meta
-from es_mappings.errors import MalformedDocument
+from galleries.checks import check_meta
+from galleries.errors import MalformedDocument
 from indexer.addresses import read_source, source_tag
 from indexer.errors import MalformedRow, SourceUnreadable
 from indexer.sources import Source, id_of_address

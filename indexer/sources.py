@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from descriptors.errors import RequestError
-from es_mappings.checks import fits_as_id, is_unicode
+from galleries.checks import fits_as_id, is_unicode
 from indexer.errors import MalformedRow, SourceUnreadable
 
 if TYPE_CHECKING:

@@ -24,7 +24,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from redis.exceptions import RedisError
 
 from descriptors.errors import RequestError
-from es_mappings.checks import MAX_ID_BYTES, fits_as_id, is_unicode
+from galleries.checks import MAX_ID_BYTES, fits_as_id, is_unicode
 from indexer.enqueueing import INDEX_IMAGES, task_text
 from indexer.errors import MalformedRow
 from indexer.progress import Chunk

@@ -23,11 +23,11 @@ from descriptors.classes import class_names
 from descriptors.encoder import Encoder
 from descriptors.errors import ArtifactError, RequestError, SettingsError
 from descriptors.settings import MethodSettings
-from es_mappings.about import features_of, method_about, regions_about
 from es_mappings.elastic import ElasticGallery
 from es_mappings.elastic_bulk import Bulk
-from es_mappings.errors import ContractError, GalleryNotFound, GalleryUnreachable
 from es_mappings.indices import open_gallery
+from galleries.about import features_of, method_about, regions_about
+from galleries.errors import ContractError, GalleryNotFound, GalleryUnreachable
 from indexer.documents import reject_of
 from indexer.encoding import check_enough, collect_vectors
 from indexer.ledger import WorkerState

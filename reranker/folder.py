@@ -13,10 +13,10 @@ from urllib.parse import quote, unquote
 import orjson
 
 from descriptors.errors import CamsearchError, RequestError
-from es_mappings.errors import GalleryNotFound
-from es_mappings.filters import parse_filter
 from es_mappings.indices import IndexPlan
-from es_mappings.local import LocalGallery
+from galleries.errors import GalleryNotFound
+from galleries.filters import parse_filter
+from galleries.local import LocalGallery
 from reranker.dialect.answers import filtered
 from reranker.dialect.msearch import check_end, pairs_of, read_header
 from reranker.dialect.values import fits, parameters_of, written_json

@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32
 
-from es_mappings.documents import Document
 from es_mappings.fields import DESCRIPTOR, source_of
-from es_mappings.filters import parse_filter
-from es_mappings.local import LocalGallery
+from galleries.documents import Document
+from galleries.filters import parse_filter
+from galleries.local import LocalGallery
 from reranker.dialect.answers import cut
 from reranker.dialect.msearch import CLUSTER_PARAMETERS
 from reranker.dialect.values import (

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from descriptors.arrays import Box, Size, box_of_region
 from descriptors.encoder import working_size
-from es_mappings.kept_maps import stack_kept
+from galleries.kept_maps import stack_kept
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from descriptors.method import Method
     from descriptors.regions import RegionMatch
     from descriptors.settings import RegionSettings
-    from es_mappings.documents import IndexedPicture
-    from es_mappings.features import FeatureStore
-    from es_mappings.kept_maps import KeptMaps
+    from galleries.documents import IndexedPicture
+    from galleries.features import FeatureStore
+    from galleries.kept_maps import KeptMaps
 
 __all__ = ["Match", "Matcher"]
 

@@ -33,10 +33,10 @@ if TYPE_CHECKING:
 
     from descriptors.method import Method
     from descriptors.settings import RegionSettings
-    from es_mappings.documents import Document, FirstHit, IndexedPicture
-    from es_mappings.features import FeatureStore
-    from es_mappings.gallery import Searchable
-    from es_mappings.kept_maps import KeptMaps
+    from galleries.documents import Document, FirstHit, IndexedPicture
+    from galleries.features import FeatureStore
+    from galleries.gallery import Searchable
+    from galleries.kept_maps import KeptMaps
     from reranker.matching import Match
 
 __all__ = ["Order", "Searcher"]

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
     from descriptors.arrays import Box
     from descriptors.settings import RegionSettings
-    from es_mappings.documents import Document
-    from es_mappings.filters import Filter
+    from galleries.documents import Document
+    from galleries.filters import Filter
 
 __all__ = ["Hit", "Ranking", "SearchPlan"]
 

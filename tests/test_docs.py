@@ -18,7 +18,15 @@ from tests.support.large_files import too_large
 from tests.support.pictures import encoded, shapes
 
 ROOT = Path(__file__).parents[1]
-PACKAGES = ("descriptors", "es_mappings", "indexer", "reranker", "evaluation", "camsearch")
+PACKAGES = (
+    "descriptors",
+    "galleries",
+    "es_mappings",
+    "indexer",
+    "reranker",
+    "evaluation",
+    "camsearch",
+)
 MODULES = sorted(
     ".".join(path.relative_to(ROOT).with_suffix("").parts)
     for package in PACKAGES
@@ -60,7 +68,7 @@ def test_the_readme_names_every_command():
 def test_every_module_the_architecture_names_is_there():
     text = (ROOT / "ARCHITECTURE.md").read_text() + (ROOT / "CONTRIBUTING.md").read_text()
     named = re.findall(
-        r"\b((?:descriptors|es_mappings|indexer|reranker|evaluation|camsearch|tests|docs)/[\w/.-]+\.\w+)",
+        r"\b((?:descriptors|galleries|es_mappings|indexer|reranker|evaluation|camsearch|tests|docs)/[\w/.-]+\.\w+)",
         text,
     )
     assert len(named) > 10
@@ -79,7 +87,15 @@ def test_decisions_are_numbered_without_gaps():
 
 
 def test_no_file_is_over_5_mb():
-    folders = ("descriptors", "es_mappings", "evaluation", "camsearch", "docs", "tests")
+    folders = (
+        "descriptors",
+        "galleries",
+        "es_mappings",
+        "evaluation",
+        "camsearch",
+        "docs",
+        "tests",
+    )
     assert too_large([p for folder in folders for p in (ROOT / folder).rglob("*")]) == []
 
 

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from es_mappings.features import FeatureStore
-    from es_mappings.local import LocalGallery
+    from galleries.features import FeatureStore
+    from galleries.local import LocalGallery
 
 __all__ = ["EXAMPLE", "doctor"]
 

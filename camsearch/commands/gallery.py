@@ -102,10 +102,10 @@ def verify(
     from camsearch import servers
     from descriptors.errors import ArtifactError
     from es_mappings import indices
-    from es_mappings.about import method_about
-    from es_mappings.errors import ContractError
     from es_mappings.verification import Finding
     from es_mappings.verification import verify as find_mistakes
+    from galleries.about import method_about
+    from galleries.errors import ContractError
 
     settings = read_settings()
     name = gallery or settings.images
@@ -236,7 +236,7 @@ def _about(
     """What an index says of the method that a command's options name."""
     from descriptors.machine import method_of
     from descriptors.settings import RegionSettings
-    from es_mappings.about import about_method
+    from galleries.about import about_method
 
     chosen = options.method_settings(preset, network, layers, side=side)
     weights = options.weight_file(weights, chosen.network)

@@ -26,7 +26,7 @@ def info(
     as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> None:
     """Show contents and rejects of a gallery."""
-    from es_mappings.local import LocalGallery
+    from galleries.local import LocalGallery
 
     folder = options.gallery_folder(gallery)
     with LocalGallery.open(folder) as opened:
@@ -73,8 +73,8 @@ def delete(
     gallery: options.GalleryFolder = None,
 ) -> None:
     """Delete images from a gallery (their files stay)."""
-    from es_mappings.about import about_folder, features_of
-    from es_mappings.local import LocalGallery
+    from galleries.about import about_folder, features_of
+    from galleries.local import LocalGallery
 
     folder = options.gallery_folder(gallery)
     with LocalGallery.open(folder) as opened:

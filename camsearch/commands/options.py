@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from descriptors.machine import Machine
     from descriptors.settings import MethodSettings
-    from es_mappings.filters import Filter
+    from galleries.filters import Filter
 
 __all__ = [
     "INTERRUPTED",
@@ -204,7 +204,7 @@ def parse_box(text: str | None) -> tuple[float, float, float, float] | None:
 
 def parse_filters(pairs: list[str]) -> Filter | None:
     """A filter out of ``field=value`` pairs (all must hold) or of Elasticsearch's JSON."""
-    from es_mappings.filters import And, Term, parse_filter
+    from galleries.filters import And, Term, parse_filter
 
     parts: list[Filter] = []
     for pair in pairs:

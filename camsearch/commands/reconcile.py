@@ -32,7 +32,7 @@ def reconcile(
 ) -> None:
     """Compare the gallery with what should be in it, and send the difference to the workers."""
     from camsearch import servers
-    from es_mappings.about import features_of
+    from galleries.about import features_of
     from indexer.differences import check_whole, different
     from indexer.manifests import sources_in
 

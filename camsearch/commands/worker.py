@@ -69,7 +69,7 @@ def worker(
 
 def _prepare(works: GalleryWorker, gallery: str) -> None:
     """Load the network before the first task comes, so that a mistake shows at once."""
-    from es_mappings.errors import GalleryNotFound, GalleryUnreachable
+    from galleries.errors import GalleryNotFound, GalleryUnreachable
 
     log = logging.getLogger("camsearch")
     try:

@@ -30,7 +30,7 @@ from reranker.search.rerank import IMAGE_FIELDS, image_of
 
 if TYPE_CHECKING:
     from descriptors.settings import RegionSettings
-    from es_mappings.documents import IndexedPicture
+    from galleries.documents import IndexedPicture
     from reranker.dialect.answers import FoundHit
     from reranker.explain.hit_files import HitFiles
     from reranker.explain.requests import ExplainRequest

@@ -22,7 +22,7 @@ from reranker.search.rerank import IMAGE_FIELDS, image_of
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from es_mappings.documents import IndexedPicture
+    from galleries.documents import IndexedPicture
     from reranker.http.exchange import Request
     from reranker.search.admission import Gate
     from reranker.search.indices import Indices

@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 
 from descriptors.errors import CamsearchError, ImageError, RequestError
-from es_mappings.errors import (
+from galleries.errors import (
     FingerprintMismatch,
     GalleryBusy,
     GalleryNotFound,

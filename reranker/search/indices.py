@@ -11,8 +11,8 @@ import numpy as np
 import orjson
 import torch
 
-from es_mappings.errors import FingerprintMismatch
 from es_mappings.fields import DESCRIPTOR
+from galleries.errors import FingerprintMismatch
 from reranker.dialect.answers import FoundHit, read_hits
 from reranker.dialect.values import about_indices
 from reranker.errors import NotOurIndex, UpstreamRefused

@@ -10,7 +10,7 @@ import torch
 from descriptors.arrays import Size
 from descriptors.errors import CamsearchError, FeaturelessImage, ImageError
 from descriptors.images import read_image
-from es_mappings.documents import IndexedPicture
+from galleries.documents import IndexedPicture
 from reranker.errors import DialectError, PictureNotFound
 from reranker.search.rerank import IMAGE_FIELDS, image_of
 

@@ -16,7 +16,7 @@ from reranker.http.exchange import Answer, encoded_index
 from reranker.search.indices import ACCESS_DENIED, abouts_of, mapping_request
 
 if TYPE_CHECKING:
-    from es_mappings.features import FeatureStore
+    from galleries.features import FeatureStore
     from reranker.http.exchange import Ask
 
 __all__ = ["Check", "Readiness"]

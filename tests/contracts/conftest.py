@@ -10,7 +10,7 @@ import pytest
 from es_mappings.elastic import ElasticGallery
 from es_mappings.elastic_client import connect
 from es_mappings.indices import IndexPlan, create, drop, rejects_index
-from es_mappings.local import LocalGallery
+from galleries.local import LocalGallery
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

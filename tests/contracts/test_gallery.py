@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from descriptors.errors import RequestError
-from es_mappings.documents import Known, PictureClass
-from es_mappings.errors import MalformedDocument
-from es_mappings.filters import Ids, Term
+from galleries.documents import Known, PictureClass
+from galleries.errors import MalformedDocument
+from galleries.filters import Ids, Term
 from tests.contracts.conftest import FINGERPRINT
 from tests.support.documents import DIMS, document, ids_of, reject, told_apart, unit
 

@@ -7,8 +7,8 @@ from contextlib import suppress
 import pytest
 
 from descriptors.errors import RequestError
-from es_mappings.documents import PictureClass
-from es_mappings.filters import (
+from galleries.documents import PictureClass
+from galleries.filters import (
     And,
     Everything,
     Exists,

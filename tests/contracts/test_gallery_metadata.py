@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from es_mappings.checks import check_meta
 from es_mappings.elastic_bulk import Bulk, write
 from es_mappings.elastic_client import connect
-from es_mappings.errors import MalformedDocument
-from es_mappings.filters import Exists, Term
 from es_mappings.indices import IndexPlan
+from galleries.checks import check_meta
+from galleries.errors import MalformedDocument
+from galleries.filters import Exists, Term
 from indexer.manifests import read_manifest
 from tests.support.clock import HANG_S
 from tests.support.documents import document, ids_of

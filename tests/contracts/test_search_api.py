@@ -14,11 +14,11 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from es_mappings.documents import PictureClass
 from es_mappings.elastic import ElasticGallery
 from es_mappings.elastic_client import connect
 from es_mappings.indices import IndexPlan, create, drop, rejects_index
-from es_mappings.local import LocalGallery
+from galleries.documents import PictureClass
+from galleries.local import LocalGallery
 from reranker.folder import LocalUpstream
 from reranker.http.exchange import Request
 from tests.contracts.conftest import FINGERPRINT

@@ -11,9 +11,9 @@ import pytest
 from camsearch.library import PictureLibrary
 from descriptors.machine import Machine
 from es_mappings import indices as galleries
-from es_mappings.about import about_method
 from es_mappings.elastic_client import connect
-from es_mappings.features import FeatureStore
+from galleries.about import about_method
+from galleries.features import FeatureStore
 from indexer.pipeline import index_pictures
 from tests.e2e.clients import CLIENTS, Client, ClientMissing, RegistryUnreachable
 from tests.e2e.photos import write_photos

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from es_mappings.documents import Document, Reject
+from galleries.documents import Document, Reject
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -15,8 +15,8 @@ import orjson
 from descriptors.images import ImageLimits, Picture, read_image
 from descriptors.method import Method
 from descriptors.settings import RegionSettings
-from es_mappings.features import FeatureStore
-from es_mappings.local import LocalGallery
+from galleries.features import FeatureStore
+from galleries.local import LocalGallery
 from indexer.pipeline import index_pictures
 from indexer.sources import Source
 from reranker.folder import LocalUpstream

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import operator
 
-from es_mappings.filters import And, Everything, Exists, Ids, Not, Or, Range, Term, Terms
+from galleries.filters import And, Everything, Exists, Ids, Not, Or, Range, Term, Terms
 
 
 def values_at(one, field):

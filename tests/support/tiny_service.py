@@ -15,8 +15,8 @@ import httpx
 from descriptors.errors import CamsearchError
 from descriptors.images import ImageLimits
 from descriptors.settings import RegionSettings
-from es_mappings.features import FeatureStore
-from es_mappings.local import LocalGallery
+from galleries.features import FeatureStore
+from galleries.local import LocalGallery
 from indexer.addresses import read_source
 from indexer.encoding import encode_documents
 from indexer.pipeline import index_pictures

@@ -15,9 +15,9 @@ from descriptors.encoder import Encoder
 from descriptors.machine import Machine, method_of
 from descriptors.settings import RegionSettings
 from descriptors.whitening import WhiteningFit
-from es_mappings.about import about_method
 from es_mappings.elastic_client import connect
 from es_mappings.indices import IndexPlan, create
+from galleries.about import about_method
 from indexer.sources import Source
 from tests.integration.chaos.stage import VISIBILITY_S, Stage
 from tests.support.pictures import collection, encoded

@@ -13,8 +13,8 @@ from redis import Redis
 from camsearch.settings import CommandSettings
 from es_mappings.elastic import ElasticGallery
 from es_mappings.elastic_client import connect
-from es_mappings.features import FeatureStore
 from es_mappings.indices import live_index, rejects_index
+from galleries.features import FeatureStore
 from indexer.app import make_app
 from indexer.enqueueing import Enqueuer, new_run
 from indexer.ledger import Ledger

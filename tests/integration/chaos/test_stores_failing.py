@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from es_mappings.features import FeatureStore
+from galleries.features import FeatureStore
 from tests.integration.chaos.busy import BusyServer
 from tests.integration.chaos.processes import slow_decoder
 from tests.support.clock import wait_for

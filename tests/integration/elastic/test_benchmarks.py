@@ -13,9 +13,9 @@ from benchmarks import bulk
 from benchmarks.proxy import Rounds, bench_load, bench_pass_through
 from benchmarks.recall import bench_recall, empty_gallery, fill_index
 from descriptors.errors import RequestError
-from es_mappings.documents import Document
 from es_mappings.fields import source_of
 from es_mappings.indices import IndexPlan
+from galleries.documents import Document
 from indexer.ledger import Ledger
 from indexer.settings import IndexerSettings
 

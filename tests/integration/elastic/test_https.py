@@ -15,7 +15,7 @@ from es_mappings import indices
 from es_mappings.elastic import ElasticGallery
 from es_mappings.elastic_bulk import Bulk
 from es_mappings.elastic_client import Server, connect
-from es_mappings.errors import GalleryUnreachable
+from galleries.errors import GalleryUnreachable
 from reranker.errors import UpstreamUnreachable
 from reranker.http.exchange import Answer, Request
 from reranker.proxy.proxy import Proxy

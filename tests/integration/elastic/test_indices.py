@@ -11,8 +11,8 @@ from descriptors.errors import RequestError
 from es_mappings import indices
 from es_mappings.elastic import ElasticGallery
 from es_mappings.elastic_client import packaged_json
-from es_mappings.errors import ContractError, FingerprintMismatch, GalleryNotFound
 from es_mappings.verification import verify
+from galleries.errors import ContractError, FingerprintMismatch, GalleryNotFound
 from tests.support.documents import document
 
 ABOUT = {"fingerprint": "a1b2c3d4" + "0" * 56, "dims": 4}

@@ -11,10 +11,10 @@ from redis import Redis
 from descriptors.machine import Machine
 from descriptors.settings import RegionSettings
 from es_mappings import indices
-from es_mappings.about import about_method
 from es_mappings.elastic import ElasticGallery
 from es_mappings.elastic_bulk import Bulk
 from es_mappings.elastic_client import connect
+from galleries.about import about_method
 from indexer.app import make_app
 from indexer.enqueueing import Enqueuer
 from indexer.ledger import Ledger

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from descriptors.errors import RequestError
-from es_mappings.about import features_of
-from es_mappings.errors import FeatureStoreError, GalleryUnreachable
+from galleries.about import features_of
+from galleries.errors import FeatureStoreError, GalleryUnreachable
 from indexer.progress import Chunk
 from indexer.sources import Source
 from indexer.worker import TryAgain

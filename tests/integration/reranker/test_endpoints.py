@@ -11,9 +11,9 @@ import httpx
 import pytest
 
 from es_mappings import indices
-from es_mappings.about import about_method
 from es_mappings.elastic_client import connect
-from es_mappings.features import FeatureStore
+from galleries.about import about_method
+from galleries.features import FeatureStore
 from indexer.pipeline import index_pictures
 from indexer.sources import Source
 from reranker.app import make_app

@@ -13,8 +13,8 @@ from contextlib import closing, contextmanager
 import pytest
 
 from es_mappings import indices
-from es_mappings.about import about_method
 from es_mappings.elastic_client import connect
+from galleries.about import about_method
 from indexer.pipeline import index_pictures
 from indexer.sources import Source
 from reranker.app import make_app

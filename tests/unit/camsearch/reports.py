@@ -10,7 +10,7 @@ from PIL import Image
 from camsearch.search_report import HitPicture, SearchReport
 from descriptors.arrays import Box, Size
 from descriptors.images import Picture
-from es_mappings.documents import Document, PictureClass
+from galleries.documents import Document, PictureClass
 from reranker.ranking import Hit, Ranking, SearchPlan
 
 if TYPE_CHECKING:

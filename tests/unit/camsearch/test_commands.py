@@ -18,7 +18,7 @@ from camsearch.settings import CommandSettings, read_settings
 from descriptors.encoder import Encoder
 from descriptors.errors import RequestError
 from descriptors.settings import RegionSettings
-from es_mappings.local import LocalGallery
+from galleries.local import LocalGallery
 from tests.support.clock import HANG_S
 from tests.support.pictures import encoded, shapes
 

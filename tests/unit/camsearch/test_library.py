@@ -23,8 +23,8 @@ from descriptors.images import ImageLimits
 from descriptors.machine import Machine
 from descriptors.settings import RegionSettings
 from descriptors.whitening import LayerWhitening, Whitening
-from es_mappings.errors import FingerprintMismatch, GalleryDamaged, GalleryNotFound
-from es_mappings.filters import Term
+from galleries.errors import FingerprintMismatch, GalleryDamaged, GalleryNotFound
+from galleries.filters import Term
 from indexer.progress import Progress
 from indexer.sources import Source
 from tests.support.pictures import encoded, shapes

@@ -14,10 +14,10 @@ from camsearch.settings import read_settings
 from descriptors.errors import ArtifactError
 from descriptors.machine import method_of
 from descriptors.settings import RegionSettings
-from es_mappings.about import about_method
-from es_mappings.documents import IndexedPicture
-from es_mappings.errors import GalleryNotFound
-from es_mappings.local import LocalGallery
+from galleries.about import about_method
+from galleries.documents import IndexedPicture
+from galleries.errors import GalleryNotFound
+from galleries.local import LocalGallery
 from reranker.errors import DialectError, PictureNotFound
 from reranker.http.exchange import Request
 from tests.support.pictures import encoded, shapes

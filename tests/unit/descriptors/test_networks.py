@@ -25,7 +25,7 @@ from descriptors.networks import torchvision_networks
 from descriptors.networks.vgg16_cam import build_vgg16_cam
 from descriptors.settings import LayerSettings, MethodSettings, RegionSettings
 from descriptors.whitening import WhiteningFit
-from es_mappings.kept_maps import pack, stack_kept, unpack
+from galleries.kept_maps import pack, stack_kept, unpack
 from tests.support.pictures import picture, shapes
 from tests.support.random_networks import NARROW_VGG16_CAM, random_loaded, random_module
 from tests.support.tiny_network import batch_of, tiny_loaded

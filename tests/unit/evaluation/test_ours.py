@@ -10,12 +10,12 @@ import pytest
 import torch
 
 from descriptors.settings import RegionSettings
-from es_mappings.documents import Document, FirstHit
-from es_mappings.local import LocalGallery
 from evaluation.online import online_vectors
 from evaluation.ours import PreparedTrial, fit_method, score_ours
 from evaluation.scores import LeftOut
 from evaluation.searching import OFFLINE_STAGES, MemoryGallery, stage_of
+from galleries.documents import Document, FirstHit
+from galleries.local import LocalGallery
 from reranker.pipeline import Searcher
 from tests.support.tiny_network import tiny_encoder, tiny_settings
 from tests.support.tolerances import EIGHT_BIT, MIN_COSINE

@@ -13,7 +13,6 @@ import pytest
 from descriptors.errors import RequestError
 from descriptors.method import Method
 from descriptors.settings import RegionSettings
-from es_mappings.documents import Document
 from evaluation import streaming
 from evaluation.datasets.catalogue import FitOn, read_dataset
 from evaluation.encoding import encode_photos
@@ -21,6 +20,7 @@ from evaluation.ours import score_ours
 from evaluation.searching import MemoryGallery, Stage
 from evaluation.streaming import StreamedGallery, StreamedVectors, stream_photos
 from evaluation.trials import Photo, StreamedPhotos
+from galleries.documents import Document
 from tests.support.datasets import make_distractors, make_paris, make_revisited
 from tests.support.pictures import letter, with_orientation
 from tests.support.tiny_network import tiny_encoder, tiny_method, tiny_settings

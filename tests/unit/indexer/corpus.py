@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image
 
 from descriptors.images import ImageLimits
-from es_mappings.features import FeatureStore
-from es_mappings.local import LocalGallery
+from galleries.features import FeatureStore
+from galleries.local import LocalGallery
 from indexer.pipeline import index_pictures
 from indexer.reading import IndexingPlan
 from indexer.sources import find_pictures
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from descriptors.method import Method
-    from es_mappings.documents import Document, Reject
-    from es_mappings.gallery import Writable
+    from galleries.documents import Document, Reject
+    from galleries.gallery import Writable
     from indexer.progress import Progress
     from indexer.sources import Source
 

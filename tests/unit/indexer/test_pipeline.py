@@ -21,12 +21,12 @@ from hypothesis import strategies as st
 from descriptors.arrays import Size
 from descriptors.errors import RequestError
 from descriptors.images import ImageLimits, read_image
-from es_mappings.documents import PictureClass
-from es_mappings.errors import FeatureStoreError, GalleryBusy
-from es_mappings.features import FeatureStore
-from es_mappings.filters import Term
-from es_mappings.kept_maps import stack_kept
-from es_mappings.local import LocalGallery
+from galleries.documents import PictureClass
+from galleries.errors import FeatureStoreError, GalleryBusy
+from galleries.features import FeatureStore
+from galleries.filters import Term
+from galleries.kept_maps import stack_kept
+from galleries.local import LocalGallery
 from indexer import pipeline
 from indexer.encoding import encode_documents
 from indexer.errors import MalformedRow

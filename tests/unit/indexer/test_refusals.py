@@ -18,8 +18,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from descriptors.images import ImageLimits
-from es_mappings.errors import DocumentsRefused
-from es_mappings.local import LocalGallery
+from galleries.errors import DocumentsRefused
+from galleries.local import LocalGallery
 from indexer import reading
 from indexer.errors import SourceUnreadable
 from indexer.reading import refusal_tag

@@ -14,7 +14,7 @@ import pytest
 
 from descriptors.errors import ImageTooLarge, RequestError
 from descriptors.images import ImageLimits
-from es_mappings.checks import fits_as_id
+from galleries.checks import fits_as_id
 from indexer import sources
 from indexer.addresses import read_source, source_tag
 from indexer.errors import MalformedRow, SourceUnreadable

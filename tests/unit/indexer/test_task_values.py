@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from kombu.utils import json
 
-from es_mappings.checks import check_meta, check_reject
-from es_mappings.errors import MalformedDocument
+from galleries.checks import check_meta, check_reject
+from galleries.errors import MalformedDocument
 from indexer.documents import reject_of
 from indexer.tasks import sources_of
 from tests.support.task_values import ENTRIES

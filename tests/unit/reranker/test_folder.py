@@ -17,8 +17,8 @@ from elasticsearch import ApiError, Elasticsearch, NotFoundError
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from es_mappings.errors import GalleryBusy
-from es_mappings.local import LocalGallery
+from galleries.errors import GalleryBusy
+from galleries.local import LocalGallery
 from reranker.folder import LocalUpstream
 from reranker.http.exchange import Answer, Request
 from tests.support.documents import DIMS, document

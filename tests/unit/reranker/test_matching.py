@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from descriptors.arrays import Box, Size, box_of_region
-from es_mappings.kept_maps import stack_kept
+from galleries.kept_maps import stack_kept
 from indexer.encoding import encode_documents
 from indexer.reading import IndexingPlan
 from reranker.matching import Matcher

@@ -10,9 +10,9 @@ import torch
 
 from descriptors.arrays import Box, Size, box_of_region
 from descriptors.errors import RequestError
-from es_mappings.filters import Term
-from es_mappings.kept_maps import stack_kept
-from es_mappings.local import LocalGallery
+from galleries.filters import Term
+from galleries.kept_maps import stack_kept
+from galleries.local import LocalGallery
 from indexer.encoding import encode_documents
 from indexer.reading import IndexingPlan
 from reranker.pipeline import Searcher

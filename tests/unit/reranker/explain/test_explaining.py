@@ -13,7 +13,7 @@ from PIL import Image
 
 from descriptors.arrays import Box, Size
 from descriptors.images import read_image
-from es_mappings.kept_maps import stack_kept
+from galleries.kept_maps import stack_kept
 from reranker.errors import UpstreamRefused
 from reranker.explain.hit_files import heat_png
 from reranker.http.exchange import Answer

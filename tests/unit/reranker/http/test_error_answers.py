@@ -9,16 +9,16 @@ import pkgutil
 import pytest
 
 import descriptors
-import es_mappings
+import galleries
 import indexer
 import reranker
 from descriptors.errors import CamsearchError, ImageError, RequestError, UnreadableImage
-from es_mappings.errors import DocumentsRefused, FingerprintMismatch, GalleryNotFound
+from galleries.errors import DocumentsRefused, FingerprintMismatch, GalleryNotFound
 from reranker.errors import DialectError, Overloaded, UpstreamRefused, UpstreamUnreachable
 from reranker.http.error_answers import refusal, unexpected
 from reranker.http.exchange import Answer
 
-for package in (descriptors, es_mappings, indexer, reranker):
+for package in (descriptors, galleries, indexer, reranker):
     for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
         if module.name.rpartition(".")[2] == "errors":
             importlib.import_module(module.name)

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from es_mappings.errors import FingerprintMismatch
+from galleries.errors import FingerprintMismatch
 from reranker.errors import NotOurIndex, UpstreamRefused, UpstreamUnreachable
 from reranker.http.error_answers import refusal
 from reranker.http.exchange import Request

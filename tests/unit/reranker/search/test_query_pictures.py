@@ -12,7 +12,7 @@ import torch
 from descriptors.arrays import Box, Size
 from descriptors.errors import FeaturelessImage, ImageError, RequestError, UnreadableImage
 from descriptors.images import ImageLimits, read_image
-from es_mappings.kept_maps import stack_kept
+from galleries.kept_maps import stack_kept
 from reranker.dialect.answers import read_hits
 from reranker.dialect.searches import ImageSource, PictureQuery
 from reranker.errors import DialectError, PictureNotFound, UpstreamRefused

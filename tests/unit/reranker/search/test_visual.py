@@ -9,7 +9,7 @@ import orjson
 import pytest
 
 from descriptors.errors import RequestError
-from es_mappings.errors import FingerprintMismatch
+from galleries.errors import FingerprintMismatch
 from reranker.errors import DialectError, PictureNotFound, UpstreamRefused, UpstreamUnreachable
 from reranker.http.exchange import Answer, Request
 from reranker.observability.metrics import OUTCOMES

@@ -10,7 +10,7 @@ import numpy as np
 import orjson
 import pytest
 
-from es_mappings.filters import Term
+from galleries.filters import Term
 from reranker.dialect.parsing import parse_search
 from reranker.errors import Overloaded, UpstreamRefused, UpstreamUnreachable
 from reranker.http.exchange import Answer, Request

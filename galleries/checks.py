@@ -11,10 +11,10 @@ import numpy as np
 from jaxtyping import Float32
 
 from descriptors.errors import RequestError
-from es_mappings.errors import MalformedDocument
+from galleries.errors import MalformedDocument
 
 if TYPE_CHECKING:
-    from es_mappings.documents import Document, Reject
+    from galleries.documents import Document, Reject
 
 __all__ = [
     "MAX_ID_BYTES",

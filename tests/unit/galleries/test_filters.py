@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from descriptors.errors import RequestError
-from es_mappings.filters import (
+from galleries.filters import (
     MAX_DEPTH,
     And,
     Everything,

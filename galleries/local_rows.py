@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from es_mappings.checks import check_meta, check_reject, is_unicode
-from es_mappings.documents import Document, Known, PictureClass, Reject
-from es_mappings.errors import MalformedDocument
-from es_mappings.local_filters import leaves
+from galleries.checks import check_meta, check_reject, is_unicode
+from galleries.documents import Document, Known, PictureClass, Reject
+from galleries.errors import MalformedDocument
+from galleries.local_filters import leaves
 
 __all__ = ["find_documents", "find_known", "find_reject_tags", "find_rejects"]
 __all__ += ["remove", "write_document", "write_meta", "write_reject"]

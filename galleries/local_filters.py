@@ -17,9 +17,9 @@ from itertools import chain
 from sqlite3 import Connection
 from typing import Any
 
-from es_mappings.checks import is_unicode
-from es_mappings.documents import PictureClass
-from es_mappings.filters import (
+from galleries.checks import is_unicode
+from galleries.documents import PictureClass
+from galleries.filters import (
     And,
     Everything,
     Exists,

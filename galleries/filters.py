@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from descriptors.errors import RequestError
-from es_mappings.checks import is_unicode
-from es_mappings.errors import UnsupportedFilter
+from galleries.checks import is_unicode
+from galleries.errors import UnsupportedFilter
 
 __all__ = ["META", "And", "Everything", "Exists", "Filter", "Ids", "Not", "Or", "Range", "Scalar"]
 __all__ += ["Term", "Terms", "parse_filter", "path_of"]

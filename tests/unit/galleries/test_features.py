@@ -18,9 +18,9 @@ import zstandard
 from safetensors.torch import load, save
 
 from descriptors.arrays import Size
-from es_mappings.errors import FeatureStoreError
-from es_mappings.features import FeatureStore
-from es_mappings.kept_maps import pack, quantise, stack_kept, unpack
+from galleries.errors import FeatureStoreError
+from galleries.features import FeatureStore
+from galleries.kept_maps import pack, quantise, stack_kept, unpack
 from tests.support.pictures import collection
 from tests.support.tiny_network import batch_of, feature_maps, tiny_encoder, tiny_settings
 
@@ -524,7 +524,7 @@ class TestPlaces:
 
 WRITER = """
 import itertools, pathlib, sys
-from es_mappings.features import FeatureStore
+from galleries.features import FeatureStore
 
 folder = pathlib.Path(sys.argv[1])
 store = FeatureStore(str(folder / "maps"), sys.argv[2])

@@ -18,8 +18,8 @@ from uuid import uuid4
 from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
-from es_mappings.errors import FeatureStoreError
-from es_mappings.kept_maps import KeptMaps, unpack
+from galleries.errors import FeatureStoreError
+from galleries.kept_maps import KeptMaps, unpack
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping

@@ -9,8 +9,8 @@ import pytest
 from descriptors.errors import ArtifactError
 from descriptors.machine import Machine
 from descriptors.settings import RegionSettings
-from es_mappings.about import about_method, features_of, method_about, regions_about
-from es_mappings.errors import ContractError, FingerprintMismatch
+from galleries.about import about_method, features_of, method_about, regions_about
+from galleries.errors import ContractError, FingerprintMismatch
 from tests.unit.camsearch.conftest import tiny, tiny_files  # noqa: F401 - fixtures
 
 MACHINE = Machine(precision="float32")

@@ -15,14 +15,14 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32
 
-from es_mappings.checks import check_document, check_query
-from es_mappings.documents import Document, FirstHit, Known, Reject
-from es_mappings.errors import FingerprintMismatch
-from es_mappings.filters import Everything, Filter
-from es_mappings.gallery import Ready
-from es_mappings.local_file import GalleryFile
-from es_mappings.local_filters import Columns
-from es_mappings.local_rows import (
+from galleries.checks import check_document, check_query
+from galleries.documents import Document, FirstHit, Known, Reject
+from galleries.errors import FingerprintMismatch
+from galleries.filters import Everything, Filter
+from galleries.gallery import Ready
+from galleries.local_file import GalleryFile
+from galleries.local_filters import Columns
+from galleries.local_rows import (
     find_documents,
     find_known,
     find_reject_tags,
@@ -32,7 +32,7 @@ from es_mappings.local_rows import (
     write_meta,
     write_reject,
 )
-from es_mappings.local_vectors import Vectors
+from galleries.local_vectors import Vectors
 
 __all__ = ["LocalGallery"]
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from es_mappings.errors import ContractError, GalleryBusy, GalleryDamaged, GalleryNotFound
+from galleries.errors import ContractError, GalleryBusy, GalleryDamaged, GalleryNotFound
 
 __all__ = ["GalleryFile"]
 
@@ -26,7 +26,7 @@ _FORMAT = 2
 _PAGE_BYTES = 16384
 
 # Descriptors lie apart, so that a filter reads through no vectors. A leaf is one value that a
-# filter can ask for; see `es_mappings.local_filters`. `changes` counts what has happened to descriptors.
+# filter can ask for; see `galleries.local_filters`. `changes` counts what has happened to descriptors.
 _TABLES = """
 CREATE TABLE gallery (
     dims INTEGER NOT NULL, fingerprint TEXT NOT NULL, settings TEXT NOT NULL,

@@ -8,13 +8,13 @@ from contextlib import closing
 
 import pytest
 
-from es_mappings.errors import (
+from galleries.errors import (
     ContractError,
     FingerprintMismatch,
     GalleryDamaged,
     GalleryNotFound,
 )
-from es_mappings.local import LocalGallery
+from galleries.local import LocalGallery
 from tests.support.documents import document, ids_of, unit
 
 FILE = "gallery.sqlite"

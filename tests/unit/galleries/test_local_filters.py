@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from es_mappings.checks import check_meta
-from es_mappings.documents import PictureClass
-from es_mappings.errors import MalformedDocument
-from es_mappings.filters import (
+from galleries.checks import check_meta
+from galleries.documents import PictureClass
+from galleries.errors import MalformedDocument
+from galleries.filters import (
     And,
     Exists,
     Ids,
@@ -20,8 +20,8 @@ from es_mappings.filters import (
     Terms,
     parse_filter,
 )
-from es_mappings.local import LocalGallery
-from es_mappings.local_filters import comparable, number_written
+from galleries.local import LocalGallery
+from galleries.local_filters import comparable, number_written
 from tests.support.documents import document, ids_of
 from tests.support.plain_filters import holds
 

@@ -14,7 +14,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from descriptors.arrays import Cells, Encoded, FeatureMaps, Size
-from es_mappings.errors import FeatureStoreError
+from galleries.errors import FeatureStoreError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from es_mappings.documents import Document
+from galleries.documents import Document
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     import numpy as np
     from jaxtyping import Float32
 
-    from es_mappings.documents import FirstHit, Known, Reject
-    from es_mappings.filters import Filter
+    from galleries.documents import FirstHit, Known, Reject
+    from galleries.filters import Filter
 
 __all__ = ["Ready", "Searchable", "Writable"]
 

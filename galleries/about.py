@@ -9,15 +9,15 @@ from pydantic import ValidationError
 
 from descriptors.machine import method_of
 from descriptors.settings import MethodSettings, RegionSettings
-from es_mappings.errors import FingerprintMismatch, GalleryDamaged
-from es_mappings.features import FeatureStore
+from galleries.errors import FingerprintMismatch, GalleryDamaged
+from galleries.features import FeatureStore
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from descriptors.machine import Machine
     from descriptors.method import Method
-    from es_mappings.local import LocalGallery
+    from galleries.local import LocalGallery
 
 __all__ = ["WHITENING", "about_folder", "about_method", "features_of", "method_about"]
 __all__ += ["regions_about"]

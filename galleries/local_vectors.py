@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int64
 
-from es_mappings.documents import FirstHit
+from galleries.documents import FirstHit
 
 __all__ = ["Vectors"]
 

@@ -15,9 +15,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from es_mappings.errors import GalleryBusy
-from es_mappings.filters import Exists
-from es_mappings.local import LocalGallery
+from galleries.errors import GalleryBusy
+from galleries.filters import Exists
+from galleries.local import LocalGallery
 from tests.support.documents import document, ids_of, reject, unit
 
 FILE = "gallery.sqlite"
@@ -90,7 +90,7 @@ def test_threads_read_whole_batches_while_another_writes(folder):
 
 WRITER = """
 import itertools, sys
-from es_mappings.local import LocalGallery
+from galleries.local import LocalGallery
 from tests.support.documents import document, reject
 
 gallery = LocalGallery.open(sys.argv[1])
