@@ -137,12 +137,12 @@ def _print(rows: Sequence[dict[str, Any]]) -> None:
 
 
 def _images(photos: Path | None, scratch: Path) -> list[Path]:
-    from camsearch.demo_pictures import make_demo_pictures
-    from indexer.sources import find_pictures
+    from camsearch.demo_images import make_demo_images
+    from indexer.sources import find_images
 
     if photos is None:
-        return [view.path for view in make_demo_pictures(scratch / "pictures")]
-    found = [Path(source.uri) for source in find_pictures([photos])]
+        return [view.path for view in make_demo_images(scratch / "images")]
+    found = [Path(source.uri) for source in find_images([photos])]
     if not found:
         raise RequestError(f"There is no image in {photos}: name a folder with photos.")
     return found[:: max(1, len(found) // _MAX_IMAGES)]

@@ -23,7 +23,7 @@ from descriptors.machine import Machine
 from es_mappings.elastic_bulk import Bulk
 from es_mappings.fields import source_of
 from es_mappings.indices import IndexPlan
-from galleries.documents import Document, PictureClass
+from galleries.documents import Document, ImageClass
 from indexer.documents import now
 from indexer.pipeline import Run
 from indexer.progress import Chunk
@@ -62,7 +62,7 @@ def bench_bulk(
     count: int = 5000,
     repeats: int = 7,
 ) -> list[Row]:
-    """The worker's way of writing, all but pictures and network, against the bare client.
+    """The worker's way of writing, all but images and network, against the bare client.
 
     Convention:
         All ways write the same documents into an empty index of their own, and begin with
@@ -125,7 +125,7 @@ def _document(folder: Path, number: int, vector: Float32[np.ndarray, " D"]) -> D
         width=_SIZE.width,
         height=_SIZE.height,
         descriptor=vector,
-        classes=tuple(map(PictureClass, class_names(), scores)),
+        classes=tuple(map(ImageClass, class_names(), scores)),
         meta={"number": number},
         source_tag=tag_of(Source(str(path), str(path))),
         revision=1,
@@ -166,7 +166,7 @@ def _write_bare(
 
 
 class _Stub(GalleryWorker):
-    """A worker whose pictures come as if read, and descriptors as if computed."""
+    """A worker whose images come as if read, and descriptors as if computed."""
 
     def __init__(
         self,
@@ -200,13 +200,13 @@ class _Stub(GalleryWorker):
             key = f"bench-{uuid.uuid4().hex}"
             result = self.index(Chunk(key, sources, gallery.index, run=key))
             if result.progress.indexed != len(sources):
-                raise RequestError(f"A task did not index all of its pictures: {result}.")
+                raise RequestError(f"A task did not index all of its images: {result}.")
 
     def _index(self, chunk: Chunk) -> Progress:
         gallery = self.gallery(chunk.gallery)
         batches = self._described[self._starts[chunk.sources[0].id]]
         progress = self._run(gallery, chunk.sources, batches)
-        self._beat(self._state.pictures + progress.finished)
+        self._beat(self._state.images + progress.finished)
         return progress
 
     def _run(
@@ -215,14 +215,14 @@ class _Stub(GalleryWorker):
         sources: Sequence[Source],
         described: Sequence[Described],
     ) -> Progress:
-        """As `index_pictures`; looking up what is there already is a part of it."""
+        """As `index_sources`; looking up what is there already is a part of it."""
         run = Run(gallery, None, IndexingPlan(class_names=class_names()))
         fresh = run.fresh(sources)
         with Writer(run.keep_maps, run.write) as writer:
             for batch in described:
                 some = islice(fresh, len(batch.descriptors))
-                pictures = [Prepared(s, tag_of(s), _DIGEST, _SIZE, _NO_PIXELS) for s in some]
-                writer.put((pictures, batch))
+                images = [Prepared(s, tag_of(s), _DIGEST, _SIZE, _NO_PIXELS) for s in some]
+                writer.put((images, batch))
         run.write_rejects()
         return run.progress
 

@@ -17,7 +17,7 @@ from descriptors.images import read_image
 from galleries.features import FeatureStore
 from galleries.local import LocalGallery
 from indexer.encoding import encode_documents
-from indexer.pipeline import index_pictures
+from indexer.pipeline import index_sources
 from indexer.reading import IndexingPlan
 from indexer.sources import Source
 from reranker.pipeline import Searcher
@@ -60,7 +60,7 @@ def bench_encode(
             _row("encode", "pixels to descriptor, a batch", size, described, ratio, "bare forward"),
         ]
     decoding = [timed_ms(partial(_pixels, method, path)) for path in images]
-    return [*rows, _row("encode", "read, decode and resize, a picture", 1, decoding)]
+    return [*rows, _row("encode", "read, decode and resize, an image", 1, decoding)]
 
 
 def _pixels(method: Method, path: Path) -> torch.Tensor:
@@ -129,7 +129,7 @@ def index_files(
     plan = IndexingPlan(coarse_maps=regions is not None and regions.coarse_maps)
     sources = [Source(str(path), str(path)) for path in images]
     with LocalGallery.create(folder, method.settings.dims, method.fingerprint(), {}) as gallery:
-        index_pictures(sources, method, gallery, features, plan)
+        index_sources(sources, method, gallery, features, plan)
         return list(gallery.documents())
 
 

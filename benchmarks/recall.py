@@ -16,7 +16,7 @@ from es_mappings.elastic import ElasticGallery
 from es_mappings.elastic_bulk import Bulk
 from es_mappings.fields import DESCRIPTOR, source_of
 from es_mappings.indices import OVERSAMPLE, IndexPlan, create, drop, rejects_index
-from galleries.documents import Document, PictureClass
+from galleries.documents import Document, ImageClass
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -101,7 +101,7 @@ def _document(number: int, vector: Float32[np.ndarray, " D"]) -> Document:
         width=640,
         height=480,
         descriptor=vector,
-        classes=(PictureClass("one", 0.5), PictureClass("two", 0.5)),
+        classes=(ImageClass("one", 0.5), ImageClass("two", 0.5)),
         meta={"number": number},
         indexed_at="2026-01-01T00:00:00+00:00",
     )

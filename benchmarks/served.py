@@ -78,7 +78,7 @@ def served_gallery(
     client = servers.elastic(settings)
     regions = RegionSettings()
     about = about_method(method, regions, maps=str(scratch / "maps"))
-    on_progress(f"encoding {len(images)} pictures")
+    on_progress(f"encoding {len(images)} images")
     store = FeatureStore(about["maps"], about["fingerprint"])
     originals = index_files(method, images, scratch / "originals", store, regions)
     on_progress(f"writing {count} documents")

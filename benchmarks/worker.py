@@ -16,7 +16,7 @@ from PIL import Image
 
 from benchmarks.bulk import bulk_row
 from camsearch import servers
-from camsearch.library import PictureLibrary
+from camsearch.library import ImageLibrary
 from descriptors.backbones import load_network
 from descriptors.encoder import Encoder
 from descriptors.errors import RequestError
@@ -58,7 +58,7 @@ def bench_worker(
     """
     sources = [Source(str(path), str(path)) for path in images]
     local, queued = [], []
-    with PictureLibrary.create(scratch / "gallery") as library:
+    with ImageLibrary.create(scratch / "gallery") as library:
         about = about_method(library.method, RegionSettings(), maps=str(scratch / "shared-maps"))
         with _index(settings, about) as ours, _worker(ours):
             on_progress("starting the worker")
@@ -73,8 +73,8 @@ def bench_worker(
     plain, through = (len(sources) / sorted(took)[len(took) // 2] for took in (local, queued))
     count = len(sources)
     return [
-        bulk_row("camsearch index, pictures", count, round(plain, 2), None, repeats),
-        bulk_row("enqueue + worker, pictures", count, round(through, 2), through / plain, repeats),
+        bulk_row("camsearch index, images", count, round(plain, 2), None, repeats),
+        bulk_row("enqueue + worker, images", count, round(through, 2), through / plain, repeats),
     ]
 
 
@@ -93,8 +93,8 @@ def bench_memory(
     Raises:
         RequestError: if the worker does not get on.
     """
-    on_progress(f"making {count} pictures")
-    paths = _made_images(scratch / "pictures", count)
+    on_progress(f"making {count} images")
+    paths = _made_images(scratch / "images", count)
     sources = [Source(str(path), str(path)) for path in paths]
     samples: list[tuple[float, int, float]] = []
     with _index(settings, _small_method(sources[:200], scratch)) as ours, _worker(ours) as process:
@@ -127,7 +127,7 @@ def _small_method(sources: Sequence[Source], scratch: Path) -> dict[str, Any]:
     layers = (LayerSettings(name="mid", dims=32), LayerSettings(name="last", dims=32))
     method_settings = MethodSettings(side=64, layers=layers)
     encoder = Encoder(load_network(method_settings.network), method_settings)
-    fitted = collect_vectors(encoder, sources, IndexingPlan()).fit("made pictures")
+    fitted = collect_vectors(encoder, sources, IndexingPlan()).fit("made images")
     whitening = scratch / "whitening.safetensors"
     fitted.save(whitening)
     maps = str(scratch / "maps")
@@ -143,7 +143,7 @@ def _quarters(samples: Sequence[tuple[float, int, float]], count: int) -> list[R
     return [
         {
             "quarter": quarter,
-            "pictures": here[-1][1],
+            "images": here[-1][1],
             "median_mb": round(median, 3),
             "highest_mb": round(max(megabytes for *_, megabytes in here), 3),
             "to_second": round(median / medians[1], 3),

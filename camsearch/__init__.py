@@ -6,9 +6,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from camsearch.library import Machine, PictureLibrary
+    from camsearch.library import ImageLibrary, Machine
 
-__all__ = ["Machine", "PictureLibrary"]
+__all__ = ["ImageLibrary", "Machine"]
 
 
 def __getattr__(name: str) -> Any:

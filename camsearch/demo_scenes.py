@@ -1,4 +1,4 @@
-"""How a demo picture is made: things cut from photos, laid on clutter, seen in another light."""
+"""How a demo image is made: things cut from photos, laid on clutter, seen in another light."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _SEEN = 128
 
 @dataclass(frozen=True)
 class Pose:
-    """How a thing lies in a picture.
+    """How a thing lies in an image.
 
     Attributes:
         share: of the frame's area that its upright rectangle takes.
@@ -42,7 +42,7 @@ class Pose:
 
 @dataclass(frozen=True)
 class Light:
-    """How a picture is lit and taken; 1 or 0 leaves it as it is.
+    """How an image is lit and taken; 1 or 0 leaves it as it is.
 
     Attributes:
         brightness, contrast, colour: factors.
@@ -105,18 +105,18 @@ def lay_on(
     """Lay a thing on a background, with its shadow.
 
     Returns:
-        The picture, and the box round what is seen of the thing.
+        The image, and the box round what is seen of the thing.
     """
     frame = background.size
     corners = _corners(frame, thing.size, pose, random)
     laid = _warp(thing, corners, frame)
     mask = laid.getchannel("A")
     shadow = ImageChops.offset(mask, 5, 8).filter(ImageFilter.GaussianBlur(9))
-    picture = Image.composite(
+    image = Image.composite(
         Image.new("RGB", frame, (12, 10, 14)), background, shadow.point(lambda v: v * 0.5)
     )
-    picture.paste(laid, mask=mask)
-    return picture, _box_of(mask)
+    image.paste(laid, mask=mask)
+    return image, _box_of(mask)
 
 
 def _box_of(mask: Image.Image) -> Box:
@@ -166,15 +166,15 @@ def _warp(
 
 def clutter(size: tuple[int, int], pieces: int, random: np.random.Generator) -> Image.Image:
     """Make a background: one material, and pieces of others strewn over it."""
-    picture = _material(CLUTTER[random.integers(len(CLUTTER))], size, random)
+    image = _material(CLUTTER[random.integers(len(CLUTTER))], size, random)
     for _ in range(pieces):
-        _strew(picture, random.uniform(0.02, 0.13), random)
-    return picture
+        _strew(image, random.uniform(0.02, 0.13), random)
+    return image
 
 
-def _strew(picture: Image.Image, share: float, random: np.random.Generator) -> None:
+def _strew(image: Image.Image, share: float, random: np.random.Generator) -> None:
     """Paste one piece of some material, at any angle, rectangular or round."""
-    side = np.sqrt(share * picture.width * picture.height)
+    side = np.sqrt(share * image.width * image.height)
     stretch = random.uniform(0.6, 1.6)
     size = (max(8, round(side * stretch)), max(8, round(side / stretch)))
     piece = _material(CLUTTER[random.integers(len(CLUTTER))], size, random).convert("RGBA")
@@ -183,12 +183,12 @@ def _strew(picture: Image.Image, share: float, random: np.random.Generator) -> N
         ImageDraw.Draw(mask).ellipse((2, 2, mask.width - 3, mask.height - 3), fill=255)
         piece.putalpha(mask.resize(size, Image.Resampling.BOX))
     piece = piece.rotate(random.uniform(0, 360), _BICUBIC, expand=True)
-    where = (random.random(2) * picture.size - np.array(piece.size) / 2).astype(int)
+    where = (random.random(2) * image.size - np.array(piece.size) / 2).astype(int)
     at = (int(where[0]), int(where[1]))
     alpha = piece.getchannel("A")
     shade = alpha.filter(ImageFilter.GaussianBlur(5)).point(lambda v: v * 0.35)
-    picture.paste((10, 10, 12), (at[0] + 3, at[1] + 5), shade)
-    picture.paste(piece, at, alpha)
+    image.paste((10, 10, 12), (at[0] + 3, at[1] + 5), shade)
+    image.paste(piece, at, alpha)
 
 
 def _material(
@@ -211,7 +211,7 @@ def _material(
     return ImageOps.colorize(piece.convert("L"), dark, light)
 
 
-def cover(picture: Image.Image, box: Box, share: float, random: np.random.Generator) -> Image.Image:
+def cover(image: Image.Image, box: Box, share: float, random: np.random.Generator) -> Image.Image:
     """Hide about a share of the thing in a box behind a piece of material at its edge."""
     width, height = box.x1 - box.x0, box.y1 - box.y0
     if width > height:
@@ -222,29 +222,29 @@ def cover(picture: Image.Image, box: Box, share: float, random: np.random.Genera
         x, y = box.x0, box.y1 - size[1] * 0.65
     piece = _material(CLUTTER[random.integers(len(CLUTTER))], size, random).convert("RGBA")
     piece = piece.rotate(random.uniform(-18, 18), _BICUBIC, expand=True)
-    covered = picture.copy()
+    covered = image.copy()
     covered.paste(piece, (round(x), round(y)), piece)
     return covered
 
 
-def relight(picture: Image.Image, light: Light, random: np.random.Generator) -> Image.Image:
-    """Show the picture in another light, through another lens."""
+def relight(image: Image.Image, light: Light, random: np.random.Generator) -> Image.Image:
+    """Show the image in another light, through another lens."""
     for enhance, factor in (
         (ImageEnhance.Brightness, light.brightness),
         (ImageEnhance.Contrast, light.contrast),
         (ImageEnhance.Color, light.colour),
     ):
-        picture = enhance(picture).enhance(factor)
+        image = enhance(image).enhance(factor)
     if light.blur:
-        picture = picture.filter(ImageFilter.GaussianBlur(light.blur))
-    return _on_levels(picture, lambda levels: _cast(levels, light, random))
+        image = image.filter(ImageFilter.GaussianBlur(light.blur))
+    return _on_levels(image, lambda levels: _cast(levels, light, random))
 
 
 def _on_levels(
-    picture: Image.Image,
+    image: Image.Image,
     change: Callable[[Float[np.ndarray, "h w 3"]], Float[np.ndarray, "h w 3"]],
 ) -> Image.Image:
-    levels = change(np.asarray(picture, dtype=np.float32))
+    levels = change(np.asarray(image, dtype=np.float32))
     return Image.fromarray(levels.round().clip(0, 255).astype(np.uint8))
 
 

@@ -2,7 +2,7 @@
 
 Licences are those that the docstrings of ``skimage.data`` and the README of ``sklearn.datasets`` state.
 Left out because neither states a licence for them: motorcycle, moon, page, colour wheel.
-Whoever shows a picture of the demo shows `credits_note` with it: CC BY asks for that.
+Whoever shows an image of the demo shows `credits_note` with it: CC BY asks for that.
 
 Files are opened by their path, never by ``skimage.data.NAME()``, which would
 download what is missing.

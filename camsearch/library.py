@@ -1,6 +1,6 @@
 """A gallery in a folder with all that belongs to it: the Python door to camsearch.
 
->>> library = PictureLibrary.create("my-gallery")
+>>> library = ImageLibrary.create("my-gallery")
 >>> progress = library.index(["photos/"])
 >>> for hit in library.search("query.jpg", box=(40, 12, 300, 280), rerank=100).hits:
 ...     print(Path(hit.document.uri).name, hit.score, hit.box)
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Self
 
 from descriptors.arrays import Box
 from descriptors.classes import class_names
-from descriptors.images import Picture, read_image
+from descriptors.images import RgbImage, read_image
 from descriptors.machine import Machine, method_of
 from descriptors.settings import MethodSettings, RegionSettings
 from descriptors.whitening import packaged_whitening
@@ -34,9 +34,9 @@ from galleries.about import (
 from galleries.local import LocalGallery
 from indexer.addresses import read_source
 from indexer.encoding import encode_documents
-from indexer.pipeline import index_pictures
+from indexer.pipeline import index_sources
 from indexer.reading import IndexingPlan
-from indexer.sources import find_pictures
+from indexer.sources import find_images
 from reranker.pipeline import Searcher
 from reranker.ranking import Ranking, SearchPlan
 
@@ -48,17 +48,17 @@ if TYPE_CHECKING:
 
     from descriptors.arrays import Encoded, QueryDescription
     from descriptors.method import Method
-    from galleries.documents import IndexedPicture
+    from galleries.documents import IndexedImage
     from galleries.features import FeatureStore
     from galleries.filters import Filter
     from galleries.kept_maps import KeptMaps
     from indexer.progress import Progress
     from indexer.sources import Source
 
-__all__ = ["Machine", "PictureLibrary"]
+__all__ = ["ImageLibrary", "Machine"]
 
 
-class PictureLibrary:
+class ImageLibrary:
     """A local gallery, its method and its kept maps."""
 
     def __init__(
@@ -95,7 +95,7 @@ class PictureLibrary:
             whitening: a file of `camsearch fit`; None for the packaged one. It is copied.
             weights: a local weight file; None for those of the network's package.
             maps: where feature maps are kept: a folder within the gallery's, or any fsspec
-                address; None keeps none, and re-ranking reads the pictures again.
+                address; None keeps none, and re-ranking reads the images again.
             machine: where to compute.
 
         Raises:
@@ -143,41 +143,41 @@ class PictureLibrary:
 
     def index(
         self,
-        pictures: Iterable[str | Path] | Iterable[Source],
+        images: Iterable[str | Path] | Iterable[Source],
         *,
         again: bool = False,
         retry_rejects: bool = False,
         on_progress: Callable[[Progress], None] = lambda _: None,
     ) -> Progress:
-        """Index pictures: folders, files, or `Source`s of a manifest; a stream of any length.
+        """Index images: folders, files, or `Source`s of a manifest; a stream of any length.
 
         Args:
-            pictures: paths, or sources with ids and metadata.
+            images: paths, or sources with ids and metadata.
             again: also encode what has not changed.
             retry_rejects: also try what was refused and has not changed.
             on_progress: called after each batch.
 
         Returns:
-            Counts; each picture is either indexed or noted with the reason why not.
+            Counts; each image is either indexed or noted with the reason why not.
         """
         plan = self._plan(again=again, retry_rejects=retry_rejects)
-        sources = _sources(pictures)
+        sources = _sources(images)
         if self.features is not None:
             self.features.sweep()
-        return index_pictures(sources, self.method, self.gallery, self.features, plan, on_progress)
+        return index_sources(sources, self.method, self.gallery, self.features, plan, on_progress)
 
-    def describe(self, picture: Picture, box: Sequence[float] | None = None) -> QueryDescription:
-        """A query, from a picture and perhaps a box in its pixels."""
-        return self.method.describe_query(picture, self.regions, Box(*box) if box else None)
+    def describe(self, image: RgbImage, box: Sequence[float] | None = None) -> QueryDescription:
+        """A query, from an image and perhaps a box in its pixels."""
+        return self.method.describe_query(image, self.regions, Box(*box) if box else None)
 
-    def read(self, path: str | Path) -> Picture:
-        """A picture file at its full size."""
+    def read(self, path: str | Path) -> RgbImage:
+        """An image file at its full size."""
         limits = self.machine.limits
         return read_image(read_source(str(path), limits), limits)
 
     def search(  # noqa: PLR0913 - the options of a search, keyword-only
         self,
-        picture: str | Path | Picture,
+        image: str | Path | RgbImage,
         box: Sequence[float] | None = None,
         *,
         k: int = 10,
@@ -186,33 +186,33 @@ class PictureLibrary:
         alpha: float = 0.0,
         matching: Filter | None = None,
     ) -> Ranking:
-        """Find the pictures that show the same thing.
+        """Find the images that show the same thing.
 
         Args:
-            picture: a file, or a picture already read.
-            box: ``x0, y0, x1, y1`` in pixels of the upright picture, half-open.
+            image: a file, or an image already read.
+            box: ``x0, y0, x1, y1`` in pixels of the upright image, half-open.
             k: hits wanted.
             rerank: R, first hits to re-rank by CAM regions; 0 for none.
             expand: n, hits that expand the query; 0 for none.
             alpha: of alpha-QE; 0 is plain.
             matching: a filter on the documents.
         """
-        query = picture if isinstance(picture, Picture) else self.read(picture)
+        query = image if isinstance(image, RgbImage) else self.read(image)
         plan = SearchPlan(k, rerank, expand=expand, alpha=alpha, matching=matching)
         return self.searcher.search(self.describe(query, box), plan)
 
-    def query_heat(self, picture: Picture, query: QueryDescription) -> Float[np.ndarray, "H W"]:
-        """Where the query picture speaks for its own best classes, 0..1, in cells."""
-        return self.heat_of(query, self.method.encode(picture))
+    def query_heat(self, image: RgbImage, query: QueryDescription) -> Float[np.ndarray, "H W"]:
+        """Where the query image speaks for its own best classes, 0..1, in cells."""
+        return self.heat_of(query, self.method.encode(image))
 
     def heat_of(self, query: QueryDescription, encoded: Encoded) -> Float[np.ndarray, "H W"]:
-        """Where a picture looks like the query's best classes, 0..1, in cells."""
+        """Where an image looks like the query's best classes, 0..1, in cells."""
         heat = self.method.query_heat(encoded, query.classes[None], self.regions)[0].float()
         shown: Float[np.ndarray, "H W"] = (heat / heat.max().clamp_min(1e-6)).cpu().numpy()
         return shown
 
     def delete(self, ids: Sequence[str]) -> list[str]:
-        """Forget pictures; returns the ids that were there."""
+        """Forget images; returns the ids that were there."""
         gone = self.gallery.delete(ids)
         if self.features is not None:
             self.features.delete(gone)
@@ -242,7 +242,7 @@ class PictureLibrary:
             coarse_maps=self.regions.coarse_maps,
         )
 
-    def _encode(self, documents: Sequence[IndexedPicture]) -> Mapping[str, KeptMaps]:
+    def _encode(self, documents: Sequence[IndexedImage]) -> Mapping[str, KeptMaps]:
         return encode_documents(documents, self.method, self._plan())
 
 
@@ -264,11 +264,11 @@ def _copy(source: Path, target: Path) -> None:
     part.replace(target)
 
 
-def _sources(pictures: Iterable[str | Path] | Iterable[Source]) -> Iterable[Source]:
-    if isinstance(pictures, str | Path):  # one folder, where a list of them is meant
-        pictures = [pictures]
-    for picture in pictures:
-        if isinstance(picture, str | Path):
-            yield from find_pictures([Path(picture)])
+def _sources(images: Iterable[str | Path] | Iterable[Source]) -> Iterable[Source]:
+    if isinstance(images, str | Path):  # one folder, where a list of them is meant
+        images = [images]
+    for image in images:
+        if isinstance(image, str | Path):
+            yield from find_images([Path(image)])
         else:
-            yield picture
+            yield image

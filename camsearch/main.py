@@ -70,7 +70,7 @@ def _main(
 
 def run() -> None:
     """Run the command; what camsearch refuses is one sentence on standard error, status 1."""
-    # What Pillow and tifffile complain of ends as a picture or as a reject with a reason.
+    # What Pillow and tifffile complain of ends as an image or as a reject with a reason.
     warnings.filterwarnings("ignore", module="PIL")
     logging.getLogger("tifffile").setLevel(logging.CRITICAL)
     errors = Console(stderr=True, soft_wrap=True, highlight=False)

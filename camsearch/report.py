@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from camsearch.search_report import (
-    HitPicture,
+    HitImage,
     SearchReport,
     after_words,
     move_after,
@@ -37,12 +37,12 @@ _MAX_META_TEXT = 200
 
 @dataclass(frozen=True)
 class _Shown:
-    """A picture of the page, drawn once and used by its name.
+    """An image of the page, drawn once and used by its name.
 
     Attributes:
         name: unique on the page.
-        size: of the upright picture in pixels; boxes count in them.
-        url, heat: pictures as URLs; "" where there is none.
+        size: of the upright image in pixels; boxes count in them.
+        url, heat: images as URLs; "" where there is none.
     """
 
     name: str
@@ -95,11 +95,11 @@ def _section(name: str, report: SearchReport) -> dict[str, Any]:
     ranking = report.ranking
     documents = {h.document.id: h.document for h in (*ranking.hits, *ranking.first)}
     shown = {
-        i: _shown(f"{name}-picture-{n}", Size(d.width, d.height), report.pictures.get(i))
+        i: _shown(f"{name}-image-{n}", Size(d.width, d.height), report.images.get(i))
         for n, (i, d) in enumerate(documents.items(), start=1)
     }
     query = _shown(
-        f"{name}-query", report.query.size, HitPicture(report.query.image, report.query_heat)
+        f"{name}-query", report.query.size, HitImage(report.query.image, report.query_heat)
     )
     reordered = was_reordered(report)
     return {
@@ -117,12 +117,12 @@ def _section(name: str, report: SearchReport) -> dict[str, Any]:
     }
 
 
-def _shown(name: str, size: Size, picture: HitPicture | None) -> _Shown:
-    """Make the thumbnail and the heat map of a picture."""
-    if picture is None or picture.image is None:
+def _shown(name: str, size: Size, image: HitImage | None) -> _Shown:
+    """Make the thumbnail and the heat map of an image."""
+    if image is None or image.image is None:
         return _Shown(name, size, "", "")
-    heat = "" if picture.heat is None else data_url(heat_layer(picture.heat))
-    return _Shown(name, size, data_url(thumbnail(picture.image)), heat)
+    heat = "" if image.heat is None else data_url(heat_layer(image.heat))
+    return _Shown(name, size, data_url(thumbnail(image.image)), heat)
 
 
 def _cards(
@@ -139,7 +139,7 @@ def _cards(
             if was_reordered(report) and hit.document.id in other
             else "",
             "place": hit.rank,
-            "picture": shown[hit.document.id],
+            "image": shown[hit.document.id],
             "box": hit.box,
             "document": hit.document,
             "name": name_of(hit.document),
@@ -147,7 +147,7 @@ def _cards(
             "score": hit.first_score if before else hit.score,
             "first_score": hit.first_score,
             "move": move_before(hit, ranking) if before else move_after(hit),
-            "right": report.picture_of(hit).right,
+            "right": report.image_of(hit).right,
         }
         for hit in (ranking.first if before else ranking.hits)
     ]

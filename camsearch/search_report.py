@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
     from PIL import Image
 
-    from camsearch.library import PictureLibrary
+    from camsearch.library import ImageLibrary
     from descriptors.arrays import Box, QueryDescription
-    from descriptors.images import Picture
+    from descriptors.images import RgbImage
     from galleries.documents import Document
     from reranker.ranking import Hit, Ranking, SearchPlan
 
 __all__ = [
-    "HitPicture",
+    "HitImage",
     "Move",
     "SearchReport",
     "Stage",
@@ -49,12 +49,12 @@ _STAGES = {
 
 
 @dataclass(frozen=True)
-class HitPicture:
+class HitImage:
     """What is known of a hit besides its document.
 
     Attributes:
-        image: the upright picture, at any size; None where it cannot be read.
-        heat: where it looks like the query's classes: 0..1 on any grid over the whole picture.
+        image: the upright image, at any size; None where it cannot be read.
+        heat: where it looks like the query's classes: 0..1 on any grid over the whole image.
         right: whether it shows what was looked for; None where nobody knows.
     """
 
@@ -69,30 +69,30 @@ class SearchReport:
 
     Attributes:
         title: a line for people.
-        query: the picture that was searched with.
+        query: the image that was searched with.
         ranking: the answer.
         plan: what was asked for.
-        gallery_size: pictures searched.
-        pictures: by document id, of the hits before and after; one that is missing is
+        gallery_size: images searched.
+        images: by document id, of the hits before and after; one that is missing is
             shown like one that cannot be read.
-        box: of the query, in its pixels; None for the whole picture.
+        box: of the query, in its pixels; None for the whole image.
         query_heat: the query's heat map.
         classes: names of the query's classes that were used, best first.
     """
 
     title: str
-    query: Picture
+    query: RgbImage
     ranking: Ranking
     plan: SearchPlan
     gallery_size: int
-    pictures: Mapping[str, HitPicture] = field(default_factory=dict)
+    images: Mapping[str, HitImage] = field(default_factory=dict)
     box: Box | None = None
     query_heat: Float[np.ndarray, "H W"] | None = None
     classes: Sequence[str] = ()
 
-    def picture_of(self, hit: Hit) -> HitPicture:
-        """What is known of a hit's picture; nothing, if it was not given."""
-        return self.pictures.get(hit.document.id, HitPicture())
+    def image_of(self, hit: Hit) -> HitImage:
+        """What is known of a hit's image; nothing, if it was not given."""
+        return self.images.get(hit.document.id, HitImage())
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ class Stage:
 
 
 def name_of(document: Document) -> str:
-    """Name a picture shortly: its id, or the end of one that is a path."""
+    """Name an image shortly: its id, or the end of one that is a path."""
     return document.id.rstrip("/").rpartition("/")[2] or document.id
 
 
@@ -165,7 +165,7 @@ def plan_words(plan: SearchPlan) -> str:
     if plan.matching is not None:
         steps[0] += " that match the filter"
     if plan.window:
-        by = "by their best regions" if plan.regions else "as whole pictures"
+        by = "by their best regions" if plan.regions else "as whole images"
         which = "all" if plan.window == found else f"the first {plan.window}"
         steps.append(f"{which} re-ranked {by} (R = {plan.window})")
     if plan.expand:
@@ -180,7 +180,7 @@ def plan_words(plan: SearchPlan) -> str:
 def right_words(report: SearchReport) -> str:
     """Count the right hits before and after; "" where nobody knows of one whether it is right."""
     before, after = (
-        [report.picture_of(hit).right for hit in hits]
+        [report.image_of(hit).right for hit in hits]
         for hits in (report.ranking.first, report.ranking.hits)
     )
     if None in (*before, *after) or not after:
@@ -201,9 +201,9 @@ def stages(ranking: Ranking) -> list[Stage]:
 
 
 def search_report(  # noqa: PLR0913 - one search is all of these
-    library: PictureLibrary,
+    library: ImageLibrary,
     title: str,
-    picture: Picture,
+    image: RgbImage,
     query: QueryDescription,
     plan: SearchPlan,
     ranking: Ranking,
@@ -214,7 +214,7 @@ def search_report(  # noqa: PLR0913 - one search is all of these
     Args:
         library: that was searched.
         title: a line for people.
-        picture: the query's.
+        image: the query's.
         query: its description.
         plan: what was asked for.
         ranking: the answer.
@@ -222,20 +222,20 @@ def search_report(  # noqa: PLR0913 - one search is all of these
     """
     documents = {h.document.id: h.document for h in (*ranking.hits, *ranking.first)}
     heat = _heat_maps(library, query, list(documents.values()))
-    pictures = {
-        i: HitPicture(_read(library, document), heat.get(i), is_right(document))
+    images = {
+        i: HitImage(_read(library, document), heat.get(i), is_right(document))
         for i, document in documents.items()
     }
     names = class_names()
     return SearchReport(
         title,
-        picture,
+        image,
         ranking,
         plan,
         library.gallery.count(),
-        pictures,
+        images,
         query.box,
-        library.query_heat(picture, query),
+        library.query_heat(image, query),
         [
             names[n] if n < len(names) else f"class {n}"
             for n in query.classes[:_CLASSES_NAMED].tolist()
@@ -243,8 +243,8 @@ def search_report(  # noqa: PLR0913 - one search is all of these
     )
 
 
-def _read(library: PictureLibrary, document: Document) -> Image.Image | None:
-    """The hit's picture, or nothing, for which the report has a placeholder."""
+def _read(library: ImageLibrary, document: Document) -> Image.Image | None:
+    """The hit's image, or nothing, for which the report has a placeholder."""
     try:
         return library.read(document.uri).image
     except CamsearchError:
@@ -252,7 +252,7 @@ def _read(library: PictureLibrary, document: Document) -> Image.Image | None:
 
 
 def _heat_maps(
-    library: PictureLibrary, query: QueryDescription, documents: Sequence[Document]
+    library: ImageLibrary, query: QueryDescription, documents: Sequence[Document]
 ) -> dict[str, Float[np.ndarray, "H W"]]:
     """Where each hit looks like the query's best classes, 0..1."""
     heat = {}

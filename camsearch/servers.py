@@ -115,7 +115,7 @@ def app_of(settings: CommandSettings) -> Celery:
 
 
 def enqueuer(settings: CommandSettings) -> Enqueuer:
-    """Who sends pictures to workers."""
+    """Who sends images to workers."""
     from indexer.enqueueing import Enqueuer
 
     return Enqueuer(make_app(settings), ledger(settings), settings)

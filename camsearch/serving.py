@@ -6,7 +6,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from camsearch.library import PictureLibrary
+from camsearch.library import ImageLibrary
 from descriptors.machine import method_of
 from descriptors.settings import MethodSettings, RegionSettings
 from galleries.about import features_of, method_about, regions_about
@@ -88,7 +88,7 @@ def over_folder(folder: Path, settings: CommandSettings, machine: Machine) -> It
     Raises:
         GalleryNotFound, GalleryDamaged: if there is none to read.
     """
-    with PictureLibrary.open(folder, machine) as library:
+    with ImageLibrary.open(folder, machine) as library:
         upstream = LocalUpstream(library.gallery, settings.images)
         method = library.method, library.regions, library.features
         with closing(_started(method, upstream, settings, machine, WebAccess())) as service:

@@ -29,9 +29,9 @@ class CommandSettings(BaseSettings, IndexerSettings, RerankerSettings):
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="auto: bfloat16 where the processor multiplies it natively"
     )
-    batch_size: int = Field(8, ge=1, le=1024, description="pictures a forward pass")
+    batch_size: int = Field(8, ge=1, le=1024, description="images a forward pass")
     readers: int = Field(4, ge=1, le=256, description="threads that read and decode")
-    max_pixels: int = Field(89_478_485, ge=1, description="larger pictures are refused unread")
+    max_pixels: int = Field(89_478_485, ge=1, description="larger images are refused unread")
     max_bytes: int = Field(100 * 2**20, ge=1, description="larger files are refused unread")
     cache: Path = Field(
         Path("~/.cache/camsearch"), description="what `evaluate` keeps between runs"
@@ -47,9 +47,10 @@ def read_settings() -> CommandSettings:
     known = {_PREFIX + name.upper() for name in CommandSettings.model_fields}
     given = {n for n in os.environ if n.upper().startswith(_PREFIX)}
     unknown = {n for n in given - known if not n.upper().startswith(_OF_TESTS)}
-    if renamed := sorted(n for n in unknown if n.upper().replace("MOST_", "MAX_") in known):
-        now = ", ".join(n.upper().replace("MOST_", "MAX_") for n in renamed)
-        raise SettingsError(f"{', '.join(renamed)} is now called {now}: rename it.")
+    for name in sorted(unknown):
+        now = name.upper().replace("MOST_", "MAX_").replace("PICTURE", "IMAGE")
+        if now in known:
+            raise SettingsError(f"{name} is now called {now}: rename it.")
     if unknown:
         raise SettingsError(
             f"There is no setting {', '.join(sorted(unknown))}: "

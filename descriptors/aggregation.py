@@ -47,8 +47,8 @@ def region_class_vectors(
     Args:
         encoder: whose settings and classifier apply.
         encoded: the maps.
-        classes: for each picture.
-        regions: cells of each layer; None for one region that is the whole picture.
+        classes: for each image.
+        regions: cells of each layer; None for one region that is the whole image.
         maps: the CAMs of these classes, where they are at hand.
         kept: which of the B * M regions are wanted, counted through; None for all.
 
@@ -138,7 +138,7 @@ def active_share(
 
     Args:
         maps: of one layer.
-        inside: the cells of each region, or None for one region that is the whole picture.
+        inside: the cells of each region, or None for one region that is the whole image.
 
     Source:
         docs/method.md section 2.
@@ -163,7 +163,7 @@ def region_sums(
     Args:
         maps: of one layer.
         cells: weight of each cell, a map a region and class.
-        inside: the cells of each region, or None for one region that is the whole picture.
+        inside: the cells of each region, or None for one region that is the whole image.
 
     Returns:
         `weighted_sums` and `active_share`; of kept maps on a CPU both out of one pass.
@@ -225,7 +225,7 @@ def _root(values: Float[Tensor, "*B"]) -> Float[Tensor, "*B"]:
 def aggregate(
     whitened: Float[Tensor, "*B N D"], weights: Float[Tensor, "*B N"] | None = None
 ) -> Float[Tensor, "*B D"]:
-    """The sum of a picture's whitened class vectors, l2-normalised; zero if all of them are.
+    """The sum of an image's whitened class vectors, l2-normalised; zero if all of them are.
 
     Args:
         whitened: unit or zero rows, one a class.

@@ -2,10 +2,10 @@
 
 Axes: ``h w`` pixels · ``H W`` cells · ``K`` feature channels · ``J`` evidence
 channels · ``C`` classes of the network · ``N`` classes in play · ``D``
-dimensions · ``M`` regions · ``B`` pictures of a batch.
+dimensions · ``M`` regions · ``B`` images of a batch.
 
 Convention:
-    A `Box` counts pixels of the upright picture at its full size, a `Region` cells of a feature
+    A `Box` counts pixels of the upright image at its full size, a `Region` cells of a feature
     map; both are half-open, `region_of_box` and `box_of_region` lead from one to the other.
 """
 
@@ -39,7 +39,7 @@ __all__ += ["Size", "box_of_region", "region_of_box"]
 
 
 class Size(NamedTuple):
-    """In pixels of a picture or cells of a map."""
+    """In pixels of an image or cells of a map."""
 
     width: int
     height: int
@@ -47,7 +47,7 @@ class Size(NamedTuple):
 
 @dataclass(frozen=True)
 class Box:
-    """A rectangle in pixels of the upright picture: ``x0 <= x < x1``, ``y0 <= y < y1``."""
+    """A rectangle in pixels of the upright image: ``x0 <= x < x1``, ``y0 <= y < y1``."""
 
     x0: float
     y0: float
@@ -67,14 +67,14 @@ class Box:
         return [self.x0, self.y0, self.x1, self.y1]
 
     def inside(self, size: Size) -> Box:
-        """The part of the box that lies in a picture of this size.
+        """The part of the box that lies in an image of this size.
 
         Raises:
             RequestError: if no part of it does.
         """
         if self.x0 >= size.width or self.y0 >= size.height or self.x1 <= 0 or self.y1 <= 0:
             raise RequestError(
-                f"The box {self.as_list()} lies outside the picture, which is "
+                f"The box {self.as_list()} lies outside the image, which is "
                 f"{size.width} x {size.height} pixels (upright)."
             )
         return Box(
@@ -100,11 +100,11 @@ class Cells(NamedTuple):
 
 
 class Grid(NamedTuple):
-    """The cells of a feature map over a picture.
+    """The cells of a feature map over an image.
 
     Attributes:
         width, height: whole cells of the map.
-        across, down: cells that the picture really spans: working side / stride.
+        across, down: cells that the image really spans: working side / stride.
     """
 
     width: int
@@ -113,12 +113,12 @@ class Grid(NamedTuple):
     down: float
 
 
-def region_of_box(box: Box, picture: Size, grid: Grid) -> Region:
-    """The cells of a feature map that a box of the picture covers.
+def region_of_box(box: Box, image: Size, grid: Grid) -> Region:
+    """The cells of a feature map that a box of the image covers.
 
     Args:
-        box: pixels of the upright picture.
-        picture: size of the upright picture in pixels.
+        box: pixels of the upright image.
+        image: size of the upright image in pixels.
         grid: cells of the feature map.
 
     Returns:
@@ -130,31 +130,31 @@ def region_of_box(box: Box, picture: Size, grid: Grid) -> Region:
     Source:
         paper section 4.2; docs/method.md section 4.
     """
-    x0 = min(max(math.floor(box.x0 * grid.across / picture.width), 0), grid.width - 1)
-    y0 = min(max(math.floor(box.y0 * grid.down / picture.height), 0), grid.height - 1)
-    x1 = min(max(math.floor(box.x1 * grid.across / picture.width), x0 + 1), grid.width)
-    y1 = min(max(math.floor(box.y1 * grid.down / picture.height), y0 + 1), grid.height)
+    x0 = min(max(math.floor(box.x0 * grid.across / image.width), 0), grid.width - 1)
+    y0 = min(max(math.floor(box.y0 * grid.down / image.height), 0), grid.height - 1)
+    x1 = min(max(math.floor(box.x1 * grid.across / image.width), x0 + 1), grid.width)
+    y1 = min(max(math.floor(box.y1 * grid.down / image.height), y0 + 1), grid.height)
     return Region(x0, y0, x1, y1)
 
 
-def box_of_region(region: Region, picture: Size, grid: Grid) -> Box:
-    """The pixels of the upright picture that a region of a feature map covers."""
-    across, down = picture.width / grid.across, picture.height / grid.down
+def box_of_region(region: Region, image: Size, grid: Grid) -> Box:
+    """The pixels of the upright image that a region of a feature map covers."""
+    across, down = image.width / grid.across, image.height / grid.down
     return Box(
         region.x0 * across,
         region.y0 * down,
-        min(region.x1 * across, picture.width),
-        min(region.y1 * down, picture.height),
+        min(region.x1 * across, image.width),
+        min(region.y1 * down, image.height),
     )
 
 
 @dataclass(frozen=True)
 class FeatureMaps:
-    """Maps of one layer for a batch of pictures of one shape: value = level x scale.
+    """Maps of one layer for a batch of images of one shape: value = level x scale.
 
     Attributes:
         levels: non-negative activations, or their 8-bit levels.
-        scale: what one level is worth, a number a picture and channel.
+        scale: what one level is worth, a number an image and channel.
         stride: pixels of the working size from one cell to the next.
         averaged_from: the cells that these were averaged from, where they were; see `averaged`.
 
@@ -185,7 +185,7 @@ class FeatureMaps:
         return self.levels.float() * self.scale[:, :, None, None]
 
     def cut(self, region: Region) -> FeatureMaps:
-        """The cells of one region (of every picture of the batch)."""
+        """The cells of one region (of every image of the batch)."""
         levels = self.levels[:, :, region.y0 : region.y1, region.x0 : region.x1]
         return replace(self, levels=levels, averaged_from=None)
 
@@ -210,13 +210,13 @@ class FeatureMaps:
 
 @dataclass(frozen=True)
 class Encoded:
-    """What one forward pass gives for a batch of pictures of one shape.
+    """What one forward pass gives for a batch of images of one shape.
 
     Attributes:
         features: the maps of each layer in use, in the order of the settings.
         evidence: the last maps before global average pooling.
         scores: one number a class; their order is the order of the classes.
-        working: size of the pictures as the network saw them, in pixels.
+        working: size of the images as the network saw them, in pixels.
     """
 
     features: tuple[FeatureMaps, ...]
@@ -250,7 +250,7 @@ class Encoded:
         return self._each(lambda maps: maps.averaged(self.evidence.stride))
 
     def grid(self, cells: Cells) -> Grid:
-        """The cells of one of the layers over the pictures of this batch."""
+        """The cells of one of the layers over the images of this batch."""
         across, down = (side / cells.stride for side in self.working)
         return Grid(cells.width, cells.height, across, down)
 
@@ -266,11 +266,11 @@ class Encoded:
 
 @dataclass(frozen=True)
 class Described:
-    """Descriptors of a batch of pictures, with the classes they were made of.
+    """Descriptors of a batch of images, with the classes they were made of.
 
     Attributes:
-        descriptors: unit rows; an all-zero row where a picture had no activation.
-        classes: the best classes of each picture, best first.
+        descriptors: unit rows; an all-zero row where an image had no activation.
+        classes: the best classes of each image, best first.
         probabilities: softmax probability of each of these classes.
         encoded: the maps they were made from.
     """
@@ -283,18 +283,18 @@ class Described:
 
 @dataclass(frozen=True)
 class QueryDescription:
-    """A query picture, with or without a box, ready for both searches.
+    """A query image, with or without a box, ready for both searches.
 
     Attributes:
         descriptor: for the first search.
         region_descriptor: made with the classes of the re-ranking.
         classes: the query's best classes, best first; the re-ranking uses the first ones.
-        picture: size of the upright picture.
+        image: size of the upright image.
         box: the box that was asked for, or None.
     """
 
     descriptor: Float[Tensor, " D"]
     region_descriptor: Float[Tensor, " D"]
     classes: Int[Tensor, " N"]
-    picture: Size
+    image: Size
     box: Box | None

@@ -1,4 +1,4 @@
-"""Class activation maps: where in a picture each class speaks."""
+"""Class activation maps: where in an image each class speaks."""
 
 from __future__ import annotations
 
@@ -30,26 +30,26 @@ def class_scores(
 
 
 def top_classes(scores: Float[Tensor, "B C"], count: int) -> Int[Tensor, "B N"]:
-    """The best classes of each picture, best first; all of them where there are fewer."""
+    """The best classes of each image, best first; all of them where there are fewer."""
     return scores.topk(min(count, scores.shape[1]), dim=1).indices
 
 
 def activation_maps(
     evidence: FeatureMaps, weight: Float[Tensor, "C J"], classes: Int[Tensor, "B N"]
 ) -> Float[Tensor, "B N H W"]:
-    """The class activation maps of some classes of each picture.
+    """The class activation maps of some classes of each image.
 
     Args:
         evidence: the maps before the pooling.
         weight: the classifier, a row a class.
-        classes: numbers of the classes wanted, a row a picture.
+        classes: numbers of the classes wanted, a row an image.
 
     Returns:
         Maps in 0..1, each divided by its maximum, negatives 0. A map whose maximum
         is not positive is all zero.
 
     Convention:
-        Divided by the maximum over the whole picture, before any cut to a box.
+        Divided by the maximum over the whole image, before any cut to a box.
 
     Source:
         paper section 3.1; docs/method.md section 1.
@@ -66,7 +66,7 @@ def activation_maps(
 def resize_maps(
     maps: Float[Tensor, "B N H1 W1"], height: int, width: int
 ) -> Float[Tensor, "B N H2 W2"]:
-    """Maps resized bilinearly to another grid over the same picture.
+    """Maps resized bilinearly to another grid over the same image.
 
     Convention:
         Cell centres at half positions (align_corners=False), as OpenCV's resize.
@@ -77,7 +77,7 @@ def resize_maps(
 
 
 def heat_map(maps: Float[Tensor, "B N H W"], count: int) -> Float[Tensor, "B H W"]:
-    """The mean of each picture's first `count` maps: where the query's best classes speak.
+    """The mean of each image's first `count` maps: where the query's best classes speak.
 
     Source:
         docs/method.md section 6, step 1.

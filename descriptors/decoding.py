@@ -95,7 +95,7 @@ def _to_rgb(image: Image.Image, kind: str | None) -> Image.Image:
         return Image.fromarray((grey // 257).astype(np.uint8)).convert("RGB")
     if image.mode in ("I", "F"):
         raise UnsupportedImage(
-            "The picture has 32-bit pixels, whose range is not agreed upon: "
+            "The image has 32-bit pixels, whose range is not agreed upon: "
             "store it with 8 or 16 bits a channel."
         )
     if _is_transparent(image):
@@ -104,7 +104,7 @@ def _to_rgb(image: Image.Image, kind: str | None) -> Image.Image:
         return Image.alpha_composite(white, rgba).convert("RGB")
     if image.mode not in _CONVERTED:
         raise UnsupportedImage(
-            f"The picture's colours are stored as {image.mode}, which is not read: store it as RGB."
+            f"The image's colours are stored as {image.mode}, which is not read: store it as RGB."
         )
     return image.convert("RGB")
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from descriptors.backbones import LoadedNetwork
-    from descriptors.images import Picture
+    from descriptors.images import RgbImage
     from descriptors.settings import MethodSettings
 
 __all__ = ["Encoder", "Precision", "has_bfloat16", "to_working_size", "working_size"]
@@ -86,9 +86,9 @@ class Encoder:
         """Maps as this machine sums them best: kept ones stay bytes, or become floating point."""
         return encoded if self.kept_dtype == torch.uint8 else encoded.floating(self.dtype)
 
-    def prepare(self, pictures: list[UInt8[Tensor, "3 h w"]]) -> UInt8[Tensor, "B 3 h w"]:
-        """Pictures of one shape as one batch, channels last."""
-        return torch.stack(pictures).contiguous(memory_format=torch.channels_last)
+    def prepare(self, images: list[UInt8[Tensor, "3 h w"]]) -> UInt8[Tensor, "B 3 h w"]:
+        """Images of one shape as one batch, channels last."""
+        return torch.stack(images).contiguous(memory_format=torch.channels_last)
 
     def normalise(self, batch: UInt8[Tensor, "B 3 h w"]) -> Float[Tensor, "B 3 h w"]:
         """The network's input, on its device, its channels in the network's order."""
@@ -105,7 +105,7 @@ class Encoder:
 
     @torch.inference_mode()
     def encode(self, batch: UInt8[Tensor, "B 3 h w"]) -> Encoded:
-        """The maps and class scores of a batch of pictures of one shape.
+        """The maps and class scores of a batch of images of one shape.
 
         Args:
             batch: pixels at the working size, from `prepare`.
@@ -167,8 +167,8 @@ def _device(name: str) -> torch.device:
     return device
 
 
-def to_working_size(picture: Picture, settings: MethodSettings) -> UInt8[Tensor, "3 h w"]:
-    """The picture at the size at which the network sees it.
+def to_working_size(image: RgbImage, settings: MethodSettings) -> UInt8[Tensor, "3 h w"]:
+    """The image at the size at which the network sees it.
 
     Returns:
         Pixels; the aspect is kept but for rounding both sides to ``side_multiple``.
@@ -176,20 +176,20 @@ def to_working_size(picture: Picture, settings: MethodSettings) -> UInt8[Tensor,
     Source:
         docs/method.md section 7.
     """
-    size = working_size(picture.size, settings)
-    image = picture.image
-    if image.size != size:
-        image = image.resize(size, Image.Resampling.BICUBIC)
-    pixels = np.array(image)
+    size = working_size(image.size, settings)
+    shown = image.image
+    if shown.size != size:
+        shown = shown.resize(size, Image.Resampling.BICUBIC)
+    pixels = np.array(shown)
     return torch.from_numpy(pixels).permute(2, 0, 1)
 
 
 def working_size(full: Size, settings: MethodSettings) -> Size:
-    """Width and height at which the network sees a picture of this full size."""
+    """Width and height at which the network sees an image of this full size."""
     named = max(full) if settings.side_is == "longer" else min(full)
     scale = settings.side / named
     step = settings.side_multiple
     width, height = (max(step, round(side * scale / step) * step) for side in full)
-    # A very long picture at "shorter side" would be huge: the longer side ends at 4 x.
+    # A very long image at "shorter side" would be huge: the longer side ends at 4 x.
     most = max(step, 4 * settings.side // step * step)
     return Size(min(width, most), min(height, most))

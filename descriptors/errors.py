@@ -1,9 +1,9 @@
 """The root of every error this project raises, and the method's own.
 
     CamsearchError
-    ├── ImageError            a picture that cannot become a descriptor
-    │   ├── UnreadableImage       damaged, empty, or no picture at all
-    │   ├── UnsupportedImage      a picture, but of a kind we do not read
+    ├── ImageError            an image that cannot become a descriptor
+    │   ├── UnreadableImage       damaged, empty, or no image at all
+    │   ├── UnsupportedImage      an image, but of a kind we do not read
     │   ├── ImageTooSmall         fewer pixels a side than the method can use
     │   ├── ImageTooLarge         more bytes or pixels than allowed
     │   └── FeaturelessImage      nothing in it: one colour, or no activation at all
@@ -41,7 +41,7 @@ class CamsearchError(Exception):
 
 
 class ImageError(CamsearchError):
-    """This picture cannot become a descriptor; trying again will not help."""
+    """This image cannot become a descriptor; trying again will not help."""
 
     @property
     def kind(self) -> str:
@@ -51,23 +51,23 @@ class ImageError(CamsearchError):
 
 
 class UnreadableImage(ImageError):
-    """The bytes are damaged, empty, or not a picture."""
+    """The bytes are damaged, empty, or not an image."""
 
 
 class UnsupportedImage(ImageError):
-    """The bytes are a picture, but of a kind that is not read."""
+    """The bytes are an image, but of a kind that is not read."""
 
 
 class ImageTooSmall(ImageError):
-    """The picture has too few pixels a side to hold a feature map."""
+    """The image has too few pixels a side to hold a feature map."""
 
 
 class ImageTooLarge(ImageError):
-    """The picture has more bytes or more pixels than is allowed."""
+    """The image has more bytes or more pixels than is allowed."""
 
 
 class FeaturelessImage(ImageError):
-    """The picture holds nothing to describe: one colour, or no activation."""
+    """The image holds nothing to describe: one colour, or no activation."""
 
 
 class ArtifactError(CamsearchError):

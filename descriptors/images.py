@@ -32,7 +32,7 @@ from descriptors.errors import (
     UnsupportedImage,
 )
 
-__all__ = ["FORMATS", "ImageLimits", "Picture", "check_size", "read_image", "upright_size"]
+__all__ = ["FORMATS", "ImageLimits", "RgbImage", "check_size", "read_image", "upright_size"]
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF", "JPEG2000")
 
@@ -68,22 +68,22 @@ class ImageLimits:
 
 
 @dataclass(frozen=True)
-class Picture:
-    """An upright RGB picture.
+class RgbImage:
+    """An upright RGB image.
 
     Attributes:
         image: the pixels, perhaps at a reduced size.
-        size: full size of the upright picture; boxes count in its pixels.
+        size: full size of the upright image; boxes count in its pixels.
     """
 
     image: Image.Image
     size: Size
 
-    def crop(self, box: Box) -> Picture:
-        """The part of the picture in a box, at least one pixel.
+    def crop(self, box: Box) -> RgbImage:
+        """The part of the image in a box, at least one pixel.
 
         Raises:
-            RequestError: if the box lies outside the picture.
+            RequestError: if the box lies outside the image.
         """
         box = box.inside(self.size)
         across, down = self.image.width / self.size.width, self.image.height / self.size.height
@@ -91,13 +91,13 @@ class Picture:
         y0 = min(int(box.y0 * down), self.image.height - 1)
         x1, y1 = max(round(box.x1 * across), x0 + 1), max(round(box.y1 * down), y0 + 1)
         part = self.image.crop((x0, y0, x1, y1))
-        return Picture(part, Size(part.width, part.height))
+        return RgbImage(part, Size(part.width, part.height))
 
 
 def read_image(
     data: bytes, limits: ImageLimits | None = None, *, reduce_to: int | None = None
-) -> Picture:
-    """Decode a picture: first frame, turned upright, RGB, transparency over white.
+) -> RgbImage:
+    """Decode an image: first frame, turned upright, RGB, transparency over white.
 
     Args:
         data: the file.
@@ -106,8 +106,8 @@ def read_image(
             this or than it is.
 
     Raises:
-        UnreadableImage: empty, damaged, or no picture.
-        UnsupportedImage: a picture of a kind that is not read.
+        UnreadableImage: empty, damaged, or no image.
+        UnsupportedImage: an image of a kind that is not read.
         ImageTooSmall, ImageTooLarge: outside the limits.
         FeaturelessImage: all pixels have one colour.
 
@@ -123,23 +123,23 @@ def read_image(
         raise
     except Exception as error:
         raise UnreadableImage(
-            f"The picture is damaged ({_first_line(error)}): export it again."
+            f"The image is damaged ({_first_line(error)}): export it again."
         ) from error
     if all(band.getextrema()[0] == band.getextrema()[1] for band in rgb.split()):
         where = " once white is laid under what is transparent" if ground else ""
-        remedy = "lay another colour under it" if ground else "leave this picture out"
+        remedy = "lay another colour under it" if ground else "leave this image out"
         raise FeaturelessImage(
             f"All pixels have one colour{where}, so there is nothing to find: {remedy}."
         )
-    return Picture(rgb if header.turn is None else rgb.transpose(header.turn), header.upright)
+    return RgbImage(rgb if header.turn is None else rgb.transpose(header.turn), header.upright)
 
 
 def upright_size(file: Path) -> Size:
-    """Width and height of a picture turned upright, from its header alone.
+    """Width and height of an image turned upright, from its header alone.
 
     Raises:
-        UnreadableImage: for a file that is no picture.
-        UnsupportedImage, ImageTooLarge: for a picture that `read_image` would refuse so.
+        UnreadableImage: for a file that is no image.
+        UnsupportedImage, ImageTooLarge: for an image that `read_image` would refuse so.
         OSError: for a file that cannot be read.
     """
     with file.open("rb") as stream:
@@ -191,7 +191,7 @@ def _checked_header(data: bytes, limits: ImageLimits) -> _Header:
     _check_pixels(width, height, limits)
     if min(width, height) < limits.min_side:
         raise ImageTooSmall(
-            f"The picture has {width} x {height} pixels; the shorter side needs "
+            f"The image has {width} x {height} pixels; the shorter side needs "
             f"{limits.min_side}: use a larger copy."
         )
     return header
@@ -225,7 +225,7 @@ def _header(stream: BytesIO | BufferedReader, limits: ImageLimits) -> _Header:
         if isinstance(error, OSError) and error.errno is not None:
             raise  # the file, not what is in it
         raise UnreadableImage(
-            f"The picture's header is damaged ({_first_line(error)}): export it again."
+            f"The image's header is damaged ({_first_line(error)}): export it again."
         ) from error
     return _Header(
         Size(*image.size),
@@ -261,8 +261,8 @@ def _opened(stream: BytesIO | BufferedReader, magic: bytes) -> Image.Image:
         import pillow_heif
     except ImportError as error:
         raise UnsupportedImage(
-            "The picture is a HEIC, which is read only with pillow-heif: install it "
-            "(pip install 'camsearch[heic]'), or convert the picture."
+            "The image is a HEIC, which is read only with pillow-heif: install it "
+            "(pip install 'camsearch[heic]'), or convert the image."
         ) from error
     pillow_heif.register_heif_opener()
     return Image.open(stream, formats=["HEIF"])
@@ -271,21 +271,21 @@ def _opened(stream: BytesIO | BufferedReader, magic: bytes) -> Image.Image:
 def _not_read(stream: BytesIO | BufferedReader) -> ImageError:
     """What is said of a file that no decoder takes."""
     kind = None
-    with suppress(Exception):  # damaged so far that it is no picture
+    with suppress(Exception):  # damaged so far that it is no image
         kind = unread_kind(stream)
     if kind:
         return UnsupportedImage(
-            f"The picture is {kind}, which is not read: store it as RGB with 8 bits a channel."
+            f"The image is {kind}, which is not read: store it as RGB with 8 bits a channel."
         )
     return UnreadableImage(
-        "This is no picture in a format that is read "
+        "This is no image in a format that is read "
         f"({', '.join(FORMATS)}): convert it, whatever its name ends in."
     )
 
 
 def _check_pixels(width: int, height: int, limits: ImageLimits) -> None:
     if width * height > limits.max_pixels:
-        raise _too_many_pixels(f"The picture has {width:,} x {height:,} pixels", limits)
+        raise _too_many_pixels(f"The image has {width:,} x {height:,} pixels", limits)
 
 
 def _too_many_pixels(what: str, limits: ImageLimits) -> ImageTooLarge:

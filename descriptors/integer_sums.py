@@ -47,9 +47,9 @@ def region_sums(
     signed = torch.empty_like(levels[0].flatten(1), dtype=torch.int8)
     turned = signed.t()
     parts = (levels.flatten(2).view(torch.int8), rounded, masks, sums, counts)
-    # One by one: there is no batched product of bytes, and one picture's maps fit the cache.
-    for picture, row, mask, sum_, count in zip(*(p.unbind() for p in parts), strict=True):
-        torch.bitwise_xor(picture, -_OFFSET, out=signed)  # level - 128, as a signed byte
+    # One by one: there is no batched product of bytes, and one image's maps fit the cache.
+    for image, row, mask, sum_, count in zip(*(p.unbind() for p in parts), strict=True):
+        torch.bitwise_xor(image, -_OFFSET, out=signed)  # level - 128, as a signed byte
         torch._int_mm(row, turned, out=sum_)  # noqa: SLF001 - its only name in torch
         signed.clamp_max_(1 - _OFFSET)  # 0 or 1, less 128
         torch._int_mm(mask, turned, out=count)  # noqa: SLF001

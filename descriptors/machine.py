@@ -28,9 +28,9 @@ class Machine:
     Attributes:
         device: cpu, or cuda:0.
         precision: "auto" takes bfloat16 where the processor multiplies it natively.
-        batch_size: pictures a forward pass.
-        readers: threads that read and decode pictures.
-        limits: pictures refused unread.
+        batch_size: images a forward pass.
+        readers: threads that read and decode images.
+        limits: images refused unread.
     """
 
     device: str = "cpu"
@@ -63,7 +63,7 @@ def method_of(
         if whitening is not None:
             raise
         raise ArtifactError(
-            "The packaged whitening fits the default settings only: fit one on pictures of "
+            "The packaged whitening fits the default settings only: fit one on images of "
             "yours with `camsearch fit PATH --out FILE` and the same options, then give it "
             "with --whitening FILE."
         ) from error

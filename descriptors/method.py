@@ -1,4 +1,4 @@
-"""The method as a whole: pictures in, descriptors and region matches out."""
+"""The method as a whole: images in, descriptors and region matches out."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from descriptors.arrays import (
 from descriptors.cams import activation_maps, class_scores, top_classes
 from descriptors.encoder import to_working_size
 from descriptors.errors import ArtifactError, SettingsError
-from descriptors.images import Picture
+from descriptors.images import RgbImage
 from descriptors.regions import (
     RegionMatch,
     best_match,
@@ -82,20 +82,20 @@ class Method:
         )
         return hashlib.sha256("".join(parts).encode()).hexdigest()
 
-    def encode(self, picture: Picture) -> Encoded:
-        """The maps of one picture, as a batch of one."""
-        pixels = to_working_size(picture, self.settings)
+    def encode(self, image: RgbImage) -> Encoded:
+        """The maps of one image, as a batch of one."""
+        pixels = to_working_size(image, self.settings)
         return self.encoder.encode(self.encoder.prepare([pixels]))
 
     @torch.inference_mode()
     def describe_images(self, batch: UInt8[Tensor, "B 3 h w"]) -> Described:
-        """Descriptors of a batch of pictures of one shape, as they are indexed (OfA or theme)."""
+        """Descriptors of a batch of images of one shape, as they are indexed (OfA or theme)."""
         encoded = self.encoder.encode(batch)
         return self.describe_encoded(encoded)
 
     @torch.inference_mode()
     def describe_encoded(self, encoded: Encoded) -> Described:
-        """Descriptors from maps, each picture with its own best classes, or the theme's.
+        """Descriptors from maps, each image with its own best classes, or the theme's.
 
         Source:
             docs/method.md section 3.
@@ -114,7 +114,7 @@ class Method:
         maps: Float[Tensor, "B N H W"] | None = None,
         kept: Int[Tensor, " V"] | None = None,
     ) -> Float[Tensor, "_ _ D"]:
-        """Descriptors with given classes (OnA: the query's), of regions or the whole picture.
+        """Descriptors with given classes (OnA: the query's), of regions or the whole image.
 
         Args and Returns as `region_class_vectors`; unit rows, or zero rows.
         """
@@ -134,29 +134,29 @@ class Method:
 
     @torch.inference_mode()
     def describe_query(
-        self, picture: Picture, regions: RegionSettings, box: Box | None = None
+        self, image: RgbImage, regions: RegionSettings, box: Box | None = None
     ) -> QueryDescription:
-        """A query picture, its classes predicted on the box if there is one.
+        """A query image, its classes predicted on the box if there is one.
 
         Raises:
-            RequestError: if the box lies outside the picture.
+            RequestError: if the box lies outside the image.
 
         Source:
             docs/method.md section 4.
         """
-        return self.describe_queries([(picture, box)], regions)[0]
+        return self.describe_queries([(image, box)], regions)[0]
 
     @torch.inference_mode()
     def describe_queries(
-        self, queries: Sequence[tuple[Picture, Box | None]], regions: RegionSettings
+        self, queries: Sequence[tuple[RgbImage, Box | None]], regions: RegionSettings
     ) -> list[QueryDescription]:
-        """Several query pictures with their boxes, encoded together where their shapes agree.
+        """Several query images with their boxes, encoded together where their shapes agree.
 
         Raises:
-            RequestError: if a box lies outside its picture.
+            RequestError: if a box lies outside its image.
         """
-        crops = [picture.crop(box) for picture, box in queries if box is not None]
-        encoded = self._encode_each([picture for picture, _ in queries] + crops)
+        crops = [image.crop(box) for image, box in queries if box is not None]
+        encoded = self._encode_each([image for image, _ in queries] + crops)
         of_crops = iter(encoded[len(queries) :])
         return [
             self._query(
@@ -165,9 +165,9 @@ class Method:
             for (p, box), maps in zip(queries, encoded, strict=False)
         ]
 
-    def _encode_each(self, pictures: Sequence[Picture]) -> list[Encoded]:
-        """The maps of each picture, as a batch of one; pictures of one shape run together."""
-        pixels = [to_working_size(picture, self.settings) for picture in pictures]
+    def _encode_each(self, images: Sequence[RgbImage]) -> list[Encoded]:
+        """The maps of each image, as a batch of one; images of one shape run together."""
+        pixels = [to_working_size(image, self.settings) for image in images]
         by_shape: dict[tuple[int, ...], list[int]] = {}
         for i, one in enumerate(pixels):
             by_shape.setdefault(tuple(one.shape), []).append(i)
@@ -175,7 +175,7 @@ class Method:
         for places in by_shape.values():
             together = self.encoder.encode(self.encoder.prepare([pixels[i] for i in places]))
             encoded |= {i: together[row : row + 1] for row, i in enumerate(places)}
-        return [encoded[i] for i in range(len(pictures))]
+        return [encoded[i] for i in range(len(images))]
 
     @torch.inference_mode()
     def describe_kept_query(
@@ -198,12 +198,12 @@ class Method:
     def match_regions(
         self, query: QueryDescription, encoded: Encoded, settings: RegionSettings
     ) -> list[RegionMatch | None]:
-        """For each picture of a batch of hits the region most like the query.
+        """For each image of a batch of hits the region most like the query.
 
         Args:
             query: from `describe_query` with the same settings.
             encoded: maps of the hits, of one shape.
-            settings: with no thresholds, only the whole picture is tried (OnA).
+            settings: with no thresholds, only the whole image is tried (OnA).
 
         Returns:
             None for a hit without a usable region.
@@ -218,7 +218,7 @@ class Method:
         if not any(proposals):
             return [None] * len(proposals)
         # Always as many rows, since a product of a new shape is slow the first time.
-        most = len(settings.thresholds) + settings.whole_picture
+        most = len(settings.thresholds) + settings.whole_image
         finest = stack_regions(proposals, self.encoder.device, most)
         kept = [
             row * most + i for row, regions in enumerate(proposals) for i in range(len(regions))
@@ -242,7 +242,7 @@ class Method:
     def query_heat(
         self, encoded: Encoded, classes: Int[Tensor, "B N"], settings: RegionSettings
     ) -> Float[Tensor, "B H W"]:
-        """Heat maps of pictures for the query's best classes, on the finest layer's grid."""
+        """Heat maps of images for the query's best classes, on the finest layer's grid."""
         encoded = self.encoder.ready(encoded)
         best = classes[:, : settings.heat_map_classes]
         maps = activation_maps(encoded.evidence, self.encoder.weight, best)

@@ -29,14 +29,14 @@ _TOUCHING = np.stack([np.zeros((3, 3)), np.ones((3, 3)), np.zeros((3, 3))])
 
 @dataclass(frozen=True)
 class RegionMatch:
-    """The region of one picture that is most like the query.
+    """The region of one image that is most like the query.
 
     Attributes:
-        region: cells of the picture's finest layer.
+        region: cells of the image's finest layer.
         score: cosine with the query's descriptor.
         descriptor: of this region, unit.
         tried: every region with its score, the proposals in order of threshold.
-        whole: descriptor of the whole picture with the query's classes; None if not tried.
+        whole: descriptor of the whole image with the query's classes; None if not tried.
     """
 
     region: Region
@@ -71,7 +71,7 @@ def regions_to_try(
         heat = query_heat(encoded, maps, settings)
         least = math.ceil(settings.min_side / encoded.finest.stride)
         proposals = propose_regions(heat, settings.thresholds, least)
-    if settings.whole_picture:
+    if settings.whole_image:
         whole = Region(0, 0, width, height)
         proposals = [[*regions, whole] for regions in proposals]
     return [_distinct(regions, encoded) for regions in proposals]
@@ -185,13 +185,13 @@ def stack_regions(
     """Lists of regions as one array; shorter lists are filled with their last region.
 
     Args:
-        proposals: a list a picture.
+        proposals: a list an image.
         device: for the array.
         least: make room for this many regions at least.
 
     Convention:
         What fills a row is there for the shape only: whoever reads results counts the
-        picture's own regions. An empty list becomes zero-sized regions, whose vectors are zero.
+        image's own regions. An empty list becomes zero-sized regions, whose vectors are zero.
     """
     most = max(least, *(len(regions) for regions in proposals)) if proposals else least
     empty = Region(0, 0, 0, 0)
@@ -208,8 +208,8 @@ def on_coarser_grid(
     """Regions of the finest layer on the grid of a layer with a stride `ratio` times as long.
 
     Convention:
-        Every cell that the region touches belongs to it, so that the whole picture
-        stays the whole picture.
+        Every cell that the region touches belongs to it, so that the whole image
+        stays the whole image.
     """
     if ratio == 1:
         return regions

@@ -16,7 +16,11 @@ __all__ = ["PRESETS", "LayerSettings", "MethodSettings", "RegionSettings"]
 PRESETS = ("default", "paper")
 
 # Settings of regions by the names that galleries made before have for them.
-_RENAMED = {"least_side": "min_side", "expand_most": "expand_max"}
+_RENAMED = {
+    "least_side": "min_side",
+    "expand_most": "expand_max",
+    "whole_picture": "whole_image",
+}
 
 
 def _known_preset(name: str) -> str:
@@ -41,7 +45,7 @@ class RegionSettings(_Frozen):
 
     These act at query time on kept maps, so they are no part of the
     fingerprint: an index need not be built again to change them. Only
-    ``coarse_maps`` acts when pictures are indexed; maps that were kept the
+    ``coarse_maps`` acts when images are indexed; maps that were kept the
     other way go on serving.
     """
 
@@ -53,7 +57,7 @@ class RegionSettings(_Frozen):
     min_side: int = Field(
         80, ge=1, description="minimum side of a region in pixels of the working size"
     )
-    whole_picture: bool = Field(True, description="try the whole picture as one more region")
+    whole_image: bool = Field(True, description="try the whole image as one more region")
     expand_with_regions: bool = Field(
         False, description="expand the query with best regions; else with indexed descriptors"
     )
@@ -85,7 +89,7 @@ class RegionSettings(_Frozen):
         if _known_preset(name) == "paper":
             return cls(
                 n_classes=6,
-                whole_picture=False,
+                whole_image=False,
                 expand_with_regions=True,
                 remember_regions=False,
                 coarse_maps=False,
@@ -105,9 +109,9 @@ class RegionSettings(_Frozen):
             stored = {"expand_neighbours": 0, "coarse_maps": False, **named}
         return cls.model_validate(stored)
 
-    def of_whole_pictures(self) -> RegionSettings:
-        """The same with no region but the whole picture: OnA on the window."""
-        return self.model_copy(update={"thresholds": (), "whole_picture": True})
+    def of_whole_images(self) -> RegionSettings:
+        """The same with no region but the whole image: OnA on the window."""
+        return self.model_copy(update={"thresholds": (), "whole_image": True})
 
     @model_validator(mode="after")
     def _thresholds_ascend(self) -> RegionSettings:
@@ -139,7 +143,7 @@ class MethodSettings(_Frozen):
     theme: tuple[NonNegativeInt, ...] = Field(
         (), description="fixed classes instead of the best ones"
     )
-    n_pca: int = Field(8, ge=1, description="class vectors a picture the whitening is fitted on")
+    n_pca: int = Field(8, ge=1, description="class vectors an image the whitening is fitted on")
     weight_floor: float = Field(0.1, ge=0, description="added to each CAM before it weights")
     centring_prior: bool = Field(True, description="Gaussian at the centre, sigma = min(H, W) / 3")
     power: float = Field(0.5, gt=0, le=1, description="exponent of the class vectors; 1 is off")

@@ -88,11 +88,11 @@ def fit_layer(vectors: Float[np.ndarray, "V K"], dims: int) -> LayerWhitening:
     if vectors.shape[0] <= dims or vectors.shape[1] < dims:
         raise RequestError(
             f"{vectors.shape[0]} vectors of {vectors.shape[1]} channels cannot give "
-            f"{dims} dimensions: fit on more pictures or ask for fewer dimensions."
+            f"{dims} dimensions: fit on more images or ask for fewer dimensions."
         )
     # In float64: along most axes unit vectors differ by less than float32 sums can tell.
     pca = PCA(n_components=dims, svd_solver="covariance_eigh").fit(vectors.astype(np.float64))
-    # An axis along which the pictures do not differ would be blown up to noise.
+    # An axis along which the images do not differ would be blown up to noise.
     deviation = np.sqrt(np.maximum(pca.explained_variance_, pca.explained_variance_[0] * 1e-9))
     projection = pca.components_ / deviation[:, None]
     return LayerWhitening(
@@ -202,39 +202,39 @@ def stack_vectors(vectors: Sequence[Float[Tensor, "_ K"]]) -> Float[np.ndarray, 
 
 
 class WhiteningFit:
-    """Collects class vectors picture by picture, then fits the whitening.
+    """Collects class vectors image by image, then fits the whitening.
 
     Source:
-        docs/method.md section 3: the N_pca best class vectors of each picture of another
+        docs/method.md section 3: the N_pca best class vectors of each image of another
         collection.
     """
 
     def __init__(self, encoder: Encoder) -> None:
-        """Start with no picture."""
+        """Start with no image."""
         self._encoder = encoder
         self._vectors: list[list[Float[Tensor, "V K"]]] = [[] for _ in encoder.settings.layers]
-        self.pictures = 0
+        self.images = 0
 
     @torch.inference_mode()
     def add(self, encoded: Encoded) -> None:
-        """Take in the maps of a batch of pictures."""
+        """Take in the maps of a batch of images."""
         classes = top_classes(encoded.scores, self._encoder.settings.n_pca)
         vectors = region_class_vectors(self._encoder, encoded, classes)
         for kept, layer in zip(self._vectors, vectors, strict=True):
             kept.append(layer[:, 0].flatten(0, 1).float().cpu())
-        self.pictures += len(encoded)
+        self.images += len(encoded)
 
     def fit(self, fitted_on: str) -> Whitening:
         """The whitening of what was added.
 
         Args:
-            fitted_on: a sentence for people, such as "812 pictures of /photos".
+            fitted_on: a sentence for people, such as "812 images of /photos".
 
         Raises:
-            RequestError: if there were too few pictures for the dimensions wanted.
+            RequestError: if there were too few images for the dimensions wanted.
         """
-        if not self.pictures:
-            raise RequestError("No picture could be read to fit the whitening on: name others.")
+        if not self.images:
+            raise RequestError("No image could be read to fit the whitening on: name others.")
         settings = self._encoder.settings
         layers = tuple(
             fit_layer(stack_vectors(vectors), layer.dims)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float32
 
-from galleries.documents import Document, PictureClass, Reject
+from galleries.documents import Document, ImageClass, Reject
 from galleries.errors import ContractError
 from galleries.filters import And, Everything, Exists, Filter, Ids, Not, Or, Range, Term, path_of
 
@@ -68,7 +68,7 @@ def document_of(source: Mapping[str, Any]) -> Document:
         width=source["width"],
         height=source["height"],
         descriptor=_vector(source[DESCRIPTOR]),
-        classes=tuple(PictureClass(one["name"], one["score"]) for one in source["classes"]),
+        classes=tuple(ImageClass(one["name"], one["score"]) for one in source["classes"]),
         meta=source["meta"],
         source_tag=source["source_tag"],
         revision=source["revision"],

@@ -147,7 +147,7 @@ def _of_documents(client: Elasticsearch, index: str) -> Iterator[Finding]:
         yield Finding(
             f"{total - held} of {total} documents have no descriptor, so no search finds them: "
             "they were written by something else, or copied without their vectors.",
-            "Index those pictures again: `camsearch gallery reconcile` lists and enqueues them.",
+            "Index those images again: `camsearch gallery reconcile` lists and enqueues them.",
         )
     if ignored:
         yield Finding(

@@ -47,7 +47,7 @@ class Cost:
     bytes: int
 
     @property
-    def ms_per_picture(self) -> float:
+    def ms_per_image(self) -> float:
         """To index one image, without reading it."""
         return self.encode_ms + self.describe_ms
 
@@ -194,7 +194,7 @@ def _describe_ms(encoded: EncodedPhotos, trial: Trial, method: Method) -> float:
     return median(took)
 
 
-# Trial by trial the scores of every query, and what a picture costs.
+# Trial by trial the scores of every query, and what an image costs.
 _Measured = tuple[list[tuple["Score", ...]], Cost]
 
 

@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from descriptors.errors import ImageError, RequestError
-from descriptors.images import Picture, read_image
+from descriptors.images import RgbImage, read_image
 from evaluation.datasets.facts import PhotoFacts
 from galleries.features import FeatureStore
 from galleries.kept_maps import KeptMaps, pack, stack_kept
-from indexer.reading import IndexingPlan, Refused, batches_of_one_shape, prepare_pictures
+from indexer.reading import IndexingPlan, Refused, batches_of_one_shape, prepare_images
 from indexer.sources import Source
 
 if TYPE_CHECKING:
@@ -149,7 +149,7 @@ def encode_photos(
     return EncodedPhotos(encoder, store, digests)
 
 
-def image_of(photo: Photo) -> Picture:
+def image_of(photo: Photo) -> RgbImage:
     """The pixels of a photo at its full size.
 
     Raises:
@@ -177,7 +177,7 @@ def read_batches(
     """
 
     def readable() -> Iterator[Prepared]:
-        for outcome in prepare_pictures(sources, settings, IndexingPlan()):
+        for outcome in prepare_images(sources, settings, IndexingPlan()):
             if not isinstance(outcome, Refused):
                 yield outcome
             elif not leave_out or not isinstance(outcome.error, ImageError):

@@ -1,4 +1,4 @@
-"""OnA: the query's own classes on every picture of the gallery.
+"""OnA: the query's own classes on every image of the gallery.
 
 The whitened class vectors of every photo, for every class that any query asks for, are made
 once; a query's descriptors of the whole gallery are then sums of a few of them.

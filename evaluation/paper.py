@@ -48,7 +48,7 @@ __all__ = [
 # The datasets that the tables have a column of, each fitted on the other city.
 PAPER_DATASETS = ("oxford5k", "paris6k", "oxford105k", "paris106k")
 
-# Rows without CAMs whiten one vector a picture, whatever this says.
+# Rows without CAMs whiten one vector an image, whatever this says.
 _NO_CLASSES = 1
 
 
@@ -64,7 +64,7 @@ class PaperRow:
         dims: of the descriptor.
         window, expand: R and the hits of QE; 0 for none.
         published: mAP by dataset.
-        seconds: what a picture cost there; None where it is not said.
+        seconds: what an image cost there; None where it is not said.
     """
 
     label: str

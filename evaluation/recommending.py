@@ -88,10 +88,10 @@ def _change(variant: Variant, ablation: Ablation) -> str:
     p = f"{p_value:.3f}" if p_value >= _SMALLEST_P else "under .001"
     paid = "its cost beside the preset's is not known"
     if default is not None and default.cost is not None and variant.cost is not None:
-        image = variant.cost.ms_per_picture - default.cost.ms_per_picture
+        image = variant.cost.ms_per_image - default.cost.ms_per_image
         query = (variant.ms_per_query or 0.0) - (default.ms_per_query or 0.0)
         room = variant.cost.bytes - default.cost.bytes
-        paid = f"for {image:+.1f} ms and {room:+,} bytes a picture and {query:+.1f} ms a query"
+        paid = f"for {image:+.1f} ms and {room:+,} bytes an image and {query:+.1f} ms a query"
     before = "its default" if default is None else default.value
     return (
         f"Change {variant.setting} from {before} to {variant.value}: {_gain(variant.against)} at "
@@ -126,8 +126,8 @@ def _spared(variant: Variant, default: Variant) -> str:
     if variant.cost is None or default.cost is None:
         return ""
     costs = (
-        (variant.cost.bytes, default.cost.bytes, "{:,.0f} bytes a picture"),
-        (variant.cost.ms_per_picture, default.cost.ms_per_picture, "{:.1f} ms a picture"),
+        (variant.cost.bytes, default.cost.bytes, "{:,.0f} bytes an image"),
+        (variant.cost.ms_per_image, default.cost.ms_per_image, "{:.1f} ms an image"),
         (variant.ms_per_query or 0.0, default.ms_per_query or 0.0, "{:.1f} ms a query"),
     )
     return " and ".join(

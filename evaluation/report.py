@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["write_evaluation_report"]
 
-# Queries that are shown with pictures, of each kind.
+# Queries that are shown with images, of each kind.
 _SHOWN = 6
 _THUMBNAIL = 132
 _STAGES_OF_CURVES = 8
@@ -47,7 +47,7 @@ def write_evaluation_report(
     Args:
         path: ends in ``.html``.
         evaluation: what was measured.
-        trials: that it was measured on, for the pictures.
+        trials: that it was measured on, for the images.
         compared: two systems; None for the best of ours and the best of the others.
         ablation: of settings, for curves.
 
@@ -81,7 +81,7 @@ def _page(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    scores, pictures = by_system(evaluation.scores), _Pictures(trials)
+    scores, images = by_system(evaluation.scores), _Images(trials)
     pair = compared or _best_of_both(evaluation.rows)
     best = max(evaluation.rows, key=lambda row: row.all)
     ranked = sorted(
@@ -93,9 +93,9 @@ def _page(
         stages=stage_plot(evaluation.rows),
         curves=recall_plot(_curves(evaluation)),
         best=f"{best.system}:{best.stage}",
-        worst_queries=[pictures.asked(score) for score in ranked[:_SHOWN]],
-        best_queries=[pictures.asked(score) for score in ranked[::-1][:_SHOWN]],
-        compared=None if pair is None else _compared(scores, *pair, pictures),
+        worst_queries=[images.asked(score) for score in ranked[:_SHOWN]],
+        best_queries=[images.asked(score) for score in ranked[::-1][:_SHOWN]],
+        compared=None if pair is None else _compared(scores, *pair, images),
         sweeps=[] if ablation is None else list(_sweeps(ablation)),
         advice=[] if ablation is None else recommendation(ablation),
     )
@@ -135,7 +135,7 @@ def _compared(
     scores: Mapping[tuple[str, str], tuple[tuple[Score, ...], ...]],
     one: NamedSystem,
     other: NamedSystem,
-    pictures: _Pictures,
+    images: _Images,
 ) -> dict[str, Any]:
     """Two systems side by side."""
     mine, theirs = scores[one.system, one.stage], scores[other.system, other.stage]
@@ -149,7 +149,7 @@ def _compared(
 
     def shown(differences: Sequence[QueryDifference]) -> list[dict[str, Any]]:
         return [
-            pictures.both(by_query[0, d.query.name], by_query[1, d.query.name]) for d in differences
+            images.both(by_query[0, d.query.name], by_query[1, d.query.name]) for d in differences
         ]
 
     gained = [d for d in queries if d.gained > 0][:_SHOWN]
@@ -165,7 +165,7 @@ def _compared(
     }
 
 
-class _Pictures:
+class _Images:
     """Thumbnails of a dataset's photos, each made once."""
 
     def __init__(self, trials: Sequence[Trial]) -> None:
@@ -202,7 +202,7 @@ class _Pictures:
 
 
 def _thumbnail_url(photo: Photo, box: tuple[float, ...] | None) -> str:
-    """A small picture; nothing where it cannot be read, for which the page has a placeholder."""
+    """A small image; nothing where it cannot be read, for which the page has a placeholder."""
     try:
         image = read_image(photo.file.read_bytes(), reduce_to=2 * _THUMBNAIL).image
     except (ImageError, OSError):

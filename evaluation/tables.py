@@ -29,7 +29,7 @@ __all__ = ["ablation_table", "comparison_words", "paper_table", "reasons", "rows
 def table_of(evaluation: Evaluation) -> Table:
     """A table of mAP grouped by stage; within a stage the best first, and the best bold."""
     queries = evaluation.about.queries
-    asked = {"full": "full pictures"}.get(queries, queries)
+    asked = {"full": "full images"}.get(queries, queries)
     table = rows_table(evaluation.rows)
     table.title = f"mAP, {evaluation.asked} queries ({asked}), {evaluation.photos} photos"
     parts = f"mean of {', '.join(evaluation.trials)}; " if len(evaluation.trials) > 1 else ""
@@ -83,7 +83,7 @@ def ablation_table(ablation: Ablation) -> Table:
     )
     for heading in ("setting", "value", "stage"):
         table.add_column(heading)
-    for heading in ("mAP", "gained", *ablation.trials, "p", "ms a picture", "ms a query", "bytes"):
+    for heading in ("mAP", "gained", *ablation.trials, "p", "ms an image", "ms a query", "bytes"):
         table.add_column(heading, justify="right")
     for setting in dict.fromkeys(variant.setting for variant in ablation.variants):
         variants = [v for v in ablation.variants if v.setting == setting]
@@ -96,7 +96,7 @@ def ablation_table(ablation: Ablation) -> Table:
 def _variant_cells(variant: Variant, trials: int) -> list[str]:
     if variant.mean is None or variant.cost is None or variant.ms_per_query is None:
         return [variant.value, variant.stage, *["-"] * (trials + 6)]
-    costs = [f"{variant.cost.ms_per_picture:.1f}", f"{variant.ms_per_query:.1f}"]
+    costs = [f"{variant.cost.ms_per_image:.1f}", f"{variant.ms_per_query:.1f}"]
     costs.append(str(variant.cost.bytes))
     if variant.against is None or variant.p_value is None:
         cells = [f"{variant.mean:.4f}", "preset", *[""] * (trials + 1)]
@@ -112,7 +112,7 @@ def paper_table(measured: MeasuredTable) -> Table:
     datasets = list(measured.rows[0].cells)
     priced = any(row.row.seconds is not None for row in measured.rows)
     figures = [f"{name}: ours,published,difference".split(",") for name in datasets]
-    costs = ("ms a picture", "published", "bytes") if priced else ()
+    costs = ("ms an image", "published", "bytes") if priced else ()
     headings = (
         "row",
         "network",
@@ -168,7 +168,7 @@ def _costs(row: MeasuredRow) -> list[str]:
     published = "" if row.row.seconds is None else f"{row.row.seconds * 1e3:.0f}"
     if row.cost is None:
         return ["-", published, "-"]
-    return [f"{row.cost.ms_per_picture:.1f}", published, f"{row.cost.bytes:,}"]
+    return [f"{row.cost.ms_per_image:.1f}", published, f"{row.cost.bytes:,}"]
 
 
 def comparison_words(names: tuple[str, str], found: Comparison, trials: Sequence[str]) -> str:

@@ -1,6 +1,6 @@
 """The same queries through a server and through Python: what the way costs in quality, if anything.
 
-The pictures stand in an index already, with its method's vectors and kept maps. Each query is
+The images stand in an index already, with its method's vectors and kept maps. Each query is
 asked of the server as a client asks, and of the product's searcher in this process, which reads
 the same documents and the same maps.
 """
@@ -118,10 +118,10 @@ def evaluate_through(
 
     Args:
         folder: of photos; see `evaluation.datasets.photos`.
-        client: of the server that understands pictures.
+        client: of the server that understands images.
         index: that holds the folder's photos, ids or uris ending in their paths.
         machine: where this process computes.
-        queries: full pictures, or boxes.
+        queries: full images, or boxes.
         progress: told what is done.
 
     Raises:
@@ -161,8 +161,8 @@ def _score(
     """One query at every stage, both ways."""
     own = next(i for i, path in paths.items() if path == query.photo.path)
     data = query.photo.file.read_bytes()
-    picture = read_image(data, reduce_to=None if query.box else served.method.settings.side)
-    described = served.method.describe_query(picture, served.regions, query.box)
+    image = read_image(data, reduce_to=None if query.box else served.method.settings.side)
+    described = served.method.describe_query(image, served.regions, query.box)
     asked: dict[str, Any] = {"image": {"data": base64.b64encode(data).decode()}}
     if query.box is not None:
         asked["box"] = query.box.as_list()

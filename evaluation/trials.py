@@ -26,7 +26,7 @@ class Photo:
 
     Attributes:
         path: within the dataset's folder; its id in galleries and rankings.
-        size: of the upright picture, in pixels.
+        size: of the upright image, in pixels.
         file: where it lies.
         scene: what it shows; "" for a distractor, or where the dataset does not say.
         capture: ``photo_collection`` for independent photos by many people; "" where unsaid.
@@ -59,7 +59,7 @@ class PhotoQuery:
 
     Attributes:
         photo: what is asked with; it need not stand in the gallery.
-        box: in pixels of the photo; None for the full picture.
+        box: in pixels of the photo; None for the full image.
         judgements: by the name of a measure, such as ``all``; a measure that has no right answer
             to this query is left out, and the query does not count in it. At least one.
         leave_out: path of a gallery photo that is never an answer (the query's own, where a

@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float32
 
-__all__ = ["Document", "FirstHit", "IndexedPicture", "Known", "PictureClass", "Reject"]
+__all__ = ["Document", "FirstHit", "ImageClass", "IndexedImage", "Known", "Reject"]
 
 
-class PictureClass(NamedTuple):
+class ImageClass(NamedTuple):
     """One of the best classes of an image."""
 
     name: str
@@ -20,7 +20,7 @@ class PictureClass(NamedTuple):
 
 
 @dataclass(frozen=True)
-class IndexedPicture:
+class IndexedImage:
     """An indexed image, without its vector; see `Document`."""
 
     id: str
@@ -31,7 +31,7 @@ class IndexedPicture:
 
 
 @dataclass(frozen=True)
-class Document(IndexedPicture):
+class Document(IndexedImage):
     """One image of a gallery.
 
     Attributes:
@@ -48,7 +48,7 @@ class Document(IndexedPicture):
     """
 
     descriptor: Float32[np.ndarray, " D"]
-    classes: Sequence[PictureClass] = ()
+    classes: Sequence[ImageClass] = ()
     meta: Mapping[str, Any] = field(default_factory=dict)
     source_tag: str = ""
     revision: int = 0

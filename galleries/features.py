@@ -62,12 +62,12 @@ class FeatureStore:
         self._readers = ThreadPoolExecutor(_READERS, "read-maps")
 
     def path_of(self, image_id: str) -> str:
-        """Where the maps of a picture are, in the place's own words."""
+        """Where the maps of an image are, in the place's own words."""
         name = hashlib.sha256(image_id.encode()).hexdigest()
         return f"{self._root}/{name[:2]}/{name}.maps"
 
     def put(self, maps: Mapping[str, bytes]) -> None:
-        """Write the packed maps of pictures; what is there is replaced.
+        """Write the packed maps of images; what is there is replaced.
 
         Raises:
             FeatureStoreError: if the store refuses, as when its disk is full.
@@ -100,10 +100,10 @@ class FeatureStore:
             part.unlink(missing_ok=True)
 
     def get(self, digests: Mapping[str, str]) -> dict[str, KeptMaps]:
-        """The maps of pictures, read side by side.
+        """The maps of images, read side by side.
 
         Args:
-            digests: for each id the digest of the picture's bytes as it is indexed.
+            digests: for each id the digest of the image's bytes as it is indexed.
 
         Returns:
             Maps by id; an id without maps, or with maps of other bytes, is left out.
@@ -117,7 +117,7 @@ class FeatureStore:
         return found
 
     def packed(self, ids: Collection[str]) -> dict[str, bytes]:
-        """The maps of pictures as they are kept, of whichever version; ids without are left out."""
+        """The maps of images as they are kept, of whichever version; ids without are left out."""
         return dict(self._packed(ids))
 
     def _packed(self, ids: Collection[str]) -> Iterator[tuple[str, bytes]]:
@@ -130,11 +130,11 @@ class FeatureStore:
         try:
             data: bytes = self._fs.cat_file(self.path_of(image_id))
         except OSError:
-            return None  # the caller falls back to the picture itself, and says so
+            return None  # the caller falls back to the image itself, and says so
         return data
 
     def has(self, image_id: str) -> bool:
-        """Whether maps of this picture are kept, of whichever version."""
+        """Whether maps of this image are kept, of whichever version."""
         return bool(self._fs.exists(self.path_of(image_id)))
 
     def is_reachable(self) -> bool:
@@ -149,7 +149,7 @@ class FeatureStore:
             return False
 
     def delete(self, ids: Iterable[str]) -> None:
-        """Forget the maps of pictures; unknown ids are passed over.
+        """Forget the maps of images; unknown ids are passed over.
 
         Raises:
             FeatureStoreError: if the store refuses.

@@ -30,15 +30,15 @@ _DAMAGE = (zstandard.ZstdError, SafetensorError, KeyError, ValueError, TypeError
 
 @dataclass(frozen=True)
 class KeptMaps:
-    """The maps of one picture as they are kept.
+    """The maps of one image as they are kept.
 
     Attributes:
         layers: 8-bit levels and scales a layer, the evidence last where it is a layer of its own.
         features: how many of these are feature layers.
         evidence: index in `layers` of the evidence.
         scores: the class scores, float16.
-        working: size of the picture as the network saw it, in pixels.
-        digest: of the picture's bytes, so that maps of an older version are noticed.
+        working: size of the image as the network saw it, in pixels.
+        digest: of the image's bytes, so that maps of an older version are noticed.
     """
 
     layers: tuple[FeatureMaps, ...]
@@ -50,7 +50,7 @@ class KeptMaps:
 
     @property
     def shape(self) -> tuple[object, ...]:
-        """Equal for pictures that can stand in one batch."""
+        """Equal for images that can stand in one batch."""
         return (self.working, *(maps.levels.shape for maps in self.layers))
 
     def averaged(self) -> KeptMaps:
@@ -66,7 +66,7 @@ class KeptMaps:
 
 
 def quantise(maps: FeatureMaps) -> FeatureMaps:
-    """Maps as 8-bit levels with a scale for each channel of each picture.
+    """Maps as 8-bit levels with a scale for each channel of each image.
 
     Convention:
         What is above 0 stays above 0 (level 1 at least), since channel weights count it.
@@ -84,11 +84,11 @@ def quantise(maps: FeatureMaps) -> FeatureMaps:
 
 
 def pack(encoded: Encoded, digests: Sequence[str], *, coarse: bool = False) -> list[bytes]:
-    """The maps of each picture of a batch, compressed.
+    """The maps of each image of a batch, compressed.
 
     Args:
         encoded: fresh maps.
-        digests: SHA-256 of each picture's bytes.
+        digests: SHA-256 of each image's bytes.
         coarse: average maps that are finer than the evidence; see `RegionSettings.coarse_maps`.
     """
     if coarse:
@@ -121,7 +121,7 @@ def pack(encoded: Encoded, digests: Sequence[str], *, coarse: bool = False) -> l
 
 
 def unpack(data: bytes) -> KeptMaps:
-    """What `pack` made of one picture.
+    """What `pack` made of one image.
 
     Raises:
         FeatureStoreError: if the bytes are damaged.
@@ -152,9 +152,7 @@ def unpack(data: bytes) -> KeptMaps:
             about["digest"],
         )
     except _DAMAGE as error:
-        raise FeatureStoreError(
-            "Kept feature maps are damaged: index the picture again."
-        ) from error
+        raise FeatureStoreError("Kept feature maps are damaged: index the image again.") from error
 
 
 def _decompressed(data: bytes) -> bytes:
@@ -167,7 +165,7 @@ def _decompressed(data: bytes) -> bytes:
 def stack_kept(
     kept: Sequence[KeptMaps], device: torch.device, dtype: torch.dtype = torch.uint8
 ) -> Encoded:
-    """Kept maps of pictures of one shape as one batch.
+    """Kept maps of images of one shape as one batch.
 
     Args:
         kept: equal in `KeptMaps.shape`.
@@ -195,6 +193,6 @@ def _stacked(
     if device.type != "cpu":
         return torch.cat(list(levels)).to(device).to(dtype)
     batch = torch.empty((len(levels), *levels[0].shape[1:]), dtype=dtype)
-    for row, picture in zip(batch, levels, strict=True):
-        row.copy_(picture[0])
+    for row, image in zip(batch, levels, strict=True):
+        row.copy_(image[0])
     return batch

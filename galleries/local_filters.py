@@ -18,7 +18,7 @@ from sqlite3 import Connection
 from typing import Any
 
 from galleries.checks import is_unicode
-from galleries.documents import PictureClass
+from galleries.documents import ImageClass
 from galleries.filters import (
     And,
     Everything,
@@ -168,7 +168,7 @@ def _within(bounds: Mapping[str, Scalar]) -> Callable[[Comparable], bool]:
 
 
 def leaves(
-    classes: Sequence[PictureClass], meta: Mapping[str, Any]
+    classes: Sequence[ImageClass], meta: Mapping[str, Any]
 ) -> Iterator[tuple[str, Comparable]]:
     """Lay out a document's classes and metadata as pairs of path and value."""
     yield from ((path_of("classes"), one.name) for one in classes)

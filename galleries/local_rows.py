@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from galleries.checks import check_meta, check_reject, is_unicode
-from galleries.documents import Document, Known, PictureClass, Reject
+from galleries.documents import Document, ImageClass, Known, Reject
 from galleries.errors import MalformedDocument
 from galleries.local_filters import leaves
 
@@ -121,12 +121,12 @@ def _document(*row: Any) -> Document:
     return Document(id_, uri, digest, width, height, descriptor, best, said, tag, revision, at)
 
 
-def _classes(text: str) -> tuple[PictureClass, ...]:
-    return tuple(PictureClass(name, score) for name, score in json.loads(text))
+def _classes(text: str) -> tuple[ImageClass, ...]:
+    return tuple(ImageClass(name, score) for name, score in json.loads(text))
 
 
 def _write_leaves(
-    rows: Connection, number: int, classes: Sequence[PictureClass], meta: Mapping[str, Any]
+    rows: Connection, number: int, classes: Sequence[ImageClass], meta: Mapping[str, Any]
 ) -> None:
     """Write what filters can ask for; a value that a list repeats is one leaf."""
     rows.executemany(

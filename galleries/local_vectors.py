@@ -108,7 +108,7 @@ class Vectors:
     ) -> Float64[np.ndarray, " R"]:
         """Compute the cosines of a few rows so that equal rows get equal numbers."""
         # A matrix product sums a row in an order that depends on where the row stands, so that two
-        # copies of a picture could change places; the sum of a row alone does not.
+        # copies of an image could change places; the sum of a row alone does not.
         cosines = np.empty(len(rows))
         for at in range(0, len(rows), _ROWS_AT_A_TIME):
             some = self.matrix[rows[at : at + _ROWS_AT_A_TIME]].astype(np.float64)

@@ -1,1 +1,1 @@
-"""The way of pictures into a gallery."""
+"""The way of images into a gallery."""

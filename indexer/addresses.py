@@ -47,7 +47,7 @@ _FILE = re.compile(r"file:(//(localhost)?)?/(?!/)", re.IGNORECASE)
 
 
 def source_tag(uri: str) -> str:
-    """What changes when the picture at this address changes, without reading it.
+    """What changes when the image at this address changes, without reading it.
 
     Returns:
         Size and time of change of a file, or what its file system says; "" if that
@@ -104,7 +104,7 @@ def as_on_disk(path: str) -> str:
 
 
 def read_source(uri: str, limits: ImageLimits, web: WebAccess = _NO_WEB) -> bytes:
-    """The bytes of a picture.
+    """The bytes of an image.
 
     Args:
         uri: a path, ``file://``, an address of any fsspec file system whose package is
@@ -129,7 +129,7 @@ def read_source(uri: str, limits: ImageLimits, web: WebAccess = _NO_WEB) -> byte
         check_machine(uri, web.machines)
     elif _is_on_the_web(uri):
         raise SourceUnreadable(
-            f"{uri} is not opened: pictures are not fetched from the web through others. "
+            f"{uri} is not opened: images are not fetched from the web through others. "
             "Download it first."
         )
     try:
@@ -170,7 +170,7 @@ def _read_stored(uri: str, limits: ImageLimits) -> bytes:
 def _read_file(path: Path, limits: ImageLimits) -> bytes:
     if not stat.S_ISREG(path.stat().st_mode):
         # A pipe would keep us waiting for ever, a device would never end.
-        raise SourceUnreadable(f"{path} is no file of bytes: name a picture file.")
+        raise SourceUnreadable(f"{path} is no file of bytes: name an image file.")
     with path.open("rb") as file:
         check_size(os.fstat(file.fileno()).st_size, limits)
         return file.read()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from galleries.checks import check_json
-from galleries.documents import Document, PictureClass, Reject
+from galleries.documents import Document, ImageClass, Reject
 from galleries.errors import MalformedDocument
 from indexer.sources import Source, id_of_address
 
@@ -55,13 +55,12 @@ def documents_of(
         )
 
 
-def _classes(described: Described, names: tuple[str, ...]) -> list[tuple[PictureClass, ...]]:
+def _classes(described: Described, names: tuple[str, ...]) -> list[tuple[ImageClass, ...]]:
     """The best classes of each image of a batch; probabilities with six digits."""
     probabilities = (described.probabilities.double() * 1e6).round() / 1e6
     return [
         tuple(
-            PictureClass(names[n] if n < len(names) else str(n), p)
-            for n, p in zip(*row, strict=True)
+            ImageClass(names[n] if n < len(names) else str(n), p) for n, p in zip(*row, strict=True)
         )
         for row in zip(described.classes.tolist(), probabilities.tolist(), strict=True)
     ]

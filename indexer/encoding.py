@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from descriptors.errors import RequestError
 from descriptors.whitening import WhiteningFit
 from galleries.kept_maps import KeptMaps, pack, unpack
-from indexer.reading import IndexingPlan, Prepared, batches_of_one_shape, prepare_pictures
+from indexer.reading import IndexingPlan, Prepared, batches_of_one_shape, prepare_images
 from indexer.sources import Source
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from descriptors.encoder import Encoder
     from descriptors.method import Method
     from descriptors.settings import MethodSettings
-    from galleries.documents import IndexedPicture
+    from galleries.documents import IndexedImage
     from indexer.reading import Refused
 
 __all__ = ["check_enough", "collect_vectors", "encode_documents"]
@@ -40,7 +40,7 @@ def collect_vectors(
         follow: sees what is read go by, as a progress bar does.
     """
     fitting = WhiteningFit(encoder)
-    outcomes = follow(prepare_pictures(sources, encoder.settings, plan))
+    outcomes = follow(prepare_images(sources, encoder.settings, plan))
     prepared = (outcome for outcome in outcomes if isinstance(outcome, Prepared))
     for batch in batches_of_one_shape(prepared, plan.batch_size):
         fitting.add(encoder.encode(encoder.prepare([p.pixels for p in batch])))
@@ -57,13 +57,13 @@ def check_enough(images: int, settings: MethodSettings) -> None:
     needed = -(-_VECTORS_A_DIMENSION * dims // settings.n_pca)
     if images < needed:
         raise RequestError(
-            f"{images} pictures are too few for {dims} dimensions a layer: fit on {needed} or "
+            f"{images} images are too few for {dims} dimensions a layer: fit on {needed} or "
             "more, name fewer dimensions with --layers, or use the packaged whitening."
         )
 
 
 def encode_documents(
-    documents: Sequence[IndexedPicture], method: Method, plan: IndexingPlan
+    documents: Sequence[IndexedImage], method: Method, plan: IndexingPlan
 ) -> dict[str, KeptMaps]:
     """Maps of documents whose maps are not kept, from their images, in batches.
 
@@ -76,7 +76,7 @@ def encode_documents(
     # Whoever writes a document could else have any file compared that this machine can read.
     prepared = (
         p
-        for p in prepare_pictures(sources, method.settings, plan)
+        for p in prepare_images(sources, method.settings, plan)
         if isinstance(p, Prepared) and p.digest == digests[p.source.id]
     )
     maps: dict[str, KeptMaps] = {}

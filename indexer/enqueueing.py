@@ -34,7 +34,7 @@ _log = logging.getLogger("camsearch")
 
 
 def task_text(name: str, images: list[dict[str, Any]], named: Mapping[str, Any], queue: str) -> str:
-    """A task that takes pictures, and perhaps more by name, as the ledger keeps it."""
+    """A task that takes images, and perhaps more by name, as the ledger keeps it."""
     return str(json.dumps({"name": name, "args": [images], "kwargs": dict(named), "queue": queue}))
 
 
@@ -45,7 +45,7 @@ def new_run() -> str:
 
 @dataclass(frozen=True)
 class Enqueuer:
-    """Sends pictures to workers.
+    """Sends images to workers.
 
     Attributes:
         app: to send with.
@@ -69,7 +69,7 @@ class Enqueuer:
         again: bool = False,
         retry_rejects: bool = False,
     ) -> int:
-        """Send pictures as tasks; waits while too many tasks wait.
+        """Send images as tasks; waits while too many tasks wait.
 
         Args:
             sources: any number; they are read as a stream. One without a revision gets the
@@ -80,7 +80,7 @@ class Enqueuer:
             again, retry_rejects: see `IndexingPlan`.
 
         Returns:
-            How many pictures were sent.
+            How many images were sent.
 
         Convention:
             A run whose sources end in an error, or that is stopped, is one of what was sent.
@@ -148,7 +148,7 @@ class Enqueuer:
             image = _image(source, revision)
             length = len(json.dumps(image))
             full = len(chunk) >= self.settings.chunk or size + length > _MAX_BYTES
-            # An id twice would be one document and two pictures: what comes of each is counted.
+            # An id twice would be one document and two images: what comes of each is counted.
             if chunk and (full or source.id in ids):
                 yield chunk
                 chunk, size, ids = [], 0, set()

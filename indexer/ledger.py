@@ -62,9 +62,9 @@ class RunState:
         id: of the run.
         gallery: that it fills.
         started, last: when it began and when it last got on, in seconds since 1970.
-        asked: pictures enqueued so far.
+        asked: images enqueued so far.
         enqueued: whether all of them are.
-        counts: what came of pictures; see `Progress`, and ``failed``.
+        counts: what came of images; see `Progress`, and ``failed``.
     """
 
     id: str
@@ -77,7 +77,7 @@ class RunState:
 
     @property
     def finished(self) -> int:
-        """Pictures that have met their end, whichever it was."""
+        """Images that have met their end, whichever it was."""
         return sum(self.counts.values())
 
     @property
@@ -93,13 +93,13 @@ class WorkerState:
     Attributes:
         name: of the host and the process.
         device: it computes on.
-        pictures: done since it started.
+        images: done since it started.
         started, last_progress: seconds since 1970.
     """
 
     name: str
     device: str
-    pictures: int
+    images: int
     started: float
     last_progress: float
 
@@ -123,10 +123,10 @@ class Ledger:
             steps.zremrangebyscore(f"{_PREFIX}runs", 0, now - _KEPT_SECONDS)
             steps.execute()
 
-    def ask(self, run: str, pictures: int, chunk: str, task: str) -> None:
-        """Note that a chunk of so many pictures is being enqueued, and its task."""
+    def ask(self, run: str, images: int, chunk: str, task: str) -> None:
+        """Note that a chunk of so many images is being enqueued, and its task."""
         with self._redis.pipeline() as steps:
-            steps.hincrby(_run(run), "asked", pictures)
+            steps.hincrby(_run(run), "asked", images)
             steps.hset(_OPEN, chunk, task)
             steps.execute()
 
@@ -154,7 +154,7 @@ class Ledger:
         return bool(self._redis.set(f"{_PREFIX}resending", 1, nx=True, px=int(seconds * 1000)))
 
     def close_run(self, run: str) -> None:
-        """Note that all pictures of a run are enqueued."""
+        """Note that all images of a run are enqueued."""
         self._redis.hset(_run(run), "enqueued", 1)
 
     def count(self, run: str, chunk: str, progress: Progress, failed: Mapping[str, str]) -> bool:
@@ -200,7 +200,7 @@ class Ledger:
         return [state for state in states if state is not None]
 
     def failed(self, run: str) -> dict[str, str]:
-        """The pictures of a run that were set aside, with reasons."""
+        """The images of a run that were set aside, with reasons."""
         return self._hash(f"{_run(run)}:failed")
 
     def begin_attempt(self, key: str) -> int:

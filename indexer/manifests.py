@@ -1,4 +1,4 @@
-"""Manifests: which pictures there are, their ids and metadata, out of CSV or JSONL."""
+"""Manifests: which images there are, their ids and metadata, out of CSV or JSONL."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from galleries.errors import MalformedDocument
 from indexer.addresses import as_on_disk
 from indexer.csv_manifests import OWN_COLUMNS, TOO_MANY, csv_rows
 from indexer.errors import MalformedRow
-from indexer.sources import Skipped, Source, find_pictures, id_of_address, legible
+from indexer.sources import Skipped, Source, find_images, id_of_address, legible
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -28,7 +28,7 @@ def read_manifest(
     warn: Callable[[str], None] = lambda _: None,
     mapping: Mapping[str, Any] | None = None,
 ) -> Iterator[Source]:
-    """The pictures that a CSV or JSONL manifest names.
+    """The images that a CSV or JSONL manifest names.
 
     Each row has ``path`` (or ``uri``), perhaps ``id`` (else the path is the id); all
     further columns become metadata. Relative paths count from the manifest's folder.
@@ -46,7 +46,7 @@ def read_manifest(
         mapping: of the gallery's fields below ``meta``, as ``properties`` of Elasticsearch.
 
     Returns:
-        Sources; a row that names no picture, or an id for the second time, comes with
+        Sources; a row that names no image, or an id for the second time, comes with
         its `problem`, so that it ends as a reject and is not lost.
 
     Raises:
@@ -71,9 +71,9 @@ def sources_in(
     skipped: Skipped | None = None,
     mapping: Mapping[str, Any] | None = None,
 ) -> Iterator[Source]:
-    """The pictures that paths name: folders and files, and what manifests among them list.
+    """The images that paths name: folders and files, and what manifests among them list.
 
-    ``exclude`` and ``skipped`` are those of `find_pictures`, ``mapping`` of `read_manifest`.
+    ``exclude`` and ``skipped`` are those of `find_images`, ``mapping`` of `read_manifest`.
 
     Raises:
         RequestError: for a path that does not exist, or a manifest that cannot be read.
@@ -82,7 +82,7 @@ def sources_in(
         if path.suffix.lower() in MANIFEST_SUFFIXES and not path.is_dir():
             yield from read_manifest(path, warn, mapping)
         else:
-            yield from find_pictures([path], exclude, skipped)
+            yield from find_images([path], exclude, skipped)
 
 
 def _rows(
@@ -138,7 +138,7 @@ def _of_row(row: object, path: Path, line: int) -> Source:
 
 
 def _what_is_wrong(row: object) -> str:
-    """Why this row names no picture; "" if it does."""
+    """Why this row names no image; "" if it does."""
     if not isinstance(row, dict):
         return "it is no JSON object of Unicode text and finite numbers"
     if TOO_MANY in row:
@@ -159,6 +159,6 @@ def _is_name(value: object) -> bool:
 def _malformed(path: Path, line: int, why: str) -> Source:
     absolute = f"{os.path.abspath(path)}:{line}"
     problem = MalformedRow(
-        f"Line {line} of {legible(str(path))} names no picture, since {why}: mend that line."
+        f"Line {line} of {legible(str(path))} names no image, since {why}: mend that line."
     )
     return Source(id_of_address(absolute), legible(f"{path.name}:{line}"), problem=problem)

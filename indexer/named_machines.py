@@ -37,7 +37,7 @@ def machine_of(entry: str) -> str:
     except ValueError:
         pass
     raise SettingsError(
-        f"{entry!r} is no machine that pictures may be read from: write sftp://host.org."
+        f"{entry!r} is no machine that images may be read from: write sftp://host.org."
     )
 
 

@@ -24,7 +24,7 @@ from indexer.reading import (
     Prepared,
     Refused,
     batches_of_one_shape,
-    prepare_pictures,
+    prepare_images,
     refusal_tag,
     tag_of,
     would_be_refused,
@@ -41,14 +41,14 @@ if TYPE_CHECKING:
     from galleries.features import FeatureStore
     from galleries.gallery import Writable
 
-__all__ = ["Run", "index_pictures"]
+__all__ = ["Run", "index_sources"]
 
 _LOOK_UP = 256  # sources looked up in the gallery at once
 _UNKNOWN = Known("", "", {}, -1)
 _STAYS = "The version that was indexed before stays."
 
 
-def index_pictures(
+def index_sources(
     sources: Iterable[Source],
     method: Method,
     gallery: Writable,
@@ -93,7 +93,7 @@ class _Kept(NamedTuple):
 
 
 class Run:
-    """The state of one call of `index_pictures`: all of it but the network.
+    """The state of one call of `index_sources`: all of it but the network.
 
     Convention:
         No refusal loses what was there.
@@ -113,7 +113,7 @@ class Run:
 
     def readable(self, sources: Iterable[Source], settings: MethodSettings) -> Iterator[Prepared]:
         """The images to describe, read; what cannot be read is noted as refused."""
-        for outcome in prepare_pictures(self.fresh(sources), settings, self.plan):
+        for outcome in prepare_images(self.fresh(sources), settings, self.plan):
             if isinstance(outcome, Refused):
                 self._refused.append(outcome)
                 if len(self._refused) >= _LOOK_UP:
@@ -248,7 +248,7 @@ class Run:
         made = documents_of(batch, described, self.plan.class_names)
         for image, document in zip(batch, made, strict=True):
             if document is None:
-                error = FeaturelessImage("The network sees nothing in this picture: leave it out.")
+                error = FeaturelessImage("The network sees nothing in this image: leave it out.")
                 self._refuse(image.source, image.tag, error)
             else:
                 yield image, document

@@ -18,12 +18,12 @@ class Progress:
     """Counts of one run, kept up to date while it goes on.
 
     Attributes:
-        asked: pictures seen so far.
+        asked: images seen so far.
         indexed: encoded and written.
         unchanged: already in the gallery, the same.
         updated: already in the gallery with the same bytes; only metadata was written.
         rejected: noted in the gallery with a reason.
-        out_of_reach: in the gallery, but the picture cannot be read now; its document stays.
+        out_of_reach: in the gallery, but the image cannot be read now; its document stays.
     """
 
     asked: int = 0
@@ -35,17 +35,17 @@ class Progress:
 
     @property
     def finished(self) -> int:
-        """Pictures that have met their end, whichever it was."""
+        """Images that have met their end, whichever it was."""
         return self.indexed + self.unchanged + self.updated + self.rejected + self.out_of_reach
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """Pictures that are indexed together.
+    """Images that are indexed together.
 
     Attributes:
         id: the same however often it is delivered.
-        sources: of the pictures.
+        sources: of the images.
         gallery: name of a gallery, or of one of its concrete indices.
         run: that it is counted in; "" for none.
         again, retry_rejects: see `IndexingPlan`.
@@ -59,7 +59,7 @@ class Chunk:
     retry_rejects: bool = False
 
     def apart(self) -> list[Chunk]:
-        """A chunk for each picture."""
+        """A chunk for each image."""
         return [
             replace(self, id=f"{self.id}.{i}", sources=(source,))
             for i, source in enumerate(self.sources)
@@ -72,7 +72,7 @@ class Result:
 
     Attributes:
         progress: its counts.
-        failed: a reason for each picture that was set aside.
+        failed: a reason for each image that was set aside.
         apart: smaller chunks that must be done in its place.
     """
 

@@ -34,7 +34,7 @@ __all__ = [
     "Prepared",
     "Refused",
     "batches_of_one_shape",
-    "prepare_pictures",
+    "prepare_images",
     "refusal_tag",
     "tag_of",
     "would_be_refused",
@@ -46,12 +46,12 @@ class IndexingPlan:
     """How to index.
 
     Attributes:
-        batch_size: pictures a forward pass.
+        batch_size: images a forward pass.
         readers: threads that read and decode.
         limits: what is refused unread.
         web: what may be fetched from the web; nothing by default.
         again: encode what has not changed, too.
-        retry_rejects: try pictures again that were refused before and have not changed.
+        retry_rejects: try images again that were refused before and have not changed.
         class_names: by class number, for the documents.
         coarse_maps: see `RegionSettings.coarse_maps`.
     """
@@ -73,7 +73,7 @@ class IndexingPlan:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A picture that has been read and is ready for the network."""
+    """An image that has been read and is ready for the network."""
 
     source: Source
     tag: str
@@ -84,7 +84,7 @@ class Prepared:
 
 @dataclass(frozen=True)
 class Refused:
-    """A picture that could not be read, or whose metadata no gallery can hold."""
+    """An image that could not be read, or whose metadata no gallery can hold."""
 
     source: Source
     tag: str
@@ -92,7 +92,7 @@ class Refused:
 
 
 def tag_of(source: Source) -> str:
-    """What changes when the picture changes or, where the id does not say it, its address."""
+    """What changes when the image changes or, where the id does not say it, its address."""
     tag = source_tag(source.uri)
     return f"{tag} {source.uri}" if tag and source.id != source.uri else tag
 
@@ -101,15 +101,15 @@ def refusal_tag(source: Source, tag: str, limits: ImageLimits, meta_mapping: str
     """What a refusal was made of: a reject with this very tag would only be refused again.
 
     Args:
-        source: of the picture.
+        source: of the image.
         tag: of `tag_of`.
-        limits: that the picture was read with.
+        limits: that the image was read with.
         meta_mapping: of the gallery.
 
     Returns:
         A text that changes with the file, the metadata, the limits and the mapping; "" where
-        the file's state is unknown, so that the picture is tried again at each run. The reject
-        of a picture that could not be *read* has "" too, see `reject_of`. A reject of an older
+        the file's state is unknown, so that the image is tried again at each run. The reject
+        of an image that could not be *read* has "" too, see `reject_of`. A reject of an older
         version has a tag without these digests, which equals none.
     """
     if not tag:
@@ -138,10 +138,10 @@ def would_be_refused(
     return made_of != "" and made_of == refusal_tag(source, tag, limits, meta_mapping)
 
 
-def prepare_pictures(
+def prepare_images(
     sources: Iterable[Source], settings: MethodSettings, plan: IndexingPlan
 ) -> Iterator[Prepared | Refused]:
-    """Read, decode and resize pictures in threads; answers come in the order of the sources.
+    """Read, decode and resize images in threads; answers come in the order of the sources.
 
     Convention:
         A source without an id gets the digest of its bytes for one.
@@ -170,26 +170,26 @@ def _prepare(source: Source, settings: MethodSettings, plan: IndexingPlan) -> Pr
         data = read_source(source.uri, plan.limits, plan.web)
         digest = hashlib.sha256(data).hexdigest()
         source = source if source.id else replace(source, id=digest)
-        picture = read_image(data, plan.limits, reduce_to=settings.side)
-        pixels = to_working_size(picture, settings)
+        image = read_image(data, plan.limits, reduce_to=settings.side)
+        pixels = to_working_size(image, settings)
     except (ImageError, SourceUnreadable, MalformedRow, MalformedDocument) as error:
         source = source if source.id else replace(source, id=id_of_address(source.uri))
         return Refused(source, tag, error)
-    return Prepared(source, tag, digest, picture.size, pixels)
+    return Prepared(source, tag, digest, image.size, pixels)
 
 
 def batches_of_one_shape(prepared: Iterable[Prepared], batch_size: int) -> Iterator[list[Prepared]]:
-    """Group pictures by shape, so that each group is one array.
+    """Group images by shape, so that each group is one array.
 
     Convention:
-        Full groups come as they fill. When more than 16 batches' worth of pictures wait in
+        Full groups come as they fill. When more than 16 batches' worth of images wait in
         part-filled groups the largest goes out, so memory stays bounded.
     """
     waiting: dict[tuple[int, ...], list[Prepared]] = defaultdict(list)
     held = 0
-    for picture in prepared:
-        group = waiting[tuple(picture.pixels.shape)]
-        group.append(picture)
+    for image in prepared:
+        group = waiting[tuple(image.pixels.shape)]
+        group.append(image)
         held += 1
         if len(group) == batch_size or held > 16 * batch_size:
             shape = max(waiting, key=lambda s: len(waiting[s]))

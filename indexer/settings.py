@@ -23,7 +23,7 @@ class IndexerSettings(BaseModel):
     images: str = Field("images", description="name of the gallery in Elasticsearch")
     broker: str = Field("redis://localhost:6379/0", description="Redis, a database of its own")
     queue: str = Field("camsearch", description="name of the queue")
-    chunk: int = Field(256, ge=1, le=1000, description="pictures a task")
+    chunk: int = Field(256, ge=1, le=1000, description="images a task")
     max_waiting: int = Field(
         200, ge=1, description="tasks that may wait before `enqueue` waits, too"
     )
@@ -46,6 +46,6 @@ class IndexerSettings(BaseModel):
     )
     web_hosts: str = Field(
         "",
-        description="hosts that pictures may be fetched from, separated by commas, others than the "
+        description="hosts that images may be fetched from, separated by commas, others than the "
         "web's with their scheme (sftp://host); none if empty",
     )

@@ -20,8 +20,8 @@ from indexer.errors import MalformedRow, SourceUnreadable
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-__all__ = ["PICTURE_SUFFIXES", "Skipped", "Source"]
-__all__ += ["find_pictures", "id_of_address", "in_pages", "legible"]
+__all__ = ["IMAGE_SUFFIXES", "Skipped", "Source"]
+__all__ += ["find_images", "id_of_address", "in_pages", "legible"]
 
 Item = TypeVar("Item")
 
@@ -56,7 +56,7 @@ _READ = frozenset(
 )
 _HEIC = frozenset([".heic", ".heif"])
 # HEIC is read where its decoder is installed.
-PICTURE_SUFFIXES = _READ | _HEIC if find_spec("pillow_heif") else _READ
+IMAGE_SUFFIXES = _READ | _HEIC if find_spec("pillow_heif") else _READ
 
 # Folders that storage devices and operating systems put among the images, besides hidden ones.
 _SYSTEM_FOLDERS = frozenset(
@@ -66,14 +66,14 @@ _SYSTEM_FOLDERS = frozenset(
 
 @dataclass(frozen=True)
 class Source:
-    """One picture to index.
+    """One image to index.
 
     Attributes:
         id: of the document it becomes; "" for the digest of its bytes.
         uri: a path or an fsspec address.
         meta: the caller's own fields.
         revision: a later write of the same id wins only with a revision at least as high.
-        problem: why this cannot name a picture; such a source becomes a reject.
+        problem: why this cannot name an image; such a source becomes a reject.
     """
 
     id: str
@@ -111,10 +111,10 @@ def _counts(counted: Counter[str]) -> str:
     return ", ".join(f"{count} {legible(what)}" for what, count in counted.most_common())
 
 
-def find_pictures(
+def find_images(
     paths: Iterable[Path], exclude: Sequence[str] = (), skipped: Skipped | None = None
 ) -> Iterator[Source]:
-    """The pictures in folders and below, in order of their names; files as they are named.
+    """The images in folders and below, in order of their names; files as they are named.
 
     Args:
         paths: folders and files.
@@ -124,9 +124,9 @@ def find_pictures(
 
     Convention:
         The id is the absolute path (its SHA-256 if it has more than 512 bytes), so the same
-        picture has the same id from whichever folder it is indexed. Within folders hidden
+        image has the same id from whichever folder it is indexed. Within folders hidden
         entries and system folders (``@eaDir``, ``$RECYCLE.BIN``) are passed over, links to
-        folders are not followed, and what counts as a picture is said by the suffix; a file
+        folders are not followed, and what counts as an image is said by the suffix; a file
         named by itself is always taken. A folder that cannot be listed comes as a source with
         its `problem`.
 
@@ -161,14 +161,14 @@ def _in_folder(top: Path, exclude: Sequence[str], skipped: Skipped) -> Iterator[
             suffix = os.path.splitext(name)[1].lower()
             if reason := _why_left_out(Path(folder, name).relative_to(top), exclude):
                 skipped.names[reason] += 1
-            elif suffix in PICTURE_SUFFIXES:
+            elif suffix in IMAGE_SUFFIXES:
                 yield _of_path(Path(folder, name))
             else:
                 skipped.suffixes[suffix or "without a suffix"] += 1
     for error in unlisted:
         source = _of_path(Path(error.filename))
         problem = SourceUnreadable(
-            f"The folder {source.uri} cannot be listed ({error.strerror}), so no picture in it is "
+            f"The folder {source.uri} cannot be listed ({error.strerror}), so no image in it is "
             "indexed: check its permissions."
         )
         yield replace(source, problem=problem)

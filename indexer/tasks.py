@@ -49,7 +49,7 @@ _MAX_DEPTH = 20
 
 
 class _Image(BaseModel):
-    """One picture as a caller sends it."""
+    """One image as a caller sends it."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -83,7 +83,7 @@ def register(
         again: bool = False,
         retry_rejects: bool = False,
     ) -> dict[str, Any]:
-        """Index pictures.
+        """Index images.
 
         Args:
             images: objects with ``uri``, and perhaps ``id`` (else the digest of the bytes),
@@ -124,7 +124,7 @@ def register(
 
     @app.task(name=DELETE_IMAGES, bind=True, shared=False, max_retries=None)
     def delete_images(self: Task, ids: Any, gallery: str | None = None) -> int:
-        """Delete pictures by id, with their maps and rejects; returns how many were there."""
+        """Delete images by id, with their maps and rejects; returns how many were there."""
         if not isinstance(ids, list) or not all(isinstance(i, str) for i in ids):
             raise RequestError("delete_images needs a list of ids, each a text.")
         gone: int = _done(self, lambda: worker().delete(ids, gallery or settings.images))
@@ -137,12 +137,12 @@ def register(
         """Fit a whitening.
 
         Args:
-            uris: of the pictures to fit on, other ones than those searched.
+            uris: of the images to fit on, other ones than those searched.
             out: the file to write, ending in .safetensors, where all workers can read it.
             method: settings of the method that differ from the default preset.
 
         Returns:
-            ``pictures`` that could be read, and the ``digest`` of the whitening.
+            ``images`` that could be read, and the ``digest`` of the whitening.
         """
         done: dict[str, Any] = _done(self, lambda: worker().fit(uris, out, method or {}))
         return done
@@ -242,7 +242,7 @@ def _text_of(image: object) -> str:
 
 
 def _digest_of(images: object, gallery: str, task: str) -> str:
-    """The same for the same pictures; where they have no digest, the task's id, which it keeps."""
+    """The same for the same images; where they have no digest, the task's id, which it keeps."""
     try:
         text = json.dumps([gallery, images], sort_keys=True)
     except (TypeError, ValueError, RecursionError):

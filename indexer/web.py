@@ -1,4 +1,4 @@
-"""Pictures from the web: from allowed hosts only, and within limits of size and time.
+"""Images from the web: from allowed hosts only, and within limits of size and time.
 
 Neither who writes an address nor who answers at it may have this machine open its own network,
 wait for ever, or fill up.
@@ -41,7 +41,7 @@ _ENTRY = re.compile(r"(\*\.)?[a-z0-9_-]+(\.[a-z0-9_-]+)*\.?|\[[0-9a-f:.]+\]")
 _PASSING = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS)
 _RESOLVER_TROUBLE = (socket.EAI_AGAIN, socket.EAI_FAIL, socket.EAI_SYSTEM)
 
-# Where clouds tell a machine its secrets. Nobody keeps pictures there, so these stay closed even
+# Where clouds tell a machine its secrets. Nobody keeps images there, so these stay closed even
 # where private addresses are open; Azure's and Oracle's look like public ones.
 _METADATA = "169.254.169.254 169.254.170.2 169.254.170.23 100.100.100.200 168.63.129.16 "
 _METADATA += "192.0.0.192 fd00:ec2::254 fd00:ec2::23 fd20:ce::254"
@@ -56,7 +56,7 @@ _NAT64 = ip_network("64:ff9b::/96")
 
 @dataclass(frozen=True)
 class WebAccess:
-    """Which hosts pictures may be fetched from; by default none.
+    """Which hosts images may be fetched from; by default none.
 
     Attributes:
         hosts: such as ``example.org``; ``*.example.org`` allows all below it, but not itself.
@@ -133,13 +133,13 @@ def _checked(uri: str, access: WebAccess) -> Url:
     if url.auth is not None or url.scheme not in _PORTS or not url.host:
         # Not repeated here, since errors go to logs and galleries, and it may hold a password.
         raise SourceUnreadable(
-            "The picture's address has no http(s) host, or a user or password in it, and is not "
-            "opened: mend it, or download the picture first."
+            "The image's address has no http(s) host, or a user or password in it, and is not "
+            "opened: mend it, or download the image first."
         )
     url = url._replace(fragment=None, port=None if url.port == _PORTS[url.scheme] else url.port)
     if not any(_is_named(url, entry) for entry in access.hosts):
         raise SourceUnreadable(
-            f"{uri} is not opened: pictures are not fetched from the web, but from allowed hosts. "
+            f"{uri} is not opened: images are not fetched from the web, but from allowed hosts. "
             f"Download it first, or allow it: --web-hosts {url.netloc}, or CAMSEARCH_WEB_HOSTS."
         )
     return url
@@ -248,7 +248,7 @@ def _connection(url: Url, address: str, seconds: float) -> HTTPConnection:
 
 @cache
 def _trust() -> ssl.SSLContext:
-    """The authorities we trust, which take longer to read than a picture."""
+    """The authorities we trust, which take longer to read than an image."""
     return ssl.create_default_context()
 
 

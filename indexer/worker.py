@@ -1,8 +1,8 @@
-"""What a worker does with a task: pictures into a gallery of Elasticsearch, and nothing lost.
+"""What a worker does with a task: images into a gallery of Elasticsearch, and nothing lost.
 
 A task may come twice, or again and again where it kills whoever takes it. Each write may be
 repeated; each chunk is counted once; a chunk that fails too often is taken apart, and the
-picture that is at fault is set aside with the reason.
+image that is at fault is set aside with the reason.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from galleries.errors import ContractError, GalleryNotFound, GalleryUnreachable
 from indexer.documents import reject_of
 from indexer.encoding import check_enough, collect_vectors
 from indexer.ledger import WorkerState
-from indexer.pipeline import index_pictures
+from indexer.pipeline import index_sources
 from indexer.progress import Chunk, Progress, Result
 from indexer.reading import IndexingPlan
 from indexer.sources import Source, id_of_address
@@ -131,7 +131,7 @@ class GalleryWorker:
         attempt = self.ledger.begin_attempt(chunk.id)
         most = self.settings.attempts
         if attempt > most:
-            reason = f"It ended its worker {most} times: look at the picture and at the log."
+            reason = f"It ended its worker {most} times: look at the image and at the log."
             return self._given_up(chunk, "worker_lost", reason, divide=True)
         try:
             progress = self._index(chunk)
@@ -140,17 +140,17 @@ class GalleryWorker:
             raise TryAgain(error.reason, self._wait(attempt)) from error
         except RedisError:
             raise
-        except Exception as error:  # whatever a picture, a library or a disk does
+        except Exception as error:  # whatever an image, a library or a disk does
             if attempt < most:
                 raise TryAgain(str(error), self._wait(attempt)) from error
             kind = type(error).__name__
-            # A full disk, a missing gallery or weight file is no fault of any of the pictures.
+            # A full disk, a missing gallery or weight file is no fault of any of the images.
             divide = not isinstance(error, ContractError | ArtifactError | SettingsError)
             return self._given_up(chunk, "failed_repeatedly", f"{kind}: {error}", divide=divide)
         return self._finished(chunk, progress, {})
 
     def delete(self, ids: Sequence[str], gallery: str) -> int:
-        """Delete pictures and their maps; returns how many were there.
+        """Delete images and their maps; returns how many were there.
 
         Raises:
             TryAgain: Elasticsearch does not answer.
@@ -170,7 +170,7 @@ class GalleryWorker:
         """Fit a whitening; see the task `fit_whitening`.
 
         Raises:
-            RequestError: for settings that cannot work, too few pictures, or a bad place.
+            RequestError: for settings that cannot work, too few images, or a bad place.
         """
         if not out.endswith(".safetensors"):
             raise RequestError(f"The file to write is {out!r}: its name must end in .safetensors.")
@@ -184,19 +184,19 @@ class GalleryWorker:
         encoder = Encoder(network, settings, self.machine.device, self.machine.precision)
         sources = [Source(uri, uri) for uri in uris]
         collected = collect_vectors(encoder, sources, self._plan())
-        check_enough(collected.pictures, settings)
-        whitening = collected.fit(f"{collected.pictures} pictures, by a task")
+        check_enough(collected.images, settings)
+        whitening = collected.fit(f"{collected.images} images, by a task")
         try:
             whitening.save(Path(out))
         except OSError as error:
             raise RequestError(f"{out} cannot be written ({error}): name another place.") from error
-        return {"pictures": collected.pictures, "digest": whitening.digest()}
+        return {"images": collected.images, "digest": whitening.digest()}
 
     def _index(self, chunk: Chunk) -> Progress:
         gallery = self.gallery(chunk.gallery)
         method = self.method(gallery)
         features = features_of(gallery.settings)
-        before = self._state.pictures
+        before = self._state.images
 
         def beat(progress: Progress) -> None:
             if time.time() - self._state.last_progress >= _BEAT_SECONDS:
@@ -206,7 +206,7 @@ class GalleryWorker:
             plan = replace(
                 self._plan(chunk), coarse_maps=regions_about(gallery.settings).coarse_maps
             )
-            progress = index_pictures(chunk.sources, method, gallery, features, plan, beat)
+            progress = index_sources(chunk.sources, method, gallery, features, plan, beat)
             self._beat(before + progress.finished)
             return progress
         finally:
@@ -223,7 +223,7 @@ class GalleryWorker:
         )
 
     def _given_up(self, chunk: Chunk, kind: str, reason: str, *, divide: bool) -> Result:
-        """Take a chunk apart, or list its pictures as failed."""
+        """Take a chunk apart, or list its images as failed."""
         if divide and len(chunk.sources) > 1:
             return Result(apart=chunk.apart())
         done: set[str] = set()
@@ -240,7 +240,7 @@ class GalleryWorker:
     def _list_as_rejects(self, chunk: Chunk, kind: str, reason: str) -> set[str]:
         """Note what failed; returns the ids that an earlier attempt had indexed all the same."""
         gallery = self.gallery(chunk.gallery)
-        # What was indexed before stays: nobody has seen that the new picture is bad.
+        # What was indexed before stays: nobody has seen that the new image is bad.
         staying, _ = gallery.known([source.id for source in chunk.sources])
         rejects = [
             reject_of(source, kind, reason) for source in chunk.sources if source.id not in staying
@@ -259,8 +259,8 @@ class GalleryWorker:
         self.ledger.end_attempts(chunk.id)
         return Result(progress, failed)
 
-    def _beat(self, pictures: int) -> None:
-        self._state = replace(self._state, pictures=pictures, last_progress=time.time())
+    def _beat(self, images: int) -> None:
+        self._state = replace(self._state, images=images, last_progress=time.time())
         # Redis may be away for a moment; the work goes on without this note.
         with suppress(RedisError):
             self.ledger.beat(self._state)

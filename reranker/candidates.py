@@ -145,7 +145,7 @@ def unmatched_warning(unmatched: int, window: int) -> str:
     """What is said of hits whose maps could not be had."""
     return (
         f"{unmatched} of {window} hits keep their first score: their feature maps are not kept and "
-        "their pictures cannot be read. Index them again."
+        "their images cannot be read. Index them again."
     )
 
 

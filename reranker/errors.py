@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 __all__ = [
     "BodyTooLarge",
     "DialectError",
+    "ImageNotFound",
     "NotOurIndex",
     "NotServed",
     "Overloaded",
-    "PictureNotFound",
     "UpstreamRefused",
     "UpstreamUnreachable",
 ]
@@ -52,12 +52,12 @@ class UpstreamRefused(CamsearchError):
         return answer
 
 
-class PictureNotFound(RequestError):
-    """The query names a picture of the index that is not there."""
+class ImageNotFound(RequestError):
+    """The query names an image of the index that is not there."""
 
 
 class NotOurIndex(RequestError):
-    """A search with a picture goes to an index that camsearch did not make."""
+    """A search with an image goes to an index that camsearch did not make."""
 
 
 class NotServed(RequestError):

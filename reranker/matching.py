@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from descriptors.method import Method
     from descriptors.regions import RegionMatch
     from descriptors.settings import RegionSettings
-    from galleries.documents import IndexedPicture
+    from galleries.documents import IndexedImage
     from galleries.features import FeatureStore
     from galleries.kept_maps import KeptMaps
 
@@ -40,10 +40,10 @@ class Match:
 
     Attributes:
         score: cosine with the query.
-        box: the region, in pixels of the upright picture.
+        box: the region, in pixels of the upright image.
         descriptor: of the region, unit.
         tried: every region that was compared, in pixels, with its cosine.
-        whole: descriptor of the whole picture with the query's classes; None if not tried.
+        whole: descriptor of the whole image with the query's classes; None if not tried.
     """
 
     score: float
@@ -64,14 +64,14 @@ class Match:
 
 
 class Matcher:
-    """Finds the best region of hits, from kept maps or from the pictures again."""
+    """Finds the best region of hits, from kept maps or from the images again."""
 
     def __init__(
         self,
         method: Method,
         features: FeatureStore | None,
         regions: RegionSettings,
-        encode: Callable[[Sequence[IndexedPicture]], Mapping[str, KeptMaps]] | None = None,
+        encode: Callable[[Sequence[IndexedImage]], Mapping[str, KeptMaps]] | None = None,
         max_encoded: int | None = None,
     ) -> None:
         """Put the parts together.
@@ -80,8 +80,8 @@ class Matcher:
             method: made the gallery's vectors.
             features: kept maps; None where none are kept.
             regions: how regions are proposed and compared.
-            encode: makes the maps of pictures that have none kept, from their addresses.
-            max_encoded: pictures a query that this is done for; None for all.
+            encode: makes the maps of images that have none kept, from their addresses.
+            max_encoded: images a query that this is done for; None for all.
         """
         self.method, self.features, self.regions = method, features, regions
         self._encode, self._max_encoded = encode, max_encoded
@@ -94,25 +94,25 @@ class Matcher:
     def match(
         self,
         query: QueryDescription,
-        pictures: Sequence[IndexedPicture],
+        images: Sequence[IndexedImage],
         regions: RegionSettings | None = None,
         stop: Callable[[], bool] = lambda: False,
     ) -> dict[str, Match | None]:
-        """The best region of each picture.
+        """The best region of each image.
 
         Args:
             query: from `Method.describe_query` with the same settings.
-            pictures: hits of the first search.
+            images: hits of the first search.
             regions: other settings than the matcher's own.
             stop: asked before each portion; the rest is left out once it is true.
 
         Returns:
-            By id; None where no region is usable. A picture whose maps are not kept and that
+            By id; None where no region is usable. An image whose maps are not kept and that
             cannot be read is left out.
         """
         settings = regions or self.regions
 
-        def run(some: Sequence[IndexedPicture]) -> dict[str, Match | None]:
+        def run(some: Sequence[IndexedImage]) -> dict[str, Match | None]:
             # Each thread reads what it matches, so that one unpacks while another computes and a
             # hit's maps are still in its core's cache.
             if stop():
@@ -120,33 +120,33 @@ class Matcher:
             return self._match_maps(query, settings, some, self.kept_maps(some))
 
         matches: dict[str, Match | None] = {}
-        for found in self._matchers.map(run, self._chunks(pictures)):
+        for found in self._matchers.map(run, self._chunks(images)):
             matches |= found
-        missing = [p for p in pictures if p.id not in matches]
+        missing = [p for p in images if p.id not in matches]
         if missing and self._encode is not None and not stop():
             again = missing[: self._max_encoded]
             matches |= self._match_maps(query, settings, again, self._encode(again))
         return matches
 
-    def maps_of(self, pictures: Sequence[IndexedPicture]) -> dict[str, KeptMaps]:
-        """Kept maps of pictures; what is not kept is read and encoded, if it can be."""
-        kept = self.kept_maps(pictures)
-        missing = [p for p in pictures if p.id not in kept]
+    def maps_of(self, images: Sequence[IndexedImage]) -> dict[str, KeptMaps]:
+        """Kept maps of images; what is not kept is read and encoded, if it can be."""
+        kept = self.kept_maps(images)
+        missing = [p for p in images if p.id not in kept]
         if missing and self._encode is not None:
             kept |= self._encode(missing)
         return kept
 
-    def encoded_of(self, picture: IndexedPicture) -> Encoded | None:
-        """The maps of one picture as a batch of one, kept or encoded; None if there are none."""
-        maps = self.maps_of([picture]).get(picture.id)
+    def encoded_of(self, image: IndexedImage) -> Encoded | None:
+        """The maps of one image as a batch of one, kept or encoded; None if there are none."""
+        maps = self.maps_of([image]).get(image.id)
         encoder = self.method.encoder
         return None if maps is None else stack_kept([maps], encoder.device, encoder.kept_dtype)
 
-    def kept_maps(self, pictures: Sequence[IndexedPicture]) -> dict[str, KeptMaps]:
-        """Kept maps of pictures, of those that have any of their present bytes."""
+    def kept_maps(self, images: Sequence[IndexedImage]) -> dict[str, KeptMaps]:
+        """Kept maps of images, of those that have any of their present bytes."""
         if self.features is None:
             return {}
-        return self.features.get({p.id: p.digest for p in pictures})
+        return self.features.get({p.id: p.digest for p in images})
 
     def close(self) -> None:
         """End the threads."""
@@ -156,10 +156,10 @@ class Matcher:
         self,
         query: QueryDescription,
         settings: RegionSettings,
-        pictures: Sequence[IndexedPicture],
+        images: Sequence[IndexedImage],
         maps: Mapping[str, KeptMaps],
     ) -> dict[str, Match | None]:
-        encoder, sizes = self.method.encoder, {p.id: Size(p.width, p.height) for p in pictures}
+        encoder, sizes = self.method.encoder, {p.id: Size(p.width, p.height) for p in images}
         matches: dict[str, Match | None] = {}
         if settings.coarse_maps:
             # Those kept before there was averaging, or encoded just now.
@@ -173,12 +173,12 @@ class Matcher:
             }
         return matches
 
-    def _chunks(self, pictures: Sequence[IndexedPicture]) -> list[list[IndexedPicture]]:
-        """The pictures in portions whose maps very likely have one shape."""
-        by_size: dict[Size, list[IndexedPicture]] = defaultdict(list)
-        for picture in pictures:
-            size = working_size(Size(picture.width, picture.height), self.method.settings)
-            by_size[size].append(picture)
+    def _chunks(self, images: Sequence[IndexedImage]) -> list[list[IndexedImage]]:
+        """The images in portions whose maps very likely have one shape."""
+        by_size: dict[Size, list[IndexedImage]] = defaultdict(list)
+        for image in images:
+            size = working_size(Size(image.width, image.height), self.method.settings)
+            by_size[size].append(image)
         return [
             group[start : start + _MATCH_BATCH]
             for group in by_size.values()

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from descriptors.method import Method
     from descriptors.settings import RegionSettings
-    from galleries.documents import Document, FirstHit, IndexedPicture
+    from galleries.documents import Document, FirstHit, IndexedImage
     from galleries.features import FeatureStore
     from galleries.gallery import Searchable
     from galleries.kept_maps import KeptMaps
@@ -68,7 +68,7 @@ class Searcher:
         gallery: Searchable,
         features: FeatureStore | None,
         regions: RegionSettings,
-        encode: Callable[[Sequence[IndexedPicture]], Mapping[str, KeptMaps]] | None = None,
+        encode: Callable[[Sequence[IndexedImage]], Mapping[str, KeptMaps]] | None = None,
     ) -> None:
         """Put the parts together.
 
@@ -77,7 +77,7 @@ class Searcher:
             gallery: of documents.
             features: kept maps; None where none are kept.
             regions: how regions are proposed and compared.
-            encode: makes the maps of pictures that have none kept, from their addresses.
+            encode: makes the maps of images that have none kept, from their addresses.
         """
         self.method, self.gallery, self.regions = method, gallery, regions
         self.matcher = Matcher(method, features, regions, encode)

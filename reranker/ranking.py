@@ -51,7 +51,7 @@ class SearchPlan:
 
     def region_settings(self, of_gallery: RegionSettings) -> RegionSettings:
         """How hits are matched: the gallery's way, or only as a whole (OnA)."""
-        return of_gallery if self.regions else of_gallery.of_whole_pictures()
+        return of_gallery if self.regions else of_gallery.of_whole_images()
 
     @property
     def max_hits(self) -> int:
@@ -64,11 +64,11 @@ class Hit:
     """One answer.
 
     Attributes:
-        document: the picture.
+        document: the image.
         score: cosine, of its best region if it was re-ranked.
         rank: from 1.
         first_score, first_rank: of the first search; None if it only came with the expansion.
-        box: where in the picture, in its pixels; None if it was not re-ranked.
+        box: where in the image, in its pixels; None if it was not re-ranked.
     """
 
     document: Document

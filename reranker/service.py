@@ -15,7 +15,7 @@ from reranker.observability.tracing import Tracing, traced
 from reranker.search.admission import Gate, RateLimit
 from reranker.search.description import Describer
 from reranker.search.indices import Indices
-from reranker.search.query_pictures import QueryPictures
+from reranker.search.query_images import QueryImages
 from reranker.search.readiness import Readiness
 from reranker.search.requests import VisualRequests
 from reranker.search.search import VisualSearcher
@@ -83,18 +83,16 @@ class Service:
             self.method.describe_queries, settings.serve_waiting, settings.serve_batch_wait
         )
         self.indices = Indices(ask, self.method.fingerprint())
-        self.pictures = QueryPictures(
-            self.indices, self.describer, matcher, files.limits, files.fetch
-        )
+        self.images = QueryImages(self.indices, self.describer, matcher, files.limits, files.fetch)
         self.gate = Gate(settings.serve_reranks, settings.serve_waiting)
         self.limits = DialectLimits(
             window=settings.serve_max_window,
             k=settings.serve_max_k,
             classes=len(self.method.encoder.weight),
-            picture_bytes=settings.serve_max_picture,
+            image_bytes=settings.serve_max_image,
         )
         searcher = VisualSearcher(
-            self.indices, self.pictures, matcher, self.gate, self.metrics, settings.serve_timeout
+            self.indices, self.images, matcher, self.gate, self.metrics, settings.serve_timeout
         )
         self.rate = RateLimit(settings.serve_rate)
         self.visual = VisualRequests(searcher, ask, self.limits, self.metrics, self.rate)
@@ -102,7 +100,7 @@ class Service:
         self.files = HitFiles(self.indices, files.read, files.limits, reading)
         explaining = Gate(settings.serve_explains, settings.serve_waiting)
         self.explainer = Explainer(
-            self.indices, self.pictures, matcher, self.files, explaining, index
+            self.indices, self.images, matcher, self.files, explaining, index
         )
         self.readiness = Readiness(ask, index, self.method.fingerprint(), matcher.features)
         self.metrics.method(self.method.fingerprint())
@@ -112,7 +110,7 @@ class Service:
         self.metrics.waiting("thumbnail", lambda: reading.waiting)
 
     def warm_up(self) -> None:
-        """Describe a picture of nothing, so that the first caller does not wait for the network."""
+        """Describe an image of nothing, so that the first caller does not wait for the network."""
         side = self.method.settings.side
         pixels = torch.zeros((3, side, side), dtype=torch.uint8)
         self.method.encoder.encode(self.method.encoder.prepare([pixels]))

@@ -22,9 +22,7 @@ class RerankerSettings(BaseModel):
     serve_max_body: int = Field(
         100 * 2**20, ge=1024, description="bytes of a search's body, packed and unpacked"
     )
-    serve_max_picture: int = Field(
-        20 * 2**20, ge=1024, description="bytes of a query picture's file"
-    )
+    serve_max_image: int = Field(20 * 2**20, ge=1024, description="bytes of a query image's file")
     serve_max_window: int = Field(1000, ge=1, le=10_000, description="R, hits re-ranked a search")
     serve_max_k: int = Field(10_000, ge=1, le=10_000, description="k of a search that names us")
     serve_waiting: int = Field(
@@ -32,7 +30,7 @@ class RerankerSettings(BaseModel):
     )
     serve_reranks: int = Field(2, ge=1, le=64, description="searches re-ranked at the same time")
     serve_batch_wait: float = Field(
-        0.003, ge=0, le=1, description="seconds a query picture waits for others to be encoded with"
+        0.003, ge=0, le=1, description="seconds a query image waits for others to be encoded with"
     )
     serve_timeout: float = Field(
         10, gt=0, description="seconds for a re-ranked search that names no timeout of its own"
@@ -41,7 +39,7 @@ class RerankerSettings(BaseModel):
         16, ge=0, description="hits without kept maps that one search encodes again"
     )
     serve_rate: str = Field(
-        "", description="searches with pictures a caller may ask, as 20/second; any number if empty"
+        "", description="searches with images a caller may ask, as 20/second; any number if empty"
     )
     serve_cors: str = Field(
         "", description="origins whose pages may call us, separated by commas; none if empty"
@@ -51,7 +49,7 @@ class RerankerSettings(BaseModel):
     )
     serve_explains: int = Field(1, ge=1, le=64, description="hits explained at the same time")
     serve_thumbnails: int = Field(
-        4, ge=1, le=64, description="pictures of hits read at the same time, for thumbnails"
+        4, ge=1, le=64, description="images of hits read at the same time, for thumbnails"
     )
 
 

@@ -66,7 +66,7 @@ def _logging_stays() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
-    """A gallery of made pictures and what searches in it: whoever changes it puts it back."""
+    """A gallery of made images and what searches in it: whoever changes it puts it back."""
     from tests.support.house import House
 
     with House.built(tmp_path_factory.mktemp("house")) as built:

@@ -14,8 +14,8 @@ import pytest
 
 from camsearch.main import app
 from docs.generate import PAGE, settings_page
+from tests.support.images import encoded, shapes
 from tests.support.large_files import too_large
-from tests.support.pictures import encoded, shapes
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = (
@@ -149,7 +149,7 @@ def test_the_examples_of_docstrings_run():
 @pytest.mark.slow
 @pytest.mark.usefixtures("photos_here")
 def test_the_example_of_the_readme_runs(capsys):
-    (example,) = [block for block in python_of(ROOT / "README.md") if "PictureLibrary" in block]
+    (example,) = [block for block in python_of(ROOT / "README.md") if "ImageLibrary" in block]
     exec(compile(example.replace("/home/me/Pictures", "photos"), "README.md", "exec"), {})  # noqa: S102
     assert "same-thing.jpg" in capsys.readouterr().out
 

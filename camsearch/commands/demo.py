@@ -15,7 +15,7 @@ from camsearch.commands import options
 from descriptors.errors import RequestError
 
 if TYPE_CHECKING:
-    from camsearch.library import PictureLibrary
+    from camsearch.library import ImageLibrary
     from camsearch.search_report import SearchReport
     from descriptors.arrays import Box
     from reranker.ranking import Hit
@@ -30,7 +30,7 @@ _HITS = 6
 
 @dataclass(frozen=True)
 class _Query:
-    """One search of the demo; `scene` is known for the made pictures only."""
+    """One search of the demo; `scene` is known for the made images only."""
 
     path: Path
     box: Box | None = None
@@ -50,12 +50,12 @@ def demo(
 ) -> None:
     """Index, search, re-rank and report, with no server and nothing to download."""
     from camsearch.demo_sources import credits_note
-    from camsearch.library import PictureLibrary
+    from camsearch.library import ImageLibrary
     from camsearch.report import write_report
 
     console = Console(soft_wrap=True)
     queries, folder = _made(out, console) if photos is None else ([], photos)
-    with PictureLibrary.create(
+    with ImageLibrary.create(
         out / "gallery", machine=options.machine(device, precision)
     ) as library:
         _index(library, folder, console)
@@ -67,20 +67,20 @@ def demo(
 
 
 def _made(out: Path, console: Console) -> tuple[list[_Query], Path]:
-    from camsearch.demo_pictures import make_demo_pictures
+    from camsearch.demo_images import make_demo_images
 
-    folder = out / "pictures"
+    folder = out / "images"
     console.print("Making views of the photos that scikit-image and scikit-learn carry ...")
-    views = make_demo_pictures(folder)
+    views = make_demo_images(folder)
     asked = [view for view in views if view.query_box is not None]
     return [_Query(view.path, view.query_box, view.scene) for view in asked], folder
 
 
-def _own(library: PictureLibrary, photos: Path) -> list[_Query]:
+def _own(library: ImageLibrary, photos: Path) -> list[_Query]:
     """Some of the folder's indexed images, spread evenly."""
-    from indexer.sources import find_pictures
+    from indexer.sources import find_images
 
-    known, _ = library.gallery.known([source.id for source in find_pictures([photos])])
+    known, _ = library.gallery.known([source.id for source in find_images([photos])])
     indexed = list(known)
     if not indexed:
         raise RequestError(f"No image in {photos} could be read: name a folder with photos.")
@@ -89,13 +89,13 @@ def _own(library: PictureLibrary, photos: Path) -> list[_Query]:
     return [_Query(Path(document.uri)) for document in chosen.values()]
 
 
-def _index(library: PictureLibrary, folder: Path, console: Console) -> None:
+def _index(library: ImageLibrary, folder: Path, console: Console) -> None:
     from camsearch.commands.index import index_with_bar
     from indexer.manifests import read_manifest
-    from indexer.sources import find_pictures
+    from indexer.sources import find_images
 
     manifest = folder / "manifest.csv"
-    sources = list(read_manifest(manifest) if manifest.exists() else find_pictures([folder]))
+    sources = list(read_manifest(manifest) if manifest.exists() else find_images([folder]))
     counts = index_with_bar(library, sources, console)
     console.print(
         f"{counts.indexed} images indexed, {counts.unchanged} unchanged, "
@@ -103,13 +103,13 @@ def _index(library: PictureLibrary, folder: Path, console: Console) -> None:
     )
 
 
-def _search(library: PictureLibrary, query: _Query) -> SearchReport:
+def _search(library: ImageLibrary, query: _Query) -> SearchReport:
     """One search with re-ranking, without the query's own image."""
     from camsearch.search_report import search_report
     from reranker.ranking import SearchPlan
 
-    picture = library.read(query.path)
-    description = library.method.describe_query(picture, library.regions, query.box)
+    image = library.read(query.path)
+    description = library.method.describe_query(image, library.regions, query.box)
     own = next(
         (d.id for d in library.gallery.documents() if d.uri == str(query.path.absolute())), None
     )
@@ -119,7 +119,7 @@ def _search(library: PictureLibrary, query: _Query) -> SearchReport:
     return search_report(
         library,
         title,
-        picture,
+        image,
         description,
         plan,
         ranking,
@@ -148,5 +148,5 @@ def _table(reports: list[SearchReport]) -> Table:
 
 
 def _right(report: SearchReport, hits: tuple[Hit, ...]) -> str:
-    flags = [report.picture_of(hit).right for hit in hits]
+    flags = [report.image_of(hit).right for hit in hits]
     return "-" if None in flags else f"{sum(map(bool, flags))} of {len(flags)}"

@@ -93,15 +93,15 @@ def _whitening() -> str:
 
 
 def _gallery(folder: Path, device: str | None, precision: options.Precision) -> str:
-    from camsearch.library import PictureLibrary
+    from camsearch.library import ImageLibrary
 
     if not folder.exists():
         return f"none at {folder} yet; make one with `camsearch index PATH --gallery {folder}`"
-    with PictureLibrary.open(folder, options.machine(device, precision)) as library:
-        pictures = library.gallery.count()
+    with ImageLibrary.open(folder, options.machine(device, precision)) as library:
+        images = library.gallery.count()
         rejects = sum(1 for _ in library.gallery.rejects())
         missing = _without_maps(library.gallery, library.features)
-    told = f"{folder}, {pictures} images, {rejects} rejects, fingerprint matches"
+    told = f"{folder}, {images} images, {rejects} rejects, fingerprint matches"
     if missing:
         told += (
             f"; {missing} images have no kept maps, so re-ranking reads them again: "

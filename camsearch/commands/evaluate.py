@@ -52,7 +52,7 @@ def evaluate(
     root: Annotated[Path | None, typer.Option(help="Folder of the dataset.")] = None,
     queries: Annotated[
         Queries | None,
-        typer.Option(help="Full pictures, or boxes (default: as the dataset's protocol has it)."),
+        typer.Option(help="Full images, or boxes (default: as the dataset's protocol has it)."),
     ] = None,
     fit_on: Annotated[
         str | None,
@@ -62,7 +62,7 @@ def evaluate(
         ),
     ] = None,
     distractors: Annotated[
-        Path | None, typer.Option(help="A folder of pictures that are added to the gallery.")
+        Path | None, typer.Option(help="A folder of images that are added to the gallery.")
     ] = None,
     stream: Annotated[
         bool | None,

@@ -55,7 +55,7 @@ def fit(
     from descriptors.encoder import Encoder
     from descriptors.errors import RequestError
     from indexer.encoding import check_enough
-    from indexer.sources import find_pictures
+    from indexer.sources import find_images
 
     if out.suffix != ".safetensors":
         raise RequestError(f"--out {out} must end in .safetensors (a .json is written beside it).")
@@ -64,13 +64,13 @@ def fit(
     settings = options.method_settings(preset, network, layers, side=side)
     loaded = load_network(settings.network, options.weight_file(weights, settings.network))
     encoder = Encoder(loaded, settings, machine.device, machine.precision)
-    sources = list(find_pictures(paths))
+    sources = list(find_images(paths))
     count = min(most, len(sources))
     chosen = [sources[i * len(sources) // count] for i in range(count)]
     collected = collect(encoder, chosen, machine)
-    check_enough(collected.pictures, settings)
+    check_enough(collected.images, settings)
     names = ", ".join(str(path) for path in paths)
-    whitening = collected.fit(f"{collected.pictures} images of {names}")
+    whitening = collected.fit(f"{collected.images} images of {names}")
     try:
         whitening.save(out)
     except (OSError, SafetensorError) as error:
@@ -79,8 +79,8 @@ def fit(
         ) from error
     console = plain_console()
     console.print(
-        f"Whitening of {collected.pictures} images written to {out} "
-        f"({len(chosen) - collected.pictures} could not be read)."
+        f"Whitening of {collected.images} images written to {out} "
+        f"({len(chosen) - collected.images} could not be read)."
     )
 
 

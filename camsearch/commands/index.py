@@ -15,7 +15,7 @@ from descriptors.errors import RequestError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from camsearch.library import PictureLibrary
+    from camsearch.library import ImageLibrary
     from indexer.progress import Progress as Counts
     from indexer.sources import Source
 
@@ -66,15 +66,15 @@ def index(
     precision: options.Precision = None,
 ) -> None:
     """Index images, so that they can be searched. Unchanged images are skipped."""
-    from camsearch.library import PictureLibrary
+    from camsearch.library import ImageLibrary
     from descriptors.settings import RegionSettings
     from indexer.manifests import read_manifest
-    from indexer.sources import Skipped, find_pictures
+    from indexer.sources import Skipped, find_images
 
     if not paths and not manifest:
         raise RequestError("Nothing to index: name folders or files, or a --manifest.")
     skipped = Skipped()
-    sources = list(find_pictures(paths or [], exclude or (), skipped))
+    sources = list(find_images(paths or [], exclude or (), skipped))
     for sentence in skipped.sentences():
         typer.echo(sentence, err=True)
     if manifest:
@@ -85,7 +85,7 @@ def index(
         raise RequestError(f"There is no image in {named}: name folders with images.")
     folder = options.gallery_folder(gallery)
     settings = options.method_settings(preset, network, layers, theme, side=side)
-    library = PictureLibrary.create(
+    library = ImageLibrary.create(
         folder,
         settings,
         RegionSettings.preset(preset),
@@ -107,7 +107,7 @@ def _is_given(ctx: typer.Context, name: str) -> bool:
 
 
 def _what_stays(
-    library: PictureLibrary, folder: Path, given: set[str], maps: str, preset: str
+    library: ImageLibrary, folder: Path, given: set[str], maps: str, preset: str
 ) -> Iterator[str]:
     """Warnings about options that an existing gallery ignores."""
     from descriptors.settings import RegionSettings
@@ -128,7 +128,7 @@ def _what_stays(
 
 
 def _index_and_tell(
-    library: PictureLibrary,
+    library: ImageLibrary,
     sources: list[Source],
     folder: Path,
     *,
@@ -160,7 +160,7 @@ def _index_and_tell(
 
 
 def index_with_bar(
-    library: PictureLibrary,
+    library: ImageLibrary,
     sources: list[Source],
     console: Console,
     *,

@@ -36,7 +36,7 @@ def info(
             kinds[reject.kind] = kinds.get(reject.kind, 0) + 1
         about: dict[str, Any] = {
             "gallery": str(folder),
-            "pictures": opened.count(),
+            "images": opened.count(),
             "rejects": kinds,
             "metadata": opened.meta_names(),
             "dims": opened.dims,
@@ -60,7 +60,7 @@ def info(
     total = sum(kinds.values())
     why = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
     console.print(f"gallery      {folder}", markup=False)
-    console.print(f"images       {about['pictures']}")
+    console.print(f"images       {about['images']}")
     console.print(f"rejects      {total}" + (f" ({why})" if why else ""))
     console.print(f"metadata     {options.listed(about['metadata'])}", markup=False)
     console.print(f"dimensions   {about['dims']}")

@@ -47,17 +47,17 @@ def search(
     precision: options.Precision = None,
 ) -> None:
     """Find images of the same object, and where in each it is."""
-    from camsearch.library import PictureLibrary
+    from camsearch.library import ImageLibrary
     from reranker.ranking import SearchPlan
 
     wanted = options.parse_box(box)
     matching = options.parse_filters(filters or [])
     plan = SearchPlan(k, rerank, expand=expand, alpha=alpha, matching=matching)
-    with PictureLibrary.open(
+    with ImageLibrary.open(
         options.gallery_folder(gallery), options.machine(device, precision)
     ) as library:
-        picture = library.read(image)
-        query = library.describe(picture, wanted)
+        asked = library.read(image)
+        query = library.describe(asked, wanted)
         ranking = library.searcher.search(query, plan)
         told = plain_console()
         for warning in ranking.warnings:
@@ -70,7 +70,7 @@ def search(
             from camsearch.report import write_report
             from camsearch.search_report import search_report
 
-            found = search_report(library, image.name, picture, query, plan, ranking)
+            found = search_report(library, image.name, asked, query, plan, ranking)
             write_report(report, [found])
             told.print(f"Report: {report.absolute()}")
 

@@ -92,7 +92,7 @@ def _print(
         ago = time.time() - worker.last_progress
         alive = "active" if ago < _ALIVE_SECONDS else "silent"
         console.print(
-            f"worker {worker.name} ({worker.device}): {alive}, {worker.pictures} images, "
+            f"worker {worker.name} ({worker.device}): {alive}, {worker.images} images, "
             f"the last {ago:.0f} s ago"
         )
     silent = all(time.time() - w.last_progress >= _ALIVE_SECONDS for w in workers)

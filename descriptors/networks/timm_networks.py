@@ -1,7 +1,7 @@
 """Any network of timm that ends in global average pooling and one linear layer, by name.
 
 Nothing is taken on trust: a network is built without weights, its numbers are shaken so that no
-part of it is by chance the identity, and a small picture goes through it. It fits if the mean of
+part of it is by chance the identity, and a small image goes through it. It fits if the mean of
 its last maps through its linear layer is what it says itself.
 """
 
@@ -31,7 +31,7 @@ __all__ = ["TIMM", "timm_network"]
 
 TIMM = "timm:"
 
-# Height and width of the picture that is tried; both a multiple of every stride there is.
+# Height and width of the image that is tried; both a multiple of every stride there is.
 _TRIED = (128, 192)
 
 # Of the largest number: what float32 may differ by, a hundred times less than any real misfit.
@@ -53,10 +53,10 @@ def timm_network(name: str) -> Network:
     with torch.random.fork_rng(devices=[]), torch.inference_mode():
         torch.manual_seed(0)
         _shake(module)
-        picture = torch.rand(1, 3, *_TRIED) * 2 - 1
-        last, scores, seen = _run(name, module, picture)
+        image = torch.rand(1, 3, *_TRIED) * 2 - 1
+        last, scores, seen = _run(name, module, image)
         network = _row(name, module, last, scores, seen)
-        return replace(network, foldable=_is_foldable(module, network, picture))
+        return replace(network, foldable=_is_foldable(module, network, image))
 
 
 def _build(name: str) -> nn.Module:
@@ -94,17 +94,17 @@ def _shake(module: nn.Module) -> None:
 
 
 def _run(
-    name: str, module: nn.Module, picture: Tensor
+    name: str, module: nn.Module, image: Tensor
 ) -> tuple[Tensor, Tensor, Mapping[str, Tensor]]:
     """Last features, class scores, and the maps that each submodule puts out on the way."""
     try:
-        features = module.forward_features(picture)  # type: ignore[operator]
-        scores, seen = _tapped(module, picture)
-    # Whatever a network of others raises for a picture that is not of its one size.
+        features = module.forward_features(image)  # type: ignore[operator]
+        scores, seen = _tapped(module, image)
+    # Whatever a network of others raises for an image that is not of its one size.
     except (RuntimeError, AssertionError, ValueError, TypeError, AttributeError) as error:
         told = str(error).strip().splitlines() or [type(error).__name__]
         size = f"{_TRIED[1]} x {_TRIED[0]} pixels"
-        why = f"it does not take a picture of {size} ({told[0].rstrip('.')})"
+        why = f"it does not take an image of {size} ({told[0].rstrip('.')})"
         raise _refusal(name, why) from error
     if not isinstance(features, Tensor) or features.ndim != 4:  # noqa: PLR2004 - B K H W
         shape = tuple(features.shape) if isinstance(features, Tensor) else type(features).__name__
@@ -112,7 +112,7 @@ def _run(
     return features, scores, seen
 
 
-def _tapped(module: nn.Module, picture: Tensor) -> tuple[Tensor, Mapping[str, Tensor]]:
+def _tapped(module: nn.Module, image: Tensor) -> tuple[Tensor, Mapping[str, Tensor]]:
     seen: dict[str, Tensor] = {}
 
     def keep(name: str, _module: nn.Module, _inputs: object, output: object) -> None:
@@ -123,7 +123,7 @@ def _tapped(module: nn.Module, picture: Tensor) -> tuple[Tensor, Mapping[str, Te
         part.register_forward_hook(partial(keep, name)) for name, part in module.named_modules()
     ]
     try:
-        scores: Tensor = module(picture)
+        scores: Tensor = module(image)
     finally:
         for hook in hooks:
             hook.remove()
@@ -207,7 +207,7 @@ def _stride(name: str, maps: Tensor) -> int:
     if down != across or not down.is_integer():
         raise _refusal(
             name,
-            f"its last maps are {tuple(maps.shape[2:])} cells of a picture of {_TRIED} pixels, "
+            f"its last maps are {tuple(maps.shape[2:])} cells of an image of {_TRIED} pixels, "
             "which do not cover it evenly",
         )
     return int(down)
@@ -225,12 +225,12 @@ def _mid(module: nn.Module, seen: Mapping[str, Tensor], last: int) -> dict[str, 
     return {}
 
 
-def _is_foldable(module: nn.Module, network: Network, picture: Tensor) -> bool:
+def _is_foldable(module: nn.Module, network: Network, image: Tensor) -> bool:
     """Whether folding its normalisations changes nothing; the module is spent."""
-    scores, before = _tapped(module, picture)
+    scores, before = _tapped(module, image)
     try:
         fold_batch_norms(module)
-        folded, after = _tapped(module, picture)
+        folded, after = _tapped(module, image)
     except (RuntimeError, ArtifactError):
         return False
     taps = [layer.module for layer in network.layers.values()]

@@ -1,8 +1,8 @@
 """Baselines with vectors: whitened by their own PCA, searched by dot products.
 
-Each vector is whitened and l2-normalised, a picture's vectors are summed, l2; the layers
-stand side by side, l2 again. Only R-MAC and Razavian et al. have more than one vector a
-picture, and the latter's stay apart.
+Each vector is whitened and l2-normalised, an image's vectors are summed, l2; the layers
+stand side by side, l2 again. Only R-MAC and Razavian et al. have more than one vector an
+image, and the latter's stay apart.
 """
 
 from __future__ import annotations
@@ -101,13 +101,13 @@ def scores_of(name: str, trial: Trial, found: Rankings) -> Iterator[Score]:
 
 @dataclass(frozen=True)
 class Describer:
-    """From a picture's vectors to what is searched.
+    """From an image's vectors to what is searched.
 
     Attributes:
         whitening: of each layer; None for none.
         power: whether the element-wise square root and l2 come before it; docs/method.md
             section 10.
-        summed: to one descriptor a picture; else each vector is one.
+        summed: to one descriptor an image; else each vector is one.
     """
 
     whitening: tuple[LayerWhitening, ...] | None
@@ -217,7 +217,7 @@ class DenseSystem:
         summed: see `Describer`.
         search: from descriptors to rankings.
         stages: their names, in order.
-        vectors: how many a picture that are searched apart.
+        vectors: how many an image that are searched apart.
     """
 
     pool: Pool
@@ -229,6 +229,6 @@ class DenseSystem:
     vectors: int = 1
 
     def dims(self, layers: Sequence[LayerSettings], channels: Sequence[int]) -> int:
-        """Numbers that are kept of a picture for the first search."""
+        """Numbers that are kept of an image for the first search."""
         one = sum(layer.dims for layer in layers) if self.whitened else sum(channels)
         return one * self.vectors

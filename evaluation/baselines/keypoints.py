@@ -91,8 +91,8 @@ def extract(photo: Photo) -> Keypoints:
     """
     import cv2
 
-    picture = image_of(photo)
-    grey = picture.image.convert("L")
+    image = image_of(photo)
+    grey = image.image.convert("L")
     if max(grey.size) > SIDE:
         grey.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
     sift = cv2.SIFT.create(nfeatures=MAX_KEYPOINTS)
@@ -100,7 +100,7 @@ def extract(photo: Photo) -> Keypoints:
     if descriptors is None:
         return Keypoints(np.empty((0, 2), np.float32), np.empty((0, 128), np.uint8))
     places = np.array([point.pt for point in found], dtype=np.float32)
-    places *= np.float32(max(picture.size) / max(grey.size))
+    places *= np.float32(max(image.size) / max(grey.size))
     return Keypoints(places, descriptors.astype(np.uint8))
 
 

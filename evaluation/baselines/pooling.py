@@ -1,12 +1,12 @@
 """The baselines of one vector an image: how each pools a feature map.
 
-Every function takes one layer of B pictures and gives ``B 1 K``: a unit vector a picture,
+Every function takes one layer of B images and gives ``B 1 K``: a unit vector an image,
 zero where there is no activation. What follows is the same for all, see
 `evaluation.baselines.dense`.
 
 Convention:
     For a query with a box the maps are cut to it first, so that only the cells inside
-    are pooled, and "the picture" below is the cut.
+    are pooled, and "the image" below is the cut.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ def sum_pooled(layer: LayerMaps) -> Float[Tensor, "B 1 K"]:
     their "raw + PCA" and the "uCroW" of Kalantidis et al. 2016 ("Cross-dimensional
     Weighting for Aggregated Deep Convolutional Features"), CroW with uniform weights: both
     are sum, l2, PCA-whitening, l2. The published figures of the two differ only by the
-    network's layer and the picture size, which are the same for all systems here.
+    network's layer and the image size, which are the same for all systems here.
     """
     return _unit(layer.cells.sum(dim=2) * layer.scale)
 
 
 def spoc(layer: LayerMaps) -> Float[Tensor, "B 1 K"]:
-    """SPoC: sum pooling under a Gaussian at the centre of the picture.
+    """SPoC: sum pooling under a Gaussian at the centre of the image.
 
     Source:
         Babenko and Lempitsky 2015, "Aggregating Deep Convolutional Features for Image

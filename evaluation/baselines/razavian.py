@@ -1,4 +1,4 @@
-"""Razavian et al.: patches of several sizes, max-pooled, and each sought in each picture.
+"""Razavian et al.: patches of several sizes, max-pooled, and each sought in each image.
 
 Source:
     Razavian et al. 2016, "Visual Instance Retrieval with Deep Convolutional Networks". Theirs
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
 
 __all__ = ["PATCHES", "patch_maxima", "patch_regions", "search_spatially"]
 
-# Orders of patches: 1 + 4 + 9 + 16 of a picture of the gallery, 1 + 4 + 9 of a query. One more
+# Orders of patches: 1 + 4 + 9 + 16 of an image of the gallery, 1 + 4 + 9 of a query. One more
 # of each would nearly double the memory and more than double the time.
 _ORDERS, _ASKED_ORDERS = 4, 3
 PATCHES = sum(order**2 for order in range(1, _ORDERS + 1))
 _ASKED_PATCHES = sum(order**2 for order in range(1, _ASKED_ORDERS + 1))
 
-# Similarities of a query's patches and those of this many pictures are at hand at a time.
-_PICTURES = 256
+# Similarities of a query's patches and those of this many images are at hand at a time.
+_IMAGES = 256
 
 
 def patch_maxima(layer: LayerMaps) -> Float[Tensor, "B V K"]:
@@ -45,7 +45,7 @@ def patch_regions(height: int, width: int) -> list[Region]:
     """The patches of a map: of order h, h x h of 2 / (h + 1) of each side, half overlapping.
 
     Convention:
-        On a map of a few cells some patches are the same; they stay, so that each picture has
+        On a map of a few cells some patches are the same; they stay, so that each image has
         `PATCHES` of them.
     """
     regions = []
@@ -63,7 +63,7 @@ def _stretches(cells: int, order: int) -> list[tuple[int, int]]:
 
 
 def search_spatially(bench: Bench) -> Iterator[Rankings]:
-    """By the mean, over a query's patches, of the distance to the nearest patch of a picture.
+    """By the mean, over a query's patches, of the distance to the nearest patch of an image.
 
     Source:
         Razavian et al. 2016, spatial search; they publish no expansion.
@@ -72,8 +72,8 @@ def search_spatially(bench: Bench) -> Iterator[Rankings]:
     asked = bench.queries[:, :_ASKED_PATCHES]
     alive = (asked != 0).any(dim=2)
     distances = [
-        _distances(asked, bench.gallery[at : at + _PICTURES])
-        for at in range(0, len(bench.gallery), _PICTURES)
+        _distances(asked, bench.gallery[at : at + _IMAGES])
+        for at in range(0, len(bench.gallery), _IMAGES)
     ]
     weights = alive / alive.sum(dim=1, keepdim=True).clamp_min(1)
     means = torch.einsum("qvg,qv->qg", torch.cat(distances, dim=2), weights)
@@ -81,10 +81,10 @@ def search_spatially(bench: Bench) -> Iterator[Rankings]:
 
 
 def _distances(
-    asked: Float[Tensor, "Q v D"], pictures: Float[Tensor, "g V D"]
+    asked: Float[Tensor, "Q v D"], images: Float[Tensor, "g V D"]
 ) -> Float[Tensor, "Q v g"]:
-    """Euclidean, from each patch asked for to the nearest of each picture."""
-    cosines = asked.flatten(0, 1) @ pictures.flatten(0, 1).T
-    nearest = cosines.unflatten(1, pictures.shape[:2]).amax(dim=2)
+    """Euclidean, from each patch asked for to the nearest of each image."""
+    cosines = asked.flatten(0, 1) @ images.flatten(0, 1).T
+    nearest = cosines.unflatten(1, images.shape[:2]).amax(dim=2)
     distances: Tensor = (2 - 2 * nearest).clamp_min(0).sqrt().unflatten(0, asked.shape[:2])
     return distances

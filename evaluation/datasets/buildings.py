@@ -1,12 +1,12 @@
 """Oxford5k and Paris6k, from their ground-truth text files.
 
-A query ``<landmark>_<n>`` has four files: ``_query.txt`` (a picture's name, with the prefix
+A query ``<landmark>_<n>`` has four files: ``_query.txt`` (an image's name, with the prefix
 ``oxc1_`` in Oxford's, and x0 y0 x1 y1 in pixels), ``_good.txt``, ``_ok.txt`` and
-``_junk.txt`` (a name a line). Names are those of the pictures without ``.jpg``.
+``_junk.txt`` (a name a line). Names are those of the images without ``.jpg``.
 
 Source:
     Philbin et al. 2007 and 2008; good and ok are positive, junk is taken out of the ranking,
-    and the query's own picture stays in the gallery, where it is one of the good.
+    and the query's own image stays in the gallery, where it is one of the good.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ __all__ = ["OXFORD", "PARIS", "Buildings", "read_buildings"]
 
 _CORRUPT = "corrupt.txt"
 
-# Folders of other pictures that people unpack beside these.
+# Folders of other images that people unpack beside these.
 _DISTRACTORS = frozenset(["oxc1_100k", "revisitop1m"])
 _PREFIX = "oxc1_"
 _QUERY = "_query.txt"
@@ -56,22 +56,22 @@ class Buildings:
 
     Attributes:
         source: where it comes from.
-        images: where its archives put the pictures, or people do.
+        images: where its archives put the images, or people do.
         truth: the archive of the ground truth.
         fit_on: what to fit the whitening on, as an example.
-        pictures: how many the published dataset has, without those that are damaged.
-        corrupt: whether some files of its archives are no pictures.
+        count: how many the published dataset has, without those that are damaged.
+        corrupt: whether some files of its archives are no images.
     """
 
     source: Source
     images: tuple[str, ...]
     truth: str
     fit_on: str
-    pictures: int
+    count: int
     corrupt: bool
 
     def photos(self, root: Path, facts: PhotoFacts) -> FoundPhotos:
-        """The pictures, whether or not there is a ground truth.
+        """The images, whether or not there is a ground truth.
 
         Raises:
             RequestError: if there are none, or one is damaged where none is known to be.
@@ -85,7 +85,7 @@ class Buildings:
             if file.stem not in left_out and _DISTRACTORS.isdisjoint(path.split("/"))
         ]
         if not files:
-            raise self.source.missing(f"pictures (in {self.images[0]}, for example)", root)
+            raise self.source.missing(f"images (in {self.images[0]}, for example)", root)
         found = photos_of(paths_within(files, root), facts)
         if not self.corrupt:
             found.all_readable()
@@ -97,7 +97,7 @@ OXFORD = Buildings(
     images=("oxbuild_images", "oxbuild_images-v1", "jpg", "images"),
     truth="gt_files_170407.tgz",
     fit_on="paris6k:DIR",
-    pictures=5_062,
+    count=5_062,
     corrupt=False,
 )
 PARIS = Buildings(
@@ -105,7 +105,7 @@ PARIS = Buildings(
     images=("paris", "jpg", "images"),
     truth="paris_120310.tgz",
     fit_on="oxford5k:DIR",
-    pictures=6_392,
+    count=6_392,
     corrupt=True,
 )
 
@@ -114,7 +114,7 @@ def read_buildings(buildings: Buildings, request: Request) -> tuple[Trial, ...]:
     """The one trial of Oxford5k or Paris6k.
 
     Raises:
-        RequestError: for a file or picture that is missing or damaged, or nothing to fit on.
+        RequestError: for a file or image that is missing or damaged, or nothing to fit on.
     """
     source, root = buildings.source, request.root
     fit = request.fit_photos(source, buildings.fit_on)
@@ -126,7 +126,7 @@ def read_buildings(buildings: Buildings, request: Request) -> tuple[Trial, ...]:
     reader = _TruthReader(source, root, folder, by_name, gone)
     queries = tuple(reader.query(path, boxes=boxes) for path in sorted(folder.glob("*" + _QUERY)))
     notes = unreadable_note(found.unreadable, f"the authors list such ones in {_CORRUPT}")
-    notes += incomplete_note(source, len(found.photos), buildings.pictures)
+    notes += incomplete_note(source, len(found.photos), buildings.count)
     return (Trial("all", fit, found.photos, queries, notes=notes),)
 
 
@@ -138,7 +138,7 @@ class _TruthReader:
         source, root: of the dataset.
         folder: of the files.
         photos: by the names that the files use.
-        gone: names of pictures that are known to be damaged.
+        gone: names of images that are known to be damaged.
     """
 
     source: Source
@@ -156,7 +156,7 @@ class _TruthReader:
         require({name}, self.photos, self.source, self.root)
         if not positives:
             raise RequestError(
-                f"{path} has neither a good nor an ok picture: unpack the ground truth again."
+                f"{path} has neither a good nor an ok image: unpack the ground truth again."
             )
         judgement = Judgement(self._paths(positives), self._paths(junk))
         return PhotoQuery(self.photos[name], box if boxes else None, {"all": judgement}, None)
@@ -165,10 +165,10 @@ class _TruthReader:
         return frozenset(_lines(self.folder / name, self.source))
 
     def _paths(self, names: frozenset[str]) -> frozenset[str]:
-        """Paths of pictures; of one that is known to be damaged its name.
+        """Paths of images; of one that is known to be damaged its name.
 
         Convention:
-            The official evaluator counts every name of its lists, so a damaged picture that
+            The official evaluator counts every name of its lists, so a damaged image that
             stands in one is a positive that is never found.
         """
         require(names - self.gone, self.photos, self.source, self.root)
@@ -176,7 +176,7 @@ class _TruthReader:
 
 
 def _truth_folder(buildings: Buildings, root: Path, photos: Mapping[str, Photo]) -> Path:
-    """The folder whose queries are pictures of this dataset; another's may lie beside it."""
+    """The folder whose queries are images of this dataset; another's may lie beside it."""
     folders = sorted({path.parent for path in root.rglob("*" + _QUERY)})
     fitting = [
         folder
@@ -196,7 +196,7 @@ def _truth_folder(buildings: Buildings, root: Path, photos: Mapping[str, Photo])
 
 
 def _read_query(path: Path) -> tuple[str, Box]:
-    """Name of the picture, and the box."""
+    """Name of the image, and the box."""
     words = read_words(path).split()
     try:
         name, corners = words[0], [float(word) for word in words[1:]]

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 __all__ = ["DATASETS", "Dataset", "FitOn", "read_dataset"]
 
 # What the whitening may be fitted on besides a dataset's own photos: any folder of images.
-_PICTURES = "pictures"
+_IMAGES = "images"
 
 # Before the paths of distractors, so that none is that of a gallery's photo.
 _PREFIX = "+distractors/"
@@ -86,7 +86,7 @@ class FitOn:
     """What a whitening is fitted on.
 
     Attributes:
-        kind: a name of `DATASETS`, or ``pictures`` for any folder of pictures.
+        kind: a name of `DATASETS`, or ``images`` for any folder of images.
         root: its folder.
     """
 
@@ -103,13 +103,13 @@ class FitOn:
         kind, colon, root = text.partition(":")
         if not text or (colon and not root):
             raise RequestError(f"--fit-on {text!r} names no folder: write DIR, or KIND:DIR.")
-        if colon and (kind == _PICTURES or kind in DATASETS):
+        if colon and (kind == _IMAGES or kind in DATASETS):
             return cls(kind, Path(root))
         drive = len(kind) == 1  # as in C:/data
         if colon and "/" not in kind and not drive and not Path(text).exists():
             raise RequestError(
                 f"--fit-on {text} is no folder, and {kind} no kind of dataset: write DIR, or "
-                f"KIND:DIR with one of {_PICTURES}, {', '.join(DATASETS)}."
+                f"KIND:DIR with one of {_IMAGES}, {', '.join(DATASETS)}."
             )
         return cls(_dataset(dataset).fits_on, Path(text))
 
@@ -130,7 +130,7 @@ DATASETS: Mapping[str, Dataset] = MappingProxyType(
         "photos": Dataset(
             _read_photos_csv, lambda root, _facts: FoundPhotos(read_photos(root), ()), "photos"
         ),
-        "folder": Dataset(read_folder, folder_photos, _PICTURES),
+        "folder": Dataset(read_folder, folder_photos, _IMAGES),
         "oxford5k": _OXFORD,
         "paris6k": _PARIS,
         "oxford105k": replace(_OXFORD, distractors=_FLICKR_100K),
@@ -139,7 +139,7 @@ DATASETS: Mapping[str, Dataset] = MappingProxyType(
         "rparis6k": _RPARIS,
         "roxford5k+1m": replace(_ROXFORD, distractors=_REVISITED_1M),
         "rparis6k+1m": replace(_RPARIS, distractors=_REVISITED_1M),
-        "holidays": Dataset(read_holidays, holidays_photos, _PICTURES),
+        "holidays": Dataset(read_holidays, holidays_photos, _IMAGES),
     }
 )
 
@@ -216,7 +216,7 @@ def _with_distractors(
     """
     files = find_files(folder)
     if not files:
-        raise RequestError(f"There are no pictures in {folder}: name the distractors' folder.")
+        raise RequestError(f"There are no images in {folder}: name the distractors' folder.")
     if facts is None:
         names = tuple(sorted(paths_within(files, folder).values()))
         streamed = StreamedPhotos(Path(os.path.abspath(folder)), names, _PREFIX)
@@ -238,7 +238,7 @@ def _dataset(name: str) -> Dataset:
 
 def _fit_photos(fit_on: FitOn, facts: PhotoFacts) -> FoundPhotos:
     """The photos of what the whitening is fitted on."""
-    lister = folder_photos if fit_on.kind == _PICTURES else _dataset(fit_on.kind).photos
+    lister = folder_photos if fit_on.kind == _IMAGES else _dataset(fit_on.kind).photos
     return lister(fit_on.root, facts)
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from descriptors.arrays import Box
 from descriptors.errors import RequestError
 from evaluation.trials import Photo
-from indexer.sources import find_pictures
+from indexer.sources import find_images
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -70,7 +70,7 @@ class Request:
 
     Attributes:
         root: folder of the dataset (or the CSV file of one's own).
-        queries: full pictures or boxes; None as the dataset's own protocol has it.
+        queries: full images or boxes; None as the dataset's own protocol has it.
         fit: what the whitening is fitted on; None if nothing was named.
         facts: sizes of photo files.
     """
@@ -93,14 +93,14 @@ class Request:
         if self.fit is None:
             raise RequestError(
                 f"{source.name} fits the whitening on another collection: name one with "
-                f"--fit-on, such as {example} (pictures:DIR is any folder of pictures)."
+                f"--fit-on, such as {example} (images:DIR is any folder of images)."
             )
         return self.fit
 
 
 @dataclass(frozen=True)
 class FoundPhotos:
-    """Photos of files, and the files that are no pictures.
+    """Photos of files, and the files that are no images.
 
     Attributes:
         photos: in order of their paths.
@@ -114,23 +114,23 @@ class FoundPhotos:
         """The photos, where every file must be one; what to do else.
 
         Raises:
-            RequestError: if one is no picture.
+            RequestError: if one is no image.
         """
         if self.unreadable:
             raise RequestError(
-                f"There are files that cannot be read as pictures ({_some(self.unreadable)}): {remedy}."
+                f"There are files that cannot be read as images ({_some(self.unreadable)}): {remedy}."
             )
         return self.photos
 
 
 def find_files(folder: Path) -> list[Path]:
-    """The picture files of a folder and below, in order of their names.
+    """The image files of a folder and below, in order of their names.
 
     Raises:
         RequestError: for a folder that is not there, or a part of it that cannot be listed.
     """
     files = []
-    for source in find_pictures([folder]):
+    for source in find_images([folder]):
         if source.problem is not None:
             raise RequestError(source.problem.reason)
         files.append(Path(source.uri))
@@ -171,7 +171,7 @@ def stems(photos: Iterable[Photo], source: Source) -> dict[str, Photo]:
         stem = photo.file.stem
         if stem in found:
             raise RequestError(
-                f"{source.name} has one picture a name, but {found[stem].file} and {photo.file} "
+                f"{source.name} has one image a name, but {found[stem].file} and {photo.file} "
                 "share theirs: name a folder with one copy of the dataset."
             )
         found[stem] = photo
@@ -181,18 +181,18 @@ def stems(photos: Iterable[Photo], source: Source) -> dict[str, Photo]:
 def require(
     names: Collection[str], photos: Mapping[str, Photo], source: Source, root: Path
 ) -> None:
-    """Refuse a ground truth whose pictures are not all there.
+    """Refuse a ground truth whose images are not all there.
 
     Raises:
         RequestError: naming some of those that are missing.
     """
     missing = sorted(set(names) - photos.keys())
     if missing:
-        raise source.missing(f"the pictures {_some(missing)}", root)
+        raise source.missing(f"the images {_some(missing)}", root)
 
 
 def check_boxes(trials: tuple[Trial, ...]) -> None:
-    """Refuse a box beside its picture before anything is encoded, and say which it is."""
+    """Refuse a box beside its image before anything is encoded, and say which it is."""
     for query in (query for trial in trials for query in trial.queries):
         try:
             _ = None if query.box is None else query.box.inside(query.photo.size)
@@ -204,15 +204,15 @@ def unreadable_note(unreadable: Sequence[str], why: str) -> tuple[str, ...]:
     """A sentence about files that are left out; none where there are none."""
     if not unreadable:
         return ()
-    return (f"Left out, {len(unreadable)} that are no pictures ({why}): {_some(unreadable)}.",)
+    return (f"Left out, {len(unreadable)} that are no images ({why}): {_some(unreadable)}.",)
 
 
 def incomplete_note(source: Source, found: int, published: int) -> tuple[str, ...]:
-    """A sentence about a dataset with pictures missing, which makes every search easier."""
+    """A sentence about a dataset with images missing, which makes every search easier."""
     if found >= published:
         return ()
     note = (
-        f"The published {source.name} has {published:,} pictures and this folder {found:,}: "
+        f"The published {source.name} has {published:,} images and this folder {found:,}: "
         "figures compare only where they are all there."
     )
     return (note,)

@@ -1,14 +1,14 @@
-"""A folder of one's own: a subfolder an instance, or a CSV that says which picture shows what.
+"""A folder of one's own: a subfolder an instance, or a CSV that says which image shows what.
 
-Without a CSV every picture in a subfolder shows the instance that the subfolder is named for;
-pictures beside the subfolders, and in one named ``distractors``, show none of them.
+Without a CSV every image in a subfolder shows the instance that the subfolder is named for;
+images beside the subfolders, and in one named ``distractors``, show none of them.
 ``instances.csv`` in the folder, or any CSV named instead of a folder, has the columns path
 (within its own folder) and instance ("" for a distractor), and may have x0, y0, x1, y1 (the
-box of a query, in pixels; "" where the picture is none) and junk (1 for a picture in which the
+box of a query, in pixels; "" where the image is none) and junk (1 for an image in which the
 instance is hardly to be seen, so that it is neither right nor wrong).
 
-Every picture of an instance is a query, itself taken out of its ranking; with boxes those are
-queries that have one. Without other pictures to fit the whitening on, half of the instances is
+Every image of an instance is a query, itself taken out of its ranking; with boxes those are
+queries that have one. Without other images to fit the whitening on, half of the instances is
 tested with the whitening of the other, as `evaluation.datasets.photos` does.
 """
 
@@ -51,7 +51,7 @@ _REMEDY = "name a folder with a subfolder an instance, or a CSV with the columns
 
 @dataclass(frozen=True)
 class _Instances:
-    """What a folder says of its pictures.
+    """What a folder says of its images.
 
     Attributes:
         photos: with their instances as scenes, in order of their paths.
@@ -65,7 +65,7 @@ class _Instances:
 
 
 def folder_photos(root: Path, facts: PhotoFacts) -> FoundPhotos:
-    """All pictures of a folder and below, or of a CSV, whatever they show.
+    """All images of a folder and below, or of a CSV, whatever they show.
 
     Raises:
         RequestError: for a folder that is not there, or has none.
@@ -74,12 +74,12 @@ def folder_photos(root: Path, facts: PhotoFacts) -> FoundPhotos:
         return photos_of(_files(read_rows(root, ("path",), _REMEDY), root), facts)
     files = find_files(root)
     if not files:
-        raise RequestError(f"There are no pictures in {root}: name another folder.")
+        raise RequestError(f"There are no images in {root}: name another folder.")
     return photos_of(paths_within(files, root), facts)
 
 
 def read_folder(request: Request) -> tuple[Trial, ...]:
-    """One trial if other pictures to fit on were named, else one a half.
+    """One trial if other images to fit on were named, else one a half.
 
     Raises:
         RequestError: for a file that is missing, damaged or wrong, or no query with a positive.
@@ -89,10 +89,10 @@ def read_folder(request: Request) -> tuple[Trial, ...]:
     found = _from_csv(listed, request) if listed.is_file() else _from_subfolders(request)
     if boxes and not found.boxes:
         raise RequestError(
-            f"No picture of {root} has a box: add the columns x0, y0, x1, y1 to {_CSV}, "
-            "or ask with full pictures."
+            f"No image of {root} has a box: add the columns x0, y0, x1, y1 to {_CSV}, "
+            "or ask with full images."
         )
-    # Junk is what a box does not find; a full picture shows more than the instance.
+    # Junk is what a box does not find; a full image shows more than the instance.
     junk = found.junk if boxes else frozenset[str]()
     return trials_of(found.photos, found.boxes if boxes else None, junk, request.fit)
 
@@ -129,7 +129,7 @@ def _files(rows: Sequence[Mapping[str, str]], path: Path) -> dict[Path, str]:
     """The path of each row by its file."""
     files = {(path.parent / row["path"]).absolute(): row["path"] for row in rows}
     if len(files) < len(rows):
-        raise RequestError(f"{path} names a picture twice: take one of the lines out.")
+        raise RequestError(f"{path} names an image twice: take one of the lines out.")
     return files
 
 

@@ -1,12 +1,12 @@
-"""INRIA Holidays: a picture's name says all.
+"""INRIA Holidays: an image's name says all.
 
-``IIIIDD.jpg``: the first four digits are the scene, the last two count its pictures; 00 is the
+``IIIIDD.jpg``: the first four digits are the scene, the last two count its images; 00 is the
 query, the others are its right answers. The query itself is taken out of its ranking.
 ``perfect_holidays_result.dat``, where it lies there, is read instead of the names: a line a
 query, ``query rank name rank name …``.
 
 Source:
-    Jégou et al. 2008, "Hamming embedding and weak geometry consistency"; full pictures.
+    Jégou et al. 2008, "Hamming embedding and weak geometry consistency"; full images.
 """
 
 from __future__ import annotations
@@ -47,14 +47,14 @@ _PERFECT = "perfect_*result.dat"
 
 
 def holidays_photos(root: Path, facts: PhotoFacts) -> FoundPhotos:
-    """The pictures whose names are six digits.
+    """The images whose names are six digits.
 
     Raises:
         RequestError: if there are none.
     """
     files = [f for f in find_files(image_folder(root, _IMAGES)) if _NAME.fullmatch(f.stem)]
     if not files:
-        raise HOLIDAYS.missing("pictures named by six digits, such as 100000.jpg", root)
+        raise HOLIDAYS.missing("images named by six digits, such as 100000.jpg", root)
     return photos_of(paths_within(files, root), facts)
 
 
@@ -62,15 +62,15 @@ def read_holidays(request: Request) -> tuple[Trial, ...]:
     """The one trial of Holidays.
 
     Raises:
-        RequestError: for a picture that is missing or damaged, boxes, or nothing to fit on.
+        RequestError: for an image that is missing or damaged, boxes, or nothing to fit on.
     """
     if request.asks_boxes("full"):
-        raise RequestError("Holidays has no boxes: ask with full pictures.")
-    fit = request.fit_photos(HOLIDAYS, "pictures:DIR")
+        raise RequestError("Holidays has no boxes: ask with full images.")
+    fit = request.fit_photos(HOLIDAYS, "images:DIR")
     photos = holidays_photos(request.root, request.facts).all_readable()
     by_name = {photo.file.name: photo for photo in photos}
     if len(by_name) != len(photos):
-        raise RequestError("Two pictures of Holidays share a name: keep one copy of each.")
+        raise RequestError("Two images of Holidays share a name: keep one copy of each.")
     paths = sorted(request.root.rglob(_PERFECT))
     answers = _perfect(paths[0]) if paths else _by_name(by_name)
     require(
@@ -87,7 +87,7 @@ def read_holidays(request: Request) -> tuple[Trial, ...]:
         if found
     )
     if not queries:
-        what = "queries (names ending in 00, or lines of " + _PERFECT + ") with a second picture"
+        what = "queries (names ending in 00, or lines of " + _PERFECT + ") with a second image"
         raise HOLIDAYS.missing(what, request.root)
     notes = incomplete_note(HOLIDAYS, len(photos), _PUBLISHED)
     return (Trial("all", fit, photos, queries, notes=notes),)

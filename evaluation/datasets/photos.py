@@ -69,7 +69,7 @@ def trials_of(
 
     Args:
         photos: in order of their paths.
-        boxes: of the queries, by path; None for full pictures.
+        boxes: of the queries, by path; None for full images.
         junk: paths of photos that are neither right nor wrong.
         fit: what the whitening is fitted on; None for half against half.
 

@@ -1,9 +1,9 @@
 """ROxford5k and RParis6k: the revisited annotation, with easy, medium and hard.
 
-``gnd_roxford5k.pkl`` (or ``gnd_rparis6k.pkl``) names the pictures of the gallery
+``gnd_roxford5k.pkl`` (or ``gnd_rparis6k.pkl``) names the images of the gallery
 (``imlist``) and the queries (``qimlist``), which are not among them, without ``.jpg``; and a
-query's box (``bbx``) and its ``easy``, ``hard`` and ``junk`` pictures by their numbers in
-``imlist``. The pictures are those of Oxford5k and Paris6k.
+query's box (``bbx``) and its ``easy``, ``hard`` and ``junk`` images by their numbers in
+``imlist``. The images are those of Oxford5k and Paris6k.
 
 Source:
     Radenovic et al. 2018, "Revisiting Oxford and Paris", section 4.1.
@@ -43,7 +43,7 @@ _MEASURES = {
 
 
 class _Query(BaseModel):
-    """The annotation of one query; numbers count pictures of the gallery from 0."""
+    """The annotation of one query; numbers count images of the gallery from 0."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -67,7 +67,7 @@ class Revisited:
 
     Attributes:
         source: where the annotation comes from.
-        buildings: the dataset whose pictures these are.
+        buildings: the dataset whose images these are.
         annotation: the file's name.
         fit_on: what to fit the whitening on, as an example.
     """
@@ -78,7 +78,7 @@ class Revisited:
     fit_on: str
 
     def photos(self, root: Path, facts: PhotoFacts) -> FoundPhotos:
-        """All pictures, queries too."""
+        """All images, queries too."""
         return self.buildings.photos(root, facts)
 
 
@@ -90,7 +90,7 @@ def read_revisited(revisited: Revisited, request: Request) -> tuple[Trial, ...]:
     """The one trial of ROxford5k or RParis6k.
 
     Raises:
-        RequestError: for a file or picture that is missing or damaged, or nothing to fit on.
+        RequestError: for a file or image that is missing or damaged, or nothing to fit on.
     """
     source, root = revisited.source, request.root
     fit = request.fit_photos(source, revisited.fit_on)
@@ -146,7 +146,7 @@ def _read(path: Path) -> _Annotation:
         range(len(annotation.imlist))
     ):
         raise RequestError(
-            f"{path} does not agree with itself: its queries or their pictures are not those of "
+            f"{path} does not agree with itself: its queries or their images are not those of "
             f"its lists. Get it again from {_PAGE}."
         )
     return annotation

@@ -40,7 +40,7 @@ class FoundHit:
         index, id: what it is.
         score: Elasticsearch's.
         rank: from 1.
-        digest, uri, width, height: of the picture; None where the document has none.
+        digest, uri, width, height: of the image; None where the document has none.
         raw: as it came.
     """
 
@@ -62,7 +62,7 @@ class RankedHit:
     Attributes:
         raw: as it came.
         cosine: of its best region or of the second search; None to keep Elasticsearch's score.
-        box: where in the picture, in its pixels; None if no region is known.
+        box: where in the image, in its pixels; None if no region is known.
         first_score, first_rank: of the first search; None where they are not to be told.
     """
 

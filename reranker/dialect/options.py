@@ -12,8 +12,8 @@ from descriptors.arrays import Box
 from reranker.dialect.searches import (
     DialectLimits,
     Expand,
+    ImageQuery,
     ImageSource,
-    PictureQuery,
     Rerank,
     Slot,
 )
@@ -27,11 +27,11 @@ from reranker.dialect.values import (
 )
 from reranker.errors import DialectError
 
-__all__ = ["NAME", "PICTURE_KEYS", "Options", "check_conflicts", "check_pictures"]
-__all__ += ["read_picture", "take_options"]
+__all__ = ["IMAGE_KEYS", "NAME", "Options", "check_conflicts", "check_images"]
+__all__ += ["read_query_image", "take_options"]
 
 NAME = "camsearch"
-PICTURE_KEYS = ("image", "box")
+IMAGE_KEYS = ("image", "box")
 
 _RANKING_KEYS = ("rank_window_size", "rerank", "expand")
 _WINDOW = 100
@@ -55,12 +55,12 @@ class Options:
 
     Attributes:
         path: where they stand, for refusals.
-        picture: of their own; None: the picture of the slots.
+        image: of their own; None: the image of the slots.
         rerank, expand: None for none.
     """
 
     path: str
-    picture: PictureQuery | None
+    image: ImageQuery | None
     rerank: Rerank | None = None
     expand: Expand | None = None
 
@@ -69,25 +69,25 @@ class Options:
         """Whether anything is to be done."""
         return self.rerank is not None or self.expand is not None
 
-    def picture_among(self, slots: Sequence[Slot]) -> PictureQuery:
+    def image_among(self, slots: Sequence[Slot]) -> ImageQuery:
         """What re-ranking and expansion look for.
 
         Raises:
             DialectError: the search does not say, or cannot be made again.
         """
-        pictures = list(dict.fromkeys(slot.picture for slot in slots))
-        picture = self.picture or (pictures[0] if len(pictures) == 1 else None)
-        if picture is None:
-            found = "no picture" if not pictures else f"{len(pictures)} different pictures"
+        images = list(dict.fromkeys(slot.image for slot in slots))
+        image = self.image or (images[0] if len(images) == 1 else None)
+        if image is None:
+            found = "no image" if not images else f"{len(images)} different images"
             raise DialectError(
                 f"[{self.path}] must say what to look for, since the search has {found}: give it "
                 "an [image]."
             )
-        if self.expand and picture not in pictures:
+        if self.expand and image not in images:
             raise DialectError(
-                f"[{self.path}.expand] needs a [knn] with the same picture, to search again."
+                f"[{self.path}.expand] needs a [knn] with the same image, to search again."
             )
-        return picture
+        return image
 
 
 def take_options(body: dict[str, Any], limits: DialectLimits) -> Options | None:
@@ -108,9 +108,9 @@ def _take_retriever(body: dict[str, Any], limits: DialectLimits) -> Options | No
     if not isinstance(retriever, dict) or NAME not in retriever:
         return None
     path = f"retriever.{NAME}"
-    keys = ("retriever", *PICTURE_KEYS, *_RANKING_KEYS)
+    keys = ("retriever", *IMAGE_KEYS, *_RANKING_KEYS)
     given = an_object(retriever[NAME], path, keys)
-    options = Options(path, _own_picture(given, path, limits), *_ranking(given, path, limits))
+    options = Options(path, _own_image(given, path, limits), *_ranking(given, path, limits))
     inner = given.get("retriever")
     if inner is not None:
         if not isinstance(inner, dict):
@@ -131,22 +131,22 @@ def _take_ext(body: dict[str, Any], limits: DialectLimits) -> Options | None:
     if not isinstance(ext, dict) or NAME not in ext:
         return None
     path = f"ext.{NAME}"
-    given = an_object(ext.pop(NAME), path, (*PICTURE_KEYS, *_RANKING_KEYS))
-    options = Options(path, _own_picture(given, path, limits))
+    given = an_object(ext.pop(NAME), path, (*IMAGE_KEYS, *_RANKING_KEYS))
+    options = Options(path, _own_image(given, path, limits))
     if any(key in given for key in _RANKING_KEYS):
-        options = Options(path, options.picture, *_ranking(given, path, limits))
+        options = Options(path, options.image, *_ranking(given, path, limits))
     if not ext:
         del body["ext"]
-    if options.picture is None and not options.ranks:
+    if options.image is None and not options.ranks:
         raise DialectError(f"[{path}] says nothing: give it an [image].")
     return options
 
 
-def _own_picture(given: Mapping[str, Any], path: str, limits: DialectLimits) -> PictureQuery | None:
+def _own_image(given: Mapping[str, Any], path: str, limits: DialectLimits) -> ImageQuery | None:
     if given.get("image") is not None:
-        return read_picture(given, path, limits)
+        return read_query_image(given, path, limits)
     if given.get("box") is not None:
-        raise DialectError(f"[{path}.box] needs [{path}.image]: give the picture it lies in.")
+        raise DialectError(f"[{path}.box] needs [{path}.image]: give the image it lies in.")
     return None
 
 
@@ -188,28 +188,28 @@ def _expand(value: Any, path: str, limits: DialectLimits) -> Expand | None:
     )
 
 
-def check_pictures(options: Options | None, slots: Sequence[Slot], limits: DialectLimits) -> None:
-    """Refuse a picture that goes nowhere, and too many of them.
+def check_images(options: Options | None, slots: Sequence[Slot], limits: DialectLimits) -> None:
+    """Refuse an image that goes nowhere, and too many of them.
 
     Raises:
         DialectError: it says which.
     """
-    own = options.picture if options else None
-    pictures = {slot.picture for slot in slots}
-    if (count := len(pictures | ({own} if own else set()))) > limits.pictures:
+    own = options.image if options else None
+    images = {slot.image for slot in slots}
+    if (count := len(images | ({own} if own else set()))) > limits.images:
         raise DialectError(
-            f"The search has {count} different pictures, more than the {limits.pictures} allowed: "
+            f"The search has {count} different images, more than the {limits.images} allowed: "
             "send several searches."
         )
-    if options and own and not options.ranks and own not in pictures:
+    if options and own and not options.ranks and own not in images:
         raise DialectError(
             f"[{options.path}.image] goes nowhere: there is no [knn] without a vector, and nothing "
             "is re-ranked."
         )
 
 
-def read_picture(value: Mapping[str, Any], path: str, limits: DialectLimits) -> PictureQuery:
-    """The picture of an object that has `image` and perhaps `box`.
+def read_query_image(value: Mapping[str, Any], path: str, limits: DialectLimits) -> ImageQuery:
+    """The image of an object that has `image` and perhaps `box`.
 
     Raises:
         DialectError: a key has a value that cannot be understood.
@@ -219,7 +219,7 @@ def read_picture(value: Mapping[str, Any], path: str, limits: DialectLimits) -> 
     """
     box = value.get("box")
     image = _read_image(value.get("image"), f"{path}.image", limits)
-    return PictureQuery(image, None if box is None else _read_box(box, f"{path}.box"))
+    return ImageQuery(image, None if box is None else _read_box(box, f"{path}.box"))
 
 
 def _read_image(value: Any, path: str, limits: DialectLimits) -> ImageSource:
@@ -231,7 +231,7 @@ def _read_image(value: Any, path: str, limits: DialectLimits) -> ImageSource:
     [(source, text)] = given.items()
     path = f"{path}.{source}"
     if source == "data":
-        return ImageSource(data=_read_base64(text, path, limits.picture_bytes))
+        return ImageSource(data=_read_base64(text, path, limits.image_bytes))
     if source == "id":
         return ImageSource(id=a_text(text, path, _MAX_ID))
     return ImageSource(url=a_text(text, path, _MAX_URL))
@@ -245,25 +245,25 @@ def _read_base64(value: Any, path: str, most: int) -> bytes:
         text = text.replace("\r", "").replace("\n", "")
     if len(text) * 3 // 4 - 2 > most:
         raise DialectError(
-            f"[{path}] holds more than the {most:,} bytes allowed: send a smaller picture, "
-            "or raise CAMSEARCH_SERVE_MAX_PICTURE."
+            f"[{path}] holds more than the {most:,} bytes allowed: send a smaller image, "
+            "or raise CAMSEARCH_SERVE_MAX_IMAGE."
         )
     try:
         data = base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError) as error:
-        raise refusal(path, "the base64 of a picture's file", value) from error
+        raise refusal(path, "the base64 of an image's file", value) from error
     if not data:
-        raise refusal(path, "the base64 of a picture's file", value)
+        raise refusal(path, "the base64 of an image's file", value)
     return data
 
 
 def _read_box(value: Any, path: str) -> Box:
     if not isinstance(value, list):
-        raise refusal(path, "[x0, y0, x1, y1], pixels of the upright picture", value)
+        raise refusal(path, "[x0, y0, x1, y1], pixels of the upright image", value)
     if len(value) != _COORDINATES:
         raise DialectError(
             f"[{path}] has {len(value)} numbers: give four, [x0, y0, x1, y1], pixels of the upright "
-            "picture."
+            "image."
         )
     x0, y0, x1, y1 = (a_number(v, f"{path}.{i}", 0) for i, v in enumerate(value))
     if x1 <= x0 or y1 <= y0:

@@ -10,17 +10,17 @@ from typing import Any
 import orjson
 
 from reranker.dialect.options import (
+    IMAGE_KEYS,
     NAME,
-    PICTURE_KEYS,
     check_conflicts,
-    check_pictures,
-    read_picture,
+    check_images,
+    read_query_image,
     take_options,
 )
 from reranker.dialect.searches import (
     DialectLimits,
+    ImageQuery,
     Path,
-    PictureQuery,
     Slot,
     VisualSearch,
     missing_fields,
@@ -145,7 +145,7 @@ def understand(body: dict[str, Any], query: str, limits: DialectLimits) -> Visua
         DialectError: it cannot be understood, or asks for too much.
 
     Convention:
-        A picture of the search itself goes into each `knn` clause that has neither a vector
+        An image of the search itself goes into each `knn` clause that has neither a vector
         nor a builder.
     """
     if _depth(body) > limits.depth:
@@ -156,10 +156,10 @@ def understand(body: dict[str, Any], query: str, limits: DialectLimits) -> Visua
     parts = list(_parts(body))
     _check_retrievers(parts)
     options = take_options(body, limits)
-    slots = tuple(_slots(parts, options.picture if options else None, limits))
+    slots = tuple(_slots(parts, options.image if options else None, limits))
     parameters = parameters_of(query)
     timeout = seconds_of(parameters.get("timeout", body.get("timeout")))
-    check_pictures(options, slots, limits)
+    check_images(options, slots, limits)
     if options is None or not options.ranks:
         return VisualSearch(body, query, slots, timeout=timeout)
     check_conflicts(body, parameters)
@@ -168,7 +168,7 @@ def understand(body: dict[str, Any], query: str, limits: DialectLimits) -> Visua
         body,
         query,
         slots,
-        options.picture_among(slots),
+        options.image_among(slots),
         options.rerank,
         options.expand,
         page.start,
@@ -223,44 +223,42 @@ def _check_retrievers(parts: Iterable[_Part]) -> None:
             raise DialectError("[retriever] must have exactly one key where it is [camsearch].")
 
 
-def _slots(
-    parts: Iterable[_Part], own: PictureQuery | None, limits: DialectLimits
-) -> Iterator[Slot]:
+def _slots(parts: Iterable[_Part], own: ImageQuery | None, limits: DialectLimits) -> Iterator[Slot]:
     """The clauses that get vectors, their builders taken out of them.
 
     Args:
         parts: of a body that is ours to change.
-        own: picture of the search itself, for clauses that have neither vector nor builder.
+        own: image of the search itself, for clauses that have neither vector nor builder.
         limits: of what may be asked.
     """
     for part in parts:
-        picture = own if part.lacks_vector else None
+        image = own if part.lacks_vector else None
         if part.is_slot:
-            picture = _read_builder(part, limits)
-        if picture is None:
+            image = _read_builder(part, limits)
+        if image is None:
             continue
         k, field = part.content.get("k"), part.content.get("field")
         # What is no number at all is Elasticsearch's to refuse.
         if isinstance(k, (int, float)) and k > limits.k:
             raise DialectError(
                 f"[{_written(part.path)}.k] must be at most {limits.k:,} where the vector is made "
-                f"from a picture, not {k}."
+                f"from an image, not {k}."
             )
         for key in (_BUILDER, _VECTOR):
             part.content.pop(key, None)
         # Our retriever is taken out from around the inner one.
         hoisted = part.path[: len(_HOISTED)] == _HOISTED
         path = (part.path[0], *part.path[len(_HOISTED) :]) if hoisted else part.path
-        yield Slot(path, field if isinstance(field, str) else "", picture)
+        yield Slot(path, field if isinstance(field, str) else "", image)
 
 
-def _read_builder(part: _Part, limits: DialectLimits) -> PictureQuery:
+def _read_builder(part: _Part, limits: DialectLimits) -> ImageQuery:
     path = f"{_written(part.path)}.{_BUILDER}"
     if part.content.get(_VECTOR) is not None:
         raise DialectError(f"[{path}] stands beside [{_VECTOR}]: give one of them.")
     builder = an_object(part.content[_BUILDER], path, (NAME,))
     path = f"{path}.{NAME}"
-    return read_picture(an_object(builder[NAME], path, PICTURE_KEYS), path, limits)
+    return read_query_image(an_object(builder[NAME], path, IMAGE_KEYS), path, limits)
 
 
 def refuse_elsewhere(text: bytes, where: str) -> None:

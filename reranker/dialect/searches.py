@@ -13,7 +13,7 @@ from descriptors.arrays import Box
 from descriptors.expansion import GRAPH_HITS
 from reranker.dialect.values import fits, without
 
-__all__ = ["DialectLimits", "Expand", "ImageSource", "Path", "PictureQuery", "Rerank", "Slot"]
+__all__ = ["DialectLimits", "Expand", "ImageQuery", "ImageSource", "Path", "Rerank", "Slot"]
 __all__ += ["Vectors", "VisualSearch", "again_body", "first_body", "forwarded_query"]
 __all__ += ["missing_fields"]
 
@@ -25,7 +25,7 @@ _WITHOUT_WINDOW = {"knn", "standard"}
 _OURS = ("from", "size", "filter_path", "pretty")
 # What the first search has answered already.
 _ONCE = ("aggs", "aggregations", "suggest", "profile")
-# Fields that tell whether a hit's maps are kept, and where its picture is if they are not.
+# Fields that tell whether a hit's maps are kept, and where its image is if they are not.
 _NEEDED = ("digest", "width", "height", "uri")
 
 
@@ -39,8 +39,8 @@ class DialectLimits:
         expand_hits: hits that expand a query.
         classes: of a query, the network's strongest.
         hits: `from` plus `size` of a re-ranked search, all of which are read.
-        pictures: different ones in a search.
-        picture_bytes: of a picture's file.
+        images: different ones in a search.
+        image_bytes: of an image's file.
         depth: of objects and lists in one another; under 250, which is all that can be written.
         searches: in an `_msearch`, of those that name us.
     """
@@ -50,15 +50,15 @@ class DialectLimits:
     expand_hits: int = 100
     classes: int = 1000
     hits: int = 10_000
-    pictures: int = 4
-    picture_bytes: int = 20 * 2**20
+    images: int = 4
+    image_bytes: int = 20 * 2**20
     depth: int = 64
     searches: int = 32
 
 
 @dataclass(frozen=True)
 class ImageSource:
-    """Where the query's picture is: exactly one of these is given.
+    """Where the query's image is: exactly one of these is given.
 
     Attributes:
         data: the bytes of its file.
@@ -72,14 +72,14 @@ class ImageSource:
 
 
 @dataclass(frozen=True)
-class PictureQuery:
-    """A picture, and what to look for in it; two that are equal have the same vector."""
+class ImageQuery:
+    """An image, and what to look for in it; two that are equal have the same vector."""
 
     image: ImageSource
     box: Box | None = None
 
 
-Vectors = Mapping[PictureQuery, Sequence[float] | np.ndarray]
+Vectors = Mapping[ImageQuery, Sequence[float] | np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -112,12 +112,12 @@ class Slot:
     Attributes:
         path: keys and places in lists that lead to the clause from the body.
         field: that is searched; empty if the clause does not say.
-        picture: whose vector goes in.
+        image: whose vector goes in.
     """
 
     path: Path
     field: str
-    picture: PictureQuery
+    image: ImageQuery
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ class VisualSearch:
         body: as Elasticsearch takes it, but that the slots lack their vectors. Not to be changed.
         query: of the request line, as it came.
         slots: clauses that get vectors.
-        picture: what re-ranking and expansion look for; None if there is neither.
+        image: what re-ranking and expansion look for; None if there is neither.
         rerank: None for none.
         expand: None for none.
         start, size: the page, `from` and `size`.
@@ -143,7 +143,7 @@ class VisualSearch:
     body: Mapping[str, Any]
     query: str = ""
     slots: tuple[Slot, ...] = ()
-    picture: PictureQuery | None = None
+    image: ImageQuery | None = None
     rerank: Rerank | None = None
     expand: Expand | None = None
     start: int = 0
@@ -158,7 +158,7 @@ class VisualSearch:
     @property
     def ranks(self) -> bool:
         """Whether the first hits are not the answer yet; if they are, it passes as it is."""
-        return self.picture is not None
+        return self.image is not None
 
     @property
     def by_vectors_alone(self) -> bool:
@@ -177,10 +177,10 @@ class VisualSearch:
         return plain and query is None and len(self.slots) == 1
 
     @property
-    def pictures(self) -> tuple[PictureQuery, ...]:
-        """The different pictures whose vectors or maps are needed, each once."""
-        own = () if self.picture is None else (self.picture,)
-        return tuple(dict.fromkeys([slot.picture for slot in self.slots] + list(own)))
+    def images(self) -> tuple[ImageQuery, ...]:
+        """The different images whose vectors or maps are needed, each once."""
+        own = () if self.image is None else (self.image,)
+        return tuple(dict.fromkeys([slot.image for slot in self.slots] + list(own)))
 
     @property
     def first_hits(self) -> int:
@@ -202,7 +202,7 @@ def first_body(search: VisualSearch, vectors: Vectors) -> bytes:
 
     Args:
         search: understood.
-        vectors: of each picture of its slots.
+        vectors: of each image of its slots.
 
     Convention:
         Without re-ranking and expansion only the vectors are put in. With them as many hits
@@ -217,7 +217,7 @@ def again_body(search: VisualSearch, vectors: Vectors) -> bytes:
 
     Args:
         search: understood.
-        vectors: of each picture, the expanded one for the search's own.
+        vectors: of each image, the expanded one for the search's own.
     """
     body = {k: v for k, v in _asked(search, vectors).items() if k not in _ONCE}
     return orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY)
@@ -231,7 +231,7 @@ def forwarded_query(search: VisualSearch) -> str:
 def _asked(search: VisualSearch, vectors: Vectors) -> dict[str, Any]:
     body = dict(search.body)
     for slot in search.slots:
-        body = _put(body, slot.path, vectors[slot.picture])
+        body = _put(body, slot.path, vectors[slot.image])
     if not search.ranks:
         return body
     for key in ("from", "min_score"):

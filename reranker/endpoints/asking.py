@@ -46,7 +46,7 @@ _ERROR: dict[str, Any] = {
     },
 }
 _WHY = {
-    400: "The request cannot be understood, or its picture not be read.",
+    400: "The request cannot be understood, or its image not be read.",
     401: "Elasticsearch wants to know who asks.",
     403: "Elasticsearch does not let this caller read the index.",
     404: "There is no such index or document.",

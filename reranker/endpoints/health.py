@@ -27,7 +27,7 @@ class Live(BaseModel):
 
 
 class Ready(BaseModel):
-    """Whether searches by pictures would be answered, and with which method."""
+    """Whether searches by images would be answered, and with which method."""
 
     status: str
     checks: list[Check]
@@ -54,7 +54,7 @@ def health_router(service: Service) -> APIRouter:
         responses={_NOT_READY: {"description": "Not now.", "model": Ready}},
     )
     async def ready() -> Response:
-        """Whether searches by pictures would be answered now, and what stands in their way."""
+        """Whether searches by images would be answered now, and what stands in their way."""
         checks = await service.readiness.checks()
         passed = all(check.passed for check in checks)
         found = Ready(

@@ -46,7 +46,7 @@ register_url_convertor("any_id", _AnyId())
 
 def hits_router(service: Service) -> APIRouter:
     """The endpoints that tell more of a hit."""
-    router = APIRouter(tags=["pictures"])
+    router = APIRouter(tags=["images"])
     _add_explain(router, service)
     _add_thumbnails(router, service)
     return router
@@ -104,17 +104,17 @@ def _add_thumbnails(router: APIRouter, service: Service) -> None:
         index: Annotated[str | None, Query(description="where the document is")] = None,
         size: Annotated[int, Query(ge=16, le=2048, description="of the longer side")] = 320,
     ) -> Response:
-        """A document's picture as a small JPEG, upright.
+        """A document's image as a small JPEG, upright.
 
         The id may hold slashes, encoded or not.
         """
         where = service.index if index is None else read_index(index)
-        picture = await service.files.find(asked_further(request), where, image_id)
-        tag = f'"{picture.digest[:32]}-{size}"'
+        image = await service.files.find(asked_further(request), where, image_id)
+        tag = f'"{image.digest[:32]}-{size}"'
         headers = {"etag": tag, "cache-control": _KEPT, "vary": "authorization"}
         if tag in request.headers.get("if-none-match", ""):
             return Response(status_code=_UNCHANGED, headers=headers)
-        file = await service.files.small(picture, size)
+        file = await service.files.small(image, size)
         return Response(file, headers=headers, media_type="image/jpeg")
 
 

@@ -40,7 +40,7 @@ def pages_router(service: Service) -> APIRouter:
         nonce = secrets.token_urlsafe(16)
         said = {
             "index": index,
-            "pictures": await _count(service, request, index),
+            "images": await _count(service, request, index),
             "method": service.method.fingerprint()[:16],
             "nonce": nonce,
             "address": str(request.base_url).rstrip("/"),
@@ -58,7 +58,7 @@ def pages_router(service: Service) -> APIRouter:
 
 
 async def _count(service: Service, request: Request, index: str) -> int | None:
-    """How many pictures there are; None where that is not told to who asks."""
+    """How many images there are; None where that is not told to who asks."""
     asked = replace(asked_further(request), path=f"/{encoded_index(index)}/_count")
     try:
         answer = await service.upstream.ask(asked)

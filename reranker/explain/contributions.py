@@ -114,7 +114,7 @@ def class_vectors_of(
     classes: Int[Tensor, " N"],
     windows: tuple[Int[Tensor, "1 1 4"], ...] | None,
 ) -> tuple[Float[Tensor, "N _"], ...]:
-    """A layer's class vectors of one window of one picture, not whitened."""
+    """A layer's class vectors of one window of one image, not whitened."""
     if windows is not None:
         windows = tuple(window.to(method.encoder.device) for window in windows)
     vectors = region_class_vectors(method.encoder, encoded, classes[None], windows)

@@ -1,4 +1,4 @@
-"""Pictures for people: thumbnails, boxes seen on any background, heat maps in colour."""
+"""Images for people: thumbnails, boxes seen on any background, heat maps in colour."""
 
 from __future__ import annotations
 
@@ -39,21 +39,21 @@ _RAMP = np.array(
     ],
     dtype=np.float32,
 )
-# Of the hottest cell; the picture must stay visible through it.
+# Of the hottest cell; the image must stay visible through it.
 _MAX_ALPHA = 200
 # Longer side of the coloured layer: it is a smooth thing, whatever shows it enlarges it.
 _LAYER_SIDE = 96
 
 
 def thumbnail(image: Image.Image, width: int = 320) -> Image.Image:
-    """Reduce a picture to a width, and to twice that height at most; never enlarge it."""
+    """Reduce an image to a width, and to twice that height at most; never enlarge it."""
     small = image.convert("RGB")
     small.thumbnail((width, 2 * width), Image.Resampling.LANCZOS, reducing_gap=3)
     return small
 
 
 def data_url(image: Image.Image) -> str:
-    """Put a picture into a URL: JPEG, or PNG where it is transparent."""
+    """Put an image into a URL: JPEG, or PNG where it is transparent."""
     transparent = image.mode == "RGBA"
     file = BytesIO()
     if transparent:
@@ -78,7 +78,7 @@ def heat_colours(heat: Float[np.ndarray, "H W"]) -> UInt8[np.ndarray, "H W 4"]:
 
 
 def heat_layer(heat: Float[np.ndarray, "H W"]) -> Image.Image:
-    """Colour a heat map as a small transparent picture, to be stretched over the whole one.
+    """Colour a heat map as a small transparent image, to be stretched over the whole one.
 
     Convention:
         Enlarged before it is coloured, so that no colour appears that is not of the ramp.
@@ -92,18 +92,18 @@ def heat_layer(heat: Float[np.ndarray, "H W"]) -> Image.Image:
 
 
 def with_heat(image: Image.Image, heat: Float[np.ndarray, "H W"]) -> Image.Image:
-    """Show a picture in grey with the heat map over it."""
+    """Show an image in grey with the heat map over it."""
     grey = image.convert("L").point(lambda v: v * 0.75).convert("RGBA")
     layer = heat_layer(heat).resize(image.size, Image.Resampling.BICUBIC)
     return Image.alpha_composite(grey, layer).convert("RGB")
 
 
 def draw_box(image: Image.Image, box: Box, full: Size, *, thick: int = 3) -> None:
-    """Draw a box into a picture: a light line between two dark ones.
+    """Draw a box into an image: a light line between two dark ones.
 
     Args:
         image: drawn into; a reduced copy is fine.
-        box: in pixels of the picture at its full size.
+        box: in pixels of the image at its full size.
         full: that size.
         thick: pixels of the light line.
     """

@@ -16,7 +16,7 @@ from torch import Tensor
 from descriptors.arrays import Box, Encoded, QueryDescription, Region, Size, box_of_region
 from descriptors.classes import class_names
 from es_mappings.fields import DESCRIPTOR
-from reranker.errors import DialectError, PictureNotFound
+from reranker.errors import DialectError, ImageNotFound
 from reranker.explain.contributions import (
     NamedLayer,
     box_windows,
@@ -30,7 +30,7 @@ from reranker.search.rerank import IMAGE_FIELDS, image_of
 
 if TYPE_CHECKING:
     from descriptors.settings import RegionSettings
-    from galleries.documents import IndexedPicture
+    from galleries.documents import IndexedImage
     from reranker.dialect.answers import FoundHit
     from reranker.explain.hit_files import HitFiles
     from reranker.explain.requests import ExplainRequest
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from reranker.matching import Matcher
     from reranker.search.admission import Gate
     from reranker.search.indices import Indices
-    from reranker.search.query_pictures import QueryPictures
+    from reranker.search.query_images import QueryImages
 
 __all__ = ["Explained", "Explainer"]
 
@@ -93,14 +93,14 @@ class Explainer:
     def __init__(
         self,
         indices: Indices,
-        pictures: QueryPictures,
+        images: QueryImages,
         matcher: Matcher,
         files: HitFiles,
         gate: Gate,
         index: str,
     ) -> None:
         """Args: gate lets so many hits be explained at once; index is where a hit is by default."""
-        self._indices, self._pictures, self._files, self._gate = indices, pictures, files, gate
+        self._indices, self._images, self._files, self._gate = indices, images, files, gate
         self._matcher, self._method, self._index = matcher, matcher.method, index
         names = class_names()  # ImageNet's, where the network may know ImageNet's classes
         self._names = names if len(names) == len(self._method.encoder.weight) else None
@@ -114,13 +114,13 @@ class Explainer:
 
         Raises:
             CamsearchError: there is no such hit, the query cannot be described, or neither maps
-                nor picture of one of them can be read.
+                nor image of one of them can be read.
         """
         index = encoded_index(asked.index or self._index)
         await self._indices.check(request, index)
         hit = await self._indices.document(request, index, asked.id, (*IMAGE_FIELDS, DESCRIPTOR))
         if hit is None:
-            raise PictureNotFound(
+            raise ImageNotFound(
                 f"[id] names [{asked.id}], which is no document of [{index}]: name a hit of a "
                 "search there."
             )
@@ -130,14 +130,14 @@ class Explainer:
                 f"The document [{asked.id}] was not written by camsearch: there is nothing to "
                 "explain."
             )
-        query, settings = asked.picture, self._matcher.regions
+        query, settings = asked.image, self._matcher.regions
         if not asked.regions:
-            settings = settings.of_whole_pictures()
+            settings = settings.of_whole_images()
         async with self._gate.passed():
-            source = await self._pictures.source(request, index, query.image)
+            source = await self._images.source(request, index, query.image)
             described = _Described(
-                await self._pictures.describe_source(source, query.box, settings),
-                await asyncio.to_thread(self._pictures.maps, source, query.box),
+                await self._images.describe_source(source, query.box, settings),
+                await asyncio.to_thread(self._images.maps, source, query.box),
             )
             found, heat = await asyncio.to_thread(self._explain, described, hit, image, settings)
         shown = await self._files.large(image)
@@ -149,11 +149,11 @@ class Explainer:
 
     @torch.inference_mode()
     def _explain(
-        self, described: _Described, hit: FoundHit, image: IndexedPicture, settings: RegionSettings
+        self, described: _Described, hit: FoundHit, image: IndexedImage, settings: RegionSettings
     ) -> tuple[Explained, Float[np.ndarray, "H W"]]:
-        """All but the picture of the heat map, and that map, 0..1."""
+        """All but the image of the heat map, and that map, 0..1."""
         query = described.query
-        encoded = self._pictures.maps(image, None)
+        encoded = self._images.maps(image, None)
         size, grid = Size(image.width, image.height), encoded.grid(encoded.finest)
         [match] = self._method.match_regions(query, encoded, settings)
         heat = self._method.query_heat(encoded, query.classes[None], settings)[0]
@@ -194,7 +194,7 @@ class Explainer:
     ) -> list[NamedLayer]:
         query, method = described.query, self._method
         classes = query.classes[: settings.n_classes]
-        cut = box_windows(described.encoded, query.picture, query.box)
+        cut = box_windows(described.encoded, query.image, query.box)
         windows = region_windows_of(encoded, region)
         ours = class_vectors_of(method, described.encoded, classes, cut)
         theirs = class_vectors_of(method, encoded, classes, windows)

@@ -13,8 +13,8 @@ from PIL import Image
 
 from descriptors.arrays import Box, Size
 from descriptors.errors import CamsearchError, ImageError
-from descriptors.images import ImageLimits, Picture, read_image
-from reranker.errors import DialectError, PictureNotFound
+from descriptors.images import ImageLimits, RgbImage, read_image
+from reranker.errors import DialectError, ImageNotFound
 from reranker.explain.drawing import draw_box, heat_layer, thumbnail, with_heat
 from reranker.http.exchange import encoded_index
 from reranker.search.rerank import IMAGE_FIELDS, image_of
@@ -22,19 +22,19 @@ from reranker.search.rerank import IMAGE_FIELDS, image_of
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from galleries.documents import IndexedPicture
+    from galleries.documents import IndexedImage
     from reranker.http.exchange import Request
     from reranker.search.admission import Gate
     from reranker.search.indices import Indices
 
 __all__ = ["HitFiles", "heat_png"]
 
-# Longer side of a heat map as a picture.
+# Longer side of a heat map as an image.
 _MAX_SIDE = 1024
 
 
 class HitFiles:
-    """Looks documents up with the rights of who asks, and reads their pictures."""
+    """Looks documents up with the rights of who asks, and reads their images."""
 
     def __init__(
         self,
@@ -46,65 +46,65 @@ class HitFiles:
         """Args: read the bytes behind an address of a document; None if none may be read."""
         self._indices, self._read, self._limits, self._gate = indices, read, limits, gate
 
-    async def find(self, request: Request, index: str, image_id: str) -> IndexedPicture:
-        """What the index says of a picture.
+    async def find(self, request: Request, index: str, image_id: str) -> IndexedImage:
+        """What the index says of an image.
 
         Raises:
-            PictureNotFound: nothing, to this caller.
+            ImageNotFound: nothing, to this caller.
             UpstreamRefused: Elasticsearch refuses.
         """
-        picture = image_of(
+        image = image_of(
             await self._indices.document(request, encoded_index(index), image_id, IMAGE_FIELDS)
         )
-        if picture is None:
-            raise PictureNotFound(
-                f"[{image_id}] is no picture of [{index}]: name the _id of a hit of a search there."
+        if image is None:
+            raise ImageNotFound(
+                f"[{image_id}] is no image of [{index}]: name the _id of a hit of a search there."
             )
-        return picture
+        return image
 
-    async def small(self, picture: IndexedPicture, side: int) -> bytes:
-        """A picture as a JPEG, no side of it longer than this.
+    async def small(self, image: IndexedImage, side: int) -> bytes:
+        """An image as a JPEG, no side of it longer than this.
 
         Raises:
-            DialectError: this server reads no pictures.
+            DialectError: this server reads no images.
             ImageError: it cannot be decoded.
-            PictureNotFound: it cannot be read, or is another than was indexed.
+            ImageNotFound: it cannot be read, or is another than was indexed.
         """
         async with self._gate.passed():
-            return await asyncio.to_thread(self._small, picture, side)
+            return await asyncio.to_thread(self._small, image, side)
 
-    async def large(self, picture: IndexedPicture) -> Image.Image | None:
-        """A picture, reduced if it is large; None if it cannot be read."""
+    async def large(self, image: IndexedImage) -> Image.Image | None:
+        """An image, reduced if it is large; None if it cannot be read."""
         async with self._gate.passed():
             try:
-                found = await asyncio.to_thread(self._picture, picture, _MAX_SIDE)
+                found = await asyncio.to_thread(self._read_hit, image, _MAX_SIDE)
             except CamsearchError:
                 return None
         return thumbnail(found.image, _MAX_SIDE)
 
-    def _small(self, picture: IndexedPicture, side: int) -> bytes:
-        image = self._picture(picture, side).image
-        image.thumbnail((side, side), Image.Resampling.LANCZOS, reducing_gap=3)
+    def _small(self, image: IndexedImage, side: int) -> bytes:
+        small = self._read_hit(image, side).image
+        small.thumbnail((side, side), Image.Resampling.LANCZOS, reducing_gap=3)
         file = BytesIO()
-        image.save(file, "JPEG", quality=82)
+        small.save(file, "JPEG", quality=82)
         return file.getvalue()
 
-    def _picture(self, picture: IndexedPicture, side: int) -> Picture:
+    def _read_hit(self, image: IndexedImage, side: int) -> RgbImage:
         if self._read is None:
-            raise DialectError("This server reads no pictures: it was started without.")
+            raise DialectError("This server reads no images: it was started without.")
         # Which address it is and why stays here: it may tell more than the document does.
-        gone = PictureNotFound(
-            f"The picture of [{picture.id}] cannot be read now: see whether its file is still "
+        gone = ImageNotFound(
+            f"The image of [{image.id}] cannot be read now: see whether its file is still "
             "where it was indexed, and the same."
         )
         try:
-            data = self._read(picture.uri)
+            data = self._read(image.uri)
         except ImageError:
             raise
         except CamsearchError as error:
             raise gone from error
-        # Else who writes a document could have any picture shown that this machine can read.
-        if hashlib.sha256(data).hexdigest() != picture.digest:
+        # Else who writes a document could have any image shown that this machine can read.
+        if hashlib.sha256(data).hexdigest() != image.digest:
             raise gone
         return read_image(data, self._limits, reduce_to=side)
 
@@ -116,8 +116,8 @@ def heat_png(
 
     Args:
         heat: 0..1.
-        size: of the hit's picture.
-        image: that picture, to lie beneath; without it the heat map stands alone, transparent.
+        size: of the hit's image.
+        image: that image, to lie beneath; without it the heat map stands alone, transparent.
         box: of the best region, if there is one.
     """
     shown = _bare(heat, size) if image is None else with_heat(image, heat)

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from reranker.dialect.options import PICTURE_KEYS, read_picture
+from reranker.dialect.options import IMAGE_KEYS, read_query_image
 from reranker.dialect.values import a_flag, a_text, an_object
 from reranker.errors import DialectError
 
 if TYPE_CHECKING:
-    from reranker.dialect.searches import DialectLimits, PictureQuery
+    from reranker.dialect.searches import DialectLimits, ImageQuery
 
 __all__ = ["EXPLAIN_SCHEMA", "ExplainRequest", "read_explain_request", "read_index"]
 
@@ -41,7 +41,7 @@ EXPLAIN_SCHEMA: dict[str, Any] = {
             "minProperties": 1,
             "maxProperties": 1,
             "additionalProperties": False,
-            "description": "the query's picture: exactly one of the three",
+            "description": "the query's image: exactly one of the three",
             "properties": {
                 "data": {"type": "string", "contentEncoding": "base64"},
                 "id": {"type": "string", "minLength": 1, "maxLength": _MAX_ID},
@@ -53,7 +53,7 @@ EXPLAIN_SCHEMA: dict[str, Any] = {
             "items": {"type": "number", "minimum": 0},
             "minItems": 4,
             "maxItems": 4,
-            "description": "x0, y0, x1, y1 in pixels of the upright query picture, half-open",
+            "description": "x0, y0, x1, y1 in pixels of the upright query image, half-open",
         },
         "regions": {
             "type": "boolean",
@@ -71,13 +71,13 @@ class ExplainRequest:
     Attributes:
         index: where the hit is; None for the server's own gallery.
         id: of the hit.
-        picture: the query.
+        image: the query.
         regions: compare regions; False for the hit as a whole only.
     """
 
     index: str | None
     id: str
-    picture: PictureQuery
+    image: ImageQuery
     regions: bool = True
 
 
@@ -91,12 +91,12 @@ def read_explain_request(body: bytes, limits: DialectLimits) -> ExplainRequest:
         parsed = orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise DialectError(f"The body is no JSON ({error}): send an object.") from error
-    known = ("index", "id", *PICTURE_KEYS, "regions")
+    known = ("index", "id", *IMAGE_KEYS, "regions")
     given = {k: v for k, v in an_object(parsed, "body", known).items() if v is not None}
     return ExplainRequest(
         read_index(given["index"]) if "index" in given else None,
         a_text(given.get("id"), "id", _MAX_ID),
-        read_picture(given, "body", limits),
+        read_query_image(given, "body", limits),
         a_flag(given.get("regions", True), "regions"),
     )
 

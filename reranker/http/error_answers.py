@@ -17,9 +17,9 @@ from galleries.errors import (
 from reranker.errors import (
     BodyTooLarge,
     DialectError,
+    ImageNotFound,
     NotServed,
     Overloaded,
-    PictureNotFound,
     UpstreamRefused,
     UpstreamUnreachable,
 )
@@ -33,7 +33,7 @@ _TABLE: tuple[tuple[type[CamsearchError], int, str], ...] = (
     (DialectError, 400, "parsing_exception"),
     (UnsupportedFilter, 501, "unsupported_operation_exception"),
     (NotServed, 501, "unsupported_operation_exception"),
-    (PictureNotFound, 404, "resource_not_found_exception"),
+    (ImageNotFound, 404, "resource_not_found_exception"),
     (RequestError, 400, "illegal_argument_exception"),
     (ImageError, 400, "illegal_argument_exception"),
     (GalleryNotFound, 404, "index_not_found_exception"),

@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 
 __all__ = ["EXPLAINED", "OUTCOMES", "STAGES", "Metrics"]
 
-# The stages of a search by pictures, in their order.
+# The stages of a search by images, in their order.
 STAGES = ("contract", "describe", "first_search", "rerank", "expand", "second_search", "render")
-# How a search by pictures may end: re-ranked; re-ranked as far as could be, with a warning; with the
+# How a search by images may end: re-ranked; re-ranked as far as could be, with a warning; with the
 # first search as asked; refused for what it asks; refused since too much is asked.
 OUTCOMES = ("ranked", "warned", "first_search", "refused", "overloaded")
 # How a question after what made a hit match may end.
@@ -54,7 +54,7 @@ class Metrics:
         seconds = partial(Histogram, buckets=_SECONDS, registry=registry)
         counter, gauge = partial(Counter, registry=registry), partial(Gauge, registry=registry)
         self._stages = seconds(
-            "camsearch_stage_seconds", "Seconds a stage of a search by pictures takes.", ["stage"]
+            "camsearch_stage_seconds", "Seconds a stage of a search by images takes.", ["stage"]
         )
         self.searches = counter(
             "camsearch_searches", "Searches that name camsearch, by how they ended.", ["outcome"]
@@ -67,7 +67,7 @@ class Metrics:
         )
         self.unmatched = counter(
             "camsearch_unmatched_hits",
-            "Hits that kept their first score: no maps kept, and no picture to encode.",
+            "Hits that kept their first score: no maps kept, and no image to encode.",
         )
         forwarded = counter(
             "camsearch_forwarded_requests",

@@ -127,7 +127,7 @@ class ObservedVisual:
             return answer
         except Exception:  # noqa: BLE001  the last door: it ends in the log
             note.said["outcome"] = "failed"
-            _log.exception("A search by pictures failed.", extra={"request_id": note.request_id})
+            _log.exception("A search by images failed.", extra={"request_id": note.request_id})
             return unexpected()
 
 

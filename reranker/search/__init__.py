@@ -1,1 +1,1 @@
-"""Searches that carry a picture."""
+"""Searches that carry an image."""

@@ -86,7 +86,7 @@ class RateLimit:
         if not self._window.hit(self._rate, caller):
             free = self._window.get_window_stats(self._rate, caller).reset_time - time.time()
             raise Overloaded(
-                f"More than {self._rate} searches with pictures were asked for: ask more slowly.",
+                f"More than {self._rate} searches with images were asked for: ask more slowly.",
                 max(1, math.ceil(free)),
             )
 

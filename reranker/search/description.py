@@ -1,4 +1,4 @@
-"""Query pictures described by one thread that owns the network, several at once where they come so.
+"""Query images described by one thread that owns the network, several at once where they come so.
 
 A network called from many threads at once is slower for all of them; one owner with a bounded
 queue keeps its pace and says when it has enough.
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from descriptors.arrays import Box, QueryDescription
-    from descriptors.images import Picture
+    from descriptors.images import RgbImage
     from descriptors.settings import RegionSettings
 
     Describe = Callable[
-        [Sequence[tuple[Picture, Box | None]], RegionSettings], Sequence[QueryDescription]
+        [Sequence[tuple[RgbImage, Box | None]], RegionSettings], Sequence[QueryDescription]
     ]
 
 __all__ = ["Describer"]
@@ -32,7 +32,7 @@ __all__ = ["Describer"]
 
 @dataclass(frozen=True)
 class _Job:
-    picture: Picture
+    image: RgbImage
     box: Box | None
     regions: RegionSettings
     loop: asyncio.AbstractEventLoop
@@ -40,7 +40,7 @@ class _Job:
 
 
 class Describer:
-    """Describes query pictures in a thread of its own."""
+    """Describes query images in a thread of its own."""
 
     def __init__(
         self, describe: Describe, waiting: int = 64, wait_s: float = 0.003, batch: int = 8
@@ -49,9 +49,9 @@ class Describer:
 
         Args:
             describe: called by the owner's thread only, see `Method.describe_queries`.
-            waiting: pictures in the queue; more are refused.
+            waiting: images in the queue; more are refused.
             wait_s: seconds the first of a batch waits for others.
-            batch: most pictures described at once.
+            batch: most images described at once.
         """
         self._describe, self._wait_s, self._batch = describe, wait_s, batch
         self._jobs: queue.Queue[_Job | None] = queue.Queue(waiting)
@@ -61,27 +61,27 @@ class Describer:
 
     @property
     def waiting(self) -> int:
-        """Pictures in the queue."""
+        """Images in the queue."""
         return self._jobs.qsize()
 
     async def describe(
-        self, picture: Picture, regions: RegionSettings, box: Box | None = None
+        self, image: RgbImage, regions: RegionSettings, box: Box | None = None
     ) -> QueryDescription:
         """A query.
 
         Raises:
             Overloaded: too many wait already, or the server ends.
-            RequestError: if the box lies outside the picture.
+            RequestError: if the box lies outside the image.
         """
         if self._closed:
             raise Overloaded("The server is ending: ask the one that follows it.", 1)
         loop = asyncio.get_running_loop()
-        job = _Job(picture, box, regions, loop, loop.create_future())
+        job = _Job(image, box, regions, loop, loop.create_future())
         try:
             self._jobs.put_nowait(job)
         except queue.Full:
             raise Overloaded(
-                f"{self._jobs.maxsize} query pictures wait already: try again in a second.", 1
+                f"{self._jobs.maxsize} query images wait already: try again in a second.", 1
             ) from None
         return await job.done
 
@@ -118,7 +118,7 @@ class Describer:
 
     def _answer(self, batch: list[_Job]) -> None:
         try:
-            queries = [(job.picture, job.box) for job in batch]
+            queries = [(job.image, job.box) for job in batch]
             described = list(zip(batch, self._describe(queries, batch[0].regions), strict=True))
         except Exception as error:  # noqa: BLE001 - whatever it is belongs to those who asked
             if len(batch) == 1:

@@ -116,7 +116,7 @@ class Readiness:
     async def _maps_are_there(self) -> Check:
         features = self._features
         if features is None:
-            return Check(name="maps", passed=True, said="None are kept: pictures are opened again.")
+            return Check(name="maps", passed=True, said="None are kept: images are opened again.")
         try:
             async with asyncio.timeout(_PATIENCE_S):
                 loop = asyncio.get_running_loop()

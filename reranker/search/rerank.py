@@ -7,7 +7,7 @@ import logging
 import threading
 from typing import TYPE_CHECKING
 
-from galleries.documents import IndexedPicture
+from galleries.documents import IndexedImage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -30,13 +30,13 @@ class NotReranked(Exception):
     """The re-ranking failed; says so to the caller. Never leaves the search."""
 
 
-def image_of(hit: FoundHit | None) -> IndexedPicture | None:
+def image_of(hit: FoundHit | None) -> IndexedImage | None:
     """The image of a hit; None if there is none, or the document does not tell enough."""
     if hit is None or hit.digest is None or hit.width is None or hit.height is None:
         return None
     if min(hit.width, hit.height) < 1:  # somebody else's document may say anything
         return None
-    return IndexedPicture(hit.id, hit.uri or "", hit.digest, hit.width, hit.height)
+    return IndexedImage(hit.id, hit.uri or "", hit.digest, hit.width, hit.height)
 
 
 def settings_of(rerank: Rerank | None, own: RegionSettings) -> RegionSettings:
@@ -48,7 +48,7 @@ def settings_of(rerank: Rerank | None, own: RegionSettings) -> RegionSettings:
     """
     if rerank is None:
         return own
-    settings = own if rerank.regions else own.of_whole_pictures()
+    settings = own if rerank.regions else own.of_whole_images()
     if rerank.classes is not None:
         settings = settings.model_copy(update={"n_classes": rerank.classes})
     return settings
@@ -68,7 +68,7 @@ async def match_by_maps(
     images = {(h.index, h.id): image for h in hits if (image := image_of(h)) is not None}
     late = threading.Event()
 
-    def match() -> Mapping[IndexedPicture, Match | None]:
+    def match() -> Mapping[IndexedImage, Match | None]:
         return _match_each(matcher, query, images.values(), settings, late.is_set)
 
     try:
@@ -87,12 +87,12 @@ async def match_by_maps(
 def _match_each(
     matcher: Matcher,
     query: QueryDescription,
-    images: Iterable[IndexedPicture],
+    images: Iterable[IndexedImage],
     settings: RegionSettings,
     stop: Callable[[], bool],
-) -> dict[IndexedPicture, Match | None]:
+) -> dict[IndexedImage, Match | None]:
     """The best regions; images of one id, from several indices, each by itself."""
-    rounds: list[dict[str, IndexedPicture]] = []
+    rounds: list[dict[str, IndexedImage]] = []
     for image in dict.fromkeys(images):
         free = next((one for one in rounds if image.id not in one), None)
         if free is None:

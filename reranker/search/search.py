@@ -36,13 +36,13 @@ if TYPE_CHECKING:
 
     from descriptors.arrays import QueryDescription
     from reranker.dialect.answers import FoundHit
-    from reranker.dialect.searches import Expand, PictureQuery, Rerank, VisualSearch
+    from reranker.dialect.searches import Expand, ImageQuery, Rerank, VisualSearch
     from reranker.http.exchange import Answer, Request
     from reranker.matching import Matcher
     from reranker.observability.metrics import Metrics
     from reranker.search.admission import Gate
     from reranker.search.indices import Indices
-    from reranker.search.query_pictures import QueryPictures
+    from reranker.search.query_images import QueryImages
 
 __all__ = ["Ranked", "VisualSearcher"]
 
@@ -90,7 +90,7 @@ class _Running:
 
     asked: Request
     search: VisualSearch
-    queries: Mapping[PictureQuery, QueryDescription]
+    queries: Mapping[ImageQuery, QueryDescription]
     until: float
     found: Mapping[_Key, FoundHit] = field(default_factory=dict)
     again: Mapping[_Key, FoundHit] | None = None
@@ -100,17 +100,15 @@ class _Running:
     @property
     def own(self) -> QueryDescription:
         """What re-ranking and expansion look for."""
-        if self.search.picture is None:
-            raise ValueError("A search that does not rank has no picture of its own.")
-        return self.queries[self.search.picture]
+        if self.search.image is None:
+            raise ValueError("A search that does not rank has no image of its own.")
+        return self.queries[self.search.image]
 
-    def vectors(
-        self, expanded: Float[Tensor, " D"] | None = None
-    ) -> dict[PictureQuery, np.ndarray]:
+    def vectors(self, expanded: Float[Tensor, " D"] | None = None) -> dict[ImageQuery, np.ndarray]:
         """The vector of each image; of the search's own the expanded one, if there is one."""
         found = {image: query.descriptor for image, query in self.queries.items()}
-        if expanded is not None and self.search.picture is not None:
-            found[self.search.picture] = expanded
+        if expanded is not None and self.search.image is not None:
+            found[self.search.image] = expanded
         return {image: vector.float().cpu().numpy() for image, vector in found.items()}
 
     def cosine(self, hit: FoundHit) -> float:
@@ -144,14 +142,14 @@ class VisualSearcher:
     def __init__(
         self,
         indices: Indices,
-        pictures: QueryPictures,
+        images: QueryImages,
         matcher: Matcher,
         gate: Gate,
         metrics: Metrics,
         timeout_s: float = 10.0,
     ) -> None:
         """Args: gate lets so many be re-ranked at once; timeout_s is of a search that names none."""
-        self._ask, self._indices, self._pictures = indices.ask, indices, pictures
+        self._ask, self._indices, self._images = indices.ask, indices, images
         self._matcher, self._gate, self._metrics = matcher, gate, metrics
         self._timeout_s = timeout_s
 
@@ -195,13 +193,13 @@ class VisualSearcher:
 
     async def _describe(
         self, request: Request, index: str, search: VisualSearch
-    ) -> dict[PictureQuery, QueryDescription]:
+    ) -> dict[ImageQuery, QueryDescription]:
         # Hits are compared by as many classes as the query is described by.
         regions = settings_of(search.rerank, self._matcher.regions)
         described = await asyncio.gather(
-            *(self._pictures.describe(request, index, query, regions) for query in search.pictures)
+            *(self._images.describe(request, index, query, regions) for query in search.images)
         )
-        return dict(zip(search.pictures, described, strict=True))
+        return dict(zip(search.images, described, strict=True))
 
     async def _rank(self, running: _Running) -> None:
         """The final order; the one before, with a warning, where there is no better in time."""

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from descriptors.errors import RequestError
-from galleries.documents import Known, PictureClass
+from galleries.documents import ImageClass, Known
 from galleries.errors import MalformedDocument
 from galleries.filters import Ids, Term
 from tests.contracts.conftest import FINGERPRINT
@@ -74,7 +74,7 @@ def test_a_document_comes_back_as_it_went_in(gallery):
         "a",
         [0.1, -0.7, 0.3, 1e-7],
         uri="s3://bucket/ü.jpg",
-        classes=(PictureClass("château", 0.1 + 0.2), PictureClass("tower", 0.01)),
+        classes=(ImageClass("château", 0.1 + 0.2), ImageClass("tower", 0.01)),
         meta={"city": "Paris", "year": 1889, "rating": 4.5, "tags": ["a", "b"], "by": {"x": None}},
         source_tag="123:456",
         revision=7,
@@ -183,9 +183,7 @@ def test_a_reject_replaces_a_reject_and_they_come_in_order_of_ids(gallery):
 
 
 def test_metadata_changes_alone(gallery):
-    before = document(
-        "a", meta={"city": "Paris"}, classes=(PictureClass("tower", 0.5),), revision=9
-    )
+    before = document("a", meta={"city": "Paris"}, classes=(ImageClass("tower", 0.5),), revision=9)
     gallery.put([before, document("b", meta={"city": "Rome"})])
     gallery.put_meta({"a": {"year": 1889, "tags": ["x"]}})
     expected = replace(before, meta={"year": 1889, "tags": ["x"]})
@@ -266,7 +264,7 @@ def test_k_beyond_the_count_gives_all_and_k_of_nothing_none(gallery):
     assert gallery.knn(unit([0, 1, 0, 0]), 0) == []
 
 
-def test_copies_of_a_picture_come_in_order_of_their_ids(new_gallery):
+def test_copies_of_a_image_come_in_order_of_their_ids(new_gallery):
     gallery = new_gallery(37)
     rng = np.random.default_rng(5)
     kinds = rng.standard_normal((3, 37))

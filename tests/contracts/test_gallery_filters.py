@@ -7,7 +7,7 @@ from contextlib import suppress
 import pytest
 
 from descriptors.errors import RequestError
-from galleries.documents import PictureClass
+from galleries.documents import ImageClass
 from galleries.filters import (
     And,
     Everything,
@@ -26,8 +26,8 @@ ALL = ["eiffel", "louvre", "plain", "trevi"]
 
 
 @pytest.fixture(scope="module")
-def pictures(new_gallery):
-    """Four pictures that no test changes."""
+def images(new_gallery):
+    """Four images that no test changes."""
     gallery = new_gallery(4)
     gallery.put(
         [
@@ -38,7 +38,7 @@ def pictures(new_gallery):
                 digest="1" * 64,
                 revision=3,
                 indexed_at="2024-03-01T00:00:00+00:00",
-                classes=(PictureClass("steel arch bridge", 0.6), PictureClass("pole", 0.1)),
+                classes=(ImageClass("steel arch bridge", 0.6), ImageClass("pole", 0.1)),
                 meta={
                     "city": "Paris",
                     "year": 1889,
@@ -53,7 +53,7 @@ def pictures(new_gallery):
                 width=800,
                 height=600,
                 indexed_at="2024-05-01T00:00:00+00:00",
-                classes=(PictureClass("palace", 0.9),),
+                classes=(ImageClass("palace", 0.9),),
                 meta={
                     "city": "Paris",
                     "year": 1793,
@@ -164,31 +164,31 @@ FOUND = [
 ]
 
 
-def test_a_filter_finds_what_it_says(pictures):
-    found = {str(matching): ids_of(pictures.documents(matching)) for matching, _ in FOUND}
+def test_a_filter_finds_what_it_says(images):
+    found = {str(matching): ids_of(images.documents(matching)) for matching, _ in FOUND}
     assert found == {str(matching): expected for matching, expected in FOUND}
 
 
-def test_searches_and_counts_are_filtered_as_listings(pictures):
+def test_searches_and_counts_are_filtered_as_listings(images):
     for matching, expected in FOUND[::7]:
-        assert pictures.count(matching) == len(expected)
-        assert [hit.id for hit in pictures.knn(unit([1, 2, 3, 4]), 9, matching)] == expected
+        assert images.count(matching) == len(expected)
+        assert [hit.id for hit in images.knn(unit([1, 2, 3, 4]), 9, matching)] == expected
 
 
-def test_a_value_that_is_none_of_the_fields_type_finds_nothing_or_is_refused(pictures):
+def test_a_value_that_is_none_of_the_fields_type_finds_nothing_or_is_refused(images):
     for matching in (Term("meta.year", True), Term("meta.year", "x"), Term("width", "wide")):
         with suppress(RequestError):  # Elasticsearch does
-            assert pictures.count(matching) == 0
+            assert images.count(matching) == 0
 
 
-def test_a_list_may_be_long(pictures):
+def test_a_list_may_be_long(images):
     # SQLite takes 32,766 parameters, Elasticsearch 65,536 terms.
     many = tuple(f"town {i}" for i in range(33_000))
-    assert pictures.count(Terms("meta.city", (*many, "Rome"))) == 1
-    assert pictures.count(Ids((*many, "trevi"))) == 1
+    assert images.count(Terms("meta.city", (*many, "Rome"))) == 1
+    assert images.count(Ids((*many, "trevi"))) == 1
 
 
-def test_a_clients_filter_finds_what_it_says(pictures):
+def test_a_clients_filter_finds_what_it_says(images):
     body = {
         "bool": {
             "must": {"exists": {"field": "meta.city"}},
@@ -201,14 +201,14 @@ def test_a_clients_filter_finds_what_it_says(pictures):
             "minimum_should_match": 1,
         }
     }
-    assert ids_of(pictures.documents(parse_filter(body))) == ["louvre"]
+    assert ids_of(images.documents(parse_filter(body))) == ["louvre"]
 
 
-def test_a_field_that_no_document_can_have_is_refused(pictures):
+def test_a_field_that_no_document_can_have_is_refused(images):
     for field in ("meta", "meta.", "metacity", "name", "", "descriptor", "width.x", "meta.\ud800"):
         for asked in (Term(field, 1), Terms(field, (1,)), Exists(field), Range(field, {"gt": 1})):
             with pytest.raises(RequestError, match=r"There is no field .* use one of id, .*meta"):
-                pictures.count(asked)
+                images.count(asked)
 
 
 def test_a_field_of_any_name_can_be_filtered_by(gallery):

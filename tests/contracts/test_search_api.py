@@ -17,7 +17,7 @@ import pytest
 from es_mappings.elastic import ElasticGallery
 from es_mappings.elastic_client import connect
 from es_mappings.indices import IndexPlan, create, drop, rejects_index
-from galleries.documents import PictureClass
+from galleries.documents import ImageClass
 from galleries.local import LocalGallery
 from reranker.folder import LocalUpstream
 from reranker.http.exchange import Request
@@ -44,7 +44,7 @@ DOCUMENTS = [
     document(
         "a",
         X,
-        classes=(PictureClass("tower", 0.5), PictureClass("pole", 0.25)),
+        classes=(ImageClass("tower", 0.5), ImageClass("pole", 0.25)),
         meta=META,
         source_tag="t",
         revision=3,

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from camsearch.library import PictureLibrary
+from camsearch.library import ImageLibrary
 from descriptors.machine import Machine
 from es_mappings import indices as galleries
 from es_mappings.elastic_client import connect
 from galleries.about import about_method
 from galleries.features import FeatureStore
-from indexer.pipeline import index_pictures
+from indexer.pipeline import index_sources
 from tests.e2e.clients import CLIENTS, Client, ClientMissing, RegistryUnreachable
 from tests.e2e.photos import write_photos
 from tests.e2e.serving import Served, serving
@@ -33,7 +33,7 @@ MACHINE = Machine(precision="float32")
 
 @pytest.fixture(scope="session")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder with the pictures and ``query.jpg``."""
+    """The folder with the images and ``query.jpg``."""
     folder = tmp_path_factory.mktemp("photos")
     write_photos(folder)
     return folder
@@ -50,16 +50,16 @@ def gallery_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def library(sources: list[Source], gallery_folder: Path) -> Iterator[PictureLibrary]:
+def library(sources: list[Source], gallery_folder: Path) -> Iterator[ImageLibrary]:
     """A gallery in a folder."""
-    with PictureLibrary.create(gallery_folder, machine=MACHINE) as made:
+    with ImageLibrary.create(gallery_folder, machine=MACHINE) as made:
         assert made.index(sources).indexed == len(sources)
         yield made
 
 
 @pytest.fixture(scope="session")
 def local_proxy(
-    library: PictureLibrary, gallery_folder: Path, tmp_path_factory: pytest.TempPathFactory
+    library: ImageLibrary, gallery_folder: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Served]:
     """`camsearch serve --gallery`."""
     log = tmp_path_factory.mktemp("local-proxy") / "log"
@@ -71,10 +71,10 @@ def local_proxy(
 def gallery(
     elasticsearch_url: str,
     sources: list[Source],
-    library: PictureLibrary,
+    library: ImageLibrary,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[str]:
-    """The name of a gallery in Elasticsearch, with the same pictures and kept maps."""
+    """The name of a gallery in Elasticsearch, with the same images and kept maps."""
     prefix = f"test-{uuid.uuid4().hex[:12]}-"
     name, maps = f"{prefix}images", str(tmp_path_factory.mktemp("maps"))
     method = library.method
@@ -84,7 +84,7 @@ def gallery(
         galleries.create(client, name, about, method.settings.dims, plan)
         opened = galleries.open_gallery(client, name)
         with closing(FeatureStore(maps, method.fingerprint())) as features:
-            done = index_pictures(sources, method, opened, features)
+            done = index_sources(sources, method, opened, features)
         assert done.indexed == len(sources)
         client.indices.refresh(index=name)
         yield name

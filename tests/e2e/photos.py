@@ -1,6 +1,6 @@
 """A small collection of real photos, cut from those that scikit-image and scikit-learn carry.
 
-python -m tests.e2e.photos FOLDER    writes it, with manifest.csv and the query picture
+python -m tests.e2e.photos FOLDER    writes it, with manifest.csv and the query image
 """
 
 from __future__ import annotations
@@ -53,12 +53,12 @@ def photo(thing: str, cut: tuple[float, float, float, float]) -> bytes:
 
 
 def query_photo() -> bytes:
-    """The cat once more, cut as no picture of the collection is."""
+    """The cat once more, cut as no image of the collection is."""
     return photo("cat", _QUERY)
 
 
 def write_photos(folder: Path) -> list[Source]:
-    """Writes the pictures ``cat-1.jpg`` to ``flower-3.jpg``, and the query beside them."""
+    """Writes the images ``cat-1.jpg`` to ``flower-3.jpg``, and the query beside them."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / QUERY).write_bytes(query_photo())
     return list(_written(folder))

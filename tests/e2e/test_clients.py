@@ -21,7 +21,7 @@ def test_an_application_notices_no_difference(had, elasticsearch_url, proxy, ind
     assert {step: through.get(step) for step in direct} == direct
 
 
-PICTURE = {"data": base64.b64encode(query_photo()).decode()}
+IMAGE = {"data": base64.b64encode(query_photo()).decode()}
 KNN = {"field": "descriptor", "k": 6, "num_candidates": 15}
 
 
@@ -30,22 +30,22 @@ def built(image, **more):
 
 
 SEARCHES = {
-    "first": {"knn": built(PICTURE), "_source": ["meta"], "size": 4},
-    "ranked": {"retriever": {"camsearch": {"retriever": {"knn": built(PICTURE)}}}},
+    "first": {"knn": built(IMAGE), "_source": ["meta"], "size": 4},
+    "ranked": {"retriever": {"camsearch": {"retriever": {"knn": built(IMAGE)}}}},
     "by id": {"retriever": {"camsearch": {"retriever": {"knn": built({"id": "coffee-1"})}}}},
-    "in a box": {"query": {"knn": built(PICTURE, box=[20, 10, 200, 150])}, "from": 1},
+    "in a box": {"query": {"knn": built(IMAGE, box=[20, 10, 200, 150])}, "from": 1},
     "typed": {
         "knn": KNN,
-        "ext": {"camsearch": {"image": PICTURE, "rank_window_size": 3, "expand": {"hits": 2}}},
+        "ext": {"camsearch": {"image": IMAGE, "rank_window_size": 3, "expand": {"hits": 2}}},
     },
     "late": {
         "retriever": {"camsearch": {"retriever": {"knn": built({"id": "cat-1"})}}},
         "timeout": "1nanos",
     },
-    "several": [{}, {"knn": built(PICTURE), "size": 2}, {}, {"size": 0}, {}, {"knn": built({})}],
+    "several": [{}, {"knn": built(IMAGE), "size": 2}, {}, {"size": 0}, {}, {"knn": built({})}],
     "refused": {"knn": built({"url": "http://localhost/x.jpg"})},
     "wrong": {"retriever": {"camsearch": {"rank_windows": 3}}},
-    "not there": {"knn": built({"id": "no such picture"})},
+    "not there": {"knn": built({"id": "no such image"})},
 }
 
 
@@ -69,7 +69,7 @@ def ids(answer):
     return [hit["_id"] for hit in answer["hits"]["hits"]]
 
 
-def test_pictures_are_found(expected):
+def test_images_are_found(expected):
     for name in ("first", "ranked", "typed"):
         assert sorted(ids(expected[name])[:3]) == ["cat-1", "cat-2", "cat-3"], name
     assert ids(expected["by id"])[0] == "coffee-1"
@@ -85,7 +85,7 @@ def test_pictures_are_found(expected):
 
 
 @pytest.mark.parametrize("name", [name for name in CLIENTS if name != "python-9"])
-def test_every_client_gets_the_same_pictures(had, proxy, gallery, expected, name):
+def test_every_client_gets_the_same_images(had, proxy, gallery, expected, name):
     found = had(name).run("searches", proxy.url, gallery, said=SEARCHES)
     assert told_late(found.pop("late"))
     assert stable(found) == stable({name: one for name, one in expected.items() if name != "late"})

@@ -23,8 +23,8 @@ def built(image=PHOTO, **more):
 
 
 def ranked(image=PHOTO, box=None, **more):
-    picture = {} if box is None else {"box": box}
-    return {"camsearch": {"retriever": {"knn": built(image, **picture)}, **more}}
+    boxed = {} if box is None else {"box": box}
+    return {"camsearch": {"retriever": {"knn": built(image, **boxed)}, **more}}
 
 
 def ids(answer):
@@ -79,7 +79,7 @@ def test_a_builder_is_the_vector_it_makes(search, direct, gallery, place):
     vector = direct.search(
         index=gallery, query={"ids": {"values": ["cat-2"]}}, fields=["descriptor"]
     )["hits"]["hits"][0]["fields"]["descriptor"]
-    # The maps that are kept have 8 bit, so the picture's vector is not quite the indexed one.
+    # The maps that are kept have 8 bit, so the image's vector is not quite the indexed one.
     found = search(**PLACES[place](built({"id": "cat-2"})))
     expected = direct.search(index=gallery, **PLACES[place](KNN | {"query_vector": vector}))
     assert ids(found)[:3] == ids(expected)[:3]
@@ -211,7 +211,7 @@ def test_an_msearch_mixes_both(es, gallery):
         ),
         (
             {"retriever": ranked({"data": base64.b64encode(b"none").decode()})},
-            "no picture in a format",
+            "no image in a format",
         ),
     ],
 )

@@ -1,4 +1,4 @@
-"""What the golden numbers are made of: three settings on the tiny network, a few pictures."""
+"""What the golden numbers are made of: three settings on the tiny network, a few images."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from descriptors.arrays import Box
 from descriptors.settings import LayerSettings, RegionSettings
-from tests.support.pictures import noise, shapes
+from tests.support.images import noise, shapes
 from tests.support.tiny_network import tiny_settings
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ class Variant(NamedTuple):
 
 
 class Case(NamedTuple):
-    """One query picture, perhaps with a box, and the hits it is held against."""
+    """One query image, perhaps with a box, and the hits it is held against."""
 
     name: str
     variant: Variant
@@ -39,7 +39,7 @@ def _regions(preset: str, **changes: Any) -> RegionSettings:
 
 
 VARIANTS = {
-    # Both layers, floor, prior, power; the whole picture is one more region.
+    # Both layers, floor, prior, power; the whole image is one more region.
     "default": Variant(tiny_settings("default"), _regions("default", n_classes=5, min_side=12)),
     # docs/method.md sections 1 to 6 to the letter; the features are the evidence.
     "paper": Variant(tiny_settings("paper"), _regions("paper", n_classes=3, min_side=16)),
@@ -51,27 +51,27 @@ VARIANTS = {
 }
 
 # Width, height, seed; sizes that the working size, the strides and the boxes do not divide.
-_PICTURES = {"landscape": (96, 65, 1), "portrait": (70, 101, 2)}
+_IMAGES = {"landscape": (96, 65, 1), "portrait": (70, 101, 2)}
 _BOXES = {"landscape": Box(21.5, 9, 80, 60), "portrait": Box(0, 30.2, 47, 88)}
 
 
 def cases() -> list[Case]:
-    """Every variant, every picture, with and without its box."""
+    """Every variant, every image, with and without its box."""
     return [
-        _case(variant, picture, boxed=boxed)
+        _case(variant, image, boxed=boxed)
         for variant in VARIANTS
-        for picture in _PICTURES
+        for image in _IMAGES
         for boxed in (False, True)
     ]
 
 
-def _case(variant: str, picture: str, *, boxed: bool) -> Case:
-    width, height, seed = _PICTURES[picture]
+def _case(variant: str, image: str, *, boxed: bool) -> Case:
+    width, height, seed = _IMAGES[image]
     hits = [shapes(width, height, seed + 20), noise(width, height, seed + 30)]
     return Case(
-        f"{variant}-{picture}{'-box' if boxed else ''}",
+        f"{variant}-{image}{'-box' if boxed else ''}",
         VARIANTS[variant],
         shapes(width, height, seed),
-        _BOXES[picture] if boxed else None,
+        _BOXES[image] if boxed else None,
         hits,
     )

@@ -16,7 +16,7 @@ from descriptors.expansion import expand
 from descriptors.regions import on_coarser_grid, regions_to_try, stack_regions
 from tests.golden.cases import ALPHA, VARIANTS
 from tests.support.cells import cell_weights
-from tests.support.pictures import picture
+from tests.support.images import rgb_image
 from tests.support.tiny_network import batch_of, tiny_method
 
 if TYPE_CHECKING:
@@ -39,8 +39,8 @@ def real_steps(case: Case) -> Steps:
     """All steps of the real code, in the order in which docs/method.md tells them."""
     method = method_of(case.name.split("-")[0])
     encoded = method.encoder.encode(batch_of(method.encoder, [case.query]))
-    query = method.describe_query(picture(case.query), case.variant.regions, case.box)
-    steps: Steps = {"working": _array(to_working_size(picture(case.query), method.settings))}
+    query = method.describe_query(rgb_image(case.query), case.variant.regions, case.box)
+    steps: Steps = {"working": _array(to_working_size(rgb_image(case.query), method.settings))}
     steps |= _maps(method, encoded)
     steps |= _vectors(method, encoded)
     steps |= _query(method, encoded, query, case.box)
@@ -94,7 +94,7 @@ def _query(method: Method, encoded: Encoded, query: QueryDescription, box: Box |
         return steps
     cuts = []
     for layer, features in zip(method.settings.layers, encoded.features, strict=True):
-        cut = region_of_box(box, query.picture, encoded.grid(features.cells))
+        cut = region_of_box(box, query.image, encoded.grid(features.cells))
         cuts.append(torch.tensor([[cut]]))
         steps[f"query.cut.{layer.name}"] = np.array(cut)
     classes = query.classes[None, : method.settings.n_classes]

@@ -199,7 +199,7 @@ def join(layers: Sequence[np.ndarray]) -> np.ndarray:
 
 def region_of_box(
     box: Sequence[float],
-    picture: tuple[int, int],
+    image: tuple[int, int],
     working: tuple[int, int],
     stride: int,
     grid: tuple[int, int],
@@ -210,7 +210,7 @@ def region_of_box(
     """
     ends = []
     for axis in (0, 1):
-        scale = Fraction(working[axis], picture[axis])
+        scale = Fraction(working[axis], image[axis])
         first = min(math.floor(Fraction(box[axis]) * scale) // stride, grid[axis] - 1)
         last = min(math.floor(Fraction(box[axis + 2]) * scale) // stride, grid[axis])
         ends.append((first, max(last, first + 1)))

@@ -13,7 +13,7 @@ import numpy as np
 from tests.golden import reference as ref
 from tests.golden.cases import ALPHA
 from tests.golden.real_steps import Steps, method_of
-from tests.support.pictures import picture
+from tests.support.images import rgb_image
 from tests.support.tiny_network import batch_of
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class Maps(NamedTuple):
-    """What the network gives for one picture, as plain numbers."""
+    """What the network gives for one image, as plain numbers."""
 
     layers: list[np.ndarray]
     strides: list[int]
@@ -146,7 +146,7 @@ def _query(slow: Slow, maps: Maps, scores: np.ndarray, case: Case) -> Steps:
     steps: Steps = {}
     cuts = None
     if case.box is not None:
-        crop = slow.maps(picture(case.query).crop(case.box).image)
+        crop = slow.maps(rgb_image(case.query).crop(case.box).image)
         scores = ref.scores(crop.evidence, slow.weight, slow.bias)
         cuts = [
             ref.region_of_box(
@@ -194,7 +194,7 @@ def _hit(
     heat = ref.heat_map([slow.resized(maps, c, finest) for c in classes])
     least = regions.min_side / maps.strides[finest]
     proposals = ref.propose(heat, regions.thresholds, least)
-    if regions.whole_picture and (0, 0, width, height) not in proposals:
+    if regions.whole_image and (0, 0, width, height) not in proposals:
         proposals.append((0, 0, width, height))
     ratios = [stride // maps.strides[finest] for stride in maps.strides]
     coarse = [ref.on_coarser_grid(region, max(ratios)) for region in proposals]

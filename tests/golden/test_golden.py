@@ -12,7 +12,7 @@ from tests.golden import reference as ref
 from tests.golden.cases import Case, cases
 from tests.golden.real_steps import Steps, method_of, real_steps
 from tests.golden.reference_steps import Slow, reference_steps
-from tests.support.pictures import collection
+from tests.support.images import collection
 from tests.support.tiny_network import batch_of
 from tests.support.tolerances import FLOAT32, WHITENED, golden_tolerance
 
@@ -86,7 +86,7 @@ def test_the_cases_reach_what_they_should() -> None:
 
 
 @pytest.mark.parametrize("variant", ["default", "paper", "paper_mid"])
-def test_whitening_is_the_pca_of_its_pictures(variant: str) -> None:
+def test_whitening_is_the_pca_of_its_images(variant: str) -> None:
     """The fit by loops: mean, and each axis (its sign is free) by the root of its eigenvalue."""
     method = method_of(variant)
     slow = Slow(method)
@@ -106,7 +106,7 @@ def test_whitening_is_the_pca_of_its_pictures(variant: str) -> None:
 
 
 def test_offline_descriptors_are_those_of_the_batch(case: Case) -> None:
-    """One picture alone and the same picture among others give the same descriptor."""
+    """One image alone and the same image among others give the same descriptor."""
     method = method_of(case.name.split("-")[0])
     batch = batch_of(method.encoder, [case.hits[0], case.query, case.hits[1]])
     WHITENED.check(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from camsearch.library import PictureLibrary
+from camsearch.library import ImageLibrary
 from descriptors.arrays import Box
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def large() -> Path:
 @pytest.fixture(scope="session")
 def library(large: Path, tmp_path_factory: pytest.TempPathFactory):
     """All of them indexed, once."""
-    with PictureLibrary.create(tmp_path_factory.mktemp("photos") / "gallery") as library:
+    with ImageLibrary.create(tmp_path_factory.mktemp("photos") / "gallery") as library:
         counts = library.index([large])
         assert counts.rejected == 0
         assert counts.indexed == counts.asked == VIEWS * len(scenes(large))
@@ -58,7 +58,7 @@ def scenes(large: Path) -> list[str]:
     return sorted(path.name for path in large.iterdir() if path.is_dir())
 
 
-def search(library: PictureLibrary, large: Path, query: Query) -> Ranking:
+def search(library: ImageLibrary, large: Path, query: Query) -> Ranking:
     return library.search(large / query.scene / query.view, query.box, k=10, rerank=100)
 
 
@@ -72,7 +72,7 @@ def test_a_box_finds_the_other_views_first(library, large, query) -> None:
     assert ranking.warnings == ()
     assert ranking.hits[0].document.uri == str(large / query.scene / query.view)
     assert [scene_of(hit) for hit in ranking.hits[:VIEWS]] == [query.scene] * VIEWS
-    # Clearly so: the last of them is nearer than the first picture of anything else.
+    # Clearly so: the last of them is nearer than the first image of anything else.
     assert ranking.hits[VIEWS - 1].score > ranking.hits[VIEWS].score + 0.05
 
 

@@ -21,7 +21,7 @@ from tests.support.tiny_network import (
 )
 
 METHODS = {preset: tiny_method(tiny_settings(preset)) for preset in ("default", "paper")}
-REGIONS = RegionSettings(n_classes=3, min_side=4, whole_picture=True)
+REGIONS = RegionSettings(n_classes=3, min_side=4, whole_image=True)
 
 seeds = st.integers(0, 2**32 - 1)
 presets = st.sampled_from(sorted(METHODS))
@@ -46,7 +46,7 @@ def maps(seed: int, shape: tuple[int, ...], fill: str) -> torch.Tensor:
 
 @st.composite
 def encodeds(draw: st.DrawFn, preset: str | None = None) -> Encoded:
-    """What the tiny network might give for one or two pictures, of any shape and kind."""
+    """What the tiny network might give for one or two images, of any shape and kind."""
     batch, width, height = draw(st.integers(1, 2)), draw(st.integers(1, 9)), draw(st.integers(1, 9))
     seed = draw(seeds)
     evidence = layer_of(seed, (batch, LAST_CHANNELS, height, width), draw(fills), LAST_STRIDE)

@@ -37,13 +37,13 @@ def json_with(keys):
 
 
 # Searches that are nearly right, so that what is wrong with them lies deep inside.
-pictures = st.fixed_dictionaries(
+images = st.fixed_dictionaries(
     {"image": st.sampled_from([{"id": "a"}] * 5 + [{"data": "YQ=="}, {}, 5])},
     optional={"box": st.sampled_from([[1, 2, 3, 4], [1, 2, 3, 4], None, "x"])},
 )
 clauses = st.fixed_dictionaries(
     {"field": st.just("descriptor")},
-    optional={"query_vector_builder": st.fixed_dictionaries({"camsearch": pictures}), "k": leaves},
+    optional={"query_vector_builder": st.fixed_dictionaries({"camsearch": images}), "k": leaves},
 )
 rankings = st.fixed_dictionaries(
     {"image": st.sampled_from([{"id": "a"}, {"id": "a"}, {"id": "b"}, None])},
@@ -98,7 +98,7 @@ def test_no_body_is_worse_than_a_refusal(body, query):
     except DialectError:
         return
     if search is not None:
-        sent = first_body(search, {picture: [0.5] for picture in search.pictures})
+        sent = first_body(search, {image: [0.5] for image in search.images})
         assert parse_search(sent, "", LIMITS) is None
 
 
@@ -131,7 +131,7 @@ def test_a_first_search_changes_nothing_but_its_slots(body, vector):
         return
     if search is None:
         return
-    sent = orjson.loads(first_body(search, dict.fromkeys(search.pictures, vector)))
+    sent = orjson.loads(first_body(search, dict.fromkeys(search.images, vector)))
     for slot in search.slots:
         clause = sent
         for part in slot.path:

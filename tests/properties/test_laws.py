@@ -102,7 +102,7 @@ class TestDescriptors:
             assert all_finite(b)
 
     @given(situations())
-    def test_of_the_whole_picture_as_a_region_are_those_of_the_picture(
+    def test_of_the_whole_image_as_a_region_are_those_of_the_image(
         self, situation: tuple[Method, Encoded]
     ) -> None:
         """Cutting the whole image is the identity."""
@@ -193,7 +193,7 @@ class TestMaps:
         assert resized.max() <= 1
 
     @given(seeds, fills)
-    def test_cutting_the_whole_picture_is_the_identity(self, seed: int, fill: str) -> None:
+    def test_cutting_the_whole_image_is_the_identity(self, seed: int, fill: str) -> None:
         layer = layer_of(seed, (1, 3, 4, 6), fill, 8)
         assert torch.equal(layer.cut(Region(0, 0, 6, 4)).levels, layer.levels)
 

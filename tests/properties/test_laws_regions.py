@@ -106,7 +106,7 @@ class TestRegions:
 
 @st.composite
 def boxes(draw: st.DrawFn) -> tuple[Box, Size, Grid]:
-    """A picture, the grid of its map, and a box in it with area."""
+    """An image, the grid of its map, and a box in it with area."""
     width, height = draw(st.integers(16, 4000)), draw(st.integers(16, 4000))
     stride = draw(st.sampled_from([4, 8, 16, 32]))
     working = [draw(st.integers(stride, 1024)) for _ in (0, 1)]
@@ -123,25 +123,25 @@ class TestBoxes:
     def test_become_regions_that_are_never_empty_and_move_no_edge_by_a_cell(
         self, situation: tuple[Box, Size, Grid]
     ) -> None:
-        box, picture, grid = situation
-        region = region_of_box(box, picture, grid)
+        box, image, grid = situation
+        region = region_of_box(box, image, grid)
         assert 0 <= region.x0 < region.x1 <= grid.width
         assert 0 <= region.y0 < region.y1 <= grid.height
-        across, down = grid.across / picture.width, grid.down / picture.height
+        across, down = grid.across / image.width, grid.down / image.height
         exact = (box.x0 * across, box.y0 * down, box.x1 * across, box.y1 * down)
         for edge, at in zip(region, exact, strict=True):
             # A box thinner than rounding can tell stands at a border of cells: 1 and no more.
             assert abs(edge - at) < 1 + 1e-6
 
     @given(boxes())
-    def test_lie_inside_after_being_cut_to_the_picture(
+    def test_lie_inside_after_being_cut_to_the_image(
         self, situation: tuple[Box, Size, Grid]
     ) -> None:
-        box, picture, _ = situation
-        grown = Box(box.x0 - 5, box.y0 - 5, box.x1 + 5, box.y1 + 5).inside(picture)
-        assert 0 <= grown.x0 < grown.x1 <= picture.width
-        assert 0 <= grown.y0 < grown.y1 <= picture.height
-        assert box.inside(picture) == box
+        box, image, _ = situation
+        grown = Box(box.x0 - 5, box.y0 - 5, box.x1 + 5, box.y1 + 5).inside(image)
+        assert 0 <= grown.x0 < grown.x1 <= image.width
+        assert 0 <= grown.y0 < grown.y1 <= image.height
+        assert box.inside(image) == box
 
 
 class TestVectors:

@@ -1,4 +1,4 @@
-"""Miniature datasets in the file formats of the real ones, drawn picture by picture.
+"""Miniature datasets in the file formats of the real ones, drawn image by image.
 
 Landmarks are drawings; their views are cut and brightened a little differently, so that a
 network that sees anything finds them. Every maker returns the root folder.
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from tests.support.pictures import shapes as drawn
+from tests.support.images import shapes as drawn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -35,7 +35,7 @@ __all__ = [
 ]
 
 LANDMARKS = ("chapel", "gate", "tower")
-# A landmark's pictures: good, good, ok, junk; then as many others.
+# A landmark's images: good, good, ok, junk; then as many others.
 VIEWS, OTHERS = 4, 6
 SIDE = 96
 BOX = (8.5, 6.0, 88.0, 72.25)
@@ -47,20 +47,20 @@ def view(landmark: int, number: int, seed: int = 0) -> Image.Image:
     whole = shapes(SIDE + 16, SIDE + 16, seed=1000 * seed + landmark, count=9)
     height = SIDE if number % 2 else SIDE - 16
     left, top = 2 * number, 3 * number
-    picture = whole.crop((left, top, left + SIDE, top + height))
+    image = whole.crop((left, top, left + SIDE, top + height))
     return Image.fromarray(
-        np.clip(np.asarray(picture) * (1 + 0.05 * number), 0, 255).astype(np.uint8)
+        np.clip(np.asarray(image) * (1 + 0.05 * number), 0, 255).astype(np.uint8)
     )
 
 
 @cache
 def shapes(width: int, height: int, seed: int, count: int = 5) -> Image.Image:
-    """As `tests.support.pictures` draws them, each once."""
+    """As `tests.support.images` draws them, each once."""
     return drawn(width, height, seed=seed, count=count)
 
 
 def make_oxford(root: Path, seed: int = 0) -> Path:
-    """Three landmarks of four views and six other pictures; two queries a landmark.
+    """Three landmarks of four views and six other images; two queries a landmark.
 
     The queries are the first two views, with a box; both are good, the third is ok, the
     fourth junk.
@@ -72,7 +72,7 @@ def make_oxford(root: Path, seed: int = 0) -> Path:
 
 
 def make_paris(root: Path, seed: int = 1, *, listed: bool = True) -> Path:
-    """The same as Paris has it: a folder a landmark, and two files that are no pictures.
+    """The same as Paris has it: a folder a landmark, and two files that are no images.
 
     Args:
         root: to make it in.
@@ -94,7 +94,7 @@ def make_paris(root: Path, seed: int = 1, *, listed: bool = True) -> Path:
 
 
 def make_revisited(root: Path, name: str = "roxford5k", seed: int = 2, protocol: int = 4) -> Path:
-    """The annotation of ROxford or RParis as a pickle, with its pictures.
+    """The annotation of ROxford or RParis as a pickle, with its images.
 
     The first view of each landmark is its query, which is not in the gallery; of the others
     the first is easy, the second hard, the third junk. The last landmark has no hard one.
@@ -115,7 +115,7 @@ def make_revisited(root: Path, name: str = "roxford5k", seed: int = 2, protocol:
 
 
 def make_holidays(root: Path, seed: int = 3, *, perfect: bool = False) -> Path:
-    """Three scenes of a query and two or three right answers, and one picture of its own."""
+    """Three scenes of a query and two or three right answers, and one image of its own."""
     lines = []
     for scene in range(3):
         names = [f"{1000 + scene}{number:02d}.jpg" for number in range(3 + scene % 2)]
@@ -139,16 +139,16 @@ def make_folder(root: Path, seed: int = 4) -> Path:
 
 
 def make_csv_folder(root: Path, seed: int = 4) -> Path:
-    """The same pictures in one folder, told apart by ``instances.csv``; the fourth is junk."""
+    """The same images in one folder, told apart by ``instances.csv``; the fourth is junk."""
     rows: list[tuple[object, ...]] = []
     for number, landmark in enumerate(("arch", *LANDMARKS)):
         for shot in range(VIEWS):
-            path = f"pictures/{number}{shot}.jpg"
+            path = f"images/{number}{shot}.jpg"
             _save(root / path, view(number, shot, seed))
             box = BOX if shot == 0 else ("",) * 4
             rows.append((path, landmark, *box, int(shot == 3)))
     for number in range(8):
-        path = f"pictures/other{number}.jpg"
+        path = f"images/other{number}.jpg"
         _save(root / path, shapes(SIDE, SIDE, seed=700 + number))
         rows.append((path, "", "", "", "", "", 0))
     write_csv(root / "instances.csv", ("path", "instance", "x0", "y0", "x1", "y1", "junk"), rows)
@@ -156,7 +156,7 @@ def make_csv_folder(root: Path, seed: int = 4) -> Path:
 
 
 def make_distractors(folder: Path, count: int = 12, seed: int = 5) -> Path:
-    """Pictures of other things, in two folders."""
+    """Images of other things, in two folders."""
     for number in range(count):
         path = folder / str(number % 2) / f"{number:06d}.jpg"
         _save(path, shapes(SIDE, SIDE - 16 * (number % 2), seed=1000 * seed + 500 + number))
@@ -200,6 +200,6 @@ def _write_truth(folder: Path, pattern: str, prefix: str) -> None:
             (folder / f"{stem}_junk.txt").write_text(f"{pattern.format(landmark, 3)}\n")
 
 
-def _save(path: Path, picture: Image.Image) -> None:
+def _save(path: Path, image: Image.Image) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    picture.save(path, quality=95)
+    image.save(path, quality=95)

@@ -1,4 +1,4 @@
-"""A gallery of made pictures with all that answers searches in it, on the tiny network."""
+"""A gallery of made images with all that answers searches in it, on the tiny network."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from descriptors.images import ImageLimits, Picture, read_image
+from descriptors.images import ImageLimits, RgbImage, read_image
 from descriptors.method import Method
 from descriptors.settings import RegionSettings
 from galleries.features import FeatureStore
 from galleries.local import LocalGallery
-from indexer.pipeline import index_pictures
+from indexer.pipeline import index_sources
 from indexer.sources import Source
 from reranker.folder import LocalUpstream
 from reranker.http.exchange import Answer, Headers, Request, Upstream
 from reranker.matching import Matcher
 from reranker.service import ImageFiles, Service
 from reranker.settings import RerankerSettings
-from tests.support.pictures import encoded, shapes
+from tests.support.images import encoded, shapes
 from tests.support.tiny_network import tiny_method
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ Turn = Callable[[Request], Answer | Exception | float | Callable[[Answer], Answe
 
 @dataclass(frozen=True)
 class House:
-    """Pictures 00.png … in a folder, every third in Köln, and their gallery."""
+    """Images 00.png … in a folder, every third in Köln, and their gallery."""
 
     root: Path
     method: Method
@@ -66,7 +66,7 @@ class House:
         )
         store = house.store()
         with house.gallery:
-            assert index_pictures(sources, method, house.gallery, store).indexed == COUNT
+            assert index_sources(sources, method, house.gallery, store).indexed == COUNT
             store.close()
             yield house
 
@@ -75,15 +75,15 @@ class House:
         return FeatureStore(str(self.root / name), self.method.fingerprint())
 
     def data(self, number: int) -> bytes:
-        """The bytes of a picture's file."""
+        """The bytes of an image's file."""
         return (self.root / f"{number:02d}.png").read_bytes()
 
-    def picture(self, number: int) -> Picture:
-        """A picture as it is described."""
+    def rgb_image(self, number: int) -> RgbImage:
+        """An image as it is described."""
         return read_image(self.data(number))
 
     def image(self, number: int) -> dict[str, Any]:
-        """A picture as a search has it."""
+        """An image as a search has it."""
         return {"data": base64.b64encode(self.data(number)).decode()}
 
     @contextmanager

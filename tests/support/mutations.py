@@ -186,7 +186,7 @@ def _wrap(chance: random.Random, body: Any, valid: Sequence[Any]) -> Any:
 
 
 def _nudge(chance: random.Random, body: Any, valid: Sequence[Any]) -> Any:
-    """A number a little beside itself, a text with a letter changed: pictures too."""
+    """A number a little beside itself, a text with a letter changed: images too."""
     holder, key = _any_place(chance, body)
     value = holder[key]
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):

@@ -11,7 +11,7 @@ from galleries.filters import And, Everything, Exists, Ids, Not, Or, Range, Term
 def values_at(one, field):
     """All values that a document has in a field, lists and objects laid out."""
     if field in ("classes", "classes.name"):
-        return [picture_class.name for picture_class in one.classes]
+        return [image_class.name for image_class in one.classes]
     if not field.startswith("meta."):
         value = getattr(one, field.removeprefix("_"))
         return [] if field == "indexed_at" and value == "" else [value]

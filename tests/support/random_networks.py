@@ -16,7 +16,7 @@ from descriptors.encoder import Encoder
 from descriptors.networks.network import FeatureLayer, Network, fold_batch_norms
 from descriptors.networks.vgg16_cam import VGG16_CAM, build_vgg16_cam
 from descriptors.settings import MethodSettings
-from tests.support.pictures import shapes
+from tests.support.images import shapes
 from tests.support.tiny_network import batch_of
 
 if TYPE_CHECKING:

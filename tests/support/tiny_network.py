@@ -23,7 +23,7 @@ from descriptors.method import Method
 from descriptors.networks.network import FeatureLayer, Network
 from descriptors.settings import LayerSettings, MethodSettings
 from descriptors.whitening import WhiteningFit
-from tests.support.pictures import collection, picture
+from tests.support.images import collection, rgb_image
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -91,7 +91,7 @@ def tiny_state(seed: int = 0) -> dict[str, Tensor]:
     for name, value in build_tiny().state_dict().items():
         drawn = random.standard_normal(value.shape)
         if name.endswith("weight"):
-            # Rows of mean 0 answer to patterns, not to brightness: pictures differ in their classes.
+            # Rows of mean 0 answer to patterns, not to brightness: images differ in their classes.
             drawn = drawn - drawn.mean(axis=tuple(range(1, drawn.ndim)), keepdims=True)
             drawn *= _GAIN[name] / value[0].numel() ** 0.5
         else:
@@ -129,11 +129,11 @@ def tiny_encoder(
     )
 
 
-def tiny_whitening(encoder: Encoder, pictures: Sequence[Image.Image] | None = None) -> Whitening:
-    """A whitening fitted on the best class vectors of a few dozen made pictures."""
+def tiny_whitening(encoder: Encoder, images: Sequence[Image.Image] | None = None) -> Whitening:
+    """A whitening fitted on the best class vectors of a few dozen made images."""
     fit = WhiteningFit(encoder)
-    fit.add(encoder.encode(batch_of(encoder, pictures or collection(32, seed=7))))
-    return fit.fit("made pictures of the tests")
+    fit.add(encoder.encode(batch_of(encoder, images or collection(32, seed=7))))
+    return fit.fit("made images of the tests")
 
 
 def tiny_method(
@@ -145,12 +145,12 @@ def tiny_method(
 
 
 def batch_of(encoder: Encoder, images: Sequence[Image.Image]) -> Tensor:
-    """Pictures of one shape as the encoder takes them."""
-    return encoder.prepare([to_working_size(picture(im), encoder.settings) for im in images])
+    """Images of one shape as the encoder takes them."""
+    return encoder.prepare([to_working_size(rgb_image(im), encoder.settings) for im in images])
 
 
 def feature_maps(levels: object, stride: int = 4, scale: object = 1.0) -> FeatureMaps:
-    """Maps of one picture from nested lists ``K H W``, or of a batch from ``B K H W``."""
+    """Maps of one image from nested lists ``K H W``, or of a batch from ``B K H W``."""
     values = torch.as_tensor(levels)
     values = values if values.dtype == torch.uint8 else values.float()
     values = values if values.ndim == 4 else values[None]
@@ -159,7 +159,7 @@ def feature_maps(levels: object, stride: int = 4, scale: object = 1.0) -> Featur
 
 
 def eight_bit(encoded: Encoded) -> Encoded:
-    """As kept maps come back: levels of 8 bit with a scale a picture and channel."""
+    """As kept maps come back: levels of 8 bit with a scale an image and channel."""
     maps = (*encoded.features, encoded.evidence)
     packed = {id(each): _packed(each) for each in maps}
     features = tuple(packed[id(each)] for each in encoded.features)

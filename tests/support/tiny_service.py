@@ -1,4 +1,4 @@
-"""The whole proxy over a folder of made pictures and the tiny network, asked within the process."""
+"""The whole proxy over a folder of made images and the tiny network, asked within the process."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from galleries.features import FeatureStore
 from galleries.local import LocalGallery
 from indexer.addresses import read_source
 from indexer.encoding import encode_documents
-from indexer.pipeline import index_pictures
+from indexer.pipeline import index_sources
 from indexer.reading import IndexingPlan
 from indexer.sources import Source
 from reranker.app import make_app
@@ -28,7 +28,7 @@ from reranker.http.exchange import Answer, Request
 from reranker.matching import Matcher
 from reranker.service import ImageFiles, Service
 from reranker.settings import RerankerSettings
-from tests.support.pictures import encoded, shapes
+from tests.support.images import encoded, shapes
 from tests.support.tiny_network import tiny_method
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from reranker.observability.tracing import Tracing
 
-__all__ = ["REGIONS", "Watched", "ask", "make_gallery", "picture_text", "re_ranked", "tiny_service"]
+__all__ = ["REGIONS", "Watched", "ask", "image_text", "make_gallery", "re_ranked", "tiny_service"]
 
 COUNT = 6
 REGIONS = RegionSettings(n_classes=3, min_side=16)
@@ -72,7 +72,7 @@ class Watched:
 
 
 def make_gallery(folder: Path) -> None:
-    """Pictures `0/a.png`, `1/a.png`, …, their documents and maps; ids with slashes."""
+    """Images `0/a.png`, `1/a.png`, …, their documents and maps; ids with slashes."""
     sources = []
     for i in range(COUNT):
         path = folder / str(i) / "a.png"
@@ -82,7 +82,7 @@ def make_gallery(folder: Path) -> None:
     store = FeatureStore(str(folder / "maps"), _METHOD.fingerprint())
     dims, fingerprint = _METHOD.settings.dims, _METHOD.fingerprint()
     with LocalGallery.create(folder / "gallery", dims, fingerprint, {}) as gallery:
-        index_pictures(sources, _METHOD, gallery, store)
+        index_sources(sources, _METHOD, gallery, store)
     store.close()
 
 
@@ -99,7 +99,7 @@ def tiny_service(
         given: dict[str, Any] = {
             "upstream": Watched(LocalUpstream(gallery)),
             "features": FeatureStore(str(folder / "maps"), _METHOD.fingerprint()),
-            "encode": lambda pictures: encode_documents(pictures, _METHOD, plan),
+            "encode": lambda images: encode_documents(images, _METHOD, plan),
             "read": lambda uri: read_source(uri, limits),
         } | (parts or {})
         made = RerankerSettings(**settings)
@@ -133,8 +133,8 @@ def _app(service: Service) -> ASGIApp:
     return make_app(service)
 
 
-def picture_text(folder: Path, number: int = 0) -> str:
-    """A picture of the gallery as a request holds it."""
+def image_text(folder: Path, number: int = 0) -> str:
+    """An image of the gallery as a request holds it."""
     return base64.b64encode((folder / str(number) / "a.png").read_bytes()).decode()
 
 

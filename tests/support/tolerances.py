@@ -22,7 +22,7 @@ class Tolerance(NamedTuple):
 
 # float32 against the loops in float64, or against kept numbers.
 FLOAT32 = Tolerance(1e-4, 1e-5)
-# The same numbers in another order of sums: batches and single pictures, cuts and windows.
+# The same numbers in another order of sums: batches and single images, cuts and windows.
 SAME_NUMBERS = Tolerance(1e-4, 1e-5)
 # After a whitening, which divides by small deviations and so enlarges rounding.
 WHITENED = Tolerance(1e-3, 1e-4)

@@ -20,7 +20,7 @@ from es_mappings.indices import IndexPlan, create
 from galleries.about import about_method
 from indexer.sources import Source
 from tests.integration.chaos.stage import VISIBILITY_S, Stage
-from tests.support.pictures import collection, encoded
+from tests.support.images import collection, encoded
 from tests.support.tiny_network import batch_of
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @dataclass(frozen=True)
 class FastMethod:
-    """A method of the default network, on pictures so small that it takes milliseconds."""
+    """A method of the default network, on images so small that it takes milliseconds."""
 
     side: int
     whitening: Path
@@ -53,7 +53,7 @@ class FastMethod:
 
 @pytest.fixture(scope="session")
 def fast_method(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], FastMethod]:
-    """Makes the method of a side, with a whitening fitted on made pictures."""
+    """Makes the method of a side, with a whitening fitted on made images."""
     folder = tmp_path_factory.mktemp("whitening")
 
     @cache
@@ -63,7 +63,7 @@ def fast_method(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Fas
         fit = WhiteningFit(encoder)
         fit.add(encoder.encode(batch_of(encoder, collection(32, side, side, seed=7))))
         path = folder / f"side-{side}.safetensors"
-        fit.fit("made pictures of the tests").save(path)
+        fit.fit("made images of the tests").save(path)
         return FastMethod(side, path, method_of(settings, path, None, Machine()))
 
     return make
@@ -73,11 +73,11 @@ def fast_method(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Fas
 def new_stage(
     tmp_path: Path, index_prefix: str, fast_method: Callable[[int], FastMethod]
 ) -> Iterator[NewStage]:
-    """Makes a gallery and a manifest of tiny pictures; ends every process of it after the test."""
+    """Makes a gallery and a manifest of tiny images; ends every process of it after the test."""
     stages: list[Stage] = []
 
     def make(
-        elasticsearch: str, broker: str, *, pictures: int = 40, maps: str = "", **changed: int
+        elasticsearch: str, broker: str, *, images: int = 40, maps: str = "", **changed: int
     ) -> Stage:
         fast = fast_method(64)
         chosen = {"chunk": 4, "visibility_timeout": VISIBILITY_S} | changed
@@ -89,7 +89,7 @@ def new_stage(
         client = connect(elasticsearch)
         create(client, settings.images, about, about["dims"], IndexPlan("hnsw", replicas=0))
         client.close()
-        sources = list(_manifest(tmp_path / "pictures", pictures))
+        sources = list(_manifest(tmp_path / "images", images))
         stages.append(Stage(settings, tmp_path, maps, sources))
         return stages[-1]
 

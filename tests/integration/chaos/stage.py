@@ -115,7 +115,7 @@ class Stage:
         return ElasticGallery(self.client, index, rejects_index(name))
 
     def check(self, run: str) -> RunState:
-        """Every picture is indexed once or listed with a reason, and all counts agree."""
+        """Every image is indexed once or listed with a reason, and all counts agree."""
         wait_for(lambda: not self.ledger.waiting(self.settings.queue), "an empty queue")
         state = self.ledger.state(run)
         gallery = self.gallery()

@@ -42,7 +42,7 @@ def test_redis_killed_and_restarted_loses_nothing(
     new_stage: NewStage, elasticsearch_url: str, own_redis: Callable[[], RedisServer]
 ) -> None:
     redis = own_redis()
-    stage = new_stage(elasticsearch_url, redis.url, pictures=32)
+    stage = new_stage(elasticsearch_url, redis.url, images=32)
     worker = stage.worker(slow_decoder(0.3))
     worker.wait_until_ready()
     run = stage.enqueue()
@@ -76,7 +76,7 @@ def test_a_worker_cut_off_from_redis_loses_nothing(
     elasticsearch_url: str,
     redis_db_url: str,
 ) -> None:
-    stage = new_stage(elasticsearch_url, redis_db_url, pictures=24)
+    stage = new_stage(elasticsearch_url, redis_db_url, images=24)
     worker = stage.worker(slow_decoder(0.2), broker=over(line, redis_db_url))
     worker.wait_until_ready()
     if words:

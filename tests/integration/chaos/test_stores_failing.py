@@ -50,7 +50,7 @@ def test_429_for_a_third_of_the_items_loses_nothing(
         stage = new_stage(elasticsearch_url, redis_db_url)
         broken = stage.sources[5]
         with open(broken.uri, "wb") as file:  # noqa: PTH123
-            file.write(b"no picture")
+            file.write(b"no image")
         stage.worker(elasticsearch=busy.url)
         run = stage.enqueue()
         stage.finish(run)
@@ -64,7 +64,7 @@ def test_429_for_a_third_of_the_items_loses_nothing(
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk for the maps of about ten pictures; `grow` makes it larger."""
+    """A disk for the maps of about ten images; `grow` makes it larger."""
     if os.geteuid() != 0:
         pytest.skip("Only root may mount a small disk: run the tests as root, as in a container.")
     folder = tmp_path / "small"
@@ -89,7 +89,7 @@ def test_a_full_disk_of_maps_is_listed_and_cured(
     new_stage: NewStage, elasticsearch_url: str, redis_db_url: str, small_disk: Path
 ) -> None:
     stage = new_stage(
-        elasticsearch_url, redis_db_url, pictures=24, chunk=6, attempts=2, maps=str(small_disk)
+        elasticsearch_url, redis_db_url, images=24, chunk=6, attempts=2, maps=str(small_disk)
     )
     stage.worker()
     run = stage.enqueue()

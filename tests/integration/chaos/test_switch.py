@@ -32,7 +32,7 @@ K = 7
 
 
 def vectors(method: FastMethod, sources: Sequence[Source]) -> dict[str, np.ndarray]:
-    """What this method makes of the pictures, by their ids."""
+    """What this method makes of the images, by their ids."""
     encoder = method.method.encoder
     read = [read_image(Path(s.uri).read_bytes(), reduce_to=method.side) for s in sources]
     pixels = encoder.prepare([to_working_size(one, encoder.settings) for one in read])
@@ -106,7 +106,7 @@ class Searchers:
         return ElasticGallery(self._client, self.name, rejects_index(self.name))
 
     def _search(self, gallery: ElasticGallery) -> None:
-        """A picture finds itself, which it would hardly do among vectors of another method."""
+        """An image finds itself, which it would hardly do among vectors of another method."""
         for id_, vector in list(self.known[gallery.fingerprint].items())[:3]:
             hits = gallery.knn(vector, K)
             if len(hits) != K or hits[0].id != id_ or hits[0].cosine < 0.99:
@@ -134,7 +134,7 @@ def test_searches_go_on_while_another_method_takes_over(
     fast_method: Callable[[int], FastMethod],
     on: Callable[..., None],
 ) -> None:
-    stage = new_stage(elasticsearch_url, redis_db_url, pictures=20)
+    stage = new_stage(elasticsearch_url, redis_db_url, images=20)
     stage.worker(slow_decoder(0.05)).wait_until_ready()
     run = stage.enqueue()
     stage.finish(run)

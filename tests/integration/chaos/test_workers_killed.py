@@ -1,4 +1,4 @@
-"""Workers that die, tasks with twins, and pictures that kill."""
+"""Workers that die, tasks with twins, and images that kill."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ indexer.reading.read_image = deadly
 def test_workers_killed_in_mid_batch_lose_nothing(
     new_stage: NewStage, elasticsearch_url: str, redis_db_url: str
 ) -> None:
-    stage = new_stage(elasticsearch_url, redis_db_url, pictures=200, chunk=8)
+    stage = new_stage(elasticsearch_url, redis_db_url, images=200, chunk=8)
     run = stage.enqueue()
     chance = random.Random(1)
     held = 0
@@ -43,13 +43,13 @@ def test_workers_killed_in_mid_batch_lose_nothing(
             worker.wait_until_ready()
         stage.wait_until_taken()
         for worker in pair:
-            # Anywhere between reading the first picture and counting the chunk.
+            # Anywhere between reading the first image and counting the chunk.
             time.sleep(chance.uniform(0.0, 0.4))
             worker.kill()
         held += stage.ledger.taken()
     before = stage.ledger.state(run)
     assert before is not None
-    assert not before.over, "all was done before the last kill: enqueue more pictures"
+    assert not before.over, "all was done before the last kill: enqueue more images"
     assert held >= 3, "hardly any worker held a task when it was killed"
     stage.worker()
     stage.finish(run)
@@ -90,7 +90,7 @@ def test_a_task_given_to_two_workers_is_counted_once(
     done = slow.said().count(" succeeded in ")
     stage.worker()
     stage.finish(run)
-    # The run ends with its last picture; the doubles of tasks may wait, or be held, for longer.
+    # The run ends with its last image; the doubles of tasks may wait, or be held, for longer.
     wait_for(lambda: not stage.left(), f"the doubles, and the held task\n{stage.logs()}")
     stage.check(run)
     slow.go_on()
@@ -99,14 +99,14 @@ def test_a_task_given_to_two_workers_is_counted_once(
     stage.check(run)
 
 
-def test_a_picture_that_kills_its_worker_is_set_aside_alone(
+def test_a_image_that_kills_its_worker_is_set_aside_alone(
     new_stage: NewStage, elasticsearch_url: str, redis_db_url: str
 ) -> None:
-    stage = new_stage(elasticsearch_url, redis_db_url, pictures=24, attempts=2)
+    stage = new_stage(elasticsearch_url, redis_db_url, images=24, attempts=2)
     poisoned = stage.sources[9]
     path = Path(poisoned.uri)
     path.write_bytes(path.read_bytes() + POISON)
-    read_image(path.read_bytes())  # a good picture to everybody else
+    read_image(path.read_bytes())  # a good image to everybody else
     run = stage.enqueue()
     supervisor = stage.supervised(DEADLY_DECODER)
     stage.finish(run)

@@ -21,7 +21,7 @@ from indexer.ledger import Ledger
 from indexer.settings import IndexerSettings
 from indexer.tasks import register
 from indexer.worker import GalleryWorker
-from tests.support.pictures import encoded, shapes
+from tests.support.images import encoded, shapes
 from tests.support.tiny_network import tiny_method
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class Stage:
     worker: GalleryWorker
     app: Celery
     index: str
-    pictures: Path
+    images: Path
     slept: list[float] = field(default_factory=list)
 
     @property
@@ -52,14 +52,14 @@ class Stage:
         return self.worker.gallery(self.settings.images)
 
     def enqueuer(self) -> Enqueuer:
-        """Who sends pictures; between two looks at the queue a task is worked off."""
+        """Who sends images; between two looks at the queue a task is worked off."""
         return Enqueuer(self.app, self.ledger, self.settings, sleep=self.slept.append)
 
     def add(self, count: int, *, first: int = 0) -> list[str]:
-        """Write pictures; returns their paths."""
+        """Write images; returns their paths."""
         paths = []
         for number in range(first, first + count):
-            path = self.pictures / f"{number:03d}.png"
+            path = self.images / f"{number:03d}.png"
             path.write_bytes(encoded(shapes(64, 48, seed=number), "PNG"))
             paths.append(str(path))
         return paths
@@ -91,9 +91,9 @@ def stage(
     worker = GalleryWorker(client, ledger, settings, machine, bulk=Bulk(client, patience=2))
     app = make_app(settings)
     register(app, settings, lambda: worker)
-    pictures = tmp_path / "pictures"
-    pictures.mkdir()
-    yield Stage(client, ledger, settings, worker, app, index, pictures)
+    images = tmp_path / "images"
+    images.mkdir()
+    yield Stage(client, ledger, settings, worker, app, index, images)
     app.close()
     redis.close()
     client.close()

@@ -39,7 +39,7 @@ def sent(app, stage, name, *args, **kwargs):
     )
 
 
-def test_pictures_are_indexed_and_deleted_by_name(stage, stranger):
+def test_images_are_indexed_and_deleted_by_name(stage, stranger):
     paths = stage.add(2)
     images = [{"id": "a", "uri": paths[0], "meta": {"city": "Paris"}}, {"uri": paths[1]}]
     counts = sent(stranger, stage, "camsearch.index_images", images)
@@ -90,11 +90,11 @@ def test_what_is_no_list_is_refused_to_the_caller(stage, stranger):
         sent(stranger, stage, "camsearch.delete_images", "a")
 
 
-def test_any_number_of_pictures_is_enqueued_and_followed(stage, stranger):
+def test_any_number_of_images_is_enqueued_and_followed(stage, stranger):
     assert stranger
     paths = stage.add(10)
     sources = [Source(path, path, {"n": i}) for i, path in enumerate(paths)]
-    sources.append(Source("bad", "row 11", problem=MalformedRow("Row 11 names no picture.")))
+    sources.append(Source("bad", "row 11", problem=MalformedRow("Row 11 names no image.")))
     run, told = new_run(), []
     enqueuer = stage.enqueuer()
     assert enqueuer.enqueue(iter(sources), stage.settings.images, run, told.append) == 11

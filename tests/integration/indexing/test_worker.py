@@ -24,10 +24,10 @@ def fails_with(monkeypatch, error):
     def fail(*_args, **_named):
         raise error
 
-    monkeypatch.setattr("indexer.worker.index_pictures", fail)
+    monkeypatch.setattr("indexer.worker.index_sources", fail)
 
 
-def test_pictures_become_documents_with_maps(stage):
+def test_images_become_documents_with_maps(stage):
     paths = stage.add(5)
     result = stage.worker.index(chunk_of(stage, paths))
     assert (result.progress.indexed, result.failed, result.apart) == (5, {}, ())
@@ -38,9 +38,9 @@ def test_pictures_become_documents_with_maps(stage):
     assert all(store.has(path) for path in paths)
 
 
-def test_a_bad_picture_is_a_reject_and_the_others_are_indexed(stage):
+def test_a_bad_image_is_a_reject_and_the_others_are_indexed(stage):
     paths = stage.add(3)
-    (stage.pictures / "001.png").write_bytes(b"no picture")
+    (stage.images / "001.png").write_bytes(b"no image")
     result = stage.worker.index(chunk_of(stage, [*paths, "/nowhere/x.png"]))
     assert (result.progress.indexed, result.progress.rejected) == (2, 2)
     rejects = {reject.id: reject for reject in stage.gallery.rejects()}
@@ -181,7 +181,7 @@ def test_a_full_disk_fails_the_chunk_as_a_whole(stage, monkeypatch):
     assert [reject.kind for reject in stage.gallery.rejects()] == ["failed_repeatedly"] * 3
 
 
-def test_a_picture_that_was_indexed_stays_when_its_new_version_fails(stage, monkeypatch):
+def test_a_image_that_was_indexed_stays_when_its_new_version_fails(stage, monkeypatch):
     paths = stage.add(1)
     stage.worker.index(chunk_of(stage, paths))
     fails_with(monkeypatch, RuntimeError("x"))
@@ -204,7 +204,7 @@ def test_what_ended_its_worker_too_often_is_not_begun_again(stage, monkeypatch):
     assert next(iter(stage.gallery.rejects())).kind == "worker_lost"
 
 
-def test_deleted_pictures_take_their_maps_along(stage):
+def test_deleted_images_take_their_maps_along(stage):
     paths = stage.add(2)
     stage.worker.index(chunk_of(stage, paths))
     assert stage.worker.delete([paths[0], "nobody"], stage.settings.images) == 1
@@ -217,7 +217,7 @@ def test_a_worker_is_alive_by_its_progress(stage):
     assert stage.ledger.workers(since=0) == []
     stage.worker.index(chunk_of(stage, stage.add(3)))
     (worker,) = stage.ledger.workers(since=0)
-    assert worker.pictures == 3
+    assert worker.images == 3
     assert stage.ledger.workers(since=worker.last_progress + 1) == []
 
 
@@ -237,11 +237,11 @@ def test_a_worker_that_is_fast_notes_its_progress_seldom_and_at_the_end(stage, m
     monkeypatch.setattr(stage.ledger, "beat", lambda state: noted.append(state) or beat(state))
     monkeypatch.setattr("indexer.worker._BEAT_SECONDS", 1e9)
     stage.worker.index(chunk_of(stage, stage.add(20)))
-    assert [state.pictures for state in noted] == [20]
+    assert [state.images for state in noted] == [20]
     monkeypatch.setattr("indexer.worker._BEAT_SECONDS", 0.0)
     stage.worker.index(chunk_of(stage, stage.add(20, first=20)))
     assert len(noted) > 3
-    assert noted[-1].pictures == 40
+    assert noted[-1].images == 40
 
 
 @pytest.mark.parametrize(
@@ -267,7 +267,7 @@ def test_new_metadata_that_no_longer_fits_is_one_reject_among_the_others(stage):
     assert ids_of(stage.gallery.rejects()) == [paths[1]]
 
 
-def test_an_index_that_takes_no_writes_makes_no_picture_bad(stage):
+def test_an_index_that_takes_no_writes_makes_no_image_bad(stage):
     paths = stage.add(2)
     stage.worker.index(chunk_of(stage, paths))
     blocked = {"index.blocks.write": True}

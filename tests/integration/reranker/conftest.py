@@ -1,4 +1,4 @@
-"""What several modules ask of: a gallery with pictures and maps."""
+"""What several modules ask of: a gallery with images and maps."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ def document(number: int) -> dict[str, Any]:
         "descriptor": [round((number * k) % 7 / 7 + 0.1, 3) for k in range(1, 5)],
         "city": ["Paris", "Köln", "東京"][number % 3],
         "number": number,
-        "text": f"the picture number {number}",
+        "text": f"the image number {number}",
     }
 
 

@@ -33,7 +33,7 @@ def asked(url, method, path, body):
 
 @pytest.fixture
 def index(elasticsearch_url, index_prefix):
-    """The path of an index with seven pictures."""
+    """The path of an index with seven images."""
     path = f"/{index_prefix}dialect"
     properties = {name: {"type": kind} for name, kind in FIELDS.items()}
     asked(
@@ -70,7 +70,7 @@ def test_a_re_ranked_search_brings_what_the_re_ranking_needs(elasticsearch_url, 
     body |= {"min_score": 0.9999, "fields": ["w*"], "_source": False}
     search = parse_search(orjson.dumps(body), "size=3&filter_path=hits.hits", DialectLimits())
     path = f"{index}/_search?{forwarded_query(search)}"
-    vectors = {search.picture: VECTOR}
+    vectors = {search.image: VECTOR}
     first = asked(elasticsearch_url, "POST", path, orjson.loads(first_body(search, vectors)))
     again = asked(elasticsearch_url, "POST", path, orjson.loads(again_body(search, vectors)))
     assert first["hits"] == again["hits"]

@@ -14,7 +14,7 @@ from es_mappings import indices
 from es_mappings.elastic_client import connect
 from galleries.about import about_method
 from galleries.features import FeatureStore
-from indexer.pipeline import index_pictures
+from indexer.pipeline import index_sources
 from indexer.sources import Source
 from reranker.app import make_app
 from reranker.proxy.upstream import ElasticsearchUpstream, UpstreamSettings
@@ -22,8 +22,8 @@ from tests.support.tiny_network import tiny_method
 from tests.support.tiny_service import (
     COUNT,
     REGIONS,
+    image_text,
     make_gallery,
-    picture_text,
     tiny_service,
 )
 
@@ -38,14 +38,14 @@ def folder(tmp_path):
 
 @pytest.fixture
 def images(elasticsearch_url, index_prefix, folder):
-    """The pictures of the folder, in Elasticsearch."""
+    """The images of the folder, in Elasticsearch."""
     method, name = tiny_method(), f"{index_prefix}images"
     sources = [Source(f"{i}/a.png", str(folder / str(i) / "a.png"), {}) for i in range(COUNT)]
     store = FeatureStore(str(folder / "maps"), method.fingerprint())
     with connect(elasticsearch_url) as client, closing(store):
         about = about_method(method, REGIONS)
         indices.create(client, name, about, method.settings.dims, indices.IndexPlan(replicas=0))
-        index_pictures(sources, method, indices.open_gallery(client, name), store)
+        index_sources(sources, method, indices.open_gallery(client, name), store)
         client.indices.refresh(index=name)
     return name
 
@@ -127,7 +127,7 @@ def test_a_point_in_time_is_checked_for_its_own_indices_only(
             upstream,
             ("POST", f"/{images}/_search", {"json": by_image(by_id)}),
             (*search, {"json": by_image(by_id, pit={"id": mine})}),
-            (*search, {"json": by_image({"data": picture_text(folder, 3)}, pit={"id": mine})}),
+            (*search, {"json": by_image({"data": image_text(folder, 3)}, pit={"id": mine})}),
             (*search, {"json": by_image(by_id, pit={"id": both})}),
             (*search, {"json": by_image(by_id, pit={"id": none})}),
             (*search, {"json": by_image(by_id, pit={"id": "x"})}),
@@ -178,7 +178,7 @@ def test_a_thumbnail_of_any_id(folder, elasticsearch_url, images, odd):
         shown, none = asked(app, upstream, ("GET", path, {}), ("GET", path + "%0Ax", {}))
     assert (shown.status_code, shown.headers["content-type"]) == (200, "image/jpeg")
     assert none.status_code == 404
-    assert "is no picture of" in none.json()["error"]["reason"]
+    assert "is no image of" in none.json()["error"]["reason"]
 
 
 def test_an_index_that_is_not_there_is_not_ready(folder, elasticsearch_url, index_prefix):

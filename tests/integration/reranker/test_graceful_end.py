@@ -16,7 +16,7 @@ import pytest
 from tests.support.clock import HANG_S, wait_for
 from tests.support.forked import forked
 from tests.support.serve_tiny import serve_tiny
-from tests.support.tiny_service import make_gallery, picture_text, re_ranked
+from tests.support.tiny_service import image_text, make_gallery, re_ranked
 
 CALLERS = 12
 
@@ -75,7 +75,7 @@ def takes_nothing_new(port):
 
 @pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGINT])
 def test_what_was_taken_is_answered_and_nothing_new_is_taken(folder, tmp_path, end):
-    body, found = re_ranked({"data": picture_text(folder)}), {}
+    body, found = re_ranked({"data": image_text(folder)}), {}
     with process(folder, tmp_path) as (running, test, port, log):
         # Connections that have been used before, as in a pool, and one of them idle.
         pool = [
@@ -113,7 +113,7 @@ def test_what_was_taken_is_answered_and_nothing_new_is_taken(folder, tmp_path, e
 
 
 def test_a_body_that_is_still_coming_is_waited_for(folder, tmp_path):
-    body = json.dumps(re_ranked({"data": picture_text(folder)})).encode()
+    body = json.dumps(re_ranked({"data": image_text(folder)})).encode()
     head = b"POST /images/_search HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
     with process(folder, tmp_path) as (running, test, port, _):
         with closing(socket.create_connection(("127.0.0.1", port), timeout=HANG_S)) as caller:

@@ -15,7 +15,7 @@ import pytest
 from es_mappings import indices
 from es_mappings.elastic_client import connect
 from galleries.about import about_method
-from indexer.pipeline import index_pictures
+from indexer.pipeline import index_sources
 from indexer.sources import Source
 from reranker.app import make_app
 from reranker.proxy.upstream import ElasticsearchUpstream, UpstreamSettings
@@ -43,7 +43,7 @@ def ranked(image, **more):
 
 
 def filled(url, house):
-    """A gallery in Elasticsearch with the house's pictures."""
+    """A gallery in Elasticsearch with the house's images."""
     sources = [
         Source(f"{i:02d}", str(house.root / f"{i:02d}.png"), {"city": "Bonn"}) for i in range(COUNT)
     ]
@@ -52,7 +52,7 @@ def filled(url, house):
         plan = indices.IndexPlan(replicas=0)
         indices.create(client, "images", about, house.method.settings.dims, plan)
         gallery = indices.open_gallery(client, "images")
-        assert index_pictures(sources, house.method, gallery, store).indexed == COUNT
+        assert index_sources(sources, house.method, gallery, store).indexed == COUNT
         client.indices.refresh(index="images")
 
 

@@ -106,7 +106,7 @@ TELLING = {
     "by id": lambda house: ranked({"id": "01"}),
     "not there": lambda house: ranked({"id": "none"}),
     "wrong": lambda house: ranked({"id": 3}),
-    "no picture": lambda house: ranked({"data": base64.b64encode(b"GIF89a").decode()}),
+    "no image": lambda house: ranked({"data": base64.b64encode(b"GIF89a").decode()}),
     "url": lambda house: ranked({"url": f"http://me:{SECRET}@localhost/{SECRET}"}),
     "no json": lambda house: b'{"knn": camsearch',
 }
@@ -121,7 +121,7 @@ TELLING = {
     ],
 )
 def test_no_secret_is_told(house, caplog, telling, broken):
-    """Not in logs of any level, nor in answers, nor in metrics; a picture's bytes neither."""
+    """Not in logs of any level, nor in answers, nor in metrics; an image's bytes neither."""
     caplog.set_level(logging.DEBUG)
     headers = (
         *JSON,
@@ -190,7 +190,7 @@ def in_bounds(service, body, headers=JSON, *, megabytes=60, path="/images/_searc
 
 
 @pytest.mark.parametrize("size", [(60_000, 60_000), (2**31 - 1, 1)])
-def test_a_picture_that_unfolds_is_refused_unread(house, size):
+def test_a_image_that_unfolds_is_refused_unread(house, size):
     image = {"data": base64.b64encode(png_of(*size)).decode()}
     with house.service() as service:
         answer = in_bounds(service, first(image))
@@ -198,9 +198,9 @@ def test_a_picture_that_unfolds_is_refused_unread(house, size):
     assert answer.reason
 
 
-def test_a_picture_of_many_bytes_is_refused(house):
+def test_a_image_of_many_bytes_is_refused(house):
     image = {"data": base64.b64encode(bytes(200_000)).decode()}
-    with house.service(settings={"serve_max_picture": 100_000}) as service:
+    with house.service(settings={"serve_max_image": 100_000}) as service:
         answer = asked(service, first(image))
     assert answer.status == 400
     assert "100,000 bytes allowed" in answer.reason

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 from safetensors.torch import save_file
 
-from camsearch.library import PictureLibrary
+from camsearch.library import ImageLibrary
 from descriptors.backbones import NETWORKS, load_network
 from descriptors.encoder import Encoder
 from descriptors.machine import Machine
@@ -27,11 +27,11 @@ class Tiny(NamedTuple):
 
     @property
     def parts(self):
-        """For `PictureLibrary.create`."""
+        """For `ImageLibrary.create`."""
         return {"settings": self.settings, "weights": self.weights, "whitening": self.whitening}
 
     def library(self, folder, **said):
-        return PictureLibrary.create(folder, **self.parts | {"machine": MACHINE} | said)
+        return ImageLibrary.create(folder, **self.parts | {"machine": MACHINE} | said)
 
     @property
     def options(self):

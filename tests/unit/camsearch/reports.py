@@ -7,19 +7,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from camsearch.search_report import HitPicture, SearchReport
+from camsearch.search_report import HitImage, SearchReport
 from descriptors.arrays import Box, Size
-from descriptors.images import Picture
-from galleries.documents import Document, PictureClass
+from descriptors.images import RgbImage
+from galleries.documents import Document, ImageClass
 from reranker.ranking import Hit, Ranking, SearchPlan
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["document", "hit", "picture", "report"]
+__all__ = ["document", "drawn", "hit", "report"]
 
 
-def picture(width: int = 400, height: int = 300) -> Image.Image:
+def drawn(width: int = 400, height: int = 300) -> Image.Image:
     across = np.linspace(0, 255, width)[None, :].repeat(height, axis=0)
     return Image.fromarray(np.stack([across, 255 - across, across / 2], axis=2).astype(np.uint8))
 
@@ -38,7 +38,7 @@ def document(image_id: str, meta: Mapping[str, Any] | None = None) -> Document:
         width=400,
         height=300,
         descriptor=np.eye(1, 8, dtype=np.float32)[0],
-        classes=(PictureClass("espresso", 0.5),),
+        classes=(ImageClass("espresso", 0.5),),
         meta=meta or {},
     )
 
@@ -64,17 +64,17 @@ def report(title: str = "Find the cup", **changes: Any) -> SearchReport:
         milliseconds={"first_search": 2.5, "rerank": 40.0},
     )
     known = {
-        "a": HitPicture(picture(), heat(), right=False),
-        "b": HitPicture(picture(), heat(), right=False),
-        "c": HitPicture(picture(), heat(), right=True),
-        "d": HitPicture(picture(300, 400), right=True),
+        "a": HitImage(drawn(), heat(), right=False),
+        "b": HitImage(drawn(), heat(), right=False),
+        "c": HitImage(drawn(), heat(), right=True),
+        "d": HitImage(drawn(300, 400), right=True),
     }
     values: dict[str, Any] = {
-        "query": Picture(picture(), Size(800, 600)),
+        "query": RgbImage(drawn(), Size(800, 600)),
         "ranking": ranking,
         "plan": SearchPlan(k=3, window=50, expand=2),
         "gallery_size": 1234,
-        "pictures": known,
+        "images": known,
         "box": Box(100, 100, 500, 400),
         "query_heat": heat(),
         "classes": ("espresso", "cup"),

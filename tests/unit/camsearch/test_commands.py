@@ -20,7 +20,7 @@ from descriptors.errors import RequestError
 from descriptors.settings import RegionSettings
 from galleries.local import LocalGallery
 from tests.support.clock import HANG_S
-from tests.support.pictures import encoded, shapes
+from tests.support.images import encoded, shapes
 
 pytestmark = pytest.mark.slow  # among the longest modules
 
@@ -32,16 +32,16 @@ SCRIPT = Path(sys.executable).parent / "camsearch"
 
 @pytest.fixture
 def photos(tmp_path):
-    """A folder of pictures, a bad one, and a manifest of the good ones."""
+    """A folder of images, a bad one, and a manifest of the good ones."""
     folder = tmp_path / "photos"
     folder.mkdir()
     rows = ["id,path,city,year"]
     for i in range(COUNT):
-        picture = encoded(shapes(96, 64, seed=i), "JPEG", quality=95)
-        (folder / f"{i}.jpg").write_bytes(picture)
+        image = encoded(shapes(96, 64, seed=i), "JPEG", quality=95)
+        (folder / f"{i}.jpg").write_bytes(image)
         rows.append(f"P{i},photos/{i}.jpg,{'Köln' if i % 2 else 'Bonn'},{2000 + i}")
     (folder / "bad.jpg").write_bytes(b"bad")
-    (tmp_path / "pictures.csv").write_text("\n".join(rows), encoding="utf-8")
+    (tmp_path / "images.csv").write_text("\n".join(rows), encoding="utf-8")
     return folder
 
 
@@ -49,7 +49,7 @@ def photos(tmp_path):
 def gallery(tiny, camsearch, photos, tmp_path):
     """A gallery of the manifest."""
     folder = tmp_path / "gallery"
-    done = camsearch("index", "-m", tmp_path / "pictures.csv", "-g", folder, *tiny.options)
+    done = camsearch("index", "-m", tmp_path / "images.csv", "-g", folder, *tiny.options)
     assert done.status == 0, done.err
     return folder
 
@@ -149,7 +149,7 @@ class TestIndex:
 
     def test_a_manifest_is_read_as_its_columns_are_mapped(self, tiny, camsearch, photos, tmp_path):
         mapping, gallery = tmp_path / "mapping.json", tmp_path / "g"
-        manifest = ["-m", photos.parent / "pictures.csv", "-g", gallery]
+        manifest = ["-m", photos.parent / "images.csv", "-g", gallery]
         for text in ("[]", '{"year": 1}', "{"):
             mapping.write_text(text)
             said = camsearch("index", *manifest, "--meta-mapping", mapping)
@@ -197,13 +197,13 @@ class TestIndex:
         assert (said.status, said.out, words in said.err) == (130, "", True)
         assert "4 indexed, 2 unchanged" in camsearch(*command).err
 
-    def test_stopped_before_the_first_picture_it_says_that_too(
+    def test_stopped_before_the_first_image_it_says_that_too(
         self, tiny, camsearch, photos, tmp_path, monkeypatch
     ):
         def stop(*_):
             raise KeyboardInterrupt
 
-        monkeypatch.setattr("indexer.sources.find_pictures", stop)
+        monkeypatch.setattr("indexer.sources.find_images", stop)
         said = camsearch("index", photos, "-g", tmp_path / "g", *tiny.options)
         words = "Stopped: nothing is indexed yet. Run the same command to start again.\n"
         assert said == (130, "", words)
@@ -220,9 +220,9 @@ class TestIndex:
         monkeypatch.delenv("CAMSEARCH_MAX_PIXELS")
         assert "6 indexed, 0 unchanged, 0 with new metadata, 1 rejected" in camsearch(*command).err
 
-    def test_a_picture_out_of_reach_is_said(self, tiny, camsearch, gallery, photos, tmp_path):
+    def test_a_image_out_of_reach_is_said(self, tiny, camsearch, gallery, photos, tmp_path):
         (photos / "0.jpg").unlink()
-        said = camsearch("index", "-m", tmp_path / "pictures.csv", "-g", gallery, *tiny.options)
+        said = camsearch("index", "-m", tmp_path / "images.csv", "-g", gallery, *tiny.options)
         assert said.status == 0
         assert "warning: 1 images of the gallery cannot be read now" in said.err
 
@@ -254,7 +254,7 @@ class TestIndex:
         monkeypatch.setenv("CAMSEARCH_GALLERY", str(tmp_path / "mine"))
         camsearch("index", photos, *tiny.options)
         assert (tmp_path / "mine" / "gallery.sqlite").is_file()
-        assert answer(camsearch("info", "--json"))["pictures"] == COUNT
+        assert answer(camsearch("info", "--json"))["images"] == COUNT
 
     def test_a_folder_named_like_markup(self, tiny, camsearch, photos, tmp_path):
         place = tmp_path / "a[old]" / "b[" / "i] [bold]"
@@ -333,12 +333,12 @@ class TestSearch:
     ):
         odd = tmp_path / "trip [old]" / "[bold]a["
         odd.mkdir(parents=True)
-        picture = odd / "b].jpg"  # the path holds "[/b]", a closing tag to rich
-        shutil.copy(photos / "1.jpg", picture)
+        image = odd / "b].jpg"  # the path holds "[/b]", a closing tag to rich
+        shutil.copy(photos / "1.jpg", image)
         camsearch("index", odd, "-g", tmp_path / "g", *tiny.options)
-        said = camsearch("search", picture, "-g", tmp_path / "g")
+        said = camsearch("search", image, "-g", tmp_path / "g")
         assert said.status == 0
-        assert said.out.splitlines()[1].endswith(str(picture))
+        assert said.out.splitlines()[1].endswith(str(image))
 
     def test_a_long_id_stays_on_its_line(self, tiny, camsearch, photos, tmp_path):
         deep = tmp_path / ("x" * 120) / ("y y" * 40)
@@ -348,7 +348,7 @@ class TestSearch:
         said = camsearch("search", photos / "1.jpg", "-g", tmp_path / "g")
         assert said.out.splitlines()[1].endswith(str(deep / "a.jpg"))
 
-    def test_pictures_that_are_gone_are_a_warning(self, tiny, camsearch, photos, tmp_path):
+    def test_images_that_are_gone_are_a_warning(self, tiny, camsearch, photos, tmp_path):
         options = ["-g", tmp_path / "g"]
         camsearch("index", photos, *options, *tiny.options, "--maps", "off")
         query = shutil.copy(photos / "1.jpg", tmp_path / "query.jpg")
@@ -371,7 +371,7 @@ class TestInfoAndDelete:
     def test_as_json(self, tiny, camsearch, photos, tmp_path):
         camsearch("index", photos, "-g", tmp_path / "g", *tiny.options)
         about = answer(camsearch("info", "-g", tmp_path / "g", "--json", "--rejects"))
-        assert (about["pictures"], about["dims"]) == (COUNT, 14)
+        assert (about["images"], about["dims"]) == (COUNT, 14)
         assert about["rejects"] == {"unreadable_image": 1}
         assert about["settings"]["method"]["network"] == "tiny"
         assert len(about["fingerprint"]) == 64
@@ -384,7 +384,7 @@ class TestInfoAndDelete:
         camsearch("index", photos, "-g", tmp_path / "g", *tiny.options)
         said = camsearch("info", "-g", tmp_path / "g", "--rejects")
         (line,) = said.out.splitlines()
-        assert line.startswith(f"{photos / 'bad.jpg'}  [unreadable_image]  This is no picture")
+        assert line.startswith(f"{photos / 'bad.jpg'}  [unreadable_image]  This is no image")
 
     def test_no_rejects(self, camsearch, gallery):
         assert camsearch("info", "-g", gallery, "--rejects").out == "No image was rejected.\n"
@@ -392,7 +392,7 @@ class TestInfoAndDelete:
     def test_deleted_by_id(self, camsearch, gallery, photos):
         said = camsearch("delete", "P1", "P2", "P1", "-g", gallery)
         assert (said.status, said.out) == (0, "2 deleted.\n")
-        assert answer(camsearch("info", "-g", gallery, "--json"))["pictures"] == COUNT - 2
+        assert answer(camsearch("info", "-g", gallery, "--json"))["images"] == COUNT - 2
         assert len(list(gallery.rglob("*.maps"))) == COUNT - 2
         found = answer(camsearch("search", photos / "1.jpg", "-g", gallery, "--json"))
         assert sorted(ids(found["hits"])) == ["P0", "P3", "P4", "P5"]
@@ -426,7 +426,7 @@ class TestInfoAndDelete:
         assert "wrong  settings: There is no setting CAMSEARCH_BATCHSIZE" in said.out
         assert "Traceback" not in said.out + said.err
 
-    def test_doctor_counts_pictures_without_maps(self, camsearch, gallery):
+    def test_doctor_counts_images_without_maps(self, camsearch, gallery):
         for path in sorted(gallery.rglob("*.maps"))[:2]:
             path.unlink()
         said = camsearch("doctor", "-g", gallery)
@@ -452,7 +452,7 @@ class TestFit:
             "index", photos, "-g", tmp_path / "g", *options, "--whitening", out
         ).status == 0  # fmt: skip
 
-    def test_most_limits_the_pictures(self, tiny, camsearch, photos, tmp_path):
+    def test_most_limits_the_images(self, tiny, camsearch, photos, tmp_path):
         options = tiny.options[: tiny.options.index("--whitening")]
         (photos / "bad.jpg").unlink()
         said = camsearch("fit", photos, "-o", tmp_path / "w.safetensors", "--most", 5, *options)
@@ -474,12 +474,12 @@ class TestRefusals:
         ("name", "why"),
         [
             ("gone.jpg", "cannot be read"),
-            ("bad.jpg", "no picture in a format that is read"),
+            ("bad.jpg", "no image in a format that is read"),
             ("", "no file of bytes"),
             ("x" * 300, "cannot be read"),
         ],
     )
-    def test_a_query_that_is_no_picture(self, camsearch, gallery, photos, name, why):
+    def test_a_query_that_is_no_image(self, camsearch, gallery, photos, name, why):
         assert_one_sentence(camsearch("search", photos / name, "-g", gallery), why)
 
     def test_a_query_from_the_web(self, camsearch, gallery):
@@ -494,7 +494,7 @@ class TestRefusals:
 
     def test_a_box_outside(self, camsearch, gallery, photos):
         said = camsearch("search", photos / "1.jpg", "-g", gallery, "--box=-50,-50,-1,-1")
-        assert_one_sentence(said, "outside the picture, which is 96 x 64 pixels")
+        assert_one_sentence(said, "outside the image, which is 96 x 64 pixels")
 
     @pytest.mark.parametrize(
         ("given", "why"),
@@ -556,10 +556,10 @@ class TestRefusals:
             assert_one_sentence(said, "There is no setting CAMSEARCH_GALERY: the settings are")
 
     def test_a_variable_that_has_another_name_now(self, camsearch, monkeypatch):
-        monkeypatch.setenv("CAMSEARCH_SERVE_MOST_K", "9")
+        monkeypatch.setenv("CAMSEARCH_SERVE_MOST_PICTURE", "9")
         assert_one_sentence(
             camsearch("info"),
-            "CAMSEARCH_SERVE_MOST_K is now called CAMSEARCH_SERVE_MAX_K: rename it",
+            "CAMSEARCH_SERVE_MOST_PICTURE is now called CAMSEARCH_SERVE_MAX_IMAGE: rename it",
         )
 
     def test_a_system_to_evaluate_that_is_not_known(self, camsearch, photos):
@@ -602,7 +602,7 @@ class TestRefusals:
         assert "wrong  gallery: There is no whitening" in said.out or "is damaged" in said.out
 
     @pytest.mark.parametrize("command", ["index", "fit"])
-    def test_no_pictures(self, tiny, camsearch, tmp_path, command):
+    def test_no_images(self, tiny, camsearch, tmp_path, command):
         (tmp_path / "empty").mkdir()
         (tmp_path / "empty" / "notes.txt").touch()
         more = ["-o", tmp_path / "w.safetensors"] if command == "fit" else ["-g", tmp_path / "g"]
@@ -612,7 +612,7 @@ class TestRefusals:
         said = camsearch(command, tmp_path / "empty", *more, *options)
         *skipped, error = said.err.strip().splitlines()
         assert skipped == ["Skipped 1 file that is not an image: 1 .txt."] * (command == "index")
-        assert_one_sentence(said._replace(err=error), "picture")
+        assert_one_sentence(said._replace(err=error), "image")
         assert not (tmp_path / "g").exists()
 
     @pytest.mark.parametrize(
@@ -649,7 +649,7 @@ class TestRefusals:
         options = tiny.options[: tiny.options.index("--whitening")]
         assert_one_sentence(camsearch("fit", photos, "-o", tmp_path / out, *options), "--out")
 
-    def test_too_few_pictures_to_fit_on(self, tiny, camsearch, photos, tmp_path):
+    def test_too_few_images_to_fit_on(self, tiny, camsearch, photos, tmp_path):
         options = tiny.options[: tiny.options.index("--whitening")]
         said = camsearch("fit", photos / "1.jpg", "-o", tmp_path / "w.safetensors", *options)
         assert_one_sentence(said, "too few for 8 dimensions")
@@ -683,7 +683,7 @@ def test_the_default_network_from_end_to_end(camsearch, photos, tmp_path):
     assert "1 rejected" in index.stderr
 
     info = answer(camsearch("info", "-g", gallery, "--json"))
-    assert (info["pictures"], info["dims"]) == (COUNT, 512)
+    assert (info["images"], info["dims"]) == (COUNT, 512)
     options = ["-g", gallery, "--json", "--box", "4,4,90,60"]
     found = answer(camsearch("search", photos / "3.jpg", *options))
     assert found["hits"][0]["id"] == str(photos / "3.jpg")
@@ -692,7 +692,7 @@ def test_the_default_network_from_end_to_end(camsearch, photos, tmp_path):
     assert "6 images, 1 rejects, fingerprint matches" in doctor.out
 
 
-def test_the_demo_on_a_folder_with_a_bad_picture(camsearch, photos, tmp_path):
+def test_the_demo_on_a_folder_with_a_bad_image(camsearch, photos, tmp_path):
     odd = photos / "[bold]a.jpg"
     (photos / "0.jpg").rename(odd)
     (photos / "bad.jpg").rename(photos / "0-bad.jpg")  # the first, so it would be a query
@@ -752,7 +752,7 @@ def test_every_setting_can_come_from_the_environment(monkeypatch):
         "queue": "q", "chunk": 5, "max_waiting": 6, "attempts": 7, "visibility_timeout": 8,
         "soft_shutdown": 9.5, "web_hosts": "a.org,b.org",
         "serve_host": "::1", "serve_port": 1, "serve_read_only": True, "serve_max_body": 2048,
-        "serve_max_picture": 1025, "serve_max_window": 10, "serve_max_k": 11, "serve_waiting": 12,
+        "serve_max_image": 1025, "serve_max_window": 10, "serve_max_k": 11, "serve_waiting": 12,
         "serve_reranks": 13, "serve_batch_wait": 0.5, "serve_timeout": 1.5, "serve_max_encoded": 14,
         "serve_rate": "1/second", "serve_cors": "http://a.org", "serve_log_requests": True,
         "serve_explains": 15, "serve_thumbnails": 16,

@@ -25,7 +25,7 @@ class Page(HTMLParser):
         super().__init__()
         self.open: list[str] = []
         self.ids: list[str] = []
-        self.pictures: list[str] = []
+        self.images: list[str] = []
         self.addresses: list[str] = []
         self.feed(text)
         self.close()
@@ -33,7 +33,7 @@ class Page(HTMLParser):
     def handle_starttag(self, tag, attrs):
         said = dict(attrs)
         self.ids += [said["id"]] if tag == "section" else []
-        self.pictures += [said["src"]] if tag == "img" else []
+        self.images += [said["src"]] if tag == "img" else []
         self.addresses += [v for k, v in attrs if k in ("src", "href") and v]
         if tag not in self.VOID:
             self.open.append(tag)
@@ -93,7 +93,7 @@ def test_a_report_is_one_page(camsearch, photos, options, tmp_path):
     page = Page(text)
     assert page.open == []
     assert page.ids == ["stages", "curves", "sweeps", "compared", "queries"]
-    assert page.pictures
+    assert page.images
     assert all(address.startswith(("data:image/jpeg;base64,", "#")) for address in page.addresses)
     drawings = text.split("<svg")[1:]
     assert len(drawings) == 5  # stages, curves, two settings, differences
@@ -290,19 +290,19 @@ def test_what_streaming_leaves_out_is_said(camsearch, photos, options, oxford):
 
 def test_a_damaged_streamed_photo_is_named(camsearch, options, oxford, tmp_path):
     others = make_distractors(tmp_path / "others", 5)
-    (others / "0" / "000002.jpg").write_bytes(b"no picture")
+    (others / "0" / "000002.jpg").write_bytes(b"no image")
     asked = ("evaluate", "oxford5k", *oxford, *options, "--distractors", others, "--stream")
     for _ in ("described", "read from what is kept"):
         said = camsearch(*asked, "--systems", "OfA", "--json", "-")
         assert said.status == 0, said.err
-        words = "Left out, 1 that are no pictures (streamed distractors): 0/000002.jpg."
+        words = "Left out, 1 that are no images (streamed distractors): 0/000002.jpg."
         assert json.loads(said.out)["left_out"] == [words]
         assert words in " ".join(said.err.split())
 
 
 @pytest.mark.slow
 def test_compared_systems_with_too_few_photos_are_left_out(camsearch, options, oxford, tmp_path):
-    few = f"pictures:{make_distractors(tmp_path / 'few', 8)}"
+    few = f"images:{make_distractors(tmp_path / 'few', 8)}"
     asked = ("evaluate", "oxford5k", oxford[0], "--fit-on", few, *options)
     said = camsearch(*asked, "--systems", "OfA,raw,GeM")
     assert said.status == 0, said.err

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import camsearch
-from camsearch.library import PictureLibrary
+from camsearch.library import ImageLibrary
 from descriptors.backbones import NETWORKS
 from descriptors.errors import ArtifactError, CamsearchError, RequestError, SettingsError
 from descriptors.images import ImageLimits
@@ -27,7 +27,7 @@ from galleries.errors import FingerprintMismatch, GalleryDamaged, GalleryNotFoun
 from galleries.filters import Term
 from indexer.progress import Progress
 from indexer.sources import Source
-from tests.support.pictures import encoded, shapes
+from tests.support.images import encoded, shapes
 from tests.support.tiny_network import TINY
 from tests.support.tolerances import WHITENED
 from tests.unit.camsearch.conftest import MACHINE
@@ -37,7 +37,7 @@ COUNT = 9
 
 @pytest.fixture
 def photos(tmp_path):
-    """A folder of pictures of two shapes, and a bad one."""
+    """A folder of images of two shapes, and a bad one."""
     folder = tmp_path / "photos"
     folder.mkdir()
     for i in range(COUNT):
@@ -66,8 +66,8 @@ def write_settings(folder, settings):
 
 
 def test_the_package_offers_the_library(tiny):
-    assert sorted(camsearch.__all__) == ["Machine", "PictureLibrary"]
-    assert camsearch.PictureLibrary is PictureLibrary
+    assert sorted(camsearch.__all__) == ["Machine", "ImageLibrary"]
+    assert camsearch.ImageLibrary is ImageLibrary
     assert camsearch.Machine is Machine
     with pytest.raises(AttributeError, match="no attribute 'Nothing'"):
         camsearch.Nothing  # noqa: B018 - asking is the test
@@ -149,7 +149,7 @@ class TestIndex:
             with pytest.raises(CamsearchError, match="100 pixels are allowed"):
                 library.search(photos / "0.jpg")
 
-    def test_deleted_pictures_go_with_their_maps(self, library, photos):
+    def test_deleted_images_go_with_their_maps(self, library, photos):
         library.index([photos])
         doomed, stays = str(photos / "0.jpg"), str(photos / "1.jpg")
         assert library.delete([doomed, "unknown", str(photos / "bad.jpg")]) == (
@@ -166,7 +166,7 @@ class TestIndex:
 
 @pytest.fixture(scope="module")
 def made(tiny_files, tmp_path_factory):
-    """A gallery and its pictures."""
+    """A gallery and its images."""
     folder = tmp_path_factory.mktemp("search")
     sources = []
     for i in range(COUNT):
@@ -182,11 +182,11 @@ def made(tiny_files, tmp_path_factory):
 
 
 class TestSearch:
-    def test_a_picture_that_is_read_already(self, made):
+    def test_a_image_that_is_read_already(self, made):
         library, folder = made
         read = library.read(folder / "4.png")
-        for picture in (read, folder / "4.png", str(folder / "4.png")):
-            assert ids(library.search(picture, k=3).hits)[0] == "4"
+        for image in (read, folder / "4.png", str(folder / "4.png")):
+            assert ids(library.search(image, k=3).hits)[0] == "4"
 
     def test_options_reach_the_search(self, made):
         library, folder = made
@@ -212,19 +212,19 @@ class TestSearch:
     @pytest.mark.parametrize("box", [(-9, -9, -1, -1), (5, 5, 5, 9)])
     def test_a_box_that_holds_nothing_is_refused(self, made, box):
         library, folder = made
-        with pytest.raises(RequestError, match=r"outside the picture|is empty"):
+        with pytest.raises(RequestError, match=r"outside the image|is empty"):
             library.search(folder / "4.png", box)
 
-    def test_a_query_that_is_no_picture(self, made):
+    def test_a_query_that_is_no_image(self, made):
         library, folder = made
         with pytest.raises(CamsearchError):
             library.search(folder / "gallery" / "gallery.sqlite")
 
     def test_heat_maps_lie_between_0_and_1(self, made):
         library, folder = made
-        picture = library.read(folder / "4.png")
-        query = library.describe(picture)
-        heat = library.query_heat(picture, query)
+        image = library.read(folder / "4.png")
+        query = library.describe(image)
+        heat = library.query_heat(image, query)
         assert heat.ndim == 2
         assert (heat.min() >= 0, heat.max()) == (True, pytest.approx(1))
 
@@ -245,7 +245,7 @@ class TestCreateAndOpen:
         with tiny.library(tmp_path / "gallery", regions=regions) as first:
             first.index([photos])
             before = first.search(photos / "2.jpg", k=9, rerank=9)
-        with PictureLibrary.open(tmp_path / "gallery", MACHINE) as second:
+        with ImageLibrary.open(tmp_path / "gallery", MACHINE) as second:
             assert second.regions == regions
             after = second.search(photos / "2.jpg", k=9, rerank=9)
         assert ids(before.hits) == ids(after.hits)
@@ -256,7 +256,7 @@ class TestCreateAndOpen:
         with tiny.library(tmp_path / "gallery") as first:
             first.index([photos])
         shutil.move(tmp_path / "gallery", tmp_path / "elsewhere")
-        with PictureLibrary.open(tmp_path / "elsewhere", MACHINE) as moved:
+        with ImageLibrary.open(tmp_path / "elsewhere", MACHINE) as moved:
             ranking = moved.search(photos / "2.jpg", rerank=9)
             assert ranking.warnings == ()
             assert all(moved.features.has(id_) for id_ in ids(ranking.hits))
@@ -265,7 +265,7 @@ class TestCreateAndOpen:
     def test_a_folder_of_any_name(self, tiny, photos, tmp_path, name):
         with tiny.library(tmp_path / name) as first:
             first.index([photos / "0.jpg"])
-        with PictureLibrary.open(tmp_path / name, MACHINE) as second:
+        with ImageLibrary.open(tmp_path / name, MACHINE) as second:
             assert second.search(photos / "0.jpg", rerank=5).warnings == ()
         assert len(list((tmp_path / name).rglob("*.maps"))) == 1
 
@@ -282,14 +282,14 @@ class TestCreateAndOpen:
         other = Whitening((first, *true.layers[1:]), true.vector_digest, true.weights_digest, "x")
         other.save(tmp_path / "gallery" / "whitening.safetensors")
         with pytest.raises(FingerprintMismatch, match="put back the weights and the whitening"):
-            PictureLibrary.open(tmp_path / "gallery", MACHINE)
+            ImageLibrary.open(tmp_path / "gallery", MACHINE)
 
     def test_weights_that_are_gone(self, tiny, tmp_path):
         weights = shutil.copy(tiny.weights, tmp_path / "weights.safetensors")
         tiny.library(tmp_path / "gallery", weights=weights).close()
         weights.unlink()
         with pytest.raises(ArtifactError, match="There is no weight file"):
-            PictureLibrary.open(tmp_path / "gallery", MACHINE)
+            ImageLibrary.open(tmp_path / "gallery", MACHINE)
 
     @pytest.mark.parametrize("damage", ["gone", "cut", "json gone"])
     def test_a_damaged_whitening_is_said_and_mended_by_indexing(
@@ -306,9 +306,9 @@ class TestCreateAndOpen:
         else:  # as a kill in the middle of the copy leaves it
             whitening.write_bytes(whitening.read_bytes()[:100])
         with pytest.raises(ArtifactError, match="camsearch fit"):
-            PictureLibrary.open(folder, MACHINE)
+            ImageLibrary.open(folder, MACHINE)
         tiny.library(folder).close()
-        with PictureLibrary.open(folder, MACHINE) as mended:
+        with ImageLibrary.open(folder, MACHINE) as mended:
             assert mended.gallery.count() == COUNT
         assert not list(folder.glob("*.part"))
 
@@ -325,7 +325,7 @@ class TestCreateAndOpen:
         del settings[missing]
         write_settings(folder, settings)
         with pytest.raises(GalleryDamaged, match="cannot be read by this version"):
-            PictureLibrary.open(folder, MACHINE)
+            ImageLibrary.open(folder, MACHINE)
 
     def test_a_gallery_that_says_no_more_than_before_opens(self, tiny, tmp_path):
         """Until folders said of their method what an index does."""
@@ -335,7 +335,7 @@ class TestCreateAndOpen:
         write_settings(
             folder, {name: settings[name] for name in ("method", "regions", "weights", "maps")}
         )
-        with PictureLibrary.open(folder, MACHINE) as library:
+        with ImageLibrary.open(folder, MACHINE) as library:
             assert library.method.fingerprint() == settings["fingerprint"]
             assert library.features.address == str(folder / "maps")
 
@@ -347,14 +347,14 @@ class TestCreateAndOpen:
         settings["regions"]["from_the_future"] = 1
         write_settings(folder, settings)
         with pytest.raises(GalleryDamaged, match="cannot be read by this version"):
-            PictureLibrary.open(folder, MACHINE)
+            ImageLibrary.open(folder, MACHINE)
 
     def test_no_gallery(self, tmp_path):
         with pytest.raises(GalleryNotFound, match="camsearch index"):
-            PictureLibrary.open(tmp_path / "gallery")
+            ImageLibrary.open(tmp_path / "gallery")
 
     def test_the_packaged_whitening_fits_the_default_settings_only(self, tiny, tmp_path):
-        with pytest.raises(ArtifactError, match="fit one on pictures of yours"):
+        with pytest.raises(ArtifactError, match="fit one on images of yours"):
             tiny.library(tmp_path / "gallery", whitening=None)
         assert not (tmp_path / "gallery").exists()
 
@@ -367,7 +367,7 @@ class TestCreateAndOpen:
 
 
 class TestMaps:
-    def test_kept_nowhere_pictures_are_read_again(self, tiny, photos, tmp_path):
+    def test_kept_nowhere_images_are_read_again(self, tiny, photos, tmp_path):
         with (
             tiny.library(tmp_path / "kept") as kept,
             tiny.library(tmp_path / "not", maps=None) as no,
@@ -384,7 +384,7 @@ class TestMaps:
         for hit in found.hits:
             assert hit.score == pytest.approx(scores[hit.document.id], abs=2e-2)
 
-    def test_kept_nowhere_and_the_pictures_gone_it_is_said(self, tiny, photos, tmp_path):
+    def test_kept_nowhere_and_the_images_gone_it_is_said(self, tiny, photos, tmp_path):
         with tiny.library(tmp_path / "gallery", maps=None) as library:
             library.index([photos])
             query = library.read(photos / "1.jpg")
@@ -402,7 +402,7 @@ class TestMaps:
             assert library.search(photos / "1.jpg", k=9, rerank=9).warnings == ()
             library.delete([str(photos / "1.jpg")])
             assert len(memory.find(f"/{place}")) == COUNT - 1
-        with PictureLibrary.open(tmp_path / "gallery", MACHINE) as again:
+        with ImageLibrary.open(tmp_path / "gallery", MACHINE) as again:
             assert again.features.has(str(photos / "2.jpg"))
 
     def test_kept_in_another_folder(self, tiny, photos, tmp_path):

@@ -1,4 +1,4 @@
-"""A network from pictures to an answer: fit, index, search, re-rank and expand.
+"""A network from images to an answer: fit, index, search, re-rank and expand.
 
 With random weights one of each kind (what each network alone must fulfil is tested in
 tests/unit/descriptors/test_networks.py); and with real ones where the environment names a file for a network, as
@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from descriptors.backbones import NETWORKS, load_network, network_settings
-from tests.support.pictures import shapes
+from tests.support.images import shapes
 from tests.support.random_networks import random_weights
 from tests.unit.descriptors.test_networks import check_identity
 
@@ -30,34 +30,34 @@ REAL = {
 SIDE, KNOWN = 96, 5
 
 
-def pictures_in(folder, count):
-    place = folder / "pictures"
+def images_in(folder, count):
+    place = folder / "images"
     place.mkdir()
     for i in range(count):
         shapes(200, 150, seed=i).save(place / f"{i}.png")
     return place
 
 
-def check_from_pictures_to_an_answer(camsearch, folder, name, weights, preset="default"):
-    """A picture finds itself at every stage, re-ranked from kept maps alone.
+def check_from_images_to_an_answer(camsearch, folder, name, weights, preset="default"):
+    """An image finds itself at every stage, re-ranked from kept maps alone.
 
-    More cannot be asked of random weights, and of a whitening fitted on a dozen pictures.
+    More cannot be asked of random weights, and of a whitening fitted on a dozen images.
     """
-    # As many pictures as the whitening asks for: the paper takes one class vector of each.
+    # As many images as the whitening asks for: the paper takes one class vector of each.
     count, dims = (12, 12) if preset == "default" else (24, 6)
     layers = [one.name for one in network_settings(name, preset).layers]
     options = ["--network", name, "--preset", preset, "--side", SIDE, "--weights", weights]
     options += ["--layers", ",".join(f"{layer}:{dims}" for layer in layers)]
     options += ["--precision", "float32"]
-    pictures = pictures_in(folder, count)
+    images = images_in(folder, count)
     whitening, gallery, query = folder / "w.safetensors", folder / "gallery", folder / "q.png"
-    said = camsearch("fit", pictures, "--out", whitening, *options)
+    said = camsearch("fit", images, "--out", whitening, *options)
     assert said.status == 0, said.err
-    said = camsearch("index", pictures, "-g", gallery, "--whitening", whitening, *options)
+    said = camsearch("index", images, "-g", gallery, "--whitening", whitening, *options)
     assert said.status == 0, said.err
     assert f"{count} indexed, 0 unchanged" in said.err
     shapes(200, 150, seed=KNOWN).save(query)
-    for path in pictures.iterdir():
+    for path in images.iterdir():
         path.unlink()
     asked = ["search", query, "-g", gallery, "--precision", "float32", "--json", "-k", 6]
     for more in (["--rerank", 0], ["--rerank", 6], ["--rerank", 6, "--expand", 1]):
@@ -76,13 +76,13 @@ def check_from_pictures_to_an_answer(camsearch, folder, name, weights, preset="d
 @pytest.mark.parametrize("name", RANDOM)
 def test_with_random_weights(camsearch, tmp_path, name):
     weights = random_weights(name, tmp_path)
-    check_from_pictures_to_an_answer(camsearch, tmp_path, name, weights)
+    check_from_images_to_an_answer(camsearch, tmp_path, name, weights)
 
 
 def test_vgg_16_cam_by_the_paper(camsearch, tmp_path):
     """The published method: another evidence than feature layer, sides as they come."""
     weights = random_weights("vgg16_cam", tmp_path)
-    check_from_pictures_to_an_answer(camsearch, tmp_path, "vgg16_cam", weights, "paper")
+    check_from_images_to_an_answer(camsearch, tmp_path, "vgg16_cam", weights, "paper")
 
 
 @pytest.mark.parametrize("name", sorted(REAL))
@@ -91,4 +91,4 @@ def test_with_real_weights(camsearch, tmp_path, name):
     if weights is None:
         pytest.skip(f"NO CAMSEARCH_TEST_{name.upper()}_WEIGHTS: real {name} was NOT tried")
     check_identity(load_network(name, Path(weights)))
-    check_from_pictures_to_an_answer(camsearch, tmp_path, name, weights)
+    check_from_images_to_an_answer(camsearch, tmp_path, name, weights)

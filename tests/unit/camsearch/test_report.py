@@ -1,4 +1,4 @@
-"""A report shows every hit, needs nothing from elsewhere, and is drawn even where pictures lack."""
+"""A report shows every hit, needs nothing from elsewhere, and is drawn even where images lack."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from camsearch.report import write_report
 from camsearch.search_report import (
-    HitPicture,
+    HitImage,
     move_after,
     move_before,
     plan_words,
@@ -94,7 +94,7 @@ class TestPage:
         """Addresses of hits stand there as text; only data and places in the page are loaded."""
         there = hit("https://example.org/a.jpg", 1, 1)
         ranking = Ranking((there,), (there,))
-        page = _read(tmp_path, report(ranking=ranking, pictures={}))
+        page = _read(tmp_path, report(ranking=ranking, images={}))
         assert "https://example.org/a.jpg" in page.text()
         for link in page.all("href") + page.all("src"):
             assert link.startswith(("#", "data:image/"))
@@ -112,21 +112,21 @@ class TestPage:
         assert evil in page.text()
         assert '{"deep": [1, null]}' in page.text()
 
-    def test_pictures_have_words_and_boxes_their_place(self, tmp_path: Path) -> None:
+    def test_images_have_words_and_boxes_their_place(self, tmp_path: Path) -> None:
         page = _read(tmp_path, report())
-        pictures = [a for tag, a in page.tags if tag == "svg" and a.get("role") == "img"]
-        assert len(pictures) == 7
-        assert all(a["aria-label"] for a in pictures)
-        assert any("Hit 1, right" in (a["aria-label"] or "") for a in pictures)
+        images = [a for tag, a in page.tags if tag == "svg" and a.get("role") == "img"]
+        assert len(images) == 7
+        assert all(a["aria-label"] for a in images)
+        assert any("Hit 1, right" in (a["aria-label"] or "") for a in images)
         lines = [a for tag, a in page.tags if tag == "rect" and a.get("class") == "line"]
         assert {(a["x"], a["y"], a["width"], a["height"]) for a in lines} == {
             ("100", "100", "400", "300"),
             ("40", "30", "160", "120"),
         }
 
-    def test_a_picture_that_cannot_be_read_has_a_placeholder(self, tmp_path: Path) -> None:
-        page = _read(tmp_path, report(pictures={"a": HitPicture(None, heat(), right=True)}))
-        assert page.text().count("picture cannot be read") == 6
+    def test_a_image_that_cannot_be_read_has_a_placeholder(self, tmp_path: Path) -> None:
+        page = _read(tmp_path, report(images={"a": HitImage(None, heat(), right=True)}))
+        assert page.text().count("image cannot be read") == 6
 
     def test_several_searches_have_a_table_of_contents(self, tmp_path: Path) -> None:
         several = _read(tmp_path, report(), report("Find the pagoda"))
@@ -144,7 +144,7 @@ class TestPage:
 
     def test_a_search_without_hits_says_so(self, tmp_path: Path) -> None:
         page = _read(tmp_path, report(ranking=Ranking((), ()), box=None, query_heat=None))
-        assert page.text().count("No picture found.") == 2
+        assert page.text().count("No image found.") == 2
 
 
 class TestRefusals:
@@ -190,7 +190,7 @@ class TestWords:
     def test_right_hits_are_counted_only_where_all_are_known(self) -> None:
         assert right_words(report()) == "2 right among the first 3 (before: 1)"
         assert right_words(report(plan=SearchPlan(k=3))) == "2 right among the first 3"
-        assert right_words(report(pictures={})) == ""
+        assert right_words(report(images={})) == ""
 
     def test_stages_share_the_whole(self) -> None:
         shown = stages(report().ranking)

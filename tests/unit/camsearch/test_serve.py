@@ -15,12 +15,12 @@ from descriptors.errors import ArtifactError
 from descriptors.machine import method_of
 from descriptors.settings import RegionSettings
 from galleries.about import about_method
-from galleries.documents import IndexedPicture
+from galleries.documents import IndexedImage
 from galleries.errors import GalleryNotFound
 from galleries.local import LocalGallery
-from reranker.errors import DialectError, PictureNotFound
+from reranker.errors import DialectError, ImageNotFound
 from reranker.http.exchange import Request
-from tests.support.pictures import encoded, shapes
+from tests.support.images import encoded, shapes
 from tests.unit.camsearch.conftest import MACHINE
 
 REGIONS = RegionSettings(n_classes=3)
@@ -30,7 +30,7 @@ JSON = ((b"content-type", b"application/json"),)
 
 @pytest.fixture
 def folder(tiny, tmp_path):
-    """A gallery of five pictures."""
+    """A gallery of five images."""
     photos = tmp_path / "photos"
     photos.mkdir()
     for i in range(5):
@@ -157,8 +157,8 @@ class TestOverFolder:
     )
     def test_addresses_of_documents_are_opened_by_the_rules_of_indexing(self, folder, uri):
         with serving.over_folder(folder, read_settings(), MACHINE) as service:
-            hit = IndexedPicture("a", uri, "0" * 64, 96, 64)
-            with pytest.raises(PictureNotFound) as error:
+            hit = IndexedImage("a", uri, "0" * 64, 96, 64)
+            with pytest.raises(ImageNotFound) as error:
                 asyncio.run(service.files.small(hit, 64))
             assert "not opened" in str(error.value.__cause__)
             assert service.matcher.maps_of([hit]) == {}

@@ -23,7 +23,7 @@ from indexer.tasks import register
 from tests.integration.chaos.lines import encrypted
 from tests.support import asgi
 from tests.support.clock import HANG_S
-from tests.support.pictures import encoded, shapes
+from tests.support.images import encoded, shapes
 from tests.support.tiny_service import re_ranked
 from tests.unit.camsearch.conftest import MACHINE
 
@@ -118,7 +118,7 @@ def test_status_tells_of_runs_and_workers(working, camsearch, photos):
     (run,) = told["runs"]
     assert (run["asked"], run["finished"], run["over"]) == (COUNT + 1, COUNT + 1, True)
     assert told["queue"] == {"waiting": 0, "taken": 0}
-    assert [worker["pictures"] for worker in told["workers"]] == [COUNT + 1]
+    assert [worker["images"] for worker in told["workers"]] == [COUNT + 1]
     assert run["id"][:8] in camsearch("status").out
     assert json.loads(camsearch("status", "--json", "--run", run["id"]).out)["failed"] == {}
     assert working in camsearch("gallery", "verify").out
@@ -127,14 +127,14 @@ def test_status_tells_of_runs_and_workers(working, camsearch, photos):
 def test_stopped_while_it_sends_it_says_what_is_sent_and_how_to_go_on(
     created, camsearch, photos, monkeypatch
 ):
-    find = manifests.find_pictures
+    find = manifests.find_images
 
     def stop_after_three(*asked):
         yield from islice(find(*asked), 3)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(manifests, "find_pictures", stop_after_three)
+        patch.setattr(manifests, "find_images", stop_after_three)
         said = camsearch("enqueue", photos)
     (run,) = servers.ledger(read_settings()).runs()
     see = f"See: camsearch status --run {run.id}"
@@ -151,7 +151,7 @@ def test_stopped_while_it_sends_it_says_what_is_sent_and_how_to_go_on(
         assert f"{COUNT} unchanged" in camsearch("enqueue", photos).err
     assert servers.ledger(read_settings()).state(run.id).over
     with monkeypatch.context() as patch:
-        patch.setattr(manifests, "find_pictures", stop)
+        patch.setattr(manifests, "find_images", stop)
         said = camsearch("enqueue", photos)
     assert said.status == 130
     assert "Stopped: nothing is sent. Run the same command to start again." in said.err

@@ -17,7 +17,7 @@ from camsearch.downloads import download_weights, downloaded_path
 from descriptors.backbones import NETWORKS, find_network
 from descriptors.errors import ArtifactError
 from descriptors.networks.vgg16_cam import build_vgg16_cam
-from tests.support.pictures import shapes
+from tests.support.images import shapes
 from tests.support.random_networks import NARROW_VGG16_CAM
 from tests.support.tiny_network import TINY, tiny_state
 from tests.unit.camsearch.test_commands import assert_one_sentence
@@ -80,20 +80,20 @@ class TestDownload:
         )
 
     def test_by_the_command(self, publisher, camsearch, tmp_path):
-        """From pictures to an answer; the gallery remembers where the weights lie."""
-        pictures = tmp_path / "pictures"
-        pictures.mkdir()
+        """From images to an answer; the gallery remembers where the weights lie."""
+        images = tmp_path / "images"
+        images.mkdir()
         for i in range(6):
-            shapes(96, 64, seed=i).save(pictures / f"{i}.png")
+            shapes(96, 64, seed=i).save(images / f"{i}.png")
         options = ["--network", "tiny", "--layers", "mid:6,last:8", "--side", "64"]
         options += ["--weights", "download"]
         whitening, gallery = tmp_path / "w.safetensors", tmp_path / "gallery"
-        said = camsearch("fit", pictures, "-o", whitening, *options)
+        said = camsearch("fit", images, "-o", whitening, *options)
         assert said.status == 0, said.err
         publisher.unlink()
-        said = camsearch("index", pictures, "-g", gallery, "--whitening", whitening, *options)
+        said = camsearch("index", images, "-g", gallery, "--whitening", whitening, *options)
         assert said.status == 0, said.err
-        said = camsearch("search", pictures / "2.png", "-g", gallery, "--json")
+        said = camsearch("search", images / "2.png", "-g", gallery, "--json")
         assert json.loads(said.out)["hits"][0]["uri"].endswith("2.png")
 
     def test_the_command_without_internet(self, publisher, camsearch, tmp_path):

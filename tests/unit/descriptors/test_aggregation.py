@@ -49,7 +49,7 @@ class TestRegionWindows:
         torch.testing.assert_close(((maps + 0.1) * window)[:, :, y0:y1, x0:x1], cut)
 
     def test_a_region_without_cells_is_all_zero(self) -> None:
-        """What fills the rows of pictures without regions; never NaN."""
+        """What fills the rows of images without regions; never NaN."""
         for centring in (False, True):
             window = region_windows(
                 torch.zeros(1, 1, 4, dtype=torch.int64), 3, 3, centring=centring
@@ -74,7 +74,7 @@ class TestActiveShare:
         share = active_share(self.MAPS, inside)
         torch.testing.assert_close(share, torch.tensor([[[1 / 3, 1.0], [0.5, 1.0]]]))
 
-    def test_the_whole_picture_needs_no_region(self) -> None:
+    def test_the_whole_image_needs_no_region(self) -> None:
         inside = torch.ones(1, 1, 2, 3, dtype=torch.bool)
         torch.testing.assert_close(active_share(self.MAPS, None), active_share(self.MAPS, inside))
 

@@ -22,8 +22,8 @@ from descriptors.errors import RequestError
 from tests.support.checking import REFUSED
 from tests.support.tiny_network import feature_maps
 
-# A picture of 640 x 480, seen at 512 x 384, in cells of 16: one cell is 20 pixels.
-PICTURE, GRID = Size(640, 480), Grid(32, 24, 32.0, 24.0)
+# An image of 640 x 480, seen at 512 x 384, in cells of 16: one cell is 20 pixels.
+IMAGE, GRID = Size(640, 480), Grid(32, 24, 32.0, 24.0)
 
 
 class TestBox:
@@ -37,15 +37,15 @@ class TestBox:
             with pytest.raises(RequestError, match="no number"):
                 Box(*corners)
 
-    def test_inside_keeps_what_lies_in_the_picture(self) -> None:
-        assert Box(-5, 10, 700, 900).inside(PICTURE) == Box(0, 10, 640, 480)
+    def test_inside_keeps_what_lies_in_the_image(self) -> None:
+        assert Box(-5, 10, 700, 900).inside(IMAGE) == Box(0, 10, 640, 480)
         box = Box(1.25, 2.5, 639.5, 480)
-        assert box.inside(PICTURE) == box
+        assert box.inside(IMAGE) == box
 
-    def test_outside_the_picture_is_refused_with_its_size(self) -> None:
+    def test_outside_the_image_is_refused_with_its_size(self) -> None:
         for box in (Box(640, 0, 700, 10), Box(0, 480, 10, 500), Box(-10, 0, 0, 10)):
-            with pytest.raises(RequestError, match=r"outside the picture.*640 x 480"):
-                box.inside(PICTURE)
+            with pytest.raises(RequestError, match=r"outside the image.*640 x 480"):
+                box.inside(IMAGE)
 
 
 class TestRegionOfBox:
@@ -58,7 +58,7 @@ class TestRegionOfBox:
             (Box(639.5, 479.5, 640, 480), Region(31, 23, 32, 24)),  # the last pixel
             (Box(-50, -50, 9999, 9999), Region(0, 0, 32, 24)),
         ):
-            assert region_of_box(box, PICTURE, GRID) == region
+            assert region_of_box(box, IMAGE, GRID) == region
 
     def test_a_last_cell_that_is_a_part_of_one(self) -> None:
         """As the published code, pixel // stride: the part of a cell at the end is left out."""
@@ -68,15 +68,15 @@ class TestRegionOfBox:
 
     def test_bad_input(self) -> None:
         with pytest.raises(REFUSED):
-            region_of_box([0, 0, 1, 1], PICTURE, GRID)
+            region_of_box([0, 0, 1, 1], IMAGE, GRID)
 
 
 class TestBoxOfRegion:
     def test_by_hand(self) -> None:
-        assert box_of_region(Region(2, 3, 9, 6), PICTURE, GRID) == Box(40, 60, 180, 120)
+        assert box_of_region(Region(2, 3, 9, 6), IMAGE, GRID) == Box(40, 60, 180, 120)
 
-    def test_ends_with_the_picture(self) -> None:
-        """The last cell reaches beyond the picture, its box does not."""
+    def test_ends_with_the_image(self) -> None:
+        """The last cell reaches beyond the image, its box does not."""
         grid = Grid(9, 6, 67 / 8, 48 / 8)
         assert box_of_region(Region(8, 0, 9, 6), Size(67, 48), grid) == Box(64, 0, 67, 48)
 
@@ -93,7 +93,7 @@ class TestFeatureMaps:
         assert cut.levels.tolist() == [[[[1.0, 2.0], [5.0, 6.0]]]]
         assert cut.stride == 16
 
-    def test_some_pictures_keep_their_scale(self) -> None:
+    def test_some_images_keep_their_scale(self) -> None:
         maps = FeatureMaps(
             torch.arange(6.0).reshape(3, 1, 1, 2), torch.tensor([[1.0], [2.0], [3.0]]), 8
         )
@@ -112,7 +112,7 @@ def encoded(count: int = 3) -> Encoded:
 
 
 class TestEncoded:
-    def test_some_pictures(self) -> None:
+    def test_some_images(self) -> None:
         every = encoded(3)
         part = every[1:3]
         assert len(part) == 2
@@ -129,7 +129,7 @@ class TestEncoded:
         part = Encoded(every.features, own, every.scores, every.working)[2:]
         assert torch.equal(part.evidence.levels, own.levels[2:])
 
-    def test_grid_says_what_the_picture_spans(self) -> None:
+    def test_grid_says_what_the_image_spans(self) -> None:
         every = encoded()
         assert every.grid(every.features[0].cells) == Grid(8, 6, 31 / 4, 23 / 4)
 

@@ -80,7 +80,7 @@ class TestActivationMaps:
         )
         assert torch.equal(maps, torch.zeros(1, 2, 3, 3))
 
-    def test_each_picture_has_its_own_classes(self) -> None:
+    def test_each_image_has_its_own_classes(self) -> None:
         evidence = feature_maps(torch.tensor([EVIDENCE, EVIDENCE]))
         weight = torch.eye(2)
         maps = activation_maps(evidence, weight, torch.tensor([[0], [1]]))

@@ -19,7 +19,7 @@ from descriptors.method import Method
 from descriptors.settings import LayerSettings, MethodSettings
 from descriptors.whitening import Whitening, packaged_whitening
 from tests.support.checking import REFUSED
-from tests.support.pictures import noise, shapes
+from tests.support.images import noise, shapes
 from tests.support.tiny_network import (
     TINY,
     batch_of,
@@ -37,7 +37,7 @@ NO_GPU = pytest.mark.skipif(
 NO_BFLOAT16 = pytest.mark.skipif(
     not has_bfloat16(torch.device("cpu")), reason="NO bfloat16 here: autocast was NOT compared"
 )
-PICTURES = [shapes(64, 48, 1), noise(64, 48, 2), shapes(64, 48, 3), shapes(64, 48, 4)]
+IMAGES = [shapes(64, 48, 1), noise(64, 48, 2), shapes(64, 48, 3), shapes(64, 48, 4)]
 
 
 @cache
@@ -63,7 +63,7 @@ def crops(count: int, seed: int) -> list[Image.Image]:
 def default_method(precision: str, device: str = "cpu") -> Method:
     """The default network and settings with the whitening that is delivered.
 
-    A whitening fitted on few pictures would be no measure: it enlarges rounding. With 384 vectors
+    A whitening fitted on few images would be no measure: it enlarges rounding. With 384 vectors
     for 256 dimensions, cosines between float32 and bfloat16 fall to 0.65.
     """
     encoder = Encoder(lite0(), MethodSettings(), device=device, precision=precision)
@@ -72,12 +72,12 @@ def default_method(precision: str, device: str = "cpu") -> Method:
 
 class TestPrepare:
     def test_shape(self) -> None:
-        assert batch_of(tiny_encoder(), PICTURES).shape == (4, 3, 48, 64)
+        assert batch_of(tiny_encoder(), IMAGES).shape == (4, 3, 48, 64)
 
     def test_keeps_pixels_and_order_channels_last(self) -> None:
         encoder = tiny_encoder()
-        pictures = [torch.full((3, 8, 8), i, dtype=torch.uint8) for i in (7, 9)]
-        batch = encoder.prepare(pictures)
+        images = [torch.full((3, 8, 8), i, dtype=torch.uint8) for i in (7, 9)]
+        batch = encoder.prepare(images)
         assert [batch[i].unique().tolist() for i in (0, 1)] == [[7], [9]]
         assert batch.is_contiguous(memory_format=torch.channels_last)
 
@@ -103,7 +103,7 @@ class TestNormalise:
 
 class TestEncode:
     def test_shapes(self) -> None:
-        encoded = tiny_encoder().encode(batch_of(tiny_encoder(), PICTURES))
+        encoded = tiny_encoder().encode(batch_of(tiny_encoder(), IMAGES))
         assert [tuple(maps.levels.shape) for maps in encoded.features] == [
             (4, 8, 12, 16),
             (4, 12, 6, 8),
@@ -114,7 +114,7 @@ class TestEncode:
 
     def test_is_the_network_itself(self) -> None:
         encoder, plain = tiny_encoder(), tiny_loaded().module
-        batch = batch_of(encoder, PICTURES)
+        batch = batch_of(encoder, IMAGES)
         encoded = encoder.encode(batch)
         mid = plain.mid(plain.conv1(encoder.normalise(batch)))
         last = plain.last(plain.conv2(mid))
@@ -125,7 +125,7 @@ class TestEncode:
     def test_layers_come_in_the_order_of_the_settings(self) -> None:
         layers = (LayerSettings(name="last", dims=4), LayerSettings(name="mid", dims=4))
         encoder = tiny_encoder(tiny_settings(layers=layers))
-        encoded = encoder.encode(batch_of(encoder, PICTURES))
+        encoded = encoder.encode(batch_of(encoder, IMAGES))
         assert [maps.stride for maps in encoded.features] == [8, 4]
         assert encoded.evidence is encoded.features[0]
         assert encoded.finest == encoded.features[1].cells
@@ -139,17 +139,17 @@ class TestEncode:
             TINY, layers=before_relu, evidence=before_relu["last"], rectify=True
         )
         loaded = dataclasses.replace(tiny_loaded(), network=network)
-        batch = batch_of(tiny_encoder(), PICTURES)
+        batch = batch_of(tiny_encoder(), IMAGES)
         rectified = Encoder(loaded, tiny_settings(), precision="float32").encode(batch)
         expected = tiny_encoder().encode(batch)
         for a, b in zip(rectified.features, expected.features, strict=True):
             torch.testing.assert_close(a.values(), b.values())
 
-    def test_a_batch_is_its_pictures_one_by_one(self) -> None:
+    def test_a_batch_is_its_images_one_by_one(self) -> None:
         encoder = tiny_encoder()
-        together = encoder.encode(batch_of(encoder, PICTURES))
-        for i, picture in enumerate(PICTURES):
-            alone = encoder.encode(batch_of(encoder, [picture]))
+        together = encoder.encode(batch_of(encoder, IMAGES))
+        for i, image in enumerate(IMAGES):
+            alone = encoder.encode(batch_of(encoder, [image]))
             SAME_NUMBERS.check(alone.scores[0], together.scores[i])
             for a, b in zip(alone.features, together.features, strict=True):
                 SAME_NUMBERS.check(a.values()[0], b.values()[i])
@@ -162,7 +162,7 @@ class TestEncode:
         module.fc.weight = weight
         loaded = LoadedNetwork("tiny", TINY, module.eval().requires_grad_(False), "0" * 64)
         encoder = Encoder(loaded, tiny_settings(), precision="float32")
-        batch = batch_of(encoder, PICTURES)
+        batch = batch_of(encoder, IMAGES)
         SAME_NUMBERS.check(module(encoder.normalise(batch)), encoder.encode(batch).scores)
 
     def test_bad_input(self) -> None:
@@ -201,7 +201,7 @@ class TestPrecision:
         fast = Method(
             Encoder(tiny_loaded(), tiny_settings(), precision="bfloat16"), exact.whitening
         )
-        batch = batch_of(exact.encoder, PICTURES)
+        batch = batch_of(exact.encoder, IMAGES)
         one, other = exact.describe_images(batch), fast.describe_images(batch)
         cosines = (one.descriptors * other.descriptors).sum(dim=1)
         assert other.descriptors.dtype == torch.float32
@@ -217,11 +217,11 @@ class TestPrecision:
         assert cosines.min() > MIN_COSINE
 
     @pytest.mark.slow
-    def test_a_batch_of_the_default_network_is_its_pictures_one_by_one(self) -> None:
+    def test_a_batch_of_the_default_network_is_its_images_one_by_one(self) -> None:
         method = default_method("float32")
         batch = batch_of(method.encoder, crops(4, seed=2))
         together = method.describe_images(batch).descriptors
-        for i in range(len(PICTURES)):
+        for i in range(len(IMAGES)):
             alone = method.describe_images(batch[i : i + 1]).descriptors[0]
             WHITENED.check(alone, together[i])
 
@@ -231,7 +231,7 @@ class TestPrecision:
 class TestGpu:
     def test_the_tiny_network_gives_the_same(self) -> None:
         cpu, gpu = tiny_method(), tiny_method(device="cuda:0")
-        batch = batch_of(cpu.encoder, PICTURES)
+        batch = batch_of(cpu.encoder, IMAGES)
         one, other = cpu.describe_images(batch), gpu.describe_images(batch)
         assert (one.descriptors * other.descriptors.cpu()).sum(dim=1).min() > MIN_COSINE
         assert torch.equal(one.classes, other.classes.cpu())

@@ -1,4 +1,4 @@
-"""Fitting a whitening on pictures."""
+"""Fitting a whitening on images."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ import torch
 from descriptors.errors import RequestError
 from descriptors.method import Method
 from descriptors.whitening import WhiteningFit
-from tests.support.pictures import collection
+from tests.support.images import collection
 from tests.support.tiny_network import batch_of, tiny_encoder, tiny_settings, tiny_whitening
 from tests.support.tolerances import WHITENED
 
-PICTURES = collection(32, seed=7)
+IMAGES = collection(32, seed=7)
 
 
 def test_batches_of_any_size_give_one_fit() -> None:
     encoder = tiny_encoder()
     by_one, at_once = WhiteningFit(encoder), WhiteningFit(encoder)
-    for picture in PICTURES:
-        by_one.add(encoder.encode(batch_of(encoder, [picture])))
-    at_once.add(encoder.encode(batch_of(encoder, PICTURES)))
-    assert by_one.pictures == at_once.pictures == 32
+    for image in IMAGES:
+        by_one.add(encoder.encode(batch_of(encoder, [image])))
+    at_once.add(encoder.encode(batch_of(encoder, IMAGES)))
+    assert by_one.images == at_once.images == 32
     one, other = by_one.fit("x"), at_once.fit("x")
     for a, b in zip(one.layers, other.layers, strict=True):
         for i in range(len(a.projection)):
@@ -38,8 +38,8 @@ def test_the_fit_names_what_it_is_for() -> None:
     Method(encoder, fitted)
 
 
-def test_n_pca_vectors_of_each_picture_count() -> None:
-    """One vector a picture, so 8 pictures cannot give 8 dimensions; two can."""
+def test_n_pca_vectors_of_each_image_count() -> None:
+    """One vector an image, so 8 images cannot give 8 dimensions; two can."""
     few = collection(8, seed=1)
     one, two = (tiny_encoder(tiny_settings("paper", n_pca=n)) for n in (1, 2))
     with pytest.raises(RequestError, match=r"8 vectors .* 8 dimensions"):
@@ -47,16 +47,16 @@ def test_n_pca_vectors_of_each_picture_count() -> None:
     assert tiny_whitening(two, few).layers[0].projection.shape == (8, 12)
 
 
-def test_no_picture_is_refused() -> None:
-    with pytest.raises(RequestError, match="No picture"):
+def test_no_image_is_refused() -> None:
+    with pytest.raises(RequestError, match="No image"):
         WhiteningFit(tiny_encoder()).fit("nothing")
 
 
 @torch.inference_mode()
-def test_pictures_without_activation_are_left_out() -> None:
+def test_images_without_activation_are_left_out() -> None:
     """Black evidence gives zero class vectors, which say nothing about the collection."""
     encoder = tiny_encoder()
-    encoded = encoder.encode(batch_of(encoder, PICTURES))
+    encoded = encoder.encode(batch_of(encoder, IMAGES))
     for maps in (*encoded.features, encoded.evidence):
         maps.levels[:4] = 0
     fit = WhiteningFit(encoder)

@@ -26,7 +26,7 @@ def shaken(module: nn.Module) -> nn.Module:
 def test_the_folded_network_gives_the_same_maps_and_scores(name):
     network = NETWORKS[name]
     module = shaken(network.build())
-    picture = torch.rand(1, 3, 96, 64)
+    image = torch.rand(1, 3, 96, 64)
     kept: dict[str, torch.Tensor] = {}
 
     def run() -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
@@ -38,7 +38,7 @@ def test_the_folded_network_gives_the_same_maps_and_scores(name):
             for key, layer in network.layers.items()
         ]
         with torch.inference_mode():
-            scores = module(picture)
+            scores = module(image)
         for hook in hooks:
             hook.remove()
         return scores, dict(kept)

@@ -1,4 +1,4 @@
-"""Reading pictures: every format and mode we promise, and refusals that name the remedy."""
+"""Reading images: every format and mode we promise, and refusals that name the remedy."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from descriptors.arrays import Size
 from descriptors.errors import (
     UnsupportedImage,
 )
-from descriptors.images import FORMATS, Picture, read_image
-from tests.support.pictures import (
+from descriptors.images import FORMATS, RgbImage, read_image
+from tests.support.images import (
     EVERY_FORMAT,
     animated,
     encoded,
@@ -33,7 +33,7 @@ def pixels(image: Image.Image) -> np.ndarray:
     return np.asarray(image.convert("RGB")).astype(int)
 
 
-def difference(expected: Image.Image, read: Picture) -> float:
+def difference(expected: Image.Image, read: RgbImage) -> float:
     """Mean difference of the pixels, in levels of 255."""
     assert read.image.mode == "RGB"
     assert read.image.size == expected.size
@@ -151,7 +151,7 @@ class TestModes:
 class TestOrientation:
     UPRIGHT = letter(50, 60)
 
-    def test_all_eight_give_the_same_upright_picture(self) -> None:
+    def test_all_eight_give_the_same_upright_image(self) -> None:
         for orientation in range(1, 9):
             data = with_orientation(self.UPRIGHT, orientation, quality=100, subsampling=0)
             read = read_image(data)

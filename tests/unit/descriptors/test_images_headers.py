@@ -1,4 +1,4 @@
-"""The size of a picture from its header, and what is said where there is none."""
+"""The size of an image from its header, and what is said where there is none."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import pytest
 from descriptors.arrays import Size
 from descriptors.errors import UnreadableImage
 from descriptors.images import read_image, upright_size
-from tests.support.pictures import EVERY_FORMAT, encoded, letter, shapes, with_orientation
+from tests.support.images import EVERY_FORMAT, encoded, letter, shapes, with_orientation
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
 class TestUprightSize:
-    def test_as_the_whole_picture_says(self, tmp_path: Path) -> None:
+    def test_as_the_whole_image_says(self, tmp_path: Path) -> None:
         for orientation in range(1, 9):
             data = with_orientation(letter(50, 60), orientation)
             (tmp_path / "a.jpg").write_bytes(data)
@@ -32,7 +32,7 @@ class TestUprightSize:
         assert upright_size(tmp_path / "a.jpg") == Size(200, 100)
 
     @pytest.mark.parametrize("data", [b"", b"<html>302 Found</html>", b"\xff\xd8\xff\xe0\x00\x10"])
-    def test_no_picture(self, tmp_path: Path, data: bytes) -> None:
+    def test_no_image(self, tmp_path: Path, data: bytes) -> None:
         (tmp_path / "a.jpg").write_bytes(data)
         with pytest.raises(UnreadableImage, match=r"a\.jpg"):
             upright_size(tmp_path / "a.jpg")

@@ -16,7 +16,7 @@ from descriptors.arrays import Size
 from descriptors.errors import FeaturelessImage, ImageError, UnreadableImage, UnsupportedImage
 from descriptors.images import ImageLimits, read_image, upright_size
 from tests.support.image_variants import Variant, chunk, png, rgb, tiff, variants
-from tests.support.pictures import animated, noise, shapes
+from tests.support.images import animated, noise, shapes
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,13 +32,13 @@ def test_right_pixels_or_a_reject(tmp_path: Path) -> None:
     for name, variant in _variants().items():
         (tmp_path / "a").write_bytes(variant.data)
         try:
-            picture = read_image(variant.data)
+            image = read_image(variant.data)
         except ImageError:
             assert not variant.readable, name
             continue
-        read = np.asarray(picture.image).astype(int)
+        read = np.asarray(image.image).astype(int)
         assert abs(read - variant.expected).max() <= variant.tolerance, name
-        assert upright_size(tmp_path / "a") == picture.size == Size(*read.shape[1::-1])
+        assert upright_size(tmp_path / "a") == image.size == Size(*read.shape[1::-1])
 
 
 @pytest.mark.filterwarnings("ignore")

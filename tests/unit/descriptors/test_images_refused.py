@@ -1,4 +1,4 @@
-"""What is refused, and that nothing else than a picture or an `ImageError` ever comes out."""
+"""What is refused, and that nothing else than an image or an `ImageError` ever comes out."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from descriptors.errors import (
     UnreadableImage,
 )
 from descriptors.images import ImageLimits, read_image
-from tests.support.pictures import EVERY_FORMAT, animated, encoded, noise, shapes, uniform
+from tests.support.images import EVERY_FORMAT, animated, encoded, noise, shapes, uniform
 
 
 class TestRefused:
@@ -38,8 +38,8 @@ class TestRefused:
             b"%PDF-1.7\n",
         ],
     )
-    def test_no_picture_at_all(self, data: bytes) -> None:
-        with pytest.raises(UnreadableImage, match="no picture in a format that is read"):
+    def test_no_image_at_all(self, data: bytes) -> None:
+        with pytest.raises(UnreadableImage, match="no image in a format that is read"):
             read_image(data)
 
     @pytest.mark.parametrize("file_format", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF"])
@@ -195,21 +195,21 @@ def _outcome(data: bytes, reduce_to: int | None) -> str:
         return error.kind if error.reason.endswith(".") else f"no sentence: {error.reason}"
     except Exception as error:  # noqa: BLE001 - whatever the decoders let through is the finding
         return f"{type(error).__name__}: {error}"
-    return "picture" if read.image.mode == "RGB" else f"mode {read.image.mode}"
+    return "image" if read.image.mode == "RGB" else f"mode {read.image.mode}"
 
 
-_ALLOWED = {"picture", "unreadable_image", "unsupported_image", "image_too_small"}
+_ALLOWED = {"image", "unreadable_image", "unsupported_image", "image_too_small"}
 _ALLOWED |= {"image_too_large", "featureless_image"}
 
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("kind", sorted(_corpus()))
 class TestDamaged:
-    def test_gives_a_picture_or_an_image_error(self, kind: str) -> None:
+    def test_gives_a_image_or_an_image_error(self, kind: str) -> None:
         self._damage(kind, range(40))
 
     @pytest.mark.slow
-    def test_gives_a_picture_or_an_image_error_thousands_of_times(self, kind: str) -> None:
+    def test_gives_a_image_or_an_image_error_thousands_of_times(self, kind: str) -> None:
         self._damage(kind, range(40, 1500))
 
     def _damage(self, kind: str, seeds: range) -> None:
@@ -227,4 +227,4 @@ def test_noise_behind_every_magic_number() -> None:
         for data in _corpus().values():
             for magic in (2, 4, 8, 12, 16):
                 outcome = _outcome(data[:magic] + draw.randbytes(length), None)
-                assert outcome in _ALLOWED - {"picture"}
+                assert outcome in _ALLOWED - {"image"}

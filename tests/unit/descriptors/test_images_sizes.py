@@ -1,4 +1,4 @@
-"""Sizes of pictures: reduced while decoding, cropped to a box, and as the network sees them."""
+"""Sizes of images: reduced while decoding, cropped to a box, and as the network sees them."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import pytest
 from descriptors.arrays import Box, Size
 from descriptors.encoder import to_working_size
 from descriptors.errors import RequestError
-from descriptors.images import Picture, read_image
+from descriptors.images import RgbImage, read_image
 from tests.support.checking import REFUSED
-from tests.support.pictures import encoded, gradient, letter, noise, picture, uniform
+from tests.support.images import encoded, gradient, letter, noise, rgb_image, uniform
 from tests.support.tiny_network import tiny_settings
 
 
@@ -19,7 +19,7 @@ class TestReducing:
         assert read_image(data, reduce_to=200).image.size == (400, 225)
         assert read_image(data, reduce_to=901).image.size == (1600, 900)
 
-    def test_a_picture_smaller_than_that_stays(self) -> None:
+    def test_a_image_smaller_than_that_stays(self) -> None:
         assert read_image(encoded(gradient(64, 48), "JPEG"), reduce_to=512).image.size == (64, 48)
 
     @pytest.mark.parametrize("mode", ["L", "CMYK"])
@@ -29,7 +29,7 @@ class TestReducing:
         assert read.image.size == (100, 100)
         assert read.image.mode == "RGB"
 
-    def test_a_box_counts_full_pixels_on_a_reduced_picture(self) -> None:
+    def test_a_box_counts_full_pixels_on_a_reduced_image(self) -> None:
         read = read_image(encoded(letter(800, 960), "JPEG"), reduce_to=100)
         assert read.crop(Box(400, 480, 800, 960)).image.size == (50, 60)
 
@@ -37,11 +37,11 @@ class TestReducing:
 class TestWorkingSize:
     def test_shape(self) -> None:
         settings = tiny_settings(side=64, side_multiple=8)
-        assert to_working_size(picture(gradient(320, 240)), settings).shape == (3, 48, 64)
+        assert to_working_size(rgb_image(gradient(320, 240)), settings).shape == (3, 48, 64)
 
     def test_by_hand_channels_first(self) -> None:
         image = uniform(64, 64, (1, 2, 3))
-        prepared = to_working_size(picture(image), tiny_settings(side=64))
+        prepared = to_working_size(rgb_image(image), tiny_settings(side=64))
         assert [prepared[i].unique().tolist() for i in range(3)] == [[1], [2], [3]]
 
     def test_sides(self) -> None:
@@ -56,7 +56,7 @@ class TestWorkingSize:
             ((500, 375), {"side": 333, "side_is": "shorter", "side_multiple": 1}, (444, 333)),
             ((5000, 100), {"side": 64, "side_is": "shorter", "side_multiple": 1}, (256, 64)),
         ]:
-            image = Picture(gradient(size[0] // 5, size[1] // 5), Size(*size))
+            image = RgbImage(gradient(size[0] // 5, size[1] // 5), Size(*size))
             prepared = to_working_size(image, tiny_settings(**changes))
             assert (prepared.shape[2], prepared.shape[1]) == expected
 
@@ -65,7 +65,7 @@ class TestWorkingSize:
     def test_both_sides_are_multiples(self, side: int, side_is: str) -> None:
         settings = tiny_settings(side=side, side_is=side_is, side_multiple=32)
         for size in ((3000, 20), (20, 3000), (317, 211), (64, 64)):
-            prepared = to_working_size(Picture(noise(20, 20), Size(*size)), settings)
+            prepared = to_working_size(RgbImage(noise(20, 20), Size(*size)), settings)
             assert [side % 32 for side in prepared.shape[1:]] == [0, 0]
 
     def test_bad_input(self) -> None:
@@ -76,17 +76,17 @@ class TestWorkingSize:
 class TestCrop:
     def test_by_hand(self) -> None:
         image = gradient(40, 30)
-        part = picture(image).crop(Box(10, 5, 30, 25))
+        part = rgb_image(image).crop(Box(10, 5, 30, 25))
         assert part.size == Size(20, 20)
         assert part.image.getpixel((0, 0)) == image.getpixel((10, 5))
 
     def test_what_lies_outside_is_left_out(self) -> None:
-        assert picture(gradient(40, 30)).crop(Box(-10, 20, 15, 99)).size == Size(15, 10)
+        assert rgb_image(gradient(40, 30)).crop(Box(-10, 20, 15, 99)).size == Size(15, 10)
 
     @pytest.mark.parametrize("box", [Box(10.2, 5.2, 10.4, 5.4), Box(39.9, 29.9, 40, 30)])
     def test_never_empty(self, box: Box) -> None:
-        assert picture(gradient(40, 30)).crop(box).size == Size(1, 1)
+        assert rgb_image(gradient(40, 30)).crop(box).size == Size(1, 1)
 
     def test_outside_is_refused(self) -> None:
         with pytest.raises(RequestError, match="outside"):
-            picture(gradient(40, 30)).crop(Box(40, 0, 50, 10))
+            rgb_image(gradient(40, 30)).crop(Box(40, 0, 50, 10))

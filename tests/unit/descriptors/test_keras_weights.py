@@ -92,10 +92,10 @@ def same_size(
 
 
 def by_scipy(
-    layers: Layers, picture: np.ndarray, filtered: Callable[..., np.ndarray]
+    layers: Layers, image: np.ndarray, filtered: Callable[..., np.ndarray]
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Every activation of Keras's network by our module's names, and the class scores."""
-    maps, seen = picture, {}
+    maps, seen = image, {}
     for name in CONVOLUTIONS:
         kernel, bias = layers[name]
         maps = same_size(filtered, maps, kernel, bias)
@@ -111,9 +111,9 @@ def check_network(state: dict[str, torch.Tensor], layers: Layers, filtered: Any)
     """Each activation of the converted network is Keras's own."""
     module = narrow()
     module.load_state_dict(state)
-    picture = np.random.default_rng(1).uniform(-1, 1, (3, 34, 48)).astype(np.float32)
-    expected, scores = by_scipy(layers, picture, filtered)
-    maps = torch.from_numpy(picture)[None]
+    image = np.random.default_rng(1).uniform(-1, 1, (3, 34, 48)).astype(np.float32)
+    expected, scores = by_scipy(layers, image, filtered)
+    maps = torch.from_numpy(image)[None]
     compared = 0
     with torch.inference_mode():
         for name, part in module.named_children():

@@ -14,7 +14,7 @@ from descriptors.errors import ArtifactError, RequestError
 from descriptors.method import Method
 from descriptors.settings import MethodSettings, RegionSettings
 from tests.support.checking import REFUSED
-from tests.support.pictures import collection, gradient, picture, shapes
+from tests.support.images import collection, gradient, rgb_image, shapes
 from tests.support.tiny_network import (
     batch_of,
     eight_bit,
@@ -41,7 +41,7 @@ def encode(method: Method, images: list[Image.Image]) -> Encoded:
 
 
 def regions(**changes: Any) -> RegionSettings:
-    small = {"n_classes": 4, "min_side": 12, "whole_picture": False}
+    small = {"n_classes": 4, "min_side": 12, "whole_image": False}
     return RegionSettings(**(small | changes))
 
 
@@ -125,56 +125,56 @@ class TestDescribeImages:
 class TestDescribeQuery:
     def test_without_a_box_it_is_the_indexed_descriptor(self, method: Method) -> None:
         indexed = method.describe_images(batch_of(method.encoder, HITS[:1]))
-        query = method.describe_query(picture(HITS[0]), regions())
+        query = method.describe_query(rgb_image(HITS[0]), regions())
         WHITENED.check(indexed.descriptors[0], query.descriptor)
-        assert query.picture == Size(64, 48)
+        assert query.image == Size(64, 48)
         assert query.box is None
 
     def test_as_many_classes_as_the_larger_of_both_steps_needs(self, method: Method) -> None:
-        query = method.describe_query(picture(HITS[0]), regions(n_classes=7))
+        query = method.describe_query(rgb_image(HITS[0]), regions(n_classes=7))
         assert query.classes.shape == (7,)
-        again = method.describe_query(picture(HITS[0]), regions(n_classes=2))
+        again = method.describe_query(rgb_image(HITS[0]), regions(n_classes=2))
         assert query.classes.tolist()[:4] == again.classes.tolist()
 
     def test_a_box_around_everything_changes_nothing(self, method: Method) -> None:
         """Where the strides divide the working size; else the cut leaves out the last part of a cell."""
-        whole = method.describe_query(picture(HITS[0]), regions())
-        boxed = method.describe_query(picture(HITS[0]), regions(), Box(0, 0, 64, 48))
+        whole = method.describe_query(rgb_image(HITS[0]), regions())
+        boxed = method.describe_query(rgb_image(HITS[0]), regions(), Box(0, 0, 64, 48))
         WHITENED.check(whole.descriptor, boxed.descriptor)
         WHITENED.check(whole.region_descriptor, boxed.region_descriptor)
         assert torch.equal(whole.classes, boxed.classes)
 
-    def test_a_box_beyond_the_picture_is_cut_to_it(self, method: Method) -> None:
-        inside = method.describe_query(picture(HITS[0]), regions(), Box(32, 24, 64, 48))
-        beyond = method.describe_query(picture(HITS[0]), regions(), Box(32, 24, 640, 480))
+    def test_a_box_beyond_the_image_is_cut_to_it(self, method: Method) -> None:
+        inside = method.describe_query(rgb_image(HITS[0]), regions(), Box(32, 24, 64, 48))
+        beyond = method.describe_query(rgb_image(HITS[0]), regions(), Box(32, 24, 640, 480))
         WHITENED.check(inside.descriptor, beyond.descriptor)
 
-    def test_a_box_counts_pixels_of_the_full_picture(self, method: Method) -> None:
+    def test_a_box_counts_pixels_of_the_full_image(self, method: Method) -> None:
         small = gradient(64, 48)
-        large = picture(small.resize((640, 480)))
+        large = rgb_image(small.resize((640, 480)))
         query = method.describe_query(large, regions(), Box(320, 240, 640, 480))
-        assert query.picture == Size(640, 480)
-        at_once = method.describe_query(picture(small), regions(), Box(32, 24, 64, 48))
+        assert query.image == Size(640, 480)
+        at_once = method.describe_query(rgb_image(small), regions(), Box(32, 24, 64, 48))
         assert query.descriptor @ at_once.descriptor > 0.8
 
     def test_a_tiny_box_is_one_cell(self, method: Method) -> None:
-        query = method.describe_query(picture(HITS[0]), regions(), Box(30.1, 20.1, 30.2, 20.2))
+        query = method.describe_query(rgb_image(HITS[0]), regions(), Box(30.1, 20.1, 30.2, 20.2))
         assert torch.isfinite(query.descriptor).all()
 
     def test_a_box_outside_is_refused(self, method: Method) -> None:
         with pytest.raises(RequestError, match="outside"):
-            method.describe_query(picture(HITS[0]), regions(), Box(64, 0, 90, 48))
+            method.describe_query(rgb_image(HITS[0]), regions(), Box(64, 0, 90, 48))
 
     def test_the_theme_is_used_for_the_first_search(self) -> None:
         method = tiny_method(tiny_settings(theme=(5, 1)))
-        query = method.describe_query(picture(HITS[0]), regions())
+        query = method.describe_query(rgb_image(HITS[0]), regions())
         indexed = method.describe_images(batch_of(method.encoder, HITS[:1]))
         WHITENED.check(indexed.descriptors[0], query.descriptor)
 
 
 class TestDescribeKeptQuery:
     def test_without_a_box_it_is_the_query(self, method: Method) -> None:
-        fresh = method.describe_query(picture(HITS[0]), regions())
+        fresh = method.describe_query(rgb_image(HITS[0]), regions())
         again = method.describe_kept_query(encode(method, HITS[:1]), Size(64, 48), regions())
         assert torch.equal(fresh.descriptor, again.descriptor)
         assert torch.equal(fresh.classes, again.classes)
@@ -197,7 +197,7 @@ class TestDescribeKeptQuery:
         assert query.classes.tolist() == scores.argsort(descending=True)[:4].tolist()
 
 
-class TestFeaturelessPictures:
+class TestFeaturelessImages:
     """Maps without any activation: a zero row, never NaN."""
 
     @pytest.mark.parametrize("preset", ["default", "paper"])
@@ -214,12 +214,12 @@ class TestFeaturelessPictures:
         )
         described = method.describe_encoded(encoded)
         assert not described.descriptors.any()
-        query = method.describe_query(picture(HITS[0]), regions(whole_picture=True))
-        for match in method.match_regions(query, encoded, regions(whole_picture=True)):
+        query = method.describe_query(rgb_image(HITS[0]), regions(whole_image=True))
+        for match in method.match_regions(query, encoded, regions(whole_image=True)):
             assert match is not None
             assert match.score == 0
 
-    def test_a_picture_of_one_row_of_cells(self) -> None:
+    def test_a_image_of_one_row_of_cells(self) -> None:
         settings = MethodSettings(
             **(tiny_settings().model_dump() | {"side": 32, "side_multiple": 4})
         )

@@ -12,7 +12,7 @@ from descriptors.cams import activation_maps
 from descriptors.method import Method
 from descriptors.regions import regions_to_try
 from descriptors.settings import LayerSettings, RegionSettings
-from tests.support.pictures import noise, picture, shapes
+from tests.support.images import noise, rgb_image, shapes
 from tests.support.tiny_network import (
     batch_of,
     eight_bit,
@@ -38,23 +38,23 @@ def encode(method: Method, images: list[Image.Image]) -> Encoded:
 
 
 def regions(**changes: Any) -> RegionSettings:
-    small = {"n_classes": 4, "min_side": 12, "whole_picture": False}
+    small = {"n_classes": 4, "min_side": 12, "whole_image": False}
     return RegionSettings(**(small | changes))
 
 
 class TestMatchRegions:
     def query(self, method: Method, settings: RegionSettings) -> QueryDescription:
-        return method.describe_query(picture(shapes(64, 48, 1)), settings)
+        return method.describe_query(rgb_image(shapes(64, 48, 1)), settings)
 
-    def test_a_picture_matches_itself_best(self, method: Method) -> None:
-        settings = regions(whole_picture=True)
+    def test_a_image_matches_itself_best(self, method: Method) -> None:
+        settings = regions(whole_image=True)
         matches = method.match_regions(self.query(method, settings), encode(method, HITS), settings)
         scores = [match.score for match in matches if match]
         assert len(scores) == 5
         assert scores[0] == max(scores) == pytest.approx(1, abs=1e-4)
 
     def test_score_is_the_highest_of_those_tried(self, method: Method) -> None:
-        settings = regions(whole_picture=True)
+        settings = regions(whole_image=True)
         query = self.query(method, settings)
         for match in method.match_regions(query, encode(method, HITS), settings):
             assert match is not None
@@ -64,8 +64,8 @@ class TestMatchRegions:
             assert match.score == pytest.approx(cosine, abs=1e-5)
             assert float(match.descriptor.norm()) == pytest.approx(1, abs=1e-5)
 
-    def test_the_whole_picture_comes_along_where_it_was_tried(self, method: Method) -> None:
-        settings = regions(whole_picture=True)
+    def test_the_whole_image_comes_along_where_it_was_tried(self, method: Method) -> None:
+        settings = regions(whole_image=True)
         query, encoded = self.query(method, settings), encode(method, HITS)
         alone = method.match_regions(query, encoded, WHOLE_ONLY)
         different = 0
@@ -79,10 +79,10 @@ class TestMatchRegions:
         never = method.match_regions(query, encoded, regions(thresholds=(0.4,)))
         assert any(match is not None and match.whole is None for match in never)
 
-    def test_a_region_that_covers_every_cell_of_averaged_maps_is_the_whole_picture(
+    def test_a_region_that_covers_every_cell_of_averaged_maps_is_the_whole_image(
         self, method: Method
     ) -> None:
-        settings = regions(whole_picture=True, thresholds=(0.3, 0.4, 0.5))
+        settings = regions(whole_image=True, thresholds=(0.3, 0.4, 0.5))
         query = self.query(method, settings)
         encoded = encode(method, [shapes(120, 120, seed) for seed in range(20)]).averaged()
         alone = method.match_regions(query, encoded, WHOLE_ONLY)
@@ -96,7 +96,7 @@ class TestMatchRegions:
             torch.testing.assert_close(match.whole, whole.descriptor, atol=1e-5, rtol=0)
 
     def test_a_hit_without_a_usable_region_is_none_among_others(self, method: Method) -> None:
-        """A region as wide as the whole picture is found in some hits only."""
+        """A region as wide as the whole image is found in some hits only."""
         settings = regions(thresholds=(0.3,), min_side=40)
         encoded = encode(method, HITS)
         matches = method.match_regions(self.query(method, settings), encoded, settings)
@@ -114,7 +114,7 @@ class TestMatchRegions:
         assert matches == [None] * 5
 
     def test_a_hit_alone_or_among_others_gives_the_same(self, method: Method) -> None:
-        settings = regions(whole_picture=True)
+        settings = regions(whole_image=True)
         query, encoded = self.query(method, settings), encode(method, HITS)
         together = method.match_regions(query, encoded, settings)
         for i, match in enumerate(together):
@@ -125,7 +125,7 @@ class TestMatchRegions:
             assert len(match.tried) == len(alone.tried)
             WHITENED.check(alone.descriptor, match.descriptor)
 
-    def test_without_thresholds_the_whole_picture_answers(self, method: Method) -> None:
+    def test_without_thresholds_the_whole_image_answers(self, method: Method) -> None:
         """That is OnA: the query's classes on every hit."""
         query, encoded = self.query(method, WHOLE_ONLY), encode(method, HITS)
         matches = method.match_regions(query, encoded, WHOLE_ONLY)
@@ -157,7 +157,7 @@ class TestMatchRegions:
 
     def test_with_probability_weights_too(self) -> None:
         method = tiny_method(tiny_settings(probability_weights=True))
-        settings = regions(whole_picture=True)
+        settings = regions(whole_image=True)
         matches = method.match_regions(self.query(method, settings), encode(method, HITS), settings)
         assert matches[0] is not None
         assert matches[0].score == pytest.approx(1, abs=1e-3)

@@ -26,7 +26,7 @@ from descriptors.networks.vgg16_cam import build_vgg16_cam
 from descriptors.settings import LayerSettings, MethodSettings, RegionSettings
 from descriptors.whitening import WhiteningFit
 from galleries.kept_maps import pack, stack_kept, unpack
-from tests.support.pictures import picture, shapes
+from tests.support.images import rgb_image, shapes
 from tests.support.random_networks import NARROW_VGG16_CAM, random_loaded, random_module
 from tests.support.tiny_network import batch_of, tiny_loaded
 
@@ -177,9 +177,9 @@ class TestVgg16Cam:
         ours = random_module(NARROW_VGG16_CAM)
         numbers = [v for k, v in ours.state_dict().items() if k.startswith("conv")]
         theirs.load_state_dict(dict(zip(theirs.state_dict(), numbers, strict=True)))
-        picture = torch.rand(1, 3, 48, 33)
+        image = torch.rand(1, 3, 48, 33)
         with torch.inference_mode():
-            torch.testing.assert_close(ours[: len(theirs)](picture), theirs(picture))
+            torch.testing.assert_close(ours[: len(theirs)](image), theirs(image))
 
     def test_takes_bgr_minus_the_mean(self) -> None:
         encoder = encoder_of(narrow_vgg())
@@ -221,9 +221,9 @@ class TestVgg16Cam:
         fit = WhiteningFit(encoder)
         for seed in range(12):
             fit.add(encoder.encode(batch_of(encoder, [shapes(*size, seed)])))
-        method = Method(encoder, fit.fit("made pictures"))
+        method = Method(encoder, fit.fit("made images"))
         regions = RegionSettings.preset(preset).model_copy(update={"min_side": 16})
-        query = method.describe_query(picture(shapes(*size, 3)), regions)
+        query = method.describe_query(rgb_image(shapes(*size, 3)), regions)
         encoded = encoder.encode(batch_of(encoder, [shapes(*size, seed) for seed in range(6)]))
         kept = stack_kept([unpack(d) for d in pack(encoded, ["x"] * 6)], encoder.device)
         fresh = method.match_regions(query, encoded, regions)

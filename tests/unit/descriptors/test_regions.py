@@ -75,8 +75,8 @@ class TestProposeRegions:
     def test_one_cell(self) -> None:
         assert propose_regions(torch.ones(1, 1, 1), (0.1,), 1) == [[Region(0, 0, 1, 1)]]
 
-    def test_pictures_and_thresholds_do_not_leak_into_each_other(self) -> None:
-        """One picture alone has the regions it has in a batch."""
+    def test_images_and_thresholds_do_not_leak_into_each_other(self) -> None:
+        """One image alone has the regions it has in a batch."""
         random = np.random.default_rng(0)
         batch = torch.from_numpy(random.random((5, 7, 9), dtype=np.float32)) ** 3
         batch[2] = 0

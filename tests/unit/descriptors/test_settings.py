@@ -34,7 +34,7 @@ _FIRST_REGION_FIELDS = (
     "heat_map_classes",
     "thresholds",
     "min_side",
-    "whole_picture",
+    "whole_image",
     "expand_with_regions",
     "remember_regions",
 )
@@ -64,18 +64,19 @@ class TestPresets:
         assert paper.heat_map_classes == 2
         assert paper.thresholds == (0.01, 0.1, 0.2, 0.3, 0.4)
         assert paper.min_side == 5 * 16
-        assert not paper.whole_picture
+        assert not paper.whole_image
 
     def test_regions_of_the_default(self) -> None:
         assert RegionSettings.preset("default") == RegionSettings()
         assert RegionSettings().n_classes == 8
-        assert RegionSettings().whole_picture
+        assert RegionSettings().whole_image
 
     def test_an_older_gallery_expands_as_it_did(self):
         stored = RegionSettings(n_classes=3).model_dump(mode="json")
         assert RegionSettings.of_gallery(stored) == RegionSettings(n_classes=3)
         old = {k: v for k, v in stored.items() if k in _FIRST_REGION_FIELDS}
-        old["least_side"] = old.pop("min_side")  # as it was called
+        old["least_side"] = old.pop("min_side")  # as they were called
+        old["whole_picture"] = old.pop("whole_image")
         assert RegionSettings.of_gallery(old) == RegionSettings(
             n_classes=3, expand_neighbours=0, coarse_maps=False
         )
@@ -141,7 +142,7 @@ class TestBadValues:
         with pytest.raises(ValidationError, match="frozen"):
             MethodSettings().side = 416  # type: ignore[misc]
 
-    def test_no_threshold_means_the_whole_picture_only(self) -> None:
+    def test_no_threshold_means_the_whole_image_only(self) -> None:
         assert RegionSettings(thresholds=()).thresholds == ()
 
 

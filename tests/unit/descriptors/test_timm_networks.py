@@ -161,8 +161,8 @@ class TestRefusals:
             (Made(act2=nn.GELU()), "last maps hold negatives"),
             (Nameless(), "no part of it puts out the maps"),
             (Unpadded(), "do not cover it evenly"),
-            (OneSize(), r"does not take a picture of 192 x 128 pixels \(Input size differs\)"),
-            (nn.Sequential(nn.Conv2d(3, 2, 1)), "does not take a picture"),
+            (OneSize(), r"does not take an image of 192 x 128 pixels \(Input size differs\)"),
+            (nn.Sequential(nn.Conv2d(3, 2, 1)), "does not take an image"),
         ]:
             with pytest.raises(SettingsError, match=f"timm:made has no class activation .*{why}"):
                 made(module)
@@ -182,7 +182,7 @@ class TestRefusals:
         ("name", "why"),
         [
             ("convnext_atto", "a normalisation or a hidden layer stands between"),
-            ("vit_tiny_patch16_224", "does not take a picture"),
+            ("vit_tiny_patch16_224", "does not take an image"),
             ("mobilenetv3_small_050", "288 channels and its linear layer 1024 inputs"),
             ("efficientnet_b0", "last maps hold negatives"),
             ("dla34", "classifier is Conv2d"),

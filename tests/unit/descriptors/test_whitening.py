@@ -33,7 +33,7 @@ SECOND = LayerWhitening(torch.tensor([0.5, 0.25]), torch.tensor([[1.0, 3.0]]))
 
 
 def whitening(layers: tuple[LayerWhitening, ...] = (LAYER, SECOND)) -> Whitening:
-    return Whitening(layers, "v" * 64, "w" * 64, "12 pictures of a test")
+    return Whitening(layers, "v" * 64, "w" * 64, "12 images of a test")
 
 
 class TestLayerWhitening:
@@ -190,7 +190,7 @@ class TestFiles:
         assert loaded.digest() == whitening().digest()
         assert loaded.vector_digest == "v" * 64
         assert loaded.weights_digest == "w" * 64
-        assert loaded.fitted_on == "12 pictures of a test"
+        assert loaded.fitted_on == "12 images of a test"
         assert torch.equal(loaded.layers[1].projection, SECOND.projection)
 
     def test_the_json_beside_it_is_for_people(self, tmp_path: Path) -> None:
@@ -198,7 +198,7 @@ class TestFiles:
         whitening().save(path)
         about = json.loads(path.with_suffix(".json").read_text())
         assert about["layers"] == [[2, 3], [1, 2]]
-        assert about["fitted_on"] == "12 pictures of a test"
+        assert about["fitted_on"] == "12 images of a test"
 
     @pytest.mark.parametrize("missing", [".safetensors", ".json"])
     def test_a_missing_file_is_named(self, tmp_path: Path, missing: str) -> None:

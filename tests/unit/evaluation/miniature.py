@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from tests.support.pictures import shapes
+from tests.support.images import shapes
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,7 +27,7 @@ _HEADS = {
 def make_miniature(folder: Path, seed: int = 0) -> Path:
     """Four scenes of four views, eight distractors, three boxes, one junk photo.
 
-    The views of a scene are one picture cut and brightened a little differently. The scenes
+    The views of a scene are one image cut and brightened a little differently. The scenes
     church and gate are photo collections.
     """
     photos: list[tuple[object, ...]] = []
@@ -38,8 +38,8 @@ def make_miniature(folder: Path, seed: int = 0) -> Path:
             path = f"instances/{scene}/{view:03d}.jpg"
             height = SIDE if view % 2 else SIDE - 16
             corner = (2 * view, 3 * view)
-            picture = whole.crop((*corner, corner[0] + SIDE, corner[1] + height))
-            _save(folder / path, picture, 1 + 0.05 * view)
+            image = whole.crop((*corner, corner[0] + SIDE, corner[1] + height))
+            _save(folder / path, image, 1 + 0.05 * view)
             photos.append((path, scene, capture, SIDE, height))
     for number in range(DISTRACTORS):
         path = f"distractors/made/{number:04d}.jpg"
@@ -60,9 +60,9 @@ def write_rows(path: Path, rows: list[tuple[object, ...]]) -> None:
         writer.writerows(rows)
 
 
-def _save(path: Path, picture: Image.Image, brightness: float) -> None:
+def _save(path: Path, image: Image.Image, brightness: float) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    pixels = np.clip(np.asarray(picture) * brightness, 0, 255).astype(np.uint8)
+    pixels = np.clip(np.asarray(image) * brightness, 0, 255).astype(np.uint8)
     Image.fromarray(pixels).save(path, quality=95)
 
 

@@ -116,7 +116,7 @@ class TestAblate:
             assert (variant.against is None) == variant.default
             assert variant.cost is not None
             assert variant.cost.bytes == 4 * SETUP.settings.dims
-            assert variant.cost.ms_per_picture > 0
+            assert variant.cost.ms_per_image > 0
         assert (found.photos, found.asked, found.trials) == (24, 16, ("half 0", "half 1"))
 
     def test_the_presets_own_value_stands_among_those_asked_for(
@@ -217,9 +217,7 @@ class TestRecommendation:
 
     def test_what_is_cheaper_and_loses_nothing(self):
         cheap = made_variant("4", (0.006, 0.006), 0.5, cost=Cost(10, 5, 1024))
-        assert "n_classes 4 spares 1,024 bytes a picture and loses at most 0.004 mAP" in _said(
-            cheap
-        )
+        assert "n_classes 4 spares 1,024 bytes an image and loses at most 0.004 mAP" in _said(cheap)
 
     def test_one_part_alone_confirms_nothing(self):
         assert "There is one part alone" in _said(

@@ -62,7 +62,7 @@ class TestTrapezoidalAveragePrecision:
             trapezoidal_average_precision([0, 1], 1)
 
 
-# A ranking of whole collections: each picture is right, wrong or junk.
+# A ranking of whole collections: each image is right, wrong or junk.
 rankings = st.lists(st.sampled_from(["positive", "wrong", "junk"]), min_size=1, max_size=60).filter(
     lambda kinds: "positive" in kinds
 )

@@ -125,7 +125,7 @@ class TestEvaluateTrials:
         assert len(found.rows) == sum(len(stages) for stages in STAGES.values())
 
     @pytest.mark.parametrize(
-        ("size", "why"), [(0, r"gate/002\.jpg: The picture is"), (None, r"gate/002\.jpg cannot be")]
+        ("size", "why"), [(0, r"gate/002\.jpg: The image is"), (None, r"gate/002\.jpg cannot be")]
     )
     def test_a_damaged_or_a_missing_photo(self, tmp_path: Path, size: int | None, why: str):
         folder = make_miniature(tmp_path / "photos")
@@ -136,7 +136,7 @@ class TestEvaluateTrials:
 
     def test_too_few_photos_to_fit_on(self, trials: tuple[Trial, ...], cache: Path):
         few = tiny_settings(n_pca=1, layers=[{"name": "last", "dims": 12}])
-        with pytest.raises(RequestError, match="fit on more pictures"):
+        with pytest.raises(RequestError, match="fit on more images"):
             run(trials, cache, settings=few, systems=["OfA"])
 
 
@@ -171,4 +171,4 @@ class TestTable:
         console = Console(width=120, record=True, file=None, quiet=False)
         with console.capture() as capture:
             console.print(table_of(full))
-        assert "mAP, 16 queries (full pictures), 24 photos" in capture.get()
+        assert "mAP, 16 queries (full images), 24 photos" in capture.get()

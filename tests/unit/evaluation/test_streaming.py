@@ -22,7 +22,7 @@ from evaluation.streaming import StreamedGallery, StreamedVectors, stream_photos
 from evaluation.trials import Photo, StreamedPhotos
 from galleries.documents import Document
 from tests.support.datasets import make_distractors, make_paris, make_revisited
-from tests.support.pictures import letter, with_orientation
+from tests.support.images import letter, with_orientation
 from tests.support.tiny_network import tiny_encoder, tiny_method, tiny_settings
 from tests.support.tolerances import MIN_COSINE
 from tests.unit.evaluation.miniature import tell_nobody

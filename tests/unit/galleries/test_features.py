@@ -21,7 +21,7 @@ from descriptors.arrays import Size
 from galleries.errors import FeatureStoreError
 from galleries.features import FeatureStore
 from galleries.kept_maps import pack, quantise, stack_kept, unpack
-from tests.support.pictures import collection
+from tests.support.images import collection
 from tests.support.tiny_network import batch_of, feature_maps, tiny_encoder, tiny_settings
 
 CPU = torch.device("cpu")
@@ -32,7 +32,7 @@ ODD_IDS = ["ü/Ω/写真 01.jpg", "🏰", "../../etc/passwd", "/a b?#*[x]", "x" 
 
 @pytest.fixture(scope="module")
 def encoded():
-    """Fresh maps of three pictures; the evidence is the last feature layer."""
+    """Fresh maps of three images; the evidence is the last feature layer."""
     encoder = tiny_encoder()
     return encoder.encode(batch_of(encoder, collection(3, 64, 48, seed=3)))
 
@@ -46,7 +46,7 @@ def mid_only():
 
 @pytest.fixture(scope="module")
 def block(encoded):
-    """The packed maps of one picture."""
+    """The packed maps of one image."""
     return pack(encoded[:1], [DIGEST])[0]
 
 
@@ -73,7 +73,7 @@ def store(new_store):
 
 
 def assert_same_maps(expected, found):
-    """Two kept pictures are equal to the last bit."""
+    """Two kept images are equal to the last bit."""
     assert (expected.features, expected.evidence, expected.working, expected.digest) == (
         (found.features, found.evidence, found.working, found.digest)
     )
@@ -170,7 +170,7 @@ class TestPack:
         stacked = stack_kept([kept], CPU)
         assert stacked.evidence is stacked.features[0]
 
-    def test_stacked_pictures_stand_in_their_order(self, encoded):
+    def test_stacked_images_stand_in_their_order(self, encoded):
         packed = pack(encoded, [DIGEST] * 3)
         stacked = stack_kept([unpack(packed[i]) for i in (2, 0)], CPU)
         assert len(stacked) == 2
@@ -179,7 +179,7 @@ class TestPack:
             assert torch.equal(maps.levels, quantise(fresh).levels[[2, 0]])
             assert torch.equal(maps.scale, quantise(fresh).scale[[2, 0]])
 
-    def test_only_pictures_of_one_shape_share_it(self, encoded, mid_only):
+    def test_only_images_of_one_shape_share_it(self, encoded, mid_only):
         first, second = (unpack(data) for data in pack(encoded, [DIGEST] * 3)[:2])
         assert first.shape == second.shape
         assert first.shape != unpack(pack(mid_only, [DIGEST] * 2)[0]).shape
@@ -246,7 +246,7 @@ class TestSweeping:
 class TestDamage:
     def test_what_never_were_maps(self):
         for data in [b"", b"\0", b"no maps at all", b"\x28\xb5\x2f\xfd"]:
-            with pytest.raises(FeatureStoreError, match="index the picture again"):
+            with pytest.raises(FeatureStoreError, match="index the image again"):
                 unpack(data)
 
     def test_every_shortened_file(self, block):
@@ -324,7 +324,7 @@ class TestDamage:
 
 
 def opened(block):
-    """The two parts of a packed picture."""
+    """The two parts of a packed image."""
     data = zstandard.ZstdDecompressor().decompress(block)
     header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
     return json.loads(header["__metadata__"]["camsearch"]), load(data)

@@ -62,7 +62,7 @@ def test_what_another_connection_writes_is_searched(folder):
 
 
 def test_threads_read_whole_batches_while_another_writes(folder):
-    # Each batch replaces all five pictures; a reader must never see two batches mixed.
+    # Each batch replaces all five images; a reader must never see two batches mixed.
     def batch(number):
         vector = [1, number + 1, 0, 0]
         return [document(f"{i}", vector, meta={"batch": number}) for i in range(5)]
@@ -135,7 +135,7 @@ def test_a_killed_writer_leaves_whole_batches_and_all_that_it_called_written(fol
 # ------------------------------------------------------- size and exactness
 
 
-def test_a_picture_takes_less_than_ten_thousand_bytes_of_disk(folder):
+def test_a_image_takes_less_than_ten_thousand_bytes_of_disk(folder):
     vectors = np.random.default_rng(1).standard_normal((2000, 512))
     meta = {"city": "Paris", "year": 1889, "tags": ["iron", "tower", "seen from below"]}
     with create(folder, dims=512) as gallery:
@@ -149,7 +149,7 @@ def test_a_picture_takes_less_than_ten_thousand_bytes_of_disk(folder):
     assert (folder / FILE).stat().st_size < 2000 * 4_000
 
 
-def test_deleted_and_replaced_pictures_leave_nothing_behind(folder):
+def test_deleted_and_replaced_images_leave_nothing_behind(folder):
     with create(folder) as gallery:
         for _ in range(3):
             gallery.put([document(f"{i}", meta={"x": [1, 2, 2]}) for i in range(9)])

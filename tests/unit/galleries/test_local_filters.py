@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from galleries.checks import check_meta
-from galleries.documents import PictureClass
+from galleries.documents import ImageClass
 from galleries.errors import MalformedDocument
 from galleries.filters import (
     And,
@@ -113,7 +113,7 @@ QUERIES = st.recursive(
 
 
 def made(id_, said):
-    classes = tuple(PictureClass(name, 0.5) for name in said["classes"])
+    classes = tuple(ImageClass(name, 0.5) for name in said["classes"])
     return document(id_, **said | {"classes": classes})
 
 

@@ -1,4 +1,4 @@
-"""A gallery with its method, maps and pictures, and pictures of every bad kind."""
+"""A gallery with its method, maps and images, and images of every bad kind."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from PIL import Image
 from descriptors.images import ImageLimits
 from galleries.features import FeatureStore
 from galleries.local import LocalGallery
-from indexer.pipeline import index_pictures
+from indexer.pipeline import index_sources
 from indexer.reading import IndexingPlan
-from indexer.sources import find_pictures
-from tests.support.pictures import (
+from indexer.sources import find_images
+from tests.support.images import (
     animated,
     encoded,
     gradient,
@@ -37,13 +37,13 @@ if TYPE_CHECKING:
     from indexer.progress import Progress
     from indexer.sources import Source
 
-# Small, so that a picture "too large" is quickly made.
+# Small, so that an image "too large" is quickly made.
 LIMITS = ImageLimits(max_bytes=60_000, max_pixels=40_000)
 
 
 @dataclass
 class House:
-    """A folder of pictures and the gallery they go to."""
+    """A folder of images and the gallery they go to."""
 
     root: Path
     method: Method
@@ -62,10 +62,10 @@ class House:
         self.gallery.close()
         self.features.close()
 
-    def add(self, name: str, picture: Image.Image | bytes) -> str:
-        """Write a picture's file, later than any before, and return its id."""
+    def add(self, name: str, image: Image.Image | bytes) -> str:
+        """Write an image's file, later than any before, and return its id."""
         path = self.photos / name
-        path.write_bytes(picture if isinstance(picture, bytes) else encoded(picture))
+        path.write_bytes(image if isinstance(image, bytes) else encoded(image))
         self._later(path)
         return str(path)
 
@@ -79,7 +79,7 @@ class House:
         self._later(Path(id_))
 
     def add_some(self, count: int, prefix: str = "p", seed: int = 0) -> list[str]:
-        """Add good pictures of three shapes and return their ids."""
+        """Add good images of three shapes and return their ids."""
         sizes = ((64, 48), (48, 64), (64, 64))
         return [
             self.add(f"{prefix}{i:03d}.png", shapes(*sizes[i % 3], seed=seed + i))
@@ -97,8 +97,8 @@ class House:
     ) -> Progress:
         """Index the folder, or other sources."""
         filled: dict[str, Any] = {"batch_size": 4, "readers": 2, "limits": LIMITS} | plan
-        return index_pictures(
-            find_pictures([self.photos]) if sources is None else sources,
+        return index_sources(
+            find_images([self.photos]) if sources is None else sources,
             self.method,
             gallery or self.gallery,
             self.features if isinstance(features, str) else features,
@@ -122,8 +122,8 @@ class House:
         assert not [i for i in self.rejects if i not in documents and self.features.has(i)]
 
 
-def good_pictures() -> dict[str, bytes]:
-    """Pictures of odd kinds that can be read."""
+def good_images() -> dict[str, bytes]:
+    """Images of odd kinds that can be read."""
     square = shapes(64, 64, seed=9)
     palette = square.convert("P")
     palette.info["transparency"] = 0
@@ -146,8 +146,8 @@ def good_pictures() -> dict[str, bytes]:
     return odd | turned
 
 
-def bad_pictures() -> dict[str, tuple[bytes, str]]:
-    """Pictures that are refused: their bytes, and the kind of their reject."""
+def bad_images() -> dict[str, tuple[bytes, str]]:
+    """Images that are refused: their bytes, and the kind of their reject."""
     whole = encoded(noise(64, 64), "JPEG")
     broken = bytearray(encoded(noise(64, 64)))
     broken[60:300] = bytes(240)

@@ -96,7 +96,7 @@ class TestLocal:
         assert is_final(f"{tmp_path}/gone.jpg")
         assert source_tag(f"file://{tmp_path}/gone.jpg") == ""
 
-    def test_a_folder_is_no_picture(self, tmp_path: Path) -> None:
+    def test_a_folder_is_no_image(self, tmp_path: Path) -> None:
         with pytest.raises(SourceUnreadable, match="no file of bytes"):
             read_source(f"file://{tmp_path}", LIMITS)
 

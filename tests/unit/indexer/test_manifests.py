@@ -9,7 +9,7 @@ import pytest
 from descriptors.errors import RequestError
 from indexer.csv_manifests import MAX_META_FIELDS
 from indexer.manifests import read_manifest
-from indexer.sources import find_pictures
+from indexer.sources import find_images
 
 
 def rows_of(folder, text, name="images.csv", encoding="utf-8", mapping=None):
@@ -151,7 +151,7 @@ def test_a_file_is_found_by_the_other_unicode_form_of_its_name(tmp_path, named, 
     manifest = tmp_path / "m.csv"
     manifest.write_text(normalize(named, "path\nMusée/Café.jpg\n"), encoding="utf-8")
     assert [source.id for source in read_manifest(manifest)] == [
-        source.id for source in find_pictures([folder])
+        source.id for source in find_images([folder])
     ]
 
 

@@ -1,4 +1,4 @@
-"""Every picture ends as a document or as a reject with its reason, whatever happens on the way."""
+"""Every image ends as a document or as a reject with its reason, whatever happens on the way."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from descriptors.arrays import Size
 from descriptors.errors import RequestError
 from descriptors.images import ImageLimits, read_image
-from galleries.documents import PictureClass
+from galleries.documents import ImageClass
 from galleries.errors import FeatureStoreError, GalleryBusy
 from galleries.features import FeatureStore
 from galleries.filters import Term
@@ -37,15 +37,15 @@ from indexer.reading import (
     Prepared,
     Refused,
     batches_of_one_shape,
-    prepare_pictures,
+    prepare_images,
 )
-from indexer.sources import Source, find_pictures
+from indexer.sources import Source, find_images
 from tests.support.clock import HANG_S, wait_for
 from tests.support.forked import forked_command
-from tests.support.pictures import encoded, gradient, noise, shapes
+from tests.support.images import encoded, gradient, noise, shapes
 from tests.support.tiny_network import tiny_method
 from tests.support.tolerances import WHITENED
-from tests.unit.indexer.corpus import House, bad_pictures, good_pictures
+from tests.unit.indexer.corpus import House, bad_images, good_images
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +69,7 @@ class TestDocuments:
         assert house.index() == Progress()
         assert house.documents == house.rejects == {}
 
-    def test_a_document_says_what_the_picture_is(self, house):
+    def test_a_document_says_what_the_image_is(self, house):
         image = shapes(100, 50, seed=1)
         id_ = house.add("a.png", image)
         names = tuple("abcdefghij")
@@ -79,37 +79,37 @@ class TestDocuments:
         assert (document.width, document.height) == (100, 50)
         assert len(document.digest) == 64
         assert document.indexed_at.endswith("+00:00")
-        assert [type(one) for one in document.classes] == [PictureClass] * 4
+        assert [type(one) for one in document.classes] == [ImageClass] * 4
         assert {one.name for one in document.classes} < set(names)
         scores = [one.score for one in document.classes]
         assert scores == sorted(scores, reverse=True)
         assert 0 < sum(scores) <= 1
 
-    def test_descriptors_are_those_of_each_picture_by_itself(self, house, method):
+    def test_descriptors_are_those_of_each_image_by_itself(self, house, method):
         ids = house.add_some(10)
         house.index(batch_size=4)
         for id_ in ids:
-            picture = read_image(Path(id_).read_bytes())
-            alone = method.describe_encoded(method.encode(picture)).descriptors[0].numpy()
+            image = read_image(Path(id_).read_bytes())
+            alone = method.describe_encoded(method.encode(image)).descriptors[0].numpy()
             WHITENED.check(alone, house.documents[id_].descriptor, id_)
 
-    def test_kept_maps_are_those_of_the_picture(self, house, method):
+    def test_kept_maps_are_those_of_the_image(self, house, method):
         (id_,) = house.add_some(1)
         house.index()
         kept = house.features.get({id_: house.documents[id_].digest})[id_]
         again = method.describe_encoded(stack_kept([kept], torch.device("cpu"))).descriptors[0]
         assert np.dot(again.numpy(), house.documents[id_].descriptor) > 0.99
 
-    def test_a_turned_picture_has_its_upright_size(self, house):
-        pictures = good_pictures()
-        ids = [house.add(name, pictures[name]) for name in pictures if name.startswith("turned")]
+    def test_a_turned_image_has_its_upright_size(self, house):
+        images = good_images()
+        ids = [house.add(name, images[name]) for name in images if name.startswith("turned")]
         house.index()
         assert len(ids) == 8
         assert {(d.width, d.height) for d in house.documents.values()} == {(64, 48)}
         first = house.documents[ids[0]].descriptor
         assert min(np.dot(first, d.descriptor) for d in house.documents.values()) > 0.9
 
-    def test_pictures_at_an_address(self, house):
+    def test_images_at_an_address(self, house):
         memory = fsspec.filesystem("memory")
         memory.pipe_file("/pipeline/a.png", encoded(shapes(64, 64)))
         source = Source("A", "memory://pipeline/a.png")
@@ -119,16 +119,16 @@ class TestDocuments:
         assert house.index([source]).indexed == 1
 
 
-class TestBadPictures:
+class TestBadImages:
     """A batch never dies, and nothing else is lost."""
 
     def test_each_ends_as_a_reject_with_its_kind_and_the_good_ones_are_indexed(self, house):
         kinds = {}
         good = []
-        for i, (name, (data, kind)) in enumerate(bad_pictures().items()):
+        for i, (name, (data, kind)) in enumerate(bad_images().items()):
             kinds[house.add(f"{i:02d}-{name}", data)] = kind
             good.append(house.add(f"{i:02d}-good.png", shapes(64, 48 + i % 3 * 16, seed=i)))
-        good += [house.add(f"odd-{name}", data) for name, data in good_pictures().items()]
+        good += [house.add(f"odd-{name}", data) for name, data in good_images().items()]
         progress = house.index()
         assert {reject.id: reject.kind for reject in house.rejects.values()} == kinds
         assert sorted(house.documents) == sorted(good)
@@ -138,7 +138,7 @@ class TestBadPictures:
         assert progress.finished == progress.asked
 
     def test_a_reject_says_why_and_what_to_do(self, house):
-        for name, (data, _) in bad_pictures().items():
+        for name, (data, _) in bad_images().items():
             house.add(name, data)
         house.index()
         for reject in house.rejects.values():
@@ -150,11 +150,11 @@ class TestBadPictures:
             assert reject.rejected_at.endswith("+00:00")
             assert reject.source_tag
 
-    def test_what_is_no_picture_at_all(self, house, tmp_path):
+    def test_what_is_no_image_at_all(self, house, tmp_path):
         fine = house.add("fine.png", shapes(64, 64))
         fifo = tmp_path / "pipe.jpg"
         os.mkfifo(fifo)
-        problem = MalformedRow("Line 3 names no picture: mend it.")
+        problem = MalformedRow("Line 3 names no image: mend it.")
         sources = [
             Source("gone", str(tmp_path / "gone.jpg")),
             Source("web", "https://localhost/a.jpg"),
@@ -162,17 +162,17 @@ class TestBadPictures:
             Source("folder", str(tmp_path)),
             Source("pipe", str(fifo)),
             Source("null", "a\0b.jpg"),
-            Source("row", "pictures.csv:3", problem=problem),
+            Source("row", "images.csv:3", problem=problem),
             Source(fine, fine),
         ]
         progress = house.index(sources)
         assert {i: reject.kind for i, reject in house.rejects.items()} == dict.fromkeys(
             ["gone", "web", "scheme", "folder", "pipe", "null"], "source_unreadable"
         ) | {"row": "malformed_row"}
-        assert house.rejects["row"].reason == "Line 3 names no picture: mend it."
+        assert house.rejects["row"].reason == "Line 3 names no image: mend it."
         assert progress == Progress(asked=8, indexed=1, rejected=7)
 
-    def test_more_bad_pictures_than_are_noted_at_once(self, house):
+    def test_more_bad_images_than_are_noted_at_once(self, house):
         fine = house.add("z.png", shapes(64, 64))
         sources = [Source(f"{i}", "/nowhere/gone.jpg") for i in range(600)]
         progress = house.index([*sources, Source(fine, fine)])
@@ -201,7 +201,7 @@ class TestBadPictures:
         assert house.rejects["unread"].meta == named
         assert list(house.documents) == ["fine"]
 
-    def test_a_picture_in_which_the_network_sees_nothing(self, tmp_path):
+    def test_a_image_in_which_the_network_sees_nothing(self, tmp_path):
         # Its first layer answers to strong edges only, and its second to the first only.
         blind = tiny_method()
         with torch.inference_mode():
@@ -233,7 +233,7 @@ class TestAgain:
         ids = house.add_some(5)
         house.index()
         before = house.documents
-        for id_ in ids:  # the same size and time, and no picture: whoever reads it will notice
+        for id_ in ids:  # the same size and time, and no image: whoever reads it will notice
             status = os.stat(id_)
             Path(id_).write_bytes(bytes(status.st_size))
             os.utime(id_, ns=(status.st_atime_ns, status.st_mtime_ns))
@@ -243,7 +243,7 @@ class TestAgain:
             [d.indexed_at for d in before.values()]
         )
 
-    def test_a_changed_picture_replaces(self, house):
+    def test_a_changed_image_replaces(self, house):
         first, second = house.add_some(2)
         house.index()
         before = house.documents
@@ -256,7 +256,7 @@ class TestAgain:
         assert not np.allclose(after[first].descriptor, before[first].descriptor)
         assert np.array_equal(after[second].descriptor, before[second].descriptor)
 
-    def test_a_touched_picture_is_read_but_not_described_again(self, house):
+    def test_a_touched_image_is_read_but_not_described_again(self, house):
         first, _ = house.add_some(2)
         house.index()
         before = house.documents[first]
@@ -277,7 +277,7 @@ class TestAgain:
         assert house.documents["A"].source_tag == ""
         assert house.index([source]) == Progress(asked=1, updated=1)
 
-    def test_changed_metadata_is_written_without_reading_the_picture(self, house):
+    def test_changed_metadata_is_written_without_reading_the_image(self, house):
         (id_,) = house.add_some(1)
         house.index([Source(id_, id_, {"city": "Köln"})])
         before = house.documents[id_]
@@ -307,7 +307,7 @@ class TestAgain:
         assert house.index(again=True) == Progress(asked=3, indexed=3)
         assert house.index(again=False) == Progress(asked=3, unchanged=3)
 
-    def test_a_picture_that_moved_under_its_own_id_is_found_at_its_new_place(self, house):
+    def test_a_image_that_moved_under_its_own_id_is_found_at_its_new_place(self, house):
         id_ = house.add("old.png", shapes(64, 64))
         house.index([Source("A", id_)])
         new = house.photos / "new.png"
@@ -316,7 +316,7 @@ class TestAgain:
         assert house.documents["A"].uri == str(new)
         assert house.index([Source("A", str(new))]) == Progress(asked=1, unchanged=1)
 
-    def test_one_picture_under_two_ids(self, house):
+    def test_one_image_under_two_ids(self, house):
         id_ = house.add("a.png", shapes(64, 64))
         assert house.index([Source("A", id_), Source("B", id_)]).indexed == 2
         documents = house.documents
@@ -346,8 +346,8 @@ def _says_nothing(_system, _path):
 
 
 class TestRejectsAgain:
-    def test_a_refused_picture_is_skipped_until_asked_for(self, house):
-        bad = house.add("bad.jpg", b"no picture")
+    def test_a_refused_image_is_skipped_until_asked_for(self, house):
+        bad = house.add("bad.jpg", b"no image")
         house.index()
         first = house.rejects[bad]
         assert house.index() == Progress(asked=1, rejected=1)
@@ -362,7 +362,7 @@ class TestRejectsAgain:
         assert list(house.documents) == [large]
         assert house.rejects == {}
 
-    def test_a_good_picture_clears_the_reject_of_another_of_its_id_in_the_same_run(
+    def test_a_good_image_clears_the_reject_of_another_of_its_id_in_the_same_run(
         self, house, monkeypatch
     ):
         """What was looked up of rejects is not asked again, so the run's own must be known."""
@@ -375,23 +375,23 @@ class TestRejectsAgain:
             put_ready(ready, rejected)
 
         monkeypatch.setattr(house.gallery, "put_ready", noting)
-        bad, good = house.add("bad.png", b"no picture"), house.add("good.png", shapes(64, 64))
+        bad, good = house.add("bad.png", b"no image"), house.add("good.png", shapes(64, 64))
         house.index([Source("A", bad), Source("A", good)], readers=1, batch_size=1)
         assert cleared == ["A"]
         assert (list(house.documents), list(house.rejects)) == (["A"], [])
 
-    def test_a_good_picture_that_becomes_bad_stays_as_it_was(self, house):
+    def test_a_good_image_that_becomes_bad_stays_as_it_was(self, house):
         first, second = house.add_some(2)
         house.index()
         assert house.features.has(first)
-        house.add("p000.png", b"no picture any more")
+        house.add("p000.png", b"no image any more")
         assert house.index() == Progress(asked=2, unchanged=1, rejected=1)
         assert list(house.documents) == [first, second]
         assert house.rejects[first].kind == "unreadable_image"
         assert "indexed before stays" in house.rejects[first].reason
         assert house.features.has(first)
 
-    def test_a_picture_out_of_reach_stays(self, house):
+    def test_a_image_out_of_reach_stays(self, house):
         # A share that is not mounted must not empty the gallery.
         first, second = house.add_some(2)
         house.index()
@@ -404,7 +404,7 @@ class TestRejectsAgain:
         assert house.index(sources, again=True) == Progress(asked=2, indexed=1, out_of_reach=1)
         assert house.rejects == {}
 
-    def test_a_picture_that_was_never_there_is_tried_each_time(self, house):
+    def test_a_image_that_was_never_there_is_tried_each_time(self, house):
         source = Source("A", str(house.photos / "later.png"))
         assert house.index([source]) == Progress(asked=1, rejected=1)
         house.add("later.png", shapes(64, 64))
@@ -431,7 +431,7 @@ class TestProgress:
         seen = []
         house.index(on_progress=lambda p: seen.append((p.asked, p.finished)), batch_size=2)
         assert seen[-1] == (10, 10)
-        assert len(seen) == 6 + 1  # three shapes, 4 + 3 + 3 pictures, two a batch
+        assert len(seen) == 6 + 1  # three shapes, 4 + 3 + 3 images, two a batch
         assert seen == sorted(seen)
 
     @pytest.mark.parametrize(("batch_size", "readers"), [(1, 8), (64, 1)])
@@ -540,7 +540,7 @@ class TestPreparing:
         ids = house.add_some(9)
         ids.insert(3, house.add("q.png", b"bad"))
         sources = [Source(id_, id_) for id_ in ids]
-        outcomes = list(prepare_pictures(sources, house.method.settings, IndexingPlan(2, 4)))
+        outcomes = list(prepare_images(sources, house.method.settings, IndexingPlan(2, 4)))
         assert [outcome.source.id for outcome in outcomes] == ids
         assert [type(outcome) for outcome in outcomes].count(Refused) == 1
         assert isinstance(outcomes[3], Refused)
@@ -554,15 +554,15 @@ class TestPreparing:
                 taken.append(number)
                 yield Source(f"{number}", id_)
 
-        outcomes = prepare_pictures(stream(), house.method.settings, IndexingPlan(3, 2))
+        outcomes = prepare_images(stream(), house.method.settings, IndexingPlan(3, 2))
         for _ in range(5):
             next(outcomes)
         assert len(taken) <= 5 + 2 * 3
         outcomes.close()
 
-    def test_pixels_have_the_working_size_and_the_picture_its_own(self, house):
+    def test_pixels_have_the_working_size_and_the_image_its_own(self, house):
         id_ = house.add("a.png", shapes(100, 50))
-        (outcome,) = prepare_pictures([Source(id_, id_)], house.method.settings, IndexingPlan())
+        (outcome,) = prepare_images([Source(id_, id_)], house.method.settings, IndexingPlan())
         assert outcome.size == (100, 50)
         assert tuple(outcome.pixels.shape) == (3, 32, 64)
 
@@ -668,7 +668,7 @@ class TestFailures:
 
 
 class TestEncodeDocuments:
-    def test_maps_of_documents_from_their_pictures(self, house, method):
+    def test_maps_of_documents_from_their_images(self, house, method):
         ids = house.add_some(7)
         house.index()
         documents = house.documents
@@ -692,7 +692,7 @@ class TestEncodeDocuments:
         assert list(encode_documents(documents, method, IndexingPlan())) == [fine]
         house.add("p000.png", shapes(64, 64))
 
-    def test_another_picture_than_was_indexed_is_left_out(self, house, method):
+    def test_another_image_than_was_indexed_is_left_out(self, house, method):
         """A document may name any file; its digest shows that its writer has had the bytes."""
         changed, fine = house.add_some(2)
         house.index()
@@ -709,15 +709,15 @@ INTERRUPTIBLE = "import signal; signal.signal(signal.SIGINT, signal.default_int_
 
 
 def in_the_middle(log, command, gallery, stop):
-    """Start a command, stop it once the gallery holds a few pictures; returns its status."""
+    """Start a command, stop it once the gallery holds a few images; returns its status."""
     process = forked_command(log, *command, prelude=INTERRUPTIBLE)
-    wait_for(lambda: pictures_in(gallery) >= 8 or not process.is_alive(), "some pictures", 0.02)
+    wait_for(lambda: images_in(gallery) >= 8 or not process.is_alive(), "some images", 0.02)
     os.kill(process.pid, stop)
     process.join(HANG_S)
     return process.exitcode
 
 
-def pictures_in(gallery):
+def images_in(gallery):
     if not (gallery / "gallery.sqlite").is_file():
         return 0
     try:
@@ -754,6 +754,6 @@ def test_a_command_that_is_stopped_goes_on_from_there(tmp_path, camsearch, stop)
     assert f"{100 - done} indexed, {done} unchanged" in camsearch(*command).err
     with LocalGallery.open(gallery) as opened:
         assert [document.id for document in opened.documents()] == (
-            [source.id for source in find_pictures([photos]) if "bad" not in source.id]
+            [source.id for source in find_images([photos]) if "bad" not in source.id]
         )
         assert [reject.kind for reject in opened.rejects()] == ["unreadable_image"]

@@ -24,7 +24,7 @@ from indexer import reading
 from indexer.errors import SourceUnreadable
 from indexer.reading import refusal_tag
 from indexer.sources import Source
-from tests.support.pictures import encoded, shapes
+from tests.support.images import encoded, shapes
 from tests.support.tiny_network import tiny_method
 from tests.unit.indexer.corpus import House
 

@@ -1,4 +1,4 @@
-"""Which pictures are found, by folder and by manifest, and how their bytes are had or refused."""
+"""Which images are found, by folder and by manifest, and how their bytes are had or refused."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from indexer import sources
 from indexer.addresses import read_source, source_tag
 from indexer.errors import MalformedRow, SourceUnreadable
 from indexer.manifests import read_manifest
-from indexer.sources import PICTURE_SUFFIXES, Skipped, find_pictures
+from indexer.sources import IMAGE_SUFFIXES, Skipped, find_images
 
 LIMITS = ImageLimits()
 NOT_UTF8 = os.fsdecode(b"caf\xe9.jpg")
@@ -36,10 +36,10 @@ def touch(folder, *names):
 
 def names_in(folder):
     """What is found there, relative to it."""
-    return [os.path.relpath(source.uri, folder) for source in find_pictures([folder])]
+    return [os.path.relpath(source.uri, folder) for source in find_images([folder])]
 
 
-def manifest(folder, text, name="pictures.csv"):
+def manifest(folder, text, name="images.csv"):
     """What a manifest of this text names."""
     path = folder / name
     if isinstance(text, bytes):
@@ -51,14 +51,14 @@ def manifest(folder, text, name="pictures.csv"):
 
 def jsonl(folder, *rows):
     lines = [row if isinstance(row, str) else json.dumps(row) for row in rows]
-    return manifest(folder, "\n".join(lines), "pictures.jsonl")
+    return manifest(folder, "\n".join(lines), "images.jsonl")
 
 
 # ------------------------------------------------------- folders
 
 
 class TestFolders:
-    def test_pictures_are_found_below_in_order_of_their_names(self, tmp_path):
+    def test_images_are_found_below_in_order_of_their_names(self, tmp_path):
         touch(tmp_path, "b.jpg", "a.png", "c/2.webp", "c/10.tiff", "c/d/e/f.gif")
         assert names_in(tmp_path) == ["a.png", "b.jpg", "c/10.tiff", "c/2.webp", "c/d/e/f.gif"]
 
@@ -66,15 +66,15 @@ class TestFolders:
         touch(tmp_path, "in/a.jpg")
         monkeypatch.chdir(tmp_path)
         ways = [Path("in"), Path("in/../in/a.jpg"), tmp_path / "in", tmp_path, Path()]
-        found = [source for way in ways for source in find_pictures([way])]
+        found = [source for way in ways for source in find_images([way])]
         assert {source.id for source in found} == {str(tmp_path / "in" / "a.jpg")}
         assert len(found) == len(ways)
         assert all(source.uri == source.id and source.problem is None for source in found)
 
     def test_suffixes_count_in_any_case(self, tmp_path):
-        for suffix in PICTURE_SUFFIXES:
+        for suffix in IMAGE_SUFFIXES:
             touch(tmp_path, f"a{suffix}", f"b{suffix.upper()}", f"c{suffix.title()}")
-        assert len(names_in(tmp_path)) == 3 * len(PICTURE_SUFFIXES)
+        assert len(names_in(tmp_path)) == 3 * len(IMAGE_SUFFIXES)
 
     def test_other_suffixes_and_hidden_entries_are_passed_over(self, tmp_path):
         touch(
@@ -89,7 +89,7 @@ class TestFolders:
         touch(tmp_path, "@eaDir/a.jpg", "c/@eaDir/b.jpg", "$RECYCLE.BIN/a.jpg", ".thumbnails/a.jpg")
         touch(tmp_path, "#recycle/a.jpg", "#snapshot/a.jpg", "System Volume Information/a.jpg")
         skipped = Skipped()
-        found = list(find_pictures([tmp_path], skipped=skipped))
+        found = list(find_images([tmp_path], skipped=skipped))
         assert [Path(source.uri).name for source in found] == ["a.jpg"]
         assert skipped.suffixes == {".txt": 2, ".mov": 1, "without a suffix": 1}
         assert skipped.names["@eaDir"] == 2
@@ -103,9 +103,9 @@ class TestFolders:
     ):
         touch(tmp_path, "a.heic", "b.HEIF")
         assert names_in(tmp_path) == ["a.heic", "b.HEIF"]  # the extra is among the test tools
-        monkeypatch.setattr(sources, "PICTURE_SUFFIXES", frozenset([".jpg"]))
+        monkeypatch.setattr(sources, "IMAGE_SUFFIXES", frozenset([".jpg"]))
         skipped = Skipped()
-        assert list(find_pictures([tmp_path], skipped=skipped)) == []
+        assert list(find_images([tmp_path], skipped=skipped)) == []
         assert "pip install 'camsearch[heic]'" in list(skipped.sentences())[-1]
 
     @pytest.mark.parametrize(
@@ -120,7 +120,7 @@ class TestFolders:
     def test_globs_leave_out_names_and_paths(self, tmp_path, glob, left):
         touch(tmp_path, "a.jpg", "a_small.jpg", "drafts/b.jpg", "x/drafts/c.jpg")
         skipped = Skipped()
-        found = find_pictures([tmp_path], [glob], skipped)
+        found = find_images([tmp_path], [glob], skipped)
         assert [os.path.relpath(source.uri, tmp_path) for source in found] == left
         assert set(skipped.names) == {f"matching {glob}"}
 
@@ -131,18 +131,18 @@ class TestFolders:
     def test_a_file_named_itself_is_taken_whatever_its_name(self, tmp_path):
         for name in ["a.jpg", "b", "c.txt", ".hidden.jpg"]:
             touch(tmp_path, name)
-            (source,) = find_pictures([tmp_path / name])
+            (source,) = find_images([tmp_path / name])
             assert source.uri == str(tmp_path / name)
 
-    def test_a_folder_called_like_a_picture_is_a_folder(self, tmp_path):
+    def test_a_folder_called_like_a_image_is_a_folder(self, tmp_path):
         touch(tmp_path, "album.jpg/a.png")
         assert names_in(tmp_path) == ["album.jpg/a.png"]
 
     def test_an_empty_folder_has_none(self, tmp_path):
-        assert list(find_pictures([tmp_path])) == []
-        assert list(find_pictures([])) == []
+        assert list(find_images([tmp_path])) == []
+        assert list(find_images([])) == []
 
-    def test_links_to_pictures_count_and_links_to_folders_do_not(self, tmp_path):
+    def test_links_to_images_count_and_links_to_folders_do_not(self, tmp_path):
         touch(tmp_path, "real/a.jpg")
         (tmp_path / "link.jpg").symlink_to(tmp_path / "real" / "a.jpg")
         (tmp_path / "loop").symlink_to(tmp_path)
@@ -151,16 +151,16 @@ class TestFolders:
     def test_what_is_not_there_is_said(self, tmp_path):
         for name in ["nowhere", "nowhere/a.jpg", "a" * 300, "with\0null"]:
             with pytest.raises(RequestError, match=r"There is no file or folder .*check its path"):
-                list(find_pictures([tmp_path / name]))
+                list(find_images([tmp_path / name]))
 
     def test_a_dangling_link_named_itself_is_not_there(self, tmp_path):
         (tmp_path / "a.jpg").symlink_to(tmp_path / "gone.jpg")
         with pytest.raises(RequestError):
-            list(find_pictures([tmp_path / "a.jpg"]))
+            list(find_images([tmp_path / "a.jpg"]))
 
     def test_a_folder_that_cannot_be_listed_is_not_lost_silently(self, tmp_path):
         touch(tmp_path, "a.jpg", "sub/b.jpg", "z/c.jpg")
-        found = find_pictures([tmp_path])
+        found = find_images([tmp_path])
         first = next(found)
         shutil.rmtree(tmp_path / "sub")  # it goes while the walk is on its way to it
         last, missed = found
@@ -173,7 +173,7 @@ class TestFolders:
 class TestOddNames:
     def test_a_name_that_is_not_utf8_becomes_a_problem(self, tmp_path):
         touch(tmp_path, NOT_UTF8, "fine.jpg")
-        fine, odd = sorted(find_pictures([tmp_path]), key=lambda s: s.problem is not None)
+        fine, odd = sorted(find_images([tmp_path]), key=lambda s: s.problem is not None)
         assert fine.problem is None
         assert isinstance(odd.problem, SourceUnreadable)
         assert "caf\N{REPLACEMENT CHARACTER}.jpg" in odd.problem.reason
@@ -183,11 +183,11 @@ class TestOddNames:
 
     def test_two_such_names_have_two_ids(self, tmp_path):
         touch(tmp_path, NOT_UTF8, os.fsdecode(b"caf\xe8.jpg"))
-        assert len({source.id for source in find_pictures([tmp_path])}) == 2
+        assert len({source.id for source in find_images([tmp_path])}) == 2
 
     def test_such_a_name_that_is_not_there_is_said_legibly(self, tmp_path):
         with pytest.raises(RequestError) as caught:
-            list(find_pictures([tmp_path / NOT_UTF8]))
+            list(find_images([tmp_path / NOT_UTF8]))
         caught.value.reason.encode()
 
     @pytest.mark.parametrize("part", ["x", "é"])
@@ -196,7 +196,7 @@ class TestOddNames:
         while len(os.fsencode(folder)) < 600:
             folder = folder / (part * 100)
         touch(folder, "a.jpg", "b.jpg")
-        a, b = find_pictures([folder])
+        a, b = find_images([folder])
         assert a.uri == str(folder / "a.jpg")
         assert a.id == f"sha256-{hashlib.sha256(os.fsencode(a.uri)).hexdigest()}"
         assert a.id != b.id
@@ -206,7 +206,7 @@ class TestOddNames:
         folder = tmp_path / ("d" * 200) / ("e" * 100)
         room = 512 - len(os.fsencode(folder)) - len("/.jpg")
         touch(folder, "x" * room + ".jpg", "x" * (room + 1) + ".jpg")
-        longer, fitting = sorted(find_pictures([folder]), key=lambda s: s.id == s.uri)
+        longer, fitting = sorted(find_images([folder]), key=lambda s: s.id == s.uri)
         assert len(fitting.id) == 512
         assert longer.id.startswith("sha256-")
 
@@ -275,7 +275,7 @@ class TestManifest:
 
 
 class TestMalformedRows:
-    """One row that names no picture is a problem of its own; the others are as if it were not."""
+    """One row that names no image is a problem of its own; the others are as if it were not."""
 
     def assert_only_second_is_malformed(self, sources, folder, why):
         first, bad, last = sources
@@ -391,7 +391,7 @@ class TestUnreadableManifests:
 
 
 class TestReading:
-    def test_a_picture_in_an_archive(self, tmp_path):
+    def test_a_image_in_an_archive(self, tmp_path):
         with zipfile.ZipFile(tmp_path / "all.zip", "w") as archive:
             archive.writestr("in/a.jpg", b"12345")
         uri = f"zip://in/a.jpg::{tmp_path}/all.zip"

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 LIMITS = ImageLimits(max_bytes=100_000)
 REAL_RESOLVER = socket.getaddrinfo
-NAME = "pictures.test"
+NAME = "images.test"
 PUBLIC = "93.184.215.14"
 
 
@@ -271,9 +271,9 @@ class TestHosts:
             with pytest.raises(
                 SourceUnreadable,
                 match=r"not fetched from the web.*Download it first.*"
-                r"--web-hosts pictures\.test:8080.*CAMSEARCH_WEB_HOSTS",
+                r"--web-hosts images\.test:8080.*CAMSEARCH_WEB_HOSTS",
             ):
-                call("http://pictures.test:8080/a.jpg")
+                call("http://images.test:8080/a.jpg")
         assert resolver.asked == []
 
     def test_what_is_no_address_of_the_web(self, resolver: Resolver) -> None:

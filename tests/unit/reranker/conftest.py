@@ -1,4 +1,4 @@
-"""What several modules ask of: a gallery with pictures and maps."""
+"""What several modules ask of: a gallery with images and maps."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tests.support.tiny_service import make_gallery
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A gallery of made pictures by the tiny network."""
+    """A gallery of made images by the tiny network."""
     made = tmp_path_factory.mktemp("gallery")
     make_gallery(made)
     return made

@@ -26,7 +26,7 @@ def matcher(house, store):
 
 @pytest.fixture(scope="module")
 def query(house):
-    return house.method.describe_query(house.picture(0), REGIONS, Box(8, 4, 50, 44))
+    return house.method.describe_query(house.rgb_image(0), REGIONS, Box(8, 4, 50, 44))
 
 
 @pytest.fixture(scope="module")
@@ -45,14 +45,14 @@ class Without:
 
 
 class Encoder:
-    """Encodes pictures again and notes which."""
+    """Encodes images again and notes which."""
 
     def __init__(self, method):
         self.method, self.asked = method, []
 
-    def __call__(self, pictures):
-        self.asked.append([one.id for one in pictures])
-        return encode_documents(pictures, self.method, IndexingPlan(batch_size=4))
+    def __call__(self, images):
+        self.asked.append([one.id for one in images])
+        return encode_documents(images, self.method, IndexingPlan(batch_size=4))
 
 
 def test_many_are_matched_as_one_by_itself(house, matcher, store, query, documents):
@@ -78,7 +78,7 @@ def test_other_settings_than_its_own(matcher, query, documents):
     matches = matcher.match(query, documents, whole)
     for one in documents:
         assert matches[one.id].box == Box(0, 0, one.width, one.height)
-    none = REGIONS.model_copy(update={"min_side": 4000, "whole_picture": False})
+    none = REGIONS.model_copy(update={"min_side": 4000, "whole_image": False})
     assert matcher.match(query, documents, none) == {one.id: None for one in documents}
 
 
@@ -115,13 +115,13 @@ class TestMissingMaps:
         matcher.close()
         assert sorted(matches) == [one.id for one in documents[:encoded]]
 
-    def test_a_picture_that_cannot_be_read_is_left_out(self, house, query, documents):
+    def test_a_image_that_cannot_be_read_is_left_out(self, house, query, documents):
         gone = replace(documents[0], uri="/nowhere/x.png")
         matcher = Matcher(house.method, None, REGIONS, Encoder(house.method))
         assert sorted(matcher.match(query, [gone, documents[1]])) == [documents[1].id]
         matcher.close()
 
-    def test_maps_of_pictures(self, house, store, documents):
+    def test_maps_of_images(self, house, store, documents):
         encode = Encoder(house.method)
         matcher = Matcher(house.method, store, REGIONS, encode)
         assert sorted(matcher.maps_of(documents[:4])) == [one.id for one in documents[:4]]

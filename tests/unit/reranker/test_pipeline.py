@@ -48,8 +48,8 @@ def searcher(searcher_with):
 
 @pytest.fixture(scope="module")
 def query(house):
-    """A part of the first picture, by a box."""
-    return house.method.describe_query(house.picture(0), REGIONS, Box(8, 4, 50, 44))
+    """A part of the first image, by a box."""
+    return house.method.describe_query(house.rgb_image(0), REGIONS, Box(8, 4, 50, 44))
 
 
 @pytest.fixture
@@ -179,7 +179,7 @@ class TestRerank:
         assert ids(few.hits) == ids(all_of_them.hits)[:3]
         assert ids(few.first) == ids(all_of_them.first)[:3]
 
-    def test_without_regions_it_is_the_whole_picture_with_the_query_s_classes(
+    def test_without_regions_it_is_the_whole_image_with_the_query_s_classes(
         self, searcher, house, store, query
     ):
         ranking = searcher.search(query, SearchPlan(k=COUNT, window=COUNT, regions=False))
@@ -192,8 +192,8 @@ class TestRerank:
             WHITENED.check(float(alone[0, 0] @ query.region_descriptor), hit.score, document.id)
 
     def test_a_hit_without_a_usable_region_keeps_its_first_score(self, searcher_with, query):
-        # No region is as large as that, and the whole picture does not count.
-        strict = searcher_with(min_side=4000, whole_picture=False)
+        # No region is as large as that, and the whole image does not count.
+        strict = searcher_with(min_side=4000, whole_image=False)
         ranking = strict.search(query, SearchPlan(window=10))
         assert ids(ranking.hits) == ids(ranking.first)
         assert ranking.warnings == ()
@@ -274,7 +274,7 @@ class TestExpansion:
     ):
         """docs/adr/0014; the walk step by step, over all hits of the first search, in their order.
 
-        A re-ranked hit stands there as its whole picture with the query's classes.
+        A re-ranked hit stands there as its whole image with the query's classes.
         """
         order = searcher.search(query, replace(plan, k=COUNT, expand=0)).hits
         found = np.stack([hit.document.descriptor for hit in order]).astype(np.float64)
@@ -314,7 +314,7 @@ class TestExpansion:
 
 
 class Vanishing(LocalGallery):
-    """A gallery from which somebody deletes pictures right after each search."""
+    """A gallery from which somebody deletes images right after each search."""
 
     doomed: tuple[str, ...] = ()
 

@@ -20,9 +20,9 @@ def body_of(image, **ours):
 
 
 def test_no_more_hits_are_encoded_again_than_the_settings_say(house):
-    def encode(pictures):
+    def encode(images):
         plan = IndexingPlan(batch_size=4)
-        return encode_documents(pictures, house.method, plan)
+        return encode_documents(images, house.method, plan)
 
     with house.service(features=None, encode=encode, settings={"serve_max_encoded": 4}) as service:
         _, (warning,) = answered(service, body_of(house.image(0)))
@@ -34,7 +34,7 @@ def test_no_more_hits_are_encoded_again_than_the_settings_say(house):
     [
         ({"serve_max_window": 7}, {"rank_window_size": 8}, "rank_window_size"),
         ({"serve_max_k": 8}, {}, r"k\] must be at most 8"),
-        ({"serve_max_picture": 1024}, {}, None),
+        ({"serve_max_image": 1024}, {}, None),
         ({}, {"rerank": {"classes": 11}}, "classes"),
     ],
 )
@@ -99,7 +99,7 @@ def test_closing_leaves_no_threads(house):
 
 
 def test_regions_are_those_of_the_service(house):
-    paper = REGIONS.model_copy(update={"whole_picture": False, "min_side": 4000})
+    paper = REGIONS.model_copy(update={"whole_image": False, "min_side": 4000})
     with house.service(regions=paper) as service:
         answer, warnings = answered(service, body_of(house.image(0)))
     assert warnings == []

@@ -10,7 +10,7 @@ from evaluation.baselines.maps import LayerMaps
 
 
 def layer_of(values: np.ndarray, scale: float = 1.0, stride: int = 16) -> LayerMaps:
-    """The maps ``K H W`` of one picture, or ``B K H W``, with these values whatever the scale."""
+    """The maps ``K H W`` of one image, or ``B K H W``, with these values whatever the scale."""
     levels = torch.from_numpy(values.astype(np.float32) / scale)
     levels = levels.reshape(-1, *values.shape[-3:])
     return LayerMaps(FeatureMaps(levels, torch.full(levels.shape[:2], scale), stride=stride))

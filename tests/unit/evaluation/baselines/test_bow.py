@@ -1,4 +1,4 @@
-"""BoW on made pictures: words, weights, the search, and what RANSAC does to it."""
+"""BoW on made images: words, weights, the search, and what RANSAC does to it."""
 
 from __future__ import annotations
 
@@ -90,23 +90,23 @@ class TestTfIdf:
 
 
 class Bench:
-    """Made photos: eight different pictures, and a view of the first that is turned and cut."""
+    """Made photos: eight different images, and a view of the first that is turned and cut."""
 
     def __init__(self, folder: Path) -> None:
-        pictures = [texture(seed) for seed in range(8)]
-        view = pictures[0].rotate(12, Image.Resampling.BILINEAR).crop((20, 20, 180, 180))
+        images = [texture(seed) for seed in range(8)]
+        view = images[0].rotate(12, Image.Resampling.BILINEAR).crop((20, 20, 180, 180))
         self.photos = [
-            self.photo(picture, folder / f"{i}.png") for i, picture in enumerate([*pictures, view])
+            self.photo(image, folder / f"{i}.png") for i, image in enumerate([*images, view])
         ]
         fit = [texture(seed) for seed in range(20, 28)]
-        self.fit = [self.photo(picture, folder / f"fit{i}.png") for i, picture in enumerate(fit)]
+        self.fit = [self.photo(image, folder / f"fit{i}.png") for i, image in enumerate(fit)]
         every = (*self.photos, *self.fit)
         self.points = {photo.file: extract(photo) for photo in every}
 
     @staticmethod
-    def photo(picture: Image.Image, file: Path) -> Photo:
-        picture.save(file)
-        return Photo(file.name, Size(*picture.size), file)
+    def photo(image: Image.Image, file: Path) -> Photo:
+        image.save(file)
+        return Photo(file.name, Size(*image.size), file)
 
     def search(
         self, query: Photo, box: Box | None = None, leave_out: str | None = None

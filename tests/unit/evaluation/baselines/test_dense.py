@@ -41,14 +41,14 @@ class TestDescriber:
         torch.testing.assert_close(Describer(None)([one, other]), expected)
 
     @pytest.mark.parametrize("power", [False, True])
-    def test_whitened_vectors_of_a_picture_are_summed(self, power: bool):
+    def test_whitened_vectors_of_a_image_are_summed(self, power: bool):
         rows = unit_rows(40, 2, 6)
         before = rows**0.5 if power else rows
         before = before / np.linalg.norm(before, axis=-1, keepdims=True)
         white = whitened(before, before.reshape(-1, 6), 3)
         expected = np.array([unit(one + other) for one, other in white])
         found = fitted(rows, power=power)([torch.from_numpy(rows).float()]).numpy()
-        # The sign of an axis is free: cosines of one picture with all others are not.
+        # The sign of an axis is free: cosines of one image with all others are not.
         np.testing.assert_allclose(found @ found.T, expected @ expected.T, atol=1e-3)
 
     def test_vectors_that_are_not_summed_stay_apart(self):
@@ -77,7 +77,7 @@ class TestDescriber:
         )
 
     def test_too_few_photos_to_fit_on(self):
-        with pytest.raises(RequestError, match="fit on more pictures"):
+        with pytest.raises(RequestError, match="fit on more images"):
             fitted(unit_rows(3, 1, 6))
 
 

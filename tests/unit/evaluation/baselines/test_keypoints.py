@@ -18,7 +18,7 @@ from evaluation.baselines.keypoints import (
     require_opencv,
 )
 from evaluation.trials import Photo
-from tests.support.pictures import gradient, shapes
+from tests.support.images import gradient, shapes
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -54,7 +54,7 @@ class TestEvery:
         torch.testing.assert_close(pool(LayerMaps(maps)), pool(layer_of(levels * 0.1)))
 
     @pytest.mark.parametrize("pool", EVERY)
-    def test_pictures_of_a_batch_do_not_touch(self, pool: Callable):
+    def test_images_of_a_batch_do_not_touch(self, pool: Callable):
         one, other = layer_of(made(seed=1)), layer_of(made(seed=2))
         both = layer_of(np.stack([made(seed=1), made(seed=2)]))
         torch.testing.assert_close(pool(both), torch.cat([pool(one), pool(other)]))

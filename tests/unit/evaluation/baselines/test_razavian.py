@@ -55,9 +55,9 @@ class TestSearchSpatially:
         for query in queries:
             patches = [patch for patch in query[:14] if patch.any()]
             means = []
-            for picture in gallery:
+            for image in gallery:
                 nearest = [
-                    min(np.linalg.norm(patch - other) for other in picture) for patch in patches
+                    min(np.linalg.norm(patch - other) for other in image) for patch in patches
                 ]
                 means.append(sum(nearest) / len(nearest))
             expected.append(np.argsort(means, kind="stable").tolist())

@@ -130,7 +130,7 @@ def r_mac_bench(encoded: EncodedPhotos, trial: Trial) -> Bench:
 
 
 def slow_region(encoded: EncodedPhotos, query: Photo, hit: Photo) -> np.ndarray:
-    """R-MAC of the window of a hit in which a full-picture query is found."""
+    """R-MAC of the window of a hit in which a full-image query is found."""
     layers = []
     for photo in (query, hit):
         [(_, maps)] = encoded.batches([photo])

@@ -1,4 +1,4 @@
-"""Oxford and Paris from their text files: protocol, damaged pictures, missing files."""
+"""Oxford and Paris from their text files: protocol, damaged images, missing files."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class TestOxford:
-    def test_one_trial_with_all_pictures(self, tmp_path: Path):
+    def test_one_trial_with_all_images(self, tmp_path: Path):
         (trial,) = read_buildings(OXFORD, request(make_oxford(tmp_path)))
         assert (trial.name, len(trial.gallery), len(trial.queries)) == ("all", 18, 6)
         assert trial.fit == FIT
@@ -35,7 +35,7 @@ class TestOxford:
         assert judgement.positives == {f"oxbuild_images/gate_00000{n}.jpg" for n in (0, 1, 2)}
         assert judgement.junk == {"oxbuild_images/gate_000003.jpg"}
 
-    def test_the_querys_own_picture_stays_and_is_right(self, tmp_path: Path):
+    def test_the_querys_own_image_stays_and_is_right(self, tmp_path: Path):
         (trial,) = read_buildings(OXFORD, request(make_oxford(tmp_path)))
         paths = {photo.path for photo in trial.gallery}
         for query in trial.queries:
@@ -43,11 +43,11 @@ class TestOxford:
             assert query.photo.path in paths
             assert query.photo.path in query.judgements["all"].positives
 
-    def test_full_pictures_on_demand(self, tmp_path: Path):
+    def test_full_images_on_demand(self, tmp_path: Path):
         (trial,) = read_buildings(OXFORD, request(make_oxford(tmp_path), "full"))
         assert [query.box for query in trial.queries] == [None] * 6
 
-    def test_pictures_anywhere_under_the_root(self, tmp_path: Path):
+    def test_images_anywhere_under_the_root(self, tmp_path: Path):
         root = make_oxford(tmp_path)
         (root / "oxbuild_images").rename(root / "jpg")
         (root / "gt_files_170407").rename(root / "truth")
@@ -64,7 +64,7 @@ class TestOxford:
     def test_a_folder_that_is_not_whole_is_said(self, tmp_path: Path):
         (trial,) = read_buildings(OXFORD, request(make_oxford(tmp_path)))
         [note] = trial.notes
-        assert note.startswith("The published Oxford5k has 5,062 pictures and this folder 18")
+        assert note.startswith("The published Oxford5k has 5,062 images and this folder 18")
 
     def test_nothing_to_fit_on(self, tmp_path: Path):
         with pytest.raises(RequestError, match="such as paris6k:DIR"):
@@ -76,8 +76,8 @@ class TestMissing:
     def root(self, tmp_path: Path) -> Path:
         return make_oxford(tmp_path)
 
-    def test_no_pictures(self, tmp_path: Path):
-        with pytest.raises(RequestError, match=r"needs pictures .*oxbuildings/"):
+    def test_no_images(self, tmp_path: Path):
+        with pytest.raises(RequestError, match=r"needs images .*oxbuildings/"):
             read_buildings(OXFORD, request(tmp_path))
 
     def test_no_such_folder(self, tmp_path: Path):
@@ -103,9 +103,9 @@ class TestMissing:
             read_buildings(OXFORD, request(root))
 
     @pytest.mark.parametrize("number", [0, 2, 3])
-    def test_a_picture_that_is_named(self, root: Path, number: int):
+    def test_a_image_that_is_named(self, root: Path, number: int):
         (root / "oxbuild_images" / f"gate_00000{number}.jpg").unlink()
-        with pytest.raises(RequestError, match=f"needs the pictures gate_00000{number} under"):
+        with pytest.raises(RequestError, match=f"needs the images gate_00000{number} under"):
             read_buildings(OXFORD, request(root))
 
     def test_a_query_without_a_right_answer(self, root: Path):
@@ -131,12 +131,12 @@ class TestMissing:
         with pytest.raises(RequestError, match=r"gate_1_query\.txt: The box .* is empty"):
             read_buildings(OXFORD, request(root))
 
-    def test_a_damaged_picture(self, root: Path):
+    def test_a_damaged_image(self, root: Path):
         (root / "oxbuild_images" / "gate_000055.jpg").write_text("")
-        with pytest.raises(RequestError, match=r"read as pictures \(.*gate_000055\.jpg\): unpack"):
+        with pytest.raises(RequestError, match=r"read as images \(.*gate_000055\.jpg\): unpack"):
             read_buildings(OXFORD, request(root))
 
-    def test_two_pictures_of_one_name(self, root: Path):
+    def test_two_images_of_one_name(self, root: Path):
         copy = root / "oxbuild_images" / "again" / "gate_000000.jpg"
         copy.parent.mkdir()
         copy.write_bytes((root / "oxbuild_images" / "gate_000000.jpg").read_bytes())
@@ -145,7 +145,7 @@ class TestMissing:
 
 
 class TestParis:
-    def test_the_authors_list_of_damaged_pictures(self, tmp_path: Path):
+    def test_the_authors_list_of_damaged_images(self, tmp_path: Path):
         (trial,) = read_buildings(PARIS, request(make_paris(tmp_path)))
         assert len(trial.gallery) == 18
         assert trial.gallery[0].path == "paris/chapel/paris_chapel_000000.jpg"
@@ -157,12 +157,12 @@ class TestParis:
         (trial,) = read_buildings(PARIS, request(make_paris(tmp_path, listed=False)))
         assert len(trial.gallery) == 18
         assert trial.notes[0] == (
-            "Left out, 2 that are no pictures (the authors list such ones in corrupt.txt): "
+            "Left out, 2 that are no images (the authors list such ones in corrupt.txt): "
             "paris/gate/paris_gate_000090.jpg, paris/tower/paris_tower_000091.jpg."
         )
 
     @pytest.mark.parametrize("listed", [True, False])
-    def test_a_damaged_picture_that_is_right_is_never_found(self, tmp_path: Path, listed: bool):
+    def test_a_damaged_image_that_is_right_is_never_found(self, tmp_path: Path, listed: bool):
         """The official evaluator counts every name of its lists."""
         root = make_paris(tmp_path, listed=listed)
         with (root / "paris_120310" / "gate_1_ok.txt").open("a") as file:

@@ -30,7 +30,7 @@ def others(tmp_path_factory: pytest.TempPathFactory) -> Path:
 class TestFitOn:
     def test_a_kind_and_a_folder(self):
         assert FitOn.parse("paris6k:data/p", "oxford5k") == FitOn("paris6k", Path("data/p"))
-        assert FitOn.parse("pictures:/a:b", "holidays") == FitOn("pictures", Path("/a:b"))
+        assert FitOn.parse("images:/a:b", "holidays") == FitOn("images", Path("/a:b"))
 
     @pytest.mark.parametrize(
         ("dataset", "kind"),
@@ -39,14 +39,14 @@ class TestFitOn:
             ("paris106k", "oxford5k"),
             ("roxford5k+1m", "paris6k"),
             ("photos", "photos"),
-            ("folder", "pictures"),
-            ("holidays", "pictures"),
+            ("folder", "images"),
+            ("holidays", "images"),
         ],
     )
     def test_a_folder_alone_is_of_the_usual_kind(self, dataset: str, kind: str):
         assert FitOn.parse("C:/data", dataset) == FitOn(kind, Path("C:/data"))
 
-    @pytest.mark.parametrize("text", ["", "paris6k:", "pictures:"])
+    @pytest.mark.parametrize("text", ["", "paris6k:", "images:"])
     def test_no_folder(self, text):
         with pytest.raises(RequestError, match="names no folder"):
             FitOn.parse(text, "oxford5k")
@@ -70,7 +70,7 @@ class TestReadDataset:
         (trial,) = read_dataset("oxford5k", oxford, fit_on=paris, distractors=others)
         assert not any("distractors" in note for note in trial.notes)
 
-    def test_a_box_beside_its_picture_is_named(self, tmp_path, paris):
+    def test_a_box_beside_its_image_is_named(self, tmp_path, paris):
         root = make_oxford(tmp_path)
         line = "oxc1_gate_000000 500 2 600 40"
         (root / "gt_files_170407" / "gate_1_query.txt").write_text(line)
@@ -90,8 +90,8 @@ class TestReadDataset:
         with pytest.raises(RequestError, match="fits the whitening on another collection"):
             read_dataset("oxford5k", oxford)
 
-    def test_any_folder_of_pictures_to_fit_on(self, oxford: Path, others: Path):
-        (trial,) = read_dataset("oxford5k", oxford, fit_on=FitOn("pictures", others))
+    def test_any_folder_of_images_to_fit_on(self, oxford: Path, others: Path):
+        (trial,) = read_dataset("oxford5k", oxford, fit_on=FitOn("images", others))
         assert len(trial.fit) == 5
 
     def test_roots_as_people_write_them(
@@ -115,7 +115,7 @@ class TestReadDataset:
         assert streamed.streamed.file(4).is_file()
 
     def test_fitting_on_the_gallery_itself_is_said(self, oxford: Path):
-        (trial,) = read_dataset("oxford5k", oxford, fit_on=FitOn("pictures", oxford))
+        (trial,) = read_dataset("oxford5k", oxford, fit_on=FitOn("images", oxford))
         assert trial.notes[-1].startswith("18 photos of the gallery are also fitted on")
 
     def test_photos_are_read_as_before(self, tmp_path: Path):
@@ -125,7 +125,7 @@ class TestReadDataset:
 
     def test_photos_fitted_on_others(self, tmp_path: Path, others: Path):
         folder = make_miniature(tmp_path)
-        (trial,) = read_dataset("photos", folder, fit_on=FitOn("pictures", others))
+        (trial,) = read_dataset("photos", folder, fit_on=FitOn("images", others))
         assert (trial.name, len(trial.fit), len(trial.gallery)) == ("all", 5, 24)
 
     def test_sizes_are_kept_between_runs(self, oxford: Path, paris: FitOn, tmp_path: Path):
@@ -156,7 +156,7 @@ class TestDistractors:
             paths = [photo.path for photo in trial.gallery]
             assert paths == sorted(paths)
 
-    def test_files_that_are_no_pictures_are_left_out_and_named(
+    def test_files_that_are_no_images_are_left_out_and_named(
         self, oxford: Path, paris: FitOn, tmp_path: Path
     ):
         folder = make_distractors(tmp_path, 3)
@@ -164,7 +164,7 @@ class TestDistractors:
         (trial,) = read_dataset("oxford5k", oxford, fit_on=paris, distractors=folder)
         assert len(trial.gallery) == 18 + 3
         assert trial.notes[-1] == (
-            "Left out, 1 that are no pictures (distractors): +distractors/0/broken.jpg."
+            "Left out, 1 that are no images (distractors): +distractors/0/broken.jpg."
         )
 
     def test_a_name_that_promises_them(self, paris: FitOn, tmp_path: Path):
@@ -175,10 +175,10 @@ class TestDistractors:
         (trial,) = read_dataset("oxford105k", root, fit_on=paris)
         assert len(trial.gallery) == 18 + 4
 
-    def test_those_beside_the_pictures_are_not_taken_for_them(self, paris: FitOn, tmp_path: Path):
+    def test_those_beside_the_images_are_not_taken_for_them(self, paris: FitOn, tmp_path: Path):
         root = make_oxford(tmp_path)
-        for picture in (root / "oxbuild_images").iterdir():
-            picture.rename(root / picture.name)
+        for image in (root / "oxbuild_images").iterdir():
+            image.rename(root / image.name)
         (root / "oxbuild_images").rmdir()
         make_distractors(root / "oxc1_100k", 4)
         (trial,) = read_dataset("oxford5k", root, fit_on=paris)
@@ -193,5 +193,5 @@ class TestDistractors:
         assert trial.streamed.file(0).read_bytes()[:2] == b"\xff\xd8"
 
     def test_an_empty_folder(self, oxford: Path, paris: FitOn, tmp_path: Path):
-        with pytest.raises(RequestError, match="no pictures in"):
+        with pytest.raises(RequestError, match="no images in"):
             read_dataset("oxford5k", oxford, fit_on=paris, distractors=tmp_path)

@@ -14,7 +14,7 @@ from descriptors.arrays import Size
 from descriptors.errors import RequestError
 from evaluation.datasets import facts
 from evaluation.datasets.facts import PhotoFacts
-from tests.support.pictures import encoded, letter, shapes, with_orientation
+from tests.support.images import encoded, letter, shapes, with_orientation
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def files(tmp_path: Path) -> list[Path]:
-    """A plain picture, one stored turned, and a text."""
+    """A plain image, one stored turned, and a text."""
     (tmp_path / "a.png").write_bytes(encoded(shapes(40, 30)))
     (tmp_path / "b.jpg").write_bytes(with_orientation(letter(50, 60), 6))
-    (tmp_path / "c.jpg").write_text("no picture")
+    (tmp_path / "c.jpg").write_text("no image")
     return [tmp_path / name for name in ("c.jpg", "a.png", "b.jpg")]
 
 
@@ -91,7 +91,7 @@ class TestKept:
         self, files: list[Path], tmp_path: Path, told: list[tuple[str, int, int]]
     ):
         before = self.facts(tmp_path / "kept", told).digests(files)[files[0]]
-        files[0].write_text("NO PICTURE")
+        files[0].write_text("NO IMAGE")
         os.utime(files[0], ns=(1, 1))
         assert self.facts(tmp_path / "kept", told).digests(files)[files[0]] != before
 

@@ -24,12 +24,12 @@ class TestSubfolders:
         assert {photo.scene for photo in one.gallery} == {"chapel", "tower", ""}
         assert (zero.fit, one.fit) == (one.gallery, zero.gallery)
 
-    def test_all_of_it_with_other_pictures_to_fit_on(self, tmp_path: Path):
+    def test_all_of_it_with_other_images_to_fit_on(self, tmp_path: Path):
         (trial,) = read_folder(request(make_folder(tmp_path)))
         assert (trial.name, trial.fit) == ("all", FIT)
         assert (len(trial.gallery), len(trial.queries)) == (16 + 8, 16)
 
-    def test_each_picture_of_an_instance_asks_for_the_others(self, tmp_path: Path):
+    def test_each_image_of_an_instance_asks_for_the_others(self, tmp_path: Path):
         (trial,) = read_folder(request(make_folder(tmp_path)))
         [query] = [q for q in trial.queries if q.photo.path == "gate/2.jpg"]
         assert (query.box, query.leave_out) == (None, "gate/2.jpg")
@@ -45,13 +45,13 @@ class TestSubfolders:
         with pytest.raises(RequestError, match="has a box: add the columns x0"):
             read_folder(request(make_folder(tmp_path), "boxes"))
 
-    def test_a_file_that_is_no_picture(self, tmp_path: Path):
+    def test_a_file_that_is_no_image(self, tmp_path: Path):
         (make_folder(tmp_path) / "gate" / "notes.jpg").write_text("a note")
         with pytest.raises(RequestError, match=r"\(gate/notes\.jpg\): take them out"):
             read_folder(request(tmp_path))
 
     def test_an_empty_folder(self, tmp_path: Path):
-        with pytest.raises(RequestError, match="There are no pictures in"):
+        with pytest.raises(RequestError, match="There are no images in"):
             read_folder(request(tmp_path))
 
 
@@ -59,16 +59,16 @@ class TestCsv:
     def test_instances_and_distractors(self, tmp_path: Path):
         (trial,) = read_folder(request(make_csv_folder(tmp_path)))
         scenes = {photo.path: photo.scene for photo in trial.gallery}
-        assert scenes["pictures/23.jpg"] == "gate"
-        assert scenes["pictures/other0.jpg"] == ""
+        assert scenes["images/23.jpg"] == "gate"
+        assert scenes["images/other0.jpg"] == ""
         assert (len(scenes), len(trial.queries)) == (24, 16)
 
     def test_boxes_and_junk(self, tmp_path: Path):
         (trial,) = read_folder(request(make_csv_folder(tmp_path), "boxes"))
         assert [query.box for query in trial.queries] == [Box(*BOX)] * 4
         judgement = trial.queries[2].judgements["all"]
-        assert judgement.positives == {"pictures/21.jpg", "pictures/22.jpg"}
-        assert judgement.junk == {"pictures/23.jpg"}
+        assert judgement.positives == {"images/21.jpg", "images/22.jpg"}
+        assert judgement.junk == {"images/23.jpg"}
 
     def test_any_csv_named_instead_of_a_folder(self, tmp_path: Path):
         root = make_csv_folder(tmp_path)
@@ -77,9 +77,9 @@ class TestCsv:
         assert len(trial.gallery) == 24
         assert len(folder_photos(root / "mine.csv", PhotoFacts(None)).photos) == 24
 
-    def test_pictures_beside_the_csvs_own_folder(self, tmp_path: Path):
+    def test_images_beside_the_csvs_own_folder(self, tmp_path: Path):
         root = make_csv_folder(tmp_path)
-        rows = [(f"../pictures/{n}.jpg", "a") for n in ("00", "01")]
+        rows = [(f"../images/{n}.jpg", "a") for n in ("00", "01")]
         (root / "lists").mkdir()
         write_csv(root / "lists" / "mine.csv", ("path", "instance"), rows)
         (trial,) = read_folder(request(root / "lists" / "mine.csv"))
@@ -87,7 +87,7 @@ class TestCsv:
 
     def test_path_and_instance_are_enough(self, tmp_path: Path):
         root = make_csv_folder(tmp_path)
-        rows = [(f"pictures/{n}{shot}.jpg", n) for n in range(2) for shot in range(2)]
+        rows = [(f"images/{n}{shot}.jpg", n) for n in range(2) for shot in range(2)]
         write_csv(root / "instances.csv", ("path", "instance"), rows)
         (trial,) = read_folder(request(root))
         assert [query.photo.scene for query in trial.queries] == ["0", "0", "1", "1"]
@@ -99,9 +99,9 @@ class TestCsv:
 
     def test_a_box_that_is_not_whole(self, tmp_path: Path):
         root = make_csv_folder(tmp_path)
-        rows = [("pictures/00.jpg", "a", 1, "", 5, 6)]
+        rows = [("images/00.jpg", "a", 1, "", 5, 6)]
         write_csv(root / "instances.csv", ("path", "instance", "x0", "y0", "x1", "y1"), rows)
-        with pytest.raises(RequestError, match=r"pictures/00\.jpg that is no number"):
+        with pytest.raises(RequestError, match=r"images/00\.jpg that is no number"):
             read_folder(request(root, "boxes"))
 
     def test_a_spreadsheets_mark_is_no_part_of_a_name(self, tmp_path: Path):
@@ -113,34 +113,32 @@ class TestCsv:
 
     def test_a_box_without_area_is_named(self, tmp_path: Path):
         root = make_csv_folder(tmp_path)
-        rows = [("pictures/00.jpg", "a", 9, 2, 5, 6)]
+        rows = [("images/00.jpg", "a", 9, 2, 5, 6)]
         write_csv(root / "instances.csv", ("path", "instance", "x0", "y0", "x1", "y1"), rows)
-        with pytest.raises(
-            RequestError, match=r"instances\.csv, pictures/00\.jpg: The box .* empty"
-        ):
+        with pytest.raises(RequestError, match=r"instances\.csv, images/00\.jpg: The box .* empty"):
             read_folder(request(root, "boxes"))
 
     def test_a_word_for_junk(self, tmp_path: Path):
         root = make_csv_folder(tmp_path)
-        rows = [("pictures/00.jpg", "a", "yes"), ("pictures/01.jpg", "a", " 1")]
+        rows = [("images/00.jpg", "a", "yes"), ("images/01.jpg", "a", " 1")]
         write_csv(root / "instances.csv", ("path", "instance", "junk"), rows)
-        with pytest.raises(RequestError, match=r"junk 'yes' of pictures/00\.jpg: write 1"):
+        with pytest.raises(RequestError, match=r"junk 'yes' of images/00\.jpg: write 1"):
             read_folder(request(root))
 
-    def test_a_picture_twice(self, tmp_path: Path):
+    def test_a_image_twice(self, tmp_path: Path):
         root = make_csv_folder(tmp_path)
-        write_csv(root / "instances.csv", ("path", "instance"), [("pictures/00.jpg", "a")] * 2)
-        with pytest.raises(RequestError, match="names a picture twice"):
+        write_csv(root / "instances.csv", ("path", "instance"), [("images/00.jpg", "a")] * 2)
+        with pytest.raises(RequestError, match="names an image twice"):
             read_folder(request(root))
 
-    def test_a_picture_that_is_missing(self, tmp_path: Path):
+    def test_a_image_that_is_missing(self, tmp_path: Path):
         write_csv(tmp_path / "instances.csv", ("path", "instance"), [("none.jpg", "a")])
         with pytest.raises(RequestError, match=r"none\.jpg cannot be read \(FileNotFoundError\)"):
             read_folder(request(tmp_path))
 
-    def test_one_picture_an_instance(self, tmp_path: Path):
+    def test_one_image_an_instance(self, tmp_path: Path):
         root = make_csv_folder(tmp_path)
-        rows = [("pictures/00.jpg", "a"), ("pictures/10.jpg", "b")]
+        rows = [("images/00.jpg", "a"), ("images/10.jpg", "b")]
         write_csv(root / "instances.csv", ("path", "instance"), rows)
         with pytest.raises(RequestError, match=r"second photo of its scene \(or instance\)"):
             read_folder(request(root))

@@ -21,7 +21,7 @@ class TestReadHolidays:
         (trial,) = read_holidays(request(make_holidays(tmp_path, perfect=perfect)))
         assert len(trial.gallery) == 11
         found = {query.photo.path: query.judgements["all"] for query in trial.queries}
-        # 100300.jpg has no second picture, so it is no query but a distractor.
+        # 100300.jpg has no second image, so it is no query but a distractor.
         assert list(found) == ["jpg/100000.jpg", "jpg/100100.jpg", "jpg/100200.jpg"]
         assert found["jpg/100100.jpg"].positives == {f"jpg/10010{n}.jpg" for n in (1, 2, 3)}
         assert found["jpg/100000.jpg"].junk == frozenset()
@@ -44,25 +44,25 @@ class TestReadHolidays:
             read_holidays(request(make_holidays(tmp_path), "boxes"))
 
     def test_nothing_to_fit_on(self, tmp_path: Path):
-        with pytest.raises(RequestError, match="such as pictures:DIR"):
+        with pytest.raises(RequestError, match="such as images:DIR"):
             read_holidays(request(make_holidays(tmp_path), fit=None))
 
-    def test_no_pictures(self, tmp_path: Path):
+    def test_no_images(self, tmp_path: Path):
         with pytest.raises(RequestError, match=r"named by six digits.*lear\.inrialpes\.fr"):
             read_holidays(request(tmp_path))
 
-    def test_no_scene_with_two_pictures(self, tmp_path: Path):
+    def test_no_scene_with_two_images(self, tmp_path: Path):
         root = make_holidays(tmp_path)
         for path in (root / "jpg").iterdir():
             if not path.stem.endswith("00"):
                 path.unlink()
-        with pytest.raises(RequestError, match="with a second picture"):
+        with pytest.raises(RequestError, match="with a second image"):
             read_holidays(request(root))
 
-    def test_a_picture_that_the_perfect_result_names(self, tmp_path: Path):
+    def test_a_image_that_the_perfect_result_names(self, tmp_path: Path):
         root = make_holidays(tmp_path, perfect=True)
         (root / "jpg" / "100102.jpg").unlink()
-        with pytest.raises(RequestError, match=r"needs the pictures 100102\.jpg"):
+        with pytest.raises(RequestError, match=r"needs the images 100102\.jpg"):
             read_holidays(request(root))
 
     def test_a_perfect_result_cut_short(self, tmp_path: Path):

@@ -130,7 +130,7 @@ class TestReadTrials:
         with pytest.raises(RequestError, match="is empty"):
             read_trials(lists, "boxes")
 
-    def test_full_pictures_need_no_other_list(self, lists: Path):
+    def test_full_images_need_no_other_list(self, lists: Path):
         for name in ("queries.csv", "junk.csv"):
             (lists / name).unlink()
         assert len(read_trials(lists, "full")) == 2

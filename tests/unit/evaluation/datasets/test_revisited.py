@@ -54,7 +54,7 @@ class TestReadRevisited:
     def test_a_query_does_not_count_where_it_has_no_right_answer(self, trial: Trial):
         assert list(query_of(trial, "tower").judgements) == ["medium", "easy"]
 
-    def test_full_pictures_on_demand(self, tmp_path: Path):
+    def test_full_images_on_demand(self, tmp_path: Path):
         (trial,) = read_revisited(ROXFORD, request(make_revisited(tmp_path), "full"))
         assert [query.box for query in trial.queries] == [None] * 3
 
@@ -86,9 +86,9 @@ class TestRefusals:
         with pytest.raises(RequestError, match=r"gnd_roxford5k\.pkl under .*revisitop/"):
             read_revisited(ROXFORD, request(root))
 
-    def test_a_missing_picture(self, root: Path):
+    def test_a_missing_image(self, root: Path):
         (root / "jpg" / "gate_000002.jpg").unlink()
-        with pytest.raises(RequestError, match="needs the pictures gate_000002"):
+        with pytest.raises(RequestError, match="needs the images gate_000002"):
             read_revisited(ROXFORD, request(root))
 
     def test_something_else_in_it(self, root: Path):

@@ -7,10 +7,10 @@ import orjson
 from reranker.dialect.parsing import parse_search
 from reranker.dialect.searches import DialectLimits
 
-PICTURE = b"the bytes of a picture"
-DATA = {"data": base64.b64encode(PICTURE).decode()}
+IMAGE = b"the bytes of an image"
+DATA = {"data": base64.b64encode(IMAGE).decode()}
 LIMITS = DialectLimits(
-    window=200, k=500, expand_hits=20, hits=1000, pictures=2, picture_bytes=100, depth=20
+    window=200, k=500, expand_hits=20, hits=1000, images=2, image_bytes=100, depth=20
 )
 
 

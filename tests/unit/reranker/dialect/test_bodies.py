@@ -20,7 +20,7 @@ BODY = {
 
 
 def first(search, *vectors):
-    return orjson.loads(first_body(search, dict(zip(search.pictures, vectors, strict=True))))
+    return orjson.loads(first_body(search, dict(zip(search.images, vectors, strict=True))))
 
 
 def plain(vector, **more):
@@ -36,7 +36,7 @@ def test_a_first_search_gets_its_vectors_and_nothing_else():
 def test_a_vector_may_be_an_array_and_is_written_as_short_as_it_can():
     search = parsed({"knn": clause()})
     vector = np.float32([0.1, -1])
-    assert b'"query_vector":[0.1,-1.0]' in first_body(search, {search.pictures[0]: vector})
+    assert b'"query_vector":[0.1,-1.0]' in first_body(search, {search.images[0]: vector})
 
 
 def test_a_re_ranked_search_asks_for_the_window_from_its_start():
@@ -81,7 +81,7 @@ def test_fields_that_elasticsearch_will_refuse_are_left_to_it():
 
 def test_the_second_search_leaves_out_what_is_answered():
     search = parsed(reranked(expand={}, body=BODY | {"suggest": {}, "highlight": {"fields": {}}}))
-    again = orjson.loads(again_body(search, {search.picture: [3]}))
+    again = orjson.loads(again_body(search, {search.image: [3]}))
     once = first(search, [1])
     assert again["retriever"]["knn"]["query_vector"] == [3]
     for key in ("aggs", "profile", "suggest", "retriever"):
@@ -92,8 +92,8 @@ def test_the_second_search_leaves_out_what_is_answered():
 def test_a_search_is_not_changed_by_writing_it():
     search = parsed(reranked({"rrf": {"retrievers": [{"knn": clause()}, {"knn": clause()}]}}, BODY))
     before = copy.deepcopy(search.body)
-    first_body(search, {search.pictures[0]: [1]})
-    again_body(search, {search.pictures[0]: [2]})
+    first_body(search, {search.images[0]: [1]})
+    again_body(search, {search.images[0]: [2]})
     assert search.body == before
 
 

@@ -5,11 +5,11 @@ import pytest
 
 from descriptors.arrays import Box
 from reranker.dialect.parsing import may_name_us, parse_search, refuse_elsewhere
-from reranker.dialect.searches import Expand, ImageSource, PictureQuery, Rerank
+from reranker.dialect.searches import Expand, ImageQuery, ImageSource, Rerank
 from reranker.errors import DialectError
-from tests.unit.reranker.dialect.bodies_of import DATA, LIMITS, PICTURE, clause, parsed, reranked
+from tests.unit.reranker.dialect.bodies_of import DATA, IMAGE, LIMITS, clause, parsed, reranked
 
-OURS = PictureQuery(ImageSource(data=PICTURE))
+OURS = ImageQuery(ImageSource(data=IMAGE))
 PLAIN = {"field": "descriptor", "k": 5, "num_candidates": 9}
 
 
@@ -64,9 +64,9 @@ def test_our_name_may_be_written_with_escapes():
 def test_a_builder_is_found_wherever_a_vector_may_stand(body, path):
     search = parsed(body)
     [slot] = search.slots
-    assert (path, "descriptor", OURS) == (slot.path, slot.field, slot.picture)
+    assert (path, "descriptor", OURS) == (slot.path, slot.field, slot.image)
     assert not search.ranks
-    assert search.pictures == (OURS,)
+    assert search.images == (OURS,)
 
 
 def test_a_first_search_keeps_all_but_the_builder():
@@ -92,7 +92,7 @@ def test_the_inner_retriever_takes_our_place():
     assert search.body == {"retriever": {"knn": PLAIN}}
     assert [slot.path for slot in search.slots] == [("retriever", "knn")]
     assert (Rerank(7, regions=False, classes=6), Expand(3, 1.5)) == (search.rerank, search.expand)
-    assert search.picture == OURS
+    assert search.image == OURS
     assert (search.start, search.size, search.first_hits) == (0, 10, 100)
 
 
@@ -108,10 +108,10 @@ def test_without_an_inner_retriever_the_body_is_the_first_search():
     body = {"retriever": {"camsearch": {}}, "knn": clause(), "query": {"match_all": {}}}
     search = parsed(body)
     assert search.body == {"knn": PLAIN, "query": {"match_all": {}}}
-    assert search.picture == OURS
+    assert search.image == OURS
 
 
-def test_a_text_search_is_re_ranked_by_a_picture_of_its_own():
+def test_a_text_search_is_re_ranked_by_a_image_of_its_own():
     search = parsed(
         {
             "retriever": {"camsearch": {"image": {"id": "a"}, "box": [1, 2, 3, 4.5]}},
@@ -119,10 +119,10 @@ def test_a_text_search_is_re_ranked_by_a_picture_of_its_own():
         }
     )
     assert search.slots == ()
-    assert PictureQuery(ImageSource(id="a"), Box(1, 2, 3, 4.5)) == search.picture
+    assert ImageQuery(ImageSource(id="a"), Box(1, 2, 3, 4.5)) == search.image
 
 
-def test_ext_gives_its_picture_to_clauses_without_a_vector():
+def test_ext_gives_its_image_to_clauses_without_a_vector():
     filled = PLAIN | {"query_vector": [1, 2]}
     other = PLAIN | {"query_vector_builder": {"text_embedding": {"model_text": "x"}}}
     body = {

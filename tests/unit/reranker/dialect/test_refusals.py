@@ -26,7 +26,7 @@ def nested(depth):
 
 BUILDER = "knn.query_vector_builder.camsearch"
 REFUSED = [
-    # pictures
+    # images
     (in_clause({}), f"{BUILDER}.image"),
     (in_clause("abc"), f"{BUILDER}.image"),
     (in_clause(DATA | OTHER), f"{BUILDER}.image"),
@@ -72,7 +72,7 @@ REFUSED = [
     (reranked(box=[1, 2, 3, 4]), "retriever.camsearch.box"),
     (reranked(expand={}, image=OTHER), "retriever.camsearch.expand"),
     (reranked(inner={"standard": {}}), "retriever.camsearch"),
-    # pictures of a search
+    # images of a search
     (
         reranked({"rrf": {"retrievers": [{"knn": clause()}, {"knn": clause(OTHER)}]}}),
         "retriever.camsearch",
@@ -136,10 +136,10 @@ def test_a_box_of_no_numbers_is_never_taken():
             parse_search(body % box, "", LIMITS)
 
 
-def test_too_many_pictures_are_refused():
+def test_too_many_images_are_refused():
     two = [clause({"id": str(i)}) for i in range(2)]
-    assert len(parsed({"knn": [*two, *two]}).pictures) == 2
-    with pytest.raises(DialectError, match="3 different pictures"):
+    assert len(parsed({"knn": [*two, *two]}).images) == 2
+    with pytest.raises(DialectError, match="3 different images"):
         parsed({"knn": [*two, clause()]})
 
 
@@ -149,17 +149,17 @@ def test_a_body_may_be_only_so_deep():
         parsed(nested(8))
 
 
-def test_pictures_may_come_as_browsers_and_command_lines_write_them():
+def test_images_may_come_as_browsers_and_command_lines_write_them():
     text = base64.encodebytes(bytes(range(90))).decode()
     assert text.count("\n") > 1
     for written in (text, text.replace("\n", "\r\n"), "data:image/jpeg;base64," + text):
-        [picture] = parsed(in_clause({"data": written, "id": None})).pictures
-        assert ImageSource(data=bytes(range(90))) == picture.image
+        [image] = parsed(in_clause({"data": written, "id": None})).images
+        assert ImageSource(data=bytes(range(90))) == image.image
 
 
-def test_a_picture_is_not_printed():
+def test_a_image_is_not_printed():
     assert "data" not in repr(parsed(in_clause(DATA)).slots)
 
 
-def test_a_picture_of_just_the_allowed_size_is_taken():
+def test_a_image_of_just_the_allowed_size_is_taken():
     assert parsed(in_clause({"data": base64.b64encode(bytes(100)).decode()}))

@@ -12,15 +12,15 @@ from PIL import Image
 
 from descriptors.errors import SettingsError
 from reranker.app import make_app
-from reranker.errors import PictureNotFound, UpstreamUnreachable
+from reranker.errors import ImageNotFound, UpstreamUnreachable
 from reranker.http.exchange import Answer
 from reranker.search.readiness import Readiness
 from tests.support.clock import HANG_S, move_clock, run_with_clock
-from tests.support.pictures import encoded, shapes
+from tests.support.images import encoded, shapes
 from tests.support.tiny_service import (
     REGIONS,
     ask,
-    picture_text,
+    image_text,
     re_ranked,
     tiny_service,
 )
@@ -146,7 +146,7 @@ def test_metrics_count_searches_stages_windows_and_what_is_passed_through(folder
     with tiny_service(folder) as service:
         before = samples(service)
         assert before['camsearch_searches_total{outcome="ranked"}'] == 0
-        body = re_ranked({"data": picture_text(folder)})
+        body = re_ranked({"data": image_text(folder)})
         assert ask(service, "POST", "/images/_search", json=body).status_code == 200
         bad = ask(service, "POST", "/images/_search", json=re_ranked({"data": "!"}))
         assert bad.status_code == 400
@@ -168,7 +168,7 @@ def test_metrics_count_searches_stages_windows_and_what_is_passed_through(folder
 
 
 def test_metrics_count_what_is_explained(folder):
-    body = {"index": "images", "id": "1/a.png", "image": {"data": picture_text(folder)}}
+    body = {"index": "images", "id": "1/a.png", "image": {"data": image_text(folder)}}
     with tiny_service(folder, serve_rate="3/minute") as service:
         assert samples(service)['camsearch_explains_total{outcome="explained"}'] == 0
         assert ask(service, "POST", EXPLAIN, json=body).status_code == 200
@@ -235,7 +235,7 @@ def test_what_has_no_thumbnail_is_refused_in_shape(service, path, status):
 
 def test_an_address_that_cannot_be_read_is_not_told(folder):
     def gone(uri):
-        raise PictureNotFound(f"{uri} is a secret place.")
+        raise ImageNotFound(f"{uri} is a secret place.")
 
     for read, status in ((gone, 404), (None, 400)):
         with tiny_service(folder, parts={"read": read}) as service:
@@ -244,12 +244,12 @@ def test_an_address_that_cannot_be_read_is_not_told(folder):
         assert "secret" not in answer.text
 
 
-def test_a_picture_is_shown_only_if_it_is_the_one_that_was_indexed(folder):
+def test_a_image_is_shown_only_if_it_is_the_one_that_was_indexed(folder):
     """A document may name any address; its digest shows that its writer has had the bytes."""
     other = encoded(shapes(96, 64, seed=99))
     with tiny_service(folder, parts={"read": lambda uri: other}) as service:
         answer = ask(service, "GET", "/_camsearch/thumbnails/2/a.png")
-        body = {"index": "images", "id": "1/a.png", "image": {"data": picture_text(folder)}}
+        body = {"index": "images", "id": "1/a.png", "image": {"data": image_text(folder)}}
         bare = ask(service, "POST", EXPLAIN, json=body, headers={"accept": "image/png"})
     assert answer.status_code == 404
     assert "and the same" in answer.json()["error"]["reason"]

@@ -15,7 +15,7 @@ from schemathesis.checks import load_all_checks, not_a_server_error
 from schemathesis.specs.openapi import checks
 
 from reranker.app import make_app
-from tests.support.tiny_service import make_gallery, picture_text, tiny_service
+from tests.support.tiny_service import image_text, make_gallery, tiny_service
 
 # Read before the fixture that clears the environment for each test; of each endpoint.
 CASES = int(os.environ.get("CAMSEARCH_TEST_CASES", "12"))
@@ -36,13 +36,13 @@ def api(tmp_path_factory):
     make_gallery(folder)
     with tiny_service(folder) as service:
         schema = schemathesis.openapi.from_asgi("/_camsearch/openapi.json", make_app(service))
-        pictures = [picture_text(folder, i) for i in range(2)]
+        images = [image_text(folder, i) for i in range(2)]
 
-        # Chance finds no id and draws no picture: half of what it makes gets some that are there.
+        # Chance finds no id and draws no image: half of what it makes gets some that are there.
         @schema.hook
         def map_body(context, body):
             if isinstance(body, dict) and len(repr(body)) % 2:
-                image = [{"data": pictures[0]}, {"id": "1/a.png"}, {"data": pictures[1]}]
+                image = [{"data": images[0]}, {"id": "1/a.png"}, {"data": images[1]}]
                 box = {k: v for k, v in body.items() if k in {"box", "regions"}}
                 return {"id": "2/a.png", "image": image[len(repr(body)) % 3], **box}
             return body

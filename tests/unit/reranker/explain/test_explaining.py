@@ -17,7 +17,7 @@ from galleries.kept_maps import stack_kept
 from reranker.errors import UpstreamRefused
 from reranker.explain.hit_files import heat_png
 from reranker.http.exchange import Answer
-from tests.support.tiny_service import REGIONS, ask, picture_text, tiny_service
+from tests.support.tiny_service import REGIONS, ask, image_text, tiny_service
 
 EXPLAIN = "/_camsearch/explain"
 BOX = [8, 4, 80, 60]
@@ -42,10 +42,10 @@ def explained(service, body, **said):
 
 
 def query_of(service, folder, box=BOX):
-    picture = read_image((folder / "0" / "a.png").read_bytes())
+    image = read_image((folder / "0" / "a.png").read_bytes())
     method = service.method
-    described = method.describe_query(picture, REGIONS, None if box is None else Box(*box))
-    return described, method.encode(picture)
+    described = method.describe_query(image, REGIONS, None if box is None else Box(*box))
+    return described, method.encode(image)
 
 
 def hit_maps(service, number):
@@ -63,12 +63,12 @@ def digest_of(service, number):
 @pytest.mark.parametrize("regions", [True, False])
 @pytest.mark.parametrize("box", [BOX, None])
 def test_a_hit_is_explained_as_it_is_matched(service, folder, box, regions):
-    asked = {"id": "3/a.png", "image": {"data": picture_text(folder)}, "regions": regions}
+    asked = {"id": "3/a.png", "image": {"data": image_text(folder)}, "regions": regions}
     found = explained(service, asked if box is None else asked | {"box": box})
 
     query, _ = query_of(service, folder, box)
     settings = REGIONS if regions else REGIONS.model_copy(update={"thresholds": ()})
-    settings = settings.model_copy(update={"whole_picture": True}) if not regions else settings
+    settings = settings.model_copy(update={"whole_image": True}) if not regions else settings
     [match] = service.method.match_regions(query, hit_maps(service, 3), settings)
     assert found["id"] == "3/a.png"
     assert found["cosine"] == pytest.approx(match.score, abs=1e-5)
@@ -85,7 +85,7 @@ def test_a_hit_is_explained_as_it_is_matched(service, folder, box, regions):
 
 
 def test_the_layers_parts_sum_up_to_the_cosine(service, folder):
-    body = {"id": "3/a.png", "image": {"data": picture_text(folder)}, "box": BOX}
+    body = {"id": "3/a.png", "image": {"data": image_text(folder)}, "box": BOX}
     found = explained(service, body)
     names = [layer.name for layer in service.method.settings.layers]
     assert [layer["name"] for layer in found["layers"]] == names
@@ -94,8 +94,8 @@ def test_the_layers_parts_sum_up_to_the_cosine(service, folder):
 
 
 def test_channels_are_the_largest_summands_of_the_class_vectors_product(service, folder):
-    """By loops, for the picture as a whole."""
-    body = {"id": "3/a.png", "image": {"data": picture_text(folder)}, "regions": False}
+    """By loops, for the image as a whole."""
+    body = {"id": "3/a.png", "image": {"data": image_text(folder)}, "regions": False}
     found = explained(service, body)
     from descriptors.aggregation import region_class_vectors
 
@@ -121,7 +121,7 @@ def test_channels_are_the_largest_summands_of_the_class_vectors_product(service,
 
 
 def test_the_first_cosine_is_that_of_the_indexed_vector(service, folder):
-    found = explained(service, {"id": "3/a.png", "image": {"data": picture_text(folder)}})
+    found = explained(service, {"id": "3/a.png", "image": {"data": image_text(folder)}})
     vector = {"query": {"ids": {"values": ["3/a.png"]}}, "fields": ["descriptor"]}
     [hit] = ask(service, "POST", "/images/_search", json=vector).json()["hits"]["hits"]
     query, _ = query_of(service, folder, None)
@@ -130,7 +130,7 @@ def test_the_first_cosine_is_that_of_the_indexed_vector(service, folder):
 
 
 def test_classes_are_the_querys_with_the_hits_probability(service, folder):
-    found = explained(service, {"id": "3/a.png", "image": {"data": picture_text(folder)}})
+    found = explained(service, {"id": "3/a.png", "image": {"data": image_text(folder)}})
     query, _ = query_of(service, folder, None)
     probabilities = hit_maps(service, 3).scores.softmax(dim=1)[0]
     assert [one["number"] for one in found["classes"]] == query.classes[:3].tolist()
@@ -145,8 +145,8 @@ def test_a_hit_is_wholly_like_itself(service):
     assert [one["share"] > 0 for one in found["layers"][0]["channels"]]
 
 
-def test_the_heat_map_lies_over_the_hits_picture(service, folder):
-    body = {"id": "3/a.png", "image": {"data": picture_text(folder)}}
+def test_the_heat_map_lies_over_the_hits_image(service, folder):
+    body = {"id": "3/a.png", "image": {"data": image_text(folder)}}
     png = base64.b64decode(explained(service, body)["heat_map"])
     alone = ask(service, "POST", EXPLAIN, json=body, headers={"accept": "image/png"})
     assert alone.headers["content-type"] == "image/png"
@@ -161,13 +161,13 @@ def test_without_the_file_the_heat_map_stands_alone(folder):
 
     for read in (gone, None):
         with tiny_service(folder, parts={"read": read}) as service:
-            body = {"id": "3/a.png", "image": {"data": picture_text(folder)}}
+            body = {"id": "3/a.png", "image": {"data": image_text(folder)}}
             png = base64.b64decode(explained(service, body)["heat_map"])
         shown = Image.open(BytesIO(png))
         assert (shown.size, shown.mode) == ((96, 64), "RGBA")
 
 
-def test_a_bare_heat_map_is_as_large_as_the_picture_but_not_larger_than_1024():
+def test_a_bare_heat_map_is_as_large_as_the_image_but_not_larger_than_1024():
     heat = np.zeros((4, 8), np.float32)
     heat[0, 0] = 1
     shown = Image.open(BytesIO(heat_png(heat, Size(4000, 2000), None, None)))
@@ -195,7 +195,7 @@ def test_what_is_read_is_read_with_the_callers_rights(service):
         ({"id": "1/a.png"}, "[body.image] must be", 400),
         ({"id": "1/a.png", "image": {"id": "2"}, "boxes": 1}, "[body.boxes] is not known", 400),
         ({"id": "1/a.png", "image": {"id": "2/a.png"}, "box": [900, 0, 950, 9]}, "outside", 400),
-        ({"id": "1/a.png", "image": {"data": "AAAA"}}, "no picture", 400),
+        ({"id": "1/a.png", "image": {"data": "AAAA"}}, "no image", 400),
         ({"id": "1/a.png", "image": {"url": "https://x/y.jpg"}}, "not allowed", 400),
         ({"id": "1/a.png", "image": {"id": "2"}, "index": "_snapshot"}, "no name of an index", 400),
         ({"id": "1/a.png", "image": {"id": "2"}, "index": "a,.."}, "no name of an index", 400),

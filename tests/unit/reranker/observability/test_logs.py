@@ -14,7 +14,7 @@ from reranker.http.exchange import Answer, Request
 from reranker.observability.logs import configure_logs
 from reranker.observability.observed import NOTE, ObservedVisual, request_id_of
 from reranker.observability.tracing import Tracing
-from tests.support.tiny_service import ask, picture_text, re_ranked, tiny_service
+from tests.support.tiny_service import ask, image_text, re_ranked, tiny_service
 
 SECRET = "ApiKey c2VjcmV0"  # noqa: S105
 
@@ -52,7 +52,7 @@ def test_a_mark_that_is_not_plain_is_replaced(mark):
 
 
 def test_a_search_is_one_line_with_its_stages(folder, written):
-    body = re_ranked({"data": picture_text(folder)})
+    body = re_ranked({"data": image_text(folder)})
     headers = {"x-opaque-id": "me-1", "authorization": SECRET}
     with tiny_service(folder) as service:
         answer = ask(service, "POST", "/images/_search?pretty", json=body, headers=headers)
@@ -68,7 +68,7 @@ def test_a_search_is_one_line_with_its_stages(folder, written):
     assert "T" in line["timestamp"]
     told = json.dumps(line)
     assert "c2VjcmV0" not in told
-    assert picture_text(folder)[:40] not in told
+    assert image_text(folder)[:40] not in told
 
 
 def test_several_searches_are_one_line_that_counts_them(folder, written):

@@ -1,4 +1,4 @@
-"""Spans of searches by pictures, and whose child the cluster's are."""
+"""Spans of searches by images, and whose child the cluster's are."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from reranker.observability.tracing import Tracing, tracing_as_named
 from reranker.settings import TracesSettings
-from tests.support.tiny_service import ask, picture_text, re_ranked, tiny_service
+from tests.support.tiny_service import ask, image_text, re_ranked, tiny_service
 
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 PARENT = {"traceparent": f"00-{TRACE}-{SPAN}-01"}
@@ -29,7 +29,7 @@ def tracing(exporter):
 
 def test_a_search_is_a_span_with_its_stages_below_the_callers(folder, tracing, exporter):
     with tiny_service(folder, tracing) as service:
-        body = re_ranked({"data": picture_text(folder)})
+        body = re_ranked({"data": image_text(folder)})
         ask(service, "POST", "/images/_search", json=body, headers=PARENT)
         asked = service.upstream.asked
         spans = {span.name: span for span in exporter.get_finished_spans()}
@@ -53,7 +53,7 @@ def test_an_explained_hit_is_a_span_too(folder, tracing, exporter):
 
 def test_without_tracing_the_callers_mark_goes_up_as_it_came(folder):
     with tiny_service(folder) as service:
-        body = re_ranked({"data": picture_text(folder)})
+        body = re_ranked({"data": image_text(folder)})
         ask(service, "POST", "/images/_search", json=body, headers=PARENT)
         for asked in service.upstream.asked:
             assert dict(asked.headers)[b"traceparent"].decode() == PARENT["traceparent"]

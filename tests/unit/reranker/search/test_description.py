@@ -1,4 +1,4 @@
-"""Query pictures and the one thread that describes them."""
+"""Query images and the one thread that describes them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ OTHERS = RegionSettings(n_classes=3)
 
 @dataclass
 class Network:
-    """Describes a picture as its number and notes each call; holds where it is told to."""
+    """Describes an image as its number and notes each call; holds where it is told to."""
 
     calls: list[list[Any]] = field(default_factory=list)
     settings: list[RegionSettings] = field(default_factory=list)
@@ -34,18 +34,18 @@ class Network:
         self.free.set()
 
     def __call__(self, queries, regions):
-        self.calls.append([picture for picture, _ in queries])
+        self.calls.append([image for image, _ in queries])
         self.settings.append(regions)
         self.threads.add(threading.current_thread().name)
         self.entered.set()
         assert self.free.wait(HANG_S)
         if any(box == Box(0, 0, 9, 9) for _, box in queries):
             raise RequestError("The box lies outside.")
-        if any(picture == "broken" for picture, _ in queries):
+        if any(image == "broken" for image, _ in queries):
             raise ZeroDivisionError("a fault")
-        if any(picture == "half" for picture, _ in queries):
+        if any(image == "half" for image, _ in queries):
             return []
-        return [f"{picture} {regions.n_classes}" for picture, _ in queries]
+        return [f"{image} {regions.n_classes}" for image, _ in queries]
 
 
 @pytest.fixture
@@ -61,11 +61,11 @@ def describer(network):
     made.close()
 
 
-def described(describer, *pictures, box=None, regions=REGIONS):
+def described(describer, *images, box=None, regions=REGIONS):
     """What each of several callers at the same time gets."""
 
     async def all_of_them():
-        asked = [describer.describe(picture, regions, box) for picture in pictures]
+        asked = [describer.describe(image, regions, box) for image in images]
         return await asyncio.gather(*asked, return_exceptions=True)
 
     return asyncio.run(all_of_them())
@@ -116,11 +116,11 @@ def test_one_bad_box_fails_its_caller_only(describer, network):
     assert network.calls == [["a", "b", "c"], ["a"], ["b"], ["c"]]
 
 
-@pytest.mark.parametrize(("picture", "kind"), [("broken", ZeroDivisionError), ("half", ValueError)])
-def test_any_fault_is_its_callers_and_the_thread_lives_on(describer, picture, kind):
-    (error,) = described(describer, picture)
+@pytest.mark.parametrize(("image", "kind"), [("broken", ZeroDivisionError), ("half", ValueError)])
+def test_any_fault_is_its_callers_and_the_thread_lives_on(describer, image, kind):
+    (error,) = described(describer, image)
     assert isinstance(error, kind)
-    assert described(describer, "a", picture)[0] == "a 8"
+    assert described(describer, "a", image)[0] == "a 8"
 
 
 def test_a_full_queue_refuses(network):
@@ -133,7 +133,7 @@ def test_a_full_queue_refuses(network):
         waiting = [asyncio.create_task(describer.describe(one, REGIONS)) for one in "bc"]
         await asyncio.sleep(0)
         assert describer.waiting == 2
-        with pytest.raises(Overloaded, match="2 query pictures wait") as refused:
+        with pytest.raises(Overloaded, match="2 query images wait") as refused:
             await describer.describe("d", REGIONS)
         assert refused.value.retry_after == 1
         network.free.set()

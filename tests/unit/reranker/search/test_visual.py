@@ -10,7 +10,7 @@ import pytest
 
 from descriptors.errors import RequestError
 from galleries.errors import FingerprintMismatch
-from reranker.errors import DialectError, PictureNotFound, UpstreamRefused, UpstreamUnreachable
+from reranker.errors import DialectError, ImageNotFound, UpstreamRefused, UpstreamUnreachable
 from reranker.http.exchange import Answer, Request
 from reranker.observability.metrics import OUTCOMES
 from tests.support.house import JSON, answered, found_ids, said
@@ -120,7 +120,7 @@ class TestOne:
         ("body", "kind"),
         [
             (lambda house: ranking(house.image(0), sort=["width"]), DialectError),
-            (lambda house: ranking({"id": "99"}), PictureNotFound),
+            (lambda house: ranking({"id": "99"}), ImageNotFound),
             (lambda house: first(house.image(0), ext={"camsearch": {}}), DialectError),
         ],
     )

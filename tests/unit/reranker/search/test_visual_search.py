@@ -1,4 +1,4 @@
-"""One search by pictures, with an Elasticsearch that says what it is told to."""
+"""One search by images, with an Elasticsearch that says what it is told to."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def body_of(house, *, size=COUNT, ours=None, **said_of_body):
 async def asked(service, body, query="", path="/images/_search", *, matcher=None, timeout_s=HANG_S):
     searcher = VisualSearcher(
         Indices(service.upstream.ask, service.method.fingerprint()),
-        service.pictures,
+        service.images,
         matcher or service.matcher,
         service.gate,
         service.metrics,
@@ -87,10 +87,10 @@ class Matching:
         self.real, self.regions, self.method = real, real.regions, real.method
         self.before, self.calls, self.stopped = before, [], threading.Event()
 
-    def match(self, query, pictures, regions, stop):
-        self.calls.append((query, [one.id for one in pictures], regions))
+    def match(self, query, images, regions, stop):
+        self.calls.append((query, [one.id for one in images], regions))
         self.before(stop)
-        return self.real.match(query, pictures, regions, stop)
+        return self.real.match(query, images, regions, stop)
 
     def until_stopped(self, stop):
         until = time.monotonic() + HANG_S
@@ -206,7 +206,7 @@ class TestAsInPython:
     )
     def test_order_scores_boxes_and_first_places(self, service, house, plan, ours):
         searcher = Searcher(house.method, house.gallery, service.matcher.features, REGIONS)
-        expected = searcher.search(house.method.describe_query(house.picture(0), REGIONS), plan)
+        expected = searcher.search(house.method.describe_query(house.rgb_image(0), REGIONS), plan)
         searcher.close()
         body = body_of(house, size=plan.k, ours=ours)
         if plan.matching:
@@ -236,10 +236,10 @@ class TestOptions:
         [
             (True, {}),
             ({"classes": 2}, {"n_classes": 2}),
-            ({"regions": False}, {"thresholds": (), "whole_picture": True}),
+            ({"regions": False}, {"thresholds": (), "whole_image": True}),
             (
                 {"regions": False, "classes": 1},
-                {"thresholds": (), "whole_picture": True, "n_classes": 1},
+                {"thresholds": (), "whole_image": True, "n_classes": 1},
             ),
         ],
         ids=str,
@@ -251,7 +251,7 @@ class TestOptions:
         ((query, ids, regions),) = matcher.calls
         assert regions == REGIONS.model_copy(update=changed)
         assert ids == first_order(service, house)[:9]
-        expected = house.method.describe_query(house.picture(0), regions)
+        expected = house.method.describe_query(house.rgb_image(0), regions)
         assert np.allclose(query.region_descriptor, expected.region_descriptor, atol=1e-6)
         assert found.warnings == ()
 
@@ -432,7 +432,7 @@ class TestSecondSearch:
 
 
 def hits_answer(house, rows, **changed):
-    """Hits of Elasticsearch: index, id, score; what tells of pictures from the gallery."""
+    """Hits of Elasticsearch: index, id, score; what tells of images from the gallery."""
     known = house.gallery.get([i for _, i, _ in rows])
     hits = []
     for index, id_, score in rows:
@@ -474,7 +474,7 @@ class TestSeveralIndices:
 
     @staticmethod
     def vectors(house, keys, size):
-        """That of the index new is the picture's own; those of others are its opposite."""
+        """That of the index new is the image's own; those of others are its opposite."""
         rows = []
         for index, i in keys[:size]:
             vector = house.gallery.get([i])[i].descriptor

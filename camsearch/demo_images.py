@@ -1,4 +1,4 @@
-"""A made collection for `camsearch demo`: ten things, seven views of each, and pictures of none.
+"""A made collection for `camsearch demo`: ten things, seven views of each, and images of none.
 
 Views differ as photos of one thing do: in place, size, angle, light, sharpness,
 in what lies about and in what covers it. Same seed, same bytes.
@@ -40,7 +40,7 @@ __all__ = [
     "QUERIES",
     "VIEWS",
     "DemoView",
-    "make_demo_pictures",
+    "make_demo_images",
 ]
 
 MANIFEST, CREDITS = "manifest.csv", "credits.txt"
@@ -53,7 +53,7 @@ _LONG, _SHORT = 640, 480
 
 @dataclass(frozen=True)
 class DemoView:
-    """One picture of the collection.
+    """One image of the collection.
 
     Attributes:
         id: such as ``cup-small``.
@@ -95,7 +95,7 @@ _RECIPES: dict[str, _Recipe] = {
 VIEWS = tuple(_RECIPES)
 
 
-def make_demo_pictures(
+def make_demo_images(
     folder: Path, *, seed: int = 7, views: Sequence[str] = VIEWS, distractors: int = DISTRACTORS
 ) -> list[DemoView]:
     """Write the collection, its ``manifest.csv`` and ``credits.txt`` into a folder.
@@ -104,10 +104,10 @@ def make_demo_pictures(
         folder: made if it is not there; files of the same names are replaced.
         seed: another seed strews and lights otherwise.
         views: which of `VIEWS` of each thing.
-        distractors: pictures of none of the things.
+        distractors: images of none of the things.
 
     Returns:
-        All pictures, thing by thing, the distractors last.
+        All images, thing by thing, the distractors last.
 
     Raises:
         ArtifactError: if an installed package does not carry a photo.
@@ -131,21 +131,21 @@ def _make_view(
 ) -> DemoView:
     recipe = _RECIPES[view]
     if recipe.pose is None:
-        picture, box = _from_photo(source, recipe.closer)
+        image, box = _from_photo(source, recipe.closer)
     else:
         background = clutter(_frame(random), recipe.pieces, random)
-        picture, box = lay_on(background, cut_out(source), recipe.pose, random)
+        image, box = lay_on(background, cut_out(source), recipe.pose, random)
     if recipe.covered:
-        picture = cover(picture, box, recipe.covered, random)
-    path = _save(folder / f"{source.name}-{view}.jpg", picture, recipe.light, random)
+        image = cover(image, box, recipe.covered, random)
+    path = _save(folder / f"{source.name}-{view}.jpg", image, recipe.light, random)
     query_box = box if view == VIEWS[0] and source.name in QUERIES else None
     return DemoView(path.stem, path, source.name, view, box, query_box)
 
 
 def _make_distractor(folder: Path, number: int, random: np.random.Generator) -> DemoView:
-    picture = clutter(_frame(random), int(random.integers(3, 14)), random)
+    image = clutter(_frame(random), int(random.integers(3, 14)), random)
     light = Light(random.uniform(0.7, 1.15), random.uniform(0.85, 1.15), noise=2)
-    path = _save(folder / f"other-{number:02}.jpg", picture, light, random)
+    path = _save(folder / f"other-{number:02}.jpg", image, light, random)
     return DemoView(path.stem, path, "", "clutter")
 
 
@@ -160,18 +160,18 @@ def _from_photo(source: SceneSource, closer: float) -> tuple[Image.Image, Box]:
     low, high = corners.min(axis=0), corners.max(axis=0)
     extent = 1 / closer
     left, top = ((low + high - extent) / 2).clip(0, 1 - extent).tolist()
-    picture = photo_part(source.photo, (left, top, left + extent, top + extent), _LONG)
-    in_part = (np.array([low, high]) - (left, top)) / extent * picture.size
-    return picture, Box(*in_part.round().ravel().tolist()).inside(Size(*picture.size))
+    image = photo_part(source.photo, (left, top, left + extent, top + extent), _LONG)
+    in_part = (np.array([low, high]) - (left, top)) / extent * image.size
+    return image, Box(*in_part.round().ravel().tolist()).inside(Size(*image.size))
 
 
-def _save(path: Path, picture: Image.Image, light: Light, random: np.random.Generator) -> Path:
-    relight(picture, light, random).save(path, "JPEG", quality=light.quality)
+def _save(path: Path, image: Image.Image, light: Light, random: np.random.Generator) -> Path:
+    relight(image, light, random).save(path, "JPEG", quality=light.quality)
     return path
 
 
 def _write_manifest(path: Path, views: Sequence[DemoView]) -> None:
-    """Write a row a picture; paths are relative to the manifest."""
+    """Write a row an image; paths are relative to the manifest."""
     with path.open("w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file)
         rows.writerow(["id", "path", "scene", "view"])

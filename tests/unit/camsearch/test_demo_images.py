@@ -1,4 +1,4 @@
-"""The demo's pictures: the same each time, true boxes, no network, and only free photos."""
+"""The demo's images: the same each time, true boxes, no network, and only free photos."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from camsearch import demo_sources
-from camsearch.demo_pictures import CREDITS, MANIFEST, QUERIES, VIEWS, make_demo_pictures
+from camsearch.demo_images import CREDITS, MANIFEST, QUERIES, VIEWS, make_demo_images
 from camsearch.demo_sources import CLUTTER, SCENES, Photo, credits_note, photo_path
 from descriptors.arrays import Size
 from descriptors.errors import ArtifactError
@@ -19,7 +19,7 @@ from descriptors.errors import ArtifactError
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from camsearch.demo_pictures import DemoView
+    from camsearch.demo_images import DemoView
 
 pytestmark = pytest.mark.slow  # among the longest modules
 
@@ -29,7 +29,7 @@ _FEW = {"views": ("photo", "small", "hidden"), "distractors": 3}
 @pytest.fixture(autouse=True)
 def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object, **__: object) -> None:
-        pytest.fail("the demo's pictures must not ask the network")
+        pytest.fail("the demo's images must not ask the network")
 
     for name in ("socket", "create_connection", "getaddrinfo"):
         monkeypatch.setattr(socket, name, refuse)
@@ -37,12 +37,12 @@ def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("pictures")
+    return tmp_path_factory.mktemp("images")
 
 
 @pytest.fixture(scope="module")
 def views(folder: Path) -> list[DemoView]:
-    return make_demo_pictures(folder, **_FEW)
+    return make_demo_images(folder, **_FEW)
 
 
 def test_counts(views: list[DemoView], folder: Path) -> None:
@@ -56,7 +56,7 @@ def test_the_whole_collection_is_large_enough_to_search() -> None:
     assert 6 <= len(VIEWS) <= 8
 
 
-def test_pictures_open_and_boxes_lie_inside(views: list[DemoView]) -> None:
+def test_images_open_and_boxes_lie_inside(views: list[DemoView]) -> None:
     for view in views:
         with Image.open(view.path) as image:
             image.load()
@@ -78,7 +78,7 @@ def test_the_box_is_where_the_thing_is(tmp_path: Path) -> None:
     """The dahlia is the only warm thing on its photo's green."""
     (dahlia,) = [
         view
-        for view in make_demo_pictures(tmp_path, views=("photo",), distractors=0)
+        for view in make_demo_images(tmp_path, views=("photo",), distractors=0)
         if view.scene == "dahlia"
     ]
     assert dahlia.box is not None
@@ -90,12 +90,12 @@ def test_the_box_is_where_the_thing_is(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_same_seed_same_bytes(views: list[DemoView], tmp_path: Path) -> None:
-    again = make_demo_pictures(tmp_path, views=("small",), distractors=1)
+    again = make_demo_images(tmp_path, views=("small",), distractors=1)
     known = {view.id: view for view in views}
     for view in again:
         assert view.path.read_bytes() == known[view.id].path.read_bytes()
         assert view.box == known[view.id].box
-    other = make_demo_pictures(tmp_path, seed=8, views=("small",), distractors=0)[0]
+    other = make_demo_images(tmp_path, seed=8, views=("small",), distractors=0)[0]
     assert other.path.read_bytes() != known[other.id].path.read_bytes()
 
 
@@ -105,7 +105,7 @@ def test_queries_have_a_box_to_search_with(views: list[DemoView]) -> None:
     assert all(view.query_box == view.box and view.view == "photo" for view in asked)
 
 
-def test_the_manifest_names_every_picture(views: list[DemoView], folder: Path) -> None:
+def test_the_manifest_names_every_image(views: list[DemoView], folder: Path) -> None:
     with (folder / MANIFEST).open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert [(r["id"], r["path"], r["scene"], r["view"]) for r in rows] == [

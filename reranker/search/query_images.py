@@ -1,4 +1,4 @@
-"""Where a query's picture comes from: the request, a document of the index, or an allowed host."""
+"""Where a query's image comes from: the request, a document of the index, or an allowed host."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ import torch
 from descriptors.arrays import Size
 from descriptors.errors import CamsearchError, FeaturelessImage, ImageError
 from descriptors.images import read_image
-from galleries.documents import IndexedPicture
-from reranker.errors import DialectError, PictureNotFound
+from galleries.documents import IndexedImage
+from reranker.errors import DialectError, ImageNotFound
 from reranker.search.rerank import IMAGE_FIELDS, image_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from descriptors.arrays import Box, Encoded, QueryDescription
-    from descriptors.images import ImageLimits, Picture
+    from descriptors.images import ImageLimits, RgbImage
     from descriptors.settings import RegionSettings
-    from reranker.dialect.searches import ImageSource, PictureQuery
+    from reranker.dialect.searches import ImageQuery, ImageSource
     from reranker.http.exchange import Request
     from reranker.matching import Matcher
     from reranker.search.description import Describer
     from reranker.search.indices import Indices
 
-__all__ = ["QueryPictures"]
+__all__ = ["QueryImages"]
 
 
-class QueryPictures:
-    """Describes the pictures that searches name."""
+class QueryImages:
+    """Describes the images that searches name."""
 
     def __init__(
         self,
@@ -45,19 +45,19 @@ class QueryPictures:
         self._limits, self._fetch = limits, fetch
 
     async def describe(
-        self, request: Request, index: str, query: PictureQuery, regions: RegionSettings
+        self, request: Request, index: str, query: ImageQuery, regions: RegionSettings
     ) -> QueryDescription:
         """A query, ready for both searches.
 
         Args:
             request: whose rights are used.
             index: of its path, percent-encoded.
-            query: the picture, and what to look for in it.
+            query: the image, and what to look for in it.
             regions: that hits will be matched with.
 
         Raises:
-            ImageError: the picture cannot be read, or has nothing to describe.
-            PictureNotFound: there is no document of this id.
+            ImageError: the image cannot be read, or has nothing to describe.
+            ImageNotFound: there is no document of this id.
             DialectError: urls are not allowed, or nothing is kept of the document.
             Overloaded: too many queries wait.
         """
@@ -66,45 +66,45 @@ class QueryPictures:
 
     async def source(
         self, request: Request, index: str, image: ImageSource
-    ) -> bytes | IndexedPicture:
-        """The file of a query's picture, or the document of the index that holds it."""
+    ) -> bytes | IndexedImage:
+        """The file of a query's image, or the document of the index that holds it."""
         if image.id is not None:
             return await self._document(request, index, image.id)
         return image.data if image.data is not None else await self._fetched(image.url or "")
 
     async def describe_source(
-        self, source: bytes | IndexedPicture, box: Box | None, regions: RegionSettings
+        self, source: bytes | IndexedImage, box: Box | None, regions: RegionSettings
     ) -> QueryDescription:
         """As `describe`, of what `source` gave."""
-        if isinstance(source, IndexedPicture):
+        if isinstance(source, IndexedImage):
             described = await asyncio.to_thread(self._of_kept_maps, source, box, regions)
         else:
-            picture = await asyncio.to_thread(self._read, source, box)
-            described = await self._describer.describe(picture, regions, box)
+            image = await asyncio.to_thread(self._read, source, box)
+            described = await self._describer.describe(image, regions, box)
         if not described.descriptor.any():
             raise FeaturelessImage(
-                "The query picture holds nothing to describe: it is of one colour, or the box is. "
-                "Choose another picture or a larger box."
+                "The query image holds nothing to describe: it is of one colour, or the box is. "
+                "Choose another image or a larger box."
             )
         return described
 
-    def maps(self, source: bytes | IndexedPicture, box: Box | None) -> Encoded:
+    def maps(self, source: bytes | IndexedImage, box: Box | None) -> Encoded:
         """The maps that the query is described by, as a batch of one.
 
         Raises:
-            ImageError: there are none, and the picture cannot be read.
+            ImageError: there are none, and the image cannot be read.
         """
-        if not isinstance(source, IndexedPicture):
+        if not isinstance(source, IndexedImage):
             return self._matcher.method.encode(self._read(source, box))
         encoded = self._matcher.encoded_of(source)
         if encoded is None:
             raise ImageError(
-                f"No feature maps are kept of [{source.id}] and its picture cannot be read: "
-                "index it again, or send the picture as [image.data]."
+                f"No feature maps are kept of [{source.id}] and its image cannot be read: "
+                "index it again, or send the image as [image.data]."
             )
         return encoded
 
-    def _read(self, data: bytes, box: Box | None) -> Picture:
+    def _read(self, data: bytes, box: Box | None) -> RgbImage:
         side = None if box else self._matcher.method.settings.side
         return read_image(data, self._limits, reduce_to=side)
 
@@ -117,7 +117,7 @@ class QueryPictures:
         """
         if self._fetch is None:
             raise DialectError(
-                "[image.url] is not allowed by this server: send the picture as [image.data], or "
+                "[image.url] is not allowed by this server: send the image as [image.data], or "
                 "start the server with its host in CAMSEARCH_WEB_HOSTS."
             )
         try:
@@ -127,24 +127,24 @@ class QueryPictures:
         except CamsearchError as error:
             raise DialectError(f"[image.url] cannot be fetched. {error.reason}") from error
 
-    async def _document(self, request: Request, index: str, image_id: str) -> IndexedPicture:
-        """The picture of a document of the index, as the caller may see it."""
+    async def _document(self, request: Request, index: str, image_id: str) -> IndexedImage:
+        """The image of a document of the index, as the caller may see it."""
         hit = await self._indices.document(request, index, image_id, IMAGE_FIELDS)
         if hit is None:
-            raise PictureNotFound(
+            raise ImageNotFound(
                 f"[image.id] names [{image_id}], which is no document of [{index or '_all'}]: "
-                "name one that is, or send the picture as [image.data]."
+                "name one that is, or send the image as [image.data]."
             )
         image = image_of(hit)
         if image is None:
             raise DialectError(
                 f"The document [{image_id}] does not tell {', '.join(IMAGE_FIELDS)}: it was not "
-                "written by camsearch. Name another, or send the picture as [image.data]."
+                "written by camsearch. Name another, or send the image as [image.data]."
             )
         return image
 
     def _of_kept_maps(
-        self, image: IndexedPicture, box: Box | None, regions: RegionSettings
+        self, image: IndexedImage, box: Box | None, regions: RegionSettings
     ) -> QueryDescription:
         encoded = self.maps(image, box)
         with torch.inference_mode():

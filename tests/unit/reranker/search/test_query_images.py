@@ -1,4 +1,4 @@
-"""Where a query's picture comes from."""
+"""Where a query's image comes from."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from descriptors.errors import FeaturelessImage, ImageError, RequestError, Unrea
 from descriptors.images import ImageLimits, read_image
 from galleries.kept_maps import stack_kept
 from reranker.dialect.answers import read_hits
-from reranker.dialect.searches import ImageSource, PictureQuery
-from reranker.errors import DialectError, PictureNotFound, UpstreamRefused
+from reranker.dialect.searches import ImageQuery, ImageSource
+from reranker.errors import DialectError, ImageNotFound, UpstreamRefused
 from reranker.folder import LocalUpstream
 from reranker.http.exchange import Request
-from reranker.search.query_pictures import QueryPictures
+from reranker.search.query_images import QueryImages
 from reranker.search.rerank import image_of
 from tests.support.house import JSON, REGIONS, Scripted, said
-from tests.support.pictures import encoded, shapes
+from tests.support.images import encoded, shapes
 
 ASKED = Request("POST", "/images/_search", "size=3", (*JSON, (b"authorization", b"x")), b"{}")
 BOX = Box(8, 4, 50, 44)
@@ -34,37 +34,37 @@ def service(house):
 
 
 def described(service, query, regions=REGIONS, index="images"):
-    return asyncio.run(service.pictures.describe(ASKED, index, query, regions))
+    return asyncio.run(service.images.describe(ASKED, index, query, regions))
 
 
 def of_data(data, box=None):
-    return PictureQuery(ImageSource(data=data), box)
+    return ImageQuery(ImageSource(data=data), box)
 
 
 def of_id(id_, box=None):
-    return PictureQuery(ImageSource(id=id_), box)
+    return ImageQuery(ImageSource(id=id_), box)
 
 
 def of_url(url):
-    return PictureQuery(ImageSource(url=url))
+    return ImageQuery(ImageSource(url=url))
 
 
 def check_same(expected, found):
     torch.testing.assert_close(found.descriptor, expected.descriptor)
     torch.testing.assert_close(found.region_descriptor, expected.region_descriptor)
     assert found.classes.tolist() == expected.classes.tolist()
-    assert (found.picture, found.box) == (expected.picture, expected.box)
+    assert (found.image, found.box) == (expected.image, expected.box)
 
 
 class TestData:
     @pytest.mark.parametrize("box", [None, BOX])
     def test_it_is_described_as_python_does(self, house, service, box):
-        expected = house.method.describe_query(house.picture(0), REGIONS, box)
+        expected = house.method.describe_query(house.rgb_image(0), REGIONS, box)
         check_same(expected, described(service, of_data(house.data(0), box)))
 
     def test_for_other_settings(self, house, service):
         fewer = REGIONS.model_copy(update={"n_classes": 2})
-        expected = house.method.describe_query(house.picture(0), fewer, BOX)
+        expected = house.method.describe_query(house.rgb_image(0), fewer, BOX)
         found = described(service, of_data(house.data(0), BOX), fewer)
         check_same(expected, found)
         assert not torch.equal(
@@ -72,7 +72,7 @@ class TestData:
             described(service, of_data(house.data(0), BOX)).region_descriptor,
         )
 
-    def test_a_large_picture_with_a_box_is_read_whole(self, house, service):
+    def test_a_large_image_with_a_box_is_read_whole(self, house, service):
         """Read smaller, what is in its box would be a blur."""
         large = encoded(shapes(1024, 768, seed=5), "JPEG", quality=95)
         box = Box(600, 400, 664, 448)
@@ -81,7 +81,7 @@ class TestData:
         with pytest.raises(RequestError, match="outside"):
             described(service, of_data(large, Box(1030, 10, 1090, 90)))
 
-    def test_bytes_that_are_no_picture(self, service):
+    def test_bytes_that_are_no_image(self, service):
         with pytest.raises(UnreadableImage):
             described(service, of_data(b"nothing"))
 
@@ -92,13 +92,13 @@ class TestData:
         ):
             described(strict, of_data(house.data(0)))
 
-    def test_a_picture_of_nothing(self, house, service):
+    def test_a_image_of_nothing(self, house, service):
         class Blind:
-            async def describe(self, picture, regions, box):
-                query = house.method.describe_query(picture, regions, box)
+            async def describe(self, image, regions, box):
+                query = house.method.describe_query(image, regions, box)
                 return replace(query, descriptor=torch.zeros_like(query.descriptor))
 
-        blind = QueryPictures(service.indices, Blind(), service.matcher, ImageLimits())
+        blind = QueryImages(service.indices, Blind(), service.matcher, ImageLimits())
         with pytest.raises(FeaturelessImage, match="larger box"):
             asyncio.run(blind.describe(ASKED, "images", of_data(house.data(0)), REGIONS))
 
@@ -129,7 +129,7 @@ class TestDocument:
         assert "descriptor" not in orjson.loads(first.body)["fields"]
 
     def test_there_is_none(self, service):
-        with pytest.raises(PictureNotFound, match=r"\[99\].*\[images\]"):
+        with pytest.raises(ImageNotFound, match=r"\[99\].*\[images\]"):
             described(service, of_id("99"))
 
     def test_a_box_outside(self, service):
@@ -154,7 +154,7 @@ class TestDocument:
         ):
             described(service, of_id("03"))
 
-    def test_without_maps_and_picture(self, house):
+    def test_without_maps_and_image(self, house):
         with (
             house.service(features=None) as service,
             pytest.raises(ImageError, match="No feature maps are kept"),
@@ -174,7 +174,7 @@ class TestUrl:
             asked.append(url)
             return house.data(2)
 
-        expected = house.method.describe_query(house.picture(2), REGIONS)
+        expected = house.method.describe_query(house.rgb_image(2), REGIONS)
         with house.service(fetch=fetch) as service:
             check_same(expected, described(service, of_url("https://example.org/a.png")))
         assert asked == ["https://example.org/a.png"]
@@ -198,7 +198,7 @@ def hit_answer(fields):
     return said({"hits": {"hits": [{"_index": "i", "_id": "x", "_score": 1.0, "fields": fields}]}})
 
 
-class TestPictureOf:
+class TestImageOf:
     def of(self, **fields):
         whole = {"digest": ["d"], "uri": ["u"], "width": [30], "height": [20]}
         (hit,) = read_hits(orjson.loads(hit_answer(whole | fields).body))
@@ -217,5 +217,5 @@ class TestPictureOf:
         [{"digest": []}, {"width": ["30"]}, {"height": [2.5]}, {"width": [0]}, {"height": [-20]}],
         ids=str,
     )
-    def test_a_document_that_tells_less_is_no_picture_of_ours(self, fields):
+    def test_a_document_that_tells_less_is_no_image_of_ours(self, fields):
         assert self.of(**fields) is None

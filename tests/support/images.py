@@ -1,4 +1,4 @@
-"""Made pictures: seeded, drawn with numpy alone, so that they are the same on every machine."""
+"""Made images: seeded, drawn with numpy alone, so that they are the same on every machine."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from descriptors.arrays import Size
-from descriptors.images import Picture
+from descriptors.images import RgbImage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -64,7 +64,7 @@ def letter(width: int = 50, height: int = 60) -> Image.Image:
 
 
 def encoded(image: Image.Image, file_format: str = "PNG", **options: Any) -> bytes:
-    """The picture as a file's bytes; `options` are Pillow's for that format."""
+    """The image as a file's bytes; `options` are Pillow's for that format."""
     buffer = BytesIO()
     image.save(buffer, file_format, **options)
     return buffer.getvalue()
@@ -89,8 +89,8 @@ def with_orientation(image: Image.Image, orientation: int, **options: Any) -> by
 _FLIP, _HALF = Image.Transpose.FLIP_LEFT_RIGHT, Image.Transpose.ROTATE_180
 _LEFT, _RIGHT = Image.Transpose.ROTATE_90, Image.Transpose.ROTATE_270
 
-# What was done to the upright picture, for each value of the EXIF tag (its specification's table:
-# where row 0 and column 0 of the stored picture lie on the upright one).
+# What was done to the upright image, for each value of the EXIF tag (its specification's table:
+# where row 0 and column 0 of the stored image lie on the upright one).
 _TURNED_AWAY: dict[int, tuple[Image.Transpose, ...]] = {
     1: (),
     2: (_FLIP,),
@@ -103,13 +103,13 @@ _TURNED_AWAY: dict[int, tuple[Image.Transpose, ...]] = {
 }
 
 
-def picture(image: Image.Image) -> Picture:
-    """What `read_image` would make of the picture's file."""
-    return Picture(image, Size(*image.size))
+def rgb_image(image: Image.Image) -> RgbImage:
+    """What `read_image` would make of the image's file."""
+    return RgbImage(image, Size(*image.size))
 
 
 def collection(count: int, width: int = 64, height: int = 64, seed: int = 0) -> list[Image.Image]:
-    """Many different pictures of one size: shapes, with every fourth one noise."""
+    """Many different images of one size: shapes, with every fourth one noise."""
     draw: tuple[Callable[..., Image.Image], ...] = (shapes, shapes, shapes, noise)
     return [draw[i % 4](width, height, seed=seed * 1000 + i) for i in range(count)]
 
