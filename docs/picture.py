@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -13,8 +14,8 @@ __all__ = ["write_picture"]
 
 PICTURE = Path(__file__).with_name("demo.png")
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-# As wide as the report is at most; high enough for its first search.
-_SIZE = "1320,1000"
+# As wide as the report is at most; high enough for its head and first search.
+_SIZE = "1320,1060"
 
 
 def write_picture() -> None:
@@ -24,8 +25,10 @@ def write_picture() -> None:
         raise SystemExit(f"There is no {' or '.join(_BROWSERS)}: install one.")
     with TemporaryDirectory() as folder:
         demo(None, Path(folder), None, None)
-        page = (Path(folder) / "report.html").as_uri() + "#search-1"
-        options = ("--headless", "--hide-scrollbars", f"--window-size={_SIZE}")
+        page = (Path(folder) / "report.html").as_uri()
+        options = ["--headless", "--hide-scrollbars", f"--window-size={_SIZE}"]
+        if os.geteuid() == 0:  # Chromium's sandbox does not start as root; the page is our own
+            options.append("--no-sandbox")
         subprocess.run([browser, *options, f"--screenshot={PICTURE}", page], check=True)  # noqa: S603
 
 
