@@ -16,7 +16,6 @@ from descriptors.expansion import hits_to_read
 from descriptors.method import Method
 from descriptors.whitening import WhiteningFit
 from evaluation.encoding import UnpackedMaps, image_of
-from evaluation.online import online_vectors
 from evaluation.scores import LeftOut, Score
 from evaluation.searching import (
     FIRST_STAGES,
@@ -24,6 +23,7 @@ from evaluation.searching import (
     ONLINE_STAGES,
     MemoryGallery,
     StageSearcher,
+    online_vectors,
 )
 from evaluation.streaming import StreamedGallery, stream_photos
 from galleries.documents import Document
@@ -37,8 +37,7 @@ if TYPE_CHECKING:
     from descriptors.arrays import QueryDescription
     from descriptors.settings import RegionSettings
     from evaluation.encoding import EncodedPhotos
-    from evaluation.online import OnlineVectors
-    from evaluation.searching import Stage
+    from evaluation.searching import OnlineVectors, Stage
     from evaluation.trials import Photo, PhotoQuery, Progress, Trial
 
 __all__ = ["MAX_ONLINE_BYTES", "OURS", "STREAMED", "PreparedTrial", "fit_method", "score_ours"]

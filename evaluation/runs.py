@@ -7,8 +7,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from descriptors.errors import RequestError
-from evaluation.baselines.scoring import score_baselines
-from evaluation.baselines.systems import ALL_BASELINES, chosen_baselines, dims_of
+from evaluation.baselines.systems import ALL_BASELINES, chosen_baselines, dims_of, score_baselines
 from evaluation.encoding import encode_photos
 from evaluation.ours import OURS, STREAMED, score_ours
 from evaluation.scores import LeftOut, Row, Score, summarise

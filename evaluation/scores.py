@@ -8,16 +8,78 @@ from itertools import islice
 from statistics import fmean
 from typing import TYPE_CHECKING
 
-from evaluation.average_precision import positive_ranks, trapezoidal_average_precision
+from descriptors.errors import RequestError
 from evaluation.datasets.files import unreadable_note
 from evaluation.datasets.photos import COLLECTIONS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from evaluation.trials import PhotoQuery
 
-__all__ = ["Answer", "LeftOut", "Row", "Score", "TrialScore", "by_system", "summarise"]
+__all__ = [
+    "Answer",
+    "LeftOut",
+    "Row",
+    "Score",
+    "TrialScore",
+    "by_system",
+    "positive_ranks",
+    "summarise",
+    "trapezoidal_average_precision",
+]
+
+
+def positive_ranks(
+    ranking: Iterable[str], positives: Collection[str], junk: Collection[str] = ()
+) -> list[int]:
+    """The ranks of the positives, ascending, in the ranking without the junk.
+
+    Args:
+        ranking: ids, best first, each at most once; those that are missing were not found.
+        positives: ids that are right answers.
+        junk: ids that are taken out.
+
+    Raises:
+        RequestError: if an id is both, or an answer comes twice.
+    """
+    if not set(positives).isdisjoint(junk):
+        raise RequestError("A photo is both positive and junk: take it out of one of the lists.")
+    kept = [answer for answer in ranking if answer not in junk]
+    if len(set(kept)) != len(kept):
+        raise RequestError("The ranking holds an answer twice: rank each photo once.")
+    return [rank for rank, answer in enumerate(kept) if answer in positives]
+
+
+def trapezoidal_average_precision(ranks: Sequence[int], positives: int) -> float:
+    """The area under the precision-recall curve, by trapezoids.
+
+    Args:
+        ranks: of the positives that were found, ascending.
+        positives: how many there are; those not found count as never found.
+
+    Returns:
+        0..1: at each hit the mean of the precision just before and just after it,
+        where the precision before the first answer is 1.
+
+    Source:
+        Philbin et al. 2007; docs/method.md section 9. Their evaluator walks over every answer
+        and keeps recall and precision from one to the next; between two hits recall stands
+        still, so that only the hits have an area, and the precision just before one is
+        found / rank.
+    """
+    if positives < 1:
+        raise RequestError("A query without a positive has no average precision: leave it out.")
+    if len(ranks) > positives:
+        raise RequestError(
+            f"{len(ranks)} positives were found of {positives}: count those in the gallery."
+        )
+    area = 0.0
+    for found, rank in enumerate(ranks):
+        before = found / rank if rank else 1.0
+        area += (before + (found + 1) / (rank + 1)) / 2
+    return area / positives
+
 
 # First answers that a score keeps for people to look at: more would only fill memory, since a
 # run has tens of thousands of scores.

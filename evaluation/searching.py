@@ -8,8 +8,11 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Float32
+import torch
+from jaxtyping import Float, Float16, Float32, Int
+from torch import Tensor
 
+from descriptors.aggregation import aggregate, join_layers, region_class_vectors
 from galleries.documents import Document, FirstHit
 from indexer.encoding import encode_documents
 from indexer.reading import IndexingPlan
@@ -19,9 +22,11 @@ from reranker.ranking import SearchPlan
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
-    from descriptors.arrays import QueryDescription
+    from descriptors.arrays import Encoded, QueryDescription
     from descriptors.method import Method
     from descriptors.settings import RegionSettings
+    from evaluation.encoding import EncodedPhotos
+    from evaluation.trials import Photo
     from galleries.features import FeatureStore
     from galleries.filters import Filter
     from reranker.matching import Match
@@ -31,8 +36,10 @@ __all__ = [
     "OFFLINE_STAGES",
     "ONLINE_STAGES",
     "MemoryGallery",
+    "OnlineVectors",
     "Stage",
     "StageSearcher",
+    "online_vectors",
     "stage_of",
 ]
 
@@ -167,3 +174,75 @@ class StageSearcher(Searcher):
         each = (time.perf_counter() - started) * 1e3 / max(1, len(found))
         self._matches |= {keys[i]: (match, each) for i, match in found.items()}
         return {i: self._matches[key][0] for i, key in keys.items() if key in self._matches}
+
+
+# Classes whose vectors are made together: their sums take some MB, and what a batch of maps costs
+# by itself (its bytes turned, its active cells counted) is paid once for all of them.
+_CLASSES_AT_A_TIME = 256
+
+
+@dataclass(frozen=True)
+class OnlineVectors:
+    """Whitened class vectors of photos.
+
+    Attributes:
+        columns: of each class, by its number.
+        layers: of each layer, unit or zero rows.
+        weights: of each class in each photo, where the settings weigh by probability.
+    """
+
+    columns: Mapping[int, int]
+    layers: tuple[Float16[Tensor, "P U _"], ...]
+    weights: Float[Tensor, "P U"] | None
+
+    def describe(self, classes: Int[Tensor, " N"]) -> Float[Tensor, "P D"]:
+        """Descriptors of all photos with the classes of one query.
+
+        Source:
+            docs/method.md section 3, OnA.
+        """
+        columns = torch.tensor([self.columns[c] for c in classes.tolist()])
+        weights = None if self.weights is None else self.weights[:, columns]
+        return join_layers([aggregate(v[:, columns].float(), weights) for v in self.layers])
+
+
+def online_vectors(
+    method: Method,
+    encoded: EncodedPhotos,
+    photos: Sequence[Photo],
+    classes: Int[Tensor, " U"],
+) -> OnlineVectors:
+    """The whitened class vectors of photos, in their order.
+
+    Args:
+        method: whose whitening applies.
+        encoded: the maps.
+        photos: of the gallery.
+        classes: each once, of all queries.
+    """
+    rows = {photo.file: row for row, photo in enumerate(photos)}
+    shape = (len(photos), len(classes))
+    layers = tuple(
+        torch.zeros(*shape, layer.dims, dtype=torch.float16) for layer in method.settings.layers
+    )
+    weights = torch.zeros(shape) if method.settings.probability_weights else None
+    for batch, maps in encoded.batches(photos):
+        here = torch.tensor([rows[photo.file] for photo in batch])
+        if weights is not None:
+            weights[here] = maps.scores.softmax(dim=1)[:, classes].sqrt().cpu()
+        for start in range(0, len(classes), _CLASSES_AT_A_TIME):
+            part = slice(start, start + _CLASSES_AT_A_TIME)
+            for layer, vectors in zip(layers, _whitened(method, maps, classes[part]), strict=True):
+                layer[here, part] = vectors.half().cpu()
+    return OnlineVectors({c: i for i, c in enumerate(classes.tolist())}, layers, weights)
+
+
+@torch.inference_mode()
+def _whitened(
+    method: Method, maps: Encoded, classes: Int[Tensor, " N"]
+) -> list[Float[Tensor, "B N D"]]:
+    vectors = region_class_vectors(method.encoder, maps, classes.expand(len(maps), -1))
+    return [
+        whiten(of_layer[:, 0], method.encoder.dtype)
+        for whiten, of_layer in zip(method.whitening.layers, vectors, strict=True)
+    ]

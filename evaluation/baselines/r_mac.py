@@ -23,8 +23,7 @@ from evaluation.baselines.dense import (
     sorted_heads,
 )
 from evaluation.baselines.localisation import Localiser, distinct_windows
-from evaluation.baselines.maps import LayerMaps
-from evaluation.baselines.vectors import cut_to, stacked
+from evaluation.baselines.maps import LayerMaps, cut_to, stacked
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

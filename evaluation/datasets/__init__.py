@@ -7,5 +7,4 @@ photos       a folder of photos in halves, with boxes and junk
 buildings    Oxford5k and Paris6k: text files of good, ok and junk
 revisited    ROxford5k and RParis6k: easy, medium, hard; `pickles` reads their ground truth
 holidays     INRIA Holidays: names say it all
-folders      a folder of one's own: a subfolder an instance, or a CSV
 """

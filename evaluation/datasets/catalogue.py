@@ -21,9 +21,8 @@ from evaluation.datasets.files import (
     photos_of,
     unreadable_note,
 )
-from evaluation.datasets.folders import folder_photos, read_folder
 from evaluation.datasets.holidays import holidays_photos, read_holidays
-from evaluation.datasets.photos import read_photos, read_trials
+from evaluation.datasets.photos import folder_photos, read_folder, read_photos, read_trials
 from evaluation.datasets.revisited import ROXFORD, RPARIS, read_revisited
 from evaluation.trials import StreamedPhotos
 
