@@ -1,4 +1,4 @@
-"""The settings that an ablation varies, one at a time, and the values it tries by default.
+"""The settings that an ablation varies one at a time, and their default values.
 
 To vary another setting, add a row to `KNOBS`.
 """
@@ -21,7 +21,7 @@ __all__ = ["KNOBS", "Knob", "Setup", "chosen_knobs"]
 
 @dataclass(frozen=True)
 class Setup:
-    """One way to search, whole: settings of the descriptors and of the re-ranking, and a stage."""
+    """One complete way to search."""
 
     settings: MethodSettings
     regions: RegionSettings
@@ -33,13 +33,13 @@ class Knob:
     """One setting that can be varied.
 
     Attributes:
-        part: of a `Setup` that it is a field of.
-        values: that are tried by default, as they are written on the command line.
-        parse: a value as it is written, and the settings it stands among, to that of the field.
-        encodes: whether every photo must pass the network anew.
-        field: its name there; None for the knob's own.
-        reranked: whether it shows only after the re-ranking; else it is judged by the first
-            search and its expansion, which take a fraction of the time.
+        part: field of a `Setup` that it belongs to.
+        values: that are tried by default, as written on the command line.
+        parse: from a written value and the method's settings to the field's value.
+        encodes: whether every photo must be encoded again.
+        field: its name in `part`; None for the knob's own.
+        reranked: whether it only affects the re-ranking; otherwise it is measured without,
+            in a fraction of the time.
     """
 
     part: Literal["settings", "regions", "stage"]
@@ -50,10 +50,10 @@ class Knob:
     reranked: bool = False
 
     def apply(self, name: str, setup: Setup, value: str) -> Setup:
-        """A setup with a value in the place of its own.
+        """A setup with another value.
 
         Raises:
-            RequestError: for a value that cannot be.
+            RequestError: for an impossible value.
         """
         part = getattr(setup, self.part)
         field = self.field or name
@@ -76,7 +76,7 @@ class Knob:
         return replace(setup, **{self.part: changed})
 
     def read(self, name: str, setup: Setup) -> str:
-        """The value that a setup has, as it is written."""
+        """The value of a setup, as written."""
         field = name if name == "dims" else self.field or name
         return _written(getattr(getattr(setup, self.part), field))
 
@@ -93,7 +93,7 @@ def _first_message(error: ValueError) -> str:
 
 
 def _written(value: Any) -> str:
-    """A value as the command line takes it."""
+    """A value as written on the command line."""
     if isinstance(value, bool):
         return "on" if value else "off"
     if isinstance(value, tuple):
@@ -118,7 +118,7 @@ def _numbers(text: str, _settings: MethodSettings) -> tuple[float, ...]:
 
 
 def _dims(text: str, settings: MethodSettings) -> list[dict[str, Any]]:
-    """So many dimensions in all, shared out as the layers share them now."""
+    """This many dimensions in total, divided among the layers as now."""
     share = int(text) / settings.dims
     return [
         {"name": layer.name, "dims": max(1, round(share * layer.dims))} for layer in settings.layers
@@ -126,7 +126,7 @@ def _dims(text: str, settings: MethodSettings) -> list[dict[str, Any]]:
 
 
 def _layers(text: str, settings: MethodSettings) -> list[dict[str, Any]]:
-    """``mid:256+last:256``; without numbers the dimensions are shared out evenly."""
+    """``mid:256+last:256``; without numbers the dimensions are divided evenly."""
     parts = [part.partition(":") for part in text.split("+")]
     share = settings.dims // len(parts)
     return [{"name": name, "dims": int(dims) if dims else share} for name, _, dims in parts]
@@ -167,7 +167,7 @@ def chosen_knobs(text: str) -> dict[str, tuple[str, ...]]:
         ``all`` is every setting that encodes nothing.
 
     Raises:
-        RequestError: for a setting that is not known.
+        RequestError: for an unknown setting.
     """
     if text.strip() == "all":
         return {name: knob.values for name, knob in KNOBS.items() if not knob.encodes}

@@ -57,14 +57,14 @@ class PaperRow:
     """One row of a table.
 
     Attributes:
-        label: as the paper calls it, nearly.
+        label: as in the paper, nearly.
         system: name of ours, or of a baseline.
         network: whose maps.
         n_classes, n_pca: N_C and N_pca; None for a system without CAMs.
         dims: of the descriptor.
         window, expand: R and the hits of QE; 0 for none.
         published: mAP by dataset.
-        seconds: what an image cost there; None where it is not said.
+        seconds: published cost of an image; None if unknown.
     """
 
     label: str
@@ -134,9 +134,9 @@ class Cell:
     """One row on one dataset.
 
     Attributes:
-        ours: our mAP; None where it could not be measured.
-        published: the paper's; None where it has none.
-        missing: why there is none of ours; "" where there is.
+        ours: our mAP; None if it could not be measured.
+        published: the paper's; None if it has none.
+        missing: why there is none of ours; "" if there is.
     """
 
     ours: float | None
@@ -149,10 +149,10 @@ class MeasuredRow:
     """One row of a table, measured.
 
     Attributes:
-        row: what was asked for.
+        row: the row of the paper.
         network: on which it was measured.
         cells: by dataset.
-        cost: of an image by our own systems; None where it could not be measured.
+        cost: of an image by our own systems; None if it could not be measured.
     """
 
     row: PaperRow
@@ -239,16 +239,13 @@ def measure_tables(  # noqa: PLR0913 - all that a run is of
     *,
     network: str | None = None,
 ) -> tuple[MeasuredTable, ...]:
-    """Measure every row that can be.
+    """Measure every row that can be; the others say why not.
 
     Args:
         datasets: the trials of each, by name, or why there are none.
-        load: makes an encoder of settings.
-        network: stands in for the paper's main one; None for that.
+        load: makes an encoder from settings.
+        network: replaces the paper's main one.
         tables, regions, cache, progress: see `evaluation.runs.evaluate_trials`.
-
-    Returns:
-        The same tables; what could not be measured says why.
     """
     rows = [row for table in tables for row in table.rows]
     main = next((row.network for row in rows), "")

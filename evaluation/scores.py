@@ -1,4 +1,14 @@
-"""What a measurement gives: a score a query, and the rows of the table made of them."""
+"""A score per query by average precision, and the rows of the table computed from them.
+
+Convention:
+    A ranking is ids, best first; ranks count from 0. What a dataset calls good and ok is positive;
+    junk is removed from the ranking first, so it neither helps nor harms.
+
+Source:
+    docs/method.md section 9; Philbin et al. 2007 (Oxford buildings, compute_ap). Jégou et al. 2008
+    (Holidays) and Radenovic et al. 2018 (revisited Oxford and Paris) compute the same area from
+    the ranks of the positives, in the ranking without the query or without the junk.
+"""
 
 from __future__ import annotations
 
@@ -36,18 +46,18 @@ def positive_ranks(
     """The ranks of the positives, ascending, in the ranking without the junk.
 
     Args:
-        ranking: ids, best first, each at most once; those that are missing were not found.
-        positives: ids that are right answers.
-        junk: ids that are taken out.
+        ranking: ids, best first, each at most once; missing ones were not found.
+        positives: ids of right answers.
+        junk: ids to remove.
 
     Raises:
-        RequestError: if an id is both, or an answer comes twice.
+        RequestError: if an id is both positive and junk, or is ranked twice.
     """
     if not set(positives).isdisjoint(junk):
-        raise RequestError("A photo is both positive and junk: take it out of one of the lists.")
+        raise RequestError("A photo is both positive and junk: remove it from one of the lists.")
     kept = [answer for answer in ranking if answer not in junk]
     if len(set(kept)) != len(kept):
-        raise RequestError("The ranking holds an answer twice: rank each photo once.")
+        raise RequestError("The ranking has an answer twice: rank each photo once.")
     return [rank for rank, answer in enumerate(kept) if answer in positives]
 
 
@@ -56,20 +66,18 @@ def trapezoidal_average_precision(ranks: Sequence[int], positives: int) -> float
 
     Args:
         ranks: of the positives that were found, ascending.
-        positives: how many there are; those not found count as never found.
+        positives: how many there are.
 
     Returns:
         0..1: at each hit the mean of the precision just before and just after it,
         where the precision before the first answer is 1.
 
     Source:
-        Philbin et al. 2007; docs/method.md section 9. Their evaluator walks over every answer
-        and keeps recall and precision from one to the next; between two hits recall stands
-        still, so that only the hits have an area, and the precision just before one is
-        found / rank.
+        Philbin et al. 2007; docs/method.md section 9. Their evaluator goes through every answer;
+        recall changes only at the hits, and the precision just before one is found / rank.
     """
     if positives < 1:
-        raise RequestError("A query without a positive has no average precision: leave it out.")
+        raise RequestError("A query without a positive has no average precision: remove it.")
     if len(ranks) > positives:
         raise RequestError(
             f"{len(ranks)} positives were found of {positives}: count those in the gallery."
@@ -81,19 +89,13 @@ def trapezoidal_average_precision(ranks: Sequence[int], positives: int) -> float
     return area / positives
 
 
-# First answers that a score keeps for people to look at: more would only fill memory, since a
-# run has tens of thousands of scores.
+# First answers kept for the report; a run has tens of thousands of scores.
 _ANSWERS_KEPT = 8
 
 
 @dataclass(frozen=True)
 class Answer:
-    """One of the first answers to a query.
-
-    Attributes:
-        path: of the photo.
-        right: whether it is a positive of the query's first measure; None for junk.
-    """
+    """One of the first answers to a query: a photo, and whether it is right; None for junk."""
 
     path: str
     right: bool | None
@@ -104,12 +106,10 @@ class Score:
     """How well one query was answered by one system at one stage.
 
     Attributes:
-        system, stage: names of the table.
-        query: what was asked.
-        precision: trapezoidal average precision by the name of a measure; the query's own.
+        precision: trapezoidal average precision by the name of a measure.
         ranks: of the positives of the first measure in the ranking without junk, from 0.
         milliseconds: of the search alone.
-        answers: the first few of the ranking, best first, without the query's own photo.
+        answers: the first few of the ranking, without the query's own photo.
     """
 
     system: str
@@ -129,7 +129,7 @@ class Score:
         ranking: Iterable[str],
         milliseconds: float,
     ) -> Score:
-        """Judge a ranking of the whole gallery."""
+        """Score a ranking of the whole gallery."""
         found = list(ranking)
         own = () if query.leave_out is None else (query.leave_out,)
         distinct = dict.fromkeys(query.judgements.values())
@@ -147,7 +147,7 @@ class Score:
 
     @property
     def positives(self) -> int:
-        """How many right answers there are, by the first measure of the query."""
+        """The number of right answers, by the first measure of the query."""
         return len(next(iter(self.query.judgements.values())).positives)
 
 
@@ -157,7 +157,7 @@ class TrialScore:
 
     Attributes:
         all: over all queries, by the first measure of the dataset.
-        collections: over those in photo collections; None where there are none.
+        collections: over those in photo collections; None without any.
         measures: by every measure.
     """
 
@@ -167,7 +167,7 @@ class TrialScore:
 
     @classmethod
     def of(cls, values: Sequence[Mapping[str, float]]) -> TrialScore:
-        """The mean by each measure over those that have it, in order of their first appearance."""
+        """The mean of each measure over the values that have it, in order of first appearance."""
         names = dict.fromkeys(name for of_one in values for name in of_one)
         measures = {name: fmean(v[name] for v in values if name in v) for name in names}
         return cls(next(iter(measures.values())), measures.get(COLLECTIONS), measures)
@@ -182,9 +182,7 @@ class Row:
         preset, layers: names of the settings, and of the feature layers joined by ``+``.
         stage: such as first, first+QE5, R100+QE5.
         dims: of a descriptor.
-        all: mean of the trials' mAP over all queries.
-        collections: the same over queries in photo collections; None where there are none.
-        measures: the same by every measure of the dataset.
+        all, collections, measures: mean of the trials' values, see `TrialScore`.
         ms_per_query: mean milliseconds of the search alone.
         trials: each trial's own values, in order (half 0, half 1).
     """
@@ -221,7 +219,7 @@ def summarise(
     """The rows of a run, in order of their first score.
 
     Args:
-        trials: the scores of each trial; all with the same systems and stages.
+        trials: the scores of each trial, all with the same systems and stages.
         preset, layers: see `Row`.
         dims: of a descriptor, by system.
     """
@@ -236,7 +234,7 @@ def summarise(
 
 
 def _answers(query: PhotoQuery, ranking: Sequence[str]) -> Iterator[Answer]:
-    """The first answers of a ranking, judged by the query's first measure."""
+    """The first answers of a ranking, by the query's first measure."""
     judgement = next(iter(query.judgements.values()))
     others = (path for path in ranking if path != query.leave_out)
     for path in islice(others, _ANSWERS_KEPT):
@@ -245,22 +243,22 @@ def _answers(query: PhotoQuery, ranking: Sequence[str]) -> Iterator[Answer]:
 
 @dataclass
 class LeftOut:
-    """What a run does not measure, and why: a table must not be silent about it.
+    """What a run does not measure, and why.
 
     Attributes:
-        reasons: a sentence by the name of a system; the first that is found stays.
-        streamed: names of streamed photos that cannot be read; trials may share them.
+        reasons: a sentence by the name of a system; the first one stays.
+        streamed: names of streamed photos that cannot be read.
     """
 
     reasons: dict[str, str] = field(default_factory=dict)
     streamed: set[str] = field(default_factory=set)
 
     def add(self, system: str, reason: str) -> None:
-        """Say that a system is left out."""
+        """Leave out a system."""
         self.reasons.setdefault(system, reason)
 
     def sentences(self) -> tuple[str, ...]:
-        """Each reason once, with the systems it is true of; then the photos."""
+        """Each reason once, with its systems; then the unreadable photos."""
         systems: dict[str, list[str]] = {}
         for system, reason in self.reasons.items():
             systems.setdefault(reason, []).append(system)

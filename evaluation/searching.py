@@ -1,4 +1,4 @@
-"""The stages that are measured, and the product's own searcher going through them."""
+"""The stages that are measured, and the product's own searcher run at each of them."""
 
 from __future__ import annotations
 
@@ -46,12 +46,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Stage:
-    """One way to search.
-
-    Attributes:
-        name: in the table.
-        window, expand, regions, alpha: see `SearchPlan`.
-    """
+    """One way to search: its name in the table, and fields of `SearchPlan`."""
 
     name: str
     window: int = 0
@@ -60,7 +55,7 @@ class Stage:
     alpha: float = 0.0
 
     def plan(self, gallery: int, leave_out: str | None) -> SearchPlan:
-        """A search that ranks a whole gallery of this many photos, perhaps but for one."""
+        """A search that ranks a gallery of this size, except for one photo."""
         return SearchPlan(
             k=gallery,
             window=self.window,
@@ -72,7 +67,7 @@ class Stage:
 
 
 def stage_of(window: int, expand: int, alpha: float = 0.0) -> Stage:
-    """A stage under the name that the tables give it."""
+    """A stage with its name in the tables."""
     parts = [f"R{window}" if window else "first"]
     if expand:
         parts.append(f"QE{expand}" + (f"^{alpha:g}" if alpha else ""))
@@ -89,19 +84,16 @@ OFFLINE_STAGES = (
 
 
 class MemoryGallery:
-    """Documents at hand, searched by one product with all of their vectors.
-
-    It is a `Searchable`.
-    """
+    """Documents in memory, searched by one matrix product; a `Searchable`."""
 
     def __init__(self, documents: Mapping[str, Document]) -> None:
-        """Args: documents in the order in which equal ones are answered."""
+        """Args: documents in the order in which ties are returned."""
         self.ids, self.documents = list(documents), documents
         rows = [document.descriptor for document in documents.values()]
         self.descriptors = np.stack(rows) if rows else np.empty((0, 0), dtype=np.float32)
 
     def look_for(self, positives: Collection[str]) -> None:
-        """Name the right answers to the next query, after which an answer may end."""
+        """Announce the right answers to the next query, after which a ranking may end."""
 
     def knn(
         self, vector: Float32[np.ndarray, " D"], k: int, matching: Filter | None = None
@@ -127,7 +119,7 @@ class StageSearcher(Searcher):
         features: FeatureStore,
         regions: RegionSettings,
     ) -> None:
-        """Put the parts together; see `Searcher`. Hits without kept maps are encoded again."""
+        """See `Searcher`. Hits without kept maps are encoded again."""
         encode = partial(encode_documents, method=method, plan=IndexingPlan())
         super().__init__(method, gallery, features, regions, encode)
         self._features = features
@@ -136,7 +128,7 @@ class StageSearcher(Searcher):
         self._spared_ms = 0.0
 
     def close(self) -> None:
-        """End the threads, of the searcher and of the maps' store."""
+        """Stop the threads of the searcher and the store."""
         super().close()
         self._features.close()
 
@@ -145,14 +137,14 @@ class StageSearcher(Searcher):
         self._matches.clear()
 
     def search_in(self, gallery: MemoryGallery) -> None:
-        """Another gallery of the same photos."""
+        """Switch to another gallery of the same photos."""
         self.gallery = gallery
 
     def rank_timed(self, query: QueryDescription, plan: SearchPlan) -> tuple[list[str], float]:
-        """The ids of the answer, and the milliseconds it takes without remembering.
+        """The ids of the ranking, and the milliseconds a search without the cache would take.
 
         Convention:
-            The documents of the answer are not read: it is the whole gallery here, and ten
+            Documents of the answer are not read: it is the whole gallery here, and ten
             documents in a real search.
         """
         self._spared_ms = 0.0
@@ -176,19 +168,20 @@ class StageSearcher(Searcher):
         return {i: self._matches[key][0] for i, key in keys.items() if key in self._matches}
 
 
-# Classes whose vectors are made together: their sums take some MB, and what a batch of maps costs
-# by itself (its bytes turned, its active cells counted) is paid once for all of them.
+# Classes whose vectors are computed together: some MB of sums.
 _CLASSES_AT_A_TIME = 256
 
 
 @dataclass(frozen=True)
 class OnlineVectors:
-    """Whitened class vectors of photos.
+    """OnA: whitened class vectors of every photo, for every class that any query uses.
+
+    A query's descriptors of the whole gallery are sums of a few of them.
 
     Attributes:
         columns: of each class, by its number.
         layers: of each layer, unit or zero rows.
-        weights: of each class in each photo, where the settings weigh by probability.
+        weights: of each class in each photo, if the settings weight by probability.
     """
 
     columns: Mapping[int, int]
@@ -212,14 +205,7 @@ def online_vectors(
     photos: Sequence[Photo],
     classes: Int[Tensor, " U"],
 ) -> OnlineVectors:
-    """The whitened class vectors of photos, in their order.
-
-    Args:
-        method: whose whitening applies.
-        encoded: the maps.
-        photos: of the gallery.
-        classes: each once, of all queries.
-    """
+    """The whitened class vectors of gallery photos, in their order, for distinct classes."""
     rows = {photo.file: row for row, photo in enumerate(photos)}
     shape = (len(photos), len(classes))
     layers = tuple(

@@ -1,8 +1,7 @@
-"""The same queries through a server and through Python: what the way costs in quality, if anything.
+"""The same queries through a server and in Python: whether the server loses accuracy.
 
-The images stand in an index already, with its method's vectors and kept maps. Each query is
-asked of the server as a client asks, and of the product's searcher in this process, which reads
-the same documents and the same maps.
+The images are in an index already, with its method's vectors and kept maps. Each query is sent
+to the server as a client would, and searched in this process over the same documents and maps.
 """
 
 from __future__ import annotations
@@ -54,9 +53,9 @@ class Through:
     """What was measured.
 
     Attributes:
-        rows: of each stage, through the server and through Python.
-        asked: how many queries.
-        most_apart: the greatest difference between the two of a stage's mAP.
+        rows: of each stage, through the server and in Python.
+        asked: the number of queries.
+        most_apart: the greatest difference between the two in a stage's mAP.
     """
 
     rows: tuple[Row, ...]
@@ -66,7 +65,7 @@ class Through:
 
 @dataclass(frozen=True)
 class _Served:
-    """An index, with all that this process needs to search it by itself."""
+    """An index, with all that this process needs to search it itself."""
 
     client: Elasticsearch
     index: str
@@ -81,13 +80,13 @@ class _Served:
         mapping = client.indices.get_mapping(index=index).body
         about = next(iter(mapping.values()))["mappings"].get("_meta", {}).get("camsearch")
         if about is None:
-            raise RequestError(f"{index} is no gallery of camsearch: name one.")
+            raise RequestError(f"{index} is not a gallery of camsearch: name one.")
         documents = dict(_documents(client, index))
         method, regions = method_about(about, machine), regions_about(about)
         return cls(client, index, method, regions, features_of(about), documents)
 
     def body(self, stage: Stage, asked: Mapping[str, Any], own: str) -> dict[str, Any]:
-        """A search that ranks everything but the query's own photo."""
+        """A search that ranks everything except the query's own photo."""
         every = min(len(self.documents), _MAX_DOCUMENTS)
         knn = {
             "field": DESCRIPTOR,
@@ -140,7 +139,7 @@ def evaluate_through(
             progress("queries", done, len(trial.queries))
         searcher.close()
     except ApiError as error:
-        raise RequestError(f"The server refuses a question: {error}.") from error
+        raise RequestError(f"The server refuses a search: {error}.") from error
     except TransportError as error:
         raise GalleryUnreachable(f"The server does not answer ({error}): start it.") from error
     settings = served.method.settings
@@ -200,10 +199,10 @@ def _documents(client: Elasticsearch, index: str) -> Iterator[tuple[str, Documen
 
 
 def _paths(served: _Served, wanted: set[str]) -> dict[str, str]:
-    """The photo that each document is, by its id.
+    """The photo of each document, by id.
 
     Raises:
-        RequestError: a photo has no document, or a document is no photo of the folder.
+        RequestError: if a photo has no document, or a document is not a photo of the folder.
     """
     paths = {}
     for image_id, document in served.documents.items():
@@ -212,8 +211,8 @@ def _paths(served: _Served, wanted: set[str]) -> dict[str, str]:
         path = next((end for end in ends if end in wanted), None)
         if path is None:
             raise RequestError(
-                f"{served.index} holds {image_id}, which is no photo of the folder: index the "
-                "folder's photos, and nothing else, into an index of their own."
+                f"{served.index} contains {image_id}, which is not a photo of the folder: index "
+                "only the folder's photos in an index of their own."
             )
         paths[image_id] = path
     missing = wanted - set(paths.values())

@@ -1,4 +1,4 @@
-"""One layer's maps in the forms that the baselines pool from, and the maxima of any rectangle."""
+"""Kept maps as the baselines read them, and the vectors of photos by every way of pooling."""
 
 from __future__ import annotations
 
@@ -41,23 +41,23 @@ __all__ = [
     "stacked",
 ]
 
-# More than there are powers of two in a side.
+# More than the powers of two in a side.
 _KINDS = 32
 
 
 class RegionMaxima:
-    """Maxima over blocks of 1, 2, 4, ... cells a side, from which any rectangle's follow.
+    """Maxima of any rectangle, from maxima over blocks of 1, 2, 4, ... cells a side.
 
-    Four blocks whose sides are the largest powers of two that fit cover a rectangle; that they
-    overlap does not matter to a maximum. Bytes stay bytes, so this costs little memory.
+    Four blocks whose sides are the largest powers of two that fit cover a rectangle; a maximum
+    may count the overlaps twice. Bytes stay bytes, to save memory.
 
     Source:
-        A sparse table in two dimensions; it stands for the integral max-pooling of Tolias et al.
-        2016 (section 4.1), which needs four look-ups as well, for an approximation.
+        A sparse table in two dimensions, in place of the integral max-pooling of Tolias et al.
+        2016 (section 4.1), which also needs four look-ups, but approximates.
     """
 
     def __init__(self, levels: Shaped[Tensor, "B K H W"]) -> None:
-        """Take the maps of one layer; blocks are made when a rectangle needs them."""
+        """Take the maps of one layer; blocks are computed when a rectangle needs them."""
         self._blocks = {(0, 0): levels.permute(0, 2, 3, 1).contiguous()}
 
     def of(self, regions: Int[np.ndarray, "M 4"]) -> Shaped[Tensor, "B M K"]:
@@ -66,7 +66,7 @@ class RegionMaxima:
         found = cells.new_empty((cells.shape[0], len(regions), cells.shape[3]))
         # frexp gives the exponent e of side < 2^e, exactly.
         _, exponents = np.frexp(regions[:, 2:] - regions[:, :2])
-        # Numbers are told apart far faster than rows.
+        # unique is far faster on numbers than on rows.
         kinds = exponents[:, 0] * _KINDS + exponents[:, 1]
         for kind in np.unique(kinds).tolist():
             rows = np.flatnonzero(kinds == kind)
@@ -101,11 +101,7 @@ class RegionMaxima:
 
 @dataclass(frozen=True)
 class LayerMaps:
-    """The maps of one layer for some photos of one shape; each form is made once for all systems.
-
-    Attributes:
-        maps: as they are kept.
-    """
+    """The maps of one layer for some photos of one shape; each form is computed once."""
 
     maps: FeatureMaps
 
@@ -121,17 +117,17 @@ class LayerMaps:
 
     @property
     def scale(self) -> Float[Tensor, "B K"]:
-        """What one level is worth."""
+        """The value of one level."""
         return self.maps.scale
 
     @cached_property
     def cells(self) -> Float[Tensor, "B K P"]:
-        """Levels as numbers, one row of cells after the other."""
+        """Levels as numbers, row by row."""
         return self.maps.levels.flatten(2).float()
 
     @cached_property
     def maxima(self) -> RegionMaxima:
-        """Of any rectangle."""
+        """Maxima of rectangles."""
         return RegionMaxima(self.maps.levels)
 
     def highest(self, regions: Sequence[Region] | Int[np.ndarray, "M 4"]) -> Float[Tensor, "B M K"]:
@@ -145,12 +141,11 @@ _BATCH = 64
 
 @dataclass(frozen=True)
 class Pooler:
-    """Pools photos, and the boxes of them that are asked with, from their kept maps.
+    """Pools photos, and the boxes of queries in them, from their kept maps.
 
     Attributes:
-        encoded: the maps.
         pools: each way of pooling, once.
-        boxes: of each photo that is asked with boxes.
+        boxes: of the queries, by file.
     """
 
     encoded: EncodedPhotos
@@ -188,7 +183,7 @@ class Pooler:
 
 
 def cut_to(maps: Encoded, photo: Photo, box: Box) -> tuple[FeatureMaps, ...]:
-    """The cells of one photo's layers inside a box, as the systems' papers do it."""
+    """The cells of one photo's layers inside a box, as in the systems' papers."""
     inside = box.inside(photo.size)
     return tuple(
         layer.cut(region_of_box(inside, photo.size, maps.grid(layer.cells)))
@@ -197,24 +192,24 @@ def cut_to(maps: Encoded, photo: Photo, box: Box) -> tuple[FeatureMaps, ...]:
 
 
 def gallery_keys(trial: Trial) -> list[Key]:
-    """The photos that are searched."""
+    """Keys of the photos that are searched."""
     return [(photo.file, None) for photo in trial.gallery]
 
 
 def asked_keys(trial: Trial) -> list[Key]:
-    """The photos, or boxes of them, that are asked with."""
+    """Keys of the queries."""
     return [(query.photo.file, query.box) for query in trial.queries]
 
 
 def stacked(
     pooled: Iterable[Sequence[Float[Tensor, "_ _"]]],
 ) -> tuple[Float[Tensor, "B V _"], ...]:
-    """Vectors of several photos, layer by layer; zero rows where a photo has fewer than others."""
+    """Vectors of several photos, layer by layer, padded with zero rows."""
     return tuple(pad_sequence(list(layer), batch_first=True) for layer in zip(*pooled, strict=True))
 
 
 def batched(kept: Mapping[Key, Pooled]) -> Iterator[list[tuple[Key, Pooled]]]:
-    """Vectors at hand, some photos at a time."""
+    """Some photos at a time."""
     items = iter(kept.items())
     while part := list(islice(items, _BATCH)):
         yield part

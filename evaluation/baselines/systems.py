@@ -1,4 +1,7 @@
-"""The table of baselines: to compare with another, write its pooling and add a row."""
+"""The baselines that ours is compared with, and all of them measured on trials.
+
+To add a baseline, write its pooling and add a row to `SYSTEMS`.
+"""
 
 from __future__ import annotations
 
@@ -83,7 +86,7 @@ SYSTEMS: Mapping[str, DenseSystem | BagOfWords] = MappingProxyType(
 )
 
 
-# Measured where they are named: for rows of the paper's tables.
+# Measured only on request: rows of the paper's tables.
 _ON_REQUEST: Mapping[str, DenseSystem] = MappingProxyType(
     {
         "raw+CroW": DenseSystem(crow, whitened=False),
@@ -99,15 +102,15 @@ ALL_BASELINES: Mapping[str, DenseSystem | BagOfWords] = MappingProxyType({**SYST
 
 
 def chosen_baselines(names: Collection[str] | None = None) -> tuple[str, ...]:
-    """The baselines of these names, in order of the table; all but those on request for None.
+    """The baselines of these names, in order of the table; None for all in `SYSTEMS`.
 
     Raises:
-        RequestError: for a name that is not in the table, or for BoW without OpenCV.
+        RequestError: for an unknown name, or for BoW without OpenCV.
     """
     unknown = [name for name in names or () if name not in ALL_BASELINES]
     if unknown:
         raise RequestError(
-            f"There is no baseline {unknown[0]!r}: the ones known are {', '.join(ALL_BASELINES)}."
+            f"There is no baseline {unknown[0]!r}: choose among {', '.join(ALL_BASELINES)}."
         )
     chosen = tuple(SYSTEMS if names is None else (n for n in ALL_BASELINES if n in names))
     if any(isinstance(ALL_BASELINES[name], BagOfWords) for name in chosen):
@@ -116,7 +119,7 @@ def chosen_baselines(names: Collection[str] | None = None) -> tuple[str, ...]:
 
 
 def dims_of(name: str, encoder: Encoder) -> int:
-    """Numbers that one baseline keeps of an image for its first search."""
+    """Numbers that a baseline stores per image for its first search."""
     layers, known = encoder.settings.layers, encoder.loaded.network.layers
     return ALL_BASELINES[name].dims(layers, [known[layer.name].channels for layer in layers])
 
@@ -129,13 +132,13 @@ def score_baselines(
     names: Sequence[str],
     left_out: LeftOut,
 ) -> list[list[Score]]:
-    """Each stage's score of each query by the baselines, a list a trial.
+    """Each query's scores by the baselines, a list per trial; each photo's maps are read once.
 
     Args:
         names: of `ALL_BASELINES`.
-        left_out: told which of them have too few photos to fit on, and have no scores.
+        left_out: receives those with too few photos to fit on, which have no scores.
         trials, encoded, cache, progress: see `evaluation.runs.evaluate_trials`; keypoints are
-            kept beside the maps.
+            stored beside the maps.
 
     Raises:
         RequestError: for BoW with too few keypoints.
@@ -180,7 +183,7 @@ def _describe(
     """The descriptors of every trial by every system, and what made them.
 
     Convention:
-        The vectors of photos that whitenings are fitted on are at hand together; those of
+        The vectors of photos that whitenings are fitted on are in memory together; those of
         other photos become descriptors batch by batch.
     """
     photos = all_photos(trials)
@@ -209,7 +212,7 @@ def _fitted(
     kept: Mapping[Key, Pooled],
     left_out: LeftOut,
 ) -> dict[str, tuple[Describer, Descriptors]]:
-    """Each system that can be fitted with its whitening, and room for its descriptors."""
+    """Each system that can be fitted, with its whitening and an empty dict for descriptors."""
     layers = encoded.encoder.settings.layers
     found: dict[str, tuple[Describer, Descriptors]] = {}
     for name, system in systems.items():

@@ -98,12 +98,12 @@ class TestRefusals:
 
     def test_numbers_beyond_its_list(self, root: Path):
         self.change(root, lambda annotation: annotation["gnd"][0]["junk"].append(15))
-        with pytest.raises(RequestError, match="does not agree with itself"):
+        with pytest.raises(RequestError, match="is inconsistent"):
             read_revisited(ROXFORD, request(root))
 
     def test_fewer_annotations_than_queries(self, root: Path):
         self.change(root, lambda annotation: annotation["gnd"].pop())
-        with pytest.raises(RequestError, match="does not agree with itself"):
+        with pytest.raises(RequestError, match="is inconsistent"):
             read_revisited(ROXFORD, request(root))
 
     def test_no_query(self, root: Path):
