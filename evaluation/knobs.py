@@ -60,12 +60,10 @@ class Knob:
         try:
             parsed = self.parse(value, setup.settings)
             if isinstance(part, Stage):
-                numbers: dict[str, Any] = {
-                    "window": part.window,
-                    "expand": part.expand,
-                    "alpha": part.alpha,
-                }
-                changed: Any = stage_of(**(numbers | {field: _at_least_zero(parsed)}))
+                if parsed < 0:
+                    raise ValueError("it is 0 or more")  # noqa: TRY301 - reported like pydantic's
+                one = replace(part, **{field: parsed})
+                changed: Any = stage_of(one.window, one.expand, one.alpha)
             else:
                 changed = type(part).model_validate(part.model_dump() | {field: parsed})
         except ValueError as error:  # pydantic's is one too
@@ -79,12 +77,6 @@ class Knob:
         """The value of a setup, as written."""
         field = name if name == "dims" else self.field or name
         return _written(getattr(getattr(setup, self.part), field))
-
-
-def _at_least_zero(number: float) -> float:
-    if number < 0:
-        raise ValueError("it is 0 or more")
-    return number
 
 
 def _first_message(error: ValueError) -> str:
@@ -101,10 +93,6 @@ def _written(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:g}"
     return f"{value.name}:{value.dims}" if hasattr(value, "dims") else str(value)
-
-
-def _number(text: str, _settings: MethodSettings) -> float:
-    return float(text)
 
 
 def _switch(text: str, _settings: MethodSettings) -> bool:
@@ -139,12 +127,14 @@ KNOBS: Mapping[str, Knob] = MappingProxyType(
         "n_classes": Knob("settings", ("1", "2", "4", "8", "16", "32", "64")),
         "n_pca": Knob("settings", ("2", "4", "8", "16")),
         "dims": Knob("settings", ("64", "128", "256", "512", "1024"), _dims, field="layers"),
-        "power": Knob("settings", ("0.3", "0.5", "0.7", "1"), _number),
-        "weight_floor": Knob("settings", ("0", "0.05", "0.1", "0.2", "0.5"), _number),
+        "power": Knob("settings", ("0.3", "0.5", "0.7", "1"), lambda text, _: float(text)),
+        "weight_floor": Knob(
+            "settings", ("0", "0.05", "0.1", "0.2", "0.5"), lambda text, _: float(text)
+        ),
         "centring_prior": Knob("settings", _ON_OFF, _switch),
         "probability_weights": Knob("settings", _ON_OFF, _switch),
         "qe": Knob("stage", ("0", "3", "5", "10", "20"), field="expand"),
-        "alpha": Knob("stage", ("0", "1", "3"), _number),
+        "alpha": Knob("stage", ("0", "1", "3"), lambda text, _: float(text)),
         "window": Knob("stage", ("0", "25", "50", "100", "200"), reranked=True),
         "region_classes": Knob("regions", ("2", "4", "8", "12"), field="n_classes", reranked=True),
         "heat_map_classes": Knob("regions", ("1", "2", "4"), reranked=True),

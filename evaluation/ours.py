@@ -209,11 +209,11 @@ def _score_own_classes(
     for done, one in enumerate(prepared.asked if wanted else (), start=1):
         searcher.next_query()
         gallery.look_for({p for j in one.query.judgements.values() for p in j.positives})
-        searcher.search_in(gallery)
+        searcher.gallery = gallery
         scores += prepared.score("OfA", one, searcher, stages.get("OfA", ()))
         if vectors is not None:
             started = time.perf_counter()
-            searcher.search_in(_seen_by(one, prepared, vectors))
+            searcher.gallery = _seen_by(one, prepared, vectors)
             spent = (time.perf_counter() - started) * 1e3
             # Describing the gallery is a part of each search.
             found = prepared.score("OnA", one, searcher, stages["OnA"])

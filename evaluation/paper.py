@@ -7,7 +7,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from importlib.resources import files
 from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from descriptors.backbones import network_settings
 from descriptors.errors import CamsearchError, RequestError
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from evaluation.searching import Stage
     from evaluation.trials import Progress, Trial
 
-    # Encodes with these settings; refuses where there are no weights.
+    # Makes an encoder with these settings; raises without weights.
     Load = Callable[[MethodSettings], Encoder]
-    # The trials of a dataset, or why they cannot be had.
+    # The trials of a dataset, or why there are none.
     Found = tuple[Trial, ...] | str
 
 __all__ = [
@@ -116,17 +116,15 @@ def paper_tables(wanted: str = "paper") -> tuple[PaperTable, ...]:
         RequestError: for another name.
     """
     text = files("evaluation").joinpath("paper.json").read_text(encoding="utf-8")
-    tables = tuple(_table(said) for said in json.loads(text)["tables"])
+    tables = tuple(
+        PaperTable(table["name"], table["title"], tuple(PaperRow(**row) for row in table["rows"]))
+        for table in json.loads(text)["tables"]
+    )
     found = tuple(table for table in tables if wanted in ("paper", table.name))
     if not found:
         names = ", ".join(["paper", *(table.name for table in tables)])
         raise RequestError(f"There is no table {wanted!r}: choose among {names}.")
     return found
-
-
-def _table(said: Mapping[str, Any]) -> PaperTable:
-    rows: Sequence[Mapping[str, Any]] = said["rows"]
-    return PaperTable(said["name"], said["title"], tuple(PaperRow(**row) for row in rows))
 
 
 @dataclass(frozen=True)
@@ -221,7 +219,7 @@ class _Run:
         }
         try:
             cost = measure_cost(encoded, trials[0])
-        except RequestError:  # too few photos to fit on: what was measured without stands
+        except RequestError:  # too few photos to fit on; baselines may need none
             cost = None
         return {
             row: means.get((row.system, row.stage.name), _not_measured(row, left_out))

@@ -203,14 +203,11 @@ def by_system(
     trials: Sequence[Sequence[Score]],
 ) -> dict[tuple[str, str], tuple[tuple[Score, ...], ...]]:
     """The scores of each system at each stage, trial by trial, in order of their first score."""
-    grouped: dict[tuple[str, str], list[tuple[Score, ...]]] = defaultdict(list)
-    for scores in trials:
-        here: dict[tuple[str, str], list[Score]] = defaultdict(list)
+    grouped: dict[tuple[str, str], list[list[Score]]] = defaultdict(lambda: [[] for _ in trials])
+    for number, scores in enumerate(trials):
         for score in scores:
-            here[score.system, score.stage].append(score)
-        for key, group in here.items():
-            grouped[key].append(tuple(group))
-    return {key: tuple(groups) for key, groups in grouped.items()}
+            grouped[score.system, score.stage][number].append(score)
+    return {key: tuple(tuple(g) for g in groups if g) for key, groups in grouped.items()}
 
 
 def summarise(
@@ -262,5 +259,5 @@ class LeftOut:
         systems: dict[str, list[str]] = {}
         for system, reason in self.reasons.items():
             systems.setdefault(reason, []).append(system)
-        told = [f"Left out, {', '.join(names)}: {why}" for why, names in systems.items()]
-        return (*told, *unreadable_note(sorted(self.streamed), "streamed distractors"))
+        sentences = [f"Left out, {', '.join(names)}: {why}" for why, names in systems.items()]
+        return (*sentences, *unreadable_note(sorted(self.streamed), "streamed distractors"))

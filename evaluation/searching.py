@@ -136,10 +136,6 @@ class StageSearcher(Searcher):
         """Forget the matches of the last query."""
         self._matches.clear()
 
-    def search_in(self, gallery: MemoryGallery) -> None:
-        """Switch to another gallery of the same photos."""
-        self.gallery = gallery
-
     def rank_timed(self, query: QueryDescription, plan: SearchPlan) -> tuple[list[str], float]:
         """The ids of the ranking, and the milliseconds a search without the cache would take.
 

@@ -11,17 +11,17 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from elasticsearch import ApiError, TransportError
 
 from descriptors.errors import RequestError
 from descriptors.images import read_image
+from es_mappings.elastic import ElasticGallery
 from es_mappings.fields import DESCRIPTOR
+from es_mappings.indices import rejects_index
 from evaluation.datasets.photos import read_trials
 from evaluation.scores import Score, summarise
 from evaluation.searching import MemoryGallery, stage_of
 from galleries.about import features_of, method_about, regions_about
-from galleries.documents import Document
 from galleries.errors import GalleryUnreachable
 from reranker.pipeline import Searcher
 
@@ -38,13 +38,13 @@ if TYPE_CHECKING:
     from evaluation.scores import Row
     from evaluation.searching import Stage
     from evaluation.trials import PhotoQuery, Progress
+    from galleries.documents import Document
     from galleries.features import FeatureStore
 
 __all__ = ["Through", "evaluate_through"]
 
 STAGES = tuple(stage_of(window, expand) for window in (0, 100) for expand in (0, 5))
 
-_AT_ONCE = 500
 _MAX_DOCUMENTS = 10_000
 
 
@@ -77,11 +77,10 @@ class _Served:
     @classmethod
     def of(cls, client: Elasticsearch, index: str, machine: Machine) -> _Served:
         """Read an index of at most 10,000 documents."""
-        mapping = client.indices.get_mapping(index=index).body
-        about = next(iter(mapping.values()))["mappings"].get("_meta", {}).get("camsearch")
-        if about is None:
-            raise RequestError(f"{index} is not a gallery of camsearch: name one.")
-        documents = dict(_documents(client, index))
+        gallery = ElasticGallery(client, index, rejects_index(index))
+        about = gallery.settings
+        every = client.search(index=index, size=_MAX_DOCUMENTS, source=False)["hits"]["hits"]
+        documents = gallery.get([hit["_id"] for hit in every])
         method, regions = method_about(about, machine), regions_about(about)
         return cls(client, index, method, regions, features_of(about), documents)
 
@@ -113,18 +112,18 @@ def evaluate_through(
     queries: Queries = "full",
     progress: Progress = lambda _what, _done, _of: None,
 ) -> Through:
-    """Measure a server's answers and our own to the same queries over the same documents.
+    """Measure a server's answers and Python's to the same queries over the same documents.
 
     Args:
-        folder: of photos; see `evaluation.datasets.photos`.
-        client: of the server that understands images.
-        index: that holds the folder's photos, ids or uris ending in their paths.
+        folder: with ``photos.csv``; see `evaluation.datasets.photos`.
+        client: of a server that `camsearch serve` runs.
+        index: of the folder's photos, with uris ending in their paths.
         machine: where this process computes.
         queries: full images, or boxes.
-        progress: told what is done.
+        progress: called with what is being done, how many are done, and of how many.
 
     Raises:
-        RequestError: a photo of the folder is not in the index, or a search is refused.
+        RequestError: if a photo of the folder is not in the index, or a search is refused.
         GalleryUnreachable: the server does not answer.
     """
     (trial,) = read_trials(folder, queries, folder)
@@ -175,27 +174,6 @@ def _score(
         mine = [paths[hit.document.id] for hit in ranking.hits]
         took = sum(ranking.milliseconds.values())
         yield Score.of("through Python", stage.name, query, mine, took)
-
-
-def _documents(client: Elasticsearch, index: str) -> Iterator[tuple[str, Document]]:
-    """All documents of an index of at most 10,000."""
-    found = client.search(index=index, query={"match_all": {}}, size=_MAX_DOCUMENTS, source=False)
-    every = [hit["_id"] for hit in found["hits"]["hits"]]
-    names = ["id", "uri", "digest", "width", "height", DESCRIPTOR]
-    for start in range(0, len(every), _AT_ONCE):
-        ids = every[start : start + _AT_ONCE]
-        some = client.search(
-            index=index,
-            query={"ids": {"values": ids}},
-            size=len(ids),
-            source=False,
-            fields=[{"field": name} for name in names],
-        )
-        for hit in some["hits"]["hits"]:
-            fields = hit["fields"]
-            vector = np.asarray(fields[DESCRIPTOR], np.float32)
-            first = {name: values[0] for name, values in fields.items() if name != DESCRIPTOR}
-            yield hit["_id"], Document(**first, descriptor=vector)
 
 
 def _paths(served: _Served, wanted: set[str]) -> dict[str, str]:

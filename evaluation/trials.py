@@ -125,13 +125,12 @@ class Trial:
     streamed: StreamedPhotos | None = None
     notes: tuple[str, ...] = ()
 
-    @property
-    def photos(self) -> tuple[Photo, ...]:
-        """Every photo whose maps are needed, once: gallery, fit, and queries outside of both."""
-        asked = (query.photo for query in self.queries)
-        return tuple(dict.fromkeys((*self.gallery, *self.fit, *asked)))
-
 
 def all_photos(trials: Sequence[Trial]) -> list[Photo]:
-    """Every photo of some trials once, by file."""
-    return list({photo.file: photo for trial in trials for photo in trial.photos}.values())
+    """Every photo whose maps some trials need, once, by file."""
+    photos = {
+        photo.file: photo
+        for trial in trials
+        for photo in (*trial.gallery, *trial.fit, *(query.photo for query in trial.queries))
+    }
+    return list(photos.values())

@@ -161,7 +161,10 @@ class _TruthReader:
         return PhotoQuery(self.photos[name], box if boxes else None, {"all": judgement}, None)
 
     def _names(self, name: str) -> frozenset[str]:
-        return frozenset(_lines(self.folder / name, self.source))
+        path = self.folder / name
+        if not path.is_file():
+            raise self.source.missing(f"the file {name} of its ground truth", self.folder)
+        return frozenset(read_words(path).split())
 
     def _paths(self, names: frozenset[str]) -> frozenset[str]:
         """Paths of images; the name of one that is known to be damaged.
@@ -205,12 +208,6 @@ def _read_query(path: Path) -> tuple[str, Box]:
             f"{path} does not say `name x0 y0 x1 y1`: unpack the ground truth again."
         ) from error
     return name.removeprefix(_PREFIX), box_of((x0, y0, x1, y1), str(path))
-
-
-def _lines(path: Path, source: Source) -> list[str]:
-    if not path.is_file():
-        raise source.missing(f"the file {path.name} of its ground truth", path.parent)
-    return read_words(path).split()
 
 
 def _corrupt_names(root: Path) -> frozenset[str]:
