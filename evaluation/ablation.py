@@ -13,6 +13,7 @@ from descriptors.errors import RequestError
 from evaluation.encoding import EncodedPhotos, encode_photos, image_of, maps_digest
 from evaluation.knobs import KNOBS, Setup
 from evaluation.ours import PreparedTrial, fit_method
+from evaluation.scores import mean_precision
 from evaluation.searching import stage_of
 from evaluation.significance import Comparison, compare, holm
 from evaluation.trials import all_photos
@@ -291,6 +292,6 @@ def _variant(asked: Variant, found: _Measured | str, base: _Measured | str) -> V
         return replace(asked, failed=base)
     scores, cost = found
     against = None if asked.default else compare(scores, base[0])[0]
-    mean = fmean(fmean(score.average_precision for score in of_trial) for of_trial in scores)
-    ms_per_query = fmean(score.milliseconds for of_trial in scores for score in of_trial)
-    return replace(asked, mean=mean, against=against, cost=cost, ms_per_query=ms_per_query)
+    took = fmean(score.milliseconds for of_trial in scores for score in of_trial)
+    mean = mean_precision(scores)
+    return replace(asked, mean=mean, against=against, cost=cost, ms_per_query=took)

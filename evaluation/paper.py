@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
+from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.resources import files
-from statistics import fmean
 from typing import TYPE_CHECKING
 
 from descriptors.backbones import network_settings
@@ -15,7 +15,7 @@ from evaluation.ablation import measure_cost
 from evaluation.encoding import encode_photos
 from evaluation.ours import OURS
 from evaluation.runs import check_systems, score_systems
-from evaluation.scores import LeftOut, by_system
+from evaluation.scores import LeftOut, by_system, mean_precision
 from evaluation.searching import stage_of
 from evaluation.trials import all_photos
 
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from descriptors.encoder import Encoder
     from descriptors.settings import MethodSettings, RegionSettings
     from evaluation.ablation import Cost
+    from evaluation.encoding import EncodedPhotos
+    from evaluation.scores import Score
     from evaluation.searching import Stage
     from evaluation.trials import Progress, Trial
 
@@ -190,41 +192,45 @@ class _Run:
         """The mAP of each row on one dataset, or why there is none; and the cost, if any."""
         if isinstance(trials, str):
             return dict.fromkeys(group, trials), None
-        left_out, cost = LeftOut(), None
+        left_out = LeftOut()
         try:
-            encoded = encode_photos(
-                all_photos(trials), self.load(settings), self.cache, self.progress
-            )
-            names = [n for n in dict.fromkeys(row.system for row in group) if not _refused(n)]
-            stages = {
-                name: list(dict.fromkeys(row.stage for row in group if row.system == name))
-                for name in names
-                if name in OURS
-            }
-            scores = score_systems(
-                trials,
-                encoded,
-                self.regions,
-                self.cache,
-                self.progress,
-                ours=stages,
-                systems=names,
-                left_out=left_out,
-            )
+            encoder = self.load(settings)
+            encoded = encode_photos(all_photos(trials), encoder, self.cache, self.progress)
+            scores = self._scores(group, trials, encoded, left_out)
         except CamsearchError as error:
             return dict.fromkeys(group, error.reason), None
-        means = {
-            key: fmean(fmean(s.average_precision for s in of_trial) for of_trial in of_key)
-            for key, of_key in by_system(scores).items()
-        }
-        try:
+        means = {key: mean_precision(of_key) for key, of_key in by_system(scores).items()}
+        cost = None
+        with suppress(RequestError):  # too few photos to fit on; baselines may need none
             cost = measure_cost(encoded, trials[0])
-        except RequestError:  # too few photos to fit on; baselines may need none
-            cost = None
         return {
             row: means.get((row.system, row.stage.name), _not_measured(row, left_out))
             for row in group
         }, cost
+
+    def _scores(
+        self,
+        group: Sequence[PaperRow],
+        trials: Sequence[Trial],
+        encoded: EncodedPhotos,
+        left_out: LeftOut,
+    ) -> list[list[Score]]:
+        names = [n for n in dict.fromkeys(row.system for row in group) if not _refused(n)]
+        stages = {
+            name: list(dict.fromkeys(row.stage for row in group if row.system == name))
+            for name in names
+            if name in OURS
+        }
+        return score_systems(
+            trials,
+            encoded,
+            self.regions,
+            self.cache,
+            self.progress,
+            ours=stages,
+            systems=names,
+            left_out=left_out,
+        )
 
 
 def measure_tables(  # noqa: PLR0913 - all that a run is of

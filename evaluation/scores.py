@@ -34,6 +34,7 @@ __all__ = [
     "Score",
     "TrialScore",
     "by_system",
+    "mean_precision",
     "positive_ranks",
     "summarise",
     "trapezoidal_average_precision",
@@ -208,6 +209,11 @@ def by_system(
         for score in scores:
             grouped[score.system, score.stage][number].append(score)
     return {key: tuple(tuple(g) for g in groups if g) for key, groups in grouped.items()}
+
+
+def mean_precision(trials: Sequence[Sequence[Score]]) -> float:
+    """MAP of one system at one stage by the first measure, the mean of the trials."""
+    return fmean(fmean(score.average_precision for score in scores) for scores in trials)
 
 
 def summarise(
