@@ -1,4 +1,4 @@
-"""One setting after the other varied around a preset: what each value gains, and what it costs."""
+"""One setting at a time varied around a preset: what each value gains, and what it costs."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from descriptors.errors import RequestError
 from evaluation.encoding import EncodedPhotos, encode_photos, image_of, maps_digest
 from evaluation.knobs import KNOBS, Setup
 from evaluation.ours import PreparedTrial, fit_method
+from evaluation.scores import mean_precision
 from evaluation.searching import stage_of
 from evaluation.significance import Comparison, compare, holm
 from evaluation.trials import all_photos
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Ablation", "Cost", "Variant", "ablate", "measure_cost", "sampled"]
 
-# Photos that are timed: the median of a few.
+# Photos that are timed.
 _TIMED = 9
 
 
@@ -57,15 +58,13 @@ class Variant:
     """One value of one setting, measured.
 
     Attributes:
-        setting, value: what was varied, and to what.
-        default: whether it is what the preset has.
-        stage: at which it is judged.
-        mean: average precision, the mean of the trials; None where it could not be measured.
-        against: the preset, with the paired test; None of the preset itself.
-        p_value: of that test, raised for the number of values tried (Holm).
-        cost: see `Cost`.
+        default: whether it is the preset's value.
+        stage: at which it is measured.
+        mean: average precision, the mean of the trials; None if it could not be measured.
+        against: the preset, with the paired test; None for the preset itself.
+        p_value: of that test, corrected for the number of values tried (Holm).
         ms_per_query: of the search alone.
-        failed: why it could not be measured; "" where it could.
+        failed: why it could not be measured; "" if it could.
     """
 
     setting: str
@@ -82,12 +81,12 @@ class Variant:
 
 @dataclass(frozen=True)
 class Ablation:
-    """What varying a preset's settings gave.
+    """The result of varying a preset's settings.
 
     Attributes:
         preset: its name.
         trials: names of the parts that were measured.
-        photos, asked: how many photos and queries there were, over all trials.
+        photos, asked: numbers of photos and queries, over all trials.
         seconds: of the whole run.
         variants: setting by setting, in the order asked for.
     """
@@ -98,6 +97,14 @@ class Ablation:
     asked: int
     seconds: float
     variants: tuple[Variant, ...]
+
+    @property
+    def by_setting(self) -> dict[str, list[Variant]]:
+        """The variants of each setting."""
+        groups: dict[str, list[Variant]] = defaultdict(list)
+        for variant in self.variants:
+            groups[variant.setting].append(variant)
+        return groups
 
 
 def ablate(  # noqa: PLR0913 - all that a run is of
@@ -120,7 +127,7 @@ def ablate(  # noqa: PLR0913 - all that a run is of
         cache, progress: see `evaluation.runs.evaluate_trials`.
 
     Raises:
-        RequestError: for a value that cannot be, or a photo that cannot be read.
+        RequestError: for an impossible value, or a photo that cannot be read.
     """
     started = time.perf_counter()
     stage = setup.stage
@@ -148,11 +155,11 @@ def ablate(  # noqa: PLR0913 - all that a run is of
 
 
 def sampled(trials: Sequence[Trial], queries: int) -> tuple[Trial, ...]:
-    """Trials with at most so many queries each (0 for all), spread evenly over their order.
+    """Trials with at most this many queries each (0 for all), evenly spread.
 
     Convention:
-        Queries lie scene by scene, so that every scene keeps its share: what a test can tell
-        hangs on the number of scenes more than on that of queries.
+        Queries are ordered by scene, so every scene keeps its share: the power of a test
+        depends on the number of scenes more than on that of queries.
     """
 
     def spread(every: tuple[PhotoQuery, ...]) -> tuple[PhotoQuery, ...]:
@@ -163,7 +170,7 @@ def sampled(trials: Sequence[Trial], queries: int) -> tuple[Trial, ...]:
 
 
 def measure_cost(encoded: EncodedPhotos, trial: Trial) -> Cost:
-    """What describing an image of a trial costs with the encoder's own settings.
+    """The cost of describing an image of a trial with the encoder's own settings.
 
     Raises:
         RequestError: if there are too few photos to fit the whitening on.
@@ -194,7 +201,7 @@ def _describe_ms(encoded: EncodedPhotos, trial: Trial, method: Method) -> float:
     return median(took)
 
 
-# Trial by trial the scores of every query, and what an image costs.
+# Scores of every query trial by trial, and the cost of an image.
 _Measured = tuple[list[tuple["Score", ...]], Cost]
 
 
@@ -205,13 +212,13 @@ def _measured(
     cache: Path,
     progress: Progress,
 ) -> dict[Setup, _Measured | str]:
-    """Each setup's scores by OfA, or in words why there are none; equal descriptors made once."""
+    """Each setup's scores by OfA, or why there are none; equal descriptors are computed once."""
     by_settings: dict[MethodSettings, list[Setup]] = defaultdict(list)
     for setup in setups:
         by_settings[setup.settings].append(setup)
     precision: Any = "bfloat16" if encoder.autocast else "float32"
     found: dict[Setup, _Measured | str] = {}
-    # By what changes maps: settings that share them are compared by one time of encoding.
+    # Settings that share their maps also share the measured time of encoding.
     known: dict[str, tuple[EncodedPhotos, float]] = {}
     for settings, group in by_settings.items():
         one = Encoder(encoder.loaded, settings, str(encoder.device), precision)
@@ -231,7 +238,7 @@ def _measured(
 def _of_settings(
     trials: Sequence[Trial], encoded: EncodedPhotos, setups: Sequence[Setup], encode_ms: float
 ) -> dict[Setup, _Measured]:
-    """Setups that differ by what the search does with their descriptors."""
+    """Setups that differ only in the search."""
     methods = [fit_method(trial.fit, encoded) for trial in trials]
     describe_ms = _describe_ms(encoded, trials[0], methods[0])
     cost = Cost(encode_ms, describe_ms, 4 * encoded.encoder.settings.dims)
@@ -248,7 +255,7 @@ def _of_settings(
 
 
 def _scored(prepared: PreparedTrial, setups: Sequence[Setup]) -> list[tuple[Score, ...]]:
-    """Of each setup, every query's score; a query's hits are matched once for all."""
+    """Scores of each setup; a query's hits are matched once for all."""
     searcher, stages = prepared.searcher(), [setup.stage for setup in setups]
     by_query = []
     for one in prepared.asked:
@@ -259,7 +266,7 @@ def _scored(prepared: PreparedTrial, setups: Sequence[Setup]) -> list[tuple[Scor
 
 
 def _varied(name: str, values: Sequence[str], base: Setup) -> list[tuple[str, Setup]]:
-    """Each value with its setup; the preset's own among them, whether asked for or not."""
+    """Each value with its setup, always including the preset's own."""
     knob = KNOBS[name]
     varied = [(value, knob.apply(name, base, value)) for value in values]
     if any(one == base for _, one in varied):
@@ -285,6 +292,6 @@ def _variant(asked: Variant, found: _Measured | str, base: _Measured | str) -> V
         return replace(asked, failed=base)
     scores, cost = found
     against = None if asked.default else compare(scores, base[0])[0]
-    mean = fmean(fmean(score.average_precision for score in of_trial) for of_trial in scores)
-    ms_per_query = fmean(score.milliseconds for of_trial in scores for score in of_trial)
-    return replace(asked, mean=mean, against=against, cost=cost, ms_per_query=ms_per_query)
+    took = fmean(score.milliseconds for of_trial in scores for score in of_trial)
+    mean = mean_precision(scores)
+    return replace(asked, mean=mean, against=against, cost=cost, ms_per_query=took)

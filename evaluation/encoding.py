@@ -1,8 +1,8 @@
-"""Every photo through the network once; its maps are kept, 8 bit, and all else reads those.
+"""Every photo through the network once; its maps are kept, 8 bit, and everything else reads them.
 
-The kept maps lie apart by everything that changes them and are named by the photo's own
-bytes, so a second run with other aggregation settings encodes nothing, and a run that was
-stopped goes on where it was.
+Kept maps have a folder for everything that changes them, and are named by the digest of the
+file, so a second run with other aggregation settings encodes nothing, and a stopped run
+continues where it was.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import json
 from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 from descriptors.errors import ImageError, RequestError
 from descriptors.images import RgbImage, read_image
@@ -38,13 +39,12 @@ __all__ = [
     "image_of",
     "maps_digest",
     "read_batches",
+    "write_whole",
 ]
 
-# Images of one shape that pass the network together.
-_ENCODE_BATCH = 8
-# Kept maps that are unpacked together.
-_READ_BATCH = 32
-# Bytes of unpacked maps that stay in memory, about: some 1,500 photos at the default size.
+# Images encoded together, and kept maps unpacked together.
+_ENCODE_BATCH, _READ_BATCH = 8, 32
+# Approximate bytes of unpacked maps in memory: some 1,500 photos at the default size.
 MAX_UNPACKED = 2**30
 
 
@@ -54,8 +54,8 @@ class EncodedPhotos:
 
     Attributes:
         encoder: made the maps.
-        store: holds them, named by the digest of the photo's bytes.
-        digests: SHA-256 of each photo's bytes, by its file (paths may repeat in two folders).
+        store: has them, named by the digest of the photo's bytes.
+        digests: SHA-256 of each photo's bytes, by file (two folders may have the same path).
     """
 
     encoder: Encoder
@@ -85,25 +85,25 @@ class EncodedPhotos:
 
 
 class PhotoMaps(FeatureStore):
-    """Kept maps that are named by the bytes of the photo alone: one photo's are kept once."""
+    """Kept maps named by the digest of the photo alone, so equal photos are stored once."""
 
     def get(self, digests: Mapping[str, str]) -> dict[str, KeptMaps]:
-        """The maps of photos by the id they are asked for with."""
+        """The maps of photos by the id that is asked for."""
         found = super().get({digest: digest for digest in digests.values()})
         return {id_: found[digest] for id_, digest in digests.items() if digest in found}
 
 
 class UnpackedMaps(PhotoMaps):
-    """Kept maps of a gallery that stay in memory: every query matches hits of the same one."""
+    """Kept maps of a gallery in memory, since every query matches hits of the same one."""
 
     def __init__(self, kept: PhotoMaps, encoder: Encoder, *, coarse: bool) -> None:
-        """Begin with nothing read.
+        """Start empty.
 
         Args:
             kept: the maps.
             encoder: made them.
-            coarse: as a gallery with `RegionSettings.coarse_maps` keeps them; averaging is no
-                part of a search, since there it is done when an image is indexed.
+            coarse: as a gallery with `RegionSettings.coarse_maps` keeps them: averaged on reading,
+                which is not part of a search, since a gallery does it when indexing.
         """
         super().__init__(kept.address, maps_digest(encoder))
         self._coarse, self._unpacked, self._bytes = coarse, dict[str, KeptMaps](), 0
@@ -124,13 +124,7 @@ class UnpackedMaps(PhotoMaps):
 def encode_photos(
     photos: Sequence[Photo], encoder: Encoder, folder: Path, progress: Progress
 ) -> EncodedPhotos:
-    """Encode the photos whose maps are not kept yet.
-
-    Args:
-        photos: of any number of folders.
-        encoder: whose settings apply.
-        folder: where maps are kept; made if it is not there.
-        progress: told what is done, how many of it, and of how many.
+    """Encode the photos whose maps are not kept yet in `folder`.
 
     Raises:
         RequestError: for a photo that is missing or cannot be read.
@@ -150,7 +144,7 @@ def encode_photos(
 
 
 def image_of(photo: Photo) -> RgbImage:
-    """The pixels of a photo at its full size.
+    """The pixels of a photo at full size.
 
     Raises:
         RequestError: if it is missing or cannot be read.
@@ -168,12 +162,11 @@ def read_batches(
     """Images as the indexer reads them, in batches of one shape.
 
     Args:
-        sources: of the images.
-        settings: say the working size.
-        leave_out: a file that is no image, in the place of stopping there.
+        settings: for the working size.
+        leave_out: skip files that are not images.
 
     Raises:
-        RequestError: for a file that is missing or, unless those are left out, no image.
+        RequestError: for a file that is missing or, unless skipped, not an image.
     """
 
     def readable() -> Iterator[Prepared]:
@@ -184,6 +177,27 @@ def read_batches(
                 raise RequestError(f"{outcome.source.uri}: {outcome.error.reason}")
 
     return batches_of_one_shape(readable(), _ENCODE_BATCH)
+
+
+def write_whole(file: Path, data: bytes) -> None:
+    """Write a file so that a reader sees all of it or none, even if the run is stopped.
+
+    Raises:
+        RequestError: if it cannot be written.
+    """
+    part = file.with_name(f"{file.name}.{uuid4().hex}.part")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            part.write_bytes(data)
+            part.replace(file)
+        finally:
+            part.unlink(missing_ok=True)
+    except OSError as error:
+        raise RequestError(
+            f"{file.parent} cannot be written to ({error}): free space there, or check its "
+            "permissions."
+        ) from error
 
 
 def maps_digest(encoder: Encoder) -> str:
@@ -201,7 +215,7 @@ def maps_digest(encoder: Encoder) -> str:
 
 
 def _not_kept(digests: Sequence[str], store: PhotoMaps) -> Iterator[str]:
-    """Those of which there are no maps, or damaged ones."""
+    """Digests without maps, or with damaged ones."""
     for start in range(0, len(digests), _READ_BATCH):
         part = digests[start : start + _READ_BATCH]
         found = store.get({digest: digest for digest in part})

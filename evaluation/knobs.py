@@ -1,4 +1,4 @@
-"""The settings that an ablation varies, one at a time, and the values it tries by default.
+"""The settings that an ablation varies one at a time, and their default values.
 
 To vary another setting, add a row to `KNOBS`.
 """
@@ -21,7 +21,7 @@ __all__ = ["KNOBS", "Knob", "Setup", "chosen_knobs"]
 
 @dataclass(frozen=True)
 class Setup:
-    """One way to search, whole: settings of the descriptors and of the re-ranking, and a stage."""
+    """One complete way to search."""
 
     settings: MethodSettings
     regions: RegionSettings
@@ -33,13 +33,13 @@ class Knob:
     """One setting that can be varied.
 
     Attributes:
-        part: of a `Setup` that it is a field of.
-        values: that are tried by default, as they are written on the command line.
-        parse: a value as it is written, and the settings it stands among, to that of the field.
-        encodes: whether every photo must pass the network anew.
-        field: its name there; None for the knob's own.
-        reranked: whether it shows only after the re-ranking; else it is judged by the first
-            search and its expansion, which take a fraction of the time.
+        part: field of a `Setup` that it belongs to.
+        values: that are tried by default, as written on the command line.
+        parse: from a written value and the method's settings to the field's value.
+        encodes: whether every photo must be encoded again.
+        field: its name in `part`; None for the knob's own.
+        reranked: whether it only affects the re-ranking; otherwise it is measured without,
+            in a fraction of the time.
     """
 
     part: Literal["settings", "regions", "stage"]
@@ -50,22 +50,20 @@ class Knob:
     reranked: bool = False
 
     def apply(self, name: str, setup: Setup, value: str) -> Setup:
-        """A setup with a value in the place of its own.
+        """A setup with another value.
 
         Raises:
-            RequestError: for a value that cannot be.
+            RequestError: for an impossible value.
         """
         part = getattr(setup, self.part)
         field = self.field or name
         try:
             parsed = self.parse(value, setup.settings)
             if isinstance(part, Stage):
-                numbers: dict[str, Any] = {
-                    "window": part.window,
-                    "expand": part.expand,
-                    "alpha": part.alpha,
-                }
-                changed: Any = stage_of(**(numbers | {field: _at_least_zero(parsed)}))
+                if parsed < 0:
+                    raise ValueError("it is 0 or more")  # noqa: TRY301 - reported like pydantic's
+                one = replace(part, **{field: parsed})
+                changed: Any = stage_of(one.window, one.expand, one.alpha)
             else:
                 changed = type(part).model_validate(part.model_dump() | {field: parsed})
         except ValueError as error:  # pydantic's is one too
@@ -76,15 +74,9 @@ class Knob:
         return replace(setup, **{self.part: changed})
 
     def read(self, name: str, setup: Setup) -> str:
-        """The value that a setup has, as it is written."""
+        """The value of a setup, as written."""
         field = name if name == "dims" else self.field or name
         return _written(getattr(getattr(setup, self.part), field))
-
-
-def _at_least_zero(number: float) -> float:
-    if number < 0:
-        raise ValueError("it is 0 or more")
-    return number
 
 
 def _first_message(error: ValueError) -> str:
@@ -93,7 +85,7 @@ def _first_message(error: ValueError) -> str:
 
 
 def _written(value: Any) -> str:
-    """A value as the command line takes it."""
+    """A value as written on the command line."""
     if isinstance(value, bool):
         return "on" if value else "off"
     if isinstance(value, tuple):
@@ -101,10 +93,6 @@ def _written(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:g}"
     return f"{value.name}:{value.dims}" if hasattr(value, "dims") else str(value)
-
-
-def _number(text: str, _settings: MethodSettings) -> float:
-    return float(text)
 
 
 def _switch(text: str, _settings: MethodSettings) -> bool:
@@ -118,7 +106,7 @@ def _numbers(text: str, _settings: MethodSettings) -> tuple[float, ...]:
 
 
 def _dims(text: str, settings: MethodSettings) -> list[dict[str, Any]]:
-    """So many dimensions in all, shared out as the layers share them now."""
+    """This many dimensions in total, divided among the layers as now."""
     share = int(text) / settings.dims
     return [
         {"name": layer.name, "dims": max(1, round(share * layer.dims))} for layer in settings.layers
@@ -126,7 +114,7 @@ def _dims(text: str, settings: MethodSettings) -> list[dict[str, Any]]:
 
 
 def _layers(text: str, settings: MethodSettings) -> list[dict[str, Any]]:
-    """``mid:256+last:256``; without numbers the dimensions are shared out evenly."""
+    """``mid:256+last:256``; without numbers the dimensions are divided evenly."""
     parts = [part.partition(":") for part in text.split("+")]
     share = settings.dims // len(parts)
     return [{"name": name, "dims": int(dims) if dims else share} for name, _, dims in parts]
@@ -139,12 +127,14 @@ KNOBS: Mapping[str, Knob] = MappingProxyType(
         "n_classes": Knob("settings", ("1", "2", "4", "8", "16", "32", "64")),
         "n_pca": Knob("settings", ("2", "4", "8", "16")),
         "dims": Knob("settings", ("64", "128", "256", "512", "1024"), _dims, field="layers"),
-        "power": Knob("settings", ("0.3", "0.5", "0.7", "1"), _number),
-        "weight_floor": Knob("settings", ("0", "0.05", "0.1", "0.2", "0.5"), _number),
+        "power": Knob("settings", ("0.3", "0.5", "0.7", "1"), lambda text, _: float(text)),
+        "weight_floor": Knob(
+            "settings", ("0", "0.05", "0.1", "0.2", "0.5"), lambda text, _: float(text)
+        ),
         "centring_prior": Knob("settings", _ON_OFF, _switch),
         "probability_weights": Knob("settings", _ON_OFF, _switch),
         "qe": Knob("stage", ("0", "3", "5", "10", "20"), field="expand"),
-        "alpha": Knob("stage", ("0", "1", "3"), _number),
+        "alpha": Knob("stage", ("0", "1", "3"), lambda text, _: float(text)),
         "window": Knob("stage", ("0", "25", "50", "100", "200"), reranked=True),
         "region_classes": Knob("regions", ("2", "4", "8", "12"), field="n_classes", reranked=True),
         "heat_map_classes": Knob("regions", ("1", "2", "4"), reranked=True),
@@ -167,7 +157,7 @@ def chosen_knobs(text: str) -> dict[str, tuple[str, ...]]:
         ``all`` is every setting that encodes nothing.
 
     Raises:
-        RequestError: for a setting that is not known.
+        RequestError: for an unknown setting.
     """
     if text.strip() == "all":
         return {name: knob.values for name, knob in KNOBS.items() if not knob.encodes}

@@ -16,7 +16,6 @@ from descriptors.expansion import hits_to_read
 from descriptors.method import Method
 from descriptors.whitening import WhiteningFit
 from evaluation.encoding import UnpackedMaps, image_of
-from evaluation.online import online_vectors
 from evaluation.scores import LeftOut, Score
 from evaluation.searching import (
     FIRST_STAGES,
@@ -24,6 +23,7 @@ from evaluation.searching import (
     ONLINE_STAGES,
     MemoryGallery,
     StageSearcher,
+    online_vectors,
 )
 from evaluation.streaming import StreamedGallery, stream_photos
 from galleries.documents import Document
@@ -37,19 +37,18 @@ if TYPE_CHECKING:
     from descriptors.arrays import QueryDescription
     from descriptors.settings import RegionSettings
     from evaluation.encoding import EncodedPhotos
-    from evaluation.online import OnlineVectors
-    from evaluation.searching import Stage
+    from evaluation.searching import OnlineVectors, Stage
     from evaluation.trials import Photo, PhotoQuery, Progress, Trial
 
 __all__ = ["MAX_ONLINE_BYTES", "OURS", "STREAMED", "PreparedTrial", "fit_method", "score_ours"]
 
-# OnA keeps a vector of 16 bit for every photo and class that is asked with: 105,000 photos, 200
-# classes and 512 dimensions are 21 GB. The paper has no such row for Oxford105k either.
+# OnA keeps a 16-bit vector for every photo and class of the queries: 105,000 photos, 200 classes
+# and 512 dimensions are 21 GB. The paper has no such row for Oxford105k either.
 MAX_ONLINE_BYTES = 4 * 2**30
 
-# Why other systems than OfA have no scores then.
+# Why only OfA is measured with streamed photos.
 STREAMED = (
-    "of streamed photos only vectors of OfA are kept. To measure others, keep the maps of all "
+    "of streamed photos only OfA's vectors are kept. To measure other systems, keep all maps "
     "(--no-stream)."
 )
 _TOO_MANY = (
@@ -67,7 +66,7 @@ OURS: Mapping[str, Sequence[Stage]] = MappingProxyType(
 
 
 class AskedQuery(NamedTuple):
-    """A query with its description by one method."""
+    """A query, and its description by one method."""
 
     query: PhotoQuery
     described: QueryDescription
@@ -79,10 +78,8 @@ class PreparedTrial:
 
     Attributes:
         trial, encoded: what is searched, and its maps.
-        method, regions: how.
         asked: the trial's queries, described.
-        documents: of the trial's gallery, by the photos' paths, in order of these; a photo in
-            which nothing is active has none.
+        documents: of the gallery, sorted by path; a photo without any activation has none.
     """
 
     trial: Trial
@@ -126,7 +123,7 @@ class PreparedTrial:
     def score(
         self, system: str, one: AskedQuery, searcher: StageSearcher, stages: Sequence[Stage]
     ) -> Iterator[Score]:
-        """One query at every stage, each a ranking of the gallery, down to the last right answer."""
+        """Scores of one query at every stage."""
         searched = len(self.documents) + len(self.trial.streamed or ())
         for stage in stages:
             plan = stage.plan(searched, one.query.leave_out)
@@ -142,29 +139,28 @@ def score_ours(
     stages: Mapping[str, Sequence[Stage]] = OURS,
     left_out: LeftOut | None = None,
 ) -> list[Score]:
-    """Each stage's score of each query of a trial by OfA, OnA and theme.
+    """Scores of each query of a trial by OfA, OnA and theme at each stage.
 
     Convention:
-        With streamed photos there is OfA alone: OnA needs the class vectors of every photo at
-        hand, and a theme is another pass over all of them. Nor is there OnA of a gallery of
-        which the class vectors would take more than 4 GB.
+        With streamed photos only OfA is measured: OnA needs the class vectors of every photo,
+        and a theme another pass over all of them. OnA is also left out if the class vectors of
+        the gallery would take more than 4 GB.
 
     Args:
         stages: of each system that is wanted.
-        left_out: told which of OnA and theme there are no scores of, and why, and which
-            streamed photos cannot be read.
+        left_out: receives what is not measured, and unreadable streamed photos.
         trial, encoded, regions, progress: see `evaluation.runs.evaluate_trials`.
 
     Raises:
         RequestError: if there are too few photos to fit the whitening on.
     """
-    told = LeftOut() if left_out is None else left_out
+    left_out = left_out or LeftOut()
     prepared = PreparedTrial.of(trial, encoded, fit_method(trial.fit, encoded), regions)
     if trial.streamed is not None:
         for name in stages.keys() - {"OfA"}:
-            told.add(name, STREAMED)
+            left_out.add(name, STREAMED)
         stages = {name: some for name, some in stages.items() if name == "OfA"}
-    scores = _score_own_classes(prepared, stages, told, progress)
+    scores = _score_own_classes(prepared, stages, left_out, progress)
     return scores + _score_theme(prepared, stages.get("theme", ()))
 
 
@@ -205,7 +201,7 @@ def _score_own_classes(
     left_out: LeftOut,
     progress: Progress,
 ) -> list[Score]:
-    """OfA and OnA; matches of a query that both need are made once."""
+    """OfA and OnA; a query's matches are computed once for both."""
     vectors = _online_vectors(prepared, left_out) if "OnA" in stages else None
     wanted = [name for name in ("OfA", "OnA") if name in stages]
     gallery = _gallery(prepared, stages.get("OfA", ()), left_out, progress)
@@ -213,11 +209,11 @@ def _score_own_classes(
     for done, one in enumerate(prepared.asked if wanted else (), start=1):
         searcher.next_query()
         gallery.look_for({p for j in one.query.judgements.values() for p in j.positives})
-        searcher.search_in(gallery)
+        searcher.gallery = gallery
         scores += prepared.score("OfA", one, searcher, stages.get("OfA", ()))
         if vectors is not None:
             started = time.perf_counter()
-            searcher.search_in(_seen_by(one, prepared, vectors))
+            searcher.gallery = _seen_by(one, prepared, vectors)
             spent = (time.perf_counter() - started) * 1e3
             # Describing the gallery is a part of each search.
             found = prepared.score("OnA", one, searcher, stages["OnA"])

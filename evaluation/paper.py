@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
+from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.resources import files
-from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from descriptors.backbones import network_settings
 from descriptors.errors import CamsearchError, RequestError
@@ -15,7 +15,7 @@ from evaluation.ablation import measure_cost
 from evaluation.encoding import encode_photos
 from evaluation.ours import OURS
 from evaluation.runs import check_systems, score_systems
-from evaluation.scores import LeftOut, by_system
+from evaluation.scores import LeftOut, by_system, mean_precision
 from evaluation.searching import stage_of
 from evaluation.trials import all_photos
 
@@ -26,12 +26,14 @@ if TYPE_CHECKING:
     from descriptors.encoder import Encoder
     from descriptors.settings import MethodSettings, RegionSettings
     from evaluation.ablation import Cost
+    from evaluation.encoding import EncodedPhotos
+    from evaluation.scores import Score
     from evaluation.searching import Stage
     from evaluation.trials import Progress, Trial
 
-    # Encodes with these settings; refuses where there are no weights.
+    # Makes an encoder with these settings; raises without weights.
     Load = Callable[[MethodSettings], Encoder]
-    # The trials of a dataset, or why they cannot be had.
+    # The trials of a dataset, or why there are none.
     Found = tuple[Trial, ...] | str
 
 __all__ = [
@@ -57,14 +59,14 @@ class PaperRow:
     """One row of a table.
 
     Attributes:
-        label: as the paper calls it, nearly.
+        label: as in the paper, nearly.
         system: name of ours, or of a baseline.
         network: whose maps.
         n_classes, n_pca: N_C and N_pca; None for a system without CAMs.
         dims: of the descriptor.
         window, expand: R and the hits of QE; 0 for none.
         published: mAP by dataset.
-        seconds: what an image cost there; None where it is not said.
+        seconds: published cost of an image; None if unknown.
     """
 
     label: str
@@ -116,7 +118,10 @@ def paper_tables(wanted: str = "paper") -> tuple[PaperTable, ...]:
         RequestError: for another name.
     """
     text = files("evaluation").joinpath("paper.json").read_text(encoding="utf-8")
-    tables = tuple(_table(said) for said in json.loads(text)["tables"])
+    tables = tuple(
+        PaperTable(table["name"], table["title"], tuple(PaperRow(**row) for row in table["rows"]))
+        for table in json.loads(text)["tables"]
+    )
     found = tuple(table for table in tables if wanted in ("paper", table.name))
     if not found:
         names = ", ".join(["paper", *(table.name for table in tables)])
@@ -124,19 +129,14 @@ def paper_tables(wanted: str = "paper") -> tuple[PaperTable, ...]:
     return found
 
 
-def _table(said: Mapping[str, Any]) -> PaperTable:
-    rows: Sequence[Mapping[str, Any]] = said["rows"]
-    return PaperTable(said["name"], said["title"], tuple(PaperRow(**row) for row in rows))
-
-
 @dataclass(frozen=True)
 class Cell:
     """One row on one dataset.
 
     Attributes:
-        ours: our mAP; None where it could not be measured.
-        published: the paper's; None where it has none.
-        missing: why there is none of ours; "" where there is.
+        ours: our mAP; None if it could not be measured.
+        published: the paper's; None if it has none.
+        missing: why there is none of ours; "" if there is.
     """
 
     ours: float | None
@@ -149,10 +149,10 @@ class MeasuredRow:
     """One row of a table, measured.
 
     Attributes:
-        row: what was asked for.
+        row: the row of the paper.
         network: on which it was measured.
         cells: by dataset.
-        cost: of an image by our own systems; None where it could not be measured.
+        cost: of an image by our own systems; None if it could not be measured.
     """
 
     row: PaperRow
@@ -192,41 +192,45 @@ class _Run:
         """The mAP of each row on one dataset, or why there is none; and the cost, if any."""
         if isinstance(trials, str):
             return dict.fromkeys(group, trials), None
-        left_out, cost = LeftOut(), None
+        left_out = LeftOut()
         try:
-            encoded = encode_photos(
-                all_photos(trials), self.load(settings), self.cache, self.progress
-            )
-            names = [n for n in dict.fromkeys(row.system for row in group) if not _refused(n)]
-            stages = {
-                name: list(dict.fromkeys(row.stage for row in group if row.system == name))
-                for name in names
-                if name in OURS
-            }
-            scores = score_systems(
-                trials,
-                encoded,
-                self.regions,
-                self.cache,
-                self.progress,
-                ours=stages,
-                systems=names,
-                left_out=left_out,
-            )
+            encoder = self.load(settings)
+            encoded = encode_photos(all_photos(trials), encoder, self.cache, self.progress)
+            scores = self._scores(group, trials, encoded, left_out)
         except CamsearchError as error:
             return dict.fromkeys(group, error.reason), None
-        means = {
-            key: fmean(fmean(s.average_precision for s in of_trial) for of_trial in of_key)
-            for key, of_key in by_system(scores).items()
-        }
-        try:
+        means = {key: mean_precision(of_key) for key, of_key in by_system(scores).items()}
+        cost = None
+        with suppress(RequestError):  # too few photos to fit on; baselines may need none
             cost = measure_cost(encoded, trials[0])
-        except RequestError:  # too few photos to fit on: what was measured without stands
-            cost = None
         return {
             row: means.get((row.system, row.stage.name), _not_measured(row, left_out))
             for row in group
         }, cost
+
+    def _scores(
+        self,
+        group: Sequence[PaperRow],
+        trials: Sequence[Trial],
+        encoded: EncodedPhotos,
+        left_out: LeftOut,
+    ) -> list[list[Score]]:
+        names = [n for n in dict.fromkeys(row.system for row in group) if not _refused(n)]
+        stages = {
+            name: list(dict.fromkeys(row.stage for row in group if row.system == name))
+            for name in names
+            if name in OURS
+        }
+        return score_systems(
+            trials,
+            encoded,
+            self.regions,
+            self.cache,
+            self.progress,
+            ours=stages,
+            systems=names,
+            left_out=left_out,
+        )
 
 
 def measure_tables(  # noqa: PLR0913 - all that a run is of
@@ -239,16 +243,13 @@ def measure_tables(  # noqa: PLR0913 - all that a run is of
     *,
     network: str | None = None,
 ) -> tuple[MeasuredTable, ...]:
-    """Measure every row that can be.
+    """Measure every row that can be; the others say why not.
 
     Args:
         datasets: the trials of each, by name, or why there are none.
-        load: makes an encoder of settings.
-        network: stands in for the paper's main one; None for that.
+        load: makes an encoder from settings.
+        network: replaces the paper's main one.
         tables, regions, cache, progress: see `evaluation.runs.evaluate_trials`.
-
-    Returns:
-        The same tables; what could not be measured says why.
     """
     rows = [row for table in tables for row in table.rows]
     main = next((row.network for row in rows), "")

@@ -1,4 +1,4 @@
-"""Plots of an evaluation as SVG, to be put into a page as they are."""
+"""Plots of an evaluation as SVG elements, to embed in a page."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _WIDE, _SMALL = (9.0, 4.2), (4.4, 3.2)
 
 
 def require_matplotlib() -> None:
-    """Refuse a report that could not be drawn, before anything is measured for it.
+    """Refuse a report that could not be drawn, before anything is measured.
 
     Raises:
         RequestError: without matplotlib.
@@ -53,14 +53,14 @@ def precision_at_recall(scores: Sequence[Score]) -> Float64[np.ndarray, " R"]:
 
     Convention:
         Interpolated: the best precision at this recall or any higher one, so that curves of
-        queries with few right answers can be averaged; 0 where so many were never found.
+        queries with few right answers can be averaged; 0 where this share was never found.
     """
     curves = np.zeros((len(scores), len(_RECALLS)))
     for curve, score in zip(curves, scores, strict=True):
         found = np.arange(1, len(score.ranks) + 1)
         precision = found / (np.array(score.ranks, dtype=np.int64) + 1)
         best = np.maximum.accumulate(precision[::-1])[::-1]
-        # The first hit with which at least this share is found; a rounding must not skip one.
+        # The first hit at which this share is found, in spite of rounding.
         at = np.searchsorted(found / score.positives, _RECALLS - 1e-9)
         reached = at < len(best)
         curve[reached] = best[at[reached]]
@@ -69,7 +69,7 @@ def precision_at_recall(scores: Sequence[Score]) -> Float64[np.ndarray, " R"]:
 
 
 def recall_plot(curves: Mapping[str, Sequence[Score]]) -> str:
-    """Precision against recall, a curve a system."""
+    """Precision against recall, a curve per system."""
     figure, axes = _figure(_WIDE)
     for name, scores in curves.items():
         axes.plot(_RECALLS, precision_at_recall(scores), label=name, linewidth=1.6)
@@ -81,7 +81,9 @@ def recall_plot(curves: Mapping[str, Sequence[Score]]) -> str:
 def stage_plot(rows: Sequence[Row]) -> str:
     """MAP of each system at each of its stages, best system first."""
     stages = list(dict.fromkeys(row.stage for row in rows))
-    best = {name: max(row.all for row in rows if row.system == name) for name in _systems(rows)}
+    best: dict[str, float] = {}
+    for row in rows:
+        best[row.system] = max(best.get(row.system, 0.0), row.all)
     names = sorted(best, key=lambda name: -best[name])
     figure, axes = _figure((9.0, 1.2 + 0.3 * len(names)))
     for stage in stages:
@@ -100,7 +102,7 @@ def sweep_plot(setting: str, variants: Sequence[Variant]) -> str:
     if not measured:
         return ""
     figure, axes = _figure(_SMALL)
-    places, labels = _places([variant.value for variant in measured])
+    places, labels = list(range(len(measured))), [variant.value for variant in measured]
     means = [variant.mean or 0.0 for variant in measured]
     axes.plot(places, means, "-o", color="#2f6f8f", markersize=4, linewidth=1.4)
     bounds = list(means)
@@ -122,7 +124,7 @@ def sweep_plot(setting: str, variants: Sequence[Variant]) -> str:
 
 
 def difference_plot(differences: Sequence[QueryDifference], one: str, other: str) -> str:
-    """What each query gained and lost between two systems, greatest gain first."""
+    """The gain of each query between two systems, greatest first."""
     figure, axes = _figure((9.0, 3.0))
     gained = np.array([difference.gained for difference in differences])
     colours = np.where(gained >= 0, "#13714a", "#b3321f").tolist()
@@ -133,17 +135,8 @@ def difference_plot(differences: Sequence[QueryDifference], one: str, other: str
     return _svg(figure)
 
 
-def _systems(rows: Sequence[Row]) -> list[str]:
-    return list(dict.fromkeys(row.system for row in rows))
-
-
-def _places(values: Sequence[str]) -> tuple[list[float], list[str]]:
-    """Where values stand on an axis: side by side, each under its own name."""
-    return [float(place) for place in range(len(values))], list(values)
-
-
 def _figure(size: tuple[float, float]) -> tuple[Figure, Axes]:
-    """A figure that no window knows of."""
+    """A figure without a window."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=size, layout="constrained")
@@ -156,11 +149,11 @@ def _figure(size: tuple[float, float]) -> tuple[Figure, Axes]:
 
 
 def _svg(figure: Figure) -> str:
-    """The drawing alone: the element ``svg``, without the head that a file of its own has."""
+    """The ``svg`` element alone, without the head of a file."""
     import matplotlib as mpl
 
     file = io.StringIO()
-    # Letters stay letters, and the same figures give the same bytes.
+    # Text stays text, and the same figures give the same bytes.
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "camsearch"}):
         figure.savefig(file, format="svg", metadata={"Date": None}, transparent=True)
     text = file.getvalue()

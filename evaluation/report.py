@@ -1,4 +1,4 @@
-"""A report of an evaluation: one HTML file that needs nothing else."""
+"""A report of an evaluation: one self-contained HTML file."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from evaluation.plots import difference_plot, recall_plot, stage_plot, sweep_plo
 from evaluation.recommending import recommendation
 from evaluation.scores import by_system
 from evaluation.significance import NamedSystem, compare
+from evaluation.tables import comparison_words
 from reranker.explain.drawing import BOX_COLOUR, data_url, thumbnail
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from evaluation.ablation import Ablation
     from evaluation.runs import Evaluation
     from evaluation.scores import Answer, Row, Score
-    from evaluation.significance import QueryDifference
     from evaluation.trials import Photo, Trial
 
 __all__ = ["write_evaluation_report"]
 
-# Queries that are shown with images, of each kind.
+# Queries of each kind shown with images.
 _SHOWN = 6
 _THUMBNAIL = 132
-_STAGES_OF_CURVES = 8
+_MAX_CURVES = 8
 
 
 def write_evaluation_report(
@@ -42,17 +42,16 @@ def write_evaluation_report(
     compared: tuple[NamedSystem, NamedSystem] | None = None,
     ablation: Ablation | None = None,
 ) -> None:
-    """Write plots, the best and the worst queries, and two systems beside each other.
+    """Write plots, the best and the worst queries, and two systems side by side.
 
     Args:
         path: ends in ``.html``.
-        evaluation: what was measured.
-        trials: that it was measured on, for the images.
+        trials: what was measured, for the images.
         compared: two systems; None for the best of ours and the best of the others.
         ablation: of settings, for curves.
 
     Raises:
-        RequestError: for another suffix, or a place that cannot be written.
+        RequestError: for another suffix, or a path that cannot be written.
     """
     if path.suffix.lower() != ".html":
         raise RequestError(
@@ -95,8 +94,8 @@ def _page(
         best=f"{best.system}:{best.stage}",
         worst_queries=[images.asked(score) for score in ranked[:_SHOWN]],
         best_queries=[images.asked(score) for score in ranked[::-1][:_SHOWN]],
-        compared=None if pair is None else _compared(scores, *pair, images),
-        sweeps=[] if ablation is None else list(_sweeps(ablation)),
+        compared=None if pair is None else _compared(evaluation, *pair, images),
+        sweeps=[] if ablation is None else _sweeps(ablation),
         advice=[] if ablation is None else recommendation(ablation),
     )
 
@@ -112,56 +111,41 @@ def _best_of_both(rows: Sequence[Row]) -> tuple[NamedSystem, NamedSystem] | None
 
 
 def _curves(evaluation: Evaluation) -> dict[str, list[Score]]:
-    """The best systems, each at the stage at which it is best."""
+    """The scores of the best systems, each at its best stage."""
     scores = by_system(evaluation.scores)
-    best: dict[str, tuple[float, str]] = {}
-    for row in evaluation.rows:
-        best[row.system] = max(best.get(row.system, (0.0, "")), (row.all, row.stage))
-    names = sorted(best, key=lambda name: -best[name][0])[:_STAGES_OF_CURVES]
+    rows = sorted(evaluation.rows, key=lambda row: (row.all, row.stage))
+    best = {row.system: row for row in rows}  # the last row of each is its best
+    systems = sorted(best.values(), key=lambda row: -row.all)[:_MAX_CURVES]
     return {
-        f"{name}:{best[name][1]}": [s for part in scores[name, best[name][1]] for s in part]
-        for name in names
+        f"{row.system}:{row.stage}": [s for part in scores[row.system, row.stage] for s in part]
+        for row in systems
     }
 
 
-def _sweeps(ablation: Ablation) -> Iterator[str]:
-    for setting in dict.fromkeys(variant.setting for variant in ablation.variants):
-        drawn = sweep_plot(setting, [v for v in ablation.variants if v.setting == setting])
-        if drawn:
-            yield drawn
+def _sweeps(ablation: Ablation) -> list[str]:
+    plots = [sweep_plot(setting, group) for setting, group in ablation.by_setting.items()]
+    return [plot for plot in plots if plot]
 
 
 def _compared(
-    scores: Mapping[tuple[str, str], tuple[tuple[Score, ...], ...]],
-    one: NamedSystem,
-    other: NamedSystem,
-    images: _Images,
+    evaluation: Evaluation, one: NamedSystem, other: NamedSystem, images: _Images
 ) -> dict[str, Any]:
     """Two systems side by side."""
-    mine, theirs = scores[one.system, one.stage], scores[other.system, other.stage]
-    comparison, queries = compare(mine, theirs)
-    by_query = {
-        (side, score.query.name): score
-        for side, of_system in enumerate((mine, theirs))
-        for of_trial in of_system
-        for score in of_trial
-    }
-
-    def shown(differences: Sequence[QueryDifference]) -> list[dict[str, Any]]:
-        return [
-            images.both(by_query[0, d.query.name], by_query[1, d.query.name]) for d in differences
-        ]
-
-    gained = [d for d in queries if d.gained > 0][:_SHOWN]
-    lost = [d for d in reversed(queries) if d.gained < 0][:_SHOWN]
-    plot = difference_plot(queries, str(one), str(other))
+    scores, names = by_system(evaluation.scores), (str(one), str(other))
+    comparison, queries = compare(scores[one], scores[other])
+    mine, theirs = (
+        {score.query.name: score for of_trial in scores[system] for score in of_trial}
+        for system in (one, other)
+    )
+    gained = [d.query.name for d in queries if d.gained > 0][:_SHOWN]
+    lost = [d.query.name for d in reversed(queries) if d.gained < 0][:_SHOWN]
     return {
-        "one": str(one),
-        "other": str(other),
-        "comparison": comparison,
-        "plot": plot,
-        "gained": shown(gained),
-        "lost": shown(lost),
+        "one": names[0],
+        "other": names[1],
+        "words": comparison_words(names, comparison, evaluation.trials),
+        "plot": difference_plot(queries, *names),
+        "gained": [images.both(mine[name], theirs[name]) for name in gained],
+        "lost": [images.both(mine[name], theirs[name]) for name in lost],
     }
 
 
@@ -202,7 +186,7 @@ class _Images:
 
 
 def _thumbnail_url(photo: Photo, box: tuple[float, ...] | None) -> str:
-    """A small image; nothing where it cannot be read, for which the page has a placeholder."""
+    """A small image; "" if it cannot be read, for which the page has a placeholder."""
     try:
         image = read_image(photo.file.read_bytes(), reduce_to=2 * _THUMBNAIL).image
     except (ImageError, OSError):

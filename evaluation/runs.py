@@ -1,4 +1,4 @@
-"""The whole measurement: every system at every stage on some trials, as scores and rows."""
+"""A whole run: every system at every stage on some trials, as scores and rows."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from descriptors.errors import RequestError
-from evaluation.baselines.scoring import score_baselines
-from evaluation.baselines.systems import ALL_BASELINES, chosen_baselines, dims_of
+from evaluation.baselines.systems import ALL_BASELINES, chosen_baselines, dims_of, score_baselines
 from evaluation.encoding import encode_photos
 from evaluation.ours import OURS, STREAMED, score_ours
 from evaluation.scores import LeftOut, Row, Score, summarise
@@ -36,12 +35,12 @@ __all__ = [
 
 @dataclass(frozen=True)
 class About:
-    """Where trials come from; for people, it changes no figure.
+    """Where trials come from; only for the user.
 
     Attributes:
         dataset: its name, such as photos.
-        folder: where it lies.
-        queries: full images or boxes, or what else the dataset calls them.
+        folder: where it is.
+        queries: full, boxes, or another name of the dataset's own.
         fitted_on: the other collection that the whitening was fitted on; None for the other half.
     """
 
@@ -56,14 +55,12 @@ class Evaluation:
     """What a run measured.
 
     Attributes:
-        about: where the trials come from.
-        photos, asked: how many photos and queries there were, over all trials.
+        photos, asked: numbers of photos and queries, over all trials.
         trials: their names, in the order of each row's own values.
-        seconds: of the whole run, and of its encoding.
-        rows: see `Row`.
+        seconds, encoding_seconds: of the whole run, and of its encoding.
         scores: of each trial, every query by every system at every stage.
-        left_out: sentences about systems that could not be measured, and about streamed photos
-            that could not be read.
+        left_out: sentences about systems that could not be measured, and unreadable streamed
+            photos.
     """
 
     about: About
@@ -77,7 +74,7 @@ class Evaluation:
     left_out: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
-        """All of it but the scores, for JSON; a mean over no query is None."""
+        """Everything except the scores, for JSON; a mean over no query is None."""
         plain = {field.name: getattr(self, field.name) for field in fields(self)}
         del plain["about"], plain["scores"]
         return asdict(self.about) | plain | {"rows": [asdict(row) for row in self.rows]}
@@ -102,14 +99,14 @@ def evaluate_trials(  # noqa: PLR0913 - all that a run is of
         encoder: the network, and the settings of the method; the baselines use its layers,
             sizes and dimensions.
         regions: of the re-ranking.
-        cache: where feature maps are kept for the next run.
-        progress: told what is done, how many of it, and of how many.
-        preset_name: what the rows call these settings.
-        systems: names of those that are measured; None for all.
+        cache: folder of feature maps, kept for the next run.
+        progress: called with what is being done, how many are done, and of how many.
+        preset_name: the name of these settings in the rows.
+        systems: names of those to measure; None for all.
 
     Raises:
-        RequestError: for a system that is not known, a photo that cannot be read, too few, or
-            if none of the systems can be measured.
+        RequestError: for an unknown system, a photo that cannot be read, too few photos, or
+            if no system can be measured.
     """
     check_systems(systems)
     left_out = LeftOut()
@@ -144,7 +141,7 @@ def check_systems(systems: Collection[str] | None) -> None:
     """Refuse systems that cannot be measured.
 
     Raises:
-        RequestError: for a name that is not known, or for BoW without OpenCV.
+        RequestError: for an unknown name, or for BoW without OpenCV.
     """
     known = (*OURS, *ALL_BASELINES)
     unknown = [name for name in systems or () if name not in known]
@@ -156,11 +153,11 @@ def check_systems(systems: Collection[str] | None) -> None:
 def stages_measured(
     systems: Collection[str] | None, *, streamed: bool = False
 ) -> dict[str, tuple[str, ...]]:
-    """The stages at which each of the chosen systems is measured, by name.
+    """The stages at which each of the chosen systems is measured.
 
     Args:
         systems: see `evaluate_trials`.
-        streamed: whether there are streamed photos, beside which OfA alone is measured.
+        streamed: whether there are streamed photos, with which only OfA is measured.
     """
     stages = {name: tuple(stage.name for stage in some) for name, some in OURS.items()}
     stages |= {name: ALL_BASELINES[name].stages for name in _baselines(systems)}
@@ -186,7 +183,7 @@ def score_systems(  # noqa: PLR0913 - all that a run is of
 
     Args:
         ours: the stages of our systems.
-        left_out: told which systems could not be measured, and have no scores in any trial.
+        left_out: receives the systems that could not be measured, and have no scores in any trial.
         trials, encoded, regions, cache, progress, systems: see `evaluate_trials`.
 
     Raises:
@@ -208,7 +205,7 @@ def score_systems(  # noqa: PLR0913 - all that a run is of
         )
         for at, of_trial in zip(plain, found, strict=True):
             scores[at] += of_trial
-    # A mean over some of the trials would stand beside means over all.
+    # A mean over some trials is not comparable with means over all.
     return [[s for s in of_trial if s.system not in left_out.reasons] for of_trial in scores]
 
 

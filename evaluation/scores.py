@@ -1,4 +1,14 @@
-"""What a measurement gives: a score a query, and the rows of the table made of them."""
+"""A score per query by average precision, and the rows of the table computed from them.
+
+Convention:
+    A ranking is ids, best first; ranks count from 0. What a dataset calls good and ok is positive;
+    junk is removed from the ranking first, so it neither helps nor harms.
+
+Source:
+    docs/method.md section 9; Philbin et al. 2007 (Oxford buildings, compute_ap). Jégou et al. 2008
+    (Holidays) and Radenovic et al. 2018 (revisited Oxford and Paris) compute the same area from
+    the ranks of the positives, in the ranking without the query or without the junk.
+"""
 
 from __future__ import annotations
 
@@ -8,30 +18,85 @@ from itertools import islice
 from statistics import fmean
 from typing import TYPE_CHECKING
 
-from evaluation.average_precision import positive_ranks, trapezoidal_average_precision
+from descriptors.errors import RequestError
 from evaluation.datasets.files import unreadable_note
 from evaluation.datasets.photos import COLLECTIONS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from evaluation.trials import PhotoQuery
 
-__all__ = ["Answer", "LeftOut", "Row", "Score", "TrialScore", "by_system", "summarise"]
+__all__ = [
+    "Answer",
+    "LeftOut",
+    "Row",
+    "Score",
+    "TrialScore",
+    "by_system",
+    "mean_precision",
+    "positive_ranks",
+    "summarise",
+    "trapezoidal_average_precision",
+]
 
-# First answers that a score keeps for people to look at: more would only fill memory, since a
-# run has tens of thousands of scores.
+
+def positive_ranks(
+    ranking: Iterable[str], positives: Collection[str], junk: Collection[str] = ()
+) -> list[int]:
+    """The ranks of the positives, ascending, in the ranking without the junk.
+
+    Args:
+        ranking: ids, best first, each at most once; missing ones were not found.
+        positives: ids of right answers.
+        junk: ids to remove.
+
+    Raises:
+        RequestError: if an id is both positive and junk, or is ranked twice.
+    """
+    if not set(positives).isdisjoint(junk):
+        raise RequestError("A photo is both positive and junk: remove it from one of the lists.")
+    kept = [answer for answer in ranking if answer not in junk]
+    if len(set(kept)) != len(kept):
+        raise RequestError("The ranking has an answer twice: rank each photo once.")
+    return [rank for rank, answer in enumerate(kept) if answer in positives]
+
+
+def trapezoidal_average_precision(ranks: Sequence[int], positives: int) -> float:
+    """The area under the precision-recall curve, by trapezoids.
+
+    Args:
+        ranks: of the positives that were found, ascending.
+        positives: how many there are.
+
+    Returns:
+        0..1: at each hit the mean of the precision just before and just after it,
+        where the precision before the first answer is 1.
+
+    Source:
+        Philbin et al. 2007; docs/method.md section 9. Their evaluator goes through every answer;
+        recall changes only at the hits, and the precision just before one is found / rank.
+    """
+    if positives < 1:
+        raise RequestError("A query without a positive has no average precision: remove it.")
+    if len(ranks) > positives:
+        raise RequestError(
+            f"{len(ranks)} positives were found of {positives}: count those in the gallery."
+        )
+    area = 0.0
+    for found, rank in enumerate(ranks):
+        before = found / rank if rank else 1.0
+        area += (before + (found + 1) / (rank + 1)) / 2
+    return area / positives
+
+
+# First answers kept for the report; a run has tens of thousands of scores.
 _ANSWERS_KEPT = 8
 
 
 @dataclass(frozen=True)
 class Answer:
-    """One of the first answers to a query.
-
-    Attributes:
-        path: of the photo.
-        right: whether it is a positive of the query's first measure; None for junk.
-    """
+    """One of the first answers to a query: a photo, and whether it is right; None for junk."""
 
     path: str
     right: bool | None
@@ -42,12 +107,10 @@ class Score:
     """How well one query was answered by one system at one stage.
 
     Attributes:
-        system, stage: names of the table.
-        query: what was asked.
-        precision: trapezoidal average precision by the name of a measure; the query's own.
+        precision: trapezoidal average precision by the name of a measure.
         ranks: of the positives of the first measure in the ranking without junk, from 0.
         milliseconds: of the search alone.
-        answers: the first few of the ranking, best first, without the query's own photo.
+        answers: the first few of the ranking, without the query's own photo.
     """
 
     system: str
@@ -67,7 +130,7 @@ class Score:
         ranking: Iterable[str],
         milliseconds: float,
     ) -> Score:
-        """Judge a ranking of the whole gallery."""
+        """Score a ranking of the whole gallery."""
         found = list(ranking)
         own = () if query.leave_out is None else (query.leave_out,)
         distinct = dict.fromkeys(query.judgements.values())
@@ -85,7 +148,7 @@ class Score:
 
     @property
     def positives(self) -> int:
-        """How many right answers there are, by the first measure of the query."""
+        """The number of right answers, by the first measure of the query."""
         return len(next(iter(self.query.judgements.values())).positives)
 
 
@@ -95,7 +158,7 @@ class TrialScore:
 
     Attributes:
         all: over all queries, by the first measure of the dataset.
-        collections: over those in photo collections; None where there are none.
+        collections: over those in photo collections; None without any.
         measures: by every measure.
     """
 
@@ -105,7 +168,7 @@ class TrialScore:
 
     @classmethod
     def of(cls, values: Sequence[Mapping[str, float]]) -> TrialScore:
-        """The mean by each measure over those that have it, in order of their first appearance."""
+        """The mean of each measure over the values that have it, in order of first appearance."""
         names = dict.fromkeys(name for of_one in values for name in of_one)
         measures = {name: fmean(v[name] for v in values if name in v) for name in names}
         return cls(next(iter(measures.values())), measures.get(COLLECTIONS), measures)
@@ -120,9 +183,7 @@ class Row:
         preset, layers: names of the settings, and of the feature layers joined by ``+``.
         stage: such as first, first+QE5, R100+QE5.
         dims: of a descriptor.
-        all: mean of the trials' mAP over all queries.
-        collections: the same over queries in photo collections; None where there are none.
-        measures: the same by every measure of the dataset.
+        all, collections, measures: mean of the trials' values, see `TrialScore`.
         ms_per_query: mean milliseconds of the search alone.
         trials: each trial's own values, in order (half 0, half 1).
     """
@@ -143,14 +204,16 @@ def by_system(
     trials: Sequence[Sequence[Score]],
 ) -> dict[tuple[str, str], tuple[tuple[Score, ...], ...]]:
     """The scores of each system at each stage, trial by trial, in order of their first score."""
-    grouped: dict[tuple[str, str], list[tuple[Score, ...]]] = defaultdict(list)
-    for scores in trials:
-        here: dict[tuple[str, str], list[Score]] = defaultdict(list)
+    grouped: dict[tuple[str, str], list[list[Score]]] = defaultdict(lambda: [[] for _ in trials])
+    for number, scores in enumerate(trials):
         for score in scores:
-            here[score.system, score.stage].append(score)
-        for key, group in here.items():
-            grouped[key].append(tuple(group))
-    return {key: tuple(groups) for key, groups in grouped.items()}
+            grouped[score.system, score.stage][number].append(score)
+    return {key: tuple(tuple(g) for g in groups if g) for key, groups in grouped.items()}
+
+
+def mean_precision(trials: Sequence[Sequence[Score]]) -> float:
+    """MAP of one system at one stage by the first measure, the mean of the trials."""
+    return fmean(fmean(score.average_precision for score in scores) for scores in trials)
 
 
 def summarise(
@@ -159,7 +222,7 @@ def summarise(
     """The rows of a run, in order of their first score.
 
     Args:
-        trials: the scores of each trial; all with the same systems and stages.
+        trials: the scores of each trial, all with the same systems and stages.
         preset, layers: see `Row`.
         dims: of a descriptor, by system.
     """
@@ -174,7 +237,7 @@ def summarise(
 
 
 def _answers(query: PhotoQuery, ranking: Sequence[str]) -> Iterator[Answer]:
-    """The first answers of a ranking, judged by the query's first measure."""
+    """The first answers of a ranking, by the query's first measure."""
     judgement = next(iter(query.judgements.values()))
     others = (path for path in ranking if path != query.leave_out)
     for path in islice(others, _ANSWERS_KEPT):
@@ -183,24 +246,24 @@ def _answers(query: PhotoQuery, ranking: Sequence[str]) -> Iterator[Answer]:
 
 @dataclass
 class LeftOut:
-    """What a run does not measure, and why: a table must not be silent about it.
+    """What a run does not measure, and why.
 
     Attributes:
-        reasons: a sentence by the name of a system; the first that is found stays.
-        streamed: names of streamed photos that cannot be read; trials may share them.
+        reasons: a sentence by the name of a system; the first one stays.
+        streamed: names of streamed photos that cannot be read.
     """
 
     reasons: dict[str, str] = field(default_factory=dict)
     streamed: set[str] = field(default_factory=set)
 
     def add(self, system: str, reason: str) -> None:
-        """Say that a system is left out."""
+        """Leave out a system."""
         self.reasons.setdefault(system, reason)
 
     def sentences(self) -> tuple[str, ...]:
-        """Each reason once, with the systems it is true of; then the photos."""
+        """Each reason once, with its systems; then the unreadable photos."""
         systems: dict[str, list[str]] = {}
         for system, reason in self.reasons.items():
             systems.setdefault(reason, []).append(system)
-        told = [f"Left out, {', '.join(names)}: {why}" for why, names in systems.items()]
-        return (*told, *unreadable_note(sorted(self.streamed), "streamed distractors"))
+        sentences = [f"Left out, {', '.join(names)}: {why}" for why, names in systems.items()]
+        return (*sentences, *unreadable_note(sorted(self.streamed), "streamed distractors"))

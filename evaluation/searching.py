@@ -1,4 +1,4 @@
-"""The stages that are measured, and the product's own searcher going through them."""
+"""The stages that are measured, and the product's own searcher run at each of them."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Float32
+import torch
+from jaxtyping import Float, Float16, Float32, Int
+from torch import Tensor
 
+from descriptors.aggregation import aggregate, join_layers, region_class_vectors
 from galleries.documents import Document, FirstHit
 from indexer.encoding import encode_documents
 from indexer.reading import IndexingPlan
@@ -19,9 +22,11 @@ from reranker.ranking import SearchPlan
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
-    from descriptors.arrays import QueryDescription
+    from descriptors.arrays import Encoded, QueryDescription
     from descriptors.method import Method
     from descriptors.settings import RegionSettings
+    from evaluation.encoding import EncodedPhotos
+    from evaluation.trials import Photo
     from galleries.features import FeatureStore
     from galleries.filters import Filter
     from reranker.matching import Match
@@ -31,20 +36,17 @@ __all__ = [
     "OFFLINE_STAGES",
     "ONLINE_STAGES",
     "MemoryGallery",
+    "OnlineVectors",
     "Stage",
     "StageSearcher",
+    "online_vectors",
     "stage_of",
 ]
 
 
 @dataclass(frozen=True)
 class Stage:
-    """One way to search.
-
-    Attributes:
-        name: in the table.
-        window, expand, regions, alpha: see `SearchPlan`.
-    """
+    """One way to search: its name in the table, and fields of `SearchPlan`."""
 
     name: str
     window: int = 0
@@ -53,7 +55,7 @@ class Stage:
     alpha: float = 0.0
 
     def plan(self, gallery: int, leave_out: str | None) -> SearchPlan:
-        """A search that ranks a whole gallery of this many photos, perhaps but for one."""
+        """A search that ranks a gallery of this size, except for one photo."""
         return SearchPlan(
             k=gallery,
             window=self.window,
@@ -65,7 +67,7 @@ class Stage:
 
 
 def stage_of(window: int, expand: int, alpha: float = 0.0) -> Stage:
-    """A stage under the name that the tables give it."""
+    """A stage with its name in the tables."""
     parts = [f"R{window}" if window else "first"]
     if expand:
         parts.append(f"QE{expand}" + (f"^{alpha:g}" if alpha else ""))
@@ -82,19 +84,16 @@ OFFLINE_STAGES = (
 
 
 class MemoryGallery:
-    """Documents at hand, searched by one product with all of their vectors.
-
-    It is a `Searchable`.
-    """
+    """Documents in memory, searched by one matrix product; a `Searchable`."""
 
     def __init__(self, documents: Mapping[str, Document]) -> None:
-        """Args: documents in the order in which equal ones are answered."""
+        """Args: documents in the order in which ties are returned."""
         self.ids, self.documents = list(documents), documents
         rows = [document.descriptor for document in documents.values()]
         self.descriptors = np.stack(rows) if rows else np.empty((0, 0), dtype=np.float32)
 
     def look_for(self, positives: Collection[str]) -> None:
-        """Name the right answers to the next query, after which an answer may end."""
+        """Announce the right answers to the next query, after which a ranking may end."""
 
     def knn(
         self, vector: Float32[np.ndarray, " D"], k: int, matching: Filter | None = None
@@ -120,7 +119,7 @@ class StageSearcher(Searcher):
         features: FeatureStore,
         regions: RegionSettings,
     ) -> None:
-        """Put the parts together; see `Searcher`. Hits without kept maps are encoded again."""
+        """See `Searcher`. Hits without kept maps are encoded again."""
         encode = partial(encode_documents, method=method, plan=IndexingPlan())
         super().__init__(method, gallery, features, regions, encode)
         self._features = features
@@ -129,7 +128,7 @@ class StageSearcher(Searcher):
         self._spared_ms = 0.0
 
     def close(self) -> None:
-        """End the threads, of the searcher and of the maps' store."""
+        """Stop the threads of the searcher and the store."""
         super().close()
         self._features.close()
 
@@ -137,15 +136,11 @@ class StageSearcher(Searcher):
         """Forget the matches of the last query."""
         self._matches.clear()
 
-    def search_in(self, gallery: MemoryGallery) -> None:
-        """Another gallery of the same photos."""
-        self.gallery = gallery
-
     def rank_timed(self, query: QueryDescription, plan: SearchPlan) -> tuple[list[str], float]:
-        """The ids of the answer, and the milliseconds it takes without remembering.
+        """The ids of the ranking, and the milliseconds a search without the cache would take.
 
         Convention:
-            The documents of the answer are not read: it is the whole gallery here, and ten
+            Documents of the answer are not read: it is the whole gallery here, and ten
             documents in a real search.
         """
         self._spared_ms = 0.0
@@ -167,3 +162,69 @@ class StageSearcher(Searcher):
         each = (time.perf_counter() - started) * 1e3 / max(1, len(found))
         self._matches |= {keys[i]: (match, each) for i, match in found.items()}
         return {i: self._matches[key][0] for i, key in keys.items() if key in self._matches}
+
+
+# Classes whose vectors are computed together: some MB of sums.
+_CLASSES_AT_A_TIME = 256
+
+
+@dataclass(frozen=True)
+class OnlineVectors:
+    """OnA: whitened class vectors of every photo, for every class that any query uses.
+
+    A query's descriptors of the whole gallery are sums of a few of them.
+
+    Attributes:
+        columns: of each class, by its number.
+        layers: of each layer, unit or zero rows.
+        weights: of each class in each photo, if the settings weight by probability.
+    """
+
+    columns: Mapping[int, int]
+    layers: tuple[Float16[Tensor, "P U _"], ...]
+    weights: Float[Tensor, "P U"] | None
+
+    def describe(self, classes: Int[Tensor, " N"]) -> Float[Tensor, "P D"]:
+        """Descriptors of all photos with the classes of one query.
+
+        Source:
+            docs/method.md section 3, OnA.
+        """
+        columns = torch.tensor([self.columns[c] for c in classes.tolist()])
+        weights = None if self.weights is None else self.weights[:, columns]
+        return join_layers([aggregate(v[:, columns].float(), weights) for v in self.layers])
+
+
+def online_vectors(
+    method: Method,
+    encoded: EncodedPhotos,
+    photos: Sequence[Photo],
+    classes: Int[Tensor, " U"],
+) -> OnlineVectors:
+    """The whitened class vectors of gallery photos, in their order, for distinct classes."""
+    rows = {photo.file: row for row, photo in enumerate(photos)}
+    shape = (len(photos), len(classes))
+    layers = tuple(
+        torch.zeros(*shape, layer.dims, dtype=torch.float16) for layer in method.settings.layers
+    )
+    weights = torch.zeros(shape) if method.settings.probability_weights else None
+    for batch, maps in encoded.batches(photos):
+        here = torch.tensor([rows[photo.file] for photo in batch])
+        if weights is not None:
+            weights[here] = maps.scores.softmax(dim=1)[:, classes].sqrt().cpu()
+        for start in range(0, len(classes), _CLASSES_AT_A_TIME):
+            part = slice(start, start + _CLASSES_AT_A_TIME)
+            for layer, vectors in zip(layers, _whitened(method, maps, classes[part]), strict=True):
+                layer[here, part] = vectors.half().cpu()
+    return OnlineVectors({c: i for i, c in enumerate(classes.tolist())}, layers, weights)
+
+
+@torch.inference_mode()
+def _whitened(
+    method: Method, maps: Encoded, classes: Int[Tensor, " N"]
+) -> list[Float[Tensor, "B N D"]]:
+    vectors = region_class_vectors(method.encoder, maps, classes.expand(len(maps), -1))
+    return [
+        whiten(of_layer[:, 0], method.encoder.dtype)
+        for whiten, of_layer in zip(method.whitening.layers, vectors, strict=True)
+    ]

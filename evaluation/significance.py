@@ -1,7 +1,7 @@
-"""Whether one system is better than another on the same queries, or was lucky.
+"""Whether the difference of two systems on the same queries may be chance.
 
-Queries for one thing are answered well or badly together, so whole scenes, and not single
-queries, are what a test may take as drawn by chance.
+Queries for one object succeed or fail together, so a test must take whole scenes, and not
+single queries, as independent.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Comparison", "NamedSystem", "QueryDifference", "compare", "holm", "named_pair"]
 
-# Enough that the second digit of a p-value near .05 stands, few enough for a tenth of a second.
+# Makes the second digit of a p-value near .05 stable, in a tenth of a second.
 _RESAMPLES = 9999
 _CONFIDENCE = 0.95
 _SEED = 0
 
-# Fewer scenes than these say nothing: even if all agreed, chance would do so once in sixteen.
+# With fewer scenes nothing is significant: if all agreed, chance would do so once in sixteen.
 _MIN_GROUPS = 6
 
 
@@ -40,7 +40,7 @@ class NamedSystem(NamedTuple):
     stage: str
 
     def __str__(self) -> str:
-        """As it is written on the command line."""
+        """The form of the command line."""
         return f"{self.system}:{self.stage}"
 
 
@@ -48,7 +48,7 @@ def named_pair(text: str, stages: Mapping[str, Sequence[str]]) -> tuple[NamedSys
     """The two systems of ``OfA:R100+QE5,R-MAC:first+QE5``.
 
     Args:
-        text: as it is given to ``--compare``.
+        text: the value of ``--compare``.
         stages: those that are measured, by the name of the system.
 
     Raises:
@@ -76,7 +76,7 @@ def named_pair(text: str, stages: Mapping[str, Sequence[str]]) -> tuple[NamedSys
 
 
 class QueryDifference(NamedTuple):
-    """One query under two systems, with its average precision by each."""
+    """One query with its average precision by two systems."""
 
     query: PhotoQuery
     one: float
@@ -95,12 +95,11 @@ class Comparison:
     Attributes:
         gained: mAP of the first less that of the other; the mean of the trials.
         trials: the same in each trial.
-        p_value: how often chance alone would give as large a difference, either way; 1 where
-            there are too few scenes to tell.
-        low, high: 95 % interval of the difference, had other scenes been drawn; -1 and 1 where
-            there are too few.
-        better, worse: how many queries gained and lost.
-        queries, groups: how many there were, and of how many scenes.
+        p_value: how often chance alone would give as large a difference, either way; 1 with
+            too few scenes.
+        low, high: 95 % interval of the difference for other scenes; -1 and 1 with too few.
+        better, worse: numbers of queries that gained and lost.
+        queries, groups: numbers of queries and of scenes.
     """
 
     gained: float
@@ -120,19 +119,18 @@ def compare(
     """Compare two systems by a permutation test and a bootstrap, both over scenes.
 
     Args:
-        one, other: trial by trial the scores of the same queries; each query counts by its first
-            measure.
+        one, other: trial by trial the scores of the same queries; the first measure counts.
 
     Returns:
         The comparison, and the queries, greatest gain first.
 
     Convention:
-        A query counts as much as it does in the table: one over the queries of its trial, one
-        over the trials. Queries without a scene are each a group of their own. The same scores
-        always give the same numbers.
+        Queries are weighted as in the table: one over the queries of the trial, one over the
+        trials. A query without a scene is a group of its own. The same scores always give the
+        same numbers.
 
     Raises:
-        RequestError: if the two were not asked the same queries.
+        RequestError: if the two have different queries.
     """
     trials = [_differences(mine, theirs) for mine, theirs in zip(one, other, strict=True)]
     groups = _groups(trials)
@@ -154,7 +152,7 @@ def compare(
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """P-values of several tests, raised for their number (Holm's method).
+    """P-values of several tests, corrected for their number (Holm's method).
 
     Source:
         Holm 1979, "A Simple Sequentially Rejective Multiple Test Procedure".
@@ -169,12 +167,12 @@ def holm(p_values: Sequence[float]) -> list[float]:
 def _differences(one: Sequence[Score], other: Sequence[Score]) -> list[QueryDifference]:
     theirs = {score.query.name: score.average_precision for score in other}
     if theirs.keys() != {score.query.name for score in one}:
-        raise RequestError("Two systems were asked other queries: compare them on the same ones.")
+        raise RequestError("Two systems have different queries: compare them on the same ones.")
     return [QueryDifference(s.query, s.average_precision, theirs[s.query.name]) for s in one]
 
 
 def _groups(trials: Sequence[Sequence[QueryDifference]]) -> Float64[np.ndarray, "G 2"]:
-    """For each scene what it adds to the mean difference, and how much it weighs."""
+    """What each scene adds to the mean difference, and its weight."""
     groups: dict[tuple[int, str], list[float]] = defaultdict(lambda: [0.0, 0.0])
     for number, found in enumerate(trials):
         weight = 1 / (len(trials) * len(found))

@@ -1,12 +1,11 @@
-"""Photos that are too many to keep maps of: described as they come, only vectors kept.
+"""Photos that are too many to keep maps of: described while they are read, only vectors kept.
 
 A million distractors have terabytes of maps but a gigabyte of vectors. So each image passes the
-network once, its maps are described and let go; a re-ranking that comes upon such an image reads
-it again.
+network once and its maps are discarded; re-ranking reads such an image again.
 
-Vectors lie in files of one block of images, named by what the images are and apart for each
-fingerprint. A run that was stopped goes on at the block where it was, a larger folder with the
-same beginning makes only what is new, and memory never holds more than a block.
+Vectors are stored in files of one block of images, named by these images, in a folder per
+fingerprint. A stopped run continues at its block, a larger folder with the same beginning only
+adds what is new, and memory never holds more than a block.
 """
 
 from __future__ import annotations
@@ -14,17 +13,16 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, replace
 from functools import cached_property
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
-from uuid import uuid4
 
 import numpy as np
 from jaxtyping import Bool, Float16, Float32, Int32
 
 from descriptors.arrays import Encoded
-from descriptors.errors import RequestError
 from evaluation.datasets.facts import digest_of, stamp_of
-from evaluation.encoding import maps_digest, read_batches
+from evaluation.encoding import maps_digest, read_batches, write_whole
 from evaluation.searching import MemoryGallery
 from galleries.documents import Document, FirstHit
 from galleries.kept_maps import quantise
@@ -39,19 +37,18 @@ if TYPE_CHECKING:
 
 __all__ = ["BLOCK", "StreamedGallery", "StreamedVectors", "as_kept", "stream_photos"]
 
-# Images whose vectors lie in one file; what a stopped run loses at most.
+# Images per file of vectors; a stopped run loses at most these.
 BLOCK = 512
 
 
 @dataclass(frozen=True)
 class StreamedVectors:
-    """The vectors of streamed photos, read from disk as they are needed.
+    """The vectors of streamed photos, read from disk as needed.
 
     Attributes:
-        photos: whose they are, row by row.
-        blocks: of at most `BLOCK` rows each; a zero row where a photo has no vector.
-        sizes: of the upright images, in pixels: width and height; 0 for one that cannot be
-            read.
+        photos: row by row.
+        blocks: of at most `BLOCK` rows each; a zero row for a photo without a vector.
+        sizes: width and height of the upright images, in pixels; 0 if unreadable.
     """
 
     photos: StreamedPhotos
@@ -59,7 +56,7 @@ class StreamedVectors:
     sizes: Int32[np.ndarray, "N 2"]
 
     def cosines(self, vector: Float32[np.ndarray, " D"]) -> Float32[np.ndarray, " N"]:
-        """With every photo; -infinity where a photo has no vector."""
+        """With every photo; -infinity if it has no vector."""
         cosines = np.full(len(self.photos), -np.inf, np.float32)
         for number, block in enumerate(self.blocks):
             cosines[number * BLOCK :][: len(block)] = block.astype(np.float32) @ vector
@@ -67,7 +64,7 @@ class StreamedVectors:
         return cosines
 
     def vector(self, row: int) -> Float32[np.ndarray, " D"]:
-        """Of one photo."""
+        """The vector of one photo."""
         block, inner = divmod(row, BLOCK)
         vector: Float32[np.ndarray, " D"] = self.blocks[block][inner].astype(np.float32)
         return vector
@@ -85,16 +82,10 @@ class StreamedVectors:
 def stream_photos(
     photos: StreamedPhotos, method: Method, folder: Path, progress: Progress
 ) -> StreamedVectors:
-    """The vectors of photos, each image passing the network once.
-
-    Args:
-        photos: any number of them; one that cannot be read is left out.
-        method: describes them.
-        folder: where vectors are kept; made if it is not there.
-        progress: told how many photos are described, and of how many.
+    """The vectors of photos, stored below `folder`; unreadable ones are left out.
 
     Raises:
-        RequestError: if nothing can be written there, or a file went missing.
+        RequestError: if the folder is not writable, or a file went missing.
     """
     made_by = f"{method.fingerprint()}\0{maps_digest(method.encoder)}"
     place = folder / "streamed" / hashlib.sha256(made_by.encode()).hexdigest()[:16]
@@ -105,7 +96,7 @@ def stream_photos(
         if not all(file.exists() for file in files):
             for file, array in zip(files, _describe(photos, rows, method), strict=True):
                 _write(file, array)
-        # Read from disk as needed, but a plain array: numpy's own class is slow to take a row.
+        # A plain array: np.memmap is slow to index by row.
         blocks.append(np.load(files[0], mmap_mode="r").view(np.ndarray))
         sizes.append(np.load(files[1]))
         progress("distractors", rows.stop, len(photos))
@@ -128,10 +119,7 @@ def _describe(
 
 
 def as_kept(encoded: Encoded) -> Encoded:
-    """Fresh maps with the levels of 8 bit that they would have if they were kept.
-
-    So a streamed photo counts as any other.
-    """
+    """Fresh maps with the same 8-bit levels as kept ones, so that all photos are treated alike."""
     distinct = {id(maps): maps for maps in (*encoded.features, encoded.evidence)}
     kept = {key: quantise(maps) for key, maps in distinct.items()}
     return replace(
@@ -143,7 +131,7 @@ def as_kept(encoded: Encoded) -> Encoded:
 
 
 def _key(photos: StreamedPhotos, rows: range) -> str:
-    """64 hex digits of what a block's files are: names, lengths and times of change."""
+    """64 hex digits of the names, lengths and modification times of a block's files."""
     digest = hashlib.sha256(str(photos.folder).encode())
     for row in rows:
         digest.update(f"{photos.names[row]}\0{stamp_of(photos.file(row))}\0".encode())
@@ -151,42 +139,24 @@ def _key(photos: StreamedPhotos, rows: range) -> str:
 
 
 def _write(file: Path, array: Float16[np.ndarray, "_ D"] | Int32[np.ndarray, "_ 2"]) -> None:
-    """A file of which a reader sees all or nothing, whenever we are stopped."""
-    part = file.with_suffix(f".{uuid4().hex}.part")
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with part.open("wb") as opened:
-                np.save(opened, array)
-            part.replace(file)
-        finally:
-            part.unlink(missing_ok=True)
-    except OSError as error:
-        raise RequestError(
-            f"Vectors cannot be kept in {file.parent} ({error}): free space there, or check its "
-            "permissions."
-        ) from error
+    data = BytesIO()
+    np.save(data, array)
+    write_whole(file, data.getvalue())
 
 
 class StreamedGallery(MemoryGallery):
-    """Documents at hand, and many more photos of which only vectors are kept.
+    """Documents in memory, and many more photos with only a vector.
 
     Convention:
-        An answer ends with the last right answer to the query that is asked (`look_for`), or
-        after `min_hits` if that is later: what comes after it changes no measure, and a
-        million hits a search would take longer than the search.
+        A ranking ends with the last right answer to the query (`look_for`), or after `min_hits` if
+        that is later: what follows changes no measure, and a million hits per search would
+        take longer than the search.
     """
 
     def __init__(
         self, documents: Mapping[str, Document], streamed: StreamedVectors, min_hits: int
     ) -> None:
-        """Put documents and streamed vectors together.
-
-        Args:
-            documents: of the photos whose maps are kept, in order of their ids.
-            streamed: of the others.
-            min_hits: that an answer has at any rate, so that each stage has what it reads.
-        """
+        """Args: documents sorted by id; `min_hits` of an answer at least, for all stages."""
         super().__init__(documents)
         self._streamed, self._min_hits = streamed, min_hits
         self._rows_of = {id_: row for row, id_ in enumerate(self.ids)}
@@ -194,7 +164,7 @@ class StreamedGallery(MemoryGallery):
         self._wanted: list[int] = []
 
     def look_for(self, positives: Collection[str]) -> None:
-        """Name the right answers to the next query."""
+        """See `MemoryGallery.look_for`."""
         self._wanted = [self._rows_of[id_] for id_ in positives if id_ in self._rows_of]
         self._streamed_rows.clear()
 
@@ -204,7 +174,7 @@ class StreamedGallery(MemoryGallery):
         """See `Searchable.knn`; there is no metadata to filter by."""
         del matching
         mine = self.descriptors @ vector
-        # Streamed ones first, since that is the order of their ids.
+        # Streamed ones first: the order of ids.
         cosines = np.concatenate([self._streamed.cosines(vector), mine])
         lowest = mine[self._wanted].min(initial=np.inf)
         enough = max(int((cosines >= lowest).sum()), min(self._min_hits, len(cosines)))
@@ -221,7 +191,7 @@ class StreamedGallery(MemoryGallery):
         return super().get(ids) | streamed
 
     def _id(self, row: int) -> str:
-        """Of a photo in order of the ids; a streamed one is remembered until the next query."""
+        """The id of a row; a streamed one is remembered until the next query."""
         count = len(self._streamed.photos)
         if row >= count:
             return self.ids[row - count]
@@ -230,7 +200,7 @@ class StreamedGallery(MemoryGallery):
         return id_
 
     def _document(self, id_: str) -> Document:
-        """Of a streamed photo."""
+        """The document of a streamed photo."""
         row = self._streamed_rows[id_]
         file = self._streamed.photos.file(row)
         width, height = self._streamed.sizes[row].tolist()

@@ -1,4 +1,4 @@
-"""The rows of an evaluation as a table for people."""
+"""The rows of an evaluation as tables for the terminal."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from evaluation.scores import Row
     from evaluation.significance import Comparison
 
-# A measure is a column under its own name, unless people call it otherwise.
+# Headings of measures that differ from their names.
 _HEADINGS = {COLLECTIONS: "photo collections"}
 
 _SETTINGS = ("N_C", "N_pca", "dims", "R", "QE")
@@ -27,7 +27,7 @@ __all__ = ["ablation_table", "comparison_words", "paper_table", "reasons", "rows
 
 
 def table_of(evaluation: Evaluation) -> Table:
-    """A table of mAP grouped by stage; within a stage the best first, and the best bold."""
+    """A table of mAP grouped by stage, with what was measured."""
     queries = evaluation.about.queries
     asked = {"full": "full images"}.get(queries, queries)
     table = rows_table(evaluation.rows)
@@ -75,18 +75,17 @@ def _score(value: float | None, others: Sequence[float | None]) -> str:
 
 
 def ablation_table(ablation: Ablation) -> Table:
-    """What each value gains and costs against the preset's, setting by setting."""
+    """What each value gains and costs compared with the preset's, setting by setting."""
     table = Table(
         title=f"Preset {ablation.preset} and one setting changed, {ablation.asked} queries, "
         f"{ablation.photos} photos",
-        caption="p: paired permutation test over scenes, raised for the number of values (Holm)",
+        caption="p: paired permutation test over scenes, corrected for the number of values (Holm)",
     )
     for heading in ("setting", "value", "stage"):
         table.add_column(heading)
     for heading in ("mAP", "gained", *ablation.trials, "p", "ms an image", "ms a query", "bytes"):
         table.add_column(heading, justify="right")
-    for setting in dict.fromkeys(variant.setting for variant in ablation.variants):
-        variants = [v for v in ablation.variants if v.setting == setting]
+    for setting, variants in ablation.by_setting.items():
         for i, variant in enumerate(variants):
             cells = _variant_cells(variant, len(ablation.trials))
             table.add_row("" if i else setting, *cells, end_section=i == len(variants) - 1)
@@ -124,18 +123,18 @@ def paper_table(measured: MeasuredTable) -> Table:
         [*_setting_cells(row), *_figures(row), *(_costs(row) if priced else ())]
         for row in measured.rows
     ]
-    # Four datasets have a dozen columns: those that say nothing would only squeeze the others.
-    said = [any(row[at] for row in rows) for at in range(len(headings))]
+    # Four datasets have a dozen columns: leave out empty ones.
+    used = [any(row[at] for row in rows) for at in range(len(headings))]
     table = Table(title=measured.title)
-    for heading in compress(headings, said):
+    for heading in compress(headings, used):
         table.add_column(heading, justify="left" if heading in ("row", "network") else "right")
     for row in rows:
-        table.add_row(*compress(row, said))
+        table.add_row(*compress(row, used))
     return table
 
 
 def reasons(tables: Sequence[MeasuredTable]) -> list[str]:
-    """Why figures of ours are missing, each once, with the rows it is true of."""
+    """Why figures of ours are missing, each reason once with its rows."""
     rows: dict[tuple[str, str], list[str]] = {}
     for table in tables:
         for row in table.rows:
@@ -175,8 +174,8 @@ def comparison_words(names: tuple[str, str], found: Comparison, trials: Sequence
     """One system against another in two sentences."""
     parts = ", ".join(f"{n} {g:+.4f}" for n, g in zip(trials, found.trials, strict=True))
     return (
-        f"{names[0]} against {names[1]}: {found.gained:+.4f} mAP ({parts}), 95 % interval {found.low:+.4f} "
-        f"to {found.high:+.4f}, p = {found.p_value:.4f} (paired permutation test over "
-        f"{found.groups} scenes). {found.better} queries gained, {found.worse} lost, of "
+        f"{names[0]} against {names[1]}: {found.gained:+.4f} mAP ({parts}), 95 % interval "
+        f"{found.low:+.4f} to {found.high:+.4f}, p = {found.p_value:.4f} (paired permutation test "
+        f"over {found.groups} scenes). {found.better} queries gained, {found.worse} lost, of "
         f"{found.queries}."
     )

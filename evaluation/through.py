@@ -1,8 +1,7 @@
-"""The same queries through a server and through Python: what the way costs in quality, if anything.
+"""The same queries through a server and in Python: whether the server loses accuracy.
 
-The images stand in an index already, with its method's vectors and kept maps. Each query is
-asked of the server as a client asks, and of the product's searcher in this process, which reads
-the same documents and the same maps.
+The images are in an index already, with its method's vectors and kept maps. Each query is sent
+to the server as a client would, and searched in this process over the same documents and maps.
 """
 
 from __future__ import annotations
@@ -12,17 +11,17 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from elasticsearch import ApiError, TransportError
 
 from descriptors.errors import RequestError
 from descriptors.images import read_image
+from es_mappings.elastic import ElasticGallery
 from es_mappings.fields import DESCRIPTOR
+from es_mappings.indices import rejects_index
 from evaluation.datasets.photos import read_trials
 from evaluation.scores import Score, summarise
 from evaluation.searching import MemoryGallery, stage_of
 from galleries.about import features_of, method_about, regions_about
-from galleries.documents import Document
 from galleries.errors import GalleryUnreachable
 from reranker.pipeline import Searcher
 
@@ -39,13 +38,13 @@ if TYPE_CHECKING:
     from evaluation.scores import Row
     from evaluation.searching import Stage
     from evaluation.trials import PhotoQuery, Progress
+    from galleries.documents import Document
     from galleries.features import FeatureStore
 
 __all__ = ["Through", "evaluate_through"]
 
 STAGES = tuple(stage_of(window, expand) for window in (0, 100) for expand in (0, 5))
 
-_AT_ONCE = 500
 _MAX_DOCUMENTS = 10_000
 
 
@@ -54,9 +53,9 @@ class Through:
     """What was measured.
 
     Attributes:
-        rows: of each stage, through the server and through Python.
-        asked: how many queries.
-        most_apart: the greatest difference between the two of a stage's mAP.
+        rows: of each stage, through the server and in Python.
+        asked: the number of queries.
+        most_apart: the greatest difference between the two in a stage's mAP.
     """
 
     rows: tuple[Row, ...]
@@ -66,7 +65,7 @@ class Through:
 
 @dataclass(frozen=True)
 class _Served:
-    """An index, with all that this process needs to search it by itself."""
+    """An index, with all that this process needs to search it itself."""
 
     client: Elasticsearch
     index: str
@@ -78,16 +77,15 @@ class _Served:
     @classmethod
     def of(cls, client: Elasticsearch, index: str, machine: Machine) -> _Served:
         """Read an index of at most 10,000 documents."""
-        mapping = client.indices.get_mapping(index=index).body
-        about = next(iter(mapping.values()))["mappings"].get("_meta", {}).get("camsearch")
-        if about is None:
-            raise RequestError(f"{index} is no gallery of camsearch: name one.")
-        documents = dict(_documents(client, index))
+        gallery = ElasticGallery(client, index, rejects_index(index))
+        about = gallery.settings
+        every = client.search(index=index, size=_MAX_DOCUMENTS, source=False)["hits"]["hits"]
+        documents = gallery.get([hit["_id"] for hit in every])
         method, regions = method_about(about, machine), regions_about(about)
         return cls(client, index, method, regions, features_of(about), documents)
 
     def body(self, stage: Stage, asked: Mapping[str, Any], own: str) -> dict[str, Any]:
-        """A search that ranks everything but the query's own photo."""
+        """A search that ranks everything except the query's own photo."""
         every = min(len(self.documents), _MAX_DOCUMENTS)
         knn = {
             "field": DESCRIPTOR,
@@ -114,18 +112,18 @@ def evaluate_through(
     queries: Queries = "full",
     progress: Progress = lambda _what, _done, _of: None,
 ) -> Through:
-    """Measure a server's answers and our own to the same queries over the same documents.
+    """Measure a server's answers and Python's to the same queries over the same documents.
 
     Args:
-        folder: of photos; see `evaluation.datasets.photos`.
-        client: of the server that understands images.
-        index: that holds the folder's photos, ids or uris ending in their paths.
+        folder: with ``photos.csv``; see `evaluation.datasets.photos`.
+        client: of a server that `camsearch serve` runs.
+        index: of the folder's photos, with uris ending in their paths.
         machine: where this process computes.
         queries: full images, or boxes.
-        progress: told what is done.
+        progress: called with what is being done, how many are done, and of how many.
 
     Raises:
-        RequestError: a photo of the folder is not in the index, or a search is refused.
+        RequestError: if a photo of the folder is not in the index, or a search is refused.
         GalleryUnreachable: the server does not answer.
     """
     (trial,) = read_trials(folder, queries, folder)
@@ -140,7 +138,7 @@ def evaluate_through(
             progress("queries", done, len(trial.queries))
         searcher.close()
     except ApiError as error:
-        raise RequestError(f"The server refuses a question: {error}.") from error
+        raise RequestError(f"The server refuses a search: {error}.") from error
     except TransportError as error:
         raise GalleryUnreachable(f"The server does not answer ({error}): start it.") from error
     settings = served.method.settings
@@ -178,32 +176,11 @@ def _score(
         yield Score.of("through Python", stage.name, query, mine, took)
 
 
-def _documents(client: Elasticsearch, index: str) -> Iterator[tuple[str, Document]]:
-    """All documents of an index of at most 10,000."""
-    found = client.search(index=index, query={"match_all": {}}, size=_MAX_DOCUMENTS, source=False)
-    every = [hit["_id"] for hit in found["hits"]["hits"]]
-    names = ["id", "uri", "digest", "width", "height", DESCRIPTOR]
-    for start in range(0, len(every), _AT_ONCE):
-        ids = every[start : start + _AT_ONCE]
-        some = client.search(
-            index=index,
-            query={"ids": {"values": ids}},
-            size=len(ids),
-            source=False,
-            fields=[{"field": name} for name in names],
-        )
-        for hit in some["hits"]["hits"]:
-            fields = hit["fields"]
-            vector = np.asarray(fields[DESCRIPTOR], np.float32)
-            first = {name: values[0] for name, values in fields.items() if name != DESCRIPTOR}
-            yield hit["_id"], Document(**first, descriptor=vector)
-
-
 def _paths(served: _Served, wanted: set[str]) -> dict[str, str]:
-    """The photo that each document is, by its id.
+    """The photo of each document, by id.
 
     Raises:
-        RequestError: a photo has no document, or a document is no photo of the folder.
+        RequestError: if a photo has no document, or a document is not a photo of the folder.
     """
     paths = {}
     for image_id, document in served.documents.items():
@@ -212,8 +189,8 @@ def _paths(served: _Served, wanted: set[str]) -> dict[str, str]:
         path = next((end for end in ends if end in wanted), None)
         if path is None:
             raise RequestError(
-                f"{served.index} holds {image_id}, which is no photo of the folder: index the "
-                "folder's photos, and nothing else, into an index of their own."
+                f"{served.index} contains {image_id}, which is not a photo of the folder: index "
+                "only the folder's photos in an index of their own."
             )
         paths[image_id] = path
     missing = wanted - set(paths.values())

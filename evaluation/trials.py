@@ -1,6 +1,6 @@
 """What is measured: a gallery, its queries, and what counts as found.
 
-Every dataset becomes trials; everything after that knows trials only.
+Every dataset becomes trials; all other code only sees trials.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from descriptors.arrays import Box, Size
 
-    # Told what is done, how many of it, and of how many.
+    # Called with what is being done, how many are done, and of how many.
     Progress = Callable[[str, int, int], None]
 
 __all__ = ["Judgement", "Photo", "PhotoQuery", "StreamedPhotos", "Trial", "all_photos"]
@@ -27,9 +27,9 @@ class Photo:
     Attributes:
         path: within the dataset's folder; its id in galleries and rankings.
         size: of the upright image, in pixels.
-        file: where it lies.
-        scene: what it shows; "" for a distractor, or where the dataset does not say.
-        capture: ``photo_collection`` for independent photos by many people; "" where unsaid.
+        file: its location.
+        scene: what it shows; "" for a distractor or if unknown.
+        capture: ``photo_collection`` for independent photos by many people; "" if unknown.
     """
 
     path: str
@@ -46,7 +46,7 @@ class Judgement:
     Attributes:
         positives: paths of the right answers, at least one; one that is not in the gallery
             counts as never found.
-        junk: paths that are taken out of the ranking.
+        junk: paths that are removed from the ranking.
     """
 
     positives: frozenset[str]
@@ -55,15 +55,15 @@ class Judgement:
 
 @dataclass(frozen=True)
 class PhotoQuery:
-    """A photo, or a box of it, that is searched for.
+    """A photo, or a box of it, to search for.
 
     Attributes:
-        photo: what is asked with; it need not stand in the gallery.
+        photo: need not be in the gallery.
         box: in pixels of the photo; None for the full image.
-        judgements: by the name of a measure, such as ``all``; a measure that has no right answer
-            to this query is left out, and the query does not count in it. At least one.
-        leave_out: path of a gallery photo that is never an answer (the query's own, where a
-            dataset's protocol removes it); None where all count.
+        judgements: by the name of a measure, such as ``all``, at least one. A measure without a
+            right answer to this query is missing, and the query does not count in it.
+        leave_out: path of a gallery photo that is never an answer, usually the query's own;
+            None if all count.
     """
 
     photo: Photo
@@ -73,7 +73,7 @@ class PhotoQuery:
 
     @property
     def name(self) -> str:
-        """The photo's path, and its box where it has one."""
+        """The photo's path, and its box if it has one."""
         if self.box is None:
             return self.photo.path
         return f"{self.photo.path} [{','.join(f'{v:g}' for v in self.box.as_list())}]"
@@ -81,12 +81,12 @@ class PhotoQuery:
 
 @dataclass(frozen=True)
 class StreamedPhotos:
-    """Photos that are too many to keep maps of: a folder, and names within it.
+    """Photos that are too many to keep maps of.
 
     Attributes:
-        folder: where they lie.
-        names: their files within the folder, in order; each comes once.
-        prefix: before a name it makes the photo's path in rankings.
+        folder: of the files.
+        names: of the files within the folder, in order, each once.
+        prefix: before a name, makes the photo's path in rankings.
     """
 
     folder: Path
@@ -94,15 +94,15 @@ class StreamedPhotos:
     prefix: str
 
     def __len__(self) -> int:
-        """How many there are."""
+        """The number of photos."""
         return len(self.names)
 
     def path(self, row: int) -> str:
-        """Of one photo, its id in rankings."""
+        """The id of a photo in rankings."""
         return self.prefix + self.names[row]
 
     def file(self, row: int) -> Path:
-        """Where one photo lies."""
+        """The location of a photo."""
         return self.folder / self.names[row]
 
 
@@ -114,9 +114,8 @@ class Trial:
         name: such as ``half 0``.
         fit: the photos the whitening is fitted on.
         gallery: the photos that are searched.
-        queries: what is asked.
-        streamed: more photos that are searched, of which only vectors are kept; None for none.
-        notes: sentences that people should read, such as which files are left out.
+        streamed: more photos that are searched, of which only vectors are kept.
+        notes: sentences for the user, such as which files are left out.
     """
 
     name: str
@@ -126,13 +125,12 @@ class Trial:
     streamed: StreamedPhotos | None = None
     notes: tuple[str, ...] = ()
 
-    @property
-    def photos(self) -> tuple[Photo, ...]:
-        """Every photo whose maps are needed, once: gallery, fit, and queries outside of both."""
-        asked = (query.photo for query in self.queries)
-        return tuple(dict.fromkeys((*self.gallery, *self.fit, *asked)))
-
 
 def all_photos(trials: Sequence[Trial]) -> list[Photo]:
-    """Every photo of some trials once, by its file; a query's too, where it is in no gallery."""
-    return list({photo.file: photo for trial in trials for photo in trial.photos}.values())
+    """Every photo whose maps some trials need, once, by file."""
+    photos = {
+        photo.file: photo
+        for trial in trials
+        for photo in (*trial.gallery, *trial.fit, *(query.photo for query in trial.queries))
+    }
+    return list(photos.values())

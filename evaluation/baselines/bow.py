@@ -23,7 +23,14 @@ from torch import Tensor
 from torch.nn import functional
 
 from descriptors.errors import RequestError
-from evaluation.baselines.dense import Rankings, first_hits, left_out, ranked, sorted_heads
+from evaluation.baselines.dense import (
+    Rankings,
+    first_hits,
+    left_out,
+    ms_per_query,
+    ranked,
+    sorted_heads,
+)
 from evaluation.baselines.keypoints import Keypoints, PlacedWords, inliers
 
 if TYPE_CHECKING:
@@ -39,10 +46,10 @@ __all__ = ["BagOfWords", "Vocabulary", "tf_idf"]
 _log = logging.getLogger(__name__)
 
 _THREADS = os.cpu_count() or 1
-# A word is the mean of at least so many keypoints, so few photos give fewer words.
+# Fewest keypoints per word.
 _MIN_OF_WORD = 10
-# Keypoints whose nearest words are sought together (so that their distances to all words stay in
-# the cache), that one step of k-means sees, and how often it goes over them.
+# Keypoints looked up together (their distances to all words fit in the cache), keypoints in a
+# step of k-means, and its passes.
 _TOGETHER, _STEP, _PASSES = 512, 8192, 3
 # First hits that are sorted by RANSAC's inliers.
 _WINDOW = 100
@@ -50,23 +57,23 @@ _WINDOW = 100
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """The words that keypoints are read as, by their centres."""
+    """The centres of the words."""
 
     centres: Float[Tensor, "W 128"]
 
     @classmethod
     def fitted(cls, points: Sequence[Keypoints], system: BagOfWords) -> Vocabulary:
-        """By k-means on keypoints of other photos.
+        """Fit by k-means on the keypoints of other photos.
 
         Raises:
-            RequestError: if they are too few for two words.
+            RequestError: if there are too few for two words.
         """
         from sklearn.cluster import MiniBatchKMeans
 
         rows = torch.cat([_root_sift(one.descriptors) for one in points])
         rows = rows[:: max(1, math.ceil(len(rows) / system.sample))]
         words = min(system.words, len(rows) // _MIN_OF_WORD)
-        if words < 2:  # noqa: PLR2004 - one word tells no photo from another
+        if words < 2:  # noqa: PLR2004 - one word distinguishes nothing
             raise RequestError(
                 f"{len(points)} photos have {len(rows)} SIFT keypoints, too few for a vocabulary: "
                 "fit on more photos, or name the baselines without BoW (--systems)."
@@ -91,7 +98,7 @@ class Vocabulary:
         found = [np.empty(0, dtype=np.int64)]
         for rows in _root_sift(descriptors).split(_TOGETHER):
             distances = torch.addmm(half_squares, rows, self.centres.T, alpha=-1)
-            # Measured: numpy's argmin takes a third of the time of torch's.
+            # numpy's argmin takes a third of the time of torch's.
             found.append(distances.numpy().argmin(axis=1))
         return np.concatenate(found)
 
@@ -109,11 +116,11 @@ def _root_sift(descriptors: UInt8[np.ndarray, "n 128"]) -> Float[Tensor, "n 128"
 def tf_idf(
     words: Sequence[Int[np.ndarray, " _"]], idf: Float[np.ndarray, " W"]
 ) -> csr_array[np.float64]:
-    """Counts of words times their idf, l2 a photo: a sparse row each, of W words."""
+    """Counts of words times their idf, a sparse row per photo, l2."""
     rows = np.repeat(np.arange(len(words)), [len(one) for one in words])
     columns = np.concatenate(words) if len(words) else np.empty(0, dtype=np.int64)
     shape = (len(words), len(idf))
-    # What stands in a place twice is summed.
+    # Entries of the same place are summed.
     counts = csr_array((idf[columns], (rows, columns)), shape=shape)
     lengths = np.sqrt(counts.multiply(counts).sum(axis=1))
     counts.data /= np.repeat(lengths, np.diff(counts.indptr)).clip(min=1e-12)
@@ -130,12 +137,12 @@ def inverse_frequencies(
 
 @dataclass(frozen=True)
 class BagOfWords:
-    """BoW as a row of the table in `evaluation.baselines.systems`.
+    """BoW as a row of `evaluation.baselines.systems.SYSTEMS`.
 
     Attributes:
-        words: of the vocabulary; a word for ten keypoints to fit on if that is less.
-        sample: keypoints that k-means sees at most, evenly out of all.
-        stages: that `search` yields, in order.
+        words: of the vocabulary; fewer if there are fewer than ten keypoints for each.
+        sample: most keypoints that k-means uses, evenly spread over all.
+        stages: names of what `search` yields, in order.
     """
 
     words: int = 5_000
@@ -143,19 +150,19 @@ class BagOfWords:
     stages: tuple[str, ...] = ("first", f"R{_WINDOW}")
 
     def dims(self, layers: Sequence[LayerSettings], channels: Sequence[int]) -> int:
-        """Words: the length of a sparse vector."""
+        """The length of a sparse vector."""
         del layers, channels
         return self.words
 
     def search(
         self, trial: Trial, points: Mapping[Path, Keypoints], progress: Progress
     ) -> Iterator[Rankings]:
-        """The rankings of a trial: by tf-idf, and verified.
+        """Rank by tf-idf, then verify the first hits.
 
         Args:
             trial: the vocabulary is fitted on its other photos, idf on its gallery.
             points: of all of its photos.
-            progress: told that the verification runs.
+            progress: called before and after the verification.
 
         Raises:
             RequestError: if there are too few keypoints to fit the vocabulary on.
@@ -170,13 +177,13 @@ class BagOfWords:
         queries = tf_idf([one.words for one in asked], idf)
         similarities = torch.from_numpy((queries @ vectors.T).toarray())
         rows = ranked(similarities, left_out(trial))
-        first = (time.perf_counter() - started) * 1e3 / len(rows)
+        first = ms_per_query(started, rows)
         yield Rankings("first", rows, first)
         progress("BoW: RANSAC", 0, len(asked))
         started = time.perf_counter()
         verified = _verified(first_hits(rows, _WINDOW), asked, gallery)
-        took = (time.perf_counter() - started) * 1e3 / len(rows)
-        yield Rankings(f"R{_WINDOW}", sorted_heads(rows, verified), first + took)
+        took = first + ms_per_query(started, rows)
+        yield Rankings(f"R{_WINDOW}", sorted_heads(rows, verified), took)
         progress("BoW: RANSAC", len(asked), len(asked))
 
 
@@ -201,7 +208,7 @@ class _Reader:
 def _verified(
     window: Int[Tensor, "Q R"], asked: Sequence[PlacedWords], gallery: Sequence[PlacedWords]
 ) -> Float[Tensor, "Q R"]:
-    """Inliers of each query with each of its first hits; OpenCV frees the GIL meanwhile."""
+    """Inliers of each query with each of its first hits; OpenCV releases the GIL."""
     kept = [one.rare() for one in gallery]
 
     def of_query(query: PlacedWords, hits: list[int]) -> list[float]:

@@ -1,8 +1,8 @@
 """Baselines with vectors: whitened by their own PCA, searched by dot products.
 
-Each vector is whitened and l2-normalised, an image's vectors are summed, l2; the layers
-stand side by side, l2 again. Only R-MAC and Razavian et al. have more than one vector an
-image, and the latter's stay apart.
+Each vector is whitened and l2-normalised, the vectors of an image are summed, l2; the layers
+are concatenated, l2 again. Only R-MAC and Razavian et al. have more than one vector per image,
+and the latter's are not summed.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ __all__ = [
     "expanded",
     "first_hits",
     "left_out",
+    "ms_per_query",
     "ranked",
     "scores_of",
     "search_descriptors",
@@ -48,12 +49,12 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Rankings:
-    """The answers to all queries of a trial at one stage.
+    """The rankings of all queries of a trial at one stage.
 
     Attributes:
         stage: its name in the table.
-        rows: of the gallery, best first, a line a query; what a query leaves out stands last.
-        milliseconds: a query's share; all queries of a trial are searched at once.
+        rows: of the gallery, best first, a line per query; what a query leaves out is last.
+        milliseconds: per query; all queries of a trial are searched at once.
     """
 
     stage: str
@@ -62,13 +63,13 @@ class Rankings:
 
 
 def left_out(trial: Trial) -> Int[Tensor, " Q"]:
-    """The row in the gallery of what each query leaves out; -1 where it is nothing."""
+    """The gallery row that each query leaves out; -1 for none."""
     rows = {photo.path: row for row, photo in enumerate(trial.gallery)}
     return torch.tensor([rows.get(query.leave_out or "", -1) for query in trial.queries])
 
 
 def ranked(similarities: Float[Tensor, "Q G"], leave_out: Int[Tensor, " Q"]) -> Int[Tensor, "Q G"]:
-    """Rows of the gallery by similarity, best first; what is left out last; ties by row."""
+    """Gallery rows by similarity, best first; what is left out last; ties by row."""
     similarities = similarities.clone()
     queries = torch.nonzero(leave_out >= 0)[:, 0]
     similarities[queries, leave_out[queries]] = -torch.inf
@@ -76,23 +77,24 @@ def ranked(similarities: Float[Tensor, "Q G"], leave_out: Int[Tensor, " Q"]) -> 
 
 
 def first_hits(rows: Int[Tensor, "Q G"], most: int) -> Int[Tensor, "Q R"]:
-    """The first of each ranking, but never the last of the whole: it may be what is left out."""
+    """The first hits of each ranking, never the very last: it may be what is left out."""
     return rows[:, : min(most, rows.shape[1] - 1)]
 
 
 def sorted_heads(rows: Int[Tensor, "Q G"], scores: Float[Tensor, "Q R"]) -> Int[Tensor, "Q G"]:
-    """Each ranking with its first R sorted by new scores; the rest keeps its order."""
+    """Each ranking with its first R sorted by new scores."""
     heads = scores.argsort(dim=1, descending=True, stable=True)
     window = scores.shape[1]
     return torch.cat([rows[:, :window].gather(1, heads), rows[:, window:]], dim=1)
 
 
-def scores_of(name: str, trial: Trial, found: Rankings) -> Iterator[Score]:
-    """The judgement of every ranking.
+def ms_per_query(started: float, rows: Int[Tensor, "Q G"]) -> float:
+    """Milliseconds since a `time.perf_counter`, divided by the number of queries."""
+    return (time.perf_counter() - started) * 1e3 / len(rows)
 
-    Convention:
-        What a query leaves out need not be taken out here: `Score.of` does.
-    """
+
+def scores_of(name: str, trial: Trial, found: Rankings) -> Iterator[Score]:
+    """The score of every ranking; `Score.of` removes what a query leaves out."""
     ids = [photo.path for photo in trial.gallery]
     for query, rows in zip(trial.queries, found.rows.tolist(), strict=True):
         ranking = [ids[row] for row in rows]
@@ -101,13 +103,13 @@ def scores_of(name: str, trial: Trial, found: Rankings) -> Iterator[Score]:
 
 @dataclass(frozen=True)
 class Describer:
-    """From an image's vectors to what is searched.
+    """Turns an image's vectors into what is searched.
 
     Attributes:
         whitening: of each layer; None for none.
         power: whether the element-wise square root and l2 come before it; docs/method.md
             section 10.
-        summed: to one descriptor an image; else each vector is one.
+        summed: whether the vectors are summed to one descriptor per image.
     """
 
     whitening: tuple[LayerWhitening, ...] | None
@@ -121,10 +123,10 @@ class Describer:
         vectors: Sequence[Float[Tensor, "P V _"]],
         layers: Sequence[LayerSettings],
     ) -> Describer:
-        """With a whitening fitted on all vectors of other photos, where the system has one.
+        """Fit the whitening on all vectors of other photos, if the system has one.
 
         Raises:
-            RequestError: if there are too few photos to fit it on.
+            RequestError: if there are too few photos.
         """
         if not system.whitened:
             return cls(None, system.power, system.summed)
@@ -151,12 +153,11 @@ def _powered(vectors: Float[Tensor, "P V K"], power: bool) -> Float[Tensor, "P V
 
 @dataclass(frozen=True)
 class Bench:
-    """One system on one trial, all described.
+    """One system on one trial.
 
     Attributes:
-        trial: says what is searched and asked.
-        encoded: the maps, for what looks at them again.
-        describe: of this system, fitted on the trial's other photos.
+        encoded: the maps, for systems that read them again.
+        describe: fitted on the trial's other photos.
         gallery, queries: descriptors, in the trial's order.
     """
 
@@ -174,13 +175,13 @@ class Bench:
     def ranked_after(
         self, stage: str, started: float, similarities: Float[Tensor, "Q G"]
     ) -> Rankings:
-        """Rankings by similarity, and a query's share of the time since the start."""
+        """Rankings by similarity, and the time since the start."""
         rows = ranked(similarities, self.leave_out)
-        return Rankings(stage, rows, (time.perf_counter() - started) * 1e3 / len(rows))
+        return Rankings(stage, rows, ms_per_query(started, rows))
 
 
 def search_descriptors(bench: Bench) -> Iterator[Rankings]:
-    """By cosine, and again after an expansion by the first 5 and 10.
+    """Search by cosine, also after expansion with the first 5 and 10 hits.
 
     Convention:
         With 10 it is CroW's own query expansion as published: the descriptors of the first ten
@@ -208,16 +209,16 @@ def expanded(bench: Bench, found: Int[Tensor, "Q n"]) -> Float[Tensor, "Q D"]:
 
 @dataclass(frozen=True)
 class DenseSystem:
-    """One baseline with vectors: a row of the table in `evaluation.baselines.systems`.
+    """A baseline with vectors: a row of `evaluation.baselines.systems.SYSTEMS`.
 
     Attributes:
         pool: one layer's maps to unit vectors.
         whitened: by a PCA fitted on other photos, to as many dimensions as ours.
-        power: with the element-wise square root before the whitening, as ours has it.
+        power: whether the element-wise square root comes before the whitening, as in ours.
         summed: see `Describer`.
         search: from descriptors to rankings.
-        stages: their names, in order.
-        vectors: how many an image that are searched apart.
+        stages: names of what `search` yields, in order.
+        vectors: per image, if they are not summed.
     """
 
     pool: Pool
@@ -229,6 +230,6 @@ class DenseSystem:
     vectors: int = 1
 
     def dims(self, layers: Sequence[LayerSettings], channels: Sequence[int]) -> int:
-        """Numbers that are kept of an image for the first search."""
+        """Numbers stored per image for the first search."""
         one = sum(layer.dims for layer in layers) if self.whitened else sum(channels)
         return one * self.vectors

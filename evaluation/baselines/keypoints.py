@@ -1,4 +1,4 @@
-"""SIFT keypoints of photos, kept by the photo's own bytes; how many of two photos agree."""
+"""SIFT keypoints of photos, cached by the digest of the file; matching of two photos."""
 
 from __future__ import annotations
 
@@ -7,17 +7,16 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
-from uuid import uuid4
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from PIL import Image
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
 from descriptors.errors import RequestError
-from evaluation.encoding import image_of
+from evaluation.encoding import image_of, write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -40,10 +39,7 @@ __all__ = [
 ]
 
 _THREADS = os.cpu_count() or 1
-
-
-# Keypoints of a photo, those of highest contrast; the longer side in pixels to which a larger
-# photo is brought.
+# Keypoints per photo, those of highest contrast; the longer side to which photos are reduced.
 MAX_KEYPOINTS, SIDE = 1000, 1024
 
 
@@ -53,14 +49,14 @@ class Keypoints:
 
     Attributes:
         places: x and y, in pixels of the upright photo at its full size.
-        descriptors: SIFT's 128 numbers, which are whole and below 256.
+        descriptors: SIFT's 128 integers below 256.
     """
 
     places: Float[np.ndarray, "n 2"]
     descriptors: UInt8[np.ndarray, "n 128"]
 
     def inside(self, box: Box | None) -> Bool[np.ndarray, " n"]:
-        """Which of them lie in a box; all without one."""
+        """Which of them are in a box; all without one."""
         if box is None:
             return np.ones(len(self.places), dtype=np.bool_)
         low, high = np.array([box.x0, box.y0]), np.array([box.x1, box.y1])
@@ -68,10 +64,10 @@ class Keypoints:
 
 
 def require_opencv() -> None:
-    """Refuse to go on without OpenCV, which only BoW needs.
+    """Refuse BoW if OpenCV is missing.
 
     Raises:
-        RequestError: if it is not installed.
+        RequestError: if OpenCV is not installed.
     """
     if find_spec("cv2") is None:
         raise RequestError(
@@ -107,16 +103,13 @@ def extract(photo: Photo) -> Keypoints:
 def keypoints_of(
     photos: Sequence[Photo], digests: Mapping[Path, str], cache: Path, progress: Progress
 ) -> dict[Path, Keypoints]:
-    """The keypoints of photos by their files; only those not kept yet are extracted.
+    """The keypoints of photos by file; extracts only those that are not in `cache`.
 
     Args:
-        photos: each once.
         digests: SHA-256 of each photo's bytes.
-        cache: where keypoints are kept.
-        progress: told how many were extracted.
 
     Raises:
-        RequestError: for a photo that is missing or cannot be read.
+        RequestError: for a photo that is missing or cannot be read, or if `cache` is not writable.
     """
     folder = cache / f"sift-{MAX_KEYPOINTS}-{SIDE}"
     places = {
@@ -135,7 +128,7 @@ def keypoints_of(
 
 
 def _kept(path: Path) -> Keypoints | None:
-    """What is kept in a file; None where it is nothing whole."""
+    """Keypoints from a file; None if it is missing or damaged."""
     try:
         tensors = load_file(path)
         return Keypoints(tensors["places"].numpy(), tensors["descriptors"].numpy())
@@ -144,33 +137,29 @@ def _kept(path: Path) -> Keypoints | None:
 
 
 def _keep(path: Path, points: Keypoints) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # Under a name of its own first: a run that is stopped leaves nothing half written.
-    part = path.with_name(f"{path.name}.{uuid4().hex}")
     tensors = {
         "places": torch.from_numpy(points.places).contiguous(),
         "descriptors": torch.from_numpy(points.descriptors).contiguous(),
     }
-    save_file(tensors, part)
-    part.replace(path)
+    write_whole(path, save(tensors))
 
 
-# A word that stands oftener in a photo says nothing about where (foliage, windows).
+# A word that is more frequent in a photo (foliage, windows) does not locate anything.
 _MAX_ALIKE = 2
-# RANSAC: pixels for a photo of 1000 at its longer side, tries, and how sure to be of the best.
+# RANSAC: pixels for a longer side of 1000, iterations, confidence.
 _APART, _TRIES, _SURE = 10.0, 500, 0.99
-# Fewer inliers come about by chance; a movement that scales by more is a degenerate one.
+# Fewer inliers may be chance; a transform with a larger scale is degenerate.
 _MIN, _MAX_SCALE = 6, 6.0
 
 
 @dataclass(frozen=True)
 class PlacedWords:
-    """The words of one photo and where they lie, in order of the words.
+    """The words of one photo and their places, sorted by word.
 
     Attributes:
         words: ascending.
         places: x and y of each, in pixels.
-        side: of the photo, the longer one.
+        side: the longer side of the photo.
     """
 
     words: Int[np.ndarray, " n"]
@@ -179,12 +168,12 @@ class PlacedWords:
 
     @classmethod
     def of(cls, words: Int[np.ndarray, " n"], places: Float[np.ndarray, "n 2"], side: int) -> Self:
-        """Words in any order."""
+        """Sort the words."""
         order = np.argsort(words, kind="stable")
         return cls(words[order], places[order], side)
 
     def rare(self) -> PlacedWords:
-        """Those that do not stand too often in the photo to say where something is."""
+        """Words that are rare enough in the photo to tell where something is."""
         _, at, counts = np.unique(self.words, return_inverse=True, return_counts=True)
         rare = counts[at] <= _MAX_ALIKE
         return PlacedWords(self.words[rare], self.places[rare], self.side)
@@ -197,18 +186,18 @@ def matches(
     first = np.searchsorted(other.words, one.words, side="left")
     counts = np.searchsorted(other.words, one.words, side="right") - first
     rows = np.repeat(np.arange(len(one.words)), counts)
-    # Within each run of a word's matches: 0, 1, ...
+    # 0, 1, ... within the matches of each word.
     within = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
     return one.places[rows], other.places[first[rows] + within]
 
 
 def inliers(one: PlacedWords, other: PlacedWords) -> int:
-    """How many matches agree on one turn, shift and scale; 0 where it is too few to count.
+    """How many matches agree on one rotation, shift and scale; 0 if they are too few.
 
     Source:
         Philbin et al. 2007, "Object Retrieval with Large Vocabularies and Fast Spatial
         Matching", section 5: RANSAC on words in common. Theirs uses the keypoints' shapes and
-        takes one match a try; ours takes two and OpenCV's RANSAC.
+        one match per trial; ours uses two matches and OpenCV's RANSAC.
     """
     import cv2
 
@@ -227,6 +216,6 @@ def inliers(one: PlacedWords, other: PlacedWords) -> int:
     if movement is None:
         return 0
     scale = float(np.hypot(movement[0, 0], movement[1, 0]))
-    # A place that two words share counts once.
+    # Two words at one place count once.
     distinct = len(np.unique(source[agree[:, 0] > 0], axis=0))
     return distinct if distinct >= _MIN and 1 / _MAX_SCALE < scale < _MAX_SCALE else 0

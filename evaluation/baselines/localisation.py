@@ -2,10 +2,9 @@
 
 Source:
     Tolias et al. 2016, section 4: approximate max-pooling localisation. Windows are sampled in
-    steps of three cells, those whose aspect ratio is further than a factor 1.1 from the query's
-    are left out, and the best is refined side by side. They approximate the maxima in a window
-    by an integral image of powers; `RegionMaxima` gives the maxima themselves by as many
-    look-ups, so nothing is approximate here.
+    steps of three cells, those whose aspect ratio differs from the query's by more than a factor
+    of 1.1 are skipped, and the best is refined side by side. They approximate the maxima in a
+    window; `RegionMaxima` computes them exactly with as many look-ups.
 """
 
 from __future__ import annotations
@@ -31,17 +30,17 @@ if TYPE_CHECKING:
 __all__ = ["Localiser", "distinct_windows", "sampled_windows", "window_of_layer"]
 
 _STEP, _MAX_RATIO = 3, 1.1
-# A side moves by up to so many cells, all four in turn, so often at most.
+# Cells that a side moves by at most, and most rounds over all four sides.
 _MOVES, ROUNDS = 3, 5
-# Digits of a cosine that float32 sums agree on, however many are made together.
+# Digits of a cosine that do not depend on the size of a batch in float32.
 _DIGITS = 5
-# More than a side of a map has.
+# More than the side of a map.
 _MAX_CELLS = 4096
 
 
 @lru_cache(maxsize=64)
 def sampled_windows(height: int, width: int) -> Int[np.ndarray, "M 4"]:
-    """Every window whose sides lie at multiples of three cells from its map's first corner."""
+    """Every window whose sides are at multiples of three cells from the map's first corner."""
     step = min(_STEP, height, width)
     x0, y0, x1, y1 = np.meshgrid(
         np.arange(0, width, step),
@@ -57,15 +56,15 @@ def sampled_windows(height: int, width: int) -> Int[np.ndarray, "M 4"]:
 def distinct_windows(
     windows: Int[np.ndarray, "M 4"],
 ) -> tuple[Int[np.ndarray, "m 4"], Int[np.ndarray, " M"]]:
-    """Each window once, and which of these every window is."""
-    # One number a window: numbers are told apart far faster than rows.
+    """The distinct windows, and the index among them of every window."""
+    # unique is far faster on numbers than on rows.
     numbers = windows @ (_MAX_CELLS ** np.arange(4))
     _, first, rows = np.unique(numbers, return_index=True, return_inverse=True)
     return windows[first], rows
 
 
 def window_of_layer(windows: Int[np.ndarray, "M 4"], ratio: float) -> Int[np.ndarray, "M 4"]:
-    """The cells of a coarser layer that windows of the finest one touch; ratio of the strides."""
+    """The cells of a coarser layer that windows of the finest one touch; `ratio` of the strides."""
     scaled = windows / ratio
     return np.concatenate([np.floor(scaled[:, :2]), np.ceil(scaled[:, 2:])], axis=1).astype(
         np.int64
@@ -74,22 +73,18 @@ def window_of_layer(windows: Int[np.ndarray, "M 4"], ratio: float) -> Int[np.nda
 
 @dataclass(frozen=True)
 class Localiser:
-    """Finds queries in the maps of one photo.
-
-    Attributes:
-        layers: of one photo.
-    """
+    """Finds queries in the maps of one photo."""
 
     layers: tuple[LayerMaps, ...]
 
     @classmethod
     def of(cls, features: Sequence[FeatureMaps]) -> Localiser:
-        """On these layers of one photo."""
+        """From the layers of one photo."""
         return cls(tuple(LayerMaps(maps) for maps in features))
 
     @property
     def finest(self) -> LayerMaps:
-        """The layer whose cells windows are counted in."""
+        """The layer whose cells are the unit of windows."""
         return min(self.layers, key=lambda layer: layer.maps.stride)
 
     def cut(self, windows: Int[np.ndarray, "M 4"], layer: LayerMaps) -> Int[np.ndarray, "M 4"]:
@@ -124,7 +119,7 @@ class Localiser:
     def _similarities(
         self, macs: Float[Tensor, "Q K"], windows: Int[np.ndarray, "M 4"]
     ) -> Float[np.ndarray, "Q M"]:
-        """Cosines; rounded, since many windows have the same maxima: the first of them counts."""
+        """Cosines, rounded so that of windows with the same maxima the first is best."""
         cosines = macs @ self.vectors(windows).T
         rounded: Float[np.ndarray, "Q M"] = cosines.cpu().numpy().round(_DIGITS)
         return rounded
@@ -154,7 +149,7 @@ class Localiser:
         moving: Int[np.ndarray, " q"],
         side: int,
     ) -> None:
-        """Put one side of some of the windows where it is best, if that is better."""
+        """Move one side of some of the windows to where it is best, if that is better."""
         offsets = np.array([m for m in range(-_MOVES, _MOVES + 1) if m])
         moved = np.repeat(windows[moving], len(offsets), axis=0)
         moved[:, side] += np.tile(offsets, len(moving))
@@ -164,12 +159,10 @@ class Localiser:
         moved, queries = moved[inside], queries[inside]
         if not len(moved):
             return
-        # Queries with the same window try the same ones.
         distinct, rows = distinct_windows(moved)
         found = self._similarities(macs[moving], distinct)[np.searchsorted(moving, queries), rows]
-        # The last of a query's in ascending order is its best, the first of equal ones.
-        order = np.argsort(found[::-1], kind="stable")
-        order = len(found) - 1 - order
+        # Ascending: the last of a query's is its best, and of equal ones the first.
+        order = len(found) - 1 - np.argsort(found[::-1], kind="stable")
         best = dict(zip(queries[order].tolist(), order.tolist(), strict=True))
         for query, row in best.items():
             if found[row] > highest[query]:
@@ -179,7 +172,7 @@ class Localiser:
 def _of_ratio(
     windows: Int[np.ndarray, "M 4"], ratios: Float[np.ndarray, " Q"]
 ) -> np.ndarray[tuple[int, int], np.dtype[np.bool_]]:
-    """Whether each window's aspect ratio is near enough to each query's; the nearest always is."""
+    """Whether each window's aspect ratio is close to each query's; the closest always is."""
     sides = windows[:, 2:] - windows[:, :2]
     apart = np.abs(np.log(sides[:, 0] / sides[:, 1]) - np.log(ratios)[:, None])
     most = np.maximum(math.log(_MAX_RATIO), apart.min(axis=1, keepdims=True))

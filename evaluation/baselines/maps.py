@@ -1,9 +1,11 @@
-"""One layer's maps in the forms that the baselines pool from, and the maxima of any rectangle."""
+"""Kept maps as the baselines read them, and the vectors of photos by every way of pooling."""
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain, islice
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,33 +13,51 @@ import torch
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 from torch.nn import functional
+from torch.nn.utils.rnn import pad_sequence
 
-from descriptors.arrays import FeatureMaps, Region
+from descriptors.arrays import FeatureMaps, Region, region_of_box
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from descriptors.arrays import Box, Encoded
+    from evaluation.encoding import EncodedPhotos
+    from evaluation.trials import Photo, Trial
 
     Pool = Callable[["LayerMaps"], Float[Tensor, "B V K"]]
+    # A photo, or a box of it.
+    Key = tuple[Path, Box | None]
+    # The vectors of each layer, for each way of pooling.
+    Pooled = Mapping[Pool, Sequence[Float[Tensor, "V K"]]]
 
-__all__ = ["LayerMaps", "RegionMaxima"]
+__all__ = [
+    "LayerMaps",
+    "Pooler",
+    "RegionMaxima",
+    "asked_keys",
+    "batched",
+    "gallery_keys",
+    "stacked",
+]
 
-# More than there are powers of two in a side.
+# More than the powers of two in a side.
 _KINDS = 32
 
 
 class RegionMaxima:
-    """Maxima over blocks of 1, 2, 4, ... cells a side, from which any rectangle's follow.
+    """Maxima of any rectangle, from maxima over blocks of 1, 2, 4, ... cells a side.
 
-    Four blocks whose sides are the largest powers of two that fit cover a rectangle; that they
-    overlap does not matter to a maximum. Bytes stay bytes, so this costs little memory.
+    Four blocks whose sides are the largest powers of two that fit cover a rectangle; a maximum
+    may count the overlaps twice. Bytes stay bytes, to save memory.
 
     Source:
-        A sparse table in two dimensions; it stands for the integral max-pooling of Tolias et al.
-        2016 (section 4.1), which needs four look-ups as well, for an approximation.
+        A sparse table in two dimensions, in place of the integral max-pooling of Tolias et al.
+        2016 (section 4.1), which also needs four look-ups, but approximates.
     """
 
     def __init__(self, levels: Shaped[Tensor, "B K H W"]) -> None:
-        """Take the maps of one layer; blocks are made when a rectangle needs them."""
+        """Take the maps of one layer; blocks are computed when a rectangle needs them."""
         self._blocks = {(0, 0): levels.permute(0, 2, 3, 1).contiguous()}
 
     def of(self, regions: Int[np.ndarray, "M 4"]) -> Shaped[Tensor, "B M K"]:
@@ -46,7 +66,7 @@ class RegionMaxima:
         found = cells.new_empty((cells.shape[0], len(regions), cells.shape[3]))
         # frexp gives the exponent e of side < 2^e, exactly.
         _, exponents = np.frexp(regions[:, 2:] - regions[:, :2])
-        # Numbers are told apart far faster than rows.
+        # unique is far faster on numbers than on rows.
         kinds = exponents[:, 0] * _KINDS + exponents[:, 1]
         for kind in np.unique(kinds).tolist():
             rows = np.flatnonzero(kinds == kind)
@@ -81,11 +101,7 @@ class RegionMaxima:
 
 @dataclass(frozen=True)
 class LayerMaps:
-    """The maps of one layer for some photos of one shape; each form is made once for all systems.
-
-    Attributes:
-        maps: as they are kept.
-    """
+    """The maps of one layer for some photos of one shape; each form is computed once."""
 
     maps: FeatureMaps
 
@@ -101,20 +117,99 @@ class LayerMaps:
 
     @property
     def scale(self) -> Float[Tensor, "B K"]:
-        """What one level is worth."""
+        """The value of one level."""
         return self.maps.scale
 
     @cached_property
     def cells(self) -> Float[Tensor, "B K P"]:
-        """Levels as numbers, one row of cells after the other."""
+        """Levels as numbers, row by row."""
         return self.maps.levels.flatten(2).float()
 
     @cached_property
     def maxima(self) -> RegionMaxima:
-        """Of any rectangle."""
+        """Maxima of rectangles."""
         return RegionMaxima(self.maps.levels)
 
     def highest(self, regions: Sequence[Region] | Int[np.ndarray, "M 4"]) -> Float[Tensor, "B M K"]:
         """The maximum of each channel in each region, l2-normalised a region."""
         levels = self.maxima.of(np.asarray(regions, dtype=np.int64).reshape(-1, 4))
         return functional.normalize(levels.float() * self.scale[:, None], dim=2)
+
+
+_BATCH = 64
+
+
+@dataclass(frozen=True)
+class Pooler:
+    """Pools photos, and the boxes of queries in them, from their kept maps.
+
+    Attributes:
+        pools: each way of pooling, once.
+        boxes: of the queries, by file.
+    """
+
+    encoded: EncodedPhotos
+    pools: Collection[Pool]
+    boxes: Mapping[Path, Sequence[Box]]
+
+    @classmethod
+    def of(cls, encoded: EncodedPhotos, pools: Iterable[Pool], trials: Sequence[Trial]) -> Pooler:
+        """For the queries of some trials."""
+        boxes: dict[Path, dict[Box, None]] = defaultdict(dict)
+        for query in chain.from_iterable(trial.queries for trial in trials):
+            if query.box is not None:
+                boxes[query.photo.file][query.box] = None
+        return cls(encoded, list(dict.fromkeys(pools)), {f: list(b) for f, b in boxes.items()})
+
+    def batches(self, photos: Sequence[Photo]) -> Iterator[list[tuple[Key, Pooled]]]:
+        """The vectors of photos and their boxes; the order is not the one given."""
+        for batch, maps in self.encoded.batches(photos):
+            layers = self._pooled(maps.features)
+            found: list[tuple[Key, Pooled]] = []
+            for row, photo in enumerate(batch):
+                whole = {pool: [layer[row] for layer in layers[pool]] for pool in self.pools}
+                found.append(((photo.file, None), whole))
+                for box in self.boxes.get(photo.file, ()):
+                    cut = cut_to(maps[row : row + 1], photo, box)
+                    inside = {
+                        pool: [layer[0] for layer in v] for pool, v in self._pooled(cut).items()
+                    }
+                    found.append(((photo.file, box), inside))
+            yield found
+
+    def _pooled(self, features: Sequence[FeatureMaps]) -> dict[Pool, list[Float[Tensor, "B V K"]]]:
+        layers = [LayerMaps(maps) for maps in features]
+        return {pool: [pool(layer).cpu() for layer in layers] for pool in self.pools}
+
+
+def cut_to(maps: Encoded, photo: Photo, box: Box) -> tuple[FeatureMaps, ...]:
+    """The cells of one photo's layers inside a box, as in the systems' papers."""
+    inside = box.inside(photo.size)
+    return tuple(
+        layer.cut(region_of_box(inside, photo.size, maps.grid(layer.cells)))
+        for layer in maps.features
+    )
+
+
+def gallery_keys(trial: Trial) -> list[Key]:
+    """Keys of the photos that are searched."""
+    return [(photo.file, None) for photo in trial.gallery]
+
+
+def asked_keys(trial: Trial) -> list[Key]:
+    """Keys of the queries."""
+    return [(query.photo.file, query.box) for query in trial.queries]
+
+
+def stacked(
+    pooled: Iterable[Sequence[Float[Tensor, "_ _"]]],
+) -> tuple[Float[Tensor, "B V _"], ...]:
+    """Vectors of several photos, layer by layer, padded with zero rows."""
+    return tuple(pad_sequence(list(layer), batch_first=True) for layer in zip(*pooled, strict=True))
+
+
+def batched(kept: Mapping[Key, Pooled]) -> Iterator[list[tuple[Key, Pooled]]]:
+    """Some photos at a time."""
+    items = iter(kept.items())
+    while part := list(islice(items, _BATCH)):
+        yield part

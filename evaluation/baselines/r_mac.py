@@ -18,13 +18,13 @@ from descriptors.arrays import Region
 from evaluation.baselines.dense import (
     Rankings,
     first_hits,
+    ms_per_query,
     ranked,
     search_descriptors,
     sorted_heads,
 )
 from evaluation.baselines.localisation import Localiser, distinct_windows
-from evaluation.baselines.maps import LayerMaps
-from evaluation.baselines.vectors import cut_to, stacked
+from evaluation.baselines.maps import LayerMaps, cut_to, stacked
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -43,7 +43,7 @@ def r_mac(layer: LayerMaps) -> Float[Tensor, "B V K"]:
 
     Source:
         Tolias et al. 2016, "Particular Object Retrieval with Integral Max-Pooling of CNN
-        Activations", section 3.2; each region is whitened by itself, then they are summed.
+        Activations", section 3.2; each region is whitened separately, then they are summed.
     """
     return layer.highest(r_mac_regions(layer.height, layer.width))
 
@@ -52,9 +52,9 @@ def r_mac_regions(height: int, width: int) -> list[Region]:
     """The square regions of R-MAC on a map of this many cells.
 
     At scale l = 1, 2, 3 a region is 2 min(H, W) / (l + 1) cells wide (rounded down, at
-    least 1); along the shorter side there are l of them, along the longer l + m - 1, evenly
-    spread. m, at least 2 on a map that is not square, is such that neighbours at scale 1
-    overlap by as near to 40 % as can be.
+    least 1); there are l of them along the shorter side and l + m - 1 along the longer, evenly
+    spread. m (at least 2 if the map is not square) makes neighbours at scale 1 overlap by as
+    close to 40 % as possible.
 
     Source:
         Tolias et al. 2016, section 3.2.
@@ -71,7 +71,7 @@ def r_mac_regions(height: int, width: int) -> list[Region]:
 
 
 def _regions_along(shorter: int, longer: int) -> int:
-    """How many squares along the longer side overlap by as near to 40 % as can be."""
+    """How many squares along the longer side overlap by as close to 40 % as possible."""
 
     def misses(count: int) -> float:
         step = (longer - shorter) / (count - 1)
@@ -81,7 +81,7 @@ def _regions_along(shorter: int, longer: int) -> int:
 
 
 def _starts(cells: int, side: int, count: int) -> list[int]:
-    """Where `count` stretches of `side` cells begin, from one end to the other, each once."""
+    """Where `count` ranges of `side` cells begin, evenly spread; each start once."""
     if count == 1:
         return [(cells - side) // 2]
     return sorted({i * (cells - side) // (count - 1) for i in range(count)})
@@ -92,15 +92,15 @@ _THREADS = os.cpu_count() or 1
 
 
 def search_and_localise(bench: Bench, window: int = 100) -> Iterator[Rankings]:
-    """The search by descriptors, then R100 and R100+QE5 (or other R) as Tolias et al. publish them.
+    """Search by descriptors, then R100 and R100+QE5 (or another R) as Tolias et al. do.
 
-    The first hits are localised by MAC, and described by the R-MAC of their window; they are
-    sorted by its cosine with the query's R-MAC. For QE5 the query is summed with the five first
-    windows' R-MAC, and the same hits are sorted once more. The hits after them keep their order.
+    The query is located in its first hits by MAC, and the hits are sorted by the cosine of the
+    R-MAC of their window with the query's. For QE5 the query is summed with the R-MAC of the five
+    best windows, and the same hits are sorted once more. Later hits keep their order.
 
     Convention:
-        A photo is looked at once for all queries that have it among their first hits; the
-        milliseconds are a query's share of that.
+        A photo is read once for all queries that have it among their first hits; the
+        milliseconds are that time divided by the queries.
 
     Source:
         Tolias et al. 2016, sections 4 and 5; R = 1000 there.
@@ -110,7 +110,7 @@ def search_and_localise(bench: Bench, window: int = 100) -> Iterator[Rankings]:
     rows = ranked(bench.queries @ bench.gallery.T, bench.leave_out)
     regions = _best_regions(bench, first_hits(rows, window))
     scores = torch.einsum("qrd,qd->qr", regions, bench.queries)
-    once = _share(started, rows)
+    once = ms_per_query(started, rows)
     yield Rankings(f"R{window}", sorted_heads(rows, scores), once)
 
     started = time.perf_counter()
@@ -118,15 +118,11 @@ def search_and_localise(bench: Bench, window: int = 100) -> Iterator[Rankings]:
     found = regions.gather(1, first[:, :, None].expand(-1, -1, regions.shape[2]))
     expanded = functional.normalize(bench.queries + found.sum(dim=1), dim=1)
     again = sorted_heads(rows, torch.einsum("qrd,qd->qr", regions, expanded))
-    yield Rankings(f"R{window}+QE{_EXPAND}", again, once + _share(started, rows))
-
-
-def _share(started: float, rows: Int[Tensor, "Q G"]) -> float:
-    return (time.perf_counter() - started) * 1e3 / len(rows)
+    yield Rankings(f"R{window}+QE{_EXPAND}", again, once + ms_per_query(started, rows))
 
 
 def _best_regions(bench: Bench, window: Int[Tensor, "Q R"]) -> Float[Tensor, "Q R D"]:
-    """R-MAC of the region of each hit in which the query is found."""
+    """R-MAC of the window of each hit in which the query is found."""
     macs, ratios = _asked(bench)
     askers: dict[int, list[tuple[int, int]]] = defaultdict(list)
     for query, hits in enumerate(window.tolist()):
@@ -184,7 +180,7 @@ def _described(
 
 
 def _r_mac_inside(window: Int[np.ndarray, " 4"]) -> list[Region]:
-    """R-MAC's regions in a window, in cells of the whole map."""
+    """The R-MAC regions of a window, in cells of the whole map."""
     x0, y0, x1, y1 = window.tolist()
     return [
         Region(x0 + r.x0, y0 + r.y0, x0 + r.x1, y0 + r.y1) for r in r_mac_regions(y1 - y0, x1 - x0)

@@ -1,26 +1,59 @@
-"""The table of baselines: to compare with another, write its pooling and add a row."""
+"""The baselines that ours is compared with, and all of them measured on trials.
+
+To add a baseline, write its pooling and add a row to `SYSTEMS`.
+"""
 
 from __future__ import annotations
 
 from functools import partial
+from itertools import chain
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
 from descriptors.errors import RequestError
 from evaluation.baselines.bow import BagOfWords
-from evaluation.baselines.dense import DenseSystem
-from evaluation.baselines.keypoints import require_opencv
-from evaluation.baselines.pooling import crow, gem, mac, spoc, sum_pooled
+from evaluation.baselines.dense import Bench, DenseSystem, Describer, scores_of
+from evaluation.baselines.keypoints import keypoints_of, require_opencv
+from evaluation.baselines.maps import Pooler, asked_keys, batched, gallery_keys, stacked
+from evaluation.baselines.pooling import (
+    PATCHES,
+    crow,
+    gem,
+    mac,
+    patch_maxima,
+    search_spatially,
+    spoc,
+    sum_pooled,
+)
 from evaluation.baselines.r_mac import r_mac, search_and_localise
-from evaluation.baselines.razavian import PATCHES, patch_maxima, search_spatially
 from evaluation.searching import FIRST_STAGES
+from evaluation.trials import all_photos
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from evaluation.baselines.maps import Key, Pooled
+    from evaluation.encoding import EncodedPhotos
+    from evaluation.scores import LeftOut, Score
+    from evaluation.trials import Progress, Trial
+
+    Descriptors = dict["Key", Float[Tensor, "*v D"]]
     from collections.abc import Collection, Mapping
 
     from descriptors.encoder import Encoder
 
-__all__ = ["ALL_BASELINES", "SYSTEMS", "chosen_baselines", "dims_of"]
+__all__ = [
+    "ALL_BASELINES",
+    "SYSTEMS",
+    "chosen_baselines",
+    "dims_of",
+    "score_baselines",
+]
 
 _FIRST = tuple(stage.name for stage in FIRST_STAGES)
 
@@ -53,7 +86,7 @@ SYSTEMS: Mapping[str, DenseSystem | BagOfWords] = MappingProxyType(
 )
 
 
-# Measured where they are named: for rows of the paper's tables.
+# Measured only on request: rows of the paper's tables.
 _ON_REQUEST: Mapping[str, DenseSystem] = MappingProxyType(
     {
         "raw+CroW": DenseSystem(crow, whitened=False),
@@ -69,15 +102,15 @@ ALL_BASELINES: Mapping[str, DenseSystem | BagOfWords] = MappingProxyType({**SYST
 
 
 def chosen_baselines(names: Collection[str] | None = None) -> tuple[str, ...]:
-    """The baselines of these names, in order of the table; all but those on request for None.
+    """The baselines of these names, in order of the table; None for all in `SYSTEMS`.
 
     Raises:
-        RequestError: for a name that is not in the table, or for BoW without OpenCV.
+        RequestError: for an unknown name, or for BoW without OpenCV.
     """
     unknown = [name for name in names or () if name not in ALL_BASELINES]
     if unknown:
         raise RequestError(
-            f"There is no baseline {unknown[0]!r}: the ones known are {', '.join(ALL_BASELINES)}."
+            f"There is no baseline {unknown[0]!r}: choose among {', '.join(ALL_BASELINES)}."
         )
     chosen = tuple(SYSTEMS if names is None else (n for n in ALL_BASELINES if n in names))
     if any(isinstance(ALL_BASELINES[name], BagOfWords) for name in chosen):
@@ -86,6 +119,106 @@ def chosen_baselines(names: Collection[str] | None = None) -> tuple[str, ...]:
 
 
 def dims_of(name: str, encoder: Encoder) -> int:
-    """Numbers that one baseline keeps of an image for its first search."""
+    """Numbers that a baseline stores per image for its first search."""
     layers, known = encoder.settings.layers, encoder.loaded.network.layers
     return ALL_BASELINES[name].dims(layers, [known[layer.name].channels for layer in layers])
+
+
+def score_baselines(
+    trials: Sequence[Trial],
+    encoded: EncodedPhotos,
+    cache: Path,
+    progress: Progress,
+    names: Sequence[str],
+    left_out: LeftOut,
+) -> list[list[Score]]:
+    """Each query's scores by the baselines, a list per trial; each photo's maps are read once.
+
+    Args:
+        names: of `ALL_BASELINES`.
+        left_out: receives those with too few photos to fit on, which have no scores.
+        trials, encoded, cache, progress: see `evaluation.runs.evaluate_trials`; keypoints are
+            stored beside the maps.
+
+    Raises:
+        RequestError: for BoW with too few keypoints.
+    """
+    systems = {name: ALL_BASELINES[name] for name in names}
+    dense = {name: s for name, s in systems.items() if isinstance(s, DenseSystem)}
+    described = _describe(trials, encoded, dense, progress, left_out) if dense else []
+    scores: list[list[Score]] = [[] for _ in trials]
+    done = 0
+    for name, system in systems.items():
+        if isinstance(system, BagOfWords):
+            points = keypoints_of(all_photos(trials), encoded.digests, cache, progress)
+            found = [system.search(trial, points, progress) for trial in trials]
+        elif all(name in of_trial for of_trial in described):
+            found = [
+                system.search(_bench(trial, encoded, *of_trial.pop(name)))
+                for trial, of_trial in zip(trials, described, strict=True)
+            ]
+        else:
+            found = []
+        for trial, rankings, here in zip(trials, found, scores, strict=False):
+            here.extend(chain.from_iterable(scores_of(name, trial, one) for one in rankings))
+            done += 1
+            progress("baselines", done, len(names) * len(trials))
+    return scores
+
+
+def _bench(trial: Trial, encoded: EncodedPhotos, describe: Describer, found: Descriptors) -> Bench:
+    gallery = torch.stack([found[key] for key in gallery_keys(trial)])
+    return Bench(
+        trial, encoded, describe, gallery, torch.stack([found[key] for key in asked_keys(trial)])
+    )
+
+
+def _describe(
+    trials: Sequence[Trial],
+    encoded: EncodedPhotos,
+    systems: Mapping[str, DenseSystem],
+    progress: Progress,
+    left_out: LeftOut,
+) -> list[dict[str, tuple[Describer, Descriptors]]]:
+    """The descriptors of every trial by every system, and what made them.
+
+    Convention:
+        The vectors of photos that whitenings are fitted on are in memory together; those of
+        other photos become descriptors batch by batch.
+    """
+    photos = all_photos(trials)
+    fitted_on = set(chain.from_iterable(trial.fit for trial in trials))
+    pooler = Pooler.of(encoded, [system.pool for system in systems.values()], trials)
+    kept: dict[Key, Pooled] = {}
+    for batch in pooler.batches([photo for photo in photos if photo in fitted_on]):
+        kept.update(batch)
+        progress("baselines: maps", len(kept), len(photos))
+    found = [_fitted(trial, encoded, systems, kept, left_out) for trial in trials]
+    needed = [{*gallery_keys(trial), *asked_keys(trial)} for trial in trials]
+    others = [photo for photo in photos if photo not in fitted_on]
+    for batch in chain(batched(kept), pooler.batches(others)):
+        for of_trial, keys in zip(found, needed, strict=True):
+            mine = [(key, pooled) for key, pooled in batch if key in keys]
+            for name, (describe, descriptors) in of_trial.items() if mine else ():
+                rows = describe(stacked(pooled[systems[name].pool] for _, pooled in mine))
+                descriptors.update(zip((key for key, _ in mine), rows, strict=True))
+    return found
+
+
+def _fitted(
+    trial: Trial,
+    encoded: EncodedPhotos,
+    systems: Mapping[str, DenseSystem],
+    kept: Mapping[Key, Pooled],
+    left_out: LeftOut,
+) -> dict[str, tuple[Describer, Descriptors]]:
+    """Each system that can be fitted, with its whitening and an empty dict for descriptors."""
+    layers = encoded.encoder.settings.layers
+    found: dict[str, tuple[Describer, Descriptors]] = {}
+    for name, system in systems.items():
+        vectors = stacked(kept[photo.file, None][system.pool] for photo in trial.fit)
+        try:
+            found[name] = (Describer.fitted(system, vectors, layers), {})
+        except RequestError as error:
+            left_out.add(name, error.reason)
+    return found

@@ -1,11 +1,10 @@
-"""Datasets, each from the files its authors ship, as trials.
+"""Datasets as trials, read from the files their authors publish.
 
-catalogue    every dataset by its name, what it needs, and the distractors added to it
-files        images with their sizes, CSV files, what is said where a file is missing
+catalogue    every dataset by name, what it is fitted on, and its distractors
+files        images with their sizes, CSV files, and errors about missing files
 facts        sizes and digests of photos, read once
-photos       a folder of photos in halves, with boxes and junk
+photos       your own photos: photos.csv, or a folder of instances
 buildings    Oxford5k and Paris6k: text files of good, ok and junk
 revisited    ROxford5k and RParis6k: easy, medium, hard; `pickles` reads their ground truth
-holidays     INRIA Holidays: names say it all
-folders      a folder of one's own: a subfolder an instance, or a CSV
+holidays     INRIA Holidays, by the names of its images
 """

@@ -2,10 +2,10 @@
 
 A query ``<landmark>_<n>`` has four files: ``_query.txt`` (an image's name, with the prefix
 ``oxc1_`` in Oxford's, and x0 y0 x1 y1 in pixels), ``_good.txt``, ``_ok.txt`` and
-``_junk.txt`` (a name a line). Names are those of the images without ``.jpg``.
+``_junk.txt`` (a name per line). Names are those of the images without ``.jpg``.
 
 Source:
-    Philbin et al. 2007 and 2008; good and ok are positive, junk is taken out of the ranking,
+    Philbin et al. 2007 and 2008; good and ok are positive, junk is removed from the ranking,
     and the query's own image stays in the gallery, where it is one of the good.
 """
 
@@ -44,7 +44,7 @@ __all__ = ["OXFORD", "PARIS", "Buildings", "read_buildings"]
 
 _CORRUPT = "corrupt.txt"
 
-# Folders of other images that people unpack beside these.
+# Folders of distractors that are often unpacked beside the images.
 _DISTRACTORS = frozenset(["oxc1_100k", "revisitop1m"])
 _PREFIX = "oxc1_"
 _QUERY = "_query.txt"
@@ -55,12 +55,11 @@ class Buildings:
     """What differs between Oxford and Paris.
 
     Attributes:
-        source: where it comes from.
-        images: where its archives put the images, or people do.
+        images: folders that usually have the images.
         truth: the archive of the ground truth.
-        fit_on: what to fit the whitening on, as an example.
-        count: how many the published dataset has, without those that are damaged.
-        corrupt: whether some files of its archives are no images.
+        fit_on: example of what to fit the whitening on.
+        count: of the published images that are not damaged.
+        corrupt: whether some files of its archives are not images.
     """
 
     source: Source
@@ -71,10 +70,10 @@ class Buildings:
     corrupt: bool
 
     def photos(self, root: Path, facts: PhotoFacts) -> FoundPhotos:
-        """The images, whether or not there is a ground truth.
+        """The images, with or without a ground truth.
 
         Raises:
-            RequestError: if there are none, or one is damaged where none is known to be.
+            RequestError: if there are none, or one is damaged that should not be.
         """
         folder = image_folder(root, self.images)
         left_out = _corrupt_names(root) if self.corrupt else frozenset()
@@ -137,7 +136,7 @@ class _TruthReader:
     Attributes:
         source, root: of the dataset.
         folder: of the files.
-        photos: by the names that the files use.
+        photos: by the names in the files.
         gone: names of images that are known to be damaged.
     """
 
@@ -162,21 +161,24 @@ class _TruthReader:
         return PhotoQuery(self.photos[name], box if boxes else None, {"all": judgement}, None)
 
     def _names(self, name: str) -> frozenset[str]:
-        return frozenset(_lines(self.folder / name, self.source))
+        path = self.folder / name
+        if not path.is_file():
+            raise self.source.missing(f"the file {name} of its ground truth", self.folder)
+        return frozenset(read_words(path).split())
 
     def _paths(self, names: frozenset[str]) -> frozenset[str]:
-        """Paths of images; of one that is known to be damaged its name.
+        """Paths of images; the name of one that is known to be damaged.
 
         Convention:
-            The official evaluator counts every name of its lists, so a damaged image that
-            stands in one is a positive that is never found.
+            The official evaluator counts every name of its lists, so a damaged image in one is a
+            positive that is never found.
         """
         require(names - self.gone, self.photos, self.source, self.root)
         return frozenset(self.photos[name].path if name in self.photos else name for name in names)
 
 
 def _truth_folder(buildings: Buildings, root: Path, photos: Mapping[str, Photo]) -> Path:
-    """The folder whose queries are images of this dataset; another's may lie beside it."""
+    """The folder whose queries are images of this dataset; another's may be beside it."""
     folders = sorted({path.parent for path in root.rglob("*" + _QUERY)})
     fitting = [
         folder
@@ -208,14 +210,8 @@ def _read_query(path: Path) -> tuple[str, Box]:
     return name.removeprefix(_PREFIX), box_of((x0, y0, x1, y1), str(path))
 
 
-def _lines(path: Path, source: Source) -> list[str]:
-    if not path.is_file():
-        raise source.missing(f"the file {path.name} of its ground truth", path.parent)
-    return read_words(path).split()
-
-
 def _corrupt_names(root: Path) -> frozenset[str]:
-    """What the authors' list of damaged files names, where it lies; without ending."""
+    """Names in the authors' list of damaged files, if there is one; without ending."""
     path = root / _CORRUPT
     if not path.is_file():
         return frozenset()

@@ -1,4 +1,4 @@
-"""Every dataset by its name: how it is read, what it needs, what is added to its gallery."""
+"""Every dataset by name: how it is read, what it is fitted on, and its distractors."""
 
 from __future__ import annotations
 
@@ -21,9 +21,8 @@ from evaluation.datasets.files import (
     photos_of,
     unreadable_note,
 )
-from evaluation.datasets.folders import folder_photos, read_folder
 from evaluation.datasets.holidays import holidays_photos, read_holidays
-from evaluation.datasets.photos import read_photos, read_trials
+from evaluation.datasets.photos import folder_photos, read_folder, read_photos, read_trials
 from evaluation.datasets.revisited import ROXFORD, RPARIS, read_revisited
 from evaluation.trials import StreamedPhotos
 
@@ -38,16 +37,16 @@ if TYPE_CHECKING:
 
 __all__ = ["DATASETS", "Dataset", "FitOn", "read_dataset"]
 
-# What the whitening may be fitted on besides a dataset's own photos: any folder of images.
+# Any folder of images, to fit the whitening on.
 _IMAGES = "images"
 
-# Before the paths of distractors, so that none is that of a gallery's photo.
+# Makes the paths of distractors differ from those of the gallery.
 _PREFIX = "+distractors/"
 
 
 @dataclass(frozen=True)
 class _Distractors:
-    """Images of other things that a dataset's name promises in its gallery.
+    """Distractors that belong to a dataset.
 
     Attributes:
         folder: below the dataset's own.
@@ -69,9 +68,8 @@ class Dataset:
     Attributes:
         read: makes its trials.
         photos: lists its images, for another dataset's whitening.
-        fits_on: the kind of dataset that a folder to fit on is, unless it is said.
-        queries: what its protocol asks with.
-        distractors: that its name promises; None for none.
+        fits_on: the default kind of a folder to fit on.
+        queries: full images or boxes, by its protocol.
     """
 
     read: Reader
@@ -95,10 +93,10 @@ class FitOn:
 
     @classmethod
     def parse(cls, text: str, dataset: str) -> FitOn:
-        """``KIND:DIR``, or ``DIR`` of the kind that this dataset is usually fitted on.
+        """``KIND:DIR``, or ``DIR`` of the dataset's default kind.
 
         Raises:
-            RequestError: for a kind that does not exist.
+            RequestError: for an unknown kind.
         """
         kind, colon, root = text.partition(":")
         if not text or (colon and not root):
@@ -108,7 +106,7 @@ class FitOn:
         drive = len(kind) == 1  # as in C:/data
         if colon and "/" not in kind and not drive and not Path(text).exists():
             raise RequestError(
-                f"--fit-on {text} is no folder, and {kind} no kind of dataset: write DIR, or "
+                f"--fit-on {text} is not a folder, nor {kind} a kind of dataset: write DIR, or "
                 f"KIND:DIR with one of {_IMAGES}, {', '.join(DATASETS)}."
             )
         return cls(_dataset(dataset).fits_on, Path(text))
@@ -160,17 +158,17 @@ def read_dataset(  # noqa: PLR0913 - one keyword an option of the command line
     Args:
         name: of `DATASETS`.
         root: its folder (for ``folder`` perhaps a CSV file).
-        queries: full images or boxes; None as its protocol has it.
-        fit_on: what the whitening is fitted on; None for half against half, where the dataset
+        queries: full images or boxes; None for its protocol.
+        fit_on: what the whitening is fitted on; None for half against half, if the dataset
             allows it.
-        distractors: a folder of any images that are added to each gallery; None for those
-            that the dataset's name promises, looked for below its root.
-        stream: whether only vectors of the distractors are kept; None as the dataset has it.
-        cache: where sizes of photos are kept between runs; None to keep nothing.
-        progress: told what is done, how many of it, and of how many.
+        distractors: a folder of any images that are added to each gallery; None for the
+            dataset's own, below its root.
+        stream: whether only vectors of the distractors are kept; None for the dataset's default.
+        cache: folder of photo sizes between runs; None to store nothing.
+        progress: called with what is being done, how many are done, and of how many.
 
     Raises:
-        RequestError: for a name, file, column or photo that is missing, with its remedy.
+        RequestError: for a name, file, column or photo that is missing.
     """
     dataset, facts = _dataset(name), PhotoFacts(cache, progress)
     fit = None if fit_on is None else _fit_photos(fit_on, facts)
@@ -183,8 +181,8 @@ def read_dataset(  # noqa: PLR0913 - one keyword an option of the command line
         distractors = root / promised.folder
         if not distractors.is_dir():
             raise RequestError(
-                f"{name} needs its distractors in {distractors}, or their folder named: get them "
-                f"from {promised.page}."
+                f"{name} needs its distractors in {distractors}, or another folder of them named: "
+                f"get them from {promised.page}."
             )
     if distractors is None:
         return trials
@@ -195,8 +193,8 @@ def read_dataset(  # noqa: PLR0913 - one keyword an option of the command line
     if promised is None or count >= 0.99 * promised.count:
         return trials
     note = (
-        f"{name} has {promised.count:,} distractors or more, and here are {count:,}: figures "
-        "compare only where they are all there."
+        f"{name} has at least {promised.count:,} distractors, and this folder {count:,}: figures "
+        "are comparable only with all of them."
     )
     return tuple(replace(one, notes=(*one.notes, note)) for one in trials)
 
@@ -204,15 +202,13 @@ def read_dataset(  # noqa: PLR0913 - one keyword an option of the command line
 def _with_distractors(
     trials: tuple[Trial, ...], folder: Path, facts: PhotoFacts | None
 ) -> tuple[tuple[Trial, ...], int]:
-    """The trials with the images of a folder in each gallery, and how many those are.
+    """The trials with the images of a folder in each gallery, and the number of these.
 
     Args:
-        trials: none of the images is fitted on.
-        folder: of the images.
         facts: sizes; None to keep only the images' vectors, so that none is opened here.
 
     Raises:
-        RequestError: for a folder that is not there, or has no images.
+        RequestError: for a folder that does not exist or has no images.
     """
     files = find_files(folder)
     if not files:
@@ -232,7 +228,7 @@ def _with_distractors(
 
 def _dataset(name: str) -> Dataset:
     if name not in DATASETS:
-        raise RequestError(f"There is no dataset {name!r}: those known are {', '.join(DATASETS)}.")
+        raise RequestError(f"There is no dataset {name!r}: choose among {', '.join(DATASETS)}.")
     return DATASETS[name]
 
 
@@ -243,11 +239,11 @@ def _fit_photos(fit_on: FitOn, facts: PhotoFacts) -> FoundPhotos:
 
 
 def _notes(trial: Trial, fit: FoundPhotos) -> tuple[str, ...]:
-    """What people should know of the photos that are fitted on."""
+    """Notes about the photos that are fitted on."""
     notes = unreadable_note(fit.unreadable, "of those the whitening is fitted on")
     shared = {photo.file for photo in trial.gallery}.intersection(p.file for p in fit.photos)
     if shared:
         notes += (
-            f"{len(shared)} photos of the gallery are also fitted on: published figures never do.",
+            f"{len(shared)} photos of the gallery are also fitted on, unlike in published figures.",
         )
     return notes

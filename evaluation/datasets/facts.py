@@ -1,7 +1,7 @@
-"""What is known of photo files without decoding them again: size and digest.
+"""Sizes and digests of photo files, read once.
 
-A large collection is listed in every run, and opening a hundred thousand files each time
-takes minutes: what was read once is kept, and read again only if the file has changed.
+A large collection is listed in every run, and opening a hundred thousand files takes minutes;
+what was read is stored, and read again only if the file has changed.
 """
 
 from __future__ import annotations
@@ -32,31 +32,22 @@ _SCHEMA = (
 _SELECT = "SELECT fact FROM facts WHERE file = ? AND kind = ? AND stamp = ?"
 _INSERT = "INSERT OR REPLACE INTO facts VALUES (?, ?, ?, ?)"
 
-# Opening files is waiting; what was read is written down a portion at a time.
+# Threads that open files, and facts per transaction.
 _READERS, PORTION = 8, 1024
 
-# Seconds another evaluation may hold the file of facts.
+# Seconds to wait for another evaluation that writes facts.
 BUSY_SECONDS = 60.0
 
 
 class PhotoFacts:
-    """Sizes and digests of photo files, remembered by path, time and length.
-
-    Convention:
-        A file counts as unchanged while its length and its time of change are the same.
-    """
+    """Sizes and digests of photo files, stored by path, modification time and length."""
 
     def __init__(self, folder: Path | None, progress: Progress | None = None) -> None:
-        """Name the place.
-
-        Args:
-            folder: where facts are kept between runs, made if needed; None to keep nothing.
-            progress: told what is read, how much of it, and of how much.
-        """
+        """Args: `folder` to store facts between runs, made if needed; None to store nothing."""
         self._folder, self._progress = folder, progress
 
     def sizes(self, files: Sequence[Path]) -> dict[Path, Size | None]:
-        """Size of each upright image, in pixels; None for a file that is no image.
+        """Size of each upright image, in pixels; None for a file that is not an image.
 
         Raises:
             RequestError: for a file that is missing or cannot be read.
@@ -75,7 +66,7 @@ class PhotoFacts:
     def _facts(
         self, files: Sequence[Path], kind: str, read: Callable[[Path], str]
     ) -> dict[Path, str]:
-        """Facts of files: those known, and those read now."""
+        """Facts of files, from the store or read now."""
         try:
             with closing(self._open()) as kept, ThreadPoolExecutor(_READERS, "facts") as pool:
                 stamps = dict(zip(files, pool.map(stamp_of, files), strict=True))
@@ -96,7 +87,7 @@ class PhotoFacts:
                         self._progress(f"read {kind}", start + len(portion), len(new))
         except sqlite3.Error as error:
             raise RequestError(
-                f"What is known of photos cannot be kept in {self._folder} ({error}): "
+                f"Facts about photos cannot be kept in {self._folder} ({error}): "
                 f"free space there, check its permissions, or remove {_FILE_NAME}."
             ) from error
         return {file: facts[file] for file in files}
@@ -115,7 +106,7 @@ class PhotoFacts:
 
 
 def stamp_of(file: Path) -> str:
-    """What changes when a file does: its time of change and its length.
+    """The modification time and length of a file.
 
     Raises:
         RequestError: if it is missing.
@@ -140,7 +131,7 @@ def digest_of(file: Path) -> str:
 
 
 def _size(file: Path) -> str:
-    """Width and height; "" of a file that is no image."""
+    """Width and height; "" for a file that is not an image."""
     try:
         return " ".join(map(str, upright_size(file)))
     except ImageError:

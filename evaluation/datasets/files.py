@@ -1,4 +1,4 @@
-"""The files of a dataset, found where people put them: images with their sizes, and tables."""
+"""The files of a dataset, in their usual places: images with their sizes, and tables."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ __all__ = [
 ]
 
 
-# Names in a sentence; the rest is counted.
+# Most names in a sentence.
 _NAMED = 5
 
 
@@ -49,7 +49,7 @@ class Source:
     """Where the official files of a dataset come from.
 
     Attributes:
-        name: as people write it, such as Oxford5k.
+        name: as usually written, such as Oxford5k.
         page: of its authors.
     """
 
@@ -57,7 +57,7 @@ class Source:
     page: str
 
     def missing(self, what: str, root: Path) -> RequestError:
-        """The error that names what is not there, and where it is to be had."""
+        """The error that names what is missing, and where to get it."""
         return RequestError(
             f"{self.name} needs {what} under {root}: get it from the official page, {self.page}, "
             "and unpack it there."
@@ -66,11 +66,11 @@ class Source:
 
 @dataclass(frozen=True)
 class Request:
-    """What is asked of a reader.
+    """What a reader of a dataset is given.
 
     Attributes:
-        root: folder of the dataset (or the CSV file of one's own).
-        queries: full images or boxes; None as the dataset's own protocol has it.
+        root: folder of the dataset (or your own CSV file).
+        queries: full images or boxes; None for the dataset's own protocol.
         fit: what the whitening is fitted on; None if nothing was named.
         facts: sizes of photo files.
     """
@@ -100,21 +100,16 @@ class Request:
 
 @dataclass(frozen=True)
 class FoundPhotos:
-    """Photos of files, and the files that are no images.
-
-    Attributes:
-        photos: in order of their paths.
-        unreadable: paths within the folder, in order.
-    """
+    """Photos, and paths of files that are not images, both sorted by path."""
 
     photos: tuple[Photo, ...]
     unreadable: tuple[str, ...]
 
     def all_readable(self, remedy: str = "unpack the archive again") -> tuple[Photo, ...]:
-        """The photos, where every file must be one; what to do else.
+        """The photos, if every file is one.
 
         Raises:
-            RequestError: if one is no image.
+            RequestError: if one is not an image.
         """
         if self.unreadable:
             raise RequestError(
@@ -124,10 +119,10 @@ class FoundPhotos:
 
 
 def find_files(folder: Path) -> list[Path]:
-    """The image files of a folder and below, in order of their names.
+    """The image files in a folder and below, sorted by name.
 
     Raises:
-        RequestError: for a folder that is not there, or a part of it that cannot be listed.
+        RequestError: for a folder that does not exist, or a part of it that cannot be listed.
     """
     files = []
     for source in find_images([folder]):
@@ -138,18 +133,18 @@ def find_files(folder: Path) -> list[Path]:
 
 
 def image_folder(root: Path, names: Sequence[str]) -> Path:
-    """The first of these folders that is there, else the root itself."""
+    """The first of these folders that exists, else the root itself."""
     return next((root / name for name in names if (root / name).is_dir()), root)
 
 
 def paths_within(files: Sequence[Path], folder: Path, prefix: str = "") -> dict[Path, str]:
-    """Each file's path within a folder, after a prefix; for files that `find_files` found there."""
+    """The path of each file within a folder, after a prefix."""
     top = os.path.abspath(folder)
     return {file: prefix + file.relative_to(top).as_posix() for file in files}
 
 
 def photos_of(paths: Mapping[Path, str], facts: PhotoFacts) -> FoundPhotos:
-    """Photos of files, each with its path in rankings.
+    """Photos of files, given their paths in rankings.
 
     Raises:
         RequestError: for a file that is missing or cannot be read.
@@ -161,7 +156,7 @@ def photos_of(paths: Mapping[Path, str], facts: PhotoFacts) -> FoundPhotos:
 
 
 def stems(photos: Iterable[Photo], source: Source) -> dict[str, Photo]:
-    """Photos by the name of their file without its ending, as ground truths name them.
+    """Photos by file name without its ending, as ground truths name them.
 
     Raises:
         RequestError: if two files have one name.
@@ -171,7 +166,7 @@ def stems(photos: Iterable[Photo], source: Source) -> dict[str, Photo]:
         stem = photo.file.stem
         if stem in found:
             raise RequestError(
-                f"{source.name} has one image a name, but {found[stem].file} and {photo.file} "
+                f"{source.name} has one image per name, but {found[stem].file} and {photo.file} "
                 "share theirs: name a folder with one copy of the dataset."
             )
         found[stem] = photo
@@ -184,7 +179,7 @@ def require(
     """Refuse a ground truth whose images are not all there.
 
     Raises:
-        RequestError: naming some of those that are missing.
+        RequestError: naming some of the missing ones.
     """
     missing = sorted(set(names) - photos.keys())
     if missing:
@@ -192,7 +187,7 @@ def require(
 
 
 def check_boxes(trials: tuple[Trial, ...]) -> None:
-    """Refuse a box beside its image before anything is encoded, and say which it is."""
+    """Refuse a box outside its image before anything is encoded, naming the image."""
     for query in (query for trial in trials for query in trial.queries):
         try:
             _ = None if query.box is None else query.box.inside(query.photo.size)
@@ -201,19 +196,19 @@ def check_boxes(trials: tuple[Trial, ...]) -> None:
 
 
 def unreadable_note(unreadable: Sequence[str], why: str) -> tuple[str, ...]:
-    """A sentence about files that are left out; none where there are none."""
+    """A sentence about files that are left out, if any."""
     if not unreadable:
         return ()
-    return (f"Left out, {len(unreadable)} that are no images ({why}): {_some(unreadable)}.",)
+    return (f"Left out, {len(unreadable)} that are not images ({why}): {_some(unreadable)}.",)
 
 
 def incomplete_note(source: Source, found: int, published: int) -> tuple[str, ...]:
-    """A sentence about a dataset with images missing, which makes every search easier."""
+    """A sentence about a dataset with missing images, which makes every search easier."""
     if found >= published:
         return ()
     note = (
         f"The published {source.name} has {published:,} images and this folder {found:,}: "
-        "figures compare only where they are all there."
+        "figures are comparable only with all of them."
     )
     return (note,)
 
@@ -226,16 +221,12 @@ def _some(names: Sequence[str]) -> str:
 def read_rows(path: Path, columns: tuple[str, ...], remedy: str) -> list[dict[str, str]]:
     """The rows of a CSV file that has at least these columns.
 
-    Args:
-        path: of the file.
-        columns: that each row must have.
-        remedy: what to do if it cannot be read.
-
     Raises:
-        RequestError: if it cannot be read, lacks a column, or has a row that is cut short.
+        RequestError: with this remedy if it cannot be read; if it lacks a column, or a row is cut
+            short.
     """
     try:
-        # A spreadsheet puts a mark before the first column's name.
+        # Spreadsheets write a byte order mark.
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
             missing = [name for name in columns if name not in (reader.fieldnames or ())]
@@ -257,25 +248,21 @@ def numbers(row: Mapping[str, str], names: tuple[str, ...], file: str) -> list[f
     """Some columns of a row as numbers.
 
     Raises:
-        RequestError: if one is none.
+        RequestError: if one is not a number.
     """
     try:
         return [float(row[name]) for name in names]
     except ValueError as error:
         raise RequestError(
-            f"{file} has a {' or '.join(names)} of {row['path']} that is no number: correct it."
+            f"{file} has a {' or '.join(names)} of {row['path']} that is not a number: correct it."
         ) from error
 
 
 def box_of(corners: Sequence[float], where: str) -> Box:
-    """A box that a file gives.
-
-    Args:
-        corners: x0, y0, x1, y1 in pixels.
-        where: the file and its row, for the error.
+    """A box from a file; `where` is the file and its row, for the error.
 
     Raises:
-        RequestError: for a box without area, or with a coordinate that is no number.
+        RequestError: for a box without area, or with a coordinate that is not a number.
     """
     try:
         return Box(*corners)
@@ -284,10 +271,10 @@ def box_of(corners: Sequence[float], where: str) -> Box:
 
 
 def read_words(path: Path) -> str:
-    """The text of a file of the authors.
+    """The text of one of the authors' files.
 
     Raises:
-        RequestError: if it is missing, or is no text.
+        RequestError: if it is missing, or not text.
     """
     try:
         return path.read_text(encoding="utf-8")

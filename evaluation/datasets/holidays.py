@@ -1,8 +1,8 @@
-"""INRIA Holidays: an image's name says all.
+"""INRIA Holidays, whose ground truth is in the names of the images.
 
 ``IIIIDD.jpg``: the first four digits are the scene, the last two count its images; 00 is the
-query, the others are its right answers. The query itself is taken out of its ranking.
-``perfect_holidays_result.dat``, where it lies there, is read instead of the names: a line a
+query, the others are its right answers. The query is removed from its ranking.
+``perfect_holidays_result.dat``, if present, is read instead of the names: a line per
 query, ``query rank name rank name …``.
 
 Source:
@@ -65,7 +65,7 @@ def read_holidays(request: Request) -> tuple[Trial, ...]:
         RequestError: for an image that is missing or damaged, boxes, or nothing to fit on.
     """
     if request.asks_boxes("full"):
-        raise RequestError("Holidays has no boxes: ask with full images.")
+        raise RequestError("Holidays has no boxes: search with full images.")
     fit = request.fit_photos(HOLIDAYS, "images:DIR")
     photos = holidays_photos(request.root, request.facts).all_readable()
     by_name = {photo.file.name: photo for photo in photos}

@@ -1,8 +1,7 @@
-"""A ground truth that its authors ship as a pickle, read without trusting it.
+"""Read a ground truth that its authors publish as a pickle, without trusting it.
 
-A pickle is a program: unpickled carelessly it runs whatever its writer wanted. Here it may
-name only what lists of numbers and words need, and even of that nothing of numpy's is called:
-stand-ins take the pickled parts of an array, and plain lists of numbers are made of them.
+Unpickling can run any code. Here a pickle may only name what lists of numbers and strings need,
+and nothing of numpy is called: stand-ins take the pickled parts of an array.
 """
 
 from __future__ import annotations
@@ -21,14 +20,14 @@ if TYPE_CHECKING:
 
 __all__ = ["read_plain_pickle"]
 
-# Of a file; those of the revisited benchmark have well under one MB.
+# Files of the revisited benchmark have well under one MB.
 _MAX_BYTES = 64 * 2**20
 
 _ORDERS = {"<": "<", ">": ">", "=": "=", "|": "|"}
 
 
 class _Numbers:
-    """Stands in for numpy's dtype, of which it keeps kind, bytes and their order."""
+    """Replaces numpy's dtype: its kind, bytes and byte order."""
 
     def __init__(self, code: str, *_flags: object) -> None:
         self.code, self.order = str(code), "="
@@ -37,7 +36,7 @@ class _Numbers:
         self.order = _ORDERS[state[1]]
 
     def read(self, data: bytes | bytearray | str) -> list[float]:
-        """The numbers in bytes (which Python 2 and old protocols give as latin-1 text)."""
+        """The numbers in bytes (which Python 2 and old protocols write as latin-1 text)."""
         kind = np.dtype(self.order + self.code.lstrip("<>=|"))
         if kind.kind not in "iuf":
             raise pickle.UnpicklingError(f"numbers of the kind {self.code}")
@@ -47,7 +46,7 @@ class _Numbers:
 
 
 class _Array:
-    """Stands in for a numpy array, of which only the numbers count, in a row."""
+    """Replaces a numpy array; keeps its numbers in a flat list."""
 
     def __init__(self) -> None:
         self.numbers: list[float] = []
@@ -58,32 +57,32 @@ class _Array:
 
 
 def _array(*_class_shape_and_kind: object) -> _Array:
-    """Stands in for numpy's ``_reconstruct``; the state comes after it."""
+    """Replaces numpy's ``_reconstruct``; the state follows."""
     return _Array()
 
 
 def _array_at_once(data: bytes | bytearray, kind: _Numbers, shape: Any, _order: str) -> _Array:
-    """Stands in for numpy's ``_frombuffer``."""
+    """Replaces numpy's ``_frombuffer``."""
     array = _Array()
     array.numbers = _in_a_row(shape, kind.read(data))
     return array
 
 
 def _number(kind: _Numbers, data: bytes | str) -> float:
-    """Stands in for numpy's ``scalar``."""
+    """Replaces numpy's ``scalar``."""
     [number] = kind.read(data)
     return number
 
 
 def _text_as_bytes(text: str, encoding: str) -> bytes:
-    """Stands in for ``codecs.encode``, by which old protocols write bytes."""
+    """Replaces ``codecs.encode``, with which old protocols write bytes."""
     if encoding != "latin1":
         raise pickle.UnpicklingError(f"text in {encoding}")
     return text.encode("latin1")
 
 
 def _no_bytes() -> bytes:
-    """Stands in for ``bytes``, by which old protocols write none of them."""
+    """Replaces ``bytes``, with which old protocols write empty bytes."""
     return b""
 
 
@@ -109,10 +108,10 @@ _ALLOWED: Mapping[tuple[str, str], Callable[..., object]] = {
 
 
 class _PlainUnpickler(pickle.Unpickler):
-    """Knows the stand-ins and nothing else."""
+    """Allows only the stand-ins."""
 
     def find_class(self, module: str, name: str, /) -> Any:
-        """The stand-in of a name; every other name is refused."""
+        """The stand-in of a name; all other names are refused."""
         try:
             return _ALLOWED[module, name]
         except KeyError:
@@ -120,14 +119,10 @@ class _PlainUnpickler(pickle.Unpickler):
 
 
 def read_plain_pickle(path: Path, page: str) -> object:
-    """What a pickle of words, numbers, lists, dicts and arrays of numbers holds.
+    """The strings, numbers, lists and dicts of a pickle, with arrays as flat lists of numbers.
 
     Args:
-        path: of the file.
-        page: where the real one is to be had.
-
-    Returns:
-        The same with every array as a list of its numbers.
+        page: where to get the real file, for the error.
 
     Raises:
         RequestError: if it cannot be read, is damaged, or names anything else.
@@ -140,15 +135,15 @@ def read_plain_pickle(path: Path, page: str) -> object:
     except OSError as error:
         raise RequestError(f"{path} cannot be read ({type(error).__name__}).") from error
     except Exception as error:
-        # Whatever a made-up stream of opcodes leads to: it is the file's fault.
+        # Arbitrary opcodes can raise anything.
         raise RequestError(
-            f"{path} is not read, since it is damaged or holds what no ground truth needs "
-            f"({error or type(error).__name__}); it may do harm. Get it from {page}."
+            f"{path} is damaged or contains what no ground truth needs "
+            f"({error or type(error).__name__}), and may be harmful. Get it from {page}."
         ) from error
 
 
 def _plain(value: object) -> object:
-    """Arrays as lists, all the way down."""
+    """Replace arrays by lists, recursively."""
     if isinstance(value, _Array):
         return value.numbers
     if isinstance(value, dict):

@@ -1,8 +1,8 @@
 """ROxford5k and RParis6k: the revisited annotation, with easy, medium and hard.
 
 ``gnd_roxford5k.pkl`` (or ``gnd_rparis6k.pkl``) names the images of the gallery
-(``imlist``) and the queries (``qimlist``), which are not among them, without ``.jpg``; and a
-query's box (``bbx``) and its ``easy``, ``hard`` and ``junk`` images by their numbers in
+(``imlist``) and the queries (``qimlist``), which are not among them, without ``.jpg``; and for
+each query the box (``bbx``) and the ``easy``, ``hard`` and ``junk`` images by index in
 ``imlist``. The images are those of Oxford5k and Paris6k.
 
 Source:
@@ -33,8 +33,7 @@ __all__ = ["ROXFORD", "RPARIS", "Revisited", "read_revisited"]
 
 _PAGE = "http://cmp.felk.cvut.cz/revisitop/"
 
-# What counts as found under each measure, and what is taken out of the ranking; the first is
-# the one that the benchmark's authors put first.
+# Positives and junk of each measure; first the one that the benchmark's authors put first.
 _MEASURES = {
     "medium": (("easy", "hard"), ("junk",)),
     "easy": (("easy",), ("junk", "hard")),
@@ -43,7 +42,7 @@ _MEASURES = {
 
 
 class _Query(BaseModel):
-    """The annotation of one query; numbers count images of the gallery from 0."""
+    """The annotation of one query, with indices of gallery images."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -54,7 +53,7 @@ class _Query(BaseModel):
 
 
 class _Annotation(BaseModel):
-    """What the file holds."""
+    """The content of the file."""
 
     imlist: list[str]
     qimlist: list[str]
@@ -67,9 +66,9 @@ class Revisited:
 
     Attributes:
         source: where the annotation comes from.
-        buildings: the dataset whose images these are.
-        annotation: the file's name.
-        fit_on: what to fit the whitening on, as an example.
+        buildings: the dataset with the images.
+        annotation: name of the file.
+        fit_on: example of what to fit the whitening on.
     """
 
     source: Source
@@ -146,7 +145,7 @@ def _read(path: Path) -> _Annotation:
         range(len(annotation.imlist))
     ):
         raise RequestError(
-            f"{path} does not agree with itself: its queries or their images are not those of "
-            f"its lists. Get it again from {_PAGE}."
+            f"{path} is inconsistent: its queries or their images are not those of its lists. "
+            f"Get it again from {_PAGE}."
         )
     return annotation

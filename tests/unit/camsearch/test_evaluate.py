@@ -295,7 +295,7 @@ def test_a_damaged_streamed_photo_is_named(camsearch, options, oxford, tmp_path)
     for _ in ("described", "read from what is kept"):
         said = camsearch(*asked, "--systems", "OfA", "--json", "-")
         assert said.status == 0, said.err
-        words = "Left out, 1 that are no images (streamed distractors): 0/000002.jpg."
+        words = "Left out, 1 that are not images (streamed distractors): 0/000002.jpg."
         assert json.loads(said.out)["left_out"] == [words]
         assert words in " ".join(said.err.split())
 

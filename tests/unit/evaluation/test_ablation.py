@@ -208,7 +208,7 @@ class TestRecommendation:
     )
     def test_what_wins_only_nearly(self, variant: Variant):
         said = _said(variant)
-        assert said.startswith("Keep the preset default: of 1 other values none is better")
+        assert said.startswith("Keep the preset default: none of the 1 other values is better")
         assert "Change" not in said
 
     def test_what_is_worse(self):
@@ -217,12 +217,10 @@ class TestRecommendation:
 
     def test_what_is_cheaper_and_loses_nothing(self):
         cheap = made_variant("4", (0.006, 0.006), 0.5, cost=Cost(10, 5, 1024))
-        assert "n_classes 4 spares 1,024 bytes an image and loses at most 0.004 mAP" in _said(cheap)
+        assert "n_classes 4 saves 1,024 bytes per image and loses at most 0.004 mAP" in _said(cheap)
 
     def test_one_part_alone_confirms_nothing(self):
-        assert "There is one part alone" in _said(
-            made_variant("16", (0.03,), 0.01), trials=("all",)
-        )
+        assert "There is only one part" in _said(made_variant("16", (0.03,), 0.01), trials=("all",))
 
     def test_two_changes_were_not_measured_together(self):
         other = made_variant("512", (0.03, 0.03), 0.001, setting="dims")

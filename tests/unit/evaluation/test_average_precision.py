@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from ir_measures import AP
 
 from descriptors.errors import RequestError
-from evaluation.average_precision import positive_ranks, trapezoidal_average_precision
+from evaluation.scores import positive_ranks, trapezoidal_average_precision
 
 if TYPE_CHECKING:
     from random import Random

@@ -10,10 +10,9 @@ import pytest
 import torch
 
 from descriptors.settings import RegionSettings
-from evaluation.online import online_vectors
 from evaluation.ours import PreparedTrial, fit_method, score_ours
 from evaluation.scores import LeftOut
-from evaluation.searching import OFFLINE_STAGES, MemoryGallery, stage_of
+from evaluation.searching import OFFLINE_STAGES, MemoryGallery, online_vectors, stage_of
 from galleries.documents import Document, FirstHit
 from galleries.local import LocalGallery
 from reranker.pipeline import Searcher

@@ -58,7 +58,7 @@ class TestCompare:
         assert (found.p_value, found.low, found.high) == (1, -1, 1)
 
     def test_other_queries(self):
-        with pytest.raises(RequestError, match="asked other queries"):
+        with pytest.raises(RequestError, match="have different queries"):
             compare([made_scores([0.5] * 3, 2)], [made_scores([0.5] * 4, 2)])
 
 

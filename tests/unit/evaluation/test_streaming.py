@@ -19,7 +19,7 @@ from evaluation.encoding import encode_photos
 from evaluation.ours import score_ours
 from evaluation.searching import MemoryGallery, Stage
 from evaluation.streaming import StreamedGallery, StreamedVectors, stream_photos
-from evaluation.trials import Photo, StreamedPhotos
+from evaluation.trials import Photo, StreamedPhotos, all_photos
 from galleries.documents import Document
 from tests.support.datasets import make_distractors, make_paris, make_revisited
 from tests.support.images import letter, with_orientation
@@ -217,7 +217,7 @@ def test_streamed_photos_score_as_plain_ones_of_the_gallery(tmp_path: Path):
             distractors=distractors,
             stream=stream,
         )
-        encoded = encode_photos(trial.photos, tiny_encoder(), tmp_path / "maps", tell_nobody)
+        encoded = encode_photos(all_photos([trial]), tiny_encoder(), tmp_path / "maps", tell_nobody)
         scores = score_ours(trial, encoded, REGIONS, tell_nobody, {"OfA": stages})
         return {(s.stage, s.query.name): s for s in scores}
 

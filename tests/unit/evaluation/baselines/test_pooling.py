@@ -10,9 +10,8 @@ import torch
 
 from descriptors.arrays import FeatureMaps
 from evaluation.baselines.maps import LayerMaps
-from evaluation.baselines.pooling import crow, gem, mac, spoc, sum_pooled
+from evaluation.baselines.pooling import crow, gem, mac, patch_maxima, spoc, sum_pooled
 from evaluation.baselines.r_mac import r_mac
-from evaluation.baselines.razavian import patch_maxima
 from tests.unit.evaluation.baselines.made_maps import layer_of, made, unit
 
 if TYPE_CHECKING:

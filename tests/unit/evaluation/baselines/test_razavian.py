@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from descriptors.arrays import Region
-from evaluation.baselines.razavian import PATCHES, patch_maxima, patch_regions, search_spatially
+from evaluation.baselines.pooling import PATCHES, patch_maxima, patch_regions, search_spatially
 from tests.unit.evaluation.baselines.benches import bench_of
 from tests.unit.evaluation.baselines.made_maps import layer_of, made, maxima, unit
 

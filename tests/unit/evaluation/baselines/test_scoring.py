@@ -12,10 +12,9 @@ import torch
 
 from evaluation.baselines.dense import Bench, DenseSystem, Describer
 from evaluation.baselines.localisation import Localiser
+from evaluation.baselines.maps import Pooler, asked_keys, gallery_keys, stacked
 from evaluation.baselines.r_mac import r_mac, r_mac_regions, search_and_localise
-from evaluation.baselines.scoring import score_baselines
-from evaluation.baselines.systems import SYSTEMS
-from evaluation.baselines.vectors import Pooler, asked_keys, gallery_keys, stacked
+from evaluation.baselines.systems import SYSTEMS, score_baselines
 from evaluation.datasets.photos import read_trials
 from evaluation.encoding import EncodedPhotos
 from evaluation.scores import LeftOut

@@ -157,7 +157,7 @@ class TestParis:
         (trial,) = read_buildings(PARIS, request(make_paris(tmp_path, listed=False)))
         assert len(trial.gallery) == 18
         assert trial.notes[0] == (
-            "Left out, 2 that are no images (the authors list such ones in corrupt.txt): "
+            "Left out, 2 that are not images (the authors list such ones in corrupt.txt): "
             "paris/gate/paris_gate_000090.jpg, paris/tower/paris_tower_000091.jpg."
         )
 

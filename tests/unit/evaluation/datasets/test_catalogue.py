@@ -52,7 +52,7 @@ class TestFitOn:
             FitOn.parse(text, "oxford5k")
 
     def test_unknown_kind(self):
-        with pytest.raises(RequestError, match="paris is no folder, and paris5k no kind"):
+        with pytest.raises(RequestError, match="paris is not a folder, nor paris5k a kind"):
             FitOn.parse("paris5k:data/paris", "oxford5k")
 
     def test_unknown_dataset(self):
@@ -66,7 +66,7 @@ class TestReadDataset:
         (trial,) = read_dataset(
             "oxford105k", oxford, fit_on=paris, distractors=others, stream=stream
         )
-        assert "oxford105k has 100,000 distractors or more, and here are 5:" in trial.notes[-1]
+        assert "oxford105k has at least 100,000 distractors, and this folder 5:" in trial.notes[-1]
         (trial,) = read_dataset("oxford5k", oxford, fit_on=paris, distractors=others)
         assert not any("distractors" in note for note in trial.notes)
 
@@ -78,7 +78,7 @@ class TestReadDataset:
             read_dataset("oxford5k", root, fit_on=paris)
 
     def test_unknown_name(self, tmp_path: Path):
-        with pytest.raises(RequestError, match="those known are photos, folder, oxford5k"):
+        with pytest.raises(RequestError, match="choose among photos, folder, oxford5k"):
             read_dataset("oxford", tmp_path)
 
     def test_oxford_is_fitted_on_paris(self, oxford: Path, paris: FitOn):
@@ -164,7 +164,7 @@ class TestDistractors:
         (trial,) = read_dataset("oxford5k", oxford, fit_on=paris, distractors=folder)
         assert len(trial.gallery) == 18 + 3
         assert trial.notes[-1] == (
-            "Left out, 1 that are no images (distractors): +distractors/0/broken.jpg."
+            "Left out, 1 that are not images (distractors): +distractors/0/broken.jpg."
         )
 
     def test_a_name_that_promises_them(self, paris: FitOn, tmp_path: Path):

@@ -9,7 +9,7 @@ import pytest
 from descriptors.arrays import Box
 from descriptors.errors import RequestError
 from evaluation.datasets.facts import PhotoFacts
-from evaluation.datasets.folders import folder_photos, read_folder
+from evaluation.datasets.photos import folder_photos, read_folder
 from tests.support.datasets import BOX, make_csv_folder, make_folder, write_csv
 from tests.unit.evaluation.datasets.readers import FIT, request
 
@@ -47,7 +47,7 @@ class TestSubfolders:
 
     def test_a_file_that_is_no_image(self, tmp_path: Path):
         (make_folder(tmp_path) / "gate" / "notes.jpg").write_text("a note")
-        with pytest.raises(RequestError, match=r"\(gate/notes\.jpg\): take them out"):
+        with pytest.raises(RequestError, match=r"\(gate/notes\.jpg\): remove them"):
             read_folder(request(tmp_path))
 
     def test_an_empty_folder(self, tmp_path: Path):
@@ -101,7 +101,7 @@ class TestCsv:
         root = make_csv_folder(tmp_path)
         rows = [("images/00.jpg", "a", 1, "", 5, 6)]
         write_csv(root / "instances.csv", ("path", "instance", "x0", "y0", "x1", "y1"), rows)
-        with pytest.raises(RequestError, match=r"images/00\.jpg that is no number"):
+        with pytest.raises(RequestError, match=r"images/00\.jpg that is not a number"):
             read_folder(request(root, "boxes"))
 
     def test_a_spreadsheets_mark_is_no_part_of_a_name(self, tmp_path: Path):
@@ -122,13 +122,13 @@ class TestCsv:
         root = make_csv_folder(tmp_path)
         rows = [("images/00.jpg", "a", "yes"), ("images/01.jpg", "a", " 1")]
         write_csv(root / "instances.csv", ("path", "instance", "junk"), rows)
-        with pytest.raises(RequestError, match=r"junk 'yes' of images/00\.jpg: write 1"):
+        with pytest.raises(RequestError, match=r"junk 'yes' for images/00\.jpg: write 1"):
             read_folder(request(root))
 
     def test_a_image_twice(self, tmp_path: Path):
         root = make_csv_folder(tmp_path)
         write_csv(root / "instances.csv", ("path", "instance"), [("images/00.jpg", "a")] * 2)
-        with pytest.raises(RequestError, match="names an image twice"):
+        with pytest.raises(RequestError, match="lists an image twice"):
             read_folder(request(root))
 
     def test_a_image_that_is_missing(self, tmp_path: Path):

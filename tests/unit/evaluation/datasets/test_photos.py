@@ -54,7 +54,7 @@ class TestReadPhotos:
 
     def test_number_that_is_none(self, lists: Path):
         write_rows(lists / "photos.csv", [("a.jpg", "s", "", "wide", 3)])
-        with pytest.raises(RequestError, match=r"width or height of a\.jpg that is no number"):
+        with pytest.raises(RequestError, match=r"width or height of a\.jpg that is not a number"):
             read_photos(lists)
 
     def test_row_cut_short(self, lists: Path):
@@ -64,7 +64,7 @@ class TestReadPhotos:
 
     def test_path_twice(self, lists: Path):
         write_rows(lists / "photos.csv", [("a.jpg", "s", "", 3, 3)] * 2)
-        with pytest.raises(RequestError, match=r"names a\.jpg twice"):
+        with pytest.raises(RequestError, match=r"lists a\.jpg twice"):
             read_photos(lists)
 
 
@@ -122,7 +122,7 @@ class TestReadTrials:
 
     def test_box_of_an_unknown_photo(self, lists: Path):
         write_rows(lists / "queries.csv", [("lost.jpg", "church", 0, 0, 9, 9)])
-        with pytest.raises(RequestError, match=r"queries\.csv names lost\.jpg"):
+        with pytest.raises(RequestError, match=r"queries\.csv lists lost\.jpg"):
             read_trials(lists, "boxes")
 
     def test_empty_box(self, lists: Path):
@@ -140,7 +140,7 @@ class TestReadTrials:
     def test_junk_that_is_no_photo(self, lists: Path):
         write_rows(lists / "junk.csv", [("s", "elsewhere.jpg", "")])
         with pytest.raises(
-            RequestError, match=r"junk\.csv names elsewhere\.jpg, which is no photo"
+            RequestError, match=r"junk\.csv lists elsewhere\.jpg, which is not in photos"
         ):
             read_trials(lists, "boxes")
 

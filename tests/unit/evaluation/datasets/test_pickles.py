@@ -73,7 +73,7 @@ class TestHarmfulPickles:
     def test_a_command_is_not_run(self, tmp_path: Path, protocol: int):
         marker = tmp_path / "harm done"
         data = pickle.dumps({"imlist": [Harmful(marker)]}, protocol=protocol)
-        with pytest.raises(RequestError, match=r"posix\.system.*may do harm\. Get it from http"):
+        with pytest.raises(RequestError, match=r"posix\.system.*may be harmful\. Get it from http"):
             read(tmp_path, data)
         assert not marker.exists()
 
@@ -91,7 +91,7 @@ class TestHarmfulPickles:
         ],
     )
     def test_names_that_no_list_needs(self, tmp_path: Path, name: bytes):
-        with pytest.raises(RequestError, match="may do harm"):
+        with pytest.raises(RequestError, match="may be harmful"):
             read(tmp_path, b"c" + name + b"\n.")
 
     def test_they_would_run_if_read_carelessly(self, tmp_path: Path):
@@ -113,7 +113,7 @@ class TestHarmfulPickles:
         ],
     )
     def test_other_values(self, tmp_path: Path, value: object):
-        with pytest.raises(RequestError, match="is damaged or holds what no ground truth needs"):
+        with pytest.raises(RequestError, match="is damaged or contains what no ground truth needs"):
             read(tmp_path, pickle.dumps(value))
 
     def test_an_array_that_claims_more_than_it_has(self, tmp_path: Path):

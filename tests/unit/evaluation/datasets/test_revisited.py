@@ -10,6 +10,7 @@ import pytest
 from descriptors.arrays import Box
 from descriptors.errors import RequestError
 from evaluation.datasets.revisited import ROXFORD, RPARIS, read_revisited
+from evaluation.trials import all_photos
 from tests.support.datasets import BOX, make_revisited
 from tests.unit.evaluation.datasets.readers import FIT, request
 
@@ -37,9 +38,9 @@ class TestReadRevisited:
         assert len(gallery) == 15
         for query in trial.queries:
             assert query.photo.path not in gallery
-            assert query.photo in trial.photos
+            assert query.photo in all_photos([trial])
             assert query.leave_out is None
-        assert len(trial.photos) == 15 + 3 + len(FIT)
+        assert len(all_photos([trial])) == 15 + 3 + len(FIT)
 
     def test_what_counts_under_each_measure(self, trial: Trial):
         query = query_of(trial, "gate")
@@ -98,12 +99,12 @@ class TestRefusals:
 
     def test_numbers_beyond_its_list(self, root: Path):
         self.change(root, lambda annotation: annotation["gnd"][0]["junk"].append(15))
-        with pytest.raises(RequestError, match="does not agree with itself"):
+        with pytest.raises(RequestError, match="is inconsistent"):
             read_revisited(ROXFORD, request(root))
 
     def test_fewer_annotations_than_queries(self, root: Path):
         self.change(root, lambda annotation: annotation["gnd"].pop())
-        with pytest.raises(RequestError, match="does not agree with itself"):
+        with pytest.raises(RequestError, match="is inconsistent"):
             read_revisited(ROXFORD, request(root))
 
     def test_no_query(self, root: Path):
