@@ -474,7 +474,7 @@ class TestRefusals:
         ("name", "why"),
         [
             ("gone.jpg", "cannot be read"),
-            ("bad.jpg", "no image in a format that is read"),
+            ("bad.jpg", "not an image in a supported format"),
             ("", "no file of bytes"),
             ("x" * 300, "cannot be read"),
         ],
