@@ -58,27 +58,27 @@ class RegionSettings(_Frozen):
     )
     whole_image: bool = Field(True, description="try the whole image as one more region")
     expand_with_regions: bool = Field(
-        False, description="expand the query with best regions; else with indexed descriptors"
+        False, description="expand the query with the best regions instead of indexed descriptors"
     )
     remember_regions: bool = Field(
         True,
-        description="in the second search a re-ranked hit counts by its best region, if better",
+        description="in the second search, score a re-ranked hit by its best region if that is better",
     )
     expand_neighbours: int = Field(
         5,
         ge=0,
-        description="hits that diffusion reaches expand the query, each joined to its K nearest; "
-        "0: the first n alone",
+        description="K: nearest hits to which each hit is joined in the diffusion graph; 0 expands the "
+        "query without diffusion",
     )
     expand_spread: float = Field(
-        0.9, ge=0, lt=1, description="how far diffusion goes; 0 stays with the first n"
+        0.9, ge=0, lt=1, description="how far diffusion goes; 0 stays at the first n hits"
     )
     expand_max: int = Field(
-        20, ge=1, description="hits that expand the query with diffusion, at most"
+        20, ge=1, description="maximum number of hits that expand the query with diffusion"
     )
     coarse_maps: bool = Field(
         True,
-        description="maps finer than the evidence are averaged down to its grid before they are "
+        description="average maps that are finer than the evidence down to its grid before they are "
         "kept and compared",
     )
 
@@ -142,8 +142,8 @@ class MethodSettings(_Frozen):
     theme: tuple[NonNegativeInt, ...] = Field(
         (), description="fixed classes instead of the best ones"
     )
-    n_pca: int = Field(8, ge=1, description="class vectors an image the whitening is fitted on")
-    weight_floor: float = Field(0.1, ge=0, description="added to each CAM before it weights")
+    n_pca: int = Field(8, ge=1, description="class vectors per image for fitting the whitening")
+    weight_floor: float = Field(0.1, ge=0, description="added to each CAM before weighting")
     centring_prior: bool = Field(True, description="Gaussian at the centre, sigma = min(H, W) / 3")
     power: float = Field(0.5, gt=0, le=1, description="exponent of the class vectors; 1 is off")
     probability_weights: bool = Field(
