@@ -62,13 +62,13 @@ class RegionSettings(_Frozen):
     )
     remember_regions: bool = Field(
         True,
-        description="in the second search, score a re-ranked hit by its best region if that is better",
+        description="in the second search, score a re-ranked hit by its best region if better",
     )
     expand_neighbours: int = Field(
         5,
         ge=0,
-        description="K: nearest hits to which each hit is joined in the diffusion graph; 0 expands the "
-        "query without diffusion",
+        description="K: nearest hits to which each hit is joined in the diffusion graph; 0 turns "
+        "diffusion off",
     )
     expand_spread: float = Field(
         0.9, ge=0, lt=1, description="how far diffusion goes; 0 stays at the first n hits"
@@ -78,8 +78,8 @@ class RegionSettings(_Frozen):
     )
     coarse_maps: bool = Field(
         True,
-        description="average maps that are finer than the evidence down to its grid before they are "
-        "kept and compared",
+        description="average maps that are finer than the evidence down to its grid before they "
+        "are kept and compared",
     )
 
     @classmethod

@@ -102,7 +102,7 @@ def _of_vectors(mappings: Mapping[str, Any]) -> Iterator[Finding]:
         )
     if field.get("index") is False:
         yield Finding(
-            f"The field {DESCRIPTOR} is not indexed (`index: false`), so kNN searches find nothing.",
+            f"The field {DESCRIPTOR} is not indexed (`index: false`), so no kNN search finds it.",
             _REBUILD,
         )
     elif field.get("similarity") != expected["similarity"]:

@@ -119,6 +119,6 @@ def features_of(about: Mapping[str, Any], folder: Path = Path()) -> FeatureStore
 def _of_another_version() -> GalleryDamaged:
     return GalleryDamaged(
         "The gallery's settings cannot be read by this version of camsearch: use the version that "
-        "made it, or index its images again (`camsearch gallery rebuild`, or `camsearch index` into "
-        "a new folder)."
+        "made it, or index its images again (`camsearch gallery rebuild`, or `camsearch index` "
+        "into a new folder)."
     )

@@ -213,7 +213,7 @@ def _terms(body: object, where: str) -> Filter:
 
 
 def _range(body: object, where: str) -> Filter:
-    """Parse ``{"field": {"gte": value, …}}``; null bounds are ignored, no bounds match any value."""
+    """Parse ``{"field": {"gte": value, …}}``; null bounds are ignored, none match any value."""
     field, limits = _only_entry(body, where, "a field")
     here = f"{where}.{field}"
     given = _mapping(limits, here, _BOUNDS)
