@@ -1,1 +1,1 @@
-"""The method: images in, unit vectors out. Knows no network, queue, web or Elasticsearch."""
+"""The method: images in, unit vectors out. Independent of servers, queues and Elasticsearch."""

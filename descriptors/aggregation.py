@@ -1,4 +1,4 @@
-"""From maps to one descriptor: class vectors of regions, their sum, the layers side by side."""
+"""From maps to one descriptor: class vectors of regions, their sum, layers concatenated."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ __all__ = [
     "weighted_sums",
 ]
 
-# exp(-40) squared is still a number in float32 and bfloat16.
+# exp(-40) squared does not underflow in float32 or bfloat16.
 _MAX_EXPONENT = 40.0
 
 
@@ -42,18 +42,18 @@ def region_class_vectors(
     maps: Float[Tensor, "B N H W"] | None = None,
     kept: Int[Tensor, " V"] | None = None,
 ) -> tuple[Float[Tensor, "_ _ N _"], ...]:
-    """Class vectors of regions, layer by layer; not yet whitened.
+    """Class vectors of regions, one tensor per layer, before whitening.
 
     Args:
-        encoder: whose settings and classifier apply.
-        encoded: the maps.
+        encoder: provides settings and classifier.
+        encoded: feature maps.
         classes: for each image.
-        regions: cells of each layer; None for one region that is the whole image.
-        maps: the CAMs of these classes, where they are at hand.
-        kept: which of the B * M regions are wanted, counted through; None for all.
+        regions: in cells of each layer; None for the whole image.
+        maps: the CAMs of these classes, if already computed.
+        kept: flat indices into the B * M regions; None for all.
 
     Returns:
-        A tensor a layer: ``B M N K``, or ``1 V N K`` of those kept.
+        Per layer ``B M N K``, or ``1 V N K`` with `kept`.
 
     Source:
         docs/method.md sections 1, 2, 4 and 10.
@@ -82,13 +82,13 @@ def _whole(count: int, height: int, width: int, device: torch.device) -> Int[Ten
 def region_windows(
     regions: Int[Tensor, "B M 4"], height: int, width: int, *, centring: bool
 ) -> Float[Tensor, "B M H W"]:
-    """What each cell counts in each region: 0 outside; inside 1, or the centring prior.
+    """Weight of each cell in each region: 0 outside; inside 1, or the centring prior.
 
     Args:
         regions: ``x0 y0 x1 y1`` in cells, half-open.
-        height, width: cells of the maps.
-        centring: with SPoC's prior, a Gaussian at the centre of the region,
-            sigma = min(H, W) / 3 of the region, 1 at the centre.
+        height, width: of the maps, in cells.
+        centring: apply SPoC's prior, a Gaussian with sigma = min(H, W) / 3 of the region
+            and the value 1 at its centre.
 
     Convention:
         Multiplying by a window is the same as cutting the maps to the region first.
@@ -104,7 +104,7 @@ def region_windows(
     if centring:
         sides = ends - starts
         twice_variance = 2 / 9 * sides.amin(dim=-2, keepdim=True) ** 2
-        # Bounded, since a cell far out in a thin region still belongs to it: never 0 inside.
+        # Bounded so that the weight never underflows to 0 inside a thin region.
         exponent = (away**2 / twice_variance.clamp_min(1e-9)).clamp_max(_MAX_EXPONENT)
         counts = counts * torch.exp(-exponent)
     columns, rows = counts[..., 0, None, :width], counts[..., 1, :height, None]
@@ -112,14 +112,13 @@ def region_windows(
 
 
 def channel_weights(active_share: Float[Tensor, "*B K"]) -> Float[Tensor, "*B K"]:
-    """CroW channel weights: the rarer a channel is active, the more it counts.
+    """CroW channel weights: rarely active channels weigh more.
 
     Args:
         active_share: Q_k, the share of cells in which channel k is above 0.
 
     Returns:
-        ``log(sum of all Q / Q_k)``, natural logarithm; 0 for a channel that is nowhere
-        active, so all zero for a map that is.
+        ``log(sum of all Q / Q_k)``, natural logarithm; 0 for a channel that is never active.
 
     Source:
         Kalantidis et al. 2016; paper section 3.2; docs/method.md section 2.
@@ -134,11 +133,11 @@ def channel_weights(active_share: Float[Tensor, "*B K"]) -> Float[Tensor, "*B K"
 def active_share(
     maps: FeatureMaps, inside: Bool[Tensor, "B M H W"] | None
 ) -> Float[Tensor, "B M K"]:
-    """Q_k: in each region the share of cells in which channel k is above 0.
+    """Q_k: the share of each region's cells in which channel k is above 0.
 
     Args:
         maps: of one layer.
-        inside: the cells of each region, or None for one region that is the whole image.
+        inside: the cells of each region; None for the whole image.
 
     Source:
         docs/method.md section 2.
@@ -146,7 +145,7 @@ def active_share(
     if inside is None:
         cells = maps.levels.shape[2] * maps.levels.shape[3]
         return (maps.levels.count_nonzero(dim=(2, 3)) / cells).unsqueeze(1)
-    # Written as numbers at once: a detour by booleans takes ten times as long.
+    # Written as numbers directly: converting booleans takes ten times as long.
     positive = torch.gt(maps.levels, 0, out=torch.empty_like(maps.levels)).flatten(2)
     masks = inside.flatten(2).to(positive.dtype)
     counts = _rows(torch.bmm(positive, masks.transpose(1, 2)))
@@ -158,15 +157,12 @@ def region_sums(
     cells: Float[Tensor, "B M N H W"],
     inside: Bool[Tensor, "B M H W"] | None,
 ) -> tuple[Float[Tensor, "B M N K"], Float[Tensor, "B M K"]]:
-    """Features summed under cell weights, in levels, and the share of active cells.
+    """`weighted_sums` and `active_share`; in one pass for kept maps on a CPU.
 
     Args:
         maps: of one layer.
-        cells: weight of each cell, a map a region and class.
-        inside: the cells of each region, or None for one region that is the whole image.
-
-    Returns:
-        `weighted_sums` and `active_share`; of kept maps on a CPU both out of one pass.
+        cells: cell weights, one map per region and class.
+        inside: the cells of each region; None for the whole image.
     """
     if not maps.whole_numbers:
         return weighted_sums(maps, cells), active_share(maps, inside)
@@ -178,10 +174,10 @@ def region_sums(
 
 
 def weighted_sums(maps: FeatureMaps, cells: Float[Tensor, "B M N H W"]) -> Float[Tensor, "B M N K"]:
-    """Features summed under cell weights, in levels; see `class_vectors`."""
+    """Features summed with cell weights, in levels; see `class_vectors`."""
     levels = maps.levels.flatten(2)
     weights = cells.flatten(3).flatten(1, 2).to(levels.dtype)
-    # The large factor stands first: so it need not be laid out anew (measured: a third faster).
+    # The large factor comes first to avoid a copy (measured: a third faster).
     sums = _rows(torch.bmm(levels, weights.transpose(1, 2)))
     return sums.reshape(*cells.shape[:3], -1)
 
@@ -192,44 +188,44 @@ def class_vectors(
     power: float = 1.0,
     kept: Int[Tensor, " V"] | None = None,
 ) -> Float[Tensor, "_ _ N K"]:
-    """One vector a region and class: features summed under the class's cell weights.
+    """One vector per region and class: features summed with the class's cell weights.
 
     Args:
-        sums: of `region_sums`; overwritten.
-        channels: CroW weights of the channels within each region, times what a level is worth.
+        sums: from `region_sums`; overwritten.
+        channels: CroW weights of the channels within each region, times the levels' scale.
         power: element-wise exponent between two l2 normalisations; 1 is off.
-        kept: which of the B * M regions are wanted, counted through; None for all.
+        kept: flat indices into the B * M regions; None for all.
 
     Returns:
-        Unit rows, or zero rows where the sum is zero: ``B M N K``, or ``1 V N K`` of those kept.
+        Unit rows, or zero rows where the sum is zero: ``B M N K``, or ``1 V N K`` with `kept`.
 
     Source:
         paper section 3.2; docs/method.md section 2; the power normalisation is section 10's.
     """
     if kept is not None:
-        # What only fills a batch's rows is left out before the long part.
+        # Padding regions are dropped before the expensive part.
         sums = sums.flatten(0, 1)[kept].unsqueeze(0)
         channels = channels.flatten(0, 1)[kept].unsqueeze(0)
     vectors = sums.mul_(channels.unsqueeze(2))
     if power != 1:
-        # An l2 before the power would be undone by the l2 after it.
+        # No l2 before the power: the l2 after it would cancel it.
         vectors = _root(vectors) if power == 0.5 else vectors.pow_(power)  # noqa: PLR2004
     return functional.normalize(vectors, dim=-1)
 
 
 def _root(values: Float[Tensor, "*B"]) -> Float[Tensor, "*B"]:
-    """Square roots of what is not negative; `sqrt` itself is ten times slower where zeros occur."""
+    """Square roots of non-negative values; `sqrt` is ten times slower if some are zero."""
     return values.clamp_min(torch.finfo(values.dtype).tiny).rsqrt_().mul_(values)
 
 
 def aggregate(
     whitened: Float[Tensor, "*B N D"], weights: Float[Tensor, "*B N"] | None = None
 ) -> Float[Tensor, "*B D"]:
-    """The sum of an image's whitened class vectors, l2-normalised; zero if all of them are.
+    """The sum of an image's whitened class vectors, l2-normalised; zero if all are zero.
 
     Args:
-        whitened: unit or zero rows, one a class.
-        weights: one a class; None for all alike.
+        whitened: unit or zero rows, one per class.
+        weights: one per class; None for equal weights.
 
     Source:
         paper section 3.3; docs/method.md section 3.
@@ -240,7 +236,7 @@ def aggregate(
 
 
 def join_layers(descriptors: Sequence[Float[Tensor, "*B _"]]) -> Float[Tensor, "*B D"]:
-    """The descriptors of several layers side by side, unit again.
+    """The descriptors of several layers, concatenated and normalised.
 
     Source:
         docs/method.md section 10.
@@ -249,5 +245,5 @@ def join_layers(descriptors: Sequence[Float[Tensor, "*B _"]]) -> Float[Tensor, "
 
 
 def _rows(columns: Float[Tensor, "B K R"]) -> Float[Tensor, "B R K"]:
-    """Columns laid out as float32 rows: what comes next runs along them."""
+    """The transpose as contiguous float32."""
     return columns.transpose(1, 2).to(torch.float32, memory_format=torch.contiguous_format)

@@ -1,12 +1,12 @@
-"""The data that travels through the method, and one alphabet of axes.
+"""Data types of the method, and the letters of its axes.
 
 Axes: ``h w`` pixels · ``H W`` cells · ``K`` feature channels · ``J`` evidence
-channels · ``C`` classes of the network · ``N`` classes in play · ``D``
+channels · ``C`` classes of the network · ``N`` classes in use · ``D``
 dimensions · ``M`` regions · ``B`` images of a batch.
 
 Convention:
-    A `Box` counts pixels of the upright image at its full size, a `Region` cells of a feature
-    map; both are half-open, `region_of_box` and `box_of_region` lead from one to the other.
+    A `Box` is in pixels of the upright image at full size, a `Region` in cells of a feature
+    map. Both are half-open; `region_of_box` and `box_of_region` convert between them.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Box:
 
     def __post_init__(self) -> None:
         if not all(math.isfinite(v) for v in self.as_list()):
-            raise RequestError(f"The box {self.as_list()} has a coordinate that is no number.")
+            raise RequestError(f"The box {self.as_list()} has a coordinate that is not finite.")
         if self.x1 <= self.x0 or self.y1 <= self.y0:
             raise RequestError(
                 f"The box {self.as_list()} is empty: give x0,y0,x1,y1 with x0 < x1 and y0 < y1."
@@ -67,10 +67,10 @@ class Box:
         return [self.x0, self.y0, self.x1, self.y1]
 
     def inside(self, size: Size) -> Box:
-        """The part of the box that lies in an image of this size.
+        """The part of the box within an image of this size.
 
         Raises:
-            RequestError: if no part of it does.
+            RequestError: the box lies outside the image.
         """
         if self.x0 >= size.width or self.y0 >= size.height or self.x1 <= 0 or self.y1 <= 0:
             raise RequestError(
@@ -92,7 +92,7 @@ class Region(NamedTuple):
 
 
 class Cells(NamedTuple):
-    """The cells of a feature map, and the pixels of the working size from one to the next."""
+    """The shape of a feature map, and its stride in pixels of the working size."""
 
     stride: int
     height: int
@@ -103,8 +103,8 @@ class Grid(NamedTuple):
     """The cells of a feature map over an image.
 
     Attributes:
-        width, height: whole cells of the map.
-        across, down: cells that the image really spans: working side / stride.
+        width, height: of the map, in whole cells.
+        across, down: exact number of cells that the image spans: working side / stride.
     """
 
     width: int
@@ -114,15 +114,12 @@ class Grid(NamedTuple):
 
 
 def region_of_box(box: Box, image: Size, grid: Grid) -> Region:
-    """The cells of a feature map that a box of the image covers.
+    """The cells of a feature map that a box covers, at least one.
 
     Args:
-        box: pixels of the upright image.
+        box: in pixels of the upright image.
         image: size of the upright image in pixels.
-        grid: cells of the feature map.
-
-    Returns:
-        The region, at least one cell, no edge of it a whole cell away from the box's.
+        grid: of the feature map.
 
     Convention:
         Both ends are rounded down, as the published code does (pixel // stride).
@@ -154,15 +151,14 @@ class FeatureMaps:
 
     Attributes:
         levels: non-negative activations, or their 8-bit levels.
-        scale: what one level is worth, a number an image and channel.
-        stride: pixels of the working size from one cell to the next.
-        averaged_from: the cells that these were averaged from, where they were; see `averaged`.
+        scale: value of one level, per image and channel.
+        stride: pixels of the working size per cell.
+        averaged_from: the cells before `averaged`, if it was applied.
 
     Convention:
-        Fresh maps have scale 1. Kept maps are 8 bit and are summed as such where the machine
-        is good at it, or become floating point, still as levels, before the first sum
-        (`Encoder.ready`); every step that sums over cells multiplies by the scale after the sum,
-        so all go by the same lines.
+        Fresh maps have scale 1. Kept maps are 8 bit; `Encoder.ready` converts their levels to
+        floating point where the machine does not sum bytes faster. Every step that sums over
+        cells multiplies by the scale after the sum, so that both kinds share one path.
     """
 
     levels: Float[Tensor, "B K H W"] | UInt8[Tensor, "B K H W"]
@@ -181,19 +177,19 @@ class FeatureMaps:
         return self.levels.dtype == torch.uint8
 
     def values(self) -> Float[Tensor, "B K H W"]:
-        """The activations themselves, float32."""
+        """The activations in float32."""
         return self.levels.float() * self.scale[:, :, None, None]
 
     def cut(self, region: Region) -> FeatureMaps:
-        """The cells of one region (of every image of the batch)."""
+        """The maps cut to one region."""
         levels = self.levels[:, :, region.y0 : region.y1, region.x0 : region.x1]
         return replace(self, levels=levels, averaged_from=None)
 
     def averaged(self, stride: int) -> FeatureMaps:
-        """The same on a grid as coarse as this stride, each cell the mean of those it covers.
+        """The maps averaged down to a grid of this stride.
 
         Args:
-            stride: a multiple of the maps' own; maps that are as coarse already stay as they are.
+            stride: a multiple of the maps' own; maps at least as coarse are returned unchanged.
         """
         factor = stride // self.stride
         if factor <= 1:
@@ -210,13 +206,13 @@ class FeatureMaps:
 
 @dataclass(frozen=True)
 class Encoded:
-    """What one forward pass gives for a batch of images of one shape.
+    """The result of a forward pass for a batch of images of one shape.
 
     Attributes:
-        features: the maps of each layer in use, in the order of the settings.
+        features: the maps of each layer, in the order of the settings.
         evidence: the last maps before global average pooling.
-        scores: one number a class; their order is the order of the classes.
-        working: size of the images as the network saw them, in pixels.
+        scores: one per class.
+        working: working size of the images, in pixels.
     """
 
     features: tuple[FeatureMaps, ...]
@@ -231,35 +227,33 @@ class Encoded:
         return replace(self._each(lambda maps: maps[rows]), scores=self.scores[rows])
 
     def _each(self, change: Callable[[FeatureMaps], FeatureMaps]) -> Encoded:
-        """All maps changed; evidence that is a feature layer stays one and the same object."""
+        """Change all maps; evidence that is a feature layer stays the same object."""
         distinct = {id(maps): maps for maps in (*self.features, self.evidence)}
         changed = {key: change(maps) for key, maps in distinct.items()}
         features = tuple(changed[id(maps)] for maps in self.features)
         return replace(self, features=features, evidence=changed[id(self.evidence)])
 
     def floating(self, dtype: torch.dtype) -> Encoded:
-        """The same with levels of 8 bit turned into floating point of this type."""
-        return (
-            self
-            if self.evidence.levels.is_floating_point()
-            else self._each(lambda maps: replace(maps, levels=maps.levels.to(dtype)))
-        )
+        """A copy with 8-bit levels converted to this floating point type."""
+        if self.evidence.levels.is_floating_point():
+            return self
+        return self._each(lambda maps: replace(maps, levels=maps.levels.to(dtype)))
 
     def averaged(self) -> Encoded:
-        """The same with maps that are finer than the evidence averaged down to its grid."""
+        """A copy with maps that are finer than the evidence averaged down to its grid."""
         return self._each(lambda maps: maps.averaged(self.evidence.stride))
 
     def grid(self, cells: Cells) -> Grid:
-        """The cells of one of the layers over the images of this batch."""
+        """The grid of a layer over the images of this batch."""
         across, down = (side / cells.stride for side in self.working)
         return Grid(cells.width, cells.height, across, down)
 
     @property
     def finest(self) -> Cells:
-        """Those of the layer with the smallest stride, as the network made it.
+        """The cells of the layer with the smallest stride, before averaging.
 
         Convention:
-            Regions are proposed on this grid also where the maps are averaged, so boxes stay exact.
+            Regions are proposed on this grid even if the maps are averaged, so boxes stay exact.
         """
         return min(maps.averaged_from or maps.cells for maps in self.features)
 
@@ -269,10 +263,10 @@ class Described:
     """Descriptors of a batch of images, with the classes they were made of.
 
     Attributes:
-        descriptors: unit rows; an all-zero row where an image had no activation.
+        descriptors: unit rows; zero for an image without activation.
         classes: the best classes of each image, best first.
         probabilities: softmax probability of each of these classes.
-        encoded: the maps they were made from.
+        encoded: the maps.
     """
 
     descriptors: Float[Tensor, "B D"]
@@ -283,14 +277,14 @@ class Described:
 
 @dataclass(frozen=True)
 class QueryDescription:
-    """A query image, with or without a box, ready for both searches.
+    """A query image, ready for both searches.
 
     Attributes:
         descriptor: for the first search.
         region_descriptor: made with the classes of the re-ranking.
-        classes: the query's best classes, best first; the re-ranking uses the first ones.
+        classes: best first; the re-ranking uses the first ones.
         image: size of the upright image.
-        box: the box that was asked for, or None.
+        box: of the request, or None.
     """
 
     descriptor: Float[Tensor, " D"]

@@ -1,12 +1,12 @@
-"""The table of networks, and a network loaded with its weights.
+"""The table of networks, and loading a network with its weights.
 
-A network fits if it ends in *convolution -> global average pooling -> one
-linear layer*: then a class activation map is one product of the linear
-layer's row with the maps before the pooling, and its mean over the cells plus
+A network is supported if it ends in *convolution -> global average pooling ->
+one linear layer*: then a class activation map is the product of the linear
+layer's row and the maps before the pooling, and its mean over the cells plus
 the bias is the class score.
 
-To add a network, add a file or a row to `descriptors.networks`, and it to
-`NETWORKS`. Any such network of timm goes by ``timm:NAME`` without a row.
+To add a network, define it in `descriptors.networks` and add it to `NETWORKS`.
+Such networks of timm need no row: they are named ``timm:NAME``.
 """
 
 from __future__ import annotations
@@ -51,32 +51,32 @@ NETWORKS: Mapping[str, Network] = {
 
 
 def find_network(name: str) -> Network:
-    """The row of a network: of the table, or for ``timm:NAME`` one made from timm's module.
+    """A network of the table, or for ``timm:NAME`` one made from timm's module.
 
     Raises:
-        SettingsError: for a name that is not in the table, or a network of timm that does
-            not end in global average pooling and one linear layer.
+        SettingsError: the name is unknown, or the network of timm does not end in global
+            average pooling and one linear layer.
     """
     if name.startswith(TIMM):
         return timm_network(name.removeprefix(TIMM))
     if name not in NETWORKS:
         raise SettingsError(
             f"There is no network {name!r}: choose one of {', '.join(sorted(NETWORKS))}, "
-            f"or {TIMM}NAME for one of timm."
+            f"or {TIMM}NAME for a network of timm."
         )
     return NETWORKS[name]
 
 
 def network_settings(name: str, preset: str = "default") -> MethodSettings:
-    """A preset for a network: its layers, no wider than they are, and its working size.
+    """A preset adapted to a network: its layers and its working size.
 
     Args:
         name: see `find_network`.
         preset: ``default``, or ``paper``, whose working size is the same for all networks.
 
     Convention:
-        Of the preset's layers those that the network has; the dimensions of the others go
-        to the last one.
+        Layers of the preset that the network lacks are left out; their dimensions go to the
+        last layer. No layer gets more dimensions than it has channels.
     """
     settings = MethodSettings.preset(preset)
     if name == settings.network:
@@ -84,10 +84,10 @@ def network_settings(name: str, preset: str = "default") -> MethodSettings:
     network = find_network(name)
     *others, last = [layer for layer in settings.layers if layer.name in network.layers]
     layers = [_at_most(layer, layer.dims, network) for layer in others]
-    left = settings.dims - sum(layer.dims for layer in layers)
+    remaining = settings.dims - sum(layer.dims for layer in layers)
     update: dict[str, object] = {
         "network": name,
-        "layers": (*layers, _at_most(last, left, network)),
+        "layers": (*layers, _at_most(last, remaining, network)),
     }
     if preset == "default":
         update |= {"side": network.side, "side_is": network.side_is}
@@ -95,7 +95,7 @@ def network_settings(name: str, preset: str = "default") -> MethodSettings:
 
 
 def _at_most(layer: LayerSettings, dims: int, network: Network) -> LayerSettings:
-    """A layer has no more principal axes than channels."""
+    """A layer cannot have more principal axes than channels."""
     return LayerSettings(name=layer.name, dims=min(dims, network.layers[layer.name].channels))
 
 
@@ -126,18 +126,18 @@ def load_network(name: str, weights: Path | None = None) -> LoadedNetwork:
 
     Args:
         name: see `find_network`.
-        weights: a local file, state dict saved by torch or safetensors; None for the
-            weights that an installed package carries.
+        weights: a state dict in a local file, saved by torch or safetensors; None for the
+            weights of an installed package.
 
     Raises:
-        SettingsError: for a name that stands for no network that fits.
-        ArtifactError: where there are no weights, or they do not fit the network.
+        SettingsError: see `find_network`.
+        ArtifactError: there are no weights, or they do not fit the network.
     """
     network = find_network(name)
     if weights is None:
         if network.packaged_weights is None:
             raise ArtifactError(
-                f"{name} comes without weights: name a local weight file with --weights "
+                f"{name} comes without weights: give a local weight file with --weights "
                 f"({network.weights_from})."
             )
         weights = network.packaged_weights()
@@ -147,7 +147,7 @@ def load_network(name: str, weights: Path | None = None) -> LoadedNetwork:
     if network.foldable:
         fold_batch_norms(module)
     loaded = LoadedNetwork(name, network, module, _digest(weights))
-    _ = loaded.classifier  # refused here and now, if there is none
+    _ = loaded.classifier  # raises early if there is none
     return loaded
 
 
@@ -157,7 +157,7 @@ def _fill(module: nn.Module, network: Network, weights: Path, name: str) -> None
         module.load_state_dict(network.rename(state, module) if network.rename else state)
     except RuntimeError as error:
         raise ArtifactError(
-            f"The weights in {weights} do not fit {name}: name a state dict of that network. "
+            f"The weights in {weights} do not fit {name}: give a state dict of that network. "
             f"({str(error).splitlines()[-1].strip()})"
         ) from error
 
@@ -174,10 +174,10 @@ def _read_state(path: Path) -> dict[str, Tensor]:
     except Exception as error:
         raise ArtifactError(
             f"The weight file {path} cannot be read ({type(error).__name__}): "
-            "name a state dict saved with torch.save or safetensors."
+            "give a state dict saved with torch.save or safetensors."
         ) from error
     if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
-        raise ArtifactError(f"The weight file {path} holds no state dict of tensors.")
+        raise ArtifactError(f"The weight file {path} does not contain a state dict of tensors.")
     return state
 
 

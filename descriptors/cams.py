@@ -1,4 +1,4 @@
-"""Class activation maps: where in an image each class speaks."""
+"""Class activation maps: where in an image each class is found."""
 
 from __future__ import annotations
 
@@ -15,12 +15,7 @@ __all__ = ["activation_maps", "class_scores", "heat_map", "resize_maps", "top_cl
 def class_scores(
     evidence: FeatureMaps, weight: Float[Tensor, "C J"], bias: Float[Tensor, " C"]
 ) -> Float[Tensor, "B C"]:
-    """The network's class scores: mean of the evidence over its cells, times the classifier.
-
-    Args:
-        evidence: the maps before the pooling.
-        weight: the classifier, a row a class.
-        bias: the classifier's.
+    """The network's class scores: the classifier applied to the mean of the evidence.
 
     Source:
         paper section 3.1; docs/method.md section 1.
@@ -30,7 +25,7 @@ def class_scores(
 
 
 def top_classes(scores: Float[Tensor, "B C"], count: int) -> Int[Tensor, "B N"]:
-    """The best classes of each image, best first; all of them where there are fewer."""
+    """The best classes of each image, best first; all if there are fewer."""
     return scores.topk(min(count, scores.shape[1]), dim=1).indices
 
 
@@ -41,15 +36,12 @@ def activation_maps(
 
     Args:
         evidence: the maps before the pooling.
-        weight: the classifier, a row a class.
-        classes: numbers of the classes wanted, a row an image.
+        weight: of the classifier.
+        classes: class numbers, one row per image.
 
     Returns:
-        Maps in 0..1, each divided by its maximum, negatives 0. A map whose maximum
-        is not positive is all zero.
-
-    Convention:
-        Divided by the maximum over the whole image, before any cut to a box.
+        Maps in 0..1, each divided by its maximum over the whole image (before any cut to a
+        box), negatives 0. A map without positive values is all zero.
 
     Source:
         paper section 3.1; docs/method.md section 1.
@@ -66,18 +58,14 @@ def activation_maps(
 def resize_maps(
     maps: Float[Tensor, "B N H1 W1"], height: int, width: int
 ) -> Float[Tensor, "B N H2 W2"]:
-    """Maps resized bilinearly to another grid over the same image.
-
-    Convention:
-        Cell centres at half positions (align_corners=False), as OpenCV's resize.
-    """
+    """Maps resized bilinearly, with align_corners=False as in OpenCV."""
     if tuple(maps.shape[2:]) == (height, width):
         return maps
     return functional.interpolate(maps, (height, width), mode="bilinear", align_corners=False)
 
 
 def heat_map(maps: Float[Tensor, "B N H W"], count: int) -> Float[Tensor, "B H W"]:
-    """The mean of each image's first `count` maps: where the query's best classes speak.
+    """The mean of each image's first `count` maps.
 
     Source:
         docs/method.md section 6, step 1.

@@ -1,4 +1,4 @@
-"""Names of the 1000 ImageNet classes, for people and for themes."""
+"""Names of the 1000 ImageNet classes, for display and for themes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def _synonyms() -> tuple[tuple[str, ...], ...]:
 
 
 def class_names() -> tuple[str, ...]:
-    """A name a class, by its number. Two pairs of classes share a name ("crane", "maillot")."""
+    """One name per class. Two pairs of classes share a name ("crane", "maillot")."""
     return tuple(names[0] for names in _synonyms())
 
 
@@ -33,7 +33,7 @@ def class_numbers(names_or_numbers: Sequence[str | int]) -> tuple[int, ...]:
     """The numbers of classes given by name (any synonym, in any case) or by number.
 
     Raises:
-        SettingsError: for an unknown name or number, or a name that two classes share.
+        SettingsError: unknown name or number, or a name that two classes share.
     """
     by_name: dict[str, list[int]] = defaultdict(list)
     for number, names in enumerate(_synonyms()):

@@ -1,6 +1,6 @@
-"""RGB out of image files: by Pillow, or where it refuses or errs by tifffile and imagecodecs.
+"""Decode image files to RGB with Pillow, or with tifffile and imagecodecs where it fails.
 
-Which kinds, and how they were found: docs/adr/0015-decoding.md.
+The kinds of files concerned are listed in docs/adr/0015-decoding.md.
 """
 
 from __future__ import annotations
@@ -30,28 +30,28 @@ __all__ = [
 PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 TIFF_MAGICS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
-# Modes that Pillow turns into RGB rightly; it would also turn LAB, into other colours.
+# Modes that Pillow converts to RGB correctly; LAB it would convert to wrong colours.
 _CONVERTED = ("1", "L", "P", "RGB", "RGBX", "CMYK", "YCbCr", "HSV")
 
-# The 16-bit modes of Pillow; its own conversion to 8 bit would clip instead of scale.
+# Pillow's 16-bit modes; its own conversion to 8 bit clips instead of scaling.
 _SIXTEEN_BIT = ("I;16", "I;16L", "I;16B", "I;16N")
 
-# Chunks that change pixels or say which way is up, and text that may say the latter.
+# Chunks that affect pixels, and text that may contain the orientation.
 _CRITICAL = (b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS")
 _TEXT = (b"tEXt", b"zTXt", b"iTXt")
 _UPRIGHT_TEXT = (b"XML:com.adobe.xmp\0", b"Raw profile type exif\0")
-_LONGEST_TEXT = 2**20  # bytes, inflated, which Pillow accepts
-_DEFLATE = 1032  # bytes that one byte inflates to, at most
+_LONGEST_TEXT = 2**20  # inflated bytes that Pillow accepts
+_DEFLATE = 1032  # maximum ratio of inflation
 
-# Colour channels of TIFF's photometric interpretations that are read here.
+# Colour channels of the supported photometric interpretations of TIFF.
 _CHANNELS = {0: 1, 1: 1, 2: 3, 5: 4}
 _WHITE_IS_ZERO = 0
 _ASSOCIATED, _UNASSOCIATED = 1, 2
 
-# Rows that are converted at a time, so that a large image costs no multiple of itself.
+# Rows that are converted at a time, to limit memory.
 _ROWS = 256
 
-# Start of frame of a JPEG: the kinds that are no Huffman-coded DCT of 8 bit.
+# Start-of-frame markers of JPEGs that are not a Huffman-coded DCT of 8 bit.
 _FRAMES = {0xC3: "lossless", 0xC5: "hierarchical", 0xC6: "hierarchical", 0xC7: "lossless"}
 _FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
@@ -59,12 +59,12 @@ _FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 def decoded(
     image: Image.Image, stream: BytesIO | BufferedReader, reduce_to: int | None
 ) -> tuple[Image.Image, bool]:
-    """RGB of what Pillow has opened, and whether white was laid under it.
+    """RGB of an image that Pillow has opened, and whether it was blended with white.
 
     Args:
         image: opened.
-        stream: it was opened from.
-        reduce_to: a JPEG may come at a reduced size, with no side shorter than this.
+        stream: that it was opened from.
+        reduce_to: a JPEG may be decoded at a reduced size, with no side shorter than this.
     """
     if image.format in ("PNG", "JPEG2000"):
         stream.seek(0)
@@ -88,15 +88,15 @@ def decoded(
 
 
 def _to_rgb(image: Image.Image, kind: str | None) -> Image.Image:
-    """RGB of 8 bit, from whatever Pillow decoded."""
+    """8-bit RGB of a decoded image."""
     # Pillow gives a PGM of 16 bits as 32-bit numbers up to 65,535.
     if image.mode in _SIXTEEN_BIT or (kind == "PPM" and image.mode == "I"):
         grey = np.asarray(image).astype(np.uint16)
         return Image.fromarray((grey // 257).astype(np.uint8)).convert("RGB")
     if image.mode in ("I", "F"):
         raise UnsupportedImage(
-            "The image has 32-bit pixels, whose range is not agreed upon: "
-            "store it with 8 or 16 bits a channel."
+            "The image has 32-bit pixels, whose range is not defined: "
+            "store it with 8 or 16 bits per channel."
         )
     if _is_transparent(image):
         rgba = image.convert("RGBA")
@@ -104,7 +104,7 @@ def _to_rgb(image: Image.Image, kind: str | None) -> Image.Image:
         return Image.alpha_composite(white, rgba).convert("RGB")
     if image.mode not in _CONVERTED:
         raise UnsupportedImage(
-            f"The image's colours are stored as {image.mode}, which is not read: store it as RGB."
+            f"The image's colour mode {image.mode} is not supported: store it as RGB."
         )
     return image.convert("RGB")
 
@@ -114,13 +114,13 @@ def _is_transparent(image: Image.Image) -> bool:
 
 
 def essential_png(data: bytes) -> bytes:
-    """A PNG without the chunks that do not matter to its pixels, whatever they hold.
+    """A PNG reduced to its pixels and orientation.
 
-    Large text, profiles and wrong check sums of such chunks do no harm then; the
-    orientation stands before the pixels, where the header's reader finds it.
+    Large text, profiles and wrong checksums in other chunks are thus ignored. The orientation
+    is moved before the pixels, where Pillow finds it in the header.
 
     Raises:
-        UnreadableImage: if a chunk that does matter has a wrong check sum.
+        UnreadableImage: a chunk that affects pixels has a wrong checksum.
     """
     parts: list[bytes] = []
     upright: list[bytes] = []
@@ -135,7 +135,7 @@ def essential_png(data: bytes) -> bytes:
         if kind in _CRITICAL or kind[:1].isupper():
             if not sound:
                 raise UnreadableImage(
-                    f"The PNG is damaged (check sum of {kind!r}): export it again."
+                    f"The PNG is damaged (checksum of {kind!r}): export it again."
                 )
             parts.append(data[at:end])
         elif sound and (kind == b"eXIf" or _says_what_is_up(kind, body)):
@@ -153,7 +153,7 @@ def _says_what_is_up(kind: bytes, body: bytes) -> bool:
 
 
 def _precise_pixels(data: bytes, image: Image.Image) -> Image.Image | None:
-    """RGB of a PNG or JPEG 2000 whose samples Pillow would lose or wrap; None for others."""
+    """RGB of a PNG or JPEG 2000 whose samples Pillow would truncate; None for others."""
     import imagecodecs
 
     if image.format == "PNG":
@@ -162,7 +162,7 @@ def _precise_pixels(data: bytes, image: Image.Image) -> Image.Image | None:
         if keyed or (depth == 16 and colour != 0):  # noqa: PLR2004 - bits
             return _flattened(imagecodecs.png_decode(data))
     if image.format == "JPEG2000" and image.mode != "I;16":
-        # The size marker: 40 bytes on stands the depth of the first channel, less 1.
+        # 40 bytes after the size marker: the depth of the first channel, minus 1.
         depth = (data[data.index(b"\xff\x4f\xff\x51") + 42] & 0x7F) + 1
         if depth > 8:  # noqa: PLR2004 - bits
             return _flattened(imagecodecs.jpeg2k_decode(data), bits=depth)
@@ -170,7 +170,7 @@ def _precise_pixels(data: bytes, image: Image.Image) -> Image.Image | None:
 
 
 def awkward_tiff(stream: BytesIO | BufferedReader) -> Any:
-    """The first page of a TIFF of a kind that Pillow gets wrong; None for others."""
+    """The first page of a TIFF that Pillow decodes wrongly; None for others."""
     from tifffile import TiffFile
 
     page: Any = TiffFile(stream).pages[0]
@@ -186,17 +186,17 @@ def awkward_tiff(stream: BytesIO | BufferedReader) -> Any:
 
 
 def tiff_pixels(page: Any) -> Image.Image:
-    """RGB of a page that `awkward_tiff` gave, as it is stored.
+    """RGB of a page from `awkward_tiff`, in its stored orientation.
 
     Raises:
-        UnsupportedImage: for samples whose range is not agreed upon, or further bands.
-        UnreadableImage: if a part of the file is missing.
+        UnsupportedImage: the range of the samples is not defined, or there are further bands.
+        UnreadableImage: the file is truncated.
     """
     bits, channels = page.bitspersample, _CHANNELS[int(page.photometric)]
     if page.sampleformat != 1 or bits > 16:  # noqa: PLR2004 - bits
         raise UnsupportedImage(
-            f"The TIFF has {bits}-bit signed, float or wide samples, whose range is not agreed upon"
-            f" (32-bit and others): store it with 8 or 16 bits a channel."
+            f"The TIFF has {bits}-bit signed, float or wide samples, whose range is not defined"
+            f" (32-bit and others): store it with 8 or 16 bits per channel."
         )
     extra = page.extrasamples[:1]
     if channels == 1 and page.samplesperpixel > 1 and not extra:
@@ -229,14 +229,14 @@ def _flattened(
     associated: bool = False,
     channels: int | None = None,
 ) -> Image.Image:
-    """RGB of 8 bit over white, of H W or H W C samples of which one more than colours is alpha.
+    """8-bit RGB over white.
 
     Args:
-        samples: unsigned.
-        bits: of a sample; those of its type if not given.
+        samples: unsigned, ``H W`` or ``H W C``; a channel after the colours is alpha.
+        bits: of a sample; by default those of its type.
         ink: 0 is white: white-is-zero, CMYK.
-        associated: the colours have been multiplied by alpha.
-        channels: of colour; grey or RGB by the number of samples if not given.
+        associated: the colours are multiplied by alpha.
+        channels: of colour; by default grey or RGB, depending on the number of samples.
     """
     samples = samples if samples.ndim == 3 else samples[:, :, None]  # noqa: PLR2004
     channels = channels or (1 if samples.shape[2] < 3 else 3)  # noqa: PLR2004
@@ -257,10 +257,9 @@ def _flattened(
 
 
 def _complete_jpeg(data: bytes) -> bytes | None:
-    """A JPEG with its end, if no more than that is missing; None if pixels are.
+    """A JPEG completed with its end marker, if only that is missing; None if pixels are.
 
-    What follows the last coded byte is never looked at in a whole image: then different
-    bytes there change nothing.
+    Pixels are complete if the bytes after the last coded one do not change them.
     """
     body = data.rstrip(b"\xff")
     if not data.startswith(b"\xff\xd8") or body.endswith(b"\xff\xd9"):
@@ -273,7 +272,7 @@ def _complete_jpeg(data: bytes) -> bytes | None:
 
 
 def unread_kind(stream: BytesIO | BufferedReader) -> str | None:
-    """Which kind of JPEG or TIFF this is, for one that is not read; None for anything else."""
+    """The kind of an unsupported JPEG or TIFF; None for other formats."""
     stream.seek(0)
     data = stream.read()
     if data.startswith(TIFF_MAGICS):

@@ -1,4 +1,4 @@
-"""The network: images at its working size in, as a batch of one shape, their maps out."""
+"""Run the network: a batch of images at the working size in, their feature maps out."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Precision = Literal["auto", "float32", "bfloat16"]
 
 
 def has_bfloat16(device: torch.device) -> bool:
-    """Whether this device multiplies bfloat16 natively, so that autocast pays."""
+    """Whether this device multiplies bfloat16 natively, so that autocast is faster."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported())
     features = torch.cpu.get_capabilities()
@@ -37,9 +37,9 @@ def has_bfloat16(device: torch.device) -> bool:
 
 
 class Encoder:
-    """A network on a device, cut in two: `prepare` on the processor, `encode` on the device.
+    """A network on a device: `prepare` runs on the CPU, `encode` on the device.
 
-    One thread at a time may call `encode`: the network belongs to its owner.
+    Only one thread at a time may call `encode`.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class Encoder:
         """Put the network on the device.
 
         Raises:
-            SettingsError: for a layer the network does not have, or a device that is not there.
+            SettingsError: the network lacks a layer, or the device is not available.
         """
         network = loaded.network
         for layer in settings.layers:
@@ -67,9 +67,9 @@ class Encoder:
         self.autocast = precision == "bfloat16" or (
             precision == "auto" and has_bfloat16(self.device)
         )
-        # Kept 8-bit levels are exact in bfloat16, so nothing is lost where it is the faster.
+        # Kept 8-bit levels are exact in bfloat16.
         self.dtype = torch.bfloat16 if self.autocast else torch.float32
-        # A processor that multiplies bfloat16 natively does so with bytes, and twice as fast.
+        # A CPU with native bfloat16 also multiplies bytes natively, twice as fast.
         bytes_first = self.autocast and self.device.type == "cpu"
         self.kept_dtype = torch.uint8 if bytes_first else self.dtype
         self._taps = tuple(network.layers[layer.name] for layer in settings.layers)
@@ -83,32 +83,29 @@ class Encoder:
         self._backwards = network.channel_order == "BGR"
 
     def ready(self, encoded: Encoded) -> Encoded:
-        """Maps as this machine sums them best: kept ones stay bytes, or become floating point."""
+        """Maps in the type that this machine sums fastest: bytes or floating point."""
         return encoded if self.kept_dtype == torch.uint8 else encoded.floating(self.dtype)
 
     def prepare(self, images: list[UInt8[Tensor, "3 h w"]]) -> UInt8[Tensor, "B 3 h w"]:
-        """Images of one shape as one batch, channels last."""
+        """One batch of images of one shape, in channels-last layout."""
         return torch.stack(images).contiguous(memory_format=torch.channels_last)
 
     def normalise(self, batch: UInt8[Tensor, "B 3 h w"]) -> Float[Tensor, "B 3 h w"]:
-        """The network's input, on its device, its channels in the network's order."""
+        """The network's input on its device, with channels in the network's order."""
         batch = batch.to(self.device, non_blocking=True)
         if self._backwards:
             batch = batch.flip(1)
         return (batch.float() - self._mean) / self._std
 
     def forward(self, inputs: Float[Tensor, "B 3 h w"]) -> Float[Tensor, "B C"]:
-        """The bare network."""
+        """The network's output, without feature maps."""
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.autocast):
             logits: Tensor = self.module(inputs)
         return logits
 
     @torch.inference_mode()
     def encode(self, batch: UInt8[Tensor, "B 3 h w"]) -> Encoded:
-        """The maps and class scores of a batch of images of one shape.
-
-        Args:
-            batch: pixels at the working size, from `prepare`.
+        """The maps and class scores of a batch from `prepare`.
 
         Source:
             docs/method.md section 1.
@@ -134,7 +131,7 @@ class Encoder:
 
 @contextmanager
 def _tapped(module: nn.Module, names: Iterable[str]) -> Iterator[dict[str, Tensor]]:
-    """Keep what these submodules put out while the module runs; afterwards nothing is left."""
+    """Collect the outputs of these submodules while the context is active."""
     seen: dict[str, Tensor] = {}
 
     def keep(name: str, _module: nn.Module, _inputs: object, output: Tensor) -> None:
@@ -156,22 +153,19 @@ def _device(name: str) -> torch.device:
     except RuntimeError as error:
         raise SettingsError(f"There is no device {name!r}: use cpu, or cuda:0.") from error
     if device.type == "cuda" and not torch.cuda.is_available():
-        raise SettingsError(f"No GPU answers for the device {name!r}: use --device cpu.")
+        raise SettingsError(f"CUDA device {name!r} is not available: use --device cpu.")
     try:
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise SettingsError(
-            f"The device {name!r} does not answer ({str(error).splitlines()[0].rstrip('.')}): "
-            "use cpu, or cuda:0 where there is a GPU."
+            f"The device {name!r} is not available ({str(error).splitlines()[0].rstrip('.')}): "
+            "use cpu, or cuda:0 if there is a GPU."
         ) from error
     return device
 
 
 def to_working_size(image: RgbImage, settings: MethodSettings) -> UInt8[Tensor, "3 h w"]:
-    """The image at the size at which the network sees it.
-
-    Returns:
-        Pixels; the aspect is kept but for rounding both sides to ``side_multiple``.
+    """The image resized to its working size; the aspect changes only by rounding.
 
     Source:
         docs/method.md section 7.
@@ -185,11 +179,11 @@ def to_working_size(image: RgbImage, settings: MethodSettings) -> UInt8[Tensor, 
 
 
 def working_size(full: Size, settings: MethodSettings) -> Size:
-    """Width and height at which the network sees an image of this full size."""
+    """Width and height of the network's input for an image of this full size."""
     named = max(full) if settings.side_is == "longer" else min(full)
     scale = settings.side / named
     step = settings.side_multiple
     width, height = (max(step, round(side * scale / step) * step) for side in full)
-    # A very long image at "shorter side" would be huge: the longer side ends at 4 x.
+    # With "shorter", limit the longer side of very long images to 4 x.
     most = max(step, 4 * settings.side // step * step)
     return Size(min(width, most), min(height, most))

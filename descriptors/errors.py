@@ -1,20 +1,19 @@
-"""The root of every error this project raises, and the method's own.
+"""The base class of all errors of this project, and the errors of the method.
 
     CamsearchError
-    ├── ImageError            an image that cannot become a descriptor
-    │   ├── UnreadableImage       damaged, empty, or no image at all
-    │   ├── UnsupportedImage      an image, but of a kind we do not read
-    │   ├── ImageTooSmall         fewer pixels a side than the method can use
-    │   ├── ImageTooLarge         more bytes or pixels than allowed
-    │   └── FeaturelessImage      nothing in it: one colour, or no activation at all
-    ├── ArtifactError         weights or whitening missing, or not those expected
-    ├── SettingsError         a setting with a value that cannot work
-    └── RequestError          a search that asks for something impossible
+    ├── ImageError
+    │   ├── UnreadableImage
+    │   ├── UnsupportedImage
+    │   ├── ImageTooSmall
+    │   ├── ImageTooLarge
+    │   └── FeaturelessImage
+    ├── ArtifactError
+    ├── SettingsError
+    └── RequestError
 
-Every message is a sentence with its remedy, since the command line and the
-HTTP answers print it as it stands. Arguments are positional and handed to
-``super().__init__``: keyword-only exceptions lose their type on the way
-through a task queue's JSON.
+Every message is a sentence with a remedy: the command line and HTTP responses print it
+unchanged. Arguments are positional, because keyword-only exceptions lose their type in a task
+queue's JSON.
 """
 
 __all__ = [
@@ -32,16 +31,16 @@ __all__ = [
 
 
 class CamsearchError(Exception):
-    """Anything camsearch itself refuses or cannot do."""
+    """Anything that camsearch refuses or cannot do."""
 
     @property
     def reason(self) -> str:
-        """The message, a sentence with its remedy."""
+        """The message, a sentence with a remedy."""
         return str(self.args[0]) if self.args else type(self).__name__
 
 
 class ImageError(CamsearchError):
-    """This image cannot become a descriptor; trying again will not help."""
+    """The image cannot be described; a retry does not help."""
 
     @property
     def kind(self) -> str:
@@ -55,19 +54,19 @@ class UnreadableImage(ImageError):
 
 
 class UnsupportedImage(ImageError):
-    """The bytes are an image, but of a kind that is not read."""
+    """The image has a format or pixel type that is not supported."""
 
 
 class ImageTooSmall(ImageError):
-    """The image has too few pixels a side to hold a feature map."""
+    """The shorter side of the image has too few pixels."""
 
 
 class ImageTooLarge(ImageError):
-    """The image has more bytes or more pixels than is allowed."""
+    """The image has more bytes or pixels than allowed."""
 
 
 class FeaturelessImage(ImageError):
-    """The image holds nothing to describe: one colour, or no activation."""
+    """The image has nothing to describe: one colour, or no activation."""
 
 
 class ArtifactError(CamsearchError):
@@ -75,7 +74,7 @@ class ArtifactError(CamsearchError):
 
 
 class SettingsError(CamsearchError):
-    """A setting has a value with which the method cannot work."""
+    """A setting has a value that is not possible."""
 
 
 class RequestError(CamsearchError):

@@ -1,4 +1,4 @@
-"""Query expansion: the query plus what it found."""
+"""Query expansion: the query combined with its first hits."""
 
 from __future__ import annotations
 
@@ -14,15 +14,14 @@ if TYPE_CHECKING:
 
 __all__ = ["GRAPH_HITS", "diffuse", "expand", "expanded_query", "hits_to_read"]
 
-# Hits that diffusion looks at. A photo's own kind is rarely more; 50 cost .007 mAP, and the
-# vectors of 1000 would have to be fetched.
+# Hits in the diffusion graph. 50 cost .007 mAP; more rarely help, and their vectors must be read.
 GRAPH_HITS = 100
-# Iscen et al.'s: what is half as like counts an eighth.
+# Exponent of similarities in the graph, as in Iscen et al. 2017.
 _POWER = 3
 
 
 def hits_to_read(hits: int, settings: RegionSettings) -> int:
-    """How many hits' descriptors `expanded_query` wants, for an expansion with `hits` of them."""
+    """Number of hits whose descriptors `expanded_query` needs to expand with `hits` of them."""
     return max(hits, GRAPH_HITS) if hits and settings.expand_neighbours else hits
 
 
@@ -36,15 +35,15 @@ def expanded_query(
     """The query of the second search.
 
     Args:
-        query: unit.
-        found: descriptors of the first `hits_to_read` hits, best first; fewer if there are fewer.
+        query: unit vector.
+        found: descriptors of up to `hits_to_read` hits, best first.
         hits: n, the first hits that are trusted.
-        alpha: of alpha-QE; 0 is plain.
-        settings: whether they expand the query by themselves, as the paper says, or together
-            with the hits that diffusion reaches from them.
+        alpha: exponent of alpha-QE; 0 is plain QE.
+        settings: expand with these hits only, as in the paper, or also with the hits that
+            diffusion reaches from them.
 
     Returns:
-        Unit; the query itself where nothing was found.
+        Unit vector; the query if nothing was found.
 
     Source:
         docs/method.md section 5; diffusion is ours, docs/adr/0014.
@@ -65,13 +64,13 @@ def expand(
     """The query's descriptor averaged with those of its first hits.
 
     Args:
-        query: unit.
+        query: unit vector.
         found: descriptors of the first n hits; of its best region for a re-ranked hit.
-        alpha: each hit weighs its cosine with the query to this power; 0 is plain QE.
-        weights: what each hit weighs besides; None for all alike.
+        alpha: each hit is weighted by its cosine to this power; 0 is plain QE.
+        weights: further weights of the hits; None for equal ones.
 
     Returns:
-        Unit; the query itself where nothing was found.
+        Unit vector; the query if nothing was found.
 
     Source:
         paper section 4.4; docs/method.md section 5; alpha-QE is Radenovic et al. 2018.
@@ -89,24 +88,24 @@ def diffuse(
     neighbours: int,
     spread: float,
 ) -> Float[Tensor, " m"]:
-    """How well each hit is reached from the first ones over hits that are like each other.
+    """Scores of a random walk from the first hits over a graph of similar hits.
 
-    Each hit is joined to its nearest ones; a random walk starts at the first hits, the more
-    often the more they are like the query, and goes on with probability `spread` at each step.
+    The walk starts at the first hits, weighted by similarity to the query, and continues with
+    probability `spread` at each step.
 
     Args:
-        query: unit.
+        query: unit vector.
         found: descriptors of the hits, best first.
-        hits: how many of them the walk starts at.
+        hits: number of hits at which the walk starts.
         neighbours: K; two hits are joined if either is among the other's K nearest.
-        spread: 0..1, how far the walk goes; 0 stays with the first hits.
+        spread: 0..1; 0 stays at the first hits.
 
     Returns:
-        Shares of the best reached hit's, 0..1; all 0 where no first hit is like the query.
+        Scores in 0..1, relative to the highest; all 0 if no first hit resembles the query.
 
     Source:
         Iscen et al. 2017, "Efficient Diffusion on Region Manifolds", sections 3 and 4, in closed
-        form on the hits alone. They join what is mutually near; either serves better here.
+        form on the hits alone. They join mutual neighbours only, which scores lower here.
     """
     alike = (found @ found.T).clamp_min(0) ** _POWER
     alike.fill_diagonal_(0)

@@ -1,4 +1,4 @@
-"""Bytes in, upright RGB pixels out."""
+"""Read image files as upright RGB pixels."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ __all__ = ["FORMATS", "ImageLimits", "RgbImage", "check_size", "read_image", "up
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF", "JPEG2000")
 
-# How a HEIC begins; AVIF files may call themselves by the last two as well.
+# Brands of HEIC files; AVIF files may also use the last two.
 _HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 
-# EXIF orientation 1 to 8, and what brings the stored pixels upright.
+# The transposition that turns pixels upright, by EXIF orientation.
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -54,11 +54,11 @@ _ON_ITS_SIDE = frozenset(_TURNS[orientation] for orientation in (5, 6, 7, 8))
 
 @dataclass(frozen=True)
 class ImageLimits:
-    """What is refused before a pixel is decoded, and what is too small to use.
+    """Limits on images, checked before decoding.
 
     Attributes:
         max_bytes: of the file.
-        max_pixels: width x height as the header says it.
+        max_pixels: width x height in the header.
         min_side: pixels of the shorter side.
     """
 
@@ -72,8 +72,8 @@ class RgbImage:
     """An upright RGB image.
 
     Attributes:
-        image: the pixels, perhaps at a reduced size.
-        size: full size of the upright image; boxes count in its pixels.
+        image: the pixels, possibly at a reduced size.
+        size: full size of the upright image; boxes refer to it.
     """
 
     image: Image.Image
@@ -83,7 +83,7 @@ class RgbImage:
         """The part of the image in a box, at least one pixel.
 
         Raises:
-            RequestError: if the box lies outside the image.
+            RequestError: the box lies outside the image.
         """
         box = box.inside(self.size)
         across, down = self.image.width / self.size.width, self.image.height / self.size.height
@@ -101,19 +101,17 @@ def read_image(
 
     Args:
         data: the file.
-        limits: what to refuse; checked on the header, before decoding.
-        reduce_to: a JPEG may be decoded at a reduced size, with no side shorter than
-            this or than it is.
+        limits: checked on the header, before decoding.
+        reduce_to: a JPEG may be decoded at a reduced size, with no side shorter than this.
 
     Raises:
-        UnreadableImage: empty, damaged, or no image.
-        UnsupportedImage: an image of a kind that is not read.
+        UnreadableImage: empty, damaged, or not an image.
+        UnsupportedImage: a format or pixel type that is not supported.
         ImageTooSmall, ImageTooLarge: outside the limits.
         FeaturelessImage: all pixels have one colour.
 
     Convention:
-        16-bit grey is scaled to 8 bit, not clipped. The size counts after the EXIF
-        orientation has been applied.
+        16-bit grey is scaled to 8 bit, not clipped.
     """
     limits = limits or ImageLimits()
     header = _checked_header(data, limits)
@@ -126,8 +124,8 @@ def read_image(
             f"The image is damaged ({_first_line(error)}): export it again."
         ) from error
     if all(band.getextrema()[0] == band.getextrema()[1] for band in rgb.split()):
-        where = " once white is laid under what is transparent" if ground else ""
-        remedy = "lay another colour under it" if ground else "leave this image out"
+        where = " on a white background" if ground else ""
+        remedy = "use another background colour" if ground else "leave this image out"
         raise FeaturelessImage(
             f"All pixels have one colour{where}, so there is nothing to find: {remedy}."
         )
@@ -135,12 +133,11 @@ def read_image(
 
 
 def upright_size(file: Path) -> Size:
-    """Width and height of an image turned upright, from its header alone.
+    """Width and height of an image turned upright, from its header.
 
     Raises:
-        UnreadableImage: for a file that is no image.
-        UnsupportedImage, ImageTooLarge: for an image that `read_image` would refuse so.
-        OSError: for a file that cannot be read.
+        UnreadableImage, UnsupportedImage, ImageTooLarge: see `read_image`.
+        OSError: the file cannot be read.
     """
     with file.open("rb") as stream:
         try:
@@ -151,12 +148,12 @@ def upright_size(file: Path) -> Size:
 
 @dataclass(frozen=True)
 class _Header:
-    """What is known before a pixel is decoded.
+    """The header of an image.
 
     Attributes:
         size: as stored.
-        turn: what brings the decoded pixels upright.
-        decode: gives RGB, perhaps at a reduced size, and whether white was laid under.
+        turn: transposition that turns the decoded pixels upright.
+        decode: returns RGB, possibly at a reduced size, and whether it was blended with white.
     """
 
     size: Size
@@ -165,16 +162,12 @@ class _Header:
 
     @property
     def upright(self) -> Size:
-        """Size once it is turned."""
+        """Size after turning."""
         return Size(*self.size[::-1]) if self.turn in _ON_ITS_SIDE else self.size
 
 
 def check_size(size: int, limits: ImageLimits) -> None:
-    """Refuse a file of more bytes than allowed.
-
-    Raises:
-        ImageTooLarge: it has more than `limits.max_bytes`.
-    """
+    """Raise ImageTooLarge for a file of more than `limits.max_bytes`."""
     if size > limits.max_bytes:
         raise ImageTooLarge(
             f"The file has {size:,} bytes, more than the {limits.max_bytes:,} allowed: "
@@ -198,8 +191,7 @@ def _checked_header(data: bytes, limits: ImageLimits) -> _Header:
 
 
 def _header(stream: BytesIO | BufferedReader, limits: ImageLimits) -> _Header:
-    """The header of any format, and how its pixels are decoded."""
-    # Whoever raised our limit means it; Pillow's own stands a little above twice its number.
+    # Pillow's own limit must not be below ours.
     Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS or 0, limits.max_pixels)
     try:
         magic = stream.read(12)
@@ -208,12 +200,12 @@ def _header(stream: BytesIO | BufferedReader, limits: ImageLimits) -> _Header:
             return _tiff_header(page)
         if magic.startswith(PNG_MAGIC):
             data = stream.read()
-            # Before the check sums, as of every other format: the size is told, not the damage.
+            # Checked before checksums, so that a large damaged image is reported as too large.
             width, height = unpack_from(">II", data.ljust(24, b"\0"), 16)
             _check_pixels(width, height, limits)
             stream = BytesIO(essential_png(data))
         image = _opened(stream, magic)
-        # Pillow turns a TIFF itself, and says the size after that.
+        # Pillow turns TIFFs upright itself.
         orientation = 1 if image.format == "TIFF" else _orientation(image)
     except (UnreadableImage, UnsupportedImage, ImageTooLarge):
         raise
@@ -223,7 +215,7 @@ def _header(stream: BytesIO | BufferedReader, limits: ImageLimits) -> _Header:
         raise _not_read(stream) from error
     except Exception as error:
         if isinstance(error, OSError) and error.errno is not None:
-            raise  # the file, not what is in it
+            raise  # the file cannot be read
         raise UnreadableImage(
             f"The image's header is damaged ({_first_line(error)}): export it again."
         ) from error
@@ -237,7 +229,7 @@ def _header(stream: BytesIO | BufferedReader, limits: ImageLimits) -> _Header:
 def _tiff_header(page: Any) -> _Header:
     tag = page.tags.get(int(ExifTags.Base.Orientation))
     return _Header(
-        Size(index(page.imagewidth), index(page.imagelength)),  # of a damaged tag: anything
+        Size(index(page.imagewidth), index(page.imagelength)),  # damaged tags may not be integers
         _TURNS.get(tag.value if tag else 1),
         lambda _: (tiff_pixels(page), bool(page.extrasamples)),
     )
@@ -246,7 +238,7 @@ def _tiff_header(page: Any) -> _Header:
 def _orientation(image: Image.Image) -> int:
     try:
         return int(image.getexif().get(ExifTags.Base.Orientation, 1))
-    except Exception:  # noqa: BLE001 - whatever is wrong with it, the pixels are not at fault
+    except Exception:  # noqa: BLE001 - damaged EXIF does not affect the pixels
         return 1
 
 
@@ -254,14 +246,14 @@ def _opened(stream: BytesIO | BufferedReader, magic: bytes) -> Image.Image:
     if magic[4:8] != b"ftyp" or magic[8:12] not in _HEIF_BRANDS:
         return Image.open(stream, formats=FORMATS)
     try:
-        return Image.open(stream, formats=FORMATS)  # an AVIF that calls itself a general HEIF
+        return Image.open(stream, formats=FORMATS)  # an AVIF with the brand of a HEIF
     except UnidentifiedImageError:
         stream.seek(0)
     try:
         import pillow_heif
     except ImportError as error:
         raise UnsupportedImage(
-            "The image is a HEIC, which is read only with pillow-heif: install it "
+            "Reading HEIC images requires pillow-heif: install it "
             "(pip install 'camsearch[heic]'), or convert the image."
         ) from error
     pillow_heif.register_heif_opener()
@@ -269,17 +261,16 @@ def _opened(stream: BytesIO | BufferedReader, magic: bytes) -> Image.Image:
 
 
 def _not_read(stream: BytesIO | BufferedReader) -> ImageError:
-    """What is said of a file that no decoder takes."""
+    """The error for a file that no decoder reads."""
     kind = None
-    with suppress(Exception):  # damaged so far that it is no image
+    with suppress(Exception):  # too damaged to find its kind
         kind = unread_kind(stream)
     if kind:
         return UnsupportedImage(
-            f"The image is {kind}, which is not read: store it as RGB with 8 bits a channel."
+            f"The image is {kind}, which is not supported: store it as RGB with 8 bits per channel."
         )
     return UnreadableImage(
-        "This is no image in a format that is read "
-        f"({', '.join(FORMATS)}): convert it, whatever its name ends in."
+        f"The file is not an image in a supported format ({', '.join(FORMATS)}): convert it."
     )
 
 

@@ -1,7 +1,7 @@
-"""Sums over kept 8-bit maps in whole numbers: no map is made floating point first.
+"""Sums over kept 8-bit maps in integers, without converting them to floating point.
 
-Current processors multiply bytes about twice as fast as bfloat16, and making maps floating
-point takes longer than multiplying them.
+Current CPUs multiply bytes about twice as fast as bfloat16, and the conversion would take longer
+than the multiplication.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ __all__ = ["region_sums"]
 
 # Weights as signed bytes.
 _MAX = 127
-# The product wants signed bytes: levels 0..255 less 128, put back by the weights' sum.
+# The product needs signed bytes: levels minus 128, corrected afterwards by the weights' sum.
 _OFFSET = 128
 
 
@@ -23,20 +23,19 @@ def region_sums(
     weights: Float32[Tensor, "B R C"],
     inside: Bool[Tensor, "B M H W"],
 ) -> tuple[Float32[Tensor, "B R K"], Float32[Tensor, "B M K"]]:
-    """Each channel's levels summed under rows of cell weights, and its active cells in regions.
+    """Weighted sums of each channel's levels, and its number of active cells in each region.
 
     Args:
         levels: 8-bit maps.
-        weights: non-negative, a row of ``C = H W`` cells a sum.
+        weights: non-negative, one row of ``C = H W`` cells per sum.
         inside: the cells of each region.
 
     Returns:
-        The sums, and for each region how many cells of a channel are above 0 (exact).
+        The sums, and the exact counts of cells above 0.
 
     Convention:
-        Weights are rounded to 1/127 of their row's largest. Over a map this averages out: sums
-        are nearer to the exact ones than those of bfloat16 (measured, a half to a third of the
-        error).
+        Weights are rounded to 1/127 of the largest in their row. The errors average out: they
+        are a third to a half of those of bfloat16 (measured).
     """
     unit = weights.amax(dim=2, keepdim=True).clamp_min(torch.finfo(torch.float32).tiny) / _MAX
     rounded = (weights / unit).round_().to(torch.int8)
@@ -47,7 +46,7 @@ def region_sums(
     signed = torch.empty_like(levels[0].flatten(1), dtype=torch.int8)
     turned = signed.t()
     parts = (levels.flatten(2).view(torch.int8), rounded, masks, sums, counts)
-    # One by one: there is no batched product of bytes, and one image's maps fit the cache.
+    # One by one: torch has no batched product of bytes, and one image's maps fit the cache.
     for image, row, mask, sum_, count in zip(*(p.unbind() for p in parts), strict=True):
         torch.bitwise_xor(image, -_OFFSET, out=signed)  # level - 128, as a signed byte
         torch._int_mm(row, turned, out=sum_)  # noqa: SLF001 - its only name in torch
@@ -57,6 +56,6 @@ def region_sums(
 
 
 def _put_back(products: Tensor, factors: Int8[Tensor, "B R C"]) -> Float32[Tensor, "B R K"]:
-    """The products as they were had nothing been taken off the levels."""
+    """Correct products for the offset of the levels."""
     shift = factors.sum(dim=2, keepdim=True, dtype=torch.int32) * _OFFSET
     return products.add_(shift).float()

@@ -1,4 +1,4 @@
-"""Where and how to compute, and a method put together there."""
+"""Where and how to compute, and loading a method there."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ __all__ = ["Machine", "method_of"]
 
 @dataclass(frozen=True)
 class Machine:
-    """How and where to compute; changes no result but by rounding.
+    """How and where to compute; affects results only by rounding.
 
     Attributes:
         device: cpu, or cuda:0.
-        precision: "auto" takes bfloat16 where the processor multiplies it natively.
-        batch_size: images a forward pass.
+        precision: "auto" uses bfloat16 if the device multiplies it natively.
+        batch_size: images per forward pass.
         readers: threads that read and decode images.
-        limits: images refused unread.
+        limits: on images.
     """
 
     device: str = "cpu"
@@ -43,16 +43,16 @@ class Machine:
 def method_of(
     settings: MethodSettings, whitening: Path | None, weights: Path | None, machine: Machine
 ) -> Method:
-    """Encoder, whitening and settings put together.
+    """Load the method with these settings.
 
     Args:
         settings: of the method.
-        whitening: a file of `camsearch fit`; None for the packaged one.
+        whitening: a file from `camsearch fit`; None for the packaged one.
         weights: a local weight file; None for those of the network's package.
         machine: where to compute.
 
     Raises:
-        ArtifactError: if weights or whitening are missing or do not fit the settings.
+        ArtifactError: weights or whitening are missing or do not fit the settings.
     """
     encoder = Encoder(
         load_network(settings.network, weights), settings, machine.device, machine.precision
@@ -63,7 +63,7 @@ def method_of(
         if whitening is not None:
             raise
         raise ArtifactError(
-            "The packaged whitening fits the default settings only: fit one on images of "
-            "yours with `camsearch fit PATH --out FILE` and the same options, then give it "
+            "The packaged whitening fits the default settings only: fit one on your images "
+            "with `camsearch fit PATH --out FILE` and the same options, then give it "
             "with --whitening FILE."
         ) from error

@@ -1,4 +1,4 @@
-"""The method as a whole: images in, descriptors and region matches out."""
+"""The whole method: images in, descriptors and region matches out."""
 
 from __future__ import annotations
 
@@ -43,14 +43,14 @@ __all__ = ["Method"]
 
 
 class Method:
-    """Encoder, whitening and settings: everything that makes a descriptor."""
+    """Encoder, whitening and settings: everything needed to compute a descriptor."""
 
     def __init__(self, encoder: Encoder, whitening: Whitening) -> None:
-        """Put the three together.
+        """Check that the parts fit together.
 
         Raises:
-            ArtifactError: if the whitening was fitted for other settings or weights.
-            SettingsError: if the theme names a class that the network does not know.
+            ArtifactError: the whitening was fitted for other settings or weights.
+            SettingsError: the theme has a class that the network lacks.
         """
         self.encoder = encoder
         self.settings = encoder.settings
@@ -69,12 +69,12 @@ class Method:
         unknown = [c for c in self.settings.theme if c >= len(encoder.weight)]
         if unknown:
             raise SettingsError(
-                f"The theme names class {unknown[0]}, but {encoder.loaded.name} knows "
+                f"The theme has class {unknown[0]}, but {encoder.loaded.name} has "
                 f"{len(encoder.weight)} classes, counted from 0: choose among them."
             )
 
     def fingerprint(self) -> str:
-        """64 hex digits of settings, weights and whitening: equal only if vectors compare."""
+        """Digest of settings, weights and whitening, 64 hex digits; only equal ones compare."""
         parts = (
             self.settings.digest(),
             self.encoder.loaded.weights_digest,
@@ -89,13 +89,12 @@ class Method:
 
     @torch.inference_mode()
     def describe_images(self, batch: UInt8[Tensor, "B 3 h w"]) -> Described:
-        """Descriptors of a batch of images of one shape, as they are indexed (OfA or theme)."""
-        encoded = self.encoder.encode(batch)
-        return self.describe_encoded(encoded)
+        """Descriptors of a batch of images of one shape for the index (OfA or theme)."""
+        return self.describe_encoded(self.encoder.encode(batch))
 
     @torch.inference_mode()
     def describe_encoded(self, encoded: Encoded) -> Described:
-        """Descriptors from maps, each image with its own best classes, or the theme's.
+        """Descriptors from maps, with each image's best classes or the theme's.
 
         Source:
             docs/method.md section 3.
@@ -114,9 +113,9 @@ class Method:
         maps: Float[Tensor, "B N H W"] | None = None,
         kept: Int[Tensor, " V"] | None = None,
     ) -> Float[Tensor, "_ _ D"]:
-        """Descriptors with given classes (OnA: the query's), of regions or the whole image.
+        """Descriptors of regions or whole images with given classes (OnA: the query's).
 
-        Args and Returns as `region_class_vectors`; unit rows, or zero rows.
+        Arguments as for `region_class_vectors`; returns unit rows, or zero rows.
         """
         weights = None
         vectors = region_class_vectors(self.encoder, encoded, classes, regions, maps, kept)
@@ -136,10 +135,10 @@ class Method:
     def describe_query(
         self, image: RgbImage, regions: RegionSettings, box: Box | None = None
     ) -> QueryDescription:
-        """A query image, its classes predicted on the box if there is one.
+        """Describe a query image; its classes are predicted on the box if there is one.
 
         Raises:
-            RequestError: if the box lies outside the image.
+            RequestError: the box lies outside the image.
 
         Source:
             docs/method.md section 4.
@@ -150,10 +149,10 @@ class Method:
     def describe_queries(
         self, queries: Sequence[tuple[RgbImage, Box | None]], regions: RegionSettings
     ) -> list[QueryDescription]:
-        """Several query images with their boxes, encoded together where their shapes agree.
+        """Describe several query images; those of one shape are encoded together.
 
         Raises:
-            RequestError: if a box lies outside its image.
+            RequestError: a box lies outside its image.
         """
         crops = [image.crop(box) for image, box in queries if box is not None]
         encoded = self._encode_each([image for image, _ in queries] + crops)
@@ -166,7 +165,7 @@ class Method:
         ]
 
     def _encode_each(self, images: Sequence[RgbImage]) -> list[Encoded]:
-        """The maps of each image, as a batch of one; images of one shape run together."""
+        """The maps of each image, as batches of one; images of one shape run together."""
         pixels = [to_working_size(image, self.settings) for image in images]
         by_shape: dict[tuple[int, ...], list[int]] = {}
         for i, one in enumerate(pixels):
@@ -181,11 +180,11 @@ class Method:
     def describe_kept_query(
         self, encoded: Encoded, size: Size, regions: RegionSettings, box: Box | None = None
     ) -> QueryDescription:
-        """A query from kept maps: no pixel is read and no network runs.
+        """Describe a query from kept maps, without reading the image or running the network.
 
         Convention:
-            The classes of a box come from the evidence within it, which stands for
-            the crop's own pass through the network.
+            The classes of a box are predicted from the evidence within it, instead of from
+            the cropped image.
         """
         scores = encoded.scores
         if box is not None:
@@ -198,15 +197,15 @@ class Method:
     def match_regions(
         self, query: QueryDescription, encoded: Encoded, settings: RegionSettings
     ) -> list[RegionMatch | None]:
-        """For each image of a batch of hits the region most like the query.
+        """For each hit of a batch the region most similar to the query.
 
         Args:
             query: from `describe_query` with the same settings.
             encoded: maps of the hits, of one shape.
-            settings: with no thresholds, only the whole image is tried (OnA).
+            settings: without thresholds, only the whole image is tried (OnA).
 
         Returns:
-            None for a hit without a usable region.
+            One match per hit; None if no region is large enough.
 
         Source:
             paper section 5.1; docs/method.md section 6.
@@ -217,7 +216,7 @@ class Method:
         proposals = regions_to_try(encoded, maps, settings)
         if not any(proposals):
             return [None] * len(proposals)
-        # Always as many rows, since a product of a new shape is slow the first time.
+        # A constant number of rows, because the first product of each shape is slow.
         most = len(settings.thresholds) + settings.whole_image
         finest = stack_regions(proposals, self.encoder.device, most)
         kept = [
@@ -242,7 +241,7 @@ class Method:
     def query_heat(
         self, encoded: Encoded, classes: Int[Tensor, "B N"], settings: RegionSettings
     ) -> Float[Tensor, "B H W"]:
-        """Heat maps of images for the query's best classes, on the finest layer's grid."""
+        """Heat maps for the query's best classes, on the finest layer's grid."""
         encoded = self.encoder.ready(encoded)
         best = classes[:, : settings.heat_map_classes]
         maps = activation_maps(encoded.evidence, self.encoder.weight, best)

@@ -1,4 +1,4 @@
-"""CAM regions: where in a hit the query's classes speak, and which region is most like the query."""
+"""CAM regions: propose regions of a hit by the query's classes, and choose the best."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ if TYPE_CHECKING:
 __all__ = ["RegionMatch", "best_match", "on_coarser_grid", "on_layers", "propose_regions"]
 __all__ += ["query_heat", "regions_to_try", "stack_regions"]
 
-# Cells touch along edges and corners, within one plane of the stack only.
+# Cells are connected along edges and corners, within one plane of the stack.
 _TOUCHING = np.stack([np.zeros((3, 3)), np.ones((3, 3)), np.zeros((3, 3))])
 
 
 @dataclass(frozen=True)
 class RegionMatch:
-    """The region of one image that is most like the query.
+    """The region of an image that is most similar to the query.
 
     Attributes:
-        region: cells of the image's finest layer.
+        region: in cells of the image's finest layer.
         score: cosine with the query's descriptor.
-        descriptor: of this region, unit.
-        tried: every region with its score, the proposals in order of threshold.
+        descriptor: of this region, a unit vector.
+        tried: every region with its score, in order of threshold.
         whole: descriptor of the whole image with the query's classes; None if not tried.
     """
 
@@ -49,7 +49,7 @@ class RegionMatch:
 def query_heat(
     encoded: Encoded, maps: Float[Tensor, "B N H1 W1"], settings: RegionSettings
 ) -> Float[Tensor, "B H W"]:
-    """The mean of the query's best classes' CAMs, on the finest layer's grid."""
+    """The mean CAM of the query's best classes, on the finest layer's grid."""
     _, height, width = encoded.finest
     best = maps[:, : settings.heat_map_classes]
     return heat_map(resize_maps(best, height, width), settings.heat_map_classes)
@@ -63,7 +63,7 @@ def regions_to_try(
     Args:
         encoded: maps of the hits.
         maps: their CAMs for the query's classes, best first.
-        settings: thresholds, least side, and whether the whole image is one more.
+        settings: thresholds, minimum side, and whether to try the whole image.
     """
     _, height, width = encoded.finest
     proposals: list[list[Region]] = [[] for _ in range(len(encoded))]
@@ -78,7 +78,7 @@ def regions_to_try(
 
 
 def _distinct(regions: list[Region], encoded: Encoded) -> list[Region]:
-    """Regions without those that cover the same cells as one before, on maps that are coarser."""
+    """Drop regions that cover the same cells as an earlier one on averaged maps."""
     distinct: dict[Region, Region] = {}
     for covered, region in zip(_covered(regions, encoded), regions, strict=True):
         distinct.setdefault(covered, region)
@@ -86,7 +86,7 @@ def _distinct(regions: list[Region], encoded: Encoded) -> list[Region]:
 
 
 def _covered(regions: list[Region], encoded: Encoded) -> list[Region]:
-    """The cells that regions touch on the finest maps there are, which may be averaged."""
+    """The cells that regions touch on the finest maps after averaging."""
     ratio = min(maps.stride for maps in encoded.features) // encoded.finest.stride
     return [
         Region(x0 // ratio, y0 // ratio, -(-x1 // ratio), -(-y1 // ratio))
@@ -100,22 +100,22 @@ def propose_regions(
     """Bounding boxes of the largest component of each heat map above each threshold.
 
     Args:
-        heat: heat maps, non-negative.
+        heat: non-negative heat maps.
         thresholds: shares of each map's maximum.
         min_side: boxes with a side of fewer cells are left out.
 
     Returns:
-        A list a map, in order of the thresholds, equal boxes once; empty for an
-        all-zero map or where every box is too small.
+        For each map its distinct boxes in order of the thresholds; empty for an all-zero map
+        or if every box is too small.
 
     Convention:
         Cells that touch at a corner are connected (as in OpenCV's contours). Of two
-        components of one size the first in reading order counts. A cell counts if
-        it is strictly above the threshold.
+        components of equal size the first in reading order is used. A cell must be
+        strictly above the threshold.
 
     Source:
         paper section 5.1; docs/method.md section 6, step 2: five thresholds and the largest
-        component, as the paper says, where its published code has four and the largest contour.
+        component, as in the paper; its published code has four and the largest contour.
     """
     batch, height, width = heat.shape
     values = heat.cpu().numpy()
@@ -133,10 +133,9 @@ def propose_regions(
 
 
 def _largest_boxes(labels: Int[np.ndarray, "P H W"]) -> list[Region | None]:
-    """The bounding box of the largest label in each plane; None where there is none.
+    """The bounding box of the largest label in each plane; None for a plane without labels.
 
-    Convention:
-        Labels count up in reading order, so those of one plane stand together.
+    Labels increase in reading order, so those of one plane are consecutive.
     """
     sizes = np.bincount(labels.ravel())
     ends = np.maximum.accumulate(labels.max(axis=(1, 2))).tolist()
@@ -159,7 +158,7 @@ def _largest_boxes(labels: Int[np.ndarray, "P H W"]) -> list[Region | None]:
 def _ends_of(
     marks: Bool[np.ndarray, "P N"],
 ) -> tuple[Int[np.ndarray, " P"], Int[np.ndarray, " P"]]:
-    """For each row the first mark, and the place after the last one."""
+    """For each row the first mark, and the position after the last one."""
     return marks.argmax(axis=1), marks.shape[1] - marks[:, ::-1].argmax(axis=1)
 
 
@@ -169,7 +168,7 @@ def best_match(
     """The best of an image's regions, and the whole image if it is among them.
 
     Convention:
-        On averaged maps a region may cover all cells though it ends a cell before the edge.
+        On averaged maps a region can cover all cells without reaching the edge of the finest grid.
     """
     tried = list(zip(regions, scores, strict=True))
     best = max(range(len(tried)), key=lambda i: tried[i][1])
@@ -182,16 +181,16 @@ def best_match(
 def stack_regions(
     proposals: list[list[Region]], device: torch.device | None = None, least: int = 1
 ) -> Int[Tensor, "B M 4"]:
-    """Lists of regions as one array; shorter lists are filled with their last region.
+    """Lists of regions as one array; shorter lists are padded with their last region.
 
     Args:
-        proposals: a list an image.
-        device: for the array.
-        least: make room for this many regions at least.
+        proposals: one list per image.
+        device: of the array.
+        least: minimum number of columns M.
 
     Convention:
-        What fills a row is there for the shape only: whoever reads results counts the
-        image's own regions. An empty list becomes zero-sized regions, whose vectors are zero.
+        Results of padding must be ignored. An empty list becomes zero-sized regions, whose
+        vectors are zero.
     """
     most = max(least, *(len(regions) for regions in proposals)) if proposals else least
     empty = Region(0, 0, 0, 0)
@@ -208,8 +207,7 @@ def on_coarser_grid(
     """Regions of the finest layer on the grid of a layer with a stride `ratio` times as long.
 
     Convention:
-        Every cell that the region touches belongs to it, so that the whole image
-        stays the whole image.
+        A region includes every cell that it touches, so the whole image stays whole.
     """
     if ratio == 1:
         return regions

@@ -1,4 +1,4 @@
-"""Every number that changes a descriptor, and the fingerprint made of them."""
+"""Settings of the method: every number that changes a descriptor, and their digest."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["PRESETS", "LayerSettings", "MethodSettings", "RegionSettings"]
 
 PRESETS = ("default", "paper")
 
-# Settings of regions by the names that galleries made before have for them.
+# Former names of region settings, found in older galleries.
 _RENAMED = {
     "least_side": "min_side",
     "expand_most": "expand_max",
@@ -34,7 +34,7 @@ class _Frozen(BaseModel):
 
 
 class LayerSettings(_Frozen):
-    """One feature layer and the number of dimensions its descriptor gets."""
+    """A feature layer, and the dimensions of its descriptor."""
 
     name: str
     dims: int = Field(ge=1, le=4096)
@@ -43,10 +43,9 @@ class LayerSettings(_Frozen):
 class RegionSettings(_Frozen):
     """CAM-region re-ranking (docs/method.md section 6).
 
-    These act at query time on kept maps, so they are no part of the
-    fingerprint: an index need not be built again to change them. Only
-    ``coarse_maps`` acts when images are indexed; maps that were kept the
-    other way go on serving.
+    These settings apply to queries and are not part of the fingerprint: they can be changed
+    without indexing again. Only ``coarse_maps`` applies to indexing; maps that were kept
+    with the other value remain usable.
     """
 
     n_classes: int = Field(8, ge=1, description="N_re: best classes of the query in each region")
@@ -59,33 +58,33 @@ class RegionSettings(_Frozen):
     )
     whole_image: bool = Field(True, description="try the whole image as one more region")
     expand_with_regions: bool = Field(
-        False, description="expand the query with best regions; else with indexed descriptors"
+        False, description="expand the query with the best regions instead of indexed descriptors"
     )
     remember_regions: bool = Field(
         True,
-        description="in the second search a re-ranked hit counts by its best region, if better",
+        description="in the second search, score a re-ranked hit by its best region if better",
     )
     expand_neighbours: int = Field(
         5,
         ge=0,
-        description="hits that diffusion reaches expand the query, each joined to its K nearest; "
-        "0: the first n alone",
+        description="K: nearest hits to which each hit is joined in the diffusion graph; 0 turns "
+        "diffusion off",
     )
     expand_spread: float = Field(
-        0.9, ge=0, lt=1, description="how far diffusion goes; 0 stays with the first n"
+        0.9, ge=0, lt=1, description="how far diffusion goes; 0 stays at the first n hits"
     )
     expand_max: int = Field(
-        20, ge=1, description="hits that expand the query with diffusion, at most"
+        20, ge=1, description="maximum number of hits that expand the query with diffusion"
     )
     coarse_maps: bool = Field(
         True,
-        description="maps finer than the evidence are averaged down to its grid before they are "
-        "kept and compared",
+        description="average maps that are finer than the evidence down to its grid before they "
+        "are kept and compared",
     )
 
     @classmethod
     def preset(cls, name: str) -> RegionSettings:
-        """The regions of `MethodSettings.preset` of the same name."""
+        """The region settings of the preset; see `MethodSettings.preset`."""
         if _known_preset(name) == "paper":
             return cls(
                 n_classes=6,
@@ -99,7 +98,7 @@ class RegionSettings(_Frozen):
 
     @classmethod
     def of_gallery(cls, stored: object) -> RegionSettings:
-        """The settings that a gallery was made with; what it does not say is as it was then.
+        """The settings stored in a gallery, with the defaults of its time.
 
         Raises:
             ValueError: they cannot be read.
@@ -110,7 +109,7 @@ class RegionSettings(_Frozen):
         return cls.model_validate(stored)
 
     def of_whole_images(self) -> RegionSettings:
-        """The same with no region but the whole image: OnA on the window."""
+        """A copy that tries the whole image only: OnA on the window."""
         return self.model_copy(update={"thresholds": (), "whole_image": True})
 
     @model_validator(mode="after")
@@ -125,7 +124,7 @@ class RegionSettings(_Frozen):
 class MethodSettings(_Frozen):
     """Every number that changes a descriptor (docs/method.md sections 1 to 4 and 10).
 
-    `preset` gives the two named settings; any field can be changed from there.
+    `preset` returns the two named settings; any field can be changed from there.
     """
 
     network: str = Field("efficientnet_lite0", description="a name of descriptors.backbones")
@@ -143,8 +142,8 @@ class MethodSettings(_Frozen):
     theme: tuple[NonNegativeInt, ...] = Field(
         (), description="fixed classes instead of the best ones"
     )
-    n_pca: int = Field(8, ge=1, description="class vectors an image the whitening is fitted on")
-    weight_floor: float = Field(0.1, ge=0, description="added to each CAM before it weights")
+    n_pca: int = Field(8, ge=1, description="class vectors per image for fitting the whitening")
+    weight_floor: float = Field(0.1, ge=0, description="added to each CAM before weighting")
     centring_prior: bool = Field(True, description="Gaussian at the centre, sigma = min(H, W) / 3")
     power: float = Field(0.5, gt=0, le=1, description="exponent of the class vectors; 1 is off")
     probability_weights: bool = Field(
@@ -153,10 +152,10 @@ class MethodSettings(_Frozen):
 
     @classmethod
     def preset(cls, name: str) -> MethodSettings:
-        """``default``, the best we know, or ``paper``: docs/method.md sections 1 to 7.
+        """``default``, or ``paper``: docs/method.md sections 1 to 7.
 
         Raises:
-            SettingsError: for any other name.
+            SettingsError: unknown preset.
         """
         if _known_preset(name) == "paper":
             return cls(
@@ -174,18 +173,18 @@ class MethodSettings(_Frozen):
 
     @property
     def dims(self) -> int:
-        """Dimensions of a descriptor: the layers' together."""
+        """Dimensions of a descriptor, summed over the layers."""
         return sum(layer.dims for layer in self.layers)
 
     def digest(self) -> str:
-        """64 hex digits that change with every number here."""
+        """SHA-256 of all settings, hexadecimal."""
         canonical = json.dumps(self.model_dump(mode="json"), sort_keys=True)
         return hashlib.sha256(canonical.encode()).hexdigest()
 
     def vector_digest(self) -> str:
-        """Like `digest`, of the numbers that change a class vector: what a whitening is fitted to.
+        """Like `digest`, of the settings that change class vectors and thus the whitening.
 
-        The number of classes summed and their weights come after the whitening.
+        The number of classes summed and their weights apply after the whitening.
         """
         canonical = self.model_dump(
             mode="json", exclude={"n_classes", "theme", "n_pca", "probability_weights"}

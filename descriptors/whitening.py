@@ -1,4 +1,4 @@
-"""PCA-whitening: fitted with scikit-learn, kept as safetensors and JSON."""
+"""PCA-whitening: fitted with scikit-learn, stored as safetensors and JSON."""
 
 from __future__ import annotations
 
@@ -47,16 +47,16 @@ class LayerWhitening:
     def __call__(
         self, vectors: Float[Tensor, "*B K"], dtype: torch.dtype = torch.float32
     ) -> Float[Tensor, "*B D"]:
-        """Whiten unit vectors; rows come out unit, and zero rows stay zero.
+        """Whiten and normalise; zero rows stay zero.
 
         Args:
-            vectors: a row each, unit or zero.
+            vectors: unit or zero rows.
             dtype: of the product; bfloat16 is several times faster where it is native.
 
         Source:
             docs/method.md section 3.
         """
-        # The mean goes first: its projection is large, and bfloat16 would round it roughly.
+        # The mean is subtracted first: its projection is large, and bfloat16 would round it.
         centred = (vectors - self.mean).to(dtype)
         projection = self._projection_bfloat16 if dtype == torch.bfloat16 else self.projection
         whitened = functional.linear(centred, projection).float()
@@ -69,7 +69,7 @@ class LayerWhitening:
         return self.projection.bfloat16()
 
     def to(self, device: torch.device) -> LayerWhitening:
-        """The same on another device."""
+        """A copy on another device."""
         return LayerWhitening(self.mean.to(device), self.projection.to(device))
 
 
@@ -77,11 +77,11 @@ def fit_layer(vectors: Float[np.ndarray, "V K"], dims: int) -> LayerWhitening:
     """Fit the whitening of one layer.
 
     Args:
-        vectors: unit class vectors, a row each, of a collection other than the one searched.
+        vectors: unit class vectors of a collection other than the one searched.
         dims: principal axes to keep.
 
     Raises:
-        RequestError: with fewer vectors or channels than dimensions.
+        RequestError: there are fewer vectors or channels than dimensions.
     """
     from sklearn.decomposition import PCA
 
@@ -90,9 +90,9 @@ def fit_layer(vectors: Float[np.ndarray, "V K"], dims: int) -> LayerWhitening:
             f"{vectors.shape[0]} vectors of {vectors.shape[1]} channels cannot give "
             f"{dims} dimensions: fit on more images or ask for fewer dimensions."
         )
-    # In float64: along most axes unit vectors differ by less than float32 sums can tell.
+    # In float64: along most axes the differences are below the precision of float32 sums.
     pca = PCA(n_components=dims, svd_solver="covariance_eigh").fit(vectors.astype(np.float64))
-    # An axis along which the images do not differ would be blown up to noise.
+    # Bounded, so that axes without variance do not become noise.
     deviation = np.sqrt(np.maximum(pca.explained_variance_, pca.explained_variance_[0] * 1e-9))
     projection = pca.components_ / deviation[:, None]
     return LayerWhitening(
@@ -109,7 +109,7 @@ class Whitening:
         layers: in the order of the settings.
         vector_digest: `MethodSettings.vector_digest` of the settings it was fitted with.
         weights_digest: of the network's weights.
-        fitted_on: a sentence for people.
+        fitted_on: description of the images, for display.
     """
 
     layers: tuple[LayerWhitening, ...]
@@ -118,7 +118,7 @@ class Whitening:
     fitted_on: str
 
     def digest(self) -> str:
-        """64 hex digits that change with every number of it."""
+        """SHA-256 of all numbers, hexadecimal."""
         digest = hashlib.sha256()
         for layer in self.layers:
             for tensor in (layer.mean, layer.projection):
@@ -126,7 +126,7 @@ class Whitening:
         return digest.hexdigest()
 
     def save(self, path: Path) -> None:
-        """Write ``path`` (safetensors) and, beside it, the same name with ``.json``."""
+        """Write ``path`` (safetensors) and beside it a file with the suffix ``.json``."""
         tensors = {}
         for i, layer in enumerate(self.layers):
             tensors[f"{i}.mean"] = layer.mean.cpu().contiguous()
@@ -147,10 +147,10 @@ class Whitening:
 
     @classmethod
     def load(cls, path: Path) -> Whitening:
-        """Read what `save` wrote.
+        """Read the files of `save`.
 
         Raises:
-            ArtifactError: if a file is missing or damaged.
+            ArtifactError: a file is missing or damaged.
         """
         about_path = path.with_suffix(".json")
         try:
@@ -181,7 +181,7 @@ class Whitening:
         return whitening
 
     def to(self, device: torch.device) -> Whitening:
-        """The same on another device."""
+        """A copy on another device."""
         return Whitening(
             tuple(layer.to(device) for layer in self.layers),
             self.vector_digest,
@@ -191,33 +191,31 @@ class Whitening:
 
 
 def packaged_whitening() -> Path:
-    """Where the whitening of the default preset lies in the installed package."""
+    """Path of the whitening of the default preset."""
     return Path(str(files("descriptors") / "data" / "efficientnet_lite0-default.safetensors"))
 
 
 def stack_vectors(vectors: Sequence[Float[Tensor, "_ K"]]) -> Float[np.ndarray, "V K"]:
-    """All class vectors of a collection below each other, without zero rows."""
+    """All class vectors of a collection in one array, without zero rows."""
     rows = torch.cat([v[(v != 0).any(dim=1)].cpu() for v in vectors])
     return rows.numpy()
 
 
 class WhiteningFit:
-    """Collects class vectors image by image, then fits the whitening.
+    """Collects the N_pca best class vectors of each image, then fits the whitening.
 
     Source:
-        docs/method.md section 3: the N_pca best class vectors of each image of another
-        collection.
+        docs/method.md section 3.
     """
 
     def __init__(self, encoder: Encoder) -> None:
-        """Start with no image."""
         self._encoder = encoder
         self._vectors: list[list[Float[Tensor, "V K"]]] = [[] for _ in encoder.settings.layers]
         self.images = 0
 
     @torch.inference_mode()
     def add(self, encoded: Encoded) -> None:
-        """Take in the maps of a batch of images."""
+        """Add a batch of images."""
         classes = top_classes(encoded.scores, self._encoder.settings.n_pca)
         vectors = region_class_vectors(self._encoder, encoded, classes)
         for kept, layer in zip(self._vectors, vectors, strict=True):
@@ -225,16 +223,16 @@ class WhiteningFit:
         self.images += len(encoded)
 
     def fit(self, fitted_on: str) -> Whitening:
-        """The whitening of what was added.
+        """The whitening of the images that were added.
 
         Args:
-            fitted_on: a sentence for people, such as "812 images of /photos".
+            fitted_on: for display, such as "812 images of /photos".
 
         Raises:
-            RequestError: if there were too few images for the dimensions wanted.
+            RequestError: there are too few images for the dimensions.
         """
         if not self.images:
-            raise RequestError("No image could be read to fit the whitening on: name others.")
+            raise RequestError("No image could be read to fit the whitening on: give others.")
         settings = self._encoder.settings
         layers = tuple(
             fit_layer(stack_vectors(vectors), layer.dims)

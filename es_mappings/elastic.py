@@ -1,4 +1,4 @@
-"""The gallery in Elasticsearch: documents in one index, rejects in another beside it."""
+"""A gallery in Elasticsearch: an index of documents, and one of rejects."""
 
 from __future__ import annotations
 
@@ -38,21 +38,20 @@ __all__ = ["ElasticGallery"]
 
 
 class ElasticGallery:
-    """One concrete index of images, and the rejects beside it: `Searchable` and `Writable`.
+    """A concrete index of images, and its rejects: `Searchable` and `Writable`.
 
     Convention:
-        Opened by an alias it stays with the index behind it: its fingerprint is checked
-        once, and an alias that is switched meanwhile never mixes two methods.
-        A call that writes is not one step as in a folder: it may be half done when it
-        fails. Every write may be repeated, and then ends as if it had been done once.
+        An alias is resolved when the gallery is opened, so that switching it later never
+        mixes two methods. Unlike in a folder, a write that fails may be partially done;
+        all writes are idempotent and can be repeated.
 
     Attributes:
         index: the concrete index.
-        server: what the server can do.
-        settings: every number behind the fingerprint, and where the maps are; see `indices.create`.
+        server: its version.
+        settings: description of the method; see `indices.create`.
         dims, fingerprint: of the descriptors, and of the method that made them.
         meta_properties: mapping of the fields of ``meta`` when the gallery was opened.
-        meta_mapping: its digest.
+        meta_mapping: digest of that mapping.
     """
 
     def __init__(
@@ -65,20 +64,20 @@ class ElasticGallery:
         bulk: Bulk | None = None,
         server: Server | None = None,
     ) -> None:
-        """Look at an index that is there.
+        """Open an existing index.
 
         Args:
             client: of the server.
-            index: its name, or an alias of one index.
+            index: name of an index, or alias of one index.
             rejects: index of the rejects.
-            refresh: make each write visible to searches before going on; slow.
+            refresh: make each write visible to searches before returning; slow.
             bulk: how to write.
-            server: what the server can do, where that is known already.
+            server: its version, if known.
 
         Raises:
             GalleryNotFound: there is no such index.
-            ContractError: it is none of ours.
-            GalleryUnreachable: the server does not answer.
+            ContractError: it was not created by camsearch.
+            GalleryUnreachable: the server does not respond.
         """
         self._client, self._rejects, self._refresh = client, rejects, refresh
         self._bulk = bulk or Bulk(client)
@@ -87,8 +86,8 @@ class ElasticGallery:
             found = client.indices.get_mapping(index=index)
         if len(found) != 1:
             raise ContractError(
-                f"{index} stands for {len(found)} indices ({', '.join(sorted(found))}): "
-                "name one of them, or run `camsearch gallery verify`."
+                f"{index} is an alias of {len(found)} indices ({', '.join(sorted(found))}): "
+                "use one of them, or run `camsearch gallery verify`."
             )
         ((self.index, body),) = found.items()
         properties = body["mappings"].get("properties", {})
@@ -100,7 +99,7 @@ class ElasticGallery:
         self.meta_mapping = hashlib.sha256(json.dumps(meta, sort_keys=True).encode()).hexdigest()
 
     def meta_names(self) -> list[str]:
-        """Names under which metadata is searched now, such as ``meta.city``, in order."""
+        """Names of metadata fields, such as ``meta.city``, in order."""
         with answered("the mapping"):
             found = self._client.indices.get_mapping(index=self.index)
         names: list[str] = []
@@ -115,34 +114,34 @@ class ElasticGallery:
         return sorted(names)
 
     def put(self, documents: Sequence[Document]) -> None:
-        """Write documents; a later revision that is there stays. See `Writable`.
+        """Write documents, unless a later revision exists; see `Writable`.
 
         Raises:
-            DocumentsRefused: Elasticsearch holds the others, but not these.
-            GalleryUnreachable: it does not take them within the patience of `Bulk`.
+            DocumentsRefused: Elasticsearch refused some documents; the others are written.
+            GalleryUnreachable: it did not accept them within the patience of `Bulk`.
         """
         self.put_ready(self.make_ready(documents), [document.id for document in documents])
 
     def make_ready(self, documents: Sequence[Document]) -> list[Ready]:
-        """Check documents and write them as JSON; see `Writable`."""
+        """Check documents and serialise them as JSON; see `Writable`."""
+        ready = []
         for document in documents:
             check_document(document, self.dims)
-        return [Ready(document, self._written(document)) for document in documents]
-
-    def _written(self, document: Document) -> bytes:
-        source = source_of(document, base64_vector=self.server.takes_base64)
-        return write(self.index, document.id, source, document.revision)
+            source = source_of(document, base64_vector=self.server.takes_base64)
+            written = write(self.index, document.id, source, document.revision)
+            ready.append(Ready(document, written))
+        return ready
 
     def put_ready(self, ready: Sequence[Ready], rejected: Collection[str]) -> None:
         """Write documents; see `put`."""
-        # One write an id, since a second try might put two of them in the other order.
+        # One write per id, since a retry could reverse the order of two.
         in_order = sorted(ready, key=lambda one: one.document.revision)
         latest = {one.document.id: one.written for one in in_order}
         cleared = [deletion(self._rejects, id_) for id_ in dict.fromkeys(rejected)]
         self._write(latest, cleared)
 
     def put_rejects(self, rejects: Sequence[Reject]) -> None:
-        """Note images that were refused; see `Writable` and `put`."""
+        """Write rejects; see `Writable` and `put`."""
         for reject in rejects:
             check_reject(reject)
         self._write({r.id: write(self._rejects, r.id, reject_source(r)) for r in rejects})
@@ -151,7 +150,7 @@ class ElasticGallery:
         """Replace metadata; see `Writable` and `put`."""
         for id_, meta in ids_to_meta.items():
             check_meta(id_, meta)
-        # Whole documents, since a partial update would count up the version, which is the
+        # Whole documents, since a partial update would increase the version, which is the
         # caller's revision.
         writes = {}
         for hit in self._found(list(ids_to_meta)):
@@ -162,11 +161,11 @@ class ElasticGallery:
         self._write(writes)
 
     def delete(self, ids: Sequence[str]) -> list[str]:
-        """Remove documents and rejects; returns the ids that were there, in the order given.
+        """Delete documents and rejects; return the ids that existed, in the order given.
 
         Convention:
-            With a document's own version, since Elasticsearch would otherwise count it up
-            and then refuse the same revision when it comes again soon.
+            Deletions carry the document's version; otherwise Elasticsearch would increase it
+            and refuse the same revision if it is soon written again.
         """
         actions, gone = [], set()
         for hit, is_reject in self._known(ids):
@@ -178,7 +177,7 @@ class ElasticGallery:
         return [id_ for id_ in dict.fromkeys(ids) if id_ in gone]
 
     def get(self, ids: Sequence[str]) -> dict[str, Document]:
-        """Read the documents with these ids, even those no search sees yet."""
+        """Read the documents with these ids, including those not yet visible to searches."""
         sources = (hit["_source"] for hit in self._found(ids))
         return {source["id"]: document_of(source) for source in sources if DESCRIPTOR in source}
 
@@ -190,15 +189,14 @@ class ElasticGallery:
             if is_reject:
                 tags[source["id"]] = source["source_tag"]
             else:
-                said = (source[name] for name in Known._fields)
-                known[source["id"]] = Known(*said)
+                known[source["id"]] = Known(*(source[name] for name in Known._fields))
         return known, tags
 
     def documents(self, matching: Filter | None = None) -> Iterator[Document]:
-        """List documents in order of their ids, as they are when the listing begins.
+        """List documents in order of their ids, as of the start of the listing.
 
         Convention:
-            One without a descriptor, which something else must have written, is left out.
+            Documents without a descriptor, written by other programs, are left out.
         """
         vectors = {"source": {"exclude_vectors": False}} if self.server.leaves_vectors_out else {}
         for source in listing(self._client, self.index, query_of(matching), **vectors):
@@ -206,18 +204,18 @@ class ElasticGallery:
                 yield document_of(source)
 
     def without_descriptor(self) -> Iterator[str]:
-        """Ids of documents that no search can find, since they have no descriptor."""
+        """Ids of documents without a descriptor, which no search finds."""
         query = {"bool": {"must_not": [{"exists": {"field": DESCRIPTOR}}]}}
         for source in listing(self._client, self.index, query):
             yield source["id"]
 
     def rejects(self) -> Iterator[Reject]:
-        """List all rejects in order of their ids, as they are when the listing begins."""
+        """List all rejects in order of their ids, as of the start of the listing."""
         for source in listing(self._client, self._rejects, {"match_all": {}}):
             yield reject_of(source)
 
     def count(self, matching: Filter | None = None) -> int:
-        """Count the documents that a search sees."""
+        """Count the documents that are visible to searches."""
         query = query_of(matching)
         with answered("a count"):
             return int(self._client.count(index=self.index, query=query)["count"])
@@ -228,17 +226,17 @@ class ElasticGallery:
         """Find the k documents with the highest cosine; see `Searchable`.
 
         Convention:
-            As exact as the index's graph; copies of an image are asked for until their
-            order by id is sure.
+            As exact as the index's graph. More hits are requested until ties at the end are
+            complete and can be ordered by id.
 
         Raises:
             RequestError: the vector has other dimensions or no direction, k is more than
-                10,000, or Elasticsearch refuses the filter, as for a field that is not there.
+                10,000, or the filter is refused, for example for an unknown field.
         """
         check_query(vector, self.dims)
         if k > MAX_HITS:
             raise RequestError(
-                f"{k} hits are more than the {MAX_HITS:,} that Elasticsearch finds: ask for fewer."
+                f"{k} hits are more than Elasticsearch's limit of {MAX_HITS:,}: ask for fewer."
             )
         query = query_of(matching)
         if k < 1:
@@ -247,22 +245,18 @@ class ElasticGallery:
         while True:
             found = nearest(self._client, self.index, vector, asked, query)
             whole = len(found) < asked or asked >= MAX_HITS
-            # With one more hit than wanted, the last two tell whether a tie is cut in two.
+            # With one extra hit, the last two show whether a tie is cut off.
             if whole or found[k - 1].cosine > found[-1].cosine:
                 return sorted(found, key=lambda hit: (-hit.cosine, hit.id))[:k]
             asked = min(4 * asked, MAX_HITS)
 
     def _write(self, writes: Mapping[str, bytes], more: Sequence[bytes] = ()) -> None:
-        """Write what is named by ids, and more.
-
-        Raises:
-            DocumentsRefused: Elasticsearch will never take some of what is named.
-        """
+        """Write by id, and further actions; raises DocumentsRefused for refused ids only."""
         outcomes = self._bulk.write([*writes.values(), *more], refresh=self._refresh)
         check_held(dict(zip(writes, outcomes, strict=False)))
 
     def _known(self, ids: Sequence[str]) -> Iterator[tuple[dict[str, Any], bool]]:
-        """What is there of some ids without vectors, and of each whether it is a reject."""
+        """Documents and rejects without vectors, each with whether it is a reject."""
         asked = [id_ for id_ in dict.fromkeys(ids) if fits_as_id(id_)]
         places = [{"_index": i, "_id": id_} for id_ in asked for i in (self.index, self._rejects)]
         # Only rejects have a kind.
@@ -271,13 +265,13 @@ class ElasticGallery:
             yield hit, "kind" in hit["_source"]
 
     def _found(self, ids: Sequence[str]) -> Iterator[dict[str, Any]]:
-        """The whole documents with some ids, in their order."""
+        """Whole documents, in the order of the ids."""
         places = [{"_index": self.index, "_id": i} for i in dict.fromkeys(ids) if fits_as_id(i)]
         wanted = {"_source_exclude_vectors": "false"} if self.server.leaves_vectors_out else {}
         return read_by_id(self._client, places, wanted)
 
     def close(self) -> None:
-        """Let go of the connections."""
+        """Close the connections."""
         self._client.close()
 
     def __enter__(self) -> ElasticGallery:  # noqa: PYI034 - beartype cannot check Self in a method

@@ -1,4 +1,4 @@
-"""Many writes in one request: capped by bytes, each item's answer read, refused ones tried again."""
+"""Bulk writing in requests of limited size, with retries for each item."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ _NOT_OURS = frozenset({401, 403, 500})
 
 
 def write(index: str, id_: str, source: Mapping[str, Any], revision: int | None = None) -> bytes:
-    """A document's lines of a bulk request; with a revision a later one wins against it."""
+    """The lines of a bulk request that write a document, unless a later revision exists."""
     return b"%b\n%b" % (_line("index", index, id_, revision), _json(source))
 
 
 def deletion(index: str, id_: str, revision: int | None = None) -> bytes:
-    """A deletion's line; with a revision it leaves what is later."""
+    """The line of a bulk request that deletes a document, unless a later revision exists."""
     return _line("delete", index, id_, revision)
 
 
@@ -55,18 +55,18 @@ def _line(operation: str, index: str, id_: str, revision: int | None) -> bytes:
 def _json(source: Mapping[str, Any]) -> bytes:
     try:
         return orjson.dumps(source)
-    except TypeError:  # whole numbers of more than 64 bits, which Elasticsearch may take as text
+    except TypeError:  # integers of more than 64 bits
         return json.dumps(source, ensure_ascii=False).encode()
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one write.
+    """The outcome of one write.
 
     Attributes:
-        status: HTTP status of the item; 409 where a later revision is there, 404 where
-            there was nothing to delete.
-        reason: why it was refused; "" if it was not.
+        status: HTTP status of the item; 409 if a later revision exists, 404 if there was
+            nothing to delete.
+        reason: of a refusal, or "".
     """
 
     status: int
@@ -74,7 +74,7 @@ class Outcome:
 
     @property
     def done(self) -> bool:
-        """Whether the index is as the write wants it, or newer."""
+        """Whether the index has this revision, or a later one."""
         return self.status < 300 or self.status in (_CONFLICT, _MISSING)  # noqa: PLR2004
 
 
@@ -84,13 +84,12 @@ class Bulk:
 
     Attributes:
         client: of the server.
-        max_bytes: of a request's body; a tenth of the heap of a node is its limit for all.
+        max_bytes: of a request's body; a node accepts a tenth of its heap in total.
         max_actions: of a request.
-        patience: seconds to try again what is refused because the server is busy or away.
-        first_wait: seconds before the second try; doubled each time, and drawn at random
-            below that, so that many workers do not come back all at once.
+        patience: seconds to retry while the server is busy or not reachable.
+        first_wait: seconds before the first retry; doubled each time, with random jitter.
         longest_wait: seconds.
-        sleep: waits; a test's own may not.
+        sleep: replaced in tests.
     """
 
     client: Elasticsearch
@@ -102,15 +101,15 @@ class Bulk:
     sleep: Callable[[float], None] = time.sleep
 
     def write(self, actions: Sequence[bytes], *, refresh: bool = False) -> list[Outcome]:
-        """Write, and say of each what became of it, in their order.
+        """Write, and return the outcome of each action in order.
 
         Args:
-            actions: of `write` and `deletion`.
-            refresh: make them visible to searches before answering.
+            actions: from `write` and `deletion`.
+            refresh: make them visible to searches before returning.
 
         Raises:
-            GalleryUnreachable: if some are still refused for now when patience ends; which
-                of the others are written is not known then, so write all again.
+            GalleryUnreachable: the server was still busy when patience ended. Some actions may
+                have been written; repeat all of them.
         """
         outcomes: list[Outcome | None] = [None] * len(actions)
         waiting = list(range(len(actions)))
@@ -124,7 +123,7 @@ class Bulk:
                 raise GalleryUnreachable(
                     f"{len(waiting)} of {len(actions)} documents could not be written within "
                     f"{self.patience:.0f} s ({_why(outcomes, waiting)}): check that Elasticsearch "
-                    "runs and keeps up; what was asked can be written again safely."
+                    "runs and keeps up, then repeat the call, which is safe."
                 )
             if waiting:
                 self.sleep(wait * random.uniform(0.5, 1))
@@ -134,41 +133,34 @@ class Bulk:
     def _once(
         self, actions: Sequence[bytes], places: Sequence[int], refresh: bool
     ) -> Iterator[Outcome]:
-        """One try of the actions at these places."""
+        """Write the actions at these places once, and yield their outcomes."""
         client = self.client.options(max_retries=0)
-        said = 0
+        answered_count = 0
         some = (actions[i] for i in places)
         for chunk in _chunks(some, self.max_actions, self.max_bytes):
-            # The client takes lines that are written already, whatever its types say, and
-            # looks at each that it is given: so all as one.
+            # The client accepts serialised lines, despite its types; joined, because it
+            # inspects each item.
             operations: Any = [b"\n".join(chunk)]
             try:
                 answer = client.bulk(operations=operations, refresh=refresh, filter_path=_WANTED)
             except TransportError as error:
-                if distrust(error):  # which no patience mends
+                if distrust(error):  # retries do not help
                     with answered("a bulk write"):
                         raise
-                yield from [Outcome(503, str(error))] * (len(places) - said)
+                yield from [Outcome(503, str(error))] * (len(places) - answered_count)
                 return
             except ApiError as error:
                 _check_is_about_items(error)
                 yield from [Outcome(error.status_code, str(error))] * len(chunk)
             else:
                 yield from map(_outcome_of, answer["items"])
-            said += len(chunk)
+            answered_count += len(chunk)
 
 
 def check_held(outcomes: Mapping[str, Outcome]) -> None:
-    """Say which documents Elasticsearch will never take.
-
-    Args:
-        outcomes: by the documents' ids.
-
-    Raises:
-        DocumentsRefused: if there are any.
-    """
+    """Raise DocumentsRefused if Elasticsearch refused documents; `outcomes` are by id."""
     reasons = {
-        id_: f"Elasticsearch cannot hold it ({o.reason or o.status}): change that field, or map it."
+        id_: f"Elasticsearch refused it ({o.reason or o.status}): change that field, or map it."
         for id_, o in outcomes.items()
         if not o.done
     }
@@ -181,7 +173,7 @@ def check_held(outcomes: Mapping[str, Outcome]) -> None:
 
 
 def _chunks(actions: Iterable[bytes], max_actions: int, max_bytes: int) -> Iterator[list[bytes]]:
-    """Portions for a request each; an action of more bytes than that goes by itself."""
+    """Split into chunks, one per request; an action of more bytes gets its own."""
     chunk: list[bytes] = []
     size = 0
     for one in actions:
@@ -196,11 +188,11 @@ def _chunks(actions: Iterable[bytes], max_actions: int, max_bytes: int) -> Itera
 
 
 def _check_is_about_items(error: ApiError) -> None:
-    """Raise where a whole request is refused, and not for now only."""
+    """Raise if the whole request was refused permanently."""
     if error.status_code == _TOO_LARGE:
         raise ContractError(
-            "A bulk request is larger than something before Elasticsearch allows (413): raise its "
-            f"limit above {Bulk.max_bytes // 2**20} MB."
+            "A bulk request is larger than Elasticsearch or a proxy before it allows (413): raise "
+            f"its limit above {Bulk.max_bytes // 2**20} MB."
         ) from error
     if error.status_code not in PASSING:
         with answered("a bulk write"):
@@ -208,7 +200,7 @@ def _check_is_about_items(error: ApiError) -> None:
 
 
 def _outcome_of(item: dict[str, Any]) -> Outcome:
-    """One item's answer."""
+    """The outcome in the response for one item."""
     operation, answer = next(iter(item.items()))
     error = answer.get("error")
     if error is None and answer["status"] < 300:  # noqa: PLR2004 - nearly always
@@ -223,22 +215,22 @@ def _written(status: int) -> Outcome:
 
 
 def _check_is_about_the_item(operation: str, answer: dict[str, Any]) -> None:
-    """Refuse what is no fault of a document: it would be listed as bad, and its old one deleted.
+    """Raise for errors that no document causes, so that none becomes a reject.
 
     Raises:
-        ContractError: the index takes no writes.
-        GalleryNotFound: the index is gone.
+        ContractError: the index does not accept writes.
+        GalleryNotFound: the index does not exist.
     """
     status = answer["status"]
     if status == _MISSING and operation != "delete":
         raise GalleryNotFound(
-            f"The index to write to is gone ({reason_of(answer)}): make it with "
+            f"The index to write to does not exist ({reason_of(answer)}): create it with "
             "`camsearch gallery create`."
         )
     if status in _NOT_OURS:
         raise ContractError(
-            f"Elasticsearch refuses every write ({reason_of(answer)}): check rights, blocks of the "
-            "index, and its log."
+            f"Elasticsearch refuses every write ({reason_of(answer)}): check permissions, blocks "
+            "of the index, and its log."
         )
 
 

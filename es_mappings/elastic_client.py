@@ -1,4 +1,4 @@
-"""Elasticsearch's client, and its errors in our words."""
+"""Elasticsearch's client, and translation of its errors."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["Server", "answered", "connect", "distrust", "packaged_json", "reason_of", "tls_context"]
 __all__ += ["without_password"]
 
-# 503 and 429 pass by themselves; 408 and 502 and 504 come from proxies on the way.
+# Temporary errors: 429 and 503 of Elasticsearch; 408, 502 and 504 of proxies before it.
 PASSING = frozenset({408, 429, 502, 503, 504})
 _FORBIDDEN = frozenset({401, 403})
 _NOT_FOUND = 404
@@ -31,11 +31,7 @@ _BAD_REQUEST = 400
 
 @dataclass(frozen=True)
 class Server:
-    """What an Elasticsearch can do, by its version.
-
-    Attributes:
-        version: major and minor.
-    """
+    """The version of an Elasticsearch (major, minor) and its features."""
 
     version: tuple[int, int]
 
@@ -44,8 +40,8 @@ class Server:
         """Ask a server for its version.
 
         Raises:
-            GalleryUnreachable: if it does not answer.
-            ContractError: if it is too old.
+            GalleryUnreachable: it does not respond.
+            ContractError: it is too old.
         """
         with answered("Elasticsearch"):
             number = str(client.info()["version"]["number"])
@@ -58,7 +54,7 @@ class Server:
 
     @property
     def leaves_vectors_out(self) -> bool:
-        """Whether `_source` comes without vectors unless they are asked for."""
+        """Whether `_source` excludes vectors by default."""
         return self.version >= (9, 2)
 
     @property
@@ -74,18 +70,17 @@ def connect(
     ca_certs: str | None = None,
     seconds: float = 30,
 ) -> Elasticsearch:
-    """A client for an address; nothing is sent yet.
+    """A client for an address; does not connect yet.
 
     Args:
-        address: such as http://localhost:9200; user and password may stand in it.
-        api_key: sent as it is; None for none.
-        ca_certs: file of the authority that signed the certificate of an https server; None for
-            those that are commonly trusted.
-        seconds: after which a request counts as failed.
+        address: such as http://localhost:9200; may contain user and password.
+        api_key: of a user; None for none.
+        ca_certs: PEM file of the authority to trust; None for the system's.
+        seconds: timeout of a request.
 
     Raises:
-        RequestError: if the address is none.
-        SettingsError: if the file holds no certificates.
+        RequestError: the address is not valid.
+        SettingsError: the file does not contain certificates.
     """
     is_https = address.lower().startswith("https:")
     more: dict[str, Any] = {"ssl_context": tls_context(ca_certs)} if is_https else {}
@@ -100,35 +95,24 @@ def connect(
         )
     except (ValueError, TypeError, OSError) as error:
         raise RequestError(
-            f"{without_password(address)!r} is no address of an Elasticsearch ({error}): "
+            f"{without_password(address)!r} is not a valid Elasticsearch URL ({error}): "
             "write it as http://localhost:9200."
         ) from error
 
 
 def tls_context(ca_certs: str | None) -> ssl.SSLContext:
-    """TLS of a client that checks certificates and their host names.
-
-    Args:
-        ca_certs: file of the authority to trust; None for those that the system trusts.
-
-    Raises:
-        SettingsError: if the file holds no certificates.
-    """
+    """A TLS context that checks certificates and host names; see `connect`."""
     try:
         return ssl.create_default_context(cafile=ca_certs)
-    except OSError as error:  # ssl's own among them
+    except OSError as error:  # includes SSLError
         raise SettingsError(
-            f"{ca_certs!r} holds no certificates that can be read ({error}): set "
+            f"{ca_certs!r} does not contain readable certificates ({error}): set "
             "CAMSEARCH_CA_CERTS to a PEM file of the authority behind Elasticsearch."
         ) from error
 
 
 def distrust(error: BaseException | None) -> str:
-    """What to say of a certificate that was refused, after the server's name.
-
-    Returns:
-        "" if neither the error nor a cause of it is about a certificate.
-    """
+    """The predicate of a sentence about an untrusted certificate; "" for other errors."""
     while error is not None and not isinstance(error, ssl.SSLCertVerificationError):
         error = error.__cause__ or error.__context__
     if error is None:
@@ -141,43 +125,41 @@ def distrust(error: BaseException | None) -> str:
 
 
 def without_password(address: str) -> str:
-    """An address as it may be shown: what stands before the host is left out."""
+    """An address without user and password, for display."""
     scheme, there, rest = address.rpartition("://")
     return f"{scheme}{there}{rest.rpartition('@')[2]}"
 
 
 @contextmanager
 def answered(what: str) -> Iterator[None]:
-    """Say an error of the client in our own words.
+    """Translate client errors.
 
     Args:
-        what: was asked, as the sentence's subject.
+        what: the operation, as it appears in messages.
 
     Raises:
-        GalleryUnreachable: no answer, or one that says: later.
-        GalleryNotFound: the index is not there.
-        RequestError: Elasticsearch cannot read the request.
-        ContractError: it refuses for another reason.
+        GalleryUnreachable: the server does not respond, or is busy.
+        GalleryNotFound: the index does not exist.
+        RequestError: the request is invalid.
+        ContractError: it is refused for another reason.
     """
     try:
         yield
     except UnsupportedProductError as error:
-        raise ContractError(
-            f"{what} is answered by something that is no Elasticsearch: check its address."
-        ) from error
+        raise ContractError("The server is not an Elasticsearch: check its address.") from error
     except ApiError as error:
-        raise _in_our_words(what, error) from error
+        raise _translated(what, error) from error
     except TransportError as error:
         if why := distrust(error):
             raise GalleryUnreachable(f"Elasticsearch {why}") from error
         how = "does not answer" if isinstance(error, NoConnection) else "gives no usable answer"
-        said = str(error.message).split("\n", maxsplit=1)[0][:200]
+        detail = str(error.message).split("\n", maxsplit=1)[0][:200]
         raise GalleryUnreachable(
-            f"Elasticsearch {how} ({said}): check that it runs and that its address is right."
+            f"Elasticsearch {how} ({detail}): check that it runs and that its address is right."
         ) from error
 
 
-def _in_our_words(what: str, error: ApiError) -> ContractError | RequestError:
+def _translated(what: str, error: ApiError) -> ContractError | RequestError:
     reason = reason_of(error.body) or str(error)
     if error.status_code in PASSING:
         return GalleryUnreachable(
@@ -185,11 +167,12 @@ def _in_our_words(what: str, error: ApiError) -> ContractError | RequestError:
         )
     if error.status_code in _FORBIDDEN:
         return ContractError(
-            f"Elasticsearch allows us no {what} ({reason}): check the credentials and their rights."
+            f"Elasticsearch denied access to {what} ({reason}): check the credentials and their "
+            "permissions."
         )
     if error.status_code == _NOT_FOUND:
         return GalleryNotFound(
-            f"There is nothing to answer for {what} ({reason}): make it with "
+            f"Elasticsearch did not find {what} ({reason}): create it with "
             "`camsearch gallery create`."
         )
     if error.status_code == _BAD_REQUEST:
@@ -203,7 +186,7 @@ def _in_our_words(what: str, error: ApiError) -> ContractError | RequestError:
 
 
 def reason_of(body: object) -> str:
-    """The innermost reason in an error as Elasticsearch writes it; "" if there is none."""
+    """The innermost reason in an error of Elasticsearch; "" if there is none."""
     error = body.get("error", body) if isinstance(body, dict) else body
     reason = ""
     while isinstance(error, dict):

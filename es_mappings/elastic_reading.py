@@ -1,4 +1,4 @@
-"""What a gallery in Elasticsearch is asked: documents by id, all in order, the nearest ones."""
+"""Read from Elasticsearch: documents by id, listings in order of ids, kNN searches."""
 
 from __future__ import annotations
 
@@ -18,11 +18,10 @@ if TYPE_CHECKING:
 
 __all__ = ["MAX_HITS", "listing", "nearest", "read_by_id"]
 
-# Elasticsearch's own limit of k and of num_candidates.
+# Elasticsearch's limit of k and num_candidates.
 MAX_HITS = 10_000
 
-# A graph search looks at this many candidates for each hit wanted, and at no fewer than this:
-# what it costs and finds is measured by `python -m benchmarks recall`.
+# num_candidates per hit, and in total; `python -m benchmarks recall` measures cost and recall.
 _CANDIDATES_PER_HIT = 2
 _MIN_CANDIDATES = 200
 
@@ -35,14 +34,14 @@ _JSON = {"accept": "application/json", "content-type": "application/json"}
 def read_by_id(
     client: Elasticsearch, places: Sequence[Mapping[str, str]], wanted: Mapping[str, str]
 ) -> Iterator[dict[str, Any]]:
-    """What is there at some places, each an index and an id; read in real time.
+    """Existing documents at some places, read in real time.
 
     Args:
         client: of the server.
         places: any number, with ``_index`` and ``_id``.
-        wanted: parameters of the request that choose fields of `_source`.
+        wanted: parameters of the request that select fields of `_source`.
     """
-    # Of what is not there nothing is answered: mostly that is everything.
+    # Leaves missing documents out of the response: often that is all of them.
     parameters = {"filter_path": "docs._version,docs._source", **wanted}
     for start in range(0, len(places), _ASK_AT_ONCE):
         body = {"docs": places[start : start + _ASK_AT_ONCE]}
@@ -56,9 +55,9 @@ def read_by_id(
 def listing(
     client: Elasticsearch, index: str, query: Mapping[str, Any], **more: Any
 ) -> Iterator[dict[str, Any]]:
-    """Every `_source` in order of ids, as of one moment; `more` goes with each search."""
+    """Every `_source` in order of ids, at one point in time; `more` is added to each search."""
     with answered("a listing"):
-        # A listing that leaves out the last seconds would let a rebuild leave them out, too.
+        # Otherwise a rebuild could miss the last seconds.
         client.indices.refresh(index=index)
         pit = client.open_point_in_time(index=index, keep_alive=_KEEP_LISTING)["id"]
     try:
@@ -89,7 +88,7 @@ def nearest(
     k: int,
     query: Mapping[str, Any],
 ) -> list[FirstHit]:
-    """The k hits of a kNN search among the documents that a query finds, best first."""
+    """The k hits of a kNN search among the documents that match a query, best first."""
     knn: dict[str, Any] = {
         "field": DESCRIPTOR,
         "query_vector": vector.tolist(),

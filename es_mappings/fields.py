@@ -1,4 +1,4 @@
-"""The fields of a document in Elasticsearch: documents, rejects and filters to and from JSON."""
+"""Convert documents, rejects and filters to and from Elasticsearch's JSON."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ __all__ = [
 
 DESCRIPTOR = "descriptor"
 
-# A date cannot be an empty text: where the time is unknown the field is left out.
+# Left out if unknown, since a date cannot be an empty text.
 _INDEXED_AT, _REJECTED_AT = "indexed_at", "rejected_at"
 
 
 def source_of(document: Document, *, base64_vector: bool) -> dict[str, Any]:
-    """A document as Elasticsearch takes it.
+    """The `_source` of a document.
 
     Args:
-        document: checked already.
-        base64_vector: write the descriptor as base64, which is read several times faster,
-            by the servers that take it.
+        document: checked.
+        base64_vector: write the descriptor as base64, which servers that accept it read
+            several times faster.
     """
     vector = document.descriptor
     source: dict[str, Any] = {
@@ -60,7 +60,7 @@ def source_of(document: Document, *, base64_vector: bool) -> dict[str, Any]:
 
 
 def document_of(source: Mapping[str, Any]) -> Document:
-    """A document out of `_source`."""
+    """The document of a `_source`."""
     return Document(
         id=source["id"],
         uri=source["uri"],
@@ -77,7 +77,7 @@ def document_of(source: Mapping[str, Any]) -> Document:
 
 
 def reject_source(reject: Reject) -> dict[str, Any]:
-    """A reject as Elasticsearch takes it."""
+    """The `_source` of a reject."""
     source = asdict(reject)
     if not reject.rejected_at:
         del source[_REJECTED_AT]
@@ -85,27 +85,27 @@ def reject_source(reject: Reject) -> dict[str, Any]:
 
 
 def reject_of(source: Mapping[str, Any]) -> Reject:
-    """A reject out of `_source`."""
+    """The reject of a `_source`."""
     return Reject(**{_REJECTED_AT: "", **source})
 
 
 def vector_as_base64(vector: Float32[np.ndarray, " D"]) -> str:
-    """Big-endian float32, as Elasticsearch 9.3 and later take it in a dense_vector field."""
+    """Base64 of big-endian float32, for dense_vector fields of Elasticsearch 9.3 and later."""
     return base64.b64encode(vector.astype(">f4").tobytes()).decode()
 
 
 def _vector(written: list[float] | str) -> Float32[np.ndarray, " D"]:
-    """A vector as it was written: numbers, or base64 of big-endian float32."""
+    """A vector from numbers, or from base64 of big-endian float32."""
     if isinstance(written, str):
         return np.frombuffer(base64.b64decode(written), dtype=">f4").astype(np.float32)
     return np.asarray(written, dtype=np.float32)
 
 
 def query_of(node: Filter | None) -> dict[str, Any]:  # noqa: PLR0911 - one a kind of filter
-    """A filter as Elasticsearch takes it; None matches all.
+    """The Elasticsearch query of a filter; None matches all.
 
     Raises:
-        RequestError: for a field that no document can have.
+        RequestError: a field that no document can have.
     """
     match node:
         case None | Everything():
@@ -131,15 +131,15 @@ def query_of(node: Filter | None) -> dict[str, Any]:  # noqa: PLR0911 - one a ki
 
 
 def gallery_settings(index: str, mappings: Mapping[str, Any]) -> dict[str, Any]:
-    """What an index says of the method that made it.
+    """The description of the method in an index's mapping.
 
     Raises:
-        ContractError: if it says nothing.
+        ContractError: there is none.
     """
     about: dict[str, Any] = mappings.get("_meta", {}).get("camsearch", {})
     if "fingerprint" not in about or DESCRIPTOR not in mappings.get("properties", {}):
         raise ContractError(
-            f"The index {index} does not say which method made its descriptors, so none can be "
-            "compared with them: make it with `camsearch gallery create`."
+            f"The mapping of the index {index} does not say which method made its descriptors: "
+            "create the index with `camsearch gallery create`."
         )
     return about

@@ -1,11 +1,11 @@
-"""The indices of a gallery in Elasticsearch: made, checked, switched and dropped.
+"""Create, find, switch and drop the indices of a gallery in Elasticsearch.
 
     images-1f3a9c02-1      a concrete index: gallery, first digits of the fingerprint, number
-    images                 the alias that searches go to
-    images-write           the alias that workers write to
-    images-rejects         what could not be indexed, with the reasons
+    images                 the alias for searches
+    images-write           the alias for workers
+    images-rejects         rejects with their reasons
 
-Both aliases stand for the same concrete index but while one is rebuilt beside it.
+Both aliases point to the same concrete index, except during a rebuild.
 """
 
 from __future__ import annotations
@@ -45,12 +45,11 @@ __all__ = [
 
 Graph = Literal["int8_hnsw", "hnsw", "int4_hnsw", "bbq_hnsw", "flat", "int8_flat"]
 
-# Where vectors are kept in fewer bits, so many times k hits are compared again by the whole
-# vectors: measured by `python -m benchmarks recall`, it costs next to nothing and makes cosines exact.
+# Quantised vectors: this multiple of k hits is rescored with the original vectors, which makes
+# cosines exact at almost no cost (measured by `python -m benchmarks recall`).
 OVERSAMPLE = {"int8_hnsw": 1.5, "int8_flat": 1.5, "int4_hnsw": 3.0, "bbq_hnsw": 3.0}
 
-# Seconds to wait for a new index. The request is not repeated: the first one may have made it, and
-# the second would be refused.
+# Timeout for creating an index. Not retried, since the first request may have succeeded.
 _CREATE_S = 300.0
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,99}")
@@ -60,13 +59,13 @@ _CONCRETE = re.compile(rf"(?P<gallery>.+)-[0-9a-f]{{{_FINGERPRINT_DIGITS}}}-[0-9
 
 @dataclass(frozen=True)
 class IndexPlan:
-    """How an index is laid out; see docs/operations.md for what each costs.
+    """Options of a new index; docs/operations.md compares their costs.
 
     Attributes:
-        graph: how Elasticsearch keeps and searches vectors.
+        graph: type of the vector index.
         shards, replicas: of the index.
-        meta_mapping: an explicit mapping for the caller's fields, as the ``properties`` of
-            an object; what is not named is mapped when it first comes.
+        meta_mapping: explicit mapping of the caller's fields, as the ``properties`` of
+            an object; other fields are mapped dynamically.
     """
 
     graph: Graph = "int8_hnsw"
@@ -75,7 +74,7 @@ class IndexPlan:
     meta_mapping: Mapping[str, Any] | None = None
 
     def body(self, about: Mapping[str, Any], dims: int) -> dict[str, Any]:
-        """The body of the request that makes the index."""
+        """The body of the request that creates the index."""
         body = packaged_json("images.json")
         index = body["settings"]["index"]
         index["number_of_shards"], index["number_of_replicas"] = self.shards, self.replicas
@@ -96,17 +95,17 @@ class IndexPlan:
 
 
 def write_alias(gallery: str) -> str:
-    """For workers."""
+    """The alias for workers."""
     return f"{gallery}-write"
 
 
 def rejects_index(gallery: str) -> str:
-    """Where rejects are noted."""
+    """The index of rejects."""
     return f"{gallery}-rejects"
 
 
 def target_of(name: str) -> tuple[str, str]:
-    """The gallery and the index to write to, of a gallery's name or of a concrete index of it."""
+    """The gallery and the index to write to, from the name of a gallery or concrete index."""
     concrete = _CONCRETE.fullmatch(name)
     return (concrete["gallery"], name) if concrete else (name, write_alias(name))
 
@@ -114,11 +113,11 @@ def target_of(name: str) -> tuple[str, str]:
 def open_gallery(
     client: Elasticsearch, name: str, bulk: Bulk | None = None, server: Server | None = None
 ) -> ElasticGallery:
-    """The index that workers write to, of a gallery's name or of a concrete index of it.
+    """The index that workers write to, from the name of a gallery or concrete index.
 
     Raises:
         GalleryNotFound: there is none.
-        GalleryUnreachable: Elasticsearch does not answer.
+        GalleryUnreachable: Elasticsearch does not respond.
     """
     gallery, index = target_of(name)
     return ElasticGallery(client, index, rejects_index(gallery), bulk=bulk, server=server)
@@ -131,23 +130,20 @@ def create(
     dims: int,
     plan: IndexPlan | None = None,
 ) -> str:
-    """Make a gallery with its aliases, or find the one that is there.
+    """Create a gallery with its aliases if needed, and return its concrete index.
 
     Args:
         client: of the server.
-        gallery: its name, the read alias.
-        about: every number behind the descriptors, with their ``fingerprint``; kept in
-            the mapping's ``_meta.camsearch``.
+        gallery: its name, the alias for searches.
+        about: description of the method with its ``fingerprint``; stored in the mapping's
+            ``_meta.camsearch``.
         dims: of the descriptors.
-        plan: see `IndexPlan`; for an index that is made.
-
-    Returns:
-        The name of the concrete index.
+        plan: options of a new index.
 
     Raises:
-        FingerprintMismatch: the gallery is there, made by another method.
-        RequestError: for a name that Elasticsearch cannot take, or a mapping.
-        GalleryUnreachable: the server does not answer.
+        FingerprintMismatch: the existing gallery was made by another method.
+        RequestError: Elasticsearch refuses the name or the mapping.
+        GalleryUnreachable: the server does not respond.
     """
     live = live_index(client, gallery)
     if live is not None:
@@ -157,8 +153,8 @@ def create(
         if there != about["fingerprint"]:
             raise FingerprintMismatch(
                 f"The gallery {gallery} was made by another method ({there[:16]}) than yours "
-                f"({about['fingerprint'][:16]}): run `camsearch gallery rebuild` to change it "
-                "while it is searched, or choose another name."
+                f"({about['fingerprint'][:16]}): run `camsearch gallery rebuild` to replace it "
+                "without downtime, or choose another name."
             )
         _make_rejects(client, gallery, plan or IndexPlan())
         return live
@@ -174,7 +170,7 @@ def create_beside(
     dims: int,
     plan: IndexPlan | None = None,
 ) -> str:
-    """Make a concrete index that no alias stands for yet; see `create`."""
+    """Create a concrete index without aliases; see `create`."""
     _check_name(gallery)
     prefix = f"{gallery}-{str(about['fingerprint'])[:_FINGERPRINT_DIGITS]}-"
     taken = [name for name in indices_of(client, gallery) if name.startswith(prefix)]
@@ -192,16 +188,16 @@ def _make_rejects(client: Elasticsearch, gallery: str, plan: IndexPlan) -> None:
     name = rejects_index(gallery)
     with answered(f"a new index {name}"):
         if not client.indices.exists(index=name):
-            # Another process may be as fast.
+            # Another process may create it at the same time.
             client.options(ignore_status=400).indices.create(index=name, **body)
 
 
 def switch(client: Elasticsearch, gallery: str, index: str) -> None:
-    """Point both aliases at a concrete index, in one step that no search can fall between.
+    """Point both aliases at a concrete index, atomically.
 
     Raises:
         GalleryNotFound: there is no such index.
-        ContractError: the gallery's name is taken by an index.
+        ContractError: an index has the gallery's name.
     """
     _check_is_alias(client, gallery)
     actions: list[dict[str, Any]] = []
@@ -210,30 +206,26 @@ def switch(client: Elasticsearch, gallery: str, index: str) -> None:
         actions += [{"remove": {"index": old, "alias": alias}} for old in olds]
         actions.append({"add": {"index": index, "alias": alias}})
     with answered(f"switching {gallery} to {index}"):
-        # What was written in the last seconds is seen by no search yet, which in an index that
-        # was just filled may be all.
+        # Make the last writes visible to searches, which may be all of a new index.
         client.indices.refresh(index=index)
         client.indices.update_aliases(actions=actions)
 
 
 def drop(client: Elasticsearch, gallery: str, index: str | None = None) -> list[str]:
-    """Delete a concrete index that is not live, or a gallery with all of its indices.
+    """Delete an index that is not live, or a whole gallery; return the names of the indices.
 
     Args:
         client: of the server.
         gallery: its name.
         index: one of its concrete indices; None for all of them, and the rejects.
 
-    Returns:
-        The names of what is deleted.
-
     Raises:
-        GalleryNotFound: there is nothing of that name.
+        GalleryNotFound: there is no such index.
         ContractError: the index is live.
     """
     if index is not None and index == live_index(client, gallery):
         raise ContractError(
-            f"{index} is what {gallery} stands for now: switch to another index first, or drop "
+            f"{index} is the live index of {gallery}: switch to another index first, or drop "
             "the whole gallery."
         )
     names = [name for name in indices_of(client, gallery) if index in (None, name)]
@@ -257,17 +249,17 @@ def indices_of(client: Elasticsearch, gallery: str) -> list[str]:
 
 
 def live_index(client: Elasticsearch, gallery: str) -> str | None:
-    """The concrete index that searches go to; None if there is none.
+    """The concrete index that searches use; None if there is none.
 
     Raises:
-        ContractError: the alias stands for several.
+        ContractError: the alias points to several.
     """
     _check_name(gallery)
     _check_is_alias(client, gallery)
     behind = _behind(client, gallery)
     if len(behind) > 1:
         raise ContractError(
-            f"The alias {gallery} stands for {', '.join(behind)}, so a search would mix them: "
+            f"The alias {gallery} points to {', '.join(behind)}, so a search would mix them: "
             f"run `camsearch gallery switch INDEX --force` with one of them."
         )
     return behind[0] if behind else None
@@ -281,7 +273,7 @@ def _behind(client: Elasticsearch, alias: str) -> list[str]:
 
 
 def _check_is_alias(client: Elasticsearch, gallery: str) -> None:
-    """An index of the gallery's own name was made by hand, or by a write before `create`."""
+    """Refuse an index of the gallery's name, made by hand or by a write before `create`."""
     with answered(f"the gallery {gallery}"):
         is_there = client.indices.exists(index=gallery)
         is_alias = client.indices.exists_alias(name=gallery)
@@ -295,6 +287,6 @@ def _check_is_alias(client: Elasticsearch, gallery: str) -> None:
 def _check_name(gallery: str) -> None:
     if not _NAME.fullmatch(gallery):
         raise ContractError(
-            f"{gallery!r} cannot name a gallery: use lower-case letters, digits, - _ and ., "
-            "at most 100, with a letter or digit first."
+            f"{gallery!r} is not a valid gallery name: use at most 100 lower-case letters, digits, "
+            "- _ and ., with a letter or digit first."
         )

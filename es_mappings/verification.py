@@ -1,4 +1,4 @@
-"""What people get wrong with an index of vectors, found and named with its remedy."""
+"""Find common mistakes in an index of vectors, with their remedies."""
 
 from __future__ import annotations
 
@@ -19,11 +19,10 @@ __all__ = ["Finding", "verify"]
 
 @dataclass(frozen=True)
 class Finding:
-    """One mistake.
+    """A mistake and its remedy, a sentence each.
 
     Attributes:
-        problem, remedy: a sentence each.
-        fatal: whether searches are wrong or fail; else they are only slow or incomplete.
+        fatal: whether searches are wrong or fail, not just slow or incomplete.
     """
 
     problem: str
@@ -35,15 +34,11 @@ _REBUILD = "Run `camsearch gallery rebuild` and `camsearch gallery switch`."
 
 
 def verify(client: Elasticsearch, gallery: str) -> list[Finding]:
-    """Check a gallery for the mistakes people make.
-
-    Args:
-        client: of the server.
-        gallery: its name.
+    """Check a gallery for common mistakes.
 
     Raises:
-        GalleryUnreachable: the server does not answer.
-        ContractError: the name is taken by an index, or the alias stands for several.
+        GalleryUnreachable: the server does not respond.
+        ContractError: an index has the gallery's name, or the alias points to several.
     """
     index = live_index(client, gallery)
     if index is None:
@@ -72,7 +67,7 @@ def _of_aliases(client: Elasticsearch, gallery: str, index: str) -> Iterator[Fin
     if not has_rejects:
         yield Finding(
             f"There is no index {rejects_index(gallery)} for rejects.",
-            "Run `camsearch gallery create` again: it makes what is missing.",
+            "Run `camsearch gallery create` again: it creates the missing index.",
         )
 
 
@@ -84,9 +79,9 @@ def _of_method(mappings: Mapping[str, Any]) -> Iterator[Finding]:
         )
     if mappings.get("dynamic") != "strict":
         yield Finding(
-            "The mapping takes unknown fields (`dynamic` is not strict), so a misspelt one is kept "
-            "in silence.",
-            f"{_REBUILD}",
+            "The mapping accepts unknown fields (`dynamic` is not strict), so misspelt ones are "
+            "not noticed.",
+            _REBUILD,
             fatal=False,
         )
 
@@ -102,19 +97,18 @@ def _of_vectors(mappings: Mapping[str, Any]) -> Iterator[Finding]:
     dims = about.get("dims", expected["dims"])
     if field.get("dims") != dims:
         yield Finding(
-            f"The field {DESCRIPTOR} has {field.get('dims')} dimensions, the method makes {dims}.",
+            f"The field {DESCRIPTOR} has {field.get('dims')} dimensions, the method has {dims}.",
             _REBUILD,
         )
     if field.get("index") is False:
         yield Finding(
-            f"The field {DESCRIPTOR} is not indexed (`index: false`), so no kNN search finds "
-            "anything in it.",
+            f"The field {DESCRIPTOR} is not indexed (`index: false`), so no kNN search finds it.",
             _REBUILD,
         )
     elif field.get("similarity") != expected["similarity"]:
         yield Finding(
-            f"The field {DESCRIPTOR} is compared by {field.get('similarity')}, camsearch reads "
-            f"scores of {expected['similarity']}.",
+            f"The field {DESCRIPTOR} has the similarity {field.get('similarity')}, camsearch needs "
+            f"{expected['similarity']}.",
             _REBUILD,
         )
     yield from _of_graph(field.get("index_options", {}))
@@ -124,15 +118,16 @@ def _of_graph(options: Mapping[str, Any]) -> Iterator[Finding]:
     kind = options.get("type")
     if kind is None:
         yield Finding(
-            "The field does not name its index_options: from 384 dimensions on Elasticsearch "
-            "then takes bbq_hnsw, which finds less.",
+            "The field has no index_options: from 384 dimensions on Elasticsearch then uses "
+            "bbq_hnsw, which has a lower recall.",
             _REBUILD,
             fatal=False,
         )
     elif kind.startswith("bbq") and not options.get("rescore_vector", {}).get("oversample"):
         yield Finding(
-            f"The vectors are kept as {kind} without rescoring.",
-            "Search with `rescore_vector: {oversample: 3}`, or rebuild: then the mapping says so.",
+            f"The vectors are stored as {kind} without rescoring.",
+            "Search with `rescore_vector: {oversample: 3}`, or rebuild, which puts it into the "
+            "mapping.",
             fatal=False,
         )
 
@@ -146,12 +141,12 @@ def _of_documents(client: Elasticsearch, index: str) -> Iterator[Finding]:
     if held != total:
         yield Finding(
             f"{total - held} of {total} documents have no descriptor, so no search finds them: "
-            "they were written by something else, or copied without their vectors.",
+            "they were written by another program, or copied without their vectors.",
             "Index those images again: `camsearch gallery reconcile` lists and enqueues them.",
         )
     if ignored:
         yield Finding(
-            f"{ignored} of {total} documents hold values that cannot be filtered by: of another "
+            f"{ignored} of {total} documents have values that filters cannot find: of another "
             "type than the first of that field, or longer than 8,191 characters.",
             "Give the field a mapping with `--meta-mapping`, and rebuild.",
             fatal=False,

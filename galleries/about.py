@@ -1,4 +1,4 @@
-"""What a gallery says of the method that made it, and that method put together again."""
+"""The description of its method that a gallery stores, and loading the method from it."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ def about_method(
     weights: Path | None = None,
     maps: str | None = None,
 ) -> dict[str, Any]:
-    """Every number behind a gallery's vectors, as JSON.
+    """Every number that determines a gallery's vectors, as JSON.
 
     Args:
-        method: makes the descriptors.
-        regions: of the re-ranking.
-        whitening, weights: the files it was made of, where every worker can read them, or relative
-            to the gallery's folder; None for those of the package.
-        maps: fsspec address of the feature maps, or a folder likewise; None if none are kept.
+        method: that computes the descriptors.
+        regions: settings of the re-ranking.
+        whitening, weights: paths of the method's files that every worker can read, or relative
+            to the gallery's folder; None for the packaged ones.
+        maps: fsspec address of the feature maps, or a path as above; None if none are kept.
     """
     return {
         "fingerprint": method.fingerprint(),
@@ -57,7 +57,7 @@ def about_method(
 
 
 def about_folder(gallery: LocalGallery) -> dict[str, Any]:
-    """What a local gallery says of its method; older ones leave out what lies in its folder."""
+    """The description stored in a local gallery, completed for older ones."""
     return {"whitening": WHITENING, "fingerprint": gallery.fingerprint, **gallery.settings}
 
 
@@ -65,14 +65,14 @@ def method_about(about: Mapping[str, Any], machine: Machine, folder: Path = Path
     """The method that made a gallery's vectors.
 
     Args:
-        about: from `about_method`, out of the gallery.
+        about: stored in the gallery; see `about_method`.
         machine: where to compute.
         folder: of a local gallery.
 
     Raises:
         GalleryDamaged: this version cannot read the settings.
         ArtifactError: weights or whitening are missing or damaged.
-        FingerprintMismatch: they are not those the gallery was made with.
+        FingerprintMismatch: the gallery was made with others.
     """
     try:
         settings = MethodSettings.model_validate(about["method"])
@@ -83,9 +83,9 @@ def method_about(about: Mapping[str, Any], machine: Machine, folder: Path = Path
     method = method_of(settings, whitening, weights, machine)
     if method.fingerprint() != about["fingerprint"]:
         raise FingerprintMismatch(
-            f"The gallery was made with fingerprint {about['fingerprint'][:16]}, what is here "
-            f"makes {method.fingerprint()[:16]}: put back the weights and the whitening it was "
-            "made with, or index its images anew (`camsearch gallery rebuild`, or `camsearch "
+            f"The gallery was made with fingerprint {about['fingerprint'][:16]}, but these files "
+            f"have {method.fingerprint()[:16]}: put back the weights and the whitening it was "
+            "made with, or index its images again (`camsearch gallery rebuild`, or `camsearch "
             "index` into a new folder)."
         )
     return method
@@ -106,10 +106,6 @@ def regions_about(about: Mapping[str, Any]) -> RegionSettings:
 def features_of(about: Mapping[str, Any], folder: Path = Path()) -> FeatureStore | None:
     """The kept maps of a gallery; None if it keeps none.
 
-    Args:
-        about: from `about_method`, out of the gallery.
-        folder: of a local gallery.
-
     Raises:
         FeatureStoreError: the address cannot be used on this machine.
     """
@@ -123,6 +119,6 @@ def features_of(about: Mapping[str, Any], folder: Path = Path()) -> FeatureStore
 def _of_another_version() -> GalleryDamaged:
     return GalleryDamaged(
         "The gallery's settings cannot be read by this version of camsearch: use the version that "
-        "made it, or index its images anew (`camsearch gallery rebuild`, or `camsearch index` into "
-        "a new folder)."
+        "made it, or index its images again (`camsearch gallery rebuild`, or `camsearch index` "
+        "into a new folder)."
     )

@@ -1,4 +1,4 @@
-"""What no gallery can hold, refused with the reason: Elasticsearch's own limits, for every gallery."""
+"""Validation of documents, rejects and queries, by Elasticsearch's limits for every gallery."""
 
 from __future__ import annotations
 
@@ -27,25 +27,21 @@ __all__ = [
     "is_unicode",
 ]
 
-# The local gallery keeps to Elasticsearch's limits, so that a gallery can move. Objects lie 20
-# levels deep there, of which the document and `meta` are two.
+# Elasticsearch's limits, also for local galleries, so that they can move to Elasticsearch. It
+# allows 20 levels of objects, of which the document and `meta` are two.
 MAX_ID_BYTES = 512
 MAX_META_DEPTH = 18
 MAX_NUMBER = 10**1000
 
-# White space to Python that is none to Elasticsearch, which refuses names of nothing else.
+# White space in Python but not in Elasticsearch, which refuses blank names.
 _NO_BREAK = frozenset("\x85\xa0\u2007\u202f")
 
-# Cosine of a vector with itself may differ from 1 by this much, as Elasticsearch checks it.
+# Tolerance of Elasticsearch for the length of a unit vector.
 UNIT_TOLERANCE = 1e-3
 
 
 def check_document(document: Document, dims: int) -> None:
-    """Refuse what no gallery can hold.
-
-    Raises:
-        MalformedDocument: with what is wrong.
-    """
+    """Raise MalformedDocument for a document that no gallery can store."""
     here = f"Document {document.id!r}"
     _check_text(here, document.id, document.uri, document.digest, document.source_tag)
     if document.descriptor.shape != (dims,):
@@ -64,18 +60,18 @@ def check_document(document: Document, dims: int) -> None:
 
 
 def check_meta(id_: str, meta: Mapping[str, Any]) -> None:
-    """Refuse metadata that no gallery can hold.
+    """Refuse metadata that no gallery can store.
 
     Convention:
-        A dot in a name separates the name of an object from one within it; dots at its end say
-        nothing. What Elasticsearch refuses of names and objects, the local gallery refuses too.
+        A dot in a name separates the name of an object from one within it; trailing dots are
+        ignored. Local galleries refuse the same names and objects as Elasticsearch.
 
     Raises:
-        MalformedDocument: it is no JSON; a field has no name, or nothing before one of its dots;
-            a field is both a value and an object; objects lie deeper than 18 levels.
+        MalformedDocument: it is not JSON; a name or a part of it between dots is blank; a field
+            is both a value and an object; objects are nested deeper than 18 levels.
     """
     if all(map(_is_plain_name, meta)) and all(map(_is_plain, meta.values())):
-        return  # nearly always, and several times faster
+        return  # the usual case, several times faster
     check_json(id_, meta)
     try:
         _check_fields(meta)
@@ -84,25 +80,22 @@ def check_meta(id_: str, meta: Mapping[str, Any]) -> None:
 
 
 def check_json(id_: str, meta: Mapping[str, Any]) -> None:
-    """Refuse metadata that is no JSON, or holds text that is no Unicode.
-
-    Raises:
-        MalformedDocument: with the reason.
-    """
+    """Raise MalformedDocument for metadata that is not JSON, or has text that is not Unicode."""
     try:
-        # Encoded, since half a surrogate pair is a string to Python and to nobody else.
+        # Encoded to find lone surrogates, which Python allows in a string.
         json.dumps(meta, allow_nan=False, ensure_ascii=False).encode()
     except (TypeError, ValueError, RecursionError) as error:
         raise MalformedDocument(
-            f"Document {id_!r}: its metadata is no JSON ({error}): use text, numbers, lists and objects."
+            f"Document {id_!r}: its metadata is not JSON ({error}): use text, numbers, lists and "
+            "objects."
         ) from error
 
 
 def _check_fields(meta: Mapping[str, Any]) -> None:
-    """Check the names of JSON, and that each field is a value or an object.
+    """Check names, and that each field is either a value or an object.
 
     Raises:
-        ValueError: with what it has that cannot be held.
+        ValueError: what the metadata has that cannot be stored.
     """
     values: set[tuple[str, ...]] = set()
     objects: set[tuple[str, ...]] = set()
@@ -136,10 +129,10 @@ def _check_fields(meta: Mapping[str, Any]) -> None:
 
 
 def _split(path: tuple[str, ...], name: object) -> tuple[str, str]:
-    """A field's name up to its first dot, and what is left.
+    """A field's name up to its first dot, and the rest.
 
     Raises:
-        ValueError: the first is blank, or the name is no text.
+        ValueError: the first part is blank, or the name is not text.
     """
     if isinstance(name, str):
         first, _, rest = name.rstrip(".").partition(".")
@@ -152,14 +145,14 @@ def _split(path: tuple[str, ...], name: object) -> tuple[str, str]:
 
 
 def _is_plain_name(name: object) -> bool:
-    """Whether it surely names one field."""
+    """Whether the name needs no further check."""
     if not isinstance(name, str):
         return False
     return name.isidentifier() or (name.isascii() and "." not in name and name.strip() != "")
 
 
 def _is_plain(value: object) -> bool:
-    """Whether it is surely JSON."""
+    """Whether the value needs no further check."""
     if isinstance(value, str):
         return value.isascii()
     if isinstance(value, float):
@@ -168,11 +161,7 @@ def _is_plain(value: object) -> bool:
 
 
 def check_query(vector: Float32[np.ndarray, " D"], dims: int) -> None:
-    """Refuse a vector that has no cosine with the descriptors of a gallery.
-
-    Raises:
-        RequestError: it has other dimensions, or no direction.
-    """
+    """Raise RequestError for a vector with other dimensions, or without a direction."""
     if vector.shape != (dims,):
         raise RequestError(
             f"The query vector has shape {vector.shape}, the gallery's descriptors have "
@@ -186,11 +175,7 @@ def check_query(vector: Float32[np.ndarray, " D"], dims: int) -> None:
 
 
 def check_reject(reject: Reject) -> None:
-    """Refuse a reject that no gallery can hold.
-
-    Raises:
-        MalformedDocument: with what is wrong.
-    """
+    """Raise MalformedDocument for a reject that no gallery can store."""
     texts = (reject.uri, reject.kind, reject.reason, reject.source_tag)
     _check_text(f"Reject {reject.id!r}", reject.id, *texts)
 
@@ -208,14 +193,14 @@ def _check_text(here: str, id_: str, *texts: str) -> None:
 
 
 def fits_as_id(text: str) -> bool:
-    """Whether this can be a document's id: 1 to 512 bytes of UTF-8."""
+    """Whether a text can be a document's id: 1 to 512 bytes of UTF-8."""
     return is_unicode(text) and 0 < len(text.encode()) <= MAX_ID_BYTES
 
 
 def is_unicode(text: str) -> bool:
-    """Whether this has no lone surrogate, as odd file names have, and so can be UTF-8."""
+    """Whether a text has no lone surrogates, which occur in undecodable file names."""
     if text.isascii():
-        return True  # nearly always, and quicker
+        return True  # the usual case, faster
     try:
         text.encode()
     except UnicodeEncodeError:

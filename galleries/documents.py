@@ -1,4 +1,4 @@
-"""What a gallery holds: a document for each image, and a note for each image it refused."""
+"""Contents of a gallery: a document per image, and a reject per image that cannot be indexed."""
 
 from __future__ import annotations
 
@@ -35,15 +35,15 @@ class Document(IndexedImage):
     """One image of a gallery.
 
     Attributes:
-        id: the caller's; at most 512 bytes of UTF-8.
-        uri: where the image lies: a path or an fsspec address.
+        id: chosen by the caller; at most 512 bytes of UTF-8.
+        uri: path or fsspec address of the image.
         digest: SHA-256 of its bytes, hexadecimal.
         width, height: of the upright image, in pixels.
         descriptor: unit vector, float32.
-        classes: its best classes, best first; a score is a softmax probability.
-        meta: the caller's own fields, JSON values.
-        source_tag: what the source said of this version (size, time); "" if unknown.
-        revision: a later write of the same id wins only with a revision at least as high.
+        classes: best first; scores are softmax probabilities.
+        meta: the caller's fields, JSON values.
+        source_tag: size and time of the file; "" if unknown.
+        revision: a later write replaces the document only if its revision is at least as high.
         indexed_at: ISO 8601 in UTC.
     """
 
@@ -60,13 +60,12 @@ class Reject:
     """An image that could not be indexed, and why.
 
     Attributes:
-        id, uri: as they would have stood in the document.
+        id, uri: see `Document`.
         kind: short and stable, such as ``unreadable_image``.
-        reason: a sentence with the remedy.
-        source_tag: of all that it was made of (see `refusal_tag` in indexer/reading.py); "" if
-            it is tried again at the next run.
+        reason: a sentence with a remedy.
+        source_tag: see `refusal_tag` in indexer/reading.py; "" if the next run tries again.
         rejected_at: ISO 8601 in UTC.
-        meta: the caller's own fields, so that it can be tried again as it was asked.
+        meta: the caller's fields, for trying again.
     """
 
     id: str
@@ -80,14 +79,14 @@ class Reject:
 
 @dataclass(frozen=True)
 class FirstHit:
-    """One hit of a kNN search: the document's id and its cosine with the query."""
+    """A hit of a kNN search: the document's id and its cosine with the query."""
 
     id: str
     cosine: float
 
 
 class Known(NamedTuple):
-    """What tells whether an image must be described again; see `Document`."""
+    """Fields that determine whether an image must be described again; see `Document`."""
 
     digest: str
     source_tag: str

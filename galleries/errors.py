@@ -1,18 +1,18 @@
-"""What can go wrong between a program and a gallery.
+"""Errors of galleries.
 
 CamsearchError
-└── ContractError             a gallery and its user do not agree
-    ├── GalleryNotFound           there is no gallery there
-    ├── FingerprintMismatch       its vectors were made by another method
-    ├── MalformedDocument         a document that a gallery cannot hold
-    ├── GalleryDamaged            what lies there cannot be read
-    ├── GalleryBusy               another process is writing to it
-    ├── GalleryUnreachable        its server does not answer, or says: later
-    ├── DocumentsRefused          its server holds the others, but not these
-    └── FeatureStoreError         kept maps cannot be written or read
+└── ContractError
+    ├── GalleryNotFound
+    ├── FingerprintMismatch
+    ├── MalformedDocument
+    ├── GalleryDamaged
+    ├── GalleryBusy
+    ├── GalleryUnreachable
+    ├── DocumentsRefused
+    └── FeatureStoreError
 
 RequestError
-└── UnsupportedFilter         a filter that Elasticsearch knows, perhaps, and we do not
+└── UnsupportedFilter
 """
 
 from __future__ import annotations
@@ -39,53 +39,51 @@ __all__ = [
 
 
 class ContractError(CamsearchError):
-    """A gallery and the program that uses it do not agree."""
+    """A gallery cannot be used as requested."""
 
 
 class GalleryNotFound(ContractError):
-    """There is no gallery at this place."""
+    """The gallery does not exist."""
 
 
 class FingerprintMismatch(ContractError):
-    """The gallery's vectors were made by another method, so cosines would mean nothing."""
+    """The gallery's vectors were made by another method and cannot be compared."""
 
 
 class MalformedDocument(ContractError):
-    """A document that no gallery can hold: no id, no unit vector, metadata that cannot be held."""
+    """A document that no gallery can store, because of its id, vector or metadata."""
 
 
 class GalleryDamaged(ContractError):
-    """The gallery's files are there but cannot be read."""
+    """The gallery's files exist but cannot be read."""
 
 
 class GalleryBusy(ContractError):
-    """Another process holds the gallery's write lock for longer than we wait."""
+    """Another process held the gallery's write lock until the timeout."""
 
 
 class GalleryUnreachable(ContractError):
-    """The gallery's server does not answer, or answers: later. Worth another try."""
+    """The gallery's server does not respond, or is too busy; can be retried."""
 
 
 class DocumentsRefused(ContractError):
-    """Some documents of a call cannot be held; all others of it are written.
+    """The server refused some documents of a call; all others are written.
 
     Attributes:
         reasons: a sentence for each id that was refused.
     """
 
     def __init__(self, reason: str, reasons: Mapping[str, str]) -> None:
-        """Keep both; positional, so that the error survives pickling."""
-        super().__init__(reason, reasons)
+        super().__init__(reason, reasons)  # both, so that the error can be pickled
         self.reasons = reasons
 
     def __str__(self) -> str:
-        """The sentence alone."""
         return self.reason
 
 
 class FeatureStoreError(ContractError):
-    """Kept maps cannot be written or read: a full disk, a damaged file, an unusable address."""
+    """Kept maps cannot be written or read."""
 
 
 class UnsupportedFilter(RequestError):
-    """A query or a key of one that our filters do not have, though Elasticsearch may."""
+    """A query or key that filters do not support, although Elasticsearch may."""

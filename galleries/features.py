@@ -1,7 +1,7 @@
-"""Where feature maps of a gallery's images are kept, so that re-ranking opens no image.
+"""Storage of feature maps, so that re-ranking does not read images.
 
-Each image's maps lie under an address made of the method's fingerprint and the image's id. Any
-fsspec address will do: a folder, memory://, s3://.
+The path of an image's maps consists of the method's fingerprint and a digest of the image's id.
+Any fsspec address can be used: a folder, memory://, s3://.
 """
 
 from __future__ import annotations
@@ -26,51 +26,51 @@ if TYPE_CHECKING:
 
 __all__ = ["FeatureStore"]
 
-# No file of maps takes so long to write.
+# Partial files older than this are abandoned.
 _LONG_AGO_S = 24 * 3600.0
 
-# Threads that wait for files, or for a far store.
+# Threads that read files concurrently.
 _READERS = 16
 
 
 class FeatureStore:
-    """Kept maps by image id, at an fsspec address, apart for each fingerprint."""
+    """Kept maps by image id, at an fsspec address, separate for each fingerprint."""
 
     def __init__(self, address: str, fingerprint: str, **storage: Any) -> None:
-        """Name the place; nothing is opened yet.
+        """Nothing is opened yet.
 
         Args:
-            address: a folder or any fsspec URL whose package is installed.
-            fingerprint: of the method whose maps these are.
-            storage: options of that file system, such as credentials.
+            address: a folder, or an fsspec URL whose package is installed.
+            fingerprint: of the method that makes the maps.
+            storage: options of the file system, such as credentials.
 
         Raises:
-            FeatureStoreError: for an address whose file system is not installed.
+            FeatureStoreError: the file system is not installed.
         """
         try:
             if "://" in address:
                 self._fs, root = url_to_fs(address, **storage)
-            else:  # a folder, even where fsspec would read its name as a chain of places: a::b
+            else:  # a folder, even if its name looks like an fsspec chain: a::b
                 self._fs, root = LocalFileSystem(), os.path.abspath(address)
         except (ImportError, ValueError) as error:
             raise FeatureStoreError(
                 f"The address {address!r} cannot be used for feature maps ({error}): "
-                "name a folder, or install the package of that file system."
+                "use a folder, or install the package of that file system."
             ) from error
         self.address = address
         self._root = f"{root.rstrip('/')}/{fingerprint[:16]}"
         self._readers = ThreadPoolExecutor(_READERS, "read-maps")
 
     def path_of(self, image_id: str) -> str:
-        """Where the maps of an image are, in the place's own words."""
+        """Path of an image's maps in the file system."""
         name = hashlib.sha256(image_id.encode()).hexdigest()
         return f"{self._root}/{name[:2]}/{name}.maps"
 
     def put(self, maps: Mapping[str, bytes]) -> None:
-        """Write the packed maps of images; what is there is replaced.
+        """Write or replace the packed maps of images.
 
         Raises:
-            FeatureStoreError: if the store refuses, as when its disk is full.
+            FeatureStoreError: the store refuses, for example because its disk is full.
         """
         for image_id, data in maps.items():
             path = self.path_of(image_id)
@@ -84,14 +84,13 @@ class FeatureStore:
                 ) from error
 
     def _write(self, path: str, data: bytes) -> None:
-        """Write a file so that a reader sees all of it or none, whenever we are stopped."""
+        """Write a file atomically."""
         if not isinstance(self._fs, LocalFileSystem):
             with self._fs.open(path, "wb", autocommit=False) as file:
                 file.write(data)
             file.commit()
             return
-        # fsspec would write to the system's temporary folder and copy from there, which another
-        # process could see half done.
+        # fsspec would copy from the system's temporary folder, which is not atomic.
         part = Path(f"{path}.{uuid4().hex}.part")
         try:
             part.write_bytes(data)
@@ -100,28 +99,28 @@ class FeatureStore:
             part.unlink(missing_ok=True)
 
     def get(self, digests: Mapping[str, str]) -> dict[str, KeptMaps]:
-        """The maps of images, read side by side.
+        """The maps of images, read concurrently.
 
         Args:
-            digests: for each id the digest of the image's bytes as it is indexed.
+            digests: for each id the digest of the indexed image.
 
         Returns:
-            Maps by id; an id without maps, or with maps of other bytes, is left out.
+            Maps by id; ids without maps, or with maps of another version, are left out.
         """
         found: dict[str, KeptMaps] = {}
         for image_id, data in self._packed(digests):
-            with suppress(FeatureStoreError):  # damaged ones are as good as none
+            with suppress(FeatureStoreError):  # damaged maps are treated as missing
                 maps = unpack(data)
                 if maps.digest == digests[image_id]:
                     found[image_id] = maps
         return found
 
     def packed(self, ids: Collection[str]) -> dict[str, bytes]:
-        """The maps of images as they are kept, of whichever version; ids without are left out."""
+        """The packed maps of images, of any version; ids without maps are left out."""
         return dict(self._packed(ids))
 
     def _packed(self, ids: Collection[str]) -> Iterator[tuple[str, bytes]]:
-        # Files are waited for side by side; unpacking is computing, which is the caller's thread's.
+        # Only reading is concurrent; the caller's thread unpacks.
         for image_id, data in zip(ids, self._readers.map(self._read, ids), strict=True):
             if data is not None:
                 yield image_id, data
@@ -130,29 +129,29 @@ class FeatureStore:
         try:
             data: bytes = self._fs.cat_file(self.path_of(image_id))
         except OSError:
-            return None  # the caller falls back to the image itself, and says so
+            return None  # the caller falls back to the image, and reports it
         return data
 
     def has(self, image_id: str) -> bool:
-        """Whether maps of this image are kept, of whichever version."""
+        """Whether maps of this image are kept, of any version."""
         return bool(self._fs.exists(self.path_of(image_id)))
 
     def is_reachable(self) -> bool:
-        """Whether the place answers: it is there, or could be made where it was named."""
+        """Whether the place responds: a folder exists or can be created."""
         place = self._root.rpartition("/")[0]
         try:
             if not isinstance(self._fs, LocalFileSystem):
-                self._fs.exists(place)  # objects have no folders: an answer is all there is
+                self._fs.exists(place)  # object stores have no folders: any response will do
                 return True
             return Path(place).is_dir() or Path(place).parent.is_dir()
         except OSError:
             return False
 
     def delete(self, ids: Iterable[str]) -> None:
-        """Forget the maps of images; unknown ids are passed over.
+        """Delete the maps of images; unknown ids are ignored.
 
         Raises:
-            FeatureStoreError: if the store refuses.
+            FeatureStoreError: the store refuses.
         """
         for image_id in ids:
             path = self.path_of(image_id)
@@ -160,7 +159,7 @@ class FeatureStore:
                 if self._fs.exists(path):
                     self._fs.rm_file(path)
             except FileNotFoundError:
-                continue  # another process was faster
+                continue  # deleted by another process
             except OSError as error:
                 raise FeatureStoreError(
                     f"Feature maps cannot be deleted from {self.address} ({error}): "
@@ -168,21 +167,20 @@ class FeatureStore:
                 ) from error
 
     def sweep(self, older_s: float = _LONG_AGO_S) -> int:
-        """Remove what writers that were killed left half written; returns how many files.
+        """Remove partial files of killed writers; return how many.
 
         Args:
-            older_s: seconds since they were last written to; a writer may be at a younger one.
+            older_s: minimum seconds since the last write, to spare files still being written.
 
         Convention:
-            In a folder only: elsewhere a file that was not committed is the store's affair. It
-            lists all maps of this method.
-            One that may not be removed stays: it is in nobody's way.
+            Folders only; other stores discard uncommitted files themselves. Files that cannot
+            be removed are left.
         """
         if not isinstance(self._fs, LocalFileSystem):
             return 0
         before, swept = time.time() - older_s, 0
         for part in Path(self._root).glob("??/*.part"):
-            with suppress(OSError):  # such as its writer having just finished it
+            with suppress(OSError):  # for example, its writer has just finished
                 if part.stat().st_mtime < before:
                     part.unlink()
                     swept += 1

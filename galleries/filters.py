@@ -1,4 +1,4 @@
-"""Filters, in Elasticsearch's own grammar, as one small typed tree."""
+"""Parse filters in Elasticsearch's query syntax into a typed tree."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _CLASS_NAME = "classes.name"
 _OWN = ("id", "_id", "uri", "digest", "width", "height", "indexed_at", "revision")
 _FIELDS = (*_OWN, "classes", _CLASS_NAME)
 
-# Deeper than anyone writes by hand, and shallow enough for every step that walks the tree.
+# Protects the recursive functions on the tree.
 MAX_DEPTH = 32
 
-# What Elasticsearch takes beside a query's own keys and what changes no filter's result.
+# Keys that Elasticsearch allows in any query and that do not affect filters.
 _WITHOUT_EFFECT = frozenset({"boost", "_name"})
 _BOUNDS = ("gt", "gte", "lt", "lte")
 _BOOL_KEYS = ("must", "filter", "should", "must_not", "minimum_should_match")
@@ -31,11 +31,11 @@ _BOOL_KEYS = ("must", "filter", "should", "must_not", "minimum_should_match")
 
 @dataclass(frozen=True)
 class Term:
-    """The field has this value, or is a list that holds it.
+    """The field has this value, or is a list that contains it.
 
     Convention:
-        Numbers compare as numbers, 1 equals 1.0. A text equals a number or a
-        boolean where it is how JSON writes it: "1999" and 1999, "true" and true.
+        Numbers compare as numbers: 1 equals 1.0. A text equals a number or boolean if it is
+        its JSON form: "1999" and 1999, "true" and true.
     """
 
     field: str
@@ -44,7 +44,7 @@ class Term:
 
 @dataclass(frozen=True)
 class Terms:
-    """The field has one of these values, or is a list that holds one of them; see `Term`."""
+    """The field has one of these values, or is a list that contains one; see `Term`."""
 
     field: str
     values: tuple[Scalar, ...]
@@ -55,10 +55,9 @@ class Range:
     """The field has a value within these bounds; numbers as numbers, text (dates) as text.
 
     Convention:
-        One value of a list must keep all the bounds. A bound "1999" stands for
-        the text where the field holds text, and for 1999 where it holds a number.
-        A bound that is a number never meets text. Dates are plain text in order of
-        their characters: no time zones, no date arithmetic.
+        One value of a list must satisfy all bounds. The bound "1999" is compared as text with
+        text and as 1999 with numbers; a bound that is a number never matches text. Dates are
+        compared as text, without time zones or date arithmetic.
     """
 
     field: str
@@ -67,7 +66,7 @@ class Range:
 
 @dataclass(frozen=True)
 class Exists:
-    """The field has a value that is not null (nor an empty list)."""
+    """The field has a value that is neither null nor an empty list."""
 
     field: str
 
@@ -86,14 +85,14 @@ class Everything:
 
 @dataclass(frozen=True)
 class And:
-    """All of these hold."""
+    """All parts match."""
 
     parts: tuple[Filter, ...]
 
 
 @dataclass(frozen=True)
 class Or:
-    """At least `least` of these hold."""
+    """At least `least` parts match."""
 
     parts: tuple[Filter, ...]
     least: int = 1
@@ -101,7 +100,7 @@ class Or:
 
 @dataclass(frozen=True)
 class Not:
-    """The part does not hold."""
+    """The part does not match."""
 
     part: Filter
 
@@ -110,10 +109,10 @@ Filter = Term | Terms | Range | Exists | Ids | Everything | And | Or | Not
 
 
 def path_of(field: str) -> str:
-    """The path under which the values of a field stand, which may be asked for by a short name.
+    """The full path of a field, which may be given by a short name.
 
     Raises:
-        RequestError: no document can have this field; with those there are.
+        RequestError: no document can have this field.
     """
     is_meta = field.startswith(META) and field != META and is_unicode(field)
     if field not in _FIELDS and not is_meta:
@@ -125,37 +124,34 @@ def path_of(field: str) -> str:
 
 
 def parse_filter(body: object) -> Filter:
-    """Read a filter as a client sends it.
+    """Parse a filter.
 
     Args:
-        body: decoded JSON: one query, or a list of queries which must all hold.
-
-    Returns:
-        The tree; an empty list is `Everything`.
+        body: decoded JSON: a query, or a list of queries that must all match.
 
     Raises:
         UnsupportedFilter: an unknown query or key.
-        RequestError: a body of another form; both name where it stands and what was expected.
+        RequestError: another mistake; both errors say where it is and what was expected.
     """
     return _all(_queries(body, "filter", 0))
 
 
 def _queries(body: object, where: str, depth: int) -> tuple[Filter, ...]:
-    """Read one query, or a list of them."""
+    """Parse one query, or a list of them."""
     if isinstance(body, list):
         return tuple(_query(one, f"{where}[{place}]", depth) for place, one in enumerate(body))
     return (_query(body, where, depth),)
 
 
 def _all(parts: tuple[Filter, ...]) -> Filter:
-    """Say that all of these hold, in the smallest tree."""
+    """The smallest tree that requires all parts."""
     if not parts:
         return Everything()
     return parts[0] if len(parts) == 1 else And(parts)
 
 
 def _query(body: object, where: str, depth: int) -> Filter:
-    """Read one query: an object with its name as the only key."""
+    """Parse one query: an object with its name as the only key."""
     if depth >= MAX_DEPTH:
         raise RequestError(f"The filter is nested more than {MAX_DEPTH} deep: flatten it.")
     name, content = _only_entry(body, where, "a query")
@@ -170,11 +166,11 @@ def _query(body: object, where: str, depth: int) -> Filter:
 
 
 def _bool(body: object, where: str, depth: int) -> Filter:
-    """Read a combination of queries."""
+    """Parse a combination of queries."""
     body = _mapping(body, where, _BOOL_KEYS)
 
     def clauses(key: str) -> tuple[Filter, ...]:
-        # A null clause is an absent one, as in Elasticsearch.
+        # A null clause is ignored, as in Elasticsearch.
         found = body.get(key)
         return () if found is None else _queries(found, f"{where}.{key}", depth + 1)
 
@@ -188,7 +184,7 @@ def _bool(body: object, where: str, depth: int) -> Filter:
 
 
 def _min_should_match(value: object, where: str, default: int) -> int:
-    """Read how many of the `should` clauses must hold."""
+    """Parse how many of the `should` clauses must match."""
     if value is None:
         return default
     if not isinstance(value, int) or isinstance(value, bool) or value < 0:
@@ -199,7 +195,7 @@ def _min_should_match(value: object, where: str, default: int) -> int:
 
 
 def _term(body: object, where: str) -> Filter:
-    """Read ``{"field": value}`` or ``{"field": {"value": value}}``."""
+    """Parse ``{"field": value}`` or ``{"field": {"value": value}}``."""
     field, value = _only_entry(body, where, "a field")
     here = f"{where}.{field}"
     if isinstance(value, Mapping):
@@ -208,7 +204,7 @@ def _term(body: object, where: str) -> Filter:
 
 
 def _terms(body: object, where: str) -> Filter:
-    """Read ``{"field": [values]}``."""
+    """Parse ``{"field": [values]}``."""
     field, values = _only_entry(body, where, "a field")
     here = f"{where}.{field}"
     if not isinstance(values, list):
@@ -217,7 +213,7 @@ def _terms(body: object, where: str) -> Filter:
 
 
 def _range(body: object, where: str) -> Filter:
-    """Read ``{"field": {"gte": value, …}}``; a null bound is none, and no bounds ask for any value."""
+    """Parse ``{"field": {"gte": value, …}}``; null bounds are ignored, none match any value."""
     field, limits = _only_entry(body, where, "a field")
     here = f"{where}.{field}"
     given = _mapping(limits, here, _BOUNDS)
@@ -231,7 +227,7 @@ def _range(body: object, where: str) -> Filter:
 
 
 def _exists(body: object, where: str) -> Filter:
-    """Read ``{"field": name}``."""
+    """Parse ``{"field": name}``."""
     field = _mapping(body, where, ("field",)).get("field")
     if not isinstance(field, str):
         raise RequestError(f"{where}.field must be a field's name, not {_kind(field)}.")
@@ -239,7 +235,7 @@ def _exists(body: object, where: str) -> Filter:
 
 
 def _ids(body: object, where: str) -> Filter:
-    """Read ``{"values": [ids]}``."""
+    """Parse ``{"values": [ids]}``."""
     values = _mapping(body, where, ("values",)).get("values")
     if not isinstance(values, list) or not all(isinstance(v, str) for v in values):
         raise RequestError(f"{where}.values must be a list of ids, each a text.")
@@ -247,7 +243,7 @@ def _ids(body: object, where: str) -> Filter:
 
 
 def _match_all(body: object, where: str) -> Filter:
-    """Read ``{}``."""
+    """Parse ``{}``."""
     _mapping(body, where, ())
     return Everything()
 
@@ -263,7 +259,7 @@ _LEAVES = {
 
 
 def _only_entry(body: object, where: str, of_what: str) -> tuple[str, object]:
-    """Read an object whose only key is a name."""
+    """Parse an object with a single key."""
     if isinstance(body, Mapping):
         entries = [(str(key), body[key]) for key in body if key not in _WITHOUT_EFFECT]
         if len(entries) == 1:
@@ -275,7 +271,7 @@ def _only_entry(body: object, where: str, of_what: str) -> tuple[str, object]:
 
 
 def _mapping(body: object, where: str, keys: Sequence[str]) -> Mapping[str, object]:
-    """Read an object that has none but these keys."""
+    """Parse an object with these keys only."""
     expected = f"an object with {' / '.join(keys)}" if keys else "an empty object"
     if not isinstance(body, Mapping):
         raise RequestError(f"{where} must be {expected}, not {_kind(body)}.")
@@ -286,7 +282,7 @@ def _mapping(body: object, where: str, keys: Sequence[str]) -> Mapping[str, obje
 
 
 def _scalar(value: object, where: str) -> Scalar:
-    """Read one value."""
+    """Parse one value."""
     if isinstance(value, float) and not math.isfinite(value):
         raise RequestError(f"{where} is {value}: a filter needs a finite number.")
     if isinstance(value, Scalar):
@@ -295,6 +291,6 @@ def _scalar(value: object, where: str) -> Scalar:
 
 
 def _kind(value: object) -> str:
-    """Name a JSON value's type as a reader of JSON knows it."""
+    """The name of a value's JSON type."""
     names = {dict: "an object", list: "a list", str: "a text", bool: "a boolean"}
     return "null" if value is None else names.get(type(value), "a number")

@@ -1,6 +1,6 @@
-"""What a gallery does: `Searchable` for queries, `Writable` for indexing.
+"""Protocols of galleries: `Searchable` for queries, `Writable` for indexing.
 
-One contract suite (tests/contracts) runs on every gallery.
+The contract tests in tests/contracts run on every gallery.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ __all__ = ["Ready", "Searchable", "Writable"]
 
 
 class Ready(NamedTuple):
-    """A document that its gallery can hold.
+    """A checked document, ready to be written.
 
     Attributes:
-        document: as it was described.
-        written: as the gallery sends it; empty where it needs nothing but the document.
+        document: to write.
+        written: its serialised form, if the gallery needs one.
     """
 
     document: Document
@@ -35,58 +35,51 @@ class Ready(NamedTuple):
 
 
 class Searchable(Protocol):
-    """All that a search needs."""
+    """The methods that a search needs."""
 
     def knn(
         self, vector: Float32[np.ndarray, " D"], k: int, matching: Filter | None = None
     ) -> list[FirstHit]:
-        """The k documents with the highest cosine, best first; ties in order of their ids.
-
-        Fewer than k only where fewer match the filter.
-        """
+        """The k documents with the highest cosine, best first; ties in order of their ids."""
 
     def get(self, ids: Sequence[str]) -> dict[str, Document]:
         """The documents with these ids; unknown ids are left out."""
 
 
 class Writable(Searchable, Protocol):
-    """All that indexing needs.
+    """The methods that indexing needs.
 
     Convention:
-        Methods that take many ids or documents do it in one step: all or nothing.
-        Unknown ids are left out of answers, never an error.
+        Methods that take many ids or documents are atomic. Unknown ids are ignored.
 
     Raises:
-        MalformedDocument: by every method that writes, if no gallery can hold one of what it is
-            given; then it writes nothing.
+        MalformedDocument: by every method that writes, if no gallery can store one of its
+            arguments; then nothing is written.
     """
 
     @property
     def meta_mapping(self) -> str:
-        """Digest of what decides which metadata is held; empty where any JSON is."""
+        """Digest of the mapping of metadata; empty if any JSON can be stored."""
 
     def known(self, ids: Sequence[str]) -> tuple[dict[str, Known], dict[str, str]]:
-        """What is known of documents with these ids, and the source tags of rejects with them."""
+        """What is known of documents with these ids, and the source tags of such rejects."""
 
     def put(self, documents: Sequence[Document]) -> None:
-        """Write documents; one with an id that is there replaces it. Clears their rejects."""
+        """Write or replace documents, and delete their rejects."""
 
     def make_ready(self, documents: Sequence[Document]) -> list[Ready]:
-        """Do all of `put` that comes before the writing; another thread may do it ahead."""
+        """The first part of `put`, which another thread may run in advance."""
 
     def put_ready(self, ready: Sequence[Ready], rejected: Collection[str]) -> None:
-        """Do the rest of `put`.
+        """The second part of `put`.
 
         Args:
-            ready: of `make_ready`.
-            rejected: those of their ids whose rejects are cleared.
+            ready: from `make_ready`.
+            rejected: ids of these documents whose rejects are deleted.
         """
 
     def put_rejects(self, rejects: Sequence[Reject]) -> None:
-        """Note images that were refused; a document of the same id stays as it is."""
+        """Write rejects; a document of the same id is not changed."""
 
     def put_meta(self, ids_to_meta: Mapping[str, Mapping[str, Any]], revision: int = 0) -> None:
-        """Replace the metadata of documents whose image has not changed.
-
-        Their revision becomes this one, unless it is higher already.
-        """
+        """Replace the metadata of documents, and raise their revision to this one."""

@@ -1,4 +1,4 @@
-"""Feature maps as they are kept: 8-bit levels with a scale a channel, as safetensors and zstd."""
+"""The storage format of feature maps: 8-bit levels and scales, as safetensors in zstd."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["KeptMaps", "pack", "quantise", "stack_kept", "unpack"]
 
-# Of one image's maps; beyond all that networks make, so that a damaged frame claims no more.
+# Of one image's maps; limits the size that a damaged frame can claim.
 _MAX_BYTES = 2**30
 
 # MemoryError, since a damaged frame may claim any size.
@@ -30,15 +30,15 @@ _DAMAGE = (zstandard.ZstdError, SafetensorError, KeyError, ValueError, TypeError
 
 @dataclass(frozen=True)
 class KeptMaps:
-    """The maps of one image as they are kept.
+    """The kept maps of one image.
 
     Attributes:
-        layers: 8-bit levels and scales a layer, the evidence last where it is a layer of its own.
-        features: how many of these are feature layers.
-        evidence: index in `layers` of the evidence.
-        scores: the class scores, float16.
-        working: size of the image as the network saw it, in pixels.
-        digest: of the image's bytes, so that maps of an older version are noticed.
+        layers: 8-bit levels and scales per layer; the evidence last if it is not a feature layer.
+        features: number of feature layers.
+        evidence: index of the evidence in `layers`.
+        scores: class scores.
+        working: working size of the image, in pixels.
+        digest: of the image's bytes, to detect maps of an older version.
     """
 
     layers: tuple[FeatureMaps, ...]
@@ -50,11 +50,11 @@ class KeptMaps:
 
     @property
     def shape(self) -> tuple[object, ...]:
-        """Equal for images that can stand in one batch."""
+        """Equal for images that can form a batch."""
         return (self.working, *(maps.levels.shape for maps in self.layers))
 
     def averaged(self) -> KeptMaps:
-        """As if those finer than the evidence had been averaged before they were kept."""
+        """A copy with maps that are finer than the evidence averaged down to its grid."""
         stride = self.layers[self.evidence].stride
         if all(maps.stride >= stride for maps in self.layers):
             return self
@@ -69,12 +69,12 @@ def quantise(maps: FeatureMaps) -> FeatureMaps:
     """Maps as 8-bit levels with a scale for each channel of each image.
 
     Convention:
-        What is above 0 stays above 0 (level 1 at least), since channel weights count it.
+        Positive values get level 1 at least, since channel weights count them.
     """
-    # One plane a channel from here on: the network's channels-last order is slow to reduce.
+    # Contiguous planes: channels-last order is slow to reduce.
     values = maps.levels.contiguous().float()
     peak = values.amax(dim=(2, 3))
-    # Clamped, since 255 / peak is infinite where a channel peaks below 1e-36.
+    # Clamped, since 255 / peak is infinite for a peak below 1e-36.
     most = torch.finfo(torch.float32).max
     factor = torch.where(peak > 0, (255 / peak).clamp_max(most), 0.0)
     positive = torch.gt(values, 0, out=torch.empty_like(values))
@@ -98,7 +98,7 @@ def pack(encoded: Encoded, digests: Sequence[str], *, coarse: bool = False) -> l
         layers.append(encoded.evidence)
     evidence = next(i for i, maps in enumerate(layers) if maps is encoded.evidence)
     kept = [quantise(maps) for maps in layers]
-    # One plane a channel lies together: neighbouring cells are alike, so it compresses best.
+    # Contiguous planes compress best, since neighbouring cells are similar.
     levels = [maps.levels.cpu().contiguous() for maps in kept]
     scales = [maps.scale.cpu() for maps in kept]
     scores = encoded.scores.half().cpu()
@@ -121,18 +121,18 @@ def pack(encoded: Encoded, digests: Sequence[str], *, coarse: bool = False) -> l
 
 
 def unpack(data: bytes) -> KeptMaps:
-    """What `pack` made of one image.
+    """The maps of one image from `pack`.
 
     Raises:
-        FeatureStoreError: if the bytes are damaged.
+        FeatureStoreError: the bytes are damaged.
     """
     try:
         block = _decompressed(data)
         tensors = load(block)
-        # The library gives the header's own text of files only.
+        # The library returns metadata only for files.
         header = json.loads(block[8 : 8 + int.from_bytes(block[:8], "little")])
         about: dict[str, Any] = json.loads(header["__metadata__"]["camsearch"])
-        # Maps kept before there was averaging say nothing of it.
+        # Older maps lack `averaged_from`.
         finer = about.get("averaged_from", [None] * len(about["strides"]))
         layers = tuple(
             FeatureMaps(
@@ -170,7 +170,7 @@ def stack_kept(
     Args:
         kept: equal in `KeptMaps.shape`.
         device: for the batch.
-        dtype: of the levels; floating point spares `Encoded.floating` a pass over them.
+        dtype: of the levels; floating point saves a later conversion in `Encoded.floating`.
     """
     layers = tuple(
         FeatureMaps(
@@ -189,7 +189,7 @@ def stack_kept(
 def _stacked(
     levels: Sequence[UInt8[Tensor, "1 K H W"]], device: torch.device, dtype: torch.dtype
 ) -> Shaped[Tensor, "B K H W"]:
-    """Copied and converted in one pass; they go to a GPU as they are, a byte each."""
+    """Copy and convert in one pass; for a GPU, convert after the transfer."""
     if device.type != "cpu":
         return torch.cat(list(levels)).to(device).to(dtype)
     batch = torch.empty((len(levels), *levels[0].shape[1:]), dtype=dtype)

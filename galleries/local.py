@@ -1,7 +1,7 @@
-"""The gallery in one folder: a SQLite file, and exact search in memory.
+"""A gallery in one folder: a SQLite file, and exact search in memory.
 
-Good for a hundred thousand images and one machine: 300 MB of disk and 200 MB
-of memory at 512 dimensions. Several processes may read while one writes.
+For a hundred thousand images on one machine: 300 MB of disk and 200 MB of memory at 512
+dimensions. Several processes may read while one writes.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ from galleries.local_vectors import Vectors
 
 __all__ = ["LocalGallery"]
 
-# Longer than any of our transactions takes; a second writer waits so long before it gives up.
+# Timeout of a second writer; longer than any transaction.
 _BUSY_SECONDS = 30.0
 
-# Documents read at a time while all are listed: a few MB.
+# Documents read at a time by a listing: a few MB.
 _PAGE_DOCUMENTS = 500
 
 
@@ -47,19 +47,18 @@ class LocalGallery:
     """A `Searchable` and `Writable` in one folder.
 
     Convention:
-        Any thread may call any method. Each call that writes is one transaction:
-        after a crash or a kill at any moment the gallery holds all of it or nothing.
-        A process opens a gallery of its own: an open one does not survive a fork.
+        Any thread may call any method. Each call that writes is one transaction. An open
+        gallery cannot be used after a fork.
 
     Attributes:
         dims, fingerprint: of the descriptors, and of the method that made them.
-        settings: what the gallery was created with.
-        meta_mapping: empty, since any JSON is held.
+        settings: see `create`.
+        meta_mapping: empty, since any JSON can be stored.
 
     Raises:
         GalleryBusy: by every method, if another process has been writing for `busy_seconds`.
         GalleryDamaged: by every method, if the file cannot be read.
-        ContractError: by every method, if the disk is full or may not be written to.
+        ContractError: by every method, if the disk is full or not writable.
     """
 
     meta_mapping = ""
@@ -80,18 +79,17 @@ class LocalGallery:
         *,
         busy_seconds: float = _BUSY_SECONDS,
     ) -> LocalGallery:
-        """Make a gallery, or open the one that is there if the same method made it.
+        """Create a gallery, or open an existing one of the same method.
 
         Args:
-            folder: made if it is not there.
+            folder: created if needed.
             dims: dimensions of its descriptors.
-            fingerprint: of the method that will make them.
-            settings: anything JSON can hold, handed back by `settings`; that of a gallery
-                which is there stays.
+            fingerprint: of the method that makes them.
+            settings: stored as JSON; those of an existing gallery are kept.
             busy_seconds: how long to wait for another process that writes.
 
         Raises:
-            FingerprintMismatch: another method made the gallery that is there.
+            FingerprintMismatch: the existing gallery was made by another method.
         """
         file = GalleryFile.create(
             Path(folder),
@@ -117,19 +115,19 @@ class LocalGallery:
 
         Raises:
             GalleryNotFound: there is none.
-            GalleryDamaged: its file is no database, or none of ours.
+            GalleryDamaged: its file is not a database of camsearch.
         """
         return cls(GalleryFile.open(Path(folder), busy_seconds=busy_seconds))
 
     def meta_names(self) -> list[str]:
-        """Names under which metadata is searched, such as ``meta.city``, in order."""
+        """Names of metadata fields, such as ``meta.city``, in order."""
         query = "SELECT DISTINCT path FROM leaves WHERE path >= ? AND path < ? ORDER BY path"
         with self._file.reading() as rows:
             # "/" is the character after ".".
             return [path for (path,) in rows.execute(query, ("meta.", "meta/"))]
 
     def put(self, documents: Sequence[Document]) -> None:
-        """Write documents, and clear their rejects in the same transaction; see `Writable`."""
+        """Write documents; see `Writable`."""
         self.put_ready(self.make_ready(documents), [document.id for document in documents])
 
     def make_ready(self, documents: Sequence[Document]) -> list[Ready]:
@@ -148,7 +146,7 @@ class LocalGallery:
             remove(rows, "rejects", list(rejected))
 
     def put_rejects(self, rejects: Sequence[Reject]) -> None:
-        """Note images that were refused; see `Writable`."""
+        """Write rejects; see `Writable`."""
         if not rejects:
             return
         with self._file.writing() as rows:
@@ -162,7 +160,7 @@ class LocalGallery:
                 write_meta(rows, id_, meta, revision)
 
     def delete(self, ids: Sequence[str]) -> list[str]:
-        """Remove documents and rejects; returns the ids that were there, in the order given."""
+        """Delete documents and rejects; return the ids that existed, in the order given."""
         with self._file.changing() as rows:
             gone = {*remove(rows, "documents", ids), *remove(rows, "rejects", ids)}
         return [id_ for id_ in dict.fromkeys(ids) if id_ in gone]
@@ -173,20 +171,21 @@ class LocalGallery:
             return find_documents(rows, ids)
 
     def known(self, ids: Sequence[str]) -> tuple[dict[str, Known], dict[str, str]]:
-        """Read both as of one moment; see `Writable`."""
+        """Read both in one transaction; see `Writable`."""
         with self._file.reading() as rows:
             return find_known(rows, ids), find_reject_tags(rows, ids)
 
     def documents(self, matching: Filter | None = None) -> Iterator[Document]:
-        """List documents in order of their ids, perhaps only those that match a filter.
+        """List documents in order of their ids, optionally those that match a filter.
 
         Convention:
-            Which ones is decided when the listing begins. They are read page by page, and anyone
-            may write meanwhile: one that is deleted is left out, one that is changed stands
-            there as it was or is.
+            Ids are read when the listing begins, documents page by page. Documents deleted
+            meanwhile are left out, changed ones appear in either version.
         """
         with self._file.reading() as rows:
-            ids = self._matching(rows, matching or Everything())
+            columns = self._current_columns(rows)
+            numbers = columns.matching(rows, matching or Everything())
+            ids = [id_ for number, id_ in columns.ids(rows).items() if number in numbers]
         for start in range(0, len(ids), _PAGE_DOCUMENTS):
             yield from self.get(ids[start : start + _PAGE_DOCUMENTS]).values()
 
@@ -205,16 +204,16 @@ class LocalGallery:
     def knn(
         self, vector: Float32[np.ndarray, " D"], k: int, matching: Filter | None = None
     ) -> list[FirstHit]:
-        """Find the k documents with the highest cosine; see `Searchable`. Exact.
+        """Find the k documents with the highest cosine, exactly; see `Searchable`.
 
         Args:
-            vector: of any length but 0.
+            vector: of any length except 0.
             k: below 1 finds nothing.
             matching: only documents that match this.
 
         Raises:
-            RequestError: the vector has other dimensions or no direction, or the filter a
-                field that is not there.
+            RequestError: the vector has other dimensions or no direction, or the filter has
+                an unknown field.
         """
         check_query(vector, self.dims)
         if k < 1:
@@ -226,24 +225,18 @@ class LocalGallery:
                 allowed = self._current_columns(rows).matching(rows, matching)
         return vectors.nearest(vector, k, allowed)
 
-    def _matching(self, rows: Connection, matching: Filter) -> list[str]:
-        """The ids of the documents that match, in order."""
-        columns = self._current_columns(rows)
-        numbers = columns.matching(rows, matching)
-        return [id_ for number, id_ in columns.ids(rows).items() if number in numbers]
-
     def _current_columns(self, rows: Connection) -> Columns:
-        """Those of this state of the file: whatever anyone has written since, they are read anew."""
+        """The columns of this state of the file; discarded after every write."""
         state = self._file.state(rows)
         if self._columns is None or self._columns[0] != state:
             self._columns = state, Columns()
         return self._columns[1]
 
     def _current_vectors(self, rows: Connection) -> Vectors:
-        """Read the descriptors again if anyone has changed some since."""
+        """The descriptors, read again if some have changed."""
         (changes,) = rows.execute("SELECT changes FROM gallery").fetchone()
         if self._vectors is None or self._vectors.changes != changes:
-            # The old ones go first, so that memory holds them once.
+            # Freed first, to save memory.
             self._vectors = None
             pairs = rows.execute("SELECT number, id FROM documents ORDER BY id")
             descriptors = rows.execute("SELECT number, descriptor FROM vectors")
@@ -254,7 +247,7 @@ class LocalGallery:
         return self._vectors
 
     def close(self) -> None:
-        """Close the file and let go of what is in memory; a second time does nothing."""
+        """Close the file and free the memory; can be repeated."""
         self._file.close()
         self._vectors = self._columns = None
 

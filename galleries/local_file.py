@@ -17,16 +17,15 @@ __all__ = ["GalleryFile"]
 
 FILE_NAME = "gallery.sqlite"
 
-# SQLite keeps these two numbers in the file's header: whose file it is, and how its tables look.
+# Stored in the header of the SQLite file: application id and version of the tables.
 _APPLICATION = int.from_bytes(b"CAMS", "big")
 _FORMAT = 2
 
-# A descriptor of 512 dimensions fills half of SQLite's usual page, so that a page would hold
-# but one; a page of this size holds seven.
+# SQLite's default page has space for only one descriptor of 512 dimensions; this one for seven.
 _PAGE_BYTES = 16384
 
-# Descriptors lie apart, so that a filter reads through no vectors. A leaf is one value that a
-# filter can ask for; see `galleries.local_filters`. `changes` counts what has happened to descriptors.
+# Descriptors have their own table, so that filters do not read them. A leaf is a value that
+# filters can find; see `galleries.local_filters`. `changes` counts changes of descriptors.
 _TABLES = """
 CREATE TABLE gallery (
     dims INTEGER NOT NULL, fingerprint TEXT NOT NULL, settings TEXT NOT NULL,
@@ -51,8 +50,8 @@ class GalleryFile:
     """An open gallery file: one connection, used by one thread at a time.
 
     Attributes:
-        folder: where the file lies.
-        dims, fingerprint, settings: what the gallery was created with.
+        folder: of the file.
+        dims, fingerprint, settings: of the gallery.
     """
 
     def __init__(self, folder: Path, connection: sqlite3.Connection) -> None:
@@ -77,14 +76,14 @@ class GalleryFile:
         settings: Mapping[str, Any],
         busy_seconds: float,
     ) -> GalleryFile:
-        """Open the file, after writing its tables if it has none."""
+        """Open the file, and create its tables if it has none."""
         row = (dims, fingerprint, json.dumps(settings), 0)
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise ContractError(
-                f"The gallery's folder {folder} cannot be made ({error.strerror}): "
-                "choose another folder, or the rights to write there."
+                f"The gallery's folder {folder} cannot be created ({error.strerror}): "
+                "choose another folder, or check its permissions."
             ) from error
         with _connected(folder, "rwc", busy_seconds) as connection:
             with _transaction(connection, "BEGIN IMMEDIATE", folder):
@@ -94,13 +93,13 @@ class GalleryFile:
 
     @classmethod
     def open(cls, folder: Path, *, busy_seconds: float) -> GalleryFile:
-        """Open the file if it is there and ours."""
+        """Open an existing file."""
         try:
             there = (folder / FILE_NAME).is_file()
         except OSError as error:
             raise ContractError(
                 f"The gallery's folder {folder} cannot be read ({error.strerror}): "
-                "look for a slip in its name, and for the rights to read it."
+                "check its name and permissions."
             ) from error
         if not there:
             raise _not_found(folder)
@@ -109,7 +108,7 @@ class GalleryFile:
 
     @classmethod
     def _checked(cls, folder: Path, connection: sqlite3.Connection) -> GalleryFile:
-        """Refuse a file without tables, and a gallery of another format."""
+        """Open the file unless it has no tables, or another format."""
         with _transaction(connection, "BEGIN", folder):
             empty = _is_empty(connection)
             (written,) = connection.execute("PRAGMA user_version").fetchone()
@@ -124,27 +123,27 @@ class GalleryFile:
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
-        """Give a connection that sees one state of the file, however many questions are asked."""
+        """A read transaction."""
         with self._lock, _transaction(self._connection, "BEGIN", self.folder):
             yield self._connection
 
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
-        """Give a connection whose writes all happen at the end, or none of them does."""
+        """A write transaction."""
         with self._lock, _transaction(self._connection, "BEGIN IMMEDIATE", self.folder):
             yield self._connection
 
     @contextmanager
     def changing(self) -> Iterator[sqlite3.Connection]:
-        """As `writing`, and let every process know that descriptors have changed."""
+        """A write transaction that tells other processes that descriptors have changed."""
         with self.writing() as rows:
             yield rows
             rows.execute("UPDATE gallery SET changes = changes + 1")
 
     @staticmethod
     def state(rows: sqlite3.Connection) -> tuple[int, int]:
-        """Two numbers that change with whatever is written: by others, and by this connection."""
-        rows.execute("SELECT 1 FROM gallery").fetchone()  # the transaction's snapshot begins here
+        """Two numbers that change with writes of other connections and of this one."""
+        rows.execute("SELECT 1 FROM gallery").fetchone()  # starts the transaction's snapshot
         return rows.execute("PRAGMA data_version").fetchone()[0], rows.total_changes
 
     def damaged(self, why: str) -> GalleryDamaged:
@@ -152,22 +151,22 @@ class GalleryFile:
         return _damaged(self.folder, why)
 
     def close(self) -> None:
-        """Close the connection; a second time does nothing."""
+        """Close the connection; can be repeated."""
         with self._lock:
             self._connection.close()
 
 
 @contextmanager
 def _connected(folder: Path, mode: str, busy_seconds: float) -> Iterator[sqlite3.Connection]:
-    """Connect to a folder's file; the connection is closed where what is inside fails."""
+    """Connect to a folder's file; closed if the body fails, otherwise left open."""
     address = f"{(folder.absolute() / FILE_NAME).as_uri()}?mode={mode}"
     with _translated(folder):
         connection = sqlite3.connect(
             address,
             uri=True,
             timeout=busy_seconds,
-            isolation_level=None,  # transactions begin and end where this module says so
-            check_same_thread=False,  # the lock keeps threads apart
+            isolation_level=None,  # this module begins and ends transactions
+            check_same_thread=False,  # threads use the lock
         )
     try:
         with _translated(folder):
@@ -179,20 +178,20 @@ def _connected(folder: Path, mode: str, busy_seconds: float) -> Iterator[sqlite3
 
 
 def _prepare(connection: sqlite3.Connection, folder: Path, busy_seconds: float) -> None:
-    """Say how the file is to be written, unless it is someone else's database: leave that alone."""
-    # Whether it is empty is asked first: tables and id are written in one transaction.
+    """Configure the connection; refuses a database of another application."""
+    # Read before the id, because tables and id are written in one transaction.
     has_tables = not _is_empty(connection)
     if has_tables and connection.execute("PRAGMA application_id").fetchone() != (_APPLICATION,):
-        raise _damaged(folder, "it is a database, but none of ours")
+        raise _damaged(folder, "it is a database of another application")
     connection.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
-    # Readers do not wait for a writer, and a commit is on the disk before it returns.
+    # With these two, readers do not wait for a writer, and a commit is durable.
     _write_ahead(connection, busy_seconds)
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA foreign_keys = ON")
 
 
 def _write_ahead(connection: sqlite3.Connection, busy_seconds: float) -> None:
-    """Change a new file to a write-ahead log; SQLite itself does not wait for others who do."""
+    """Switch a new file to a write-ahead log, for which SQLite's own timeout does not apply."""
     until = time.monotonic() + busy_seconds
     while True:
         try:
@@ -207,8 +206,7 @@ def _write_ahead(connection: sqlite3.Connection, busy_seconds: float) -> None:
 
 
 def _write_tables(connection: sqlite3.Connection, gallery: tuple[int, str, str, int]) -> None:
-    """Write the tables, within the transaction that has begun."""
-    # Not `executescript`, which would end the transaction first.
+    # Not `executescript`, which would end the transaction.
     for statement in _TABLES.split(";\n"):
         connection.execute(statement)
     connection.execute("INSERT INTO gallery VALUES (?, ?, ?, ?)", gallery)
@@ -217,13 +215,13 @@ def _write_tables(connection: sqlite3.Connection, gallery: tuple[int, str, str, 
 
 
 def _is_empty(connection: sqlite3.Connection) -> bool:
-    """Whether there are no tables: a new file, or one whose creation was interrupted."""
+    """Whether there are no tables: the file is new, or its creation was interrupted."""
     return connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone() is None
 
 
 @contextmanager
 def _transaction(connection: sqlite3.Connection, begin: str, folder: Path) -> Iterator[None]:
-    """Run what is inside as one transaction, undone if it fails."""
+    """A transaction that is rolled back if the body fails."""
     with _translated(folder):
         connection.execute(begin)
         try:
@@ -236,16 +234,16 @@ def _transaction(connection: sqlite3.Connection, begin: str, folder: Path) -> It
 
 @contextmanager
 def _translated(folder: Path) -> Iterator[None]:
-    """Raise SQLite's errors as ours, where a user can do something about them."""
+    """Translate SQLite's errors that a user can fix."""
     try:
         yield
     except sqlite3.DatabaseError as error:
-        # The lower byte is the kind of error; the others say more about it.
+        # The lower byte is the primary code.
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF
         if code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
             raise GalleryBusy(
                 f"Another process is writing to the gallery {folder} and has not finished in "
-                "time: try again when it has."
+                "time: try again later."
             ) from error
         if code in {sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT}:
             raise _damaged(folder, str(error)) from error
@@ -257,14 +255,13 @@ def _translated(folder: Path) -> Iterator[None]:
             sqlite3.SQLITE_PERM,
         }:
             raise ContractError(
-                f"The gallery {folder} cannot be used ({error}): look for free space on its disk "
-                "and for the rights to write there."
+                f"The gallery {folder} cannot be used ({error}): check the free space on its disk "
+                "and its permissions."
             ) from error
         raise
 
 
 def _damaged(folder: Path, why: str) -> GalleryDamaged:
-    """Say that the file cannot be used."""
     return GalleryDamaged(
         f"The gallery file {folder / FILE_NAME} cannot be read: {why}. "
         "Put back a copy of it, or delete it and index again."
@@ -272,7 +269,7 @@ def _damaged(folder: Path, why: str) -> GalleryDamaged:
 
 
 def _not_found(folder: Path) -> GalleryNotFound:
-    """Say that there is no gallery."""
     return GalleryNotFound(
-        f"There is no gallery in {folder}: make one with `camsearch index PATH --gallery {folder}`."
+        f"There is no gallery in {folder}: create one with `camsearch index PATH --gallery "
+        f"{folder}`."
     )

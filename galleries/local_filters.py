@@ -1,7 +1,7 @@
-"""Which documents of a local gallery match a filter, as Elasticsearch would find them.
+"""Find the documents of a local gallery that match a filter, as Elasticsearch would.
 
-A filter sees single values under dotted paths: lists are laid out value by value, and the objects
-in them too; null is no value at all. A key with a dot in it and a key below a key are the same path.
+Metadata is flattened to values under dotted paths, including lists and objects within them; null
+is not a value. A name with a dot is the same path as a name within an object.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ from galleries.filters import (
 
 __all__ = ["Columns", "comparable", "leaves", "number_written"]
 
-# A value as it is compared: a boolean as text, an integer of at most 64 bits.
+# Values in the form in which they are compared: booleans as text, integers of at most 64 bits.
 Number = int | float
 Comparable = str | Number
 
 _INTEGERS = range(-(2**63), 2**63)
 _LARGEST = int(sys.float_info.max)
-_MAX_COLUMNS = 64  # that are kept in memory
-# No number that JSON writes shortest has more characters, and none of ours needs more.
+_MAX_COLUMNS = 64  # in memory
+# Characters of the longest number in JSON's shortest form.
 _LONGEST_NUMBER = 32
 
 _COMPARED: Mapping[str, Callable[[Any, Any], bool]] = {
@@ -55,24 +55,20 @@ _COMPARED: Mapping[str, Callable[[Any, Any], bool]] = {
 
 
 class Columns:
-    """What filters have asked of one state of a gallery."""
+    """A cache of the columns that filters have read from one state of a gallery."""
 
     def __init__(self) -> None:
         self._ids: dict[int, str] | None = None
         self._columns: dict[tuple[Any, ...], dict[Comparable, list[int]]] = {}
 
     def ids(self, rows: Connection) -> dict[int, str]:
-        """The ids of all documents by their numbers, in order of the ids."""
+        """The ids of all documents by their row numbers, in order of the ids."""
         if self._ids is None:
             self._ids = dict(rows.execute("SELECT number, id FROM documents ORDER BY id"))
         return self._ids
 
     def matching(self, rows: Connection, node: Filter) -> AbstractSet[int]:  # noqa: PLR0911 - one a kind of filter
-        """The numbers of the documents that match a filter.
-
-        Args:
-            rows: in the state that these columns are of.
-            node: the filter.
+        """The row numbers of the documents that match a filter.
 
         Raises:
             RequestError: a field that no document can have.
@@ -100,12 +96,12 @@ class Columns:
     def _column(
         self, rows: Connection, node: Term | Terms | Range | Exists
     ) -> dict[Comparable, list[int]]:
-        """The documents' numbers by the values of a field, as far as the node asks for them."""
+        """Row numbers by the values of a field, at least those that the node may match."""
         path = path_of(node.field)
         query, parameters = "SELECT number, value FROM leaves WHERE path = ?", [path]
         wanted: list[Comparable] = []
         if "." not in path:
-            # A plus sign takes the column's own type away, which would turn text into numbers.
+            # A plus sign removes the column's affinity, which would convert text to numbers.
             query, parameters = f"SELECT number, +{path} AS value FROM documents", []  # noqa: S608 - a column's name
             if path == "indexed_at":
                 query += " WHERE indexed_at <> ''"
@@ -114,7 +110,7 @@ class Columns:
             query += " OR path >= ? AND path < ?"
             parameters += [f"{path}.", f"{path}/"]
         if isinstance(node, Term):
-            # SQLite finds one value sooner than a whole column is read.
+            # Looking up one value is faster than reading a column.
             wanted = [value for value in _spellings([node.value]) if is_unicode(str(value))]
             query = f"SELECT * FROM ({query}) WHERE value IN ({', '.join('?' * len(wanted))})"  # noqa: S608
         key = (query, *parameters, *wanted)
@@ -129,7 +125,7 @@ class Columns:
 
 
 def _holds(node: Term | Terms | Range | Exists) -> Callable[[Comparable], bool]:
-    """The test of one value."""
+    """The predicate for one value."""
     match node:
         case Term(_, value):
             return frozenset(_spellings([value])).__contains__
@@ -142,7 +138,7 @@ def _holds(node: Term | Terms | Range | Exists) -> Callable[[Comparable], bool]:
 
 
 def _spellings(values: Iterable[Scalar]) -> Iterator[Comparable]:
-    """Each value in all the forms in which a document may hold it."""
+    """Each value in all forms in which a document can contain it."""
     for value in map(comparable, values):
         yield value
         other = number_written(value) if isinstance(value, str) else json.dumps(value)
@@ -151,9 +147,9 @@ def _spellings(values: Iterable[Scalar]) -> Iterator[Comparable]:
 
 
 def _within(bounds: Mapping[str, Scalar]) -> Callable[[Comparable], bool]:
-    """Whether a value keeps all bounds: as text where it is text, as number where a number."""
+    """Whether a value satisfies all bounds, compared as text or as numbers by its own type."""
     compared = [_COMPARED[key] for key in bounds]
-    # A bound that cannot be read as text, or as a number, is None: no value of that kind keeps it.
+    # A bound without a form of that type is None, which no value satisfies.
     texts = [bound if isinstance(bound, str) else None for bound in bounds.values()]
     numbers = [
         number_written(bound) if isinstance(bound, str) else comparable(bound)
@@ -170,14 +166,14 @@ def _within(bounds: Mapping[str, Scalar]) -> Callable[[Comparable], bool]:
 def leaves(
     classes: Sequence[ImageClass], meta: Mapping[str, Any]
 ) -> Iterator[tuple[str, Comparable]]:
-    """Lay out a document's classes and metadata as pairs of path and value."""
+    """A document's classes and metadata as pairs of path and value."""
     yield from ((path_of("classes"), one.name) for one in classes)
-    # A stack of our own, since metadata may be nested deeper than Python calls itself.
+    # Not recursive, since metadata may be nested deeper than Python's limit.
     waiting: list[tuple[str, Any]] = [("meta", meta)]
     while waiting:
         path, value = waiting.pop()
         if isinstance(value, Mapping):
-            # Dots at the end of a name say nothing.
+            # Trailing dots of names are ignored.
             waiting.extend((f"{path}.{key}".rstrip("."), below) for key, below in value.items())
         elif isinstance(value, list | tuple):
             waiting.extend((path, below) for below in value)
@@ -186,21 +182,21 @@ def leaves(
 
 
 def comparable(value: Scalar) -> Comparable:
-    """Bring a JSON value into the form in which values are compared."""
+    """Convert a JSON value to the form in which values are compared."""
     if isinstance(value, bool):
         return json.dumps(value)
     return value if isinstance(value, str) else _within_64_bits(value)
 
 
 def _within_64_bits(number: Number) -> Number:
-    """Turn an integer that SQLite cannot hold into the nearest fraction that it can."""
+    """Convert an integer that SQLite cannot store to the nearest float."""
     if isinstance(number, int) and number not in _INTEGERS:
         return float(max(-_LARGEST, min(_LARGEST, number)))
     return number
 
 
 def number_written(text: str) -> Number | None:
-    """Read the number that JSON writes as this text; None for other text: "007", "1e3", "NaN"."""
+    """The number with this JSON form; None for other text, such as "007", "1e3", "NaN"."""
     if len(text) > _LONGEST_NUMBER or text[:1] not in "-0123456789":
         return None
     for kind in (int, float):

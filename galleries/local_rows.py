@@ -1,6 +1,6 @@
 """Documents and rejects as rows of a local gallery's tables.
 
-Every function runs in a transaction; those that write raise MalformedDocument for what cannot be held.
+Every function runs in a transaction of the caller. Those that write raise MalformedDocument.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ __all__ += ["remove", "write_document", "write_meta", "write_reject"]
 
 
 def write_document(rows: Connection, document: Document) -> None:
-    """Write a document, checked already, unless a later revision of it is there."""
+    """Write a checked document, unless a later revision exists."""
     with _holdable(document.id):
         query = "SELECT revision FROM documents WHERE id = ?"
         there = rows.execute(query, (document.id,)).fetchone()
@@ -42,7 +42,7 @@ def write_document(rows: Connection, document: Document) -> None:
             document.revision,
             document.indexed_at,
         )
-        # The first column is the number, which SQLite chooses.
+        # The first column is the row number, chosen by SQLite.
         query = "INSERT INTO documents VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING number"
         (number,) = rows.execute(query, values).fetchone()
         vector = np.asarray(document.descriptor, dtype="<f4").tobytes()
@@ -51,7 +51,7 @@ def write_document(rows: Connection, document: Document) -> None:
 
 
 def write_meta(rows: Connection, id_: str, meta: Mapping[str, Any], revision: int) -> None:
-    """Replace the metadata of a document if it is there."""
+    """Replace the metadata of a document, if it exists."""
     query = "SELECT number, classes FROM documents WHERE id = ?"
     with _holdable(id_):
         check_meta(id_, meta)
@@ -63,7 +63,7 @@ def write_meta(rows: Connection, id_: str, meta: Mapping[str, Any], revision: in
 
 
 def write_reject(rows: Connection, reject: Reject) -> None:
-    """Write a reject in place of the one with its id; a document with that id stays."""
+    """Write or replace a reject; a document with its id is kept."""
     with _holdable(reject.id):
         check_reject(reject)
         texts = (reject.id, reject.uri, reject.kind, reject.reason, reject.source_tag)
@@ -72,7 +72,7 @@ def write_reject(rows: Connection, reject: Reject) -> None:
 
 
 def remove(rows: Connection, table: str, ids: Sequence[str]) -> list[str]:
-    """Remove the rows of a table with these ids; returns those that were there."""
+    """Delete rows by id; return the ids that existed."""
     query = f"DELETE FROM {table} WHERE id = ?"  # noqa: S608 - a table's name
     return [id_ for id_ in ids if is_unicode(id_) and rows.execute(query, (id_,)).rowcount]
 
@@ -107,18 +107,17 @@ def find_rejects(rows: Connection) -> list[Reject]:
 
 
 def _each(rows: Connection, query: str, ids: Sequence[str]) -> dict[str, Any]:
-    """Ask for one id after another, which no limit on parameters bounds; unknown ones left out."""
+    """The row of each known id, queried one by one because SQLite limits parameters."""
     asked = ((id_, rows.execute(query, (id_,)).fetchone()) for id_ in ids if is_unicode(id_))
     return {id_: row for id_, row in asked if row is not None}
 
 
 def _document(*row: Any) -> Document:
-    """Read one row of the query for documents."""
     id_, uri, digest, width, height, vector, classes, meta, tag, revision, at = row
-    # A copy, since what SQLite hands out may not be written to and torch warns of that.
+    # A copy, since torch warns of read-only memory.
     descriptor = np.frombuffer(vector, dtype="<f4").astype(np.float32)
-    best, said = _classes(classes), json.loads(meta)
-    return Document(id_, uri, digest, width, height, descriptor, best, said, tag, revision, at)
+    best, fields = _classes(classes), json.loads(meta)
+    return Document(id_, uri, digest, width, height, descriptor, best, fields, tag, revision, at)
 
 
 def _classes(text: str) -> tuple[ImageClass, ...]:
@@ -128,7 +127,7 @@ def _classes(text: str) -> tuple[ImageClass, ...]:
 def _write_leaves(
     rows: Connection, number: int, classes: Sequence[ImageClass], meta: Mapping[str, Any]
 ) -> None:
-    """Write what filters can ask for; a value that a list repeats is one leaf."""
+    """Write the values that filters can find; repeated values of a list are one leaf."""
     rows.executemany(
         "INSERT OR IGNORE INTO leaves VALUES (?, ?, ?)",
         ((number, path, value) for path, value in leaves(classes, meta)),
@@ -141,13 +140,13 @@ def _json(value: object) -> str:
 
 @contextmanager
 def _holdable(id_: str) -> Iterator[None]:
-    """Refuse values that Python can hold and a gallery cannot."""
+    """Raise MalformedDocument for values that JSON or SQLite cannot store."""
     try:
         yield
     except UnicodeEncodeError as error:
-        why = f"it holds text that is not Unicode ({error.reason}): rename the file or the field"
+        why = f"it has text that is not Unicode ({error.reason}): rename the file or the field"
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
-        why = f"it holds a value that JSON or a 64-bit integer cannot ({error}): change that value"
+        why = f"it has a value outside JSON or 64-bit integers ({error}): change that value"
     else:
         return
     raise MalformedDocument(f"Document {id_!r}: {why}.")

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float32, Float64, Int64
+from jaxtyping import Float32, Float64, Int64
 
 from galleries.documents import FirstHit
 
@@ -15,7 +15,7 @@ __all__ = ["Vectors"]
 # Half the distance between 1 and the next float32.
 _UNIT_ROUNDING = 2.0**-24
 
-# Rows whose cosines are computed again in float64 at a time: 16 MB at 512 dimensions.
+# Rows for exact cosines in float64 at a time: 16 MB at 512 dimensions.
 _ROWS_AT_A_TIME = 4096
 
 
@@ -25,9 +25,9 @@ class Vectors:
 
     Attributes:
         changes: the gallery's counter at that state.
-        ids: in their order.
-        numbers: the documents' row numbers, in order of the ids.
-        matrix: the descriptors as they were written, in order of the ids.
+        ids: sorted.
+        numbers: row numbers in the table, in order of the ids.
+        matrix: descriptors, in order of the ids.
         lengths: of its rows, 1 within a thousandth.
     """
 
@@ -45,12 +45,12 @@ class Vectors:
         descriptors: Iterable[tuple[int, bytes]],
         dims: int,
     ) -> Vectors:
-        """Put the descriptors into one matrix.
+        """Read the descriptors into one matrix.
 
         Args:
             changes: see `Vectors`.
             numbers_and_ids: in order of the ids.
-            descriptors: number and little-endian float32 values, in any order.
+            descriptors: row number and little-endian float32 values, in any order.
             dims: of a descriptor.
 
         Raises:
@@ -77,38 +77,31 @@ class Vectors:
         k: int,
         allowed: Iterable[int] | None = None,
     ) -> list[FirstHit]:
-        """Find the k rows with the highest cosine, perhaps only among some row numbers.
+        """Find the k rows with the highest cosine, best first, ties in order of their ids.
 
         Args:
-            vector: of any length but 0.
+            vector: of any length except 0.
             k: at least 1.
-            allowed: numbers of the rows that count.
-
-        Returns:
-            Best first, ties in order of their ids; fewer than k where there are fewer rows.
+            allowed: row numbers to search; None for all.
         """
         query = vector.astype(np.float64)
         query /= np.linalg.norm(query)
         rough = self.matrix @ query.astype(np.float32) / self.lengths
         if allowed is not None:
-            rough = np.where(self._among(allowed), rough, -np.inf)
-        # So far apart may two rough cosines be that are in truth equal: each sum of D products
-        # in float32, and each length, is off by no more than D roundings.
+            among = np.isin(self.numbers, np.fromiter(allowed, dtype=np.int64))
+            rough = np.where(among, rough, -np.inf)
+        # The slack bounds the difference of two rough cosines that are equal in exact arithmetic:
+        # each float32 sum of D products, and each length, has an error of at most D roundings.
         rows = _candidates(rough, k, slack=4 * (len(query) + 4) * _UNIT_ROUNDING)
         cosines = self._exact(rows, query)
         best = np.lexsort((rows, -cosines))[:k]
         return [FirstHit(self.ids[rows[b]], float(cosines[b])) for b in best]
 
-    def _among(self, allowed: Iterable[int]) -> Bool[np.ndarray, " N"]:
-        """Mark the rows with these numbers."""
-        return np.isin(self.numbers, np.fromiter(allowed, dtype=np.int64))
-
     def _exact(
         self, rows: Int64[np.ndarray, " R"], query: Float64[np.ndarray, " D"]
     ) -> Float64[np.ndarray, " R"]:
-        """Compute the cosines of a few rows so that equal rows get equal numbers."""
-        # A matrix product sums a row in an order that depends on where the row stands, so that two
-        # copies of an image could change places; the sum of a row alone does not.
+        """Cosines of a few rows, equal for equal rows."""
+        # Not a matrix product, which sums a row in an order that depends on the row's position.
         cosines = np.empty(len(rows))
         for at in range(0, len(rows), _ROWS_AT_A_TIME):
             some = self.matrix[rows[at : at + _ROWS_AT_A_TIME]].astype(np.float64)
@@ -120,7 +113,7 @@ class Vectors:
 def _candidates(
     rough: Float32[np.ndarray, " N"], k: int, *, slack: float
 ) -> Int64[np.ndarray, " R"]:
-    """Choose the rows that may be among the best k once their cosines are exact."""
+    """The rows whose exact cosines may be among the best k."""
     possible = np.flatnonzero(rough > -np.inf)
     if len(possible) <= k:
         return possible

@@ -1,1 +1,1 @@
-"""The whitening of the default preset, fitted and ready."""
+"""The fitted whitening of the default preset."""

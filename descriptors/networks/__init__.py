@@ -1,1 +1,1 @@
-"""The networks, a file each or a row of one: `descriptors.backbones` is their table."""
+"""The networks in the table of `descriptors.backbones`."""

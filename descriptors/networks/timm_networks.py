@@ -1,8 +1,8 @@
 """Any network of timm that ends in global average pooling and one linear layer, by name.
 
-Nothing is taken on trust: a network is built without weights, its numbers are shaken so that no
-part of it is by chance the identity, and a small image goes through it. It fits if the mean of
-its last maps through its linear layer is what it says itself.
+Each network is tested: it is built with random weights, such that no part of it is the identity,
+and run on a small image. It is supported if its linear layer applied to the mean of its last
+maps gives its output.
 """
 
 from __future__ import annotations
@@ -31,23 +31,22 @@ __all__ = ["TIMM", "timm_network"]
 
 TIMM = "timm:"
 
-# Height and width of the image that is tried; both a multiple of every stride there is.
+# Height and width of the test image, multiples of every stride.
 _TRIED = (128, 192)
 
-# Of the largest number: what float32 may differ by, a hundred times less than any real misfit.
+# Relative to the largest number; real mismatches are a hundred times larger.
 _TOLERANCE = 1e-3
 
 
 @cache
 def timm_network(name: str) -> Network:
-    """The row of a network of timm.
+    """The table row of a network of timm.
 
     Args:
         name: timm's, with or without a pretrained tag.
 
     Raises:
-        SettingsError: if timm has none of that name, or for a network that does not end in
-            global average pooling and one linear layer, with the reason.
+        SettingsError: timm has no such network, or it is not supported, with the reason.
     """
     module = _build(name)
     with torch.random.fork_rng(devices=[]), torch.inference_mode():
@@ -71,15 +70,15 @@ def _build(name: str) -> nn.Module:
         module: nn.Module = timm.create_model(name, pretrained=False)
     except (RuntimeError, ValueError) as error:
         raise SettingsError(
-            f"timm cannot build {name!r} ({error}): name it without what follows the dot."
+            f"timm cannot build {name!r} ({error}): give the name without the tag after the dot."
         ) from error
     return module.eval()
 
 
 def _shake(module: nn.Module) -> None:
-    """Numbers that a fresh network has at 0 or 1 moved away from there.
+    """Move parameters away from initial values of 0 or 1.
 
-    A normalisation after the pooling would else pass for nothing, and so would a classifier of 0.
+    Otherwise a normalisation after the pooling, or a classifier of 0, would not be noticed.
     """
     for parameter in module.parameters():
         if parameter.ndim > 1 and not parameter.any():
@@ -96,19 +95,19 @@ def _shake(module: nn.Module) -> None:
 def _run(
     name: str, module: nn.Module, image: Tensor
 ) -> tuple[Tensor, Tensor, Mapping[str, Tensor]]:
-    """Last features, class scores, and the maps that each submodule puts out on the way."""
+    """Last features, class scores, and the maps that each submodule returns."""
     try:
         features = module.forward_features(image)  # type: ignore[operator]
         scores, seen = _tapped(module, image)
-    # Whatever a network of others raises for an image that is not of its one size.
+    # Networks raise various errors for an image that is not of their fixed size.
     except (RuntimeError, AssertionError, ValueError, TypeError, AttributeError) as error:
         told = str(error).strip().splitlines() or [type(error).__name__]
         size = f"{_TRIED[1]} x {_TRIED[0]} pixels"
-        why = f"it does not take an image of {size} ({told[0].rstrip('.')})"
+        why = f"it does not accept an image of {size} ({told[0].rstrip('.')})"
         raise _refusal(name, why) from error
     if not isinstance(features, Tensor) or features.ndim != 4:  # noqa: PLR2004 - B K H W
         shape = tuple(features.shape) if isinstance(features, Tensor) else type(features).__name__
-        raise _refusal(name, f"its last features are no maps but {shape}, such as tokens")
+        raise _refusal(name, f"its last features are not maps but {shape}, such as tokens")
     return features, scores, seen
 
 
@@ -133,11 +132,7 @@ def _tapped(module: nn.Module, image: Tensor) -> tuple[Tensor, Mapping[str, Tens
 def _row(
     name: str, module: nn.Module, last: Tensor, scores: Tensor, seen: Mapping[str, Tensor]
 ) -> Network:
-    """The network as a row of the table.
-
-    Raises:
-        SettingsError: if it does not fit.
-    """
+    """The table row of a network; raises SettingsError if it is not supported."""
     classifier = _classifier(name, module)
     _check_head(name, last, scores, module.get_submodule(classifier))
     tap, rectify = _tap(name, last, seen)
@@ -167,30 +162,30 @@ def _classifier(name: str, module: nn.Module) -> str:
 
 
 def _check_head(name: str, last: Tensor, scores: Tensor, head: nn.Module) -> None:
-    """Refuse what stands between the maps and the linear layer, if it is more than their mean."""
+    """Refuse a network with more than a mean between its maps and its linear layer."""
     inputs = head.in_features
     if last.shape[1] != inputs:
         raise _refusal(
             name,
             f"its last maps have {last.shape[1]} channels and its linear layer {inputs} inputs: "
-            "a hidden layer stands between, or the maps hold their channels last",
+            "there is a hidden layer between, or the maps are channels-last",
         )
     if not _same(head(last.mean(dim=(2, 3))), scores):
         raise _refusal(
             name,
-            "the mean of its last maps through its linear layer is not its class score: another "
-            "pooling, a normalisation or a hidden layer stands between",
+            "its linear layer applied to the mean of its last maps is not its class score: there "
+            "is another pooling, a normalisation or a hidden layer between",
         )
     if last.min() < 0:
         raise _refusal(
             name,
-            "its last maps hold negatives (their activation is not of the ReLU family), and the "
-            "method counts on maps from 0 up",
+            "its last maps have negative values (their activation is not of the ReLU family), and "
+            "the method requires non-negative maps",
         )
 
 
 def _tap(name: str, last: Tensor, seen: Mapping[str, Tensor]) -> tuple[str, bool]:
-    """The outermost submodule that puts out the last maps, and whether they must be rectified."""
+    """The outermost submodule that returns the last maps, and whether they need a ReLU."""
     for rectify in (False, True):
         fits = [
             key
@@ -199,7 +194,7 @@ def _tap(name: str, last: Tensor, seen: Mapping[str, Tensor]) -> tuple[str, bool
         ]
         if fits:
             return min(fits, key=lambda key: key.count(".")), rectify
-    raise _refusal(name, "no part of it puts out the maps before its pooling")
+    raise _refusal(name, "no submodule of it returns the maps before its pooling")
 
 
 def _stride(name: str, maps: Tensor) -> int:
@@ -214,7 +209,7 @@ def _stride(name: str, maps: Tensor) -> int:
 
 
 def _mid(module: nn.Module, seen: Mapping[str, Tensor], last: int) -> dict[str, FeatureLayer]:
-    """The layer of twice as many cells a side, where timm names one of maps from 0 up."""
+    """The layer of half the stride, if timm knows one with non-negative maps."""
     stride = last // 2
     for about in getattr(module, "feature_info", ()):
         maps = seen.get(about.get("module", ""))
@@ -226,7 +221,7 @@ def _mid(module: nn.Module, seen: Mapping[str, Tensor], last: int) -> dict[str, 
 
 
 def _is_foldable(module: nn.Module, network: Network, image: Tensor) -> bool:
-    """Whether folding its normalisations changes nothing; the module is spent."""
+    """Whether folding normalisations changes no output; folds those of `module`."""
     scores, before = _tapped(module, image)
     try:
         fold_batch_norms(module)
@@ -238,7 +233,7 @@ def _is_foldable(module: nn.Module, network: Network, image: Tensor) -> bool:
 
 
 def _same(some: Tensor, others: Tensor) -> bool:
-    """Equal but for rounding, and finite."""
+    """Equal except for rounding, and finite."""
     if some.shape != others.shape:
         return False
     return bool((some - others).abs().max() <= _TOLERANCE * others.abs().max())

@@ -1,4 +1,4 @@
-"""Networks of torchvision: a row each. Weights from a local file, or by torchvision's download."""
+"""Networks of torchvision, with weights from a local file or torchvision's download."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ __all__ = ["DENSENET161", "MOBILENET_V2", "RESNET50"]
 
 _FILE_OR_DOWNLOAD = "--weights FILE (a state dict of torchvision) or --weights download"
 
-# torchvision's own DenseNet files are older than its rule of no dots in a module's name.
+# torchvision's DenseNet files predate its rule of no dots in module names.
 _OLD_DENSENET_KEY = re.compile(r"(.*denselayer\d+\.(?:norm|relu|conv))\.([12]\..*)")
 
 
 def _build(name: str) -> nn.Module:
-    from torchvision import models  # here, so that importing stays quick
+    from torchvision import models
 
     model: nn.Module = getattr(models, name)(weights=None)
     return model
@@ -55,13 +55,13 @@ DENSENET161 = Network(
     published="DenseNet161_Weights.IMAGENET1K_V1",
     weights_from=_FILE_OR_DOWNLOAD,
     rename=_new_densenet_keys,
-    rectify=True,  # the ReLU after `features` is no module
+    rectify=True,  # the ReLU after `features` is not a module
 )
 
 MOBILENET_V2 = Network(
     build=partial(_build, "mobilenet_v2"),
     layers={
-        # As with EfficientNet-Lite0: the expansion of the block that halves the grid last.
+        # As in EfficientNet-Lite0: the expansion of the last block that halves the grid.
         "mid": FeatureLayer("features.14.conv.0", channels=576, stride=16),
         "last": FeatureLayer("features.18", channels=1280, stride=32),
     },

@@ -31,8 +31,8 @@ def build_vgg16_cam(
         classes: of the linear layer.
 
     Convention:
-        Convolutions are named ``conv1_1`` … ``conv5_3`` and ``cam``, each activation as its
-        convolution with ``relu``: ``relu1_1`` … ``relu5_3`` and ``cam_relu``.
+        Convolutions are named ``conv1_1`` … ``conv5_3`` and ``cam``, activations
+        ``relu1_1`` … ``relu5_3`` and ``cam_relu``.
 
     Source:
         docs/method.md section 8.
@@ -57,13 +57,13 @@ def build_vgg16_cam(
 VGG16_CAM = Network(
     build=build_vgg16_cam,
     layers={
-        # The paper's choice of feature layer; the evidence comes three convolutions later.
+        # The paper's feature layer, three convolutions before the evidence.
         "last": FeatureLayer("relu5_1", channels=512, stride=16),
         "cam": FeatureLayer("cam_relu", channels=1024, stride=16),
     },
     evidence=FeatureLayer("cam_relu", channels=1024, stride=16),
     classifier="dense",
-    # 0..255 minus a mean, and no more: one of 255 levels is 1.
+    # Caffe's normalisation: 0..255 minus a mean, without scaling.
     mean=(103.939 / 255, 116.779 / 255, 123.68 / 255),
     std=(1 / 255, 1 / 255, 1 / 255),
     channel_order="BGR",

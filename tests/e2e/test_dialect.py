@@ -211,7 +211,7 @@ def test_an_msearch_mixes_both(es, gallery):
         ),
         (
             {"retriever": ranked({"data": base64.b64encode(b"none").decode()})},
-            "no image in a format",
+            "not an image in a supported format",
         ),
     ],
 )

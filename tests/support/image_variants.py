@@ -59,7 +59,7 @@ def _over_white(colour: np.ndarray, alpha: np.ndarray) -> np.ndarray:
 
 
 def chunk(kind: bytes, data: bytes, *, broken: bool = False) -> bytes:
-    """A chunk of a PNG; `broken` gives it a wrong check sum."""
+    """A chunk of a PNG; `broken` gives it a wrong checksum."""
     check = zlib.crc32(kind + data) ^ broken
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", check)
 

@@ -70,7 +70,7 @@ def test_a_further_index_of_one_method_gets_the_next_number(client, name):
 
 @pytest.mark.parametrize("bad", ["", "Images", "_x", "a b", "a/b", "x" * 101])
 def test_a_name_that_cannot_be_is_refused(client, bad):
-    with pytest.raises(ContractError, match="cannot name a gallery"):
+    with pytest.raises(ContractError, match="not a valid gallery name"):
         indices.create(client, bad, ABOUT, 4)
 
 
@@ -134,7 +134,7 @@ MISTAKES = {
         lambda m: m["properties"]["descriptor"].update(index_options={"type": "bbq_hnsw", "rescore_vector": {"oversample": 0}}),
         "bbq_hnsw",
     ),
-    "dynamic": (lambda m: m.update(dynamic=True), "takes unknown fields"),
+    "dynamic": (lambda m: m.update(dynamic=True), "accepts unknown fields"),
     "no method": (lambda m: m["_meta"].clear(), "does not say which method"),
 }  # fmt: skip
 
@@ -169,7 +169,7 @@ def test_values_that_cannot_be_filtered_by_are_named(client, name):
     gallery = opened(client, name, indices.create(client, name, ABOUT, 4, PLAN))
     gallery.put([document("a", meta={"year": 1889}), document("b", meta={"year": "unknown"})])
     (finding,) = verify(client, name)
-    assert "1 of 2 documents hold values that cannot be filtered by" in finding.problem
+    assert "1 of 2 documents have values that filters cannot find" in finding.problem
     assert not finding.fatal
 
 

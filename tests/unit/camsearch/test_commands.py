@@ -474,7 +474,7 @@ class TestRefusals:
         ("name", "why"),
         [
             ("gone.jpg", "cannot be read"),
-            ("bad.jpg", "no image in a format that is read"),
+            ("bad.jpg", "not an image in a supported format"),
             ("", "no file of bytes"),
             ("x" * 300, "cannot be read"),
         ],
@@ -640,7 +640,7 @@ class TestRefusals:
     def test_a_gallery_where_none_can_be(self, tiny, camsearch, photos, tmp_path):
         (tmp_path / "file").touch()
         said = camsearch("index", photos, "-g", tmp_path / "file", *tiny.options)
-        assert_one_sentence(said, "cannot be made")
+        assert_one_sentence(said, "cannot be created")
 
     @pytest.mark.parametrize("out", ["w.npz", "folder.safetensors"])
     def test_a_whitening_that_cannot_be_written(self, tiny, camsearch, photos, tmp_path, out):

@@ -354,7 +354,7 @@ class TestCreateAndOpen:
             ImageLibrary.open(tmp_path / "gallery")
 
     def test_the_packaged_whitening_fits_the_default_settings_only(self, tiny, tmp_path):
-        with pytest.raises(ArtifactError, match="fit one on images of yours"):
+        with pytest.raises(ArtifactError, match="fit one on your images"):
             tiny.library(tmp_path / "gallery", whitening=None)
         assert not (tmp_path / "gallery").exists()
 

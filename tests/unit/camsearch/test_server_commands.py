@@ -253,7 +253,7 @@ def test_a_worker_is_checked_by_its_progress(created, camsearch):
     [
         (["--graph", "nonsense"], "--graph nonsense is unknown"),
         (["--meta-mapping", "/nowhere.json"], "--meta-mapping /nowhere.json cannot be read"),
-        (["--gallery", "Not A Name"], "cannot name a gallery"),
+        (["--gallery", "Not A Name"], "not a valid gallery name"),
     ],
 )
 def test_a_gallery_that_cannot_be_is_refused(images, camsearch, arguments, why):
@@ -272,7 +272,7 @@ def test_servers_that_do_not_answer_are_named(images, camsearch, monkeypatch, ph
     monkeypatch.setenv("CAMSEARCH_ELASTICSEARCH", "http://127.0.0.1:1")
     assert "Elasticsearch does not answer" in camsearch("enqueue", photos).err
     monkeypatch.setenv("CAMSEARCH_ELASTICSEARCH", "nonsense")
-    assert "is no address of an Elasticsearch" in camsearch("gallery", "list").err
+    assert "is not a valid Elasticsearch URL" in camsearch("gallery", "list").err
     assert images
 
 

@@ -34,7 +34,7 @@ class TestBox:
         for position, bad in enumerate((float("nan"), float("inf"), -float("inf"), float("nan"))):
             corners = [0.0, 0.0, 10.0, 10.0]
             corners[position] = bad
-            with pytest.raises(RequestError, match="no number"):
+            with pytest.raises(RequestError, match="not finite"):
                 Box(*corners)
 
     def test_inside_keeps_what_lies_in_the_image(self) -> None:

@@ -94,7 +94,7 @@ class TestLoadNetwork:
 
     @pytest.mark.parametrize("name", ["tiny", "resnet50"])
     def test_without_packaged_weights_a_file_is_needed(self, name: str) -> None:
-        with pytest.raises(ArtifactError, match="name a local weight file with --weights"):
+        with pytest.raises(ArtifactError, match="give a local weight file with --weights"):
             load_network(name)
 
     def test_a_missing_file_is_named(self, tmp_path: Path) -> None:
@@ -128,7 +128,7 @@ class TestLoadNetwork:
     @pytest.mark.parametrize("content", [[1, 2], {"state_dict": {}, "epoch": 3}, torch.ones(2)])
     def test_a_file_that_is_no_state_dict_is_refused(self, tmp_path: Path, content: object) -> None:
         torch.save(content, tmp_path / "w.pth")
-        with pytest.raises(ArtifactError, match="holds no state dict"):
+        with pytest.raises(ArtifactError, match="does not contain a state dict"):
             load_network("tiny", tmp_path / "w.pth")
 
     def test_weights_that_do_not_fit_are_refused(self, tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ class TestRefused:
         ],
     )
     def test_no_image_at_all(self, data: bytes) -> None:
-        with pytest.raises(UnreadableImage, match="no image in a format that is read"):
+        with pytest.raises(UnreadableImage, match="not an image in a supported format"):
             read_image(data)
 
     @pytest.mark.parametrize("file_format", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF"])

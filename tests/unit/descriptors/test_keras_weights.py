@@ -279,7 +279,7 @@ class TestRefusals:
             (
                 "nan",
                 lambda layers: layers["conv5_2"][0].__setitem__((0, 0, 0, 0), np.nan),
-                "layer conv5_2 .* no number",
+                "layer conv5_2 .* not finite",
             ),
         ):
             layers = drawn()
@@ -303,7 +303,7 @@ class TestRefusals:
         layers = dict.fromkeys(CONVOLUTIONS, cube) | {"dense_1": [np.zeros((3, 2), np.float32)]}
         path = keras_file(tmp_path / "w.h5", layers)
         module = build_vgg16_cam((3, 3, 3, 3, 3), 3, 2)
-        with pytest.raises(ArtifactError, match="cannot be seen: give --order"):
+        with pytest.raises(ArtifactError, match="is ambiguous: give --order"):
             convert_vgg16_cam(path, module)
         assert convert_vgg16_cam(path, module, "tensorflow").order == "tensorflow"
 

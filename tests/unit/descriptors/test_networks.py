@@ -106,7 +106,7 @@ class TestEveryNetwork:
             assert "last" in network.layers
             assert network.weights_from
             if network.packaged_weights is None:
-                with pytest.raises(ArtifactError, match="name a local weight file with --weights"):
+                with pytest.raises(ArtifactError, match="give a local weight file with --weights"):
                     load_network(name)
 
 

@@ -145,10 +145,10 @@ class TestRow:
 class TestRefusals:
     def test_says_why(self, made: Callable[..., Any]) -> None:
         for module, why in [
-            (Made(neck=nn.BatchNorm1d(6)), "a normalisation or a hidden layer stands between"),
-            (Made(neck=nn.LayerNorm(6)), "a normalisation or a hidden layer stands between"),
-            (Made(neck=nn.Linear(6, 6)), "a normalisation or a hidden layer stands between"),
-            (Zeroed(neck=nn.LayerNorm(6)), "a normalisation or a hidden layer stands between"),
+            (Made(neck=nn.BatchNorm1d(6)), "a normalisation or a hidden layer between"),
+            (Made(neck=nn.LayerNorm(6)), "a normalisation or a hidden layer between"),
+            (Made(neck=nn.Linear(6, 6)), "a normalisation or a hidden layer between"),
+            (Zeroed(neck=nn.LayerNorm(6)), "a normalisation or a hidden layer between"),
             (MaxPooled(), "another pooling"),
             (
                 Made(neck=nn.Linear(6, 9), fc=nn.Linear(9, 5)),
@@ -156,13 +156,13 @@ class TestRefusals:
             ),
             (Made(fc=nn.Identity()), "classifier is Identity, not one linear layer"),
             (Made(fc=nn.Sequential(nn.Linear(6, 5))), "classifier is Sequential"),
-            (Tokens(), r"no maps but \(1, 96, 6\), such as tokens"),
-            (Made(act2=nn.SiLU()), "last maps hold negatives"),
-            (Made(act2=nn.GELU()), "last maps hold negatives"),
-            (Nameless(), "no part of it puts out the maps"),
+            (Tokens(), r"not maps but \(1, 96, 6\), such as tokens"),
+            (Made(act2=nn.SiLU()), "last maps have negative values"),
+            (Made(act2=nn.GELU()), "last maps have negative values"),
+            (Nameless(), "no submodule of it returns the maps"),
             (Unpadded(), "do not cover it evenly"),
-            (OneSize(), r"does not take an image of 192 x 128 pixels \(Input size differs\)"),
-            (nn.Sequential(nn.Conv2d(3, 2, 1)), "does not take an image"),
+            (OneSize(), r"does not accept an image of 192 x 128 pixels \(Input size differs\)"),
+            (nn.Sequential(nn.Conv2d(3, 2, 1)), "does not accept an image"),
         ]:
             with pytest.raises(SettingsError, match=f"timm:made has no class activation .*{why}"):
                 made(module)
@@ -181,10 +181,10 @@ class TestRefusals:
     @pytest.mark.parametrize(
         ("name", "why"),
         [
-            ("convnext_atto", "a normalisation or a hidden layer stands between"),
-            ("vit_tiny_patch16_224", "does not take an image"),
+            ("convnext_atto", "a normalisation or a hidden layer between"),
+            ("vit_tiny_patch16_224", "does not accept an image"),
             ("mobilenetv3_small_050", "288 channels and its linear layer 1024 inputs"),
-            ("efficientnet_b0", "last maps hold negatives"),
+            ("efficientnet_b0", "last maps have negative values"),
             ("dla34", "classifier is Conv2d"),
         ],
     )

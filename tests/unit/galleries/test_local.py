@@ -40,7 +40,7 @@ def test_a_second_writer_waits_and_then_says_so(folder):
         first.put([document("a")])
         with closing(sqlite3.connect(folder / FILE, isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
-            with pytest.raises(GalleryBusy, match="try again when it has"):
+            with pytest.raises(GalleryBusy, match="try again later"):
                 first.put([document("b")])
             assert ids_of(second.documents()) == ["a"]
         first.put([document("b")])

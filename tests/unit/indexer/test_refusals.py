@@ -64,7 +64,7 @@ def refusing(method):
     def refused(self, asked, *args):
         ids = [one if isinstance(one, str) else one.document.id for one in asked]
         if ids:
-            raise DocumentsRefused("No.", dict.fromkeys(ids, "Elasticsearch cannot hold it."))
+            raise DocumentsRefused("No.", dict.fromkeys(ids, "Elasticsearch refused it."))
         method(self, asked, *args)
 
     return refused
