@@ -140,7 +140,7 @@ class TestIndex:
         said = camsearch("index", "--manifest", photos / "m.csv", "-g", gallery, *tiny.options)
         assert said.status == 0, said.err
         assert "warning: " in said.err
-        assert "1 columns without a name are left out" in said.err
+        assert "1 columns without a name are ignored" in said.err
         assert "the column 'Inv. No.' is searched as 'meta.Inv No'" in said.err
         found = camsearch(
             "search", photos / "0.jpg", "-g", gallery, "--filter", "meta.Inv No=1904.10", "--json"
@@ -475,7 +475,7 @@ class TestRefusals:
         [
             ("gone.jpg", "cannot be read"),
             ("bad.jpg", "no image in a format that is read"),
-            ("", "no file of bytes"),
+            ("", "not a regular file"),
             ("x" * 300, "cannot be read"),
         ],
     )
