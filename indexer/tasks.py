@@ -32,10 +32,11 @@ from indexer.sources import Source, id_of_address
 from indexer.worker import TryAgain
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from celery import Celery, Task
 
+    from indexer.ledger import Ledger
     from indexer.settings import IndexerSettings
     from indexer.worker import GalleryWorker
 
@@ -97,21 +98,8 @@ def register(
         key = chunk or _digest_of(images, name, self.request.id)
         work = Chunk(key, sources, name, run, again, retry_rejects)
         result = _done(self, lambda: worker().index(work))
-        shared = {"gallery": name, "run": run, "again": again, "retry_rejects": retry_rejects}
-        # The arguments of each part: its image as the caller sent it, and keywords.
-        parts = {
-            part.id: ([images[int(part.id.rpartition(".")[2])]], shared | {"chunk": part.id})
-            for part in result.apart
-        }
-        if run and parts:
-            texts = {
-                id_: task_text(INDEX_IMAGES, one, named, settings.queue)
-                for id_, (one, named) in parts.items()
-            }
-            left = _done(self, lambda: worker().ledger.divide(run, key, texts))
-            parts = {id_: task for id_, task in parts.items() if id_ in left}
-        for one, named in parts.values():
-            _send(self, INDEX_IMAGES, [one], named)
+        if result.apart:
+            _send_parts(self, worker().ledger, work, result.apart, images, settings.queue)
         counts = asdict(result.progress)
         del counts["asked"]
         return counts | {"failed": result.failed, "divided": len(result.apart)}
@@ -264,8 +252,22 @@ def _done(task: Task, work: Callable[[], Any]) -> Any:
         raise SendBack(str(error), requeue=True) from error
 
 
-def _send(task: Task, name: str, args: list[Any], kwargs: dict[str, Any]) -> None:
-    try:
-        task.app.send_task(name, args=args, kwargs=kwargs)
-    except OperationalError as error:
-        raise SendBack(str(error), requeue=True) from error
+def _send_parts(
+    task: Task, ledger: Ledger, chunk: Chunk, parts: Sequence[Chunk], images: Any, queue: str
+) -> None:
+    """Send a task for each part of a chunk, with its image as the caller sent it."""
+    shared: dict[str, Any] = {"gallery": chunk.gallery, "run": chunk.run}
+    shared |= {"again": chunk.again, "retry_rejects": chunk.retry_rejects}
+    calls = {
+        part.id: ([images[int(part.id.rpartition(".")[2])]], shared | {"chunk": part.id})
+        for part in parts
+    }
+    if chunk.run:
+        texts = {i: task_text(INDEX_IMAGES, one, named, queue) for i, (one, named) in calls.items()}
+        left = _done(task, lambda: ledger.divide(chunk.run, chunk.id, texts))
+        calls = {id_: call for id_, call in calls.items() if id_ in left}
+    for one, named in calls.values():
+        try:
+            task.app.send_task(INDEX_IMAGES, args=[one], kwargs=named)
+        except OperationalError as error:
+            raise SendBack(str(error), requeue=True) from error

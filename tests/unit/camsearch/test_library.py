@@ -66,7 +66,7 @@ def write_settings(folder, settings):
 
 
 def test_the_package_offers_the_library(tiny):
-    assert sorted(camsearch.__all__) == ["Machine", "ImageLibrary"]
+    assert sorted(camsearch.__all__) == ["ImageLibrary", "Machine"]
     assert camsearch.ImageLibrary is ImageLibrary
     assert camsearch.Machine is Machine
     with pytest.raises(AttributeError, match="no attribute 'Nothing'"):
