@@ -1,12 +1,12 @@
-"""Benchmarks: ratios measured side by side in one run, since machines are noisy.
+"""Benchmarks, run from the repository: `python -m benchmarks --help`. Not in the wheel.
 
-local     encode and rerank: no server needed
-recall    what the index types of Elasticsearch find, and how fast
-bulk      how a worker writes, against the bare client
-worker    a worker in a process of its own: its speed and its memory
-served    a large gallery in Elasticsearch with the proxy before it
-proxy     what the proxy costs: passing through, re-ranked searches, many callers
-timing    percentiles and turns
+Results are ratios measured in one run, since machines are noisy.
 
-They are run from the repository (`python -m benchmarks --help`) and are no part of the wheel.
+local     encoding and re-ranking, without servers
+recall    recall and speed of Elasticsearch's index types
+bulk      writing by a worker, compared with the bare client
+worker    speed and memory of a worker process
+served    a large gallery in Elasticsearch behind the proxy
+proxy     overhead of the proxy, re-ranked searches, many clients
+timing    percentiles and alternating calls
 """

@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: how fast, as ratios measured in one run."""
+"""`python -m benchmarks`: the command."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def bench(
     name: Annotated[str, typer.Argument(help="encode, rerank, bulk, recall, memory, or proxy.")],
     photos: Annotated[
         Path | None,
-        typer.Argument(help="Folder of photos (default: the made images of the demo)."),
+        typer.Argument(help="Folder of photos (default: the demo's images)."),
     ] = None,
     as_json: options.JsonFile = None,
     device: options.Device = None,
@@ -39,21 +39,21 @@ def bench(
     count: Annotated[
         int | None,
         typer.Option(
-            min=1, help="Documents (bulk: 5,000; recall: 100,000; memory and proxy: 20,000)."
+            min=1, help="Documents (bulk: 5,000; recall: 100,000; memory, proxy: 20,000)."
         ),
     ] = None,
 ) -> None:
-    """Measure speed: what it is compared with runs in turns with it, so the ratio holds.
+    """Measure speed, alternating with what it is compared with.
 
-    encode: images/s from pixels to descriptor over images/s of the bare network.
-    rerank: milliseconds a query from kept maps over the same with maps recomputed.
-    bulk: documents/s of a worker, network left out, over those of the bare client; and
-    images/s through enqueue and one worker over those of plain `camsearch index`.
-    recall: recall@100 against exact search, milliseconds and bytes, by index type.
-    memory: of a worker, while many small made images go through it.
-    proxy: kNN through `camsearch serve` over the same direct; re-ranked searches by id and by
-    upload; 50 callers for a minute.
-    All from bulk on need an Elasticsearch and a Redis with nothing else to do.
+    encode: images/s from pixels to descriptor, over those of the bare network.
+    rerank: ms per query with stored maps, over those with recomputed maps.
+    bulk: documents/s written by a worker without its network, over those of the bare client;
+    images/s of enqueue and a worker, over those of `camsearch index`.
+    recall: recall@100 compared with exact search, ms and bytes, by index type.
+    memory: of a worker that indexes many small images.
+    proxy: kNN through `camsearch serve`, over direct kNN; re-ranked searches by id and by
+    upload; 50 clients for a minute.
+    All but encode and rerank need an otherwise idle Elasticsearch and Redis.
     """
     if name not in _NAMES:
         raise RequestError(f"There is no benchmark {name!r}: choose one of {', '.join(_NAMES)}.")
@@ -119,7 +119,7 @@ def _proxy(method: Method, images: list[Path], scratch: Path, count: int) -> dic
         )
         _tell("re-ranking")
         searches = bench_searches(served.proxy, served.index, served.ids[:40], images[:40])
-        _tell("50 callers")
+        _tell("50 clients")
         bodies = [search_body({"id": one}, 100) for one in served.ids[:200]]
         load = bench_load(served.proxy, served.index, bodies, lambda: resident_mb(served.pid))
     return {"pass_through": passing, "searches": searches, "load": [load]}

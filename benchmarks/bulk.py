@@ -1,4 +1,4 @@
-"""How fast a worker writes to a real Elasticsearch, compared with the bare client."""
+"""Speed of writing to Elasticsearch: a worker, compared with the bare client."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ _BATCH = 8
 _BARE = "bare streaming_bulk"
 _DIGEST, _SIZE = "d" * 64, Size(640, 480)
 _NO_PIXELS = torch.zeros(3, 1, 1, dtype=torch.uint8)
-# As many classes as the default method writes; the scores have six digits, as theirs have.
+# As many classes as the default method writes, with six decimals.
 _PROBABILITIES = torch.tensor([0.412345, 0.2, 0.098765, 0.05, 0.025, 0.0125, 0.007654, 0.004321])
 
 
@@ -62,12 +62,11 @@ def bench_bulk(
     count: int = 5000,
     repeats: int = 7,
 ) -> list[Row]:
-    """The worker's way of writing, all but images and network, against the bare client.
+    """Write as a worker does, without images and network, compared with the bare client.
 
     Convention:
-        All ways write the same documents into an empty index of their own, and begin with
-        the descriptors as arrays. Each is tried once before the clock runs; the turns go
-        forwards and backwards by turns, since a server grows faster, or slower, with time.
+        Each way writes the same documents from arrays into its own empty index, after a warm-up.
+        The order is reversed every turn, since a server's speed changes over time.
 
     Raises:
         RequestError: if a way does not write these documents.
@@ -96,14 +95,14 @@ def bench_bulk(
 
 
 def _row(name: str, count: int, took: Sequence[float], bare: Sequence[float]) -> Row:
-    """Documents a second; the ratio to the bare client is the median of the turns'."""
+    """Documents per second; the ratio to the bare client is the median over the turns."""
     ratio = None if name == _BARE else float(np.median(np.divide(bare, took)))
     speed = round(count / float(np.median(took)), 1)
     return bulk_row(name, count, speed, ratio, len(took))
 
 
 def bulk_row(what: str, documents: int, speed: float, ratio: float | None, repeats: int) -> Row:
-    """One way of writing: documents written each time, and how many a second."""
+    """The row of a way of writing: documents per repeat, and documents per second."""
     return {
         "what": what,
         "documents": documents,
@@ -114,7 +113,7 @@ def bulk_row(what: str, documents: int, speed: float, ratio: float | None, repea
 
 
 def _document(folder: Path, number: int, vector: Float32[np.ndarray, " D"]) -> Document:
-    """What the worker will make of an empty file, which is asked for its size and time."""
+    """The document that the worker makes of an empty file."""
     path = folder / f"{number:07d}.jpg"
     path.touch()
     scores = [round(p, 6) for p in _PROBABILITIES.tolist()]
@@ -136,16 +135,16 @@ def _document(folder: Path, number: int, vector: Float32[np.ndarray, " D"]) -> D
 def _check_written(
     name: str, client: Elasticsearch, gallery: ElasticGallery, documents: Sequence[Document]
 ) -> None:
-    """Refuse to compare ways that do not do the same."""
+    """Check that all ways write the same documents."""
     client.indices.refresh(index=gallery.index)
     if gallery.count() != len(documents):
         raise RequestError(f"{name} wrote {gallery.count()} of {len(documents)} documents.")
     wanted = documents[len(documents) // 2]
     there = gallery.get([wanted.id])[wanted.id]
-    # The time may differ, and arrays are compared by themselves.
+    # The time may differ; arrays are compared separately.
     alike = replace(there, descriptor=wanted.descriptor, indexed_at=wanted.indexed_at)
     if alike != wanted or not np.array_equal(there.descriptor, wanted.descriptor):
-        raise RequestError(f"{name} wrote another document than was asked: {there}.")
+        raise RequestError(f"{name} wrote a different document: {there}.")
 
 
 def _write_bare(
@@ -166,7 +165,7 @@ def _write_bare(
 
 
 class _Stub(GalleryWorker):
-    """A worker whose images come as if read, and descriptors as if computed."""
+    """A worker with images and descriptors made in advance."""
 
     def __init__(
         self,
@@ -178,7 +177,7 @@ class _Stub(GalleryWorker):
         super().__init__(client, ledger, settings, Machine())
         self._documents = documents
         self._sources = [Source(d.id, d.uri, d.meta, revision=1) for d in documents]
-        # What the network would have made is there before the clock runs.
+        # The network's output, made before the measurement.
         self._starts = {documents[i].id: i for i in range(0, len(documents), settings.chunk)}
         self._described = {
             start: [
@@ -189,18 +188,18 @@ class _Stub(GalleryWorker):
         }
 
     def write(self, gallery: ElasticGallery) -> None:
-        """Write all, as one task of any length would."""
+        """Write all documents as one task."""
         batches = [batch for task in self._described.values() for batch in task]
         self._run(gallery, self._sources, batches)
 
     def write_in_tasks(self, gallery: ElasticGallery) -> None:
-        """Write all, as tasks; all that a task does but what is Celery's."""
+        """Write all documents as several tasks, without Celery."""
         for start in self._starts.values():
             sources = tuple(self._sources[start : start + self.settings.chunk])
             key = f"bench-{uuid.uuid4().hex}"
             result = self.index(Chunk(key, sources, gallery.index, run=key))
             if result.progress.indexed != len(sources):
-                raise RequestError(f"A task did not index all of its images: {result}.")
+                raise RequestError(f"A task did not index all its images: {result}.")
 
     def _index(self, chunk: Chunk) -> Progress:
         gallery = self.gallery(chunk.gallery)
@@ -215,7 +214,7 @@ class _Stub(GalleryWorker):
         sources: Sequence[Source],
         described: Sequence[Described],
     ) -> Progress:
-        """As `index_sources`; looking up what is there already is a part of it."""
+        """As `index_sources`, including the look-up of indexed images."""
         run = Run(gallery, None, IndexingPlan(class_names=class_names()))
         fresh = run.fresh(sources)
         with Writer(run.keep_maps, run.write) as writer:

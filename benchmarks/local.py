@@ -1,4 +1,4 @@
-"""Encoding and re-ranking, without any server."""
+"""Encoding and re-ranking, without servers."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ __all__ = ["bench_encode", "bench_rerank", "index_files"]
 def bench_encode(
     method: Method, images: Sequence[Path], batch_sizes: Sequence[int], repeats: int = 15
 ) -> list[Row]:
-    """Pixels to descriptor, against the bare network's forward on the same tensors.
+    """From pixels to descriptors, compared with the network's forward pass on the same tensors.
 
     Returns:
-        For each batch size the bare forward, and the description with
-        ratio = (images/s described) / (images/s of the bare forward); then decoding alone.
+        For each batch size the forward pass, and the description with
+        ratio = (images/s described) / (images/s of the forward pass); then decoding alone.
     """
     pixels = [_pixels(method, path) for path in images[:32]]
     commonest = Counter(one.shape for one in pixels).most_common(1)[0][0]
@@ -77,14 +77,14 @@ def bench_rerank(
     windows: Sequence[int],
     repeats: int = 9,
 ) -> list[Row]:
-    """Re-ranking from kept maps, against the same with maps recomputed from the images.
+    """Re-ranking with stored maps, compared with maps recomputed from the images.
 
     Convention:
-        Images stand several times in the gallery if they are fewer than the largest window (R),
-        each time with maps of its own to read. Recomputing, slow and steady, is timed once.
+        If there are fewer images than the largest window (R), the gallery has copies with maps
+        of their own. Recomputing is timed once, since it is slow and varies little.
 
     Returns:
-        For each R recomputed, and kept with ratio = kept / recomputed.
+        For each R: recomputed maps, and stored maps with ratio = stored / recomputed.
     """
     features = FeatureStore(str(folder / "maps"), method.fingerprint())
     originals = index_files(method, images, folder / "originals", features, regions)
@@ -125,7 +125,7 @@ def index_files(
     features: FeatureStore | None = None,
     regions: RegionSettings | None = None,
 ) -> list[Document]:
-    """The documents of image files, as a local gallery in an empty folder takes them."""
+    """Index image files into a local gallery in an empty folder, and return the documents."""
     plan = IndexingPlan(coarse_maps=regions is not None and regions.coarse_maps)
     sources = [Source(str(path), str(path)) for path in images]
     with LocalGallery.create(folder, method.settings.dims, method.fingerprint(), {}) as gallery:

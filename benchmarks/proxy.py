@@ -1,4 +1,4 @@
-"""What the proxy costs: requests it passes through, re-ranked searches, many callers."""
+"""Overhead of the proxy: requests passed through, re-ranked searches, many clients."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ _HEADERS = {"content-type": "application/json", "accept": "application/json"}
 
 @dataclass(frozen=True)
 class Rounds:
-    """How often is asked.
+    """Number and size of the rounds.
 
     Attributes:
-        count: of rounds of each way; the two take turns, and begin by turns.
-        searches: one after another, a round.
-        seconds, clients: of all clients together, a round.
+        count: rounds per way; the ways alternate, as does which is first.
+        searches: sequential searches per round.
+        seconds, clients: of the concurrent searches per round.
     """
 
     count: int = 5
@@ -57,8 +57,8 @@ def bench_pass_through(
     """The same kNN searches, direct and through the proxy.
 
     Returns:
-        For each way milliseconds of one client, searches a second of all clients together (the
-        median of the rounds), and both over those of the direct way.
+        For each way: milliseconds with one client, searches per second with all clients (the
+        median over the rounds), and the ratios of both to the direct way.
     """
     knn = {"field": DESCRIPTOR, "k": _KNN_K, "num_candidates": 2 * _KNN_K}
     bodies = [
@@ -75,7 +75,7 @@ async def _pass_through(ways: dict[str, str], bodies: Sequence[bytes], rounds: R
     took: dict[str, list[float]] = {way: [] for way in ways}
     rates: dict[str, list[float]] = {way: [] for way in ways}
     async with aiohttp.ClientSession(headers=_HEADERS) as session:
-        for address in ways.values():  # warm both: code, caches, connections
+        for address in ways.values():  # warm-up
             await _one_after_another(session, address, bodies, rounds)
         for turn in range(rounds.count):
             for way in sorted(ways, reverse=bool(turn % 2)):
@@ -99,7 +99,7 @@ async def _pass_through(ways: dict[str, str], bodies: Sequence[bytes], rounds: R
 async def _one_after_another(
     session: aiohttp.ClientSession, address: str, bodies: Sequence[bytes], rounds: Rounds
 ) -> list[float]:
-    """Milliseconds of each."""
+    """Milliseconds of each search."""
     asked = islice(cycle(bodies), rounds.searches)
     return [await _timed(session, address, body) for body in asked]
 
@@ -107,7 +107,7 @@ async def _one_after_another(
 async def _all_at_once(
     session: aiohttp.ClientSession, address: str, bodies: Sequence[bytes], rounds: Rounds
 ) -> float:
-    """Searches a second of all clients together."""
+    """Searches per second of all clients."""
     started = time.perf_counter()
 
     async def ask(number: int) -> int:
@@ -129,10 +129,10 @@ def bench_searches(
     windows: Sequence[int] = (100, 1000),
     repeats: int = 20,
 ) -> list[Row]:
-    """Milliseconds of searches by id and by upload, one after another; R 0 is not re-ranked.
+    """Milliseconds of sequential searches by id and by upload; R = 0 is not re-ranked.
 
     Raises:
-        RequestError: a search is not answered with 200, or its re-ranking not done.
+        RequestError: if a search fails or is not re-ranked.
     """
     uploads = [{"data": base64.b64encode(path.read_bytes()).decode()} for path in images]
     kinds: dict[tuple[str, int], Sequence[dict[str, str]]] = {("by upload", 0): uploads}
@@ -155,7 +155,7 @@ def bench_searches(
 
 
 def search_body(image: dict[str, str], window: int) -> bytes:
-    """A search as a client writes it."""
+    """The body of a search."""
     knn = {
         "field": DESCRIPTOR,
         "k": max(window, 10),
@@ -170,19 +170,15 @@ def search_body(image: dict[str, str], window: int) -> bytes:
 
 
 async def _timed(session: aiohttp.ClientSession, index: str, body: bytes) -> float:
-    """Milliseconds until a search is answered in full.
-
-    Raises:
-        RequestError: it is refused or warned of, so that its time means nothing.
-    """
+    """Milliseconds of a search; raises `RequestError` if it fails or has a warning."""
     started = time.perf_counter()
     async with session.post(f"{index}/_search", data=body) as answer:
         text = await answer.read()
         warned = answer.headers.get("warning")
         if answer.status != _OK or warned:
             raise RequestError(
-                f"{index} answers a search with {answer.status}, {warned or text[:200]!r}: look "
-                "at the log of the server."
+                f"{index} answers a search with {answer.status}, {warned or text[:200]!r}: see "
+                "the server's log."
             )
     return (time.perf_counter() - started) * 1e3
 
@@ -195,12 +191,11 @@ def bench_load(
     clients: int = 50,
     seconds: float = 60,
 ) -> Row:
-    """Many callers for some time, each asking again as soon as it is answered.
+    """Many clients, each sending its next search when the last is answered.
 
     Returns:
-        How many were answered with 200 (warned: those whose re-ranking did not end in time),
-        refused with 429, or ended otherwise; milliseconds of the answered; the median memory of
-        the proxy in the second and in the last quarter.
+        Counts of answers with status 200 (warned: those not re-ranked in time), 429, and others;
+        milliseconds of the 200s; the proxy's median memory in the second and last quarter.
     """
     statuses: Counter[int] = Counter()
     warned, took, memory = list[bool](), list[float](), list[float]()

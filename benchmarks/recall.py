@@ -1,4 +1,4 @@
-"""What each index type of a real Elasticsearch finds, and how fast."""
+"""Recall, speed and size of Elasticsearch's index types."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ _K = 100
 def like_real(
     descriptors: Float32[np.ndarray, "V D"], count: int, seed: int = 0
 ) -> Float32[np.ndarray, "W D"]:
-    """Made vectors that lie as real descriptors do.
+    """Synthetic vectors distributed like real descriptors.
 
     Returns:
-        Unit mixtures of a descriptor with one of its nearest neighbours, and noise of a
-        tenth of their length; independent noise alone would be a case that no graph can do.
+        Unit vectors: mixtures of a descriptor with one of its nearest neighbours, plus noise of
+        a tenth of their length. No graph can index independent noise.
     """
     rng = np.random.default_rng(seed)
     made = np.empty((count, descriptors.shape[1]), np.float32)
@@ -64,16 +64,16 @@ def bench_recall(
     graphs: Sequence[Graph] = ("int8_hnsw", "bbq_hnsw", "hnsw", "flat"),
     on_progress: Callable[[str], None] = lambda _: None,
 ) -> list[Row]:
-    """Recall at 100 against exact search, milliseconds and bytes, for several graphs.
+    """Recall at 100 compared with exact search, milliseconds and bytes, for several graphs.
 
     Convention:
-        Vectors and queries are made of real descriptors (`like_real`). Nobody else works with
-        the server meanwhile; rescoring is as the gallery is made.
+        Vectors and queries come from `like_real`; the server is otherwise idle; rescoring is as
+        in a gallery.
 
     Returns:
-        For each graph: hits looked at again with full vectors, times k (0 for none); the share
-        of the exact k nearest that it finds; milliseconds of one client; bytes on disk, and of
-        what a search reads (quantised vectors and graph); seconds of writing and merging.
+        For each graph: hits rescored with full vectors, as a multiple of k (0 for none); the
+        share of the exact k nearest that it finds; milliseconds with one client; bytes on disk,
+        and bytes that a search reads (quantised vectors and graph); seconds to build it.
     """
     vectors = like_real(descriptors, count + queries)
     asked, vectors = vectors[count:], vectors[:count]
@@ -108,7 +108,7 @@ def _document(number: int, vector: Float32[np.ndarray, " D"]) -> Document:
 
 
 def fill_index(client: Elasticsearch, index: str, documents: Iterable[Document]) -> None:
-    """Write documents and merge them to one segment."""
+    """Write documents and merge them into one segment."""
     actions = (
         {"_index": index, "_id": one.id, "_source": source_of(one, base64_vector=True)}
         for one in documents
@@ -126,7 +126,7 @@ def _search(
     asked: Float32[np.ndarray, "Q D"],
     exact: Sequence[set[int]],
 ) -> tuple[float, list[float]]:
-    """Recall, and milliseconds of each search after some to warm up."""
+    """Recall, and milliseconds of each search after a warm-up."""
     took, found, warm_up = [], 0, min(20, len(asked))
     for number in (*range(warm_up), *range(len(asked))):
         knn: dict[str, Any] = {
@@ -144,7 +144,7 @@ def _search(
 
 
 def _bytes(client: Elasticsearch, index: str) -> Row:
-    """Of the whole index, and of quantised vectors and graph."""
+    """Bytes of the index, and of quantised vectors and graph."""
     whole = client.indices.stats(index=index, metric="store")["_all"]["total"]["store"]
     stats = client.indices.stats(index=index, metric="dense_vector")["_all"]["total"]
     off_heap = stats["dense_vector"].get("off_heap", {})

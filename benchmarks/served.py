@@ -1,4 +1,4 @@
-"""A gallery of many images in Elasticsearch, and the proxy before it, to be measured."""
+"""A large gallery in Elasticsearch behind the proxy, for benchmarks."""
 
 from __future__ import annotations
 
@@ -39,14 +39,12 @@ _ADDRESS = re.compile(r"http://\S+:\d+")
 
 @dataclass(frozen=True)
 class ServedGallery:
-    """What is measured.
+    """A gallery behind a proxy.
 
     Attributes:
-        index: in Elasticsearch.
-        proxy: address of the proxy before it.
-        pid: of the proxy's process.
-        ids: of all documents.
-        vectors: some of theirs, as lists.
+        proxy: URL of the proxy.
+        pid: process id of the proxy.
+        vectors: descriptors of some documents.
     """
 
     index: str
@@ -65,11 +63,11 @@ def served_gallery(
     count: int,
     on_progress: Callable[[str], None] = lambda _: None,
 ) -> Iterator[ServedGallery]:
-    """A gallery of pretended images with real maps, dropped afterwards, and a proxy before it.
+    """Create a gallery of synthetic documents and a proxy, and drop the gallery afterwards.
 
     Convention:
-        Each document has a vector like those of the images, and the maps of one of them, drawn
-        at random: the files are links, so they stay in the machine's memory.
+        Each document has a vector like those of the images, and the maps of a random one of
+        them. The map files are hard links, so that they fit into the page cache.
 
     Raises:
         RequestError: if the proxy does not start.
@@ -110,22 +108,14 @@ def _documents(
 
 @contextmanager
 def _proxy(settings: CommandSettings, index: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """A proxy in a process of its own, and its address."""
-    arguments = (
-        "serve",
-        "--index",
-        index,
-        "--port",
-        "0",
-        "--elasticsearch",
-        settings.elasticsearch,
-    )
-    with running(*arguments, stderr=subprocess.PIPE) as process:
+    """A proxy process and its URL."""
+    options = ("--index", index, "--port", "0", "--elasticsearch", settings.elasticsearch)
+    with running("serve", *options, stderr=subprocess.PIPE) as process:
         yield process, _address(process)
 
 
 def _address(process: subprocess.Popen[str]) -> str:
-    """What it says when it answers; later lines are read and forgotten."""
+    """Read the URL from the proxy's output; later lines are discarded."""
     said = []
     for line in process.stderr or ():
         said.append(line)

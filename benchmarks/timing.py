@@ -1,4 +1,4 @@
-"""Timing: calls that take turns, and their percentiles."""
+"""Time alternating calls, and their percentiles."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ if TYPE_CHECKING:
 
 __all__ = ["Row", "percentiles", "take_turns", "timed_ms"]
 
-# One line of a benchmark: a column is named for what it holds.
+# A row of results by column name.
 Row: TypeAlias = dict[str, Any]
 
 
 def percentiles(times: Sequence[float], digits: int = 3) -> Row:
-    """The columns ``ms_p50`` and ``ms_p95`` of some milliseconds."""
+    """The columns ``ms_p50`` and ``ms_p95``."""
     p50, p95 = np.percentile(times, [50, 95]).round(digits).tolist()
     return {"ms_p50": p50, "ms_p95": p95}
 
 
 def timed_ms(call: Callable[[], object]) -> float:
-    """Milliseconds of one call, with what it leaves to a GPU."""
+    """Milliseconds of a call, including its work on a GPU."""
     started = time.perf_counter()
     call()
     if torch.cuda.is_available() and torch.cuda.is_initialized():
@@ -35,7 +35,7 @@ def timed_ms(call: Callable[[], object]) -> float:
 def take_turns(
     one: Callable[[], object], other: Callable[[], object], repeats: int
 ) -> tuple[list[float], list[float]]:
-    """Milliseconds of two calls in turn, so that a slow moment of the machine falls on both."""
+    """Milliseconds of two alternating calls, so that a slow machine affects both."""
     for _ in range(2):
         one(), other()
     both = [(timed_ms(one), timed_ms(other)) for _ in range(repeats)]

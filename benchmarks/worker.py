@@ -1,4 +1,4 @@
-"""A worker in a process of its own: images a second, and memory over time."""
+"""A worker process: images per second, and memory over time."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def bench_worker(
     repeats: int = 3,
     on_progress: Callable[[str], None] = lambda _: None,
 ) -> list[Row]:
-    """Index the same images by `camsearch index` and by a worker, in turns, maps kept.
+    """Index the same images by `camsearch index` and by a worker, alternating, with maps.
 
     Raises:
         RequestError: if the worker does not start.
@@ -84,14 +84,14 @@ def bench_memory(
     count: int = 20_000,
     on_progress: Callable[[str], None] = lambda _: None,
 ) -> list[Row]:
-    """Many small made images through one worker, its resident memory watched.
+    """Resident memory of a worker that indexes many small synthetic images.
 
     Returns:
-        For each quarter of the run: images done by its end, the median and the highest of its
-        samples, the median over that of the second quarter, seconds since the run began.
+        For each quarter of the run: images done by its end, median and maximum memory, the
+        median relative to the second quarter's, seconds since the start of the run.
 
     Raises:
-        RequestError: if the worker does not get on.
+        RequestError: if the worker makes no progress.
     """
     on_progress(f"making {count} images")
     paths = _made_images(scratch / "images", count)
@@ -107,12 +107,12 @@ def bench_memory(
         sender.enqueue(sources, ours.images, run, sample)
         state = sender.follow(run, sample, _START_SECONDS + count / 5)
         if state is None or state.counts["indexed"] != count:
-            raise RequestError("The worker does not get on: start one by hand and look.")
+            raise RequestError("The worker makes no progress: start one by hand to see why.")
     return _quarters(samples, count)
 
 
 def _made_images(folder: Path, count: int) -> list[Path]:
-    """Small images of coloured patches, no two alike."""
+    """Make small images of random coloured patches."""
     folder.mkdir(parents=True)
     rng = np.random.default_rng(0)
     paths = [folder / f"{number:06d}.jpg" for number in range(count)]
@@ -123,7 +123,7 @@ def _made_images(folder: Path, count: int) -> list[Path]:
 
 
 def _small_method(sources: Sequence[Source], scratch: Path) -> dict[str, Any]:
-    """About the default network at 64 pixels, with a whitening of its own."""
+    """The description of the default network at 64 pixels, with a fitted whitening."""
     layers = (LayerSettings(name="mid", dims=32), LayerSettings(name="last", dims=32))
     method_settings = MethodSettings(side=64, layers=layers)
     encoder = Encoder(load_network(method_settings.network), method_settings)
@@ -155,7 +155,7 @@ def _quarters(samples: Sequence[tuple[float, int, float]], count: int) -> list[R
 
 @contextmanager
 def _index(settings: CommandSettings, about: Mapping[str, Any]) -> Iterator[CommandSettings]:
-    """Settings of a queue and an index of our own, dropped afterwards."""
+    """Settings with a separate queue and index, which is dropped afterwards."""
     name = f"camsearch-bench-{uuid.uuid4().hex[:8]}"
     client = servers.elastic(settings)
     indices.create(client, name, about, about["dims"], indices.IndexPlan(replicas=0))
@@ -172,7 +172,7 @@ def _enqueue(settings: CommandSettings, sources: Sequence[Source], seconds: floa
     sender.enqueue(sources, settings.images, run, again=True)
     state = sender.follow(run, lambda _: None, seconds)
     if state is None or not state.over:
-        raise RequestError("The worker does not get on: look at its output above.")
+        raise RequestError("The worker makes no progress: see its output above.")
     return time.perf_counter() - started
 
 
@@ -185,7 +185,7 @@ def _worker(settings: CommandSettings) -> AbstractContextManager[subprocess.Pope
 def running(
     *arguments: str, variables: Mapping[str, str] | None = None, stderr: int = subprocess.DEVNULL
 ) -> Iterator[subprocess.Popen[str]]:
-    """A command of ours in a process of its own, ended afterwards."""
+    """Run a camsearch command in a process, and terminate it afterwards."""
     process = subprocess.Popen(  # noqa: S603 - our own command
         [sys.executable, "-c", _CODE, *arguments],
         env={**os.environ, **(variables or {})},
@@ -203,6 +203,6 @@ def running(
 
 
 def resident_mb(pid: int) -> float:
-    """Memory of a process that lies in the machine's."""
+    """Resident memory of a process in MiB."""
     pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") / 2**20

@@ -12,7 +12,7 @@ __all__ = ["ImageLibrary", "Machine"]
 
 
 def __getattr__(name: str) -> Any:
-    """Load the library only when it is asked for: ``camsearch --help`` needs no torch."""
+    """Import the library lazily, so that ``camsearch --help`` does not import torch."""
     if name in __all__:
         return getattr(import_module("camsearch.library"), name)
     raise AttributeError(f"module 'camsearch' has no attribute {name!r}")

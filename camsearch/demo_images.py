@@ -1,7 +1,7 @@
-"""A made collection for `camsearch demo`: ten things, seven views of each, and images of none.
+"""The images of `camsearch demo`: seven views of each of ten objects, and distractors.
 
-Views differ as photos of one thing do: in place, size, angle, light, sharpness,
-in what lies about and in what covers it. Same seed, same bytes.
+Views differ in position, size, angle, light, sharpness, background and occlusion. The same seed
+makes the same bytes.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ __all__ = [
 
 MANIFEST, CREDITS = "manifest.csv", "credits.txt"
 DISTRACTORS = 40
-# Things whose "photo" view is a query of the demo, with a box round the thing; the best first.
+# Objects whose "photo" view is a query of the demo, with a box around the object; best first.
 QUERIES = ("shuttle", "pagoda", "dahlia", "cup")
 
 _LONG, _SHORT = 640, 480
@@ -53,15 +53,15 @@ _LONG, _SHORT = 640, 480
 
 @dataclass(frozen=True)
 class DemoView:
-    """One image of the collection.
+    """An image of the collection.
 
     Attributes:
         id: such as ``cup-small``.
-        path: of the JPEG.
-        scene: the thing it shows; "" for none.
-        view: how it shows it.
-        box: round the thing, in pixels; None where there is none.
-        query_box: the box to search with, in the views that are queries.
+        path: the JPEG file.
+        scene: the object; "" for a distractor.
+        view: one of `VIEWS`.
+        box: around the object, in pixels.
+        query_box: the box to search with, if the view is a query.
     """
 
     id: str
@@ -74,7 +74,7 @@ class DemoView:
 
 @dataclass(frozen=True)
 class _Recipe:
-    """How a view is made: without a pose it is a part of the photo itself."""
+    """How to make a view; without a pose it is a crop of the photo."""
 
     light: Light
     pose: Pose | None = None
@@ -101,16 +101,16 @@ def make_demo_images(
     """Write the collection, its ``manifest.csv`` and ``credits.txt`` into a folder.
 
     Args:
-        folder: made if it is not there; files of the same names are replaced.
-        seed: another seed strews and lights otherwise.
-        views: which of `VIEWS` of each thing.
-        distractors: images of none of the things.
+        folder: created if missing; existing files are replaced.
+        seed: of layout and light.
+        views: some of `VIEWS`.
+        distractors: number of images without an object.
 
     Returns:
-        All images, thing by thing, the distractors last.
+        All images by object, the distractors last.
 
     Raises:
-        ArtifactError: if an installed package does not carry a photo.
+        ArtifactError: if an installed package lacks a photo.
     """
     folder.mkdir(parents=True, exist_ok=True)
     made = [
@@ -150,12 +150,12 @@ def _make_distractor(folder: Path, number: int, random: np.random.Generator) -> 
 
 
 def _frame(random: np.random.Generator) -> tuple[int, int]:
-    """Three in four frames lie, the others stand."""
+    """75 % are landscape."""
     return (_LONG, _SHORT) if random.random() < 0.75 else (_SHORT, _LONG)  # noqa: PLR2004
 
 
 def _from_photo(source: SceneSource, closer: float) -> tuple[Image.Image, Box]:
-    """Take the photo, or a part in which the thing is larger; and find the thing's box in it."""
+    """The photo, or a crop in which the object is larger, and the object's box."""
     corners = np.array(source.outline)
     low, high = corners.min(axis=0), corners.max(axis=0)
     extent = 1 / closer
@@ -171,7 +171,7 @@ def _save(path: Path, image: Image.Image, light: Light, random: np.random.Genera
 
 
 def _write_manifest(path: Path, views: Sequence[DemoView]) -> None:
-    """Write a row an image; paths are relative to the manifest."""
+    """Write one row per image, with relative paths."""
     with path.open("w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file)
         rows.writerow(["id", "path", "scene", "view"])

@@ -1,4 +1,4 @@
-"""How a demo image is made: things cut from photos, laid on clutter, seen in another light."""
+"""Compose demo images: objects cut from photos, pasted on clutter and relit."""
 
 from __future__ import annotations
 
@@ -14,25 +14,22 @@ from camsearch.demo_sources import CLUTTER, open_photo
 from descriptors.arrays import Box
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from camsearch.demo_sources import Fractions, Material, Photo, SceneSource
 
 __all__ = ["Light", "Pose", "clutter", "cover", "cut_out", "lay_on", "photo_part", "relight"]
 
 _BICUBIC = Image.Resampling.BICUBIC
-# What a pixel of the mask needs to count as the thing.
-_SEEN = 128
+_VISIBLE = 128  # mask values from here on count as the object
 
 
 @dataclass(frozen=True)
 class Pose:
-    """How a thing lies in an image.
+    """How an object is placed in an image.
 
     Attributes:
-        share: of the frame's area that its upright rectangle takes.
+        share: area of its upright rectangle, as a share of the frame's.
         turn: degrees, counter-clockwise.
-        tilt: how far the corners move for the perspective, as a share of its sides.
+        tilt: shift of the corners for perspective, as a share of its sides.
     """
 
     share: float
@@ -42,12 +39,12 @@ class Pose:
 
 @dataclass(frozen=True)
 class Light:
-    """How an image is lit and taken; 1 or 0 leaves it as it is.
+    """Light and camera; the defaults change nothing.
 
     Attributes:
         brightness, contrast, colour: factors.
-        cast: factor of red, green and blue.
-        slope: how much brighter one side is than the other.
+        cast: factors of red, green and blue.
+        slope: brightness gradient from left to right.
         blur: radius in pixels.
         noise: standard deviation in levels.
         quality: of the JPEG.
@@ -69,7 +66,7 @@ def _photo(photo: Photo) -> Image.Image:
 
 
 def photo_part(photo: Photo, part: Fractions, longer: int) -> Image.Image:
-    """Crop a part of a photo, given as fractions, and resize it to this longer side."""
+    """Crop a photo to a part, in fractions, and resize it to a longer side."""
     image = _photo(photo)
     left, top, right, bottom = (
         side * fraction for side, fraction in zip(image.size * 2, part, strict=True)
@@ -81,7 +78,7 @@ def photo_part(photo: Photo, part: Fractions, longer: int) -> Image.Image:
 
 @lru_cache(maxsize=16)
 def cut_out(source: SceneSource) -> Image.Image:
-    """Cut a thing along its outline: RGBA, no larger than the thing."""
+    """Cut an object out along its outline, as RGBA."""
     image = _photo(source.photo)
     corners = [(x * image.width, y * image.height) for x, y in source.outline]
     mask = Image.new("L", image.size)
@@ -91,21 +88,18 @@ def cut_out(source: SceneSource) -> Image.Image:
     thing = image.convert("RGBA")
     thing.putalpha(mask)
     thing = thing.crop(mask.getbbox())
-    return _with_rim(thing) if source.printed else thing
-
-
-def _with_rim(thing: Image.Image) -> Image.Image:
-    """Add the white rim of a printed photo."""
-    return ImageOps.expand(thing, max(thing.size) // 28, (246, 245, 240, 255))
+    if source.printed:  # with a white border
+        return ImageOps.expand(thing, max(thing.size) // 28, (246, 245, 240, 255))
+    return thing
 
 
 def lay_on(
     background: Image.Image, thing: Image.Image, pose: Pose, random: np.random.Generator
 ) -> tuple[Image.Image, Box]:
-    """Lay a thing on a background, with its shadow.
+    """Paste an object on a background with a shadow.
 
     Returns:
-        The image, and the box round what is seen of the thing.
+        The image, and the box around the visible part of the object.
     """
     frame = background.size
     corners = _corners(frame, thing.size, pose, random)
@@ -120,14 +114,14 @@ def lay_on(
 
 
 def _box_of(mask: Image.Image) -> Box:
-    seen = mask.point(lambda v: 255 if v >= _SEEN else 0).getbbox()
+    seen = mask.point(lambda v: 255 if v >= _VISIBLE else 0).getbbox()
     return Box(*seen) if seen else Box(0, 0, *mask.size)
 
 
 def _corners(
     frame: tuple[int, int], thing: tuple[int, int], pose: Pose, random: np.random.Generator
 ) -> Float[np.ndarray, "4 2"]:
-    """Where the thing's corners come to lie, wholly in the frame if they can."""
+    """Pixel positions of the object's corners, within the frame if possible."""
     scale = float(np.sqrt(pose.share * frame[0] * frame[1] / (thing[0] * thing[1])))
     half = np.array(thing) * scale / 2
     corners = half * np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]])
@@ -139,7 +133,7 @@ def _corners(
     corners = corners * min(1, *(0.97 * np.array(frame) / extent))
     low, high = corners.min(axis=0), corners.max(axis=0)
     margin = 0.01 * np.array(frame)
-    # Away from the very middle, so that the centre of the frame gives nothing away.
+    # Away from the middle, so that the position is not predictable.
     place = random.beta(0.7, 0.7, 2)
     placed: Float[np.ndarray, "4 2"] = (
         corners - low + margin + place * (np.array(frame) - 2 * margin - (high - low))
@@ -150,7 +144,7 @@ def _corners(
 def _warp(
     thing: Image.Image, corners: Float[np.ndarray, "4 2"], frame: tuple[int, int]
 ) -> Image.Image:
-    """Bring the thing's corners to these pixels of an otherwise empty frame."""
+    """Warp the object so that its corners are at these pixels of an empty frame."""
     shrink = np.ptp(corners, axis=0).max() / max(thing.size)
     if shrink < 1:
         size = (max(1, round(thing.width * shrink)), max(1, round(thing.height * shrink)))
@@ -165,7 +159,7 @@ def _warp(
 
 
 def clutter(size: tuple[int, int], pieces: int, random: np.random.Generator) -> Image.Image:
-    """Make a background: one material, and pieces of others strewn over it."""
+    """Make a background of one material with pieces of others on it."""
     image = _material(CLUTTER[random.integers(len(CLUTTER))], size, random)
     for _ in range(pieces):
         _strew(image, random.uniform(0.02, 0.13), random)
@@ -173,12 +167,12 @@ def clutter(size: tuple[int, int], pieces: int, random: np.random.Generator) -> 
 
 
 def _strew(image: Image.Image, share: float, random: np.random.Generator) -> None:
-    """Paste one piece of some material, at any angle, rectangular or round."""
+    """Paste a rectangular or round piece of a random material at a random angle."""
     side = np.sqrt(share * image.width * image.height)
     stretch = random.uniform(0.6, 1.6)
     size = (max(8, round(side * stretch)), max(8, round(side / stretch)))
     piece = _material(CLUTTER[random.integers(len(CLUTTER))], size, random).convert("RGBA")
-    if random.random() < 0.4:  # noqa: PLR2004 - two in five are round
+    if random.random() < 0.4:  # noqa: PLR2004 - 40 % are round
         mask = Image.new("L", (size[0] * 2, size[1] * 2))
         ImageDraw.Draw(mask).ellipse((2, 2, mask.width - 3, mask.height - 3), fill=255)
         piece.putalpha(mask.resize(size, Image.Resampling.BOX))
@@ -194,11 +188,11 @@ def _strew(image: Image.Image, share: float, random: np.random.Generator) -> Non
 def _material(
     material: Material, size: tuple[int, int], random: np.random.Generator
 ) -> Image.Image:
-    """Cut a piece of some material at some scale; grey ones get a colour."""
+    """Cut a piece of a material at a random scale; tinted ones get a random colour."""
     left, top, right, bottom = material.part
     photo = _photo(material.photo)
     across, down = (right - left) * photo.width, (bottom - top) * photo.height
-    # As large a part as has the wanted shape, then closer while there are pixels to show.
+    # The largest part of this shape, then a random zoom as far as the resolution allows.
     fit = 0.99 * min(across / size[0], down / size[1])
     fit /= random.uniform(1, np.clip(fit * 1.5, 1, 2.5))
     width, height = size[0] * fit / photo.width, size[1] * fit / photo.height
@@ -212,7 +206,7 @@ def _material(
 
 
 def cover(image: Image.Image, box: Box, share: float, random: np.random.Generator) -> Image.Image:
-    """Hide about a share of the thing in a box behind a piece of material at its edge."""
+    """Cover about a share of the object's box by a piece of material at its edge."""
     width, height = box.x1 - box.x0, box.y1 - box.y0
     if width > height:
         size = (round(width * share * 1.6), round(height * 1.05))
@@ -228,7 +222,7 @@ def cover(image: Image.Image, box: Box, share: float, random: np.random.Generato
 
 
 def relight(image: Image.Image, light: Light, random: np.random.Generator) -> Image.Image:
-    """Show the image in another light, through another lens."""
+    """Change light, colour and sharpness."""
     for enhance, factor in (
         (ImageEnhance.Brightness, light.brightness),
         (ImageEnhance.Contrast, light.contrast),
@@ -237,21 +231,14 @@ def relight(image: Image.Image, light: Light, random: np.random.Generator) -> Im
         image = enhance(image).enhance(factor)
     if light.blur:
         image = image.filter(ImageFilter.GaussianBlur(light.blur))
-    return _on_levels(image, lambda levels: _cast(levels, light, random))
-
-
-def _on_levels(
-    image: Image.Image,
-    change: Callable[[Float[np.ndarray, "h w 3"]], Float[np.ndarray, "h w 3"]],
-) -> Image.Image:
-    levels = change(np.asarray(image, dtype=np.float32))
+    levels = _cast(np.asarray(image, dtype=np.float32), light, random)
     return Image.fromarray(levels.round().clip(0, 255).astype(np.uint8))
 
 
 def _cast(
     levels: Float[np.ndarray, "h w 3"], light: Light, random: np.random.Generator
 ) -> Float[np.ndarray, "h w 3"]:
-    """Colour of the light, its fall from one side to the other, and the sensor's noise."""
+    """Apply the light's colour and gradient, and the sensor's noise."""
     across = np.linspace(1 - light.slope, 1 + light.slope, levels.shape[1], dtype=np.float32)
     lit = levels * np.array(light.cast, dtype=np.float32) * across[None, :, None]
     if light.noise:

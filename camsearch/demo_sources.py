@@ -1,11 +1,10 @@
-"""The photos the demo is made of: they lie in scikit-image and scikit-learn, installed anyway.
+"""The photos of the demo, from scikit-image and scikit-learn.
 
-Licences are those that the docstrings of ``skimage.data`` and the README of ``sklearn.datasets`` state.
-Left out because neither states a licence for them: motorcycle, moon, page, colour wheel.
-Whoever shows an image of the demo shows `credits_note` with it: CC BY asks for that.
+Licences are as stated in the docstrings of ``skimage.data`` and the README of
+``sklearn.datasets``; photos without one (motorcycle, moon, page, colour wheel) are not used. CC BY
+requires that `credits_note` is shown with the images.
 
-Files are opened by their path, never by ``skimage.data.NAME()``, which would
-download what is missing.
+Files are opened by path, since ``skimage.data.NAME()`` downloads missing files.
 """
 
 from __future__ import annotations
@@ -45,10 +44,8 @@ class Photo:
     """A photo in an installed package.
 
     Attributes:
-        file: its name.
-        licence: under which it may be shown and changed.
-        credit: whom to name.
-        package: that carries it.
+        file: file name.
+        credit: the author.
     """
 
     file: str
@@ -59,13 +56,11 @@ class Photo:
 
 @dataclass(frozen=True)
 class SceneSource:
-    """One thing of the demo.
+    """An object of the demo.
 
     Attributes:
-        name: of the thing.
-        photo: it stands in.
-        outline: corners of the thing, as fractions of the photo's width and height.
-        printed: shown as a print with a white rim instead of cut out.
+        outline: corners, as fractions of the photo's width and height.
+        printed: shown as a rectangular print with a white border.
     """
 
     name: str
@@ -76,12 +71,11 @@ class SceneSource:
 
 @dataclass(frozen=True)
 class Material:
-    """A part of a photo without a thing in it, for backgrounds.
+    """A part of a photo without an object, for backgrounds.
 
     Attributes:
-        photo: it is cut from.
         part: left, top, right, bottom as fractions.
-        tinted: grey, to be given a colour.
+        tinted: whether it gets a random colour.
     """
 
     photo: Photo
@@ -179,38 +173,38 @@ CLUTTER: tuple[Material, ...] = (
 
 
 def photo_path(photo: Photo) -> Path:
-    """Where the photo lies in its installed package.
+    """The path of a photo in its installed package.
 
     Raises:
-        ArtifactError: if the package is missing, or does not carry this photo.
+        ArtifactError: if the package or the photo is missing.
     """
     distribution = _DISTRIBUTIONS[photo.package]
     spec = find_spec(photo.package)
     if spec is None or spec.origin is None:
         raise ArtifactError(
-            f"The demo's photos lie in {distribution}, which is not installed: install it."
+            f"The demo's photos are in {distribution}, which is not installed: install it."
         )
     path = Path(spec.origin).parent / _FOLDERS[photo.package] / photo.file
     if not path.is_file():
         raise ArtifactError(
-            f"The installed {distribution} does not carry {photo.file}: "
-            "install the version that constraints.txt names, or run the demo on your own photos."
+            f"The installed {distribution} does not contain {photo.file}: "
+            "install the version in constraints.txt, or run the demo on your own photos."
         )
     return path
 
 
 def open_photo(photo: Photo) -> Image.Image:
-    """Open the photo where it lies in its package; nothing is downloaded."""
+    """Open a photo; nothing is downloaded."""
     from descriptors.images import read_image
 
     return read_image(photo_path(photo).read_bytes()).image
 
 
 def credits_note() -> str:
-    """Name the photographers of all photos, their licences, and that they were changed."""
+    """The authors and licences of all photos, and the note that they were changed."""
     photos = dict.fromkeys([s.photo for s in SCENES] + [m.photo for m in CLUTTER])
     named = ", ".join(f"{p.file} ({p.credit}, {p.licence})" for p in photos)
     return (
-        f"Made by cutting, warping and relighting photos that scikit-image and scikit-learn carry: "
+        "Made by cutting, warping and relighting photos from scikit-image and scikit-learn: "
         f"{named}. CC BY 2.0: creativecommons.org/licenses/by/2.0"
     )

@@ -1,4 +1,4 @@
-"""Weights that a user asks for by `--weights download`: torchvision's own, never by themselves."""
+"""Download torchvision's weights for `--weights download`."""
 
 from __future__ import annotations
 
@@ -15,14 +15,10 @@ __all__ = ["download_weights", "downloaded_path"]
 
 
 def download_weights(name: str, network: Network) -> Path:
-    """The file of torchvision's published weights; fetched if it is not in torch's cache yet.
-
-    Args:
-        name: of the network, for messages.
-        network: its row.
+    """The file of torchvision's weights, downloaded to torch's cache if it is not there.
 
     Raises:
-        ArtifactError: for a network that torchvision does not publish, or without internet.
+        ArtifactError: if torchvision publishes no weights of this network, or the download fails.
     """
     import torch
 
@@ -32,20 +28,20 @@ def download_weights(name: str, network: Network) -> Path:
         )
     path, url = _place(network.published)
     try:
-        # Its name ends in the first digits of its digest, which are compared.
+        # The digest is checked: its first digits are in the file name.
         torch.hub.load_state_dict_from_url(
             url, map_location="cpu", check_hash=True, weights_only=True
         )
     except (OSError, RuntimeError, ValueError) as error:
         raise ArtifactError(
-            f"The weights of {name} cannot be downloaded ({error}): get {url} on a machine with "
-            "internet, and name the file with --weights."
+            f"The weights of {name} cannot be downloaded ({error}): download {url} on a machine "
+            "with internet access, and name the file with --weights."
         ) from error
     return path
 
 
 def downloaded_path(network: Network) -> Path | None:
-    """Where the weights lie if they were downloaded before, or None."""
+    """The file of weights downloaded before, or None."""
     if network.published is None:
         return None
     path, _ = _place(network.published)
@@ -53,7 +49,7 @@ def downloaded_path(network: Network) -> Path | None:
 
 
 def _place(published: str) -> tuple[Path, str]:
-    """Where torch keeps the file, and where torchvision says it is."""
+    """The file in torch's cache, and its URL."""
     import torch
     from torchvision.models import get_weight
 

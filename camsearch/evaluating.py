@@ -1,4 +1,4 @@
-"""What `camsearch evaluate` runs, and what it prints of it."""
+"""Run `camsearch evaluate`, and build its output."""
 
 from __future__ import annotations
 
@@ -44,27 +44,24 @@ if TYPE_CHECKING:
 
 __all__ = ["Asked", "Content", "measure"]
 
-# What an ablation varies around: the first 100 re-ranked, then an expansion by 5.
+# The baseline of an ablation: re-rank 100 hits, expand by 5.
 _WINDOW, _EXPAND = 100, 5
 
 
 @dataclass(frozen=True)
 class Asked:
-    """What is measured, and how.
+    """The options of `camsearch evaluate`.
 
     Attributes:
-        dataset: a name of `DATASETS`, or paper.
-        folder: of the dataset.
-        machine: where is computed.
-        cache: where feature maps are kept.
+        dataset: a name in `DATASETS`, or paper.
+        cache: folder of feature maps.
         queries, fit_on, distractors, stream: see `read_dataset`.
-        preset, network, layers, max_side, classes: of the method; None as the preset has it.
+        preset, network, layers, max_side, classes: of the method; None for the preset's value.
         weights: files, or ``NETWORK=FILE``.
-        systems, compare: names of systems, and of two of them at their stages.
-        table: of the paper.
-        ablate, queries_of: settings that are varied, and the queries of each part that are asked.
-        report: a page to write.
-        through, index: address of a server, and the index there.
+        systems: comma-separated names.
+        compare: two systems with their stages.
+        ablate, queries_of: settings to vary, and queries per part.
+        through, index: URL of a server, and its index.
     """
 
     dataset: str
@@ -92,11 +89,11 @@ class Asked:
 
     @property
     def settings(self) -> MethodSettings:
-        """Of the method.
+        """Settings of the method.
 
         Convention:
-            On the default network both presets have both layers, 8 classes and the same
-            working size, so that their figures compare; another network has its own.
+            On the default network both presets use both layers, 8 classes and the same working
+            size, so that results are comparable; other networks use their own.
         """
         changed: dict[str, Any] = {"n_classes": self.classes, "n_pca": self.classes}
         layers, side = self.layers, self.max_side
@@ -113,50 +110,50 @@ class Asked:
 
     @property
     def regions(self) -> RegionSettings:
-        """Of the re-ranking."""
+        """Settings of re-ranking."""
         return RegionSettings.preset(self.preset)
 
     def trials(self, show: Progress) -> tuple[Trial, ...]:
-        """What is measured on."""
+        """The trials of the dataset."""
         return _trials(self, self.dataset, self.folder, self.fit_on, show)
 
     def encoder(self, settings: MethodSettings) -> Encoder:
         """The network with its weights.
 
         Raises:
-            ArtifactError: where there are none.
+            ArtifactError: if the weights are missing.
         """
-        plain, named = weight_files(self.weights)  # a file without a name is for any network
+        plain, named = weight_files(self.weights)
         weights = options.weight_file(named.get(settings.network, plain), settings.network)
         loaded = load_network(settings.network, weights)
         return Encoder(loaded, settings, self.machine.device, self.machine.precision)
 
 
 class Content(NamedTuple):
-    """What a run prints, and what it writes as JSON."""
+    """What is printed, and written as JSON."""
 
     shown: Sequence[RenderableType]
     as_json: dict[str, Any]
 
 
 def measure(asked: Asked, show: Progress) -> Content:
-    """What was asked for: systems, a server's answers, the paper's tables, or an ablation.
+    """Measure systems, a server's results, the paper's tables, or an ablation.
 
     Raises:
-        RequestError: for what cannot be measured or drawn.
+        RequestError: for options that are not valid.
     """
     if asked.through is not None:
         return _measure_through(asked, asked.through, show)
     if asked.table is not None:
         return _measure_paper(asked, asked.table, show)
     if asked.ablate is not None and asked.report is None:
-        chosen_knobs(asked.ablate)  # refused before anything is read
+        chosen_knobs(asked.ablate)  # validate before images are read
         return _ablation_content(_ablation(asked, asked.trials(show), asked.ablate, show))
     return _measure_systems(asked, show)
 
 
 def _measure_systems(asked: Asked, show: Progress) -> Content:
-    """Every system at every stage; perhaps a report of it."""
+    """Measure every system at every stage, with an optional ablation and report."""
     systems = None if asked.systems is None else [n.strip() for n in asked.systems.split(",")]
     _check_systems(asked, systems)
     trials = asked.trials(show)
@@ -198,7 +195,7 @@ def _measure_systems(asked: Asked, show: Progress) -> Content:
 
 
 def _check_systems(asked: Asked, systems: list[str] | None) -> None:
-    """Refuse, before anything is read, what cannot be measured or written."""
+    """Validate options before images are read."""
     check_systems(systems)
     if asked.ablate is not None:
         chosen_knobs(asked.ablate)
@@ -228,7 +225,7 @@ def _ablation_content(found: Ablation) -> Content:
 
 
 def _measure_through(asked: Asked, address: str, show: Progress) -> Content:
-    """A server's answers beside those of Python."""
+    """Compare a server's results with those of the Python library."""
     from camsearch.servers import elastic
     from camsearch.settings import read_settings
     from evaluation.through import evaluate_through
@@ -248,10 +245,10 @@ def _measure_through(asked: Asked, address: str, show: Progress) -> Content:
 
 
 def _measure_paper(asked: Asked, table: str, show: Progress) -> Content:
-    """The paper's tables on one dataset, or on all that they have."""
+    """Measure the paper's tables on one dataset, or on all of theirs."""
     tables = paper_tables(table)
     if asked.dataset == "paper" and asked.distractors is not None:
-        raise RequestError("--distractors is of one dataset: leave it out with `evaluate paper`.")
+        raise RequestError("--distractors is for one dataset: remove it for `evaluate paper`.")
     names = PAPER_DATASETS if asked.dataset == "paper" else (asked.dataset,)
     measured = measure_tables(
         tables,
@@ -268,10 +265,10 @@ def _measure_paper(asked: Asked, table: str, show: Progress) -> Content:
 
 
 def _found(asked: Asked, name: str, show: Progress) -> tuple[Trial, ...] | str:
-    """A dataset's trials; of several that are asked for at once one may be missing."""
+    """A dataset's trials; with `paper`, the reason if the dataset cannot be read."""
     if asked.dataset != "paper":
         return asked.trials(show)
-    # The larger galleries lie in the folders of the smaller; each city is fitted on the other.
+    # Datasets with distractors are in the same folder; each city is fitted on the other.
     cities = ("oxford5k", "paris6k")
     city, other = cities if name.startswith("oxford") else cities[::-1]
     fit_on = asked.fit_on or f"{other}:"

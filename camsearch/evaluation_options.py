@@ -1,4 +1,4 @@
-"""Options of `camsearch evaluate`: what is refused before anything is measured for minutes."""
+"""Validate the options of `camsearch evaluate` before a long measurement."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["at_size", "check_json", "check_report", "check_together", "the_folder", "weight_files"]
 
 
-# What has no effect beside another option. The tables have settings and systems of their own.
+# Options without effect beside another: tables have their own settings and systems.
 _NOT_WITH_TABLE = (
     *("--preset", "--layers", "--classes"),
     *("--systems", "--ablate", "--queries-of", "--report", "--compare"),
@@ -30,21 +30,17 @@ _NOT_WITH_ABLATE = ("--systems", "--compare")
 
 
 def check_together(dataset: str, here: Collection[str]) -> None:
-    """Refuse options of which one would leave another without effect.
-
-    Args:
-        dataset: its name.
-        here: names of the options that are given.
+    """Refuse options (`here`, by name) that have no effect together.
 
     Raises:
-        RequestError: naming those that would have none.
+        RequestError: naming these options.
     """
     for option, needed in (("--index", "--through"), ("--queries-of", "--ablate")):
         if option in here and needed not in here:
-            raise RequestError(f"{option} does nothing without {needed}: add it, or leave it out.")
+            raise RequestError(f"{option} has no effect without {needed}: add it or remove it.")
     if "--through" in here:
         if dataset != "photos":
-            raise RequestError("--through asks with the dataset photos: evaluate that one.")
+            raise RequestError("--through needs the dataset photos: evaluate that one.")
         _refuse("--through", _NOT_WITH_THROUGH, here)
     elif "--table" in here:
         _refuse("--table", _NOT_WITH_TABLE, here)
@@ -55,72 +51,68 @@ def check_together(dataset: str, here: Collection[str]) -> None:
 def _refuse(option: str, idle: Sequence[str], given: Collection[str]) -> None:
     named = [name for name in idle if name in given]
     if named:
-        raise RequestError(f"{', '.join(named)} would do nothing with {option}: leave one out.")
+        raise RequestError(f"{', '.join(named)} has no effect with {option}: remove one of them.")
 
 
 def the_folder(folder: Path | None, root: Path | None) -> Path:
-    """The folder of the dataset, named in one of two ways.
+    """The folder of the dataset.
 
     Raises:
-        RequestError: if it is named in both, or in none.
+        RequestError: if it is given twice or not at all.
     """
     if folder is not None and root is not None:
-        raise RequestError(f"Two folders are named, {folder} and {root}: leave one out.")
+        raise RequestError(f"Two folders are given, {folder} and {root}: remove one of them.")
     place = folder or root
     if place is None:
-        raise RequestError("No folder is named: write it after the dataset, or as --root DIR.")
+        raise RequestError("No folder is given: write it after the dataset, or as --root DIR.")
     return place
 
 
 def check_report(path: Path) -> None:
-    """Refuse a report that could not be written where it is asked for.
+    """Check that a report can be written.
 
     Raises:
-        RequestError: for another ending than ``.html``, or below what is no folder of ours.
+        RequestError: for another suffix than ``.html``, or a folder that is not writable.
     """
     if path.suffix.lower() != ".html":
         raise RequestError(
-            f"The report cannot be written to {path}: it is one HTML page, so let its name end "
+            f"The report cannot be written to {path}: it is an HTML page, so its name must end "
             "in .html."
         )
     above = next(folder for folder in path.absolute().parents if folder.exists())
     if not above.is_dir() or not os.access(above, os.W_OK):
         raise RequestError(
-            f"The report cannot be written to {path}, since {above} is no folder that can be "
-            "written to: choose another place."
+            f"The report cannot be written to {path}, since {above} is not a writable folder: "
+            "choose another path."
         )
 
 
 def check_json(path: Path | None) -> None:
-    """Refuse a file of figures whose folder is not there; ``-`` is none.
-
-    Raises:
-        RequestError: naming the folder.
-    """
+    """Raise `RequestError` if the folder of a JSON file is missing."""
     if path is not None and not path.absolute().parent.is_dir():
         raise RequestError(
-            f"The figures cannot be written to {path}: there is no folder {path.parent}."
+            f"The results cannot be written to {path}: there is no folder {path.parent}."
         )
 
 
 def weight_files(given: Sequence[str]) -> tuple[Path | None, Mapping[str, Path]]:
-    """What ``FILE`` and ``NETWORK=FILE`` name: the file for any network, and those for one.
+    """Parse ``FILE`` and ``NETWORK=FILE``: the file for any network, and files by network.
 
     Raises:
-        RequestError: for a network that is not known, or two files where one can be.
+        RequestError: for an unknown network, or two files for the same one.
     """
     plain: Path | None = None
     named: dict[str, Path] = {}
     for text in given:
         name, equals, file = text.partition("=")
-        # A path may hold the sign too, but then its name is no network's.
+        # A path may contain "=", too.
         network = name if equals and not Path(text).exists() else ""
         if network:
             find_network(network)
         if network in named or (not network and plain is not None):
             raise RequestError(
-                f"--weights {text} is a second file for {network or 'any network'}: name one, or "
-                "say for which network as NETWORK=FILE."
+                f"--weights {text} is a second file for {network or 'any network'}: give one, or "
+                "write NETWORK=FILE."
             )
         if network:
             named[network] = Path(file)
@@ -130,7 +122,7 @@ def weight_files(given: Sequence[str]) -> tuple[Path | None, Mapping[str, Path]]
 
 
 def at_size(settings: MethodSettings, max_side: int | None) -> MethodSettings:
-    """The tables' own size, or another that is asked for."""
+    """The settings with another working size, if one is given."""
     if max_side is None:
         return settings
     size = {"side": max_side, "side_is": "longer", "side_multiple": 32}

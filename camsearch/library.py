@@ -1,4 +1,4 @@
-"""A gallery in a folder with all that belongs to it: the Python door to camsearch.
+"""The Python API: a gallery in a folder, with its method and feature maps.
 
 >>> library = ImageLibrary.create("my-gallery")
 >>> progress = library.index(["photos/"])
@@ -59,7 +59,7 @@ __all__ = ["ImageLibrary", "Machine"]
 
 
 class ImageLibrary:
-    """A local gallery, its method and its kept maps."""
+    """A local gallery with its method and feature maps."""
 
     def __init__(
         self,
@@ -69,7 +69,7 @@ class ImageLibrary:
         regions: RegionSettings,
         machine: Machine,
     ) -> None:
-        """Put the parts together; `create` and `open` do it for you."""
+        """Use `create` or `open` instead."""
         self.gallery, self.method, self.features = gallery, method, features
         self.regions, self.machine = regions, machine
         self.searcher = Searcher(method, gallery, features, regions, self._encode)
@@ -86,20 +86,21 @@ class ImageLibrary:
         maps: str | None = "maps",
         machine: Machine | None = None,
     ) -> Self:
-        """Make a gallery in a folder, or open it if it is there with the same settings.
+        """Create a gallery in a folder, or open an existing one with the same settings.
 
         Args:
-            folder: of the gallery; made if need be.
-            settings: of the method; the default preset if None.
-            regions: of the re-ranking; the default preset if None.
-            whitening: a file of `camsearch fit`; None for the packaged one. It is copied.
-            weights: a local weight file; None for those of the network's package.
-            maps: where feature maps are kept: a folder within the gallery's, or any fsspec
-                address; None keeps none, and re-ranking reads the images again.
+            folder: created if missing.
+            settings: of the method; None for the default preset.
+            regions: of re-ranking; None for the default preset.
+            whitening: a file written by `camsearch fit`, which is copied; None for the packaged
+                one.
+            weights: a local weight file; None for the packaged weights.
+            maps: where to store feature maps: a folder in the gallery's, or an fsspec address;
+                with None, re-ranking recomputes them.
             machine: where to compute.
 
         Raises:
-            FingerprintMismatch: if another method's gallery is there.
+            FingerprintMismatch: if the folder has a gallery of another method.
             ArtifactError: if weights or whitening are missing or do not fit.
         """
         folder, machine = Path(folder), machine or Machine()
@@ -115,18 +116,18 @@ class ImageLibrary:
         )
         gallery = LocalGallery.create(folder, settings.dims, about["fingerprint"], about)
         with _closed_on_error(gallery):
-            # The method is that of the gallery, so this also mends what a kill left half copied.
+            # Also repairs a copy that was interrupted.
             _copy(source.with_suffix(".json"), (folder / WHITENING).with_suffix(".json"))
             _copy(source, folder / WHITENING)
             return cls._assemble(folder, gallery, method, machine)
 
     @classmethod
     def open(cls, folder: str | Path, machine: Machine | None = None) -> Self:
-        """Open a gallery with the settings, weights and whitening it was made with.
+        """Open a gallery with the settings, weights and whitening it was created with.
 
         Raises:
-            GalleryNotFound, GalleryDamaged: if there is none to read.
-            FingerprintMismatch: if weights or whitening are not those of its vectors.
+            GalleryNotFound, GalleryDamaged: if it is missing or unreadable.
+            FingerprintMismatch: if weights or whitening have changed.
         """
         folder, machine = Path(folder), machine or Machine()
         gallery = LocalGallery.open(folder)
@@ -149,16 +150,16 @@ class ImageLibrary:
         retry_rejects: bool = False,
         on_progress: Callable[[Progress], None] = lambda _: None,
     ) -> Progress:
-        """Index images: folders, files, or `Source`s of a manifest; a stream of any length.
+        """Index folders, files, or `Source`s of a manifest.
 
         Args:
-            images: paths, or sources with ids and metadata.
-            again: also encode what has not changed.
-            retry_rejects: also try what was refused and has not changed.
+            images: paths, or sources with ids and metadata; read as a stream.
+            again: encode unchanged images again.
+            retry_rejects: retry unchanged images that were refused before.
             on_progress: called after each batch.
 
         Returns:
-            Counts; each image is either indexed or noted with the reason why not.
+            Counts; each image is indexed, or listed as a reject with a reason.
         """
         plan = self._plan(again=again, retry_rejects=retry_rejects)
         sources = _sources(images)
@@ -167,11 +168,11 @@ class ImageLibrary:
         return index_sources(sources, self.method, self.gallery, self.features, plan, on_progress)
 
     def describe(self, image: RgbImage, box: Sequence[float] | None = None) -> QueryDescription:
-        """A query, from an image and perhaps a box in its pixels."""
+        """Describe a query image, optionally with a box in its pixels."""
         return self.method.describe_query(image, self.regions, Box(*box) if box else None)
 
     def read(self, path: str | Path) -> RgbImage:
-        """An image file at its full size."""
+        """Read an image file at full size."""
         limits = self.machine.limits
         return read_image(read_source(str(path), limits), limits)
 
@@ -186,15 +187,15 @@ class ImageLibrary:
         alpha: float = 0.0,
         matching: Filter | None = None,
     ) -> Ranking:
-        """Find the images that show the same thing.
+        """Find images of the same object.
 
         Args:
-            image: a file, or an image already read.
+            image: a file, or an image that has been read.
             box: ``x0, y0, x1, y1`` in pixels of the upright image, half-open.
-            k: hits wanted.
-            rerank: R, first hits to re-rank by CAM regions; 0 for none.
-            expand: n, hits that expand the query; 0 for none.
-            alpha: of alpha-QE; 0 is plain.
+            k: number of hits.
+            rerank: R, number of first hits to re-rank by CAM regions; 0 for none.
+            expand: n, number of hits that expand the query; 0 for none.
+            alpha: exponent of alpha-QE; 0 for equal weights.
             matching: a filter on the documents.
         """
         query = image if isinstance(image, RgbImage) else self.read(image)
@@ -202,35 +203,33 @@ class ImageLibrary:
         return self.searcher.search(self.describe(query, box), plan)
 
     def query_heat(self, image: RgbImage, query: QueryDescription) -> Float[np.ndarray, "H W"]:
-        """Where the query image speaks for its own best classes, 0..1, in cells."""
+        """Heat map of the query image for its own top classes, 0..1, in cells."""
         return self.heat_of(query, self.method.encode(image))
 
     def heat_of(self, query: QueryDescription, encoded: Encoded) -> Float[np.ndarray, "H W"]:
-        """Where an image looks like the query's best classes, 0..1, in cells."""
+        """Heat map of an image for the query's top classes, 0..1, in cells."""
         heat = self.method.query_heat(encoded, query.classes[None], self.regions)[0].float()
         shown: Float[np.ndarray, "H W"] = (heat / heat.max().clamp_min(1e-6)).cpu().numpy()
         return shown
 
     def delete(self, ids: Sequence[str]) -> list[str]:
-        """Forget images; returns the ids that were there."""
+        """Delete images; returns the ids that existed."""
         gone = self.gallery.delete(ids)
         if self.features is not None:
             self.features.delete(gone)
         return gone
 
     def close(self) -> None:
-        """Let go of files and threads."""
+        """Close files and threads."""
         self.searcher.close()
         self.gallery.close()
         if self.features is not None:
             self.features.close()
 
     def __enter__(self) -> Self:
-        """The library itself."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Close it."""
         self.close()
 
     def _plan(self, *, again: bool = False, retry_rejects: bool = False) -> IndexingPlan:
@@ -256,7 +255,7 @@ def _closed_on_error(gallery: LocalGallery) -> Iterator[None]:
 
 
 def _copy(source: Path, target: Path) -> None:
-    """Copy a file so that it is whole or not there, whenever we are stopped."""
+    """Copy a file atomically."""
     if target.exists() and filecmp.cmp(source, target, shallow=False):
         return
     part = target.with_name(f"{target.name}.part")
@@ -265,7 +264,7 @@ def _copy(source: Path, target: Path) -> None:
 
 
 def _sources(images: Iterable[str | Path] | Iterable[Source]) -> Iterable[Source]:
-    if isinstance(images, str | Path):  # one folder, where a list of them is meant
+    if isinstance(images, str | Path):  # a single path
         images = [images]
     for image in images:
         if isinstance(image, str | Path):

@@ -1,4 +1,4 @@
-"""The command `camsearch`: one sentence for every error, exit status 0, 1, 2 or 130."""
+"""The command `camsearch`: errors are one sentence; the exit status is 0, 1, 2 or 130."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ app.command("retry-rejects", epilog=enqueue.RETRY_EXAMPLE)(enqueue.retry_rejects
 
 @app.callback(invoke_without_command=True)
 def _main(
-    version: bool = typer.Option(False, "--version", help="Print the version and leave."),
+    version: bool = typer.Option(False, "--version", help="Print the version and exit."),
 ) -> None:
     if version:
         from importlib.metadata import version as installed
@@ -69,8 +69,8 @@ def _main(
 
 
 def run() -> None:
-    """Run the command; what camsearch refuses is one sentence on standard error, status 1."""
-    # What Pillow and tifffile complain of ends as an image or as a reject with a reason.
+    """Run the command; a `CamsearchError` is printed on standard error, with exit status 1."""
+    # Images that Pillow and tifffile warn about are indexed or rejected with a reason.
     warnings.filterwarnings("ignore", module="PIL")
     logging.getLogger("tifffile").setLevel(logging.CRITICAL)
     errors = Console(stderr=True, soft_wrap=True, highlight=False)

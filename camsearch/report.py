@@ -1,4 +1,4 @@
-"""A report of searches: one HTML file that needs nothing else."""
+"""Write a report of searches as one self-contained HTML file."""
 
 from __future__ import annotations
 
@@ -31,18 +31,17 @@ if TYPE_CHECKING:
 
 __all__ = ["write_report"]
 
-# Longer texts of a document's metadata are cut: a report is no database.
-_MAX_META_TEXT = 200
+_MAX_META_TEXT = 200  # characters of a metadata value that are shown
 
 
 @dataclass(frozen=True)
 class _Shown:
-    """An image of the page, drawn once and used by its name.
+    """An image of the page, embedded once and referenced by name.
 
     Attributes:
         name: unique on the page.
-        size: of the upright image in pixels; boxes count in them.
-        url, heat: images as URLs; "" where there is none.
+        size: of the upright image in pixels, the unit of boxes.
+        url, heat: data URLs; "" for none.
     """
 
     name: str
@@ -52,19 +51,19 @@ class _Shown:
 
 
 def write_report(path: Path, reports: Sequence[SearchReport], *, note: str = "") -> None:
-    """Write searches with their images, boxes and heat maps for people to look at.
+    """Write searches with their images, boxes and heat maps.
 
     Args:
         path: ends in ``.html``.
-        reports: one or more searches; a page with several has a table of contents.
-        note: stands below everything, such as whom the images are by.
+        reports: one or more searches; several have a table of contents.
+        note: a footnote, such as image credits.
 
     Raises:
-        RequestError: for another suffix, no report, or a place that cannot be written.
+        RequestError: for another suffix, no report, or a path that cannot be written.
     """
     if path.suffix.lower() != ".html":
         raise RequestError(
-            f"A report cannot be written as {path.name!r}: let its name end in .html."
+            f"A report cannot be written as {path.name!r}: its name must end in .html."
         )
     if not reports:
         raise RequestError("There is no search to report: search first.")
@@ -73,12 +72,11 @@ def write_report(path: Path, reports: Sequence[SearchReport], *, note: str = "")
         path.write_text(_page(reports, note), encoding="utf-8")
     except OSError as error:
         raise RequestError(
-            f"The report cannot be written to {path} ({error}): choose another place."
+            f"The report cannot be written to {path} ({error}): choose another path."
         ) from error
 
 
 def _page(reports: Sequence[SearchReport], note: str) -> str:
-    """Render the page."""
     jinja = Environment(
         loader=PackageLoader("camsearch"),
         autoescape=True,
@@ -91,7 +89,7 @@ def _page(reports: Sequence[SearchReport], note: str) -> str:
 
 
 def _section(name: str, report: SearchReport) -> dict[str, Any]:
-    """One search on the page, by the names that the template has."""
+    """The template's variables for one search."""
     ranking = report.ranking
     documents = {h.document.id: h.document for h in (*ranking.hits, *ranking.first)}
     shown = {
@@ -118,7 +116,7 @@ def _section(name: str, report: SearchReport) -> dict[str, Any]:
 
 
 def _shown(name: str, size: Size, image: HitImage | None) -> _Shown:
-    """Make the thumbnail and the heat map of an image."""
+    """Draw the thumbnail and the heat map of an image."""
     if image is None or image.image is None:
         return _Shown(name, size, "", "")
     heat = "" if image.heat is None else data_url(heat_layer(image.heat))
@@ -128,7 +126,7 @@ def _shown(name: str, size: Size, image: HitImage | None) -> _Shown:
 def _cards(
     name: str, order: str, report: SearchReport, shown: Mapping[str, _Shown]
 ) -> list[dict[str, Any]]:
-    """The hits of one of the two orders; each leads to its twin in the other."""
+    """The hits before or after re-ranking; each links to the same hit in the other order."""
     ranking, before = report.ranking, order == "before"
     other = {h.document.id: h.rank for h in (ranking.hits if before else ranking.first)}
     there = "after" if before else "before"

@@ -1,4 +1,4 @@
-"""What a report tells of a search: its images and heat maps gathered, and its words."""
+"""The content of a search report: images, heat maps and texts."""
 
 from __future__ import annotations
 
@@ -50,12 +50,12 @@ _STAGES = {
 
 @dataclass(frozen=True)
 class HitImage:
-    """What is known of a hit besides its document.
+    """The image of a hit.
 
     Attributes:
-        image: the upright image, at any size; None where it cannot be read.
-        heat: where it looks like the query's classes: 0..1 on any grid over the whole image.
-        right: whether it shows what was looked for; None where nobody knows.
+        image: the upright image, at any size; None if it cannot be read.
+        heat: heat map for the query's classes, 0..1, on any grid over the whole image.
+        right: whether it shows the object searched for; None if unknown.
     """
 
     image: Image.Image | None = None
@@ -65,19 +65,15 @@ class HitImage:
 
 @dataclass(frozen=True)
 class SearchReport:
-    """One search, ready to be shown.
+    """A search to be shown.
 
     Attributes:
-        title: a line for people.
-        query: the image that was searched with.
-        ranking: the answer.
-        plan: what was asked for.
-        gallery_size: images searched.
-        images: by document id, of the hits before and after; one that is missing is
-            shown like one that cannot be read.
+        query: the query image.
+        gallery_size: number of images searched.
+        images: by document id, of the hits before and after re-ranking; missing ones are shown
+            as unreadable.
         box: of the query, in its pixels; None for the whole image.
-        query_heat: the query's heat map.
-        classes: names of the query's classes that were used, best first.
+        classes: names of the query's classes, best first.
     """
 
     title: str
@@ -91,18 +87,17 @@ class SearchReport:
     classes: Sequence[str] = ()
 
     def image_of(self, hit: Hit) -> HitImage:
-        """What is known of a hit's image; nothing, if it was not given."""
+        """The hit's image; an empty one if unknown."""
         return self.images.get(hit.document.id, HitImage())
 
 
 @dataclass(frozen=True)
 class Move:
-    """How a hit's place changed.
+    """How a hit's rank changed.
 
     Attributes:
-        kind: the direction.
-        before, after: places from 1; None where it was not in the list.
-        words: for those who hear the page.
+        before, after: ranks from 1; None if it is not in the list.
+        words: for screen readers.
     """
 
     kind: Literal["up", "down", "same", "new", "out"]
@@ -113,7 +108,7 @@ class Move:
 
 @dataclass(frozen=True)
 class Stage:
-    """What one stage of the search took; `share` is its part of the whole, 0..1."""
+    """The time of a stage of the search; `share` is its part of the total, 0..1."""
 
     name: str
     milliseconds: float
@@ -121,24 +116,24 @@ class Stage:
 
 
 def name_of(document: Document) -> str:
-    """Name an image shortly: its id, or the end of one that is a path."""
+    """A short name: the id, or its last part if it is a path."""
     return document.id.rstrip("/").rpartition("/")[2] or document.id
 
 
 def was_reordered(report: SearchReport) -> bool:
-    """Whether anything came after the first search."""
+    """Whether the search was re-ranked or expanded."""
     return bool(report.plan.window or report.plan.expand)
 
 
 def move_after(hit: Hit) -> Move:
-    """Where a hit of the final order comes from."""
+    """How a hit of the final order got to its rank."""
     if hit.first_rank is None:
         return Move("new", None, hit.rank, f"new at place {hit.rank}, found by the second search")
     return _move(hit.first_rank, hit.rank)
 
 
 def move_before(hit: Hit, ranking: Ranking) -> Move:
-    """Where a hit of the first order goes."""
+    """Where a hit of the first search ended up."""
     place = {h.document.id: h.rank for h in ranking.hits}.get(hit.document.id)
     if place is None:
         return Move("out", hit.rank, None, f"left the first {len(ranking.hits)}")
@@ -153,13 +148,13 @@ def _move(before: int, after: int) -> Move:
 
 
 def after_words(plan: SearchPlan) -> str:
-    """Name what came after the first search."""
+    """The title of the final order."""
     steps = ["re-ranking"] * bool(plan.window) + ["expansion"] * bool(plan.expand)
     return "After " + " and ".join(steps)
 
 
 def plan_words(plan: SearchPlan) -> str:
-    """Say in one sentence how was searched."""
+    """A sentence that describes the search."""
     found = plan.max_hits
     steps = [f"First search for {found} hits"]
     if plan.matching is not None:
@@ -178,7 +173,7 @@ def plan_words(plan: SearchPlan) -> str:
 
 
 def right_words(report: SearchReport) -> str:
-    """Count the right hits before and after; "" where nobody knows of one whether it is right."""
+    """The number of right hits before and after; "" if unknown for any hit."""
     before, after = (
         [report.image_of(hit).right for hit in hits]
         for hits in (report.ranking.first, report.ranking.hits)
@@ -192,7 +187,7 @@ def right_words(report: SearchReport) -> str:
 
 
 def stages(ranking: Ranking) -> list[Stage]:
-    """List what each stage took, in order."""
+    """The time of each stage, in order."""
     whole = sum(ranking.milliseconds.values()) or 1
     return [
         Stage(_STAGES.get(name, name.replace("_", " ")), took, took / whole)
@@ -200,7 +195,7 @@ def stages(ranking: Ranking) -> list[Stage]:
     ]
 
 
-def search_report(  # noqa: PLR0913 - one search is all of these
+def search_report(  # noqa: PLR0913 - the parts of a search
     library: ImageLibrary,
     title: str,
     image: RgbImage,
@@ -209,17 +204,7 @@ def search_report(  # noqa: PLR0913 - one search is all of these
     ranking: Ranking,
     is_right: Callable[[Document], bool | None] = lambda _: None,
 ) -> SearchReport:
-    """Gather what a report of this search shows.
-
-    Args:
-        library: that was searched.
-        title: a line for people.
-        image: the query's.
-        query: its description.
-        plan: what was asked for.
-        ranking: the answer.
-        is_right: whether a hit shows the thing, where somebody knows.
-    """
+    """Collect the images and heat maps of a search; `is_right` judges hits if it can."""
     documents = {h.document.id: h.document for h in (*ranking.hits, *ranking.first)}
     heat = _heat_maps(library, query, list(documents.values()))
     images = {
@@ -244,7 +229,7 @@ def search_report(  # noqa: PLR0913 - one search is all of these
 
 
 def _read(library: ImageLibrary, document: Document) -> Image.Image | None:
-    """The hit's image, or nothing, for which the report has a placeholder."""
+    """The hit's image; None shows a placeholder."""
     try:
         return library.read(document.uri).image
     except CamsearchError:
@@ -254,7 +239,7 @@ def _read(library: ImageLibrary, document: Document) -> Image.Image | None:
 def _heat_maps(
     library: ImageLibrary, query: QueryDescription, documents: Sequence[Document]
 ) -> dict[str, Float[np.ndarray, "H W"]]:
-    """Where each hit looks like the query's best classes, 0..1."""
+    """Heat maps of the hits for the query's top classes, by id."""
     heat = {}
     for image_id, kept in library.searcher.matcher.maps_of(documents).items():
         encoded = stack_kept([kept], library.method.encoder.device)

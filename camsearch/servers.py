@@ -1,4 +1,4 @@
-"""Elasticsearch and Redis as the settings name them, and what is put together from them."""
+"""Connect to the Elasticsearch and Redis of the settings."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ class BrokerUnreachable(CamsearchError):
 
 
 def elastic(settings: CommandSettings) -> Elasticsearch:
-    """A client of the Elasticsearch that the settings name, which has answered once.
+    """A client of Elasticsearch, after a first request.
 
     Raises:
-        GalleryUnreachable: it does not answer.
-        ContractError: it is too old, or of another major version than this client.
+        GalleryUnreachable: Elasticsearch does not answer.
+        ContractError: it is too old, or of another major version than the client.
     """
     client = _client(settings)
     Server.of(client)
@@ -58,20 +58,20 @@ def _client(settings: CommandSettings) -> Elasticsearch:
 
 
 def open_gallery(settings: CommandSettings, name: str) -> ElasticGallery:
-    """The gallery of a name as workers write it, or one of its concrete indices.
+    """Open a gallery, or one of its concrete indices, as workers write it.
 
     Raises:
-        GalleryNotFound: there is none.
+        GalleryNotFound: there is no such gallery.
         GalleryUnreachable: Elasticsearch does not answer.
     """
     return indices.open_gallery(elastic(settings), name)
 
 
 def ledger(settings: CommandSettings) -> Ledger:
-    """The ledger, in the Redis that the settings name; tries again for some time.
+    """The ledger in Redis; requests are retried for a while.
 
     Raises:
-        SettingsError: the address is none.
+        SettingsError: the URL is not valid.
     """
     try:
         redis = Redis.from_url(
@@ -85,19 +85,15 @@ def ledger(settings: CommandSettings) -> Ledger:
         )
     except ValueError as error:
         raise SettingsError(
-            f"{without_password(settings.broker)!r} is no address of a Redis ({error}): write it as "
-            "redis://localhost:6379/0 (CAMSEARCH_BROKER)."
+            f"{without_password(settings.broker)!r} is not a valid Redis URL ({error}): write it "
+            "as redis://localhost:6379/0 (CAMSEARCH_BROKER)."
         ) from error
     return Ledger(redis)
 
 
 @contextmanager
 def broker_answers(settings: CommandSettings) -> Iterator[None]:
-    """Say an error of Redis in our own words.
-
-    Raises:
-        BrokerUnreachable: if there is one.
-    """
+    """Translate errors of Redis to `BrokerUnreachable`."""
     from kombu.exceptions import OperationalError
 
     try:
@@ -105,7 +101,7 @@ def broker_answers(settings: CommandSettings) -> Iterator[None]:
     except (RedisError, OperationalError) as error:
         raise BrokerUnreachable(
             f"Redis does not answer at {without_password(settings.broker)} ({error}): check that "
-            "it runs and that CAMSEARCH_BROKER names it."
+            "it is running and that CAMSEARCH_BROKER is correct."
         ) from error
 
 
@@ -115,16 +111,16 @@ def app_of(settings: CommandSettings) -> Celery:
 
 
 def enqueuer(settings: CommandSettings) -> Enqueuer:
-    """Who sends images to workers."""
+    """The sender of images to workers."""
     from indexer.enqueueing import Enqueuer
 
     return Enqueuer(make_app(settings), ledger(settings), settings)
 
 
 def worker(settings: CommandSettings, machine: Machine) -> GalleryWorker:
-    """Who works tasks off, in this process."""
-    # Here, since it loads torch, which to ask for a status needs nobody.
+    """The worker of this process."""
+    # Imported here, since it imports torch, which `status` does not need.
     from indexer.worker import GalleryWorker
 
-    # Not asked whether it answers: servers start in any order, and a task waits for it.
+    # Without a first request, since servers may start in any order.
     return GalleryWorker(_client(settings), ledger(settings), settings, machine)

@@ -1,4 +1,4 @@
-"""The proxy as the settings name it: over an Elasticsearch, or over a gallery in a folder."""
+"""Build the server of `camsearch serve`, over Elasticsearch or over a gallery in a folder."""
 
 from __future__ import annotations
 
@@ -37,12 +37,11 @@ __all__ = ["ServedMethod", "over_elasticsearch", "over_folder"]
 
 @dataclass(frozen=True)
 class ServedMethod:
-    """What describes the queries, where the index does not tell or shall not be asked.
+    """The method of queries; what is None comes from the index, or from the default preset.
 
     Attributes:
-        settings, regions: None for those of the index, or of the default preset.
-        whitening, weights: files; None for the index's, or the packaged.
-        maps: address of the kept maps; None for the index's.
+        whitening, weights: files.
+        maps: address of the stored maps.
     """
 
     settings: MethodSettings | None = None
@@ -53,20 +52,20 @@ class ServedMethod:
 
     @property
     def is_given(self) -> bool:
-        """Whether the method is named, so that the index need not be asked."""
+        """Whether the method is given, so that the index's is not used."""
         return self.settings is not None or self.whitening is not None or self.weights is not None
 
     def load(
         self, about: Mapping[str, Any] | None, machine: Machine
     ) -> tuple[Method, RegionSettings, FeatureStore | None]:
-        """The method, how regions are matched, and the kept maps, if any are of this method.
+        """The method, its region settings, and the maps stored by it, if any.
 
         Args:
-            about: what the index says of its method; None if it says nothing.
+            about: the index's description of its method, if it has one.
             machine: where the network runs.
 
         Raises:
-            ArtifactError, FingerprintMismatch: what is named is not here.
+            ArtifactError, FingerprintMismatch: if weights or whitening are missing or differ.
         """
         if about is not None and not self.is_given:
             method, regions = method_about(about, machine), regions_about(about)
@@ -86,7 +85,7 @@ def over_folder(folder: Path, settings: CommandSettings, machine: Machine) -> It
     """A service over a local gallery.
 
     Raises:
-        GalleryNotFound, GalleryDamaged: if there is none to read.
+        GalleryNotFound, GalleryDamaged: if it is missing or unreadable.
     """
     with ImageLibrary.open(folder, machine) as library:
         upstream = LocalUpstream(library.gallery, settings.images)
@@ -99,15 +98,15 @@ def over_folder(folder: Path, settings: CommandSettings, machine: Machine) -> It
 def over_elasticsearch(
     settings: CommandSettings, machine: Machine, given: ServedMethod
 ) -> Iterator[Following]:
-    """The application over an Elasticsearch; its lifespan waits for that.
+    """The application over Elasticsearch, which its lifespan waits for.
 
     Args:
-        settings: name Elasticsearch and the gallery.
+        settings: Elasticsearch and the gallery.
         machine: where the network runs.
-        given: what is not to be read from the index.
+        given: overrides the index's method.
 
     Raises:
-        SettingsError: the address of Elasticsearch is none.
+        SettingsError: the URL of Elasticsearch is not valid.
     """
     at = UpstreamSettings(settings.elasticsearch, ca_file=settings.ca_certs)
     upstream, web = ElasticsearchUpstream(at), WebAccess.listed(settings.web_hosts)
@@ -127,7 +126,7 @@ def _started(
     machine: Machine,
     web: WebAccess,
 ) -> Service:
-    """Args: method with its regions and kept maps; web may be read at documents' addresses."""
+    """Start a service; `web` has the hosts that documents' images may be fetched from."""
     described_by, regions, features = method
     limits, hosts = machine.limits, WebAccess.listed(settings.web_hosts)
     plan = IndexingPlan.on(machine, web=web)

@@ -1,4 +1,4 @@
-"""Writes docs/settings.md from the settings themselves: `make docs`; a test compares."""
+"""Write docs/settings.md from the settings (`make docs`); a test compares them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Written by `make docs`; do not edit.
 
 ## Environment
 
-Defaults of the command line; an option given there wins. A misspelt `CAMSEARCH_` variable is an error.
+Defaults of the command line, whose options override them. An unknown `CAMSEARCH_` variable is an error.
 """
 
 _METHOD = """
@@ -34,12 +34,12 @@ _METHOD = """
 _REGIONS = """
 ## Regions
 
-`RegionSettings`: CAM-region re-ranking, at query time; no part of the fingerprint.
+`RegionSettings`: CAM-region re-ranking, at query time; not part of the fingerprint.
 """
 
 
 def settings_page() -> str:
-    """The page, whole."""
+    """The text of docs/settings.md."""
     environment = "\n".join(
         f"| `CAMSEARCH_{name.upper()}` | `{field.default}` | {field.description} |"
         for name, field in CommandSettings.model_fields.items()

@@ -1,4 +1,4 @@
-"""Writes docs/demo.png, the README's picture, from the demo's report: `python -m docs.picture`."""
+"""Write docs/demo.png, the README's picture, from the demo's report: `python -m docs.picture`."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ __all__ = ["write_picture"]
 
 PICTURE = Path(__file__).with_name("demo.png")
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-# As wide as the report is at most; high enough for its head and first search.
+# The report's maximal width; high enough for its head and first search.
 _SIZE = "1320,1060"
 
 
 def write_picture() -> None:
-    """Photograph the first search of the demo's report with a headless Chromium."""
+    """Take a screenshot of the demo report's first search with headless Chromium."""
     browser = next(filter(None, map(shutil.which, _BROWSERS)), None)
     if browser is None:
         raise SystemExit(f"There is no {' or '.join(_BROWSERS)}: install one.")

@@ -1,4 +1,4 @@
-"""The bytes of images: files, ``file:``, fsspec addresses, and the web where it is allowed."""
+"""Read images from files, ``file:`` URLs, fsspec file systems and allowed web hosts."""
 
 from __future__ import annotations
 
@@ -24,15 +24,14 @@ if TYPE_CHECKING:
 
 __all__ = ["as_on_disk", "read_source", "source_tag"]
 
-# An address that names a machine, perhaps one that others open: zip://a.jpg::https://…, or a list
-# of references.
+# A web or host address anywhere in a chain of file systems, such as zip://a.jpg::https://…
 _NAMING = "|".join(NAMING)
 _HIDDEN_WEB = re.compile(
     rf"https?://|(^|::)(https?|reference|generic|{_NAMING})(:|$)", re.IGNORECASE
 )
 _MACHINE = re.compile(rf"({_NAMING})://", re.IGNORECASE)
 
-# What a file system may say today and not tomorrow: a share that is away, a store that is busy.
+# Errors that may pass: an unmounted share, a busy store.
 _PASSING_NAMES = (
     *("EIO", "EREMOTEIO", "EBUSY", "EAGAIN", "EINTR", "ESTALE", "ENOLINK", "ENOTCONN", "ETIMEDOUT"),
     *("EMFILE", "ENFILE", "ENOMEM", "ENOBUFS", "ENETDOWN", "ENETUNREACH", "EHOSTDOWN"),
@@ -42,16 +41,16 @@ _PASSING = frozenset(getattr(errno, name) for name in _PASSING_NAMES if hasattr(
 _PASSING_STATUS = frozenset([408, 425, 429, 500, 502, 503, 504])
 _NO_WEB = WebAccess()
 
-# file:/x, file:///x and file://localhost/x, which RFC 8089 says are the same.
+# file:/x, file:///x and file://localhost/x are equivalent (RFC 8089).
 _FILE = re.compile(r"file:(//(localhost)?)?/(?!/)", re.IGNORECASE)
 
 
 def source_tag(uri: str) -> str:
-    """What changes when the image at this address changes, without reading it.
+    """A value that changes when the image changes, found without reading it.
 
     Returns:
-        Size and time of change of a file, or what its file system says; "" if that
-        cannot be had, and then the bytes decide. For the web it is "", and nothing is asked.
+        Size and modification time of a file, or the file system's own key; "" on the web and
+        where neither is available, so that the digest decides.
     """
     if _is_on_the_web(uri):
         return ""
@@ -67,16 +66,16 @@ def source_tag(uri: str) -> str:
 
 
 def _is_on_the_web(uri: str) -> bool:
-    """Whether it is fetched from the web, perhaps through others."""
+    """Whether the URI, or one chained in it, is a web or host address."""
     return "://" in uri and _HIDDEN_WEB.search(uri) is not None
 
 
 def _local_path(uri: str) -> str | None:
-    """The path, if it is one of this machine, with or without ``file:``.
+    """The path of a local file, with or without ``file:``; None for other URIs.
 
     Convention:
-        ``%20`` after ``file://`` is what it says if there is such a file, as fsspec has it;
-        else it is a space, as `Path.as_uri` and browsers write it. A path is never decoded.
+        ``%20`` in a ``file:`` URL is literal if such a file exists, as in fsspec; otherwise a
+        space, as in `Path.as_uri`. A plain path is never decoded.
     """
     if _FILE.match(uri):
         uri = _FILE.sub("file:///", uri)
@@ -89,10 +88,10 @@ def _local_path(uri: str) -> str | None:
 
 
 def as_on_disk(path: str) -> str:
-    """A path with each name in the Unicode form (NFC or NFD) in which its folder has it.
+    """The path in the Unicode form (NFC or NFD) that exists on disk.
 
-    macOS writes names in NFD, most editors in NFC; Linux takes them for two names. A path that is
-    there, or is there in neither form, stays as it is.
+    macOS writes names in NFD, most editors in NFC; on Linux they are different names. A path
+    that exists in neither form is returned unchanged.
     """
     if path.isascii() or not path.startswith(os.sep) or os.path.lexists(path):
         return path
@@ -107,21 +106,16 @@ def read_source(uri: str, limits: ImageLimits, web: WebAccess = _NO_WEB) -> byte
     """The bytes of an image.
 
     Args:
-        uri: a path, ``file://``, an address of any fsspec file system whose package is
-            installed, or ``http(s)://`` at an allowed host; one that names a machine, such as
-            ``sftp://``, where that is allowed.
-        limits: a larger file is refused by its size, before it is read.
-        web: what is allowed; by default nothing. Neither is opened through other file systems,
-            such as ``zip://a.jpg::https://…``.
-
-    Returns:
-        All of them; an empty file has none.
+        uri: a path, ``file://``, any installed fsspec file system, or an allowed host by
+            ``http(s)://`` or a protocol such as ``sftp://``.
+        limits: a larger file is refused before it is read.
+        web: allowed hosts; none by default. Hosts are never reached through other file
+            systems, such as ``zip://a.jpg::https://…``.
 
     Raises:
-        SourceUnreachable: if they cannot be had now, and another try may succeed: time-outs,
-            connections, a store that is busy.
-        SourceUnreadable: if they cannot be had: not there, forbidden, not allowed.
-        ImageTooLarge: by its size.
+        SourceUnreachable: temporary: a time-out, a connection error, a busy store.
+        SourceUnreadable: permanent: missing, forbidden, not allowed.
+        ImageTooLarge: larger than the limits.
     """
     if uri.lower().startswith(("http://", "https://")):
         return fetch(uri, web, limits)
@@ -129,7 +123,7 @@ def read_source(uri: str, limits: ImageLimits, web: WebAccess = _NO_WEB) -> byte
         check_machine(uri, web.machines)
     elif _is_on_the_web(uri):
         raise SourceUnreadable(
-            f"{uri} is not opened: images are not fetched from the web through others. "
+            f"{uri} is not opened: web addresses inside other addresses are not allowed. "
             "Download it first."
         )
     try:
@@ -140,18 +134,14 @@ def read_source(uri: str, limits: ImageLimits, web: WebAccess = _NO_WEB) -> byte
     except Exception as error:  # each file system has errors of its own
         why = getattr(error, "strerror", None) or str(error) or type(error).__name__
         if _is_passing(error):
-            raise SourceUnreachable(f"{uri} is out of reach ({why}): try again later.") from error
+            raise SourceUnreachable(f"{uri} is unreachable ({why}): try again later.") from error
         raise SourceUnreadable(
-            f"{uri} cannot be read ({why}): check that it is there and readable."
+            f"{uri} cannot be read ({why}): check that it exists and is readable."
         ) from error
 
 
 def _is_passing(error: Exception) -> bool:
-    """Whether another try may succeed; what says nothing of it counts as final.
-
-    The clients of stores have errors of their own, and asking for their classes would import
-    all clients: they are known by the status they carry, and by their names.
-    """
+    """Whether a retry may succeed; by name and status, since importing all clients is slow."""
     kinds = type(error).__mro__
     if any(word in kind.__name__ for kind in kinds for word in ("Connect", "Timeout")):
         return True
@@ -169,8 +159,8 @@ def _read_stored(uri: str, limits: ImageLimits) -> bytes:
 
 def _read_file(path: Path, limits: ImageLimits) -> bytes:
     if not stat.S_ISREG(path.stat().st_mode):
-        # A pipe would keep us waiting for ever, a device would never end.
-        raise SourceUnreadable(f"{path} is no file of bytes: name an image file.")
+        # Reading a pipe or a device may never end.
+        raise SourceUnreadable(f"{path} is not a regular file: name an image file.")
     with path.open("rb") as file:
         check_size(os.fstat(file.fileno()).st_size, limits)
         return file.read()

@@ -1,4 +1,4 @@
-"""The Celery app: how tasks travel so that none is lost. Making it connects to nothing."""
+"""The Celery app, configured so that no task is lost. Creating it opens no connection."""
 
 from __future__ import annotations
 
@@ -15,9 +15,8 @@ __all__ = ["make_app"]
 
 _RESULT_SECONDS = 24 * 3600
 
-# By themselves the queue's connections wait for ever: a worker whose line to Redis fell silent,
-# as behind a firewall that forgot it, stayed up and took nothing any more.
-_PATIENCE = {
+# Without time-outs a worker hangs when a firewall drops its connection to Redis silently.
+_TIMEOUTS = {
     "socket_timeout": 5,
     "socket_connect_timeout": 5,
     "socket_keepalive": True,
@@ -29,11 +28,10 @@ _LOCK_SECONDS = 30
 
 
 class _Credit(transport.QoS):
-    """Forgets a task that it could not say is done, so that the worker may take the next.
+    """Drops a task whose acknowledgement failed, so that the worker can take the next.
 
-    By itself kombu keeps it in mind: with one task at a time, a worker whose connection failed
-    just there stays up and never takes another (celery#8030). The task comes again after the
-    visibility timeout, and is counted once.
+    kombu keeps counting it as unacknowledged, and a worker with a prefetch of one then never
+    takes another (celery#8030). The task is redelivered after the visibility timeout.
     """
 
     def ack(self, delivery_tag: str) -> None:
@@ -52,17 +50,13 @@ class _Credit(transport.QoS):
 
 
 def make_app(settings: IndexerSettings) -> Celery:
-    """An app without tasks: enough to send them by name; `tasks.register` adds them.
-
-    Args:
-        settings: of the queue.
-    """
+    """An app that can send tasks by name; `tasks.register` adds the tasks of a worker."""
     transport.Channel.QoS = _Credit
     app = Celery("camsearch", broker=settings.broker, backend=settings.broker, set_as_current=False)
-    # Celery reads this in three places, and the shortest of all apps on one Redis counts.
+    # Celery reads this in three places; the shortest of all apps on one Redis applies.
     timeout = {"visibility_timeout": settings.visibility_timeout}
     app.conf.update(
-        broker_transport_options=timeout | _restoring(settings) | _PATIENCE,
+        broker_transport_options=timeout | _restoring(settings) | _TIMEOUTS,
         result_backend_transport_options=timeout,
         visibility_timeout=settings.visibility_timeout,
         broker_connection_retry_on_startup=True,
@@ -70,22 +64,22 @@ def make_app(settings: IndexerSettings) -> Celery:
         redis_backend_health_check_interval=10,
         redis_retry_on_timeout=True,
         redis_socket_keepalive=True,
-        # JSON only: a pickled message may run anything.
+        # Unpickling a message can run any code.
         task_serializer="json",
         result_serializer="json",
         accept_content=["json"],
         result_expires=_RESULT_SECONDS,
         task_default_queue=settings.queue,
-        # A task is done when it is done, not when it is taken.
+        # Acknowledge a task when it is finished, not when it is received.
         task_acks_late=True,
         task_reject_on_worker_lost=True,
         worker_prefetch_multiplier=1,
-        # One process owns the device: threads inside it overlap reading and writing.
+        # One process owns the device; its threads overlap reading and writing.
         worker_pool="solo",
         worker_concurrency=1,
         worker_soft_shutdown_timeout=settings.soft_shutdown,
         worker_enable_soft_shutdown_on_idle=True,
-        # A solo worker cannot stop a running task; coming twice does no harm.
+        # A solo worker cannot stop a running task, and tasks are idempotent.
         worker_cancel_long_running_tasks_on_connection_loss=False,
         worker_hijack_root_logger=False,
         worker_send_task_events=False,
@@ -94,12 +88,9 @@ def make_app(settings: IndexerSettings) -> Celery:
 
 
 def _restoring(settings: IndexerSettings) -> dict[str, float]:
-    """How soon a task whose worker died comes back, once the visibility timeout has passed.
+    """Restore the tasks of dead workers soon after the visibility timeout.
 
-    Convention:
-        By itself kombu looks once in 100 s, and the lock under which it looks is held for 300 s
-        where the worker that holds it is killed meanwhile. Looking is one request that mostly
-        finds nothing.
+    kombu's defaults: a check every 100 s, under a lock that a killed worker leaves for 300 s.
     """
     return {
         "unacked_restore_interval": min(_LOOK_SECONDS, settings.visibility_timeout / 5),

@@ -1,4 +1,4 @@
-"""CSV manifests: their columns, which of them are numbers, and their rows."""
+"""Read CSV manifests: delimiter, column names, numeric columns, rows."""
 
 from __future__ import annotations
 
@@ -17,45 +17,45 @@ if TYPE_CHECKING:
 
 __all__ = ["MAX_META_FIELDS", "OWN_COLUMNS", "TOO_MANY", "csv_rows"]
 
-# The columns that are ours, and the name for cells beyond the last column.
+# The columns that are not metadata; TOO_MANY holds cells beyond the last column.
 TOO_MANY = "\n"
 OWN_COLUMNS = ("id", "path", "uri", TOO_MANY)
 
-# What is left of the 1,000 fields of the index template (`images-template.json`) beside ours.
+# The 1,000 fields of the index template (`images-template.json`) less our own.
 MAX_META_FIELDS = 987
 
 # Elasticsearch's types of numbers.
 _NUMBERS = frozenset(["long", "integer", "short", "byte", "unsigned_long"])
 _NUMBERS |= frozenset(["double", "float", "half_float", "scaled_float"])
 
-# A double keeps 15 decimal digits; the sign and the point count here too.
+# A double keeps 15 decimal digits; sign and point are counted too.
 _MAX_DIGITS = 15
 _PLAIN_NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?")
 
-# Python refuses cells over 128 KiB unless told otherwise; this is what each platform's C long holds.
+# The largest limit that a C long holds on every platform; Python's default is 128 KiB.
 _MAX_CELL = 2**31 - 1
 
 
 def csv_rows(
     path: Path, warn: Callable[[str], None], mapping: Mapping[str, Any]
 ) -> Iterator[tuple[int, object]]:
-    """The rows of a CSV, each with its line; see `read_manifest`.
+    """The rows of a CSV with their line numbers; see `read_manifest`.
 
-    The file is read twice, since only all of its rows tell which columns are numbers.
+    The file is read twice: the first pass finds the numeric columns.
     """
     names = _columns(path, warn)
     types = {name: _type_of(name, mapping) for name in names if name and name not in OWN_COLUMNS}
     numeric = {name for name, kind in types.items() if kind is None or kind in _NUMBERS}
     for line, cells in islice(_all_rows(path), 1, None):
         for name, cell in zip(names, cells, strict=False):
-            if name in numeric and cell and not _is_written_back(cell):
+            if name in numeric and cell and not _round_trips(cell):
                 numeric.discard(name)
                 if types[name]:
                     warn(
-                        f"{legible(str(path))}: the column {name!r} holds {cell[:40]!r} (line {line}), "
-                        f"and the gallery maps it as {types[name]}: what is no number is not "
-                        'found. Rebuild the gallery with --meta-mapping, where its "type" is '
-                        '"keyword".'
+                        f"{legible(str(path))}: the column {name!r} holds {cell[:40]!r} (line "
+                        f"{line}), but the gallery maps it as {types[name]}: values that are not "
+                        "numbers are not found. Rebuild the gallery with --meta-mapping, where "
+                        'its "type" is "keyword".'
                     )
     for line, cells in islice(_all_rows(path), 1, None):
         row: dict[str, object] = {
@@ -69,7 +69,7 @@ def csv_rows(
 
 
 def _type_of(name: str, mapping: Mapping[str, Any]) -> str | None:
-    """The type that a column is mapped as; None if it is not mapped yet."""
+    """The mapped type of a column; None if it is not mapped yet."""
     first, _, rest = name.partition(".")
     kind = mapping.get(name, mapping.get(first, {})).get("type")
     if kind == "flattened":
@@ -80,7 +80,7 @@ def _type_of(name: str, mapping: Mapping[str, Any]) -> str | None:
 
 
 def _columns(path: Path, warn: Callable[[str], None]) -> list[str]:
-    """The names of the columns; "" for those that are left out."""
+    """The names of the columns; "" for those that are ignored."""
     line, header = next(_all_rows(path), (1, []))
     names = [_column_name(cell) for cell in header]
     if not {"path", "uri"} & set(names):
@@ -104,7 +104,7 @@ def _columns(path: Path, warn: Callable[[str], None]) -> list[str]:
             )
     if len(named) < len(names):
         warn(
-            f"{legible(str(path))}: {len(names) - len(named)} columns without a name are left out. "
+            f"{legible(str(path))}: {len(names) - len(named)} columns without a name are ignored. "
             "Name them in the first line to keep them."
         )
     for cell, name in zip(header, names, strict=True):
@@ -114,17 +114,17 @@ def _columns(path: Path, warn: Callable[[str], None]) -> list[str]:
     fields = {field for name in own for field in accumulate(name.split("."), "{}.{}".format)}
     if len(fields) > MAX_META_FIELDS:
         warn(
-            f"{legible(str(path))}: {len(fields)} metadata fields, and Elasticsearch searches "
-            f"{MAX_META_FIELDS} of a gallery by default; the others are kept but not found. Remove "
+            f"{legible(str(path))}: {len(fields)} metadata fields, but Elasticsearch indexes "
+            f"{MAX_META_FIELDS} by default; the others are stored but not searchable. Remove "
             "columns, or raise index.mapping.total_fields.limit of the index before this run."
         )
     return names
 
 
 def _column_name(cell: str) -> str:
-    """The name without outer and doubled spaces, and without dots that separate no names.
+    """A field name: spaces normalized, dots removed unless they separate names.
 
-    ``Inv. No.`` becomes ``Inv No``; our own columns are found in any case.
+    ``Inv. No.`` becomes ``Inv No``; names of our own columns are lower-cased.
     """
     name = " ".join(re.sub(r"(?<!\S)\.+|\.+(?!\S)", "", cell).split())
     name = re.sub(r"\.{2,}", ".", name)
@@ -132,7 +132,7 @@ def _column_name(cell: str) -> str:
 
 
 def _all_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """The rows that are not blank, each with its last line; the header is the first."""
+    """The header and the rows that are not blank, with the number of their last line."""
     csv.field_size_limit(_MAX_CELL)
     with path.open(encoding=_encoding(path), newline="") as file:
         first = file.readline()
@@ -144,7 +144,7 @@ def _all_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
                 first = file.readline()
             delimiter, before = _delimiter(path, first), 0
             file.seek(0)
-        # Strict, since a quote that is never closed would swallow all rows after it.
+        # Strict: otherwise an unclosed quote swallows all following rows.
         reader = csv.reader(file, delimiter=delimiter, strict=True)
         end = before
         try:
@@ -152,8 +152,8 @@ def _all_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
                 end = before + reader.line_num
                 if any("\0" in cell for cell in cells):
                     raise RequestError(
-                        f"Line {end} of the manifest {legible(str(path))} has NUL bytes, which "
-                        "are no text: save it as UTF-8."
+                        f"Line {end} of the manifest {legible(str(path))} has NUL bytes: save it "
+                        "as UTF-8."
                     )
                 if any(cell.strip() for cell in cells):
                     yield end, cells
@@ -166,7 +166,7 @@ def _all_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
 
 
 def _delimiter(path: Path, header: str) -> str:
-    """The first delimiter by which the header has a column of ours."""
+    """The first delimiter with which the header has a column `path` or `uri`."""
     usual = "\t,;" if path.suffix.lower() == ".tsv" else ",;\t"
     for delimiter in usual:
         if {"path", "uri"} & {_column_name(c.strip('"\r\n')) for c in header.split(delimiter)}:
@@ -184,7 +184,7 @@ def _number(text: str) -> int | float:
     return float(text) if "." in text else int(text)
 
 
-def _is_written_back(text: str) -> bool:
-    """Whether a number of 64 bits, as Elasticsearch keeps it, reads as this text again."""
+def _round_trips(text: str) -> bool:
+    """Whether the text survives a round trip through a 64-bit number."""
     plain = len(text) <= _MAX_DIGITS and _PLAIN_NUMBER.fullmatch(text)
     return bool(plain) and str(_number(text)) == text

@@ -1,4 +1,4 @@
-"""What one gallery lacks of another, and what it lacks of the images that should be there."""
+"""Compare a gallery with another one, and with the images that it should hold."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _PAGE = 500
 
 
 def missing(live: ElasticGallery, target: ElasticGallery) -> Iterator[Source]:
-    """Images of the live index that another one neither holds nor rejected yet."""
+    """Images of the live index that the target has neither indexed nor rejected."""
     for page in in_pages(live.documents(), _PAGE):
         known, refused = target.known([document.id for document in page])
         for document in page:
@@ -33,7 +33,7 @@ def missing(live: ElasticGallery, target: ElasticGallery) -> Iterator[Source]:
 def different(
     sources: Iterable[Source], gallery: ElasticGallery, limits: ImageLimits
 ) -> Iterator[Source]:
-    """Sources that differ from what the gallery holds or rejected."""
+    """Sources that are missing from the gallery or have changed since."""
     for page in in_pages(sources, _PAGE):
         known, refused = gallery.known([source.id for source in page])
         for source in page:
@@ -47,14 +47,14 @@ def different(
 
 
 def check_whole(sources: Sequence[Source]) -> None:
-    """Refuse to delete by a list that may be incomplete: an unmounted disk is empty.
+    """Refuse to delete by a list that may be incomplete, such as that of an unmounted disk.
 
     Raises:
-        RequestError: it is empty, or one of the sources could not be read.
+        RequestError: the list is empty, or a source could not be read.
     """
     problems = [source.problem for source in sources if source.problem is not None]
     if not sources or problems:
         what = problems[0].reason if problems else "There is no image at these paths."
         raise RequestError(
-            f"Nothing is deleted, since the list of what should be there may be incomplete. {what}"
+            f"Nothing is deleted, since the list of images may be incomplete. {what}"
         )

@@ -1,4 +1,4 @@
-"""Documents and rejects as indexing writes them."""
+"""Build documents and rejects."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ __all__ = ["documents_of", "now", "passes", "reject_of"]
 def documents_of(
     batch: Sequence[Prepared], described: Described, names: tuple[str, ...]
 ) -> Iterator[Document | None]:
-    """The documents of a batch of images, in their order; None where the network saw nothing.
+    """The document of each image of a batch; None where the descriptor is zero.
 
     Args:
-        batch: of images.
+        batch: the images.
         described: their descriptors and classes.
-        names: of the classes, by number.
+        names: class names by number.
     """
     descriptors = described.descriptors.float().cpu().numpy()
     classes, at = _classes(described, names), now()
@@ -56,7 +56,7 @@ def documents_of(
 
 
 def _classes(described: Described, names: tuple[str, ...]) -> list[tuple[ImageClass, ...]]:
-    """The best classes of each image of a batch; probabilities with six digits."""
+    """The top classes of each image; probabilities are rounded to six decimals."""
     probabilities = (described.probabilities.double() * 1e6).round() / 1e6
     return [
         tuple(
@@ -67,12 +67,11 @@ def _classes(described: Described, names: tuple[str, ...]) -> list[tuple[ImageCl
 
 
 def reject_of(source: Source, kind: str, reason: str, tag: str = "") -> Reject:
-    """A reject that every gallery can hold, whatever the source holds.
+    """A reject that every gallery can store: an invalid id is hashed, invalid metadata dropped.
 
     Args:
-        source: of the image; one whose id cannot be held is listed under its digest.
         kind, reason: see `Reject`.
-        tag: of `refusal_tag`; "" to try the image again at the next run.
+        tag: see `refusal_tag`; "" to retry the image in the next run.
     """
     meta = source.meta if passes(check_json, source) else {}
     id_ = id_of_address(source.id or source.uri)
@@ -80,12 +79,12 @@ def reject_of(source: Source, kind: str, reason: str, tag: str = "") -> Reject:
 
 
 def _text(text: str) -> str:
-    """Text that UTF-8 can hold: lone surrogates are written as escapes."""
+    """Valid UTF-8: lone surrogates are escaped."""
     return text.encode(errors="backslashreplace").decode()
 
 
 def passes(check: Callable[[str, Mapping[str, Any]], None], source: Source) -> bool:
-    """Whether a check of metadata lets a source's pass."""
+    """Whether the source's metadata passes a check."""
     try:
         check(source.id, source.meta)
     except MalformedDocument:
@@ -94,5 +93,5 @@ def passes(check: Callable[[str, Mapping[str, Any]], None], source: Source) -> b
 
 
 def now() -> str:
-    """The time as documents have it, ISO 8601 in UTC."""
+    """The current time in ISO 8601, UTC."""
     return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,4 +1,4 @@
-"""Images read and encoded in batches with no gallery: for a whitening, and for maps not kept."""
+"""Read and encode images in batches without a gallery: to fit a whitening, to recompute maps."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = ["check_enough", "collect_vectors", "encode_documents"]
 
-# With fewer class vectors for each dimension the whitening follows its images, not the world.
-_VECTORS_A_DIMENSION = 4
+# With fewer class vectors per dimension the whitening overfits.
+_VECTORS_PER_DIMENSION = 4
 
 
 def collect_vectors(
@@ -31,13 +31,10 @@ def collect_vectors(
     plan: IndexingPlan,
     follow: Callable[[Iterator[Prepared | Refused]], Iterable[Prepared | Refused]] = iter,
 ) -> WhiteningFit:
-    """Class vectors of images, for a fit; what cannot be read is left out.
+    """Collect the class vectors of images for a whitening; unreadable images are skipped.
 
     Args:
-        encoder: of the method.
-        sources: of the images.
-        plan: how to read.
-        follow: sees what is read go by, as a progress bar does.
+        follow: wraps the stream of read images, as a progress bar does.
     """
     fitting = WhiteningFit(encoder)
     outcomes = follow(prepare_images(sources, encoder.settings, plan))
@@ -48,32 +45,27 @@ def collect_vectors(
 
 
 def check_enough(images: int, settings: MethodSettings) -> None:
-    """Refuse a fit that follows its few images.
-
-    Raises:
-        RequestError: with how many are needed.
-    """
+    """Raise `RequestError` if there are too few images to fit a whitening."""
     dims = max(layer.dims for layer in settings.layers)
-    needed = -(-_VECTORS_A_DIMENSION * dims // settings.n_pca)
+    needed = -(-_VECTORS_PER_DIMENSION * dims // settings.n_pca)
     if images < needed:
         raise RequestError(
-            f"{images} images are too few for {dims} dimensions a layer: fit on {needed} or "
-            "more, name fewer dimensions with --layers, or use the packaged whitening."
+            f"{images} images are too few for {dims} dimensions per layer: fit on {needed} or "
+            "more, choose fewer dimensions with --layers, or use the packaged whitening."
         )
 
 
 def encode_documents(
     documents: Sequence[IndexedImage], method: Method, plan: IndexingPlan
 ) -> dict[str, KeptMaps]:
-    """Maps of documents whose maps are not kept, from their images, in batches.
+    """Recompute maps from the images of documents.
 
     Returns:
-        Maps by id; an image that cannot be read any more, or is another than was indexed, is
-        left out.
+        Maps by id, without images that are unreadable or have changed since they were indexed.
     """
     sources = [Source(d.id, d.uri) for d in documents]
     digests = {d.id: d.digest for d in documents}
-    # Whoever writes a document could else have any file compared that this machine can read.
+    # Without the digest, anyone who can write documents could probe this machine's files.
     prepared = (
         p
         for p in prepare_images(sources, method.settings, plan)

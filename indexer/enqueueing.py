@@ -1,4 +1,4 @@
-"""Images into tasks of bounded size, throttled to the workers' pace; lost tasks are sent again."""
+"""Send images as tasks of bounded size, throttled to the workers' pace; resend lost tasks."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from kombu.exceptions import OperationalError
-from kombu.utils import json  # has times, Decimal and UUID, as the queue has
+from kombu.utils import json  # encodes datetime, Decimal and UUID, as the queue does
 from redis.exceptions import RedisError
 
 if TYPE_CHECKING:
@@ -34,25 +34,18 @@ _log = logging.getLogger("camsearch")
 
 
 def task_text(name: str, images: list[dict[str, Any]], named: Mapping[str, Any], queue: str) -> str:
-    """A task that takes images, and perhaps more by name, as the ledger keeps it."""
+    """A task as JSON for the ledger."""
     return str(json.dumps({"name": name, "args": [images], "kwargs": dict(named), "queue": queue}))
 
 
 def new_run() -> str:
-    """A name for a run, in order of time."""
+    """A unique run name; names sort by time."""
     return f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
 
 
 @dataclass(frozen=True)
 class Enqueuer:
-    """Sends images to workers.
-
-    Attributes:
-        app: to send with.
-        ledger: where the run is counted.
-        settings: of the queue.
-        sleep: waits; a test's own may not.
-    """
+    """Sends images to workers. `sleep` can be replaced in tests."""
 
     app: Celery
     ledger: Ledger
@@ -69,28 +62,28 @@ class Enqueuer:
         again: bool = False,
         retry_rejects: bool = False,
     ) -> int:
-        """Send images as tasks; waits while too many tasks wait.
+        """Send images as tasks; blocks while too many tasks are pending.
 
         Args:
-            sources: any number; they are read as a stream. One without a revision gets the
-                time of this call, so that a later call wins over late tasks of an earlier one.
+            sources: read as a stream. Sources without a revision get the time of this call, so
+                that a later call wins over late tasks of an earlier one.
             gallery: name of a gallery, or of one of its concrete indices.
-            run: of `new_run`.
-            on_progress: told how the run stands, between tasks and while waiting.
+            run: see `new_run`.
+            on_progress: called with the run's state after each task and while blocked.
             again, retry_rejects: see `IndexingPlan`.
 
         Returns:
-            How many images were sent.
+            Number of images sent.
 
         Convention:
-            A run whose sources end in an error, or that is stopped, is one of what was sent.
+            An interrupted run is closed with the images sent so far.
         """
         self.ledger.open_run(run, gallery)
         revision, sent = time.time_ns() // 1_000_000, 0
         try:
             for number, images in enumerate(self._chunks(sources, revision)):
                 self._wait_for_room(run, on_progress)
-                # Asked before it is sent, so that a run never seems over too early.
+                # Counted before it is sent, so that the run does not appear finished too early.
                 chunk = f"{run}.{number}"
                 named: dict[str, Any] = {"gallery": gallery, "run": run, "chunk": chunk}
                 named |= {"again": again, "retry_rejects": retry_rejects}
@@ -106,16 +99,7 @@ class Enqueuer:
     def follow(
         self, run: str, on_progress: Callable[[RunState], None], seconds: float | None = None
     ) -> RunState | None:
-        """Wait until a run is over.
-
-        Args:
-            run: its name.
-            on_progress: told how it stands, several times a second.
-            seconds: to wait at most; None for ever.
-
-        Returns:
-            How it stands at the end.
-        """
+        """Wait until a run is over, for at most `seconds`, and return its last state."""
         deadline = None if seconds is None else time.monotonic() + seconds
         while True:
             state = self.ledger.state(run)
@@ -127,7 +111,7 @@ class Enqueuer:
             self.sleep(_POLL_SECONDS)
 
     def _wait_for_room(self, run: str, on_progress: Callable[[RunState], None]) -> None:
-        # Taken ones, too: while Elasticsearch is away workers hold tasks that will be tried again.
+        # Includes taken tasks: while Elasticsearch is down, workers hold tasks for a retry.
         while (
             self.ledger.waiting(self.settings.queue) + self.ledger.taken()
             >= self.settings.max_waiting
@@ -148,7 +132,7 @@ class Enqueuer:
             image = _image(source, revision)
             length = len(json.dumps(image))
             full = len(chunk) >= self.settings.chunk or size + length > _MAX_BYTES
-            # An id twice would be one document and two images: what comes of each is counted.
+            # Ids are unique within a task, since its outcome is counted per id.
             if chunk and (full or source.id in ids):
                 yield chunk
                 chunk, size, ids = [], 0, set()
@@ -160,7 +144,7 @@ class Enqueuer:
 
 
 def _image(source: Source, revision: int) -> dict[str, Any]:
-    """A source as a task takes it."""
+    """A source in the JSON form of a task."""
     image: dict[str, Any] = {"id": source.id, "uri": source.uri, "meta": dict(source.meta)}
     image["revision"] = source.revision or revision
     if source.problem is not None:
@@ -169,26 +153,24 @@ def _image(source: Source, revision: int) -> dict[str, Any]:
 
 
 class Resender:
-    """Looks from time to time whether runs wait for tasks that are nowhere, and sends them again.
+    """Checks periodically for lost tasks of open runs, and sends them again.
 
-    Redis takes a task out of its list and then sends it; the worker notes that it has it a moment
-    later. A worker that is killed between the two, or a line that dies under the answer, loses
-    it: no list holds it then, and no visibility timeout brings it back. The ledger still does.
+    Redis removes a task from the queue before the worker marks it as unacknowledged. If the
+    worker or its connection dies in between, only the ledger still has the task.
 
     Convention:
-        It can be sure only while the queue is empty and no worker has a task; and twice in a
-        row, since a task on its way from one to the other is in neither for a moment. Were it
-        wrong, the task would be done twice and counted once.
+        A task counts as lost if it is open in two checks in a row while the queue is empty and
+        no worker has a task. A mistake is harmless: a task done twice is counted once.
     """
 
     def __init__(self, app: Celery, ledger: Ledger, settings: IndexerSettings) -> None:
-        """Put the parts together; `start` begins to look."""
+        """Keep the parts; `start` begins to check."""
         self._app, self._ledger, self._queue = app, ledger, settings.queue
         self._pause = min(_LOOK_SECONDS, settings.visibility_timeout)
         self._missed: set[str] = set()
 
     def start(self) -> None:
-        """Look from a thread of its own, until the process ends."""
+        """Check in a daemon thread until the process ends."""
         threading.Thread(target=self._watch, name="resend", daemon=True).start()
 
     def _watch(self) -> None:
@@ -200,27 +182,21 @@ class Resender:
                 _log.debug("Cannot look for lost tasks now: %s", error)
 
     def look(self) -> int:
-        """Look once; returns how many tasks were sent again."""
+        """Check once; returns the number of tasks sent again."""
         busy = self._ledger.waiting(self._queue) or self._ledger.taken()
-        there = {} if busy else self._ours()
-        lost = self._missed & set(there)
-        self._missed = set(there)
+        open_ = {} if busy else self._open_tasks()
+        lost = self._missed & set(open_)
+        self._missed = set(open_)
         if not lost or not self._ledger.may_resend(self._pause):
             return 0
         for chunk in sorted(lost):
-            task = there[chunk]
-            self._app.send_task(
-                task["name"],
-                args=task["args"],
-                kwargs=task["kwargs"],
-                queue=task["queue"],
-                ignore_result=True,
-            )
+            task = open_[chunk]
+            self._app.send_task(task.pop("name"), **task, ignore_result=True)
         _log.warning("%d tasks were lost on their way and are sent again.", len(lost))
         self._missed = set()
         return len(lost)
 
-    def _ours(self) -> dict[str, dict[str, Any]]:
-        """Open tasks of this queue: whether another is empty we do not know."""
+    def _open_tasks(self) -> dict[str, dict[str, Any]]:
+        """The open tasks of this queue; other queues may not be empty."""
         tasks = {chunk: json.loads(text) for chunk, text in self._ledger.open_tasks().items()}
         return {chunk: task for chunk, task in tasks.items() if task["queue"] == self._queue}

@@ -1,9 +1,9 @@
-"""What can go wrong between a list of images and their bytes.
+"""Errors of reading manifests and sources.
 
 CamsearchError
-├── SourceUnreadable          the bytes cannot be had
-│   └── SourceUnreachable         not now; another try may get them
-└── MalformedRow              a row that names no image
+├── SourceUnreadable          permanent
+│   └── SourceUnreachable         temporary: a retry may succeed
+└── MalformedRow
 """
 
 from __future__ import annotations
@@ -14,24 +14,18 @@ __all__ = ["MalformedRow", "SourceUnreachable", "SourceUnreadable"]
 
 
 class SourceUnreadable(CamsearchError):
-    """The bytes of an image cannot be had: gone, forbidden, or at an address we do not open.
-
-    It is final, another try finds the same; what may pass by itself is a `SourceUnreachable`.
-    """
+    """An image cannot be read: missing, forbidden, or at an address that is not allowed."""
 
     kind = "source_unreadable"
 
 
 class SourceUnreachable(SourceUnreadable):
-    """The bytes of an image cannot be had now, and another try may get them.
-
-    A time-out, a connection refused or broken, a server that answers 408, 425, 429 or 5xx.
-    """
+    """An image cannot be read now: a time-out, a connection error, status 408, 425, 429 or 5xx."""
 
     kind = "source_unreachable"
 
 
 class MalformedRow(CamsearchError):
-    """A row of a manifest that names no image."""
+    """A row of a manifest, or an entry of a task, that does not describe an image."""
 
     kind = "malformed_row"

@@ -1,9 +1,9 @@
-"""The ledger in Redis: what was asked for, what came of it, and who works.
+"""The ledger in Redis: runs, their counts, and active workers.
 
-Keys, all below ``camsearch:``: ``runs`` (by time), ``run:ID`` (hash: gallery, asked, counts),
-``run:ID:chunks`` (set: those counted), ``run:ID:failed`` (hash: id, reason),
-``attempts:KEY`` (count), ``workers`` (hash: name, JSON), ``open`` (hash: of each chunk of a
-run that is not counted yet its task, JSON), ``resending`` (who sends such tasks again).
+Keys, all with the prefix ``camsearch:``: ``runs`` (sorted by time), ``run:ID`` (hash: gallery,
+asked, counts), ``run:ID:chunks`` (set: counted chunks), ``run:ID:failed`` (hash: id, reason),
+``attempts:KEY`` (count), ``workers`` (hash: name, JSON), ``open`` (hash: chunk that is not
+counted yet, its task as JSON), ``resending`` (lock for sending lost tasks again).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import asdict, dataclass, fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from indexer.progress import Progress
 
@@ -27,8 +27,8 @@ _OPEN = f"{_PREFIX}open"
 _KEPT_SECONDS = 30 * 24 * 3600
 _COUNTS = [f.name for f in fields(Progress) if f.name != "asked"]
 
-# Counts of a chunk go in once, however often it is delivered: one step, since a worker may be
-# killed between any two.
+# Adds the counts of a chunk once, however often it is delivered. Atomic, since a worker may be
+# killed at any point.
 _COUNT_ONCE = """
 redis.call('HDEL', KEYS[3], ARGV[1])
 if redis.call('SADD', KEYS[2], ARGV[1]) == 0 then return 0 end
@@ -36,8 +36,7 @@ for i = 2, #ARGV, 2 do redis.call('HINCRBY', KEYS[1], ARGV[i], ARGV[i + 1]) end
 return 1
 """
 
-# Parts take the place of a chunk, which does not count from here on, unless it is counted
-# already. Answers those parts that are to be done still.
+# Replaces a chunk by parts unless it is already counted; returns the parts not counted yet.
 _DIVIDE = """
 redis.call('HDEL', KEYS[2], ARGV[1])
 local divided = ARGV[1] .. '/'
@@ -56,15 +55,13 @@ return left
 
 @dataclass(frozen=True)
 class RunState:
-    """A run as it stands.
+    """The state of a run.
 
     Attributes:
-        id: of the run.
-        gallery: that it fills.
-        started, last: when it began and when it last got on, in seconds since 1970.
+        started, last: times of its start and of its last progress, in seconds since 1970.
         asked: images enqueued so far.
-        enqueued: whether all of them are.
-        counts: what came of images; see `Progress`, and ``failed``.
+        enqueued: whether all images are enqueued.
+        counts: images by outcome; see `Progress`, plus ``failed``.
     """
 
     id: str
@@ -77,23 +74,22 @@ class RunState:
 
     @property
     def finished(self) -> int:
-        """Images that have met their end, whichever it was."""
+        """Images with an outcome."""
         return sum(self.counts.values())
 
     @property
     def over(self) -> bool:
-        """Whether nothing is left to do."""
+        """Whether every image has an outcome."""
         return self.enqueued and self.finished >= self.asked
 
 
 @dataclass(frozen=True)
 class WorkerState:
-    """A worker by what it last did.
+    """The state of a worker.
 
     Attributes:
-        name: of the host and the process.
-        device: it computes on.
-        images: done since it started.
+        name: host name and process id.
+        images: images processed since it started.
         started, last_progress: seconds since 1970.
     """
 
@@ -105,16 +101,16 @@ class WorkerState:
 
 
 class Ledger:
-    """Notes in Redis that survive every worker."""
+    """Counts runs, attempts and workers in Redis."""
 
     def __init__(self, redis: Redis) -> None:
-        """Use a client with ``decode_responses``."""
+        """Use a client with ``decode_responses=True``."""
         self._redis = redis
         self._count_once = redis.register_script(_COUNT_ONCE)
         self._divide = redis.register_script(_DIVIDE)
 
     def open_run(self, run: str, gallery: str) -> None:
-        """Begin a run."""
+        """Add a run and forget expired ones."""
         now = time.time()
         with self._redis.pipeline() as steps:
             steps.hset(_run(run), mapping={"gallery": gallery, "started": now, "asked": 0})
@@ -124,47 +120,40 @@ class Ledger:
             steps.execute()
 
     def ask(self, run: str, images: int, chunk: str, task: str) -> None:
-        """Note that a chunk of so many images is being enqueued, and its task."""
+        """Record that a chunk is being enqueued."""
         with self._redis.pipeline() as steps:
             steps.hincrby(_run(run), "asked", images)
             steps.hset(_OPEN, chunk, task)
             steps.execute()
 
     def divide(self, run: str, chunk: str, parts: Mapping[str, str]) -> set[str]:
-        """Put parts in the place of a chunk, which does not count any more.
-
-        Args:
-            run: it belongs to.
-            chunk: its id.
-            parts: ids and tasks.
+        """Replace a chunk by parts (tasks by id), which are counted in its place.
 
         Returns:
-            The parts that must be done: none if the whole chunk has been counted meanwhile.
+            The parts that must be done; none if the whole chunk was counted meanwhile.
         """
         pairs = [text for part in parts.items() for text in part]
         left = self._divide(keys=[f"{_run(run)}:chunks", _OPEN], args=[chunk, *pairs])
         return {str(part) for part in left}
 
     def open_tasks(self) -> dict[str, str]:
-        """The tasks that runs wait for, by the ids of their chunks."""
+        """Tasks that are not counted yet, by chunk id."""
         return self._hash(_OPEN)
 
     def may_resend(self, seconds: float) -> bool:
-        """Whether to send lost tasks again is up to the caller, for so long."""
+        """Whether the caller may send lost tasks again; others may not for that many seconds."""
         return bool(self._redis.set(f"{_PREFIX}resending", 1, nx=True, px=int(seconds * 1000)))
 
     def close_run(self, run: str) -> None:
-        """Note that all images of a run are enqueued."""
+        """Record that all images of a run are enqueued."""
         self._redis.hset(_run(run), "enqueued", 1)
 
     def count(self, run: str, chunk: str, progress: Progress, failed: Mapping[str, str]) -> bool:
-        """Count what came of a chunk; a second time changes nothing.
+        """Add the counts of a chunk to its run; a second call has no effect.
 
         Args:
-            run: it belongs to.
-            chunk: its id.
-            progress: its counts; of those that failed nothing.
-            failed: a reason for each id that was set aside.
+            progress: its counts, without failed images.
+            failed: reasons by id.
 
         Returns:
             Whether it was counted now.
@@ -184,7 +173,7 @@ class Ledger:
         return bool(counted)
 
     def state(self, run: str) -> RunState | None:
-        """A run as it stands; None if it is unknown or long forgotten."""
+        """The state of a run; None if it is unknown or expired."""
         found = self._hash(_run(run))
         if "started" not in found:
             return None
@@ -200,11 +189,11 @@ class Ledger:
         return [state for state in states if state is not None]
 
     def failed(self, run: str) -> dict[str, str]:
-        """The images of a run that were set aside, with reasons."""
+        """The failed images of a run: reasons by id."""
         return self._hash(f"{_run(run)}:failed")
 
     def begin_attempt(self, key: str) -> int:
-        """Note that a task is begun; returns the how-manieth time this is."""
+        """Count an attempt at a task and return the attempt number."""
         name = f"{_PREFIX}attempts:{key}"
         with self._redis.pipeline() as steps:
             steps.incr(name)
@@ -212,32 +201,32 @@ class Ledger:
             return int(steps.execute()[0])
 
     def forgive(self, key: str) -> None:
-        """Take the last attempt back: it was not the task's fault."""
+        """Uncount the last attempt, which did not fail because of the task."""
         self._redis.decr(f"{_PREFIX}attempts:{key}")
 
     def end_attempts(self, key: str) -> None:
-        """Forget the attempts of a task that has come to its end."""
+        """Forget the attempts of a finished task."""
         self._redis.delete(f"{_PREFIX}attempts:{key}")
 
     def beat(self, state: WorkerState) -> None:
-        """Note that a worker has got on."""
+        """Record a worker's progress."""
         self._redis.hset(f"{_PREFIX}workers", state.name, json.dumps(asdict(state)))
 
     def workers(self, since: float) -> list[WorkerState]:
-        """Workers that got on after a time; older notes are forgotten after a day."""
+        """Workers with progress since a time, by name; records older than a day are deleted."""
         found = self._hash(f"{_PREFIX}workers")
-        states = [WorkerState(**_object(text)) for text in found.values()]
+        states = [WorkerState(**json.loads(text)) for text in found.values()]
         old = [s.name for s in states if s.last_progress < time.time() - 24 * 3600]
         if old:
             self._redis.hdel(f"{_PREFIX}workers", *old)
         return sorted((s for s in states if s.last_progress >= since), key=lambda s: s.name)
 
     def waiting(self, queue: str) -> int:
-        """Tasks in a queue that no worker has taken yet."""
+        """Number of tasks in a queue that no worker has taken."""
         return int(self._redis.llen(queue))
 
     def taken(self) -> int:
-        """Tasks that workers have taken and not finished."""
+        """Number of tasks that workers have taken and not finished."""
         return int(self._redis.hlen("unacked"))
 
     def _hash(self, key: str) -> dict[str, str]:
@@ -247,8 +236,3 @@ class Ledger:
 
 def _run(run: str) -> str:
     return f"{_PREFIX}run:{run}"
-
-
-def _object(text: str) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads(text)
-    return content

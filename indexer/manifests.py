@@ -1,4 +1,4 @@
-"""Manifests: which images there are, their ids and metadata, out of CSV or JSONL."""
+"""Read manifests: images with ids and metadata, in CSV or JSONL."""
 
 from __future__ import annotations
 
@@ -28,37 +28,34 @@ def read_manifest(
     warn: Callable[[str], None] = lambda _: None,
     mapping: Mapping[str, Any] | None = None,
 ) -> Iterator[Source]:
-    """The images that a CSV or JSONL manifest names.
+    """The images in a CSV or JSONL manifest.
 
-    Each row has ``path`` (or ``uri``), perhaps ``id`` (else the path is the id); all
-    further columns become metadata. Relative paths count from the manifest's folder.
+    Each row has ``path`` or ``uri``, and optionally ``id`` (default: the path); all other
+    columns become metadata. Relative paths are relative to the manifest's folder.
 
     Convention:
-        CSV knows only text: a column becomes numbers if each of its cells is written as the
-        number would be written back (``12``, ``-3.5``; not ``007`` or ``1904.10``), whatever the
-        order of rows, and if the mapping of the column, where there is one, is of a number.
-        An empty cell becomes nothing, a blank row is passed over.
-        Columns are separated by commas, semicolons or tabs, or by what ``sep=`` says.
+        A CSV column is numeric if every cell survives a round trip through a number (``12``,
+        ``-3.5``; not ``007`` or ``1904.10``) and the column is not mapped as another type.
+        Empty cells and blank rows are ignored. Columns are separated by commas, semicolons or
+        tabs, or as a ``sep=`` line says.
 
     Args:
         path: the manifest.
-        warn: called with a sentence for each column that is not searched as it is written.
-        mapping: of the gallery's fields below ``meta``, as ``properties`` of Elasticsearch.
+        warn: called with a sentence for each column that is not searchable as written.
+        mapping: the gallery's fields below ``meta``, as Elasticsearch ``properties``.
 
     Returns:
-        Sources; a row that names no image, or an id for the second time, comes with
-        its `problem`, so that it ends as a reject and is not lost.
+        Sources; an invalid row, or a repeated id, has a `problem` and becomes a reject.
 
     Raises:
-        RequestError: if the manifest is missing, is no CSV (UTF-8, UTF-16) or JSONL (UTF-8), has no
-            column for the path, two columns of one name, a column that is both a value and an
-            object of others, or a quote in the wrong place; before the first row is given.
+        RequestError: before the first row, if the manifest is missing, not CSV (UTF-8, UTF-16)
+            or JSONL (UTF-8), or its columns are missing, repeated or in conflict.
     """
     seen: set[str] = set()
     for line, row in _rows(path, warn, mapping or {}):
         source = _of_row(row, path, line)
         if source.problem is None and source.id in seen:
-            source = _malformed(path, line, f"its id {source.id!r} stands in an earlier row too")
+            source = _malformed(path, line, f"its id {source.id!r} is already in an earlier row")
         seen.add(source.id)
         yield source
 
@@ -71,13 +68,7 @@ def sources_in(
     skipped: Skipped | None = None,
     mapping: Mapping[str, Any] | None = None,
 ) -> Iterator[Source]:
-    """The images that paths name: folders and files, and what manifests among them list.
-
-    ``exclude`` and ``skipped`` are those of `find_images`, ``mapping`` of `read_manifest`.
-
-    Raises:
-        RequestError: for a path that does not exist, or a manifest that cannot be read.
-    """
+    """The images in folders, files and manifests; see `find_images` and `read_manifest`."""
     for path in paths:
         if path.suffix.lower() in MANIFEST_SUFFIXES and not path.is_dir():
             yield from read_manifest(path, warn, mapping)
@@ -88,7 +79,7 @@ def sources_in(
 def _rows(
     path: Path, warn: Callable[[str], None], mapping: Mapping[str, Any]
 ) -> Iterator[tuple[int, object]]:
-    """The rows of a manifest, each with its line."""
+    """The rows of a manifest with their line numbers."""
     is_csv = path.suffix.lower() in (".csv", ".tsv")
     try:
         yield from csv_rows(path, warn, mapping) if is_csv else _jsonl_rows(path)
@@ -102,7 +93,7 @@ def _rows(
     except OSError as error:
         raise RequestError(
             f"The manifest {legible(str(path))} cannot be read ({error}): save it as CSV, TSV or "
-            "JSONL in UTF-8, its name ending accordingly."
+            "JSONL in UTF-8, with the matching suffix."
         ) from error
 
 
@@ -114,10 +105,10 @@ def _jsonl_rows(path: Path) -> Iterator[tuple[int, object]]:
 
 
 def _of_json(line: str) -> object:
-    """What the line says; None where a gallery could not hold it."""
+    """The parsed line; None if it is not JSON that a gallery can store."""
     try:
         row: object = json.loads(line)
-        check_json("", {"row": row})  # Python reads NaN, half characters and any depth
+        check_json("", {"row": row})  # Python accepts NaN, lone surrogates and any depth
     except (ValueError, RecursionError, MalformedDocument):
         return None
     return row
@@ -138,9 +129,9 @@ def _of_row(row: object, path: Path, line: int) -> Source:
 
 
 def _what_is_wrong(row: object) -> str:
-    """Why this row names no image; "" if it does."""
+    """Why the row is invalid; "" if it is valid."""
     if not isinstance(row, dict):
-        return "it is no JSON object of Unicode text and finite numbers"
+        return "it is not a JSON object of Unicode text and finite numbers"
     if TOO_MANY in row:
         return "it has more cells than the first line"
     named, where = row.get("id"), row.get("uri") or row.get("path")
@@ -152,13 +143,13 @@ def _what_is_wrong(row: object) -> str:
 
 
 def _is_name(value: object) -> bool:
-    """Text, or a number that stands for text."""
+    """Whether the value is text or a number."""
     return isinstance(value, str | int | float) and not isinstance(value, bool)
 
 
 def _malformed(path: Path, line: int, why: str) -> Source:
     absolute = f"{os.path.abspath(path)}:{line}"
     problem = MalformedRow(
-        f"Line {line} of {legible(str(path))} names no image, since {why}: mend that line."
+        f"Line {line} of {legible(str(path))} is not a valid image, since {why}: fix that line."
     )
     return Source(id_of_address(absolute), legible(f"{path.name}:{line}"), problem=problem)

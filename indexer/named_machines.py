@@ -1,7 +1,7 @@
-"""Addresses of file systems that open whichever machine they name, such as ``sftp://host/a.jpg``.
+"""Addresses that contain a host, such as ``sftp://host/a.jpg``.
 
-A store such as ``s3://`` goes where whoever runs camsearch has configured; these go where whoever
-wrote the address wants, as the web does.
+The operator configures where ``s3://`` connects to; here the author of the address chooses, as on
+the web, so hosts must be allowed.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["NAMING", "check_machine", "machine_of"]
 
-# Of fsspec's own file systems and those it knows of.
+# Protocols of fsspec, built in and known to it, whose addresses contain a host.
 NAMING = (
     *("ftp", "sftp", "ssh", "smb", "hdfs", "arrow_hdfs", "webhdfs", "webdav"),
     *("jupyter", "jlab", "root", "dask", "github", "gist"),
@@ -25,10 +25,10 @@ NAMING = (
 
 
 def machine_of(entry: str) -> str:
-    """An allowed machine as addresses are compared with it: ``sftp://host``, perhaps with a port.
+    """Normalize an allowed machine: ``sftp://host`` or ``sftp://host:port``.
 
     Raises:
-        SettingsError: it is none.
+        SettingsError: for anything else.
     """
     wanted = entry.strip().lower()
     try:
@@ -37,23 +37,22 @@ def machine_of(entry: str) -> str:
     except ValueError:
         pass
     raise SettingsError(
-        f"{entry!r} is no machine that images may be read from: write sftp://host.org."
+        f"{entry!r} is not a valid host to read images from: write sftp://host.org."
     )
 
 
 def check_machine(uri: str, allowed: Collection[str]) -> None:
-    """Nothing, if the machine that an address names may be opened.
+    """Check that the host of an address is allowed.
 
     Args:
-        uri: one of these file systems.
-        allowed: machines as `machine_of` has them.
+        uri: an address of one of these protocols.
+        allowed: hosts as returned by `machine_of`.
 
     Raises:
-        SourceUnreadable: it may not.
+        SourceUnreadable: it is not allowed, or the address has a password.
 
     Convention:
-        The name is resolved by the file system's own client: unlike the web's, its address is
-        not looked at. So a machine is allowed by its operator only, each by its own name.
+        The file system's own client resolves the name, so the IP address is not checked.
     """
     named = uri.partition("://")[0].lower()
     try:
@@ -61,24 +60,20 @@ def check_machine(uri: str, allowed: Collection[str]) -> None:
     except ValueError:
         host, password = "", None
     if password is not None:
-        # Not repeated here, since errors go to logs and galleries.
+        # The address is left out, since errors go to logs and galleries.
         raise SourceUnreadable(
-            f"An address of {named} with a password in it is not opened: take it out, and let the "
-            "machine know this one by its key."
+            f"An address of {named} with a password in it is not opened: remove it, and "
+            "authenticate with a key."
         )
     if host not in allowed:
         raise SourceUnreadable(
-            f"{uri} is not opened: who writes an address does not choose which machine is asked. "
-            f"Download it first, or allow it: CAMSEARCH_WEB_HOSTS={host or named + '://host'}."
+            f"{uri} is not opened: its host is not allowed. Download the image first, or allow "
+            f"the host: CAMSEARCH_WEB_HOSTS={host or named + '://host'}."
         )
 
 
 def _named(address: str) -> str:
-    """Scheme, host and port.
-
-    Raises:
-        ValueError: it has none.
-    """
+    """Scheme, host and port of an address; raises `ValueError` without a host."""
     parts = urlsplit(address.strip())
     if parts.scheme not in NAMING or not parts.hostname:
         raise ValueError(address)

@@ -1,7 +1,7 @@
-"""Images into a gallery: read, describe in batches, write. A plain function, no queue.
+"""Index images into a gallery.
 
-sources -> known already? -> read + decode (threads) -> batches of one shape
--> network (the calling thread) -> maps and documents (writer thread)
+sources -> skip what is indexed -> read + decode (threads) -> batches of one shape
+-> network (the calling thread) -> maps and documents (writer threads)
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ __all__ = ["Run", "index_sources"]
 
 _LOOK_UP = 256  # sources looked up in the gallery at once
 _UNKNOWN = Known("", "", {}, -1)
-_STAYS = "The version that was indexed before stays."
+_STAYS = "The version indexed before is kept."
 
 
 def index_sources(
@@ -56,18 +56,18 @@ def index_sources(
     plan: IndexingPlan | None = None,
     on_progress: Callable[[Progress], None] = lambda _: None,
 ) -> Progress:
-    """Index images; each ends as a document or as a reject with its reason.
+    """Index images; each becomes a document, or a reject with a reason.
 
     Args:
-        sources: any number; they are read as a stream.
-        method: describes them.
-        gallery: takes the documents, a transaction a batch.
-        features: takes the maps, written before the document that needs them.
+        sources: read as a stream.
+        method: computes descriptors and maps.
+        gallery: receives the documents.
+        features: receives the maps, each before its document.
         plan: see `IndexingPlan`.
         on_progress: called after each batch from the calling thread.
 
     Returns:
-        The counts. If it is interrupted, what was counted as done is kept.
+        The counts. If interrupted, the images counted so far are in the gallery.
     """
     run = Run(gallery, features, plan := plan or IndexingPlan())
     try:
@@ -84,7 +84,7 @@ def index_sources(
 
 
 class _Kept(NamedTuple):
-    """A document whose maps are kept: light, so that many may wait to be written together."""
+    """A document whose maps are stored; small, so that many can be written in one call."""
 
     source: Source
     tag: str
@@ -93,10 +93,10 @@ class _Kept(NamedTuple):
 
 
 class Run:
-    """The state of one call of `index_sources`: all of it but the network.
+    """One call of `index_sources`, except for the network.
 
     Convention:
-        No refusal loses what was there.
+        A refused image never removes its earlier version.
     """
 
     def __init__(
@@ -104,15 +104,15 @@ class Run:
     ) -> None:
         self.gallery, self.features = gallery, features
         self.plan, self.progress = plan, Progress()
-        # Digests of documents that are there and whose images are read again.
+        # Digests of indexed documents whose images are read again.
         self._there: dict[str, str] = {}
-        # Ids of images that were refused before and are tried again.
+        # Ids of rejects that are retried.
         self._rejected: set[str] = set()
-        # A deque, since the writer's thread adds to it while the calling thread empties it.
+        # A deque, since the writer thread appends to it while the calling thread drains it.
         self._refused: deque[Refused] = deque()
 
     def readable(self, sources: Iterable[Source], settings: MethodSettings) -> Iterator[Prepared]:
-        """The images to describe, read; what cannot be read is noted as refused."""
+        """The images to describe; unreadable ones are recorded as refused."""
         for outcome in prepare_images(self.fresh(sources), settings, self.plan):
             if isinstance(outcome, Refused):
                 self._refused.append(outcome)
@@ -122,7 +122,7 @@ class Run:
                 yield outcome
 
     def fresh(self, sources: Iterable[Source]) -> Iterator[Source]:
-        """The sources that must be read; the others are counted and their metadata renewed."""
+        """The sources that must be read; others are counted, and changed metadata is written."""
         for page in in_pages(sources, _LOOK_UP):
             self.progress.asked += len(page)
             known, refused = self.gallery.known([s.id for s in page if s.id])
@@ -135,7 +135,7 @@ class Run:
                 if self._would_be_refused(source, tag, refused.get(source.id, "")):
                     self.progress.rejected += 1
                 elif max(there.revision, latest.get(source.id, -1)) > source.revision:
-                    self.progress.unchanged += 1  # a later write was faster, or comes as well
+                    self.progress.unchanged += 1  # a later revision exists, or is in this page
                 elif (
                     not tag
                     or tag != there.source_tag
@@ -153,13 +153,13 @@ class Run:
             self._renew(renewed)
 
     def _would_be_refused(self, source: Source, tag: str, made_of: str) -> bool:
-        """Whether nothing has changed of what an earlier run refused."""
+        """Whether an earlier run refused this source, and nothing has changed since."""
         if self.plan.retry_rejects:
             return False
         return would_be_refused(source, tag, made_of, self.plan.limits, self.gallery.meta_mapping)
 
     def _renew(self, sources: Mapping[str, Source]) -> None:
-        """Write metadata of images that have not changed."""
+        """Write changed metadata of unchanged images."""
         newest = max((source.revision for source in sources.values()), default=0)
         try:
             self.gallery.put_meta({id_: source.meta for id_, source in sources.items()}, newest)
@@ -169,7 +169,7 @@ class Run:
                 self._refuse(sources[id_], tag_of(sources[id_]), MalformedDocument(reason))
 
     def _only_touched(self, image: Prepared) -> bool:
-        """Whether the gallery holds these very bytes; then only what is said of them is renewed."""
+        """Whether the image's bytes are already indexed; then only its document is updated."""
         source, digest = image.source, self._there.get(image.source.id)
         if digest is None:
             return False
@@ -178,7 +178,7 @@ class Run:
             return False
         document = self.gallery.get([source.id]).get(source.id)
         if document is None or document.digest != image.digest:
-            return False  # somebody else was faster
+            return False  # changed by another writer
         renewed = replace(
             document,
             uri=source.uri,
@@ -198,7 +198,7 @@ class Run:
         self._refused.append(Refused(source, tag, error))
 
     def write_rejects(self) -> None:
-        """Write the refused images noted so far."""
+        """Write the rejects collected so far."""
         refused = [self._refused.popleft() for _ in range(len(self._refused))]
         staying, _ = self.gallery.known([r.source.id for r in refused])
         rejects = [
@@ -206,7 +206,7 @@ class Run:
             for r in refused
             if not (isinstance(r.error, SourceUnreadable) and r.source.id in staying)
         ]
-        # Another image of this run may have the same id, and clears the reject then.
+        # A later image of this run with the same id clears the reject.
         self._rejected |= {reject.id for reject in rejects}
         self.gallery.put_rejects(rejects)
         if self.features is not None:
@@ -216,7 +216,7 @@ class Run:
 
     def _reject(self, refused: Refused, *, stays: bool) -> Reject:
         source, error = refused.source, refused.error
-        # What could not be read says nothing of the image: it is read again at the next run.
+        # An image that could not be read is retried in the next run.
         unread = isinstance(error, SourceUnreadable)
         made_of = refusal_tag(source, refused.tag, self.plan.limits, self.gallery.meta_mapping)
         kind = getattr(error, "kind", "malformed_document")
@@ -224,11 +224,10 @@ class Run:
         return reject_of(source, kind, reason, "" if unread else made_of)
 
     def keep_maps(self, work: tuple[Sequence[Prepared], Described]) -> list[_Kept]:
-        """Keep the maps of a batch, and return the documents that will need them.
+        """Store the maps of a batch, and return its documents ready to be written.
 
         Convention:
-            Maps first, then documents: a document never stands without its maps. All that can be
-            done before the writing is, while the writer waits for its store.
+            Maps are stored before documents, so that no document is without its maps.
         """
         batch, described = work
         kept = self._made_ready(list(self._documents(batch, described)))
@@ -244,21 +243,21 @@ class Run:
     def _documents(
         self, batch: Sequence[Prepared], described: Described
     ) -> Iterator[tuple[Prepared, Document]]:
-        """The documents of a batch; where the network saw nothing it is noted as refused."""
+        """The documents of a batch; images without features are recorded as refused."""
         made = documents_of(batch, described, self.plan.class_names)
         for image, document in zip(batch, made, strict=True):
             if document is None:
-                error = FeaturelessImage("The network sees nothing in this image: leave it out.")
+                error = FeaturelessImage("The network finds no features: leave this image out.")
                 self._refuse(image.source, image.tag, error)
             else:
                 yield image, document
 
     def _made_ready(self, documents: Sequence[tuple[Prepared, Document]]) -> list[_Kept]:
-        """Documents made ready but those that no gallery can hold, which are noted as refused."""
+        """Serialize documents; those that no gallery can store are recorded as refused."""
         try:
             ready = self.gallery.make_ready([document for _, document in documents])
         except MalformedDocument as error:
-            if len(documents) > 1:  # one by one now, and not always, since hardly ever one is
+            if len(documents) > 1:  # find the malformed one
                 return [kept for document in documents for kept in self._made_ready([document])]
             self._refuse(documents[0][0].source, documents[0][0].tag, error)
             return []
@@ -266,7 +265,7 @@ class Run:
         return [_Kept(i.source, i.tag, one) for i, one in zip(images, ready, strict=True)]
 
     def write(self, batches: Sequence[Sequence[_Kept]]) -> None:
-        """Write the documents of some batches."""
+        """Write the documents of several batches in one call."""
         kept = [one for batch in batches for one in batch]
         latest = {one.source.id: one for one in kept}
         refused: Mapping[str, str] = {}
@@ -283,18 +282,18 @@ class Run:
         self.progress.indexed += len(kept) - len(refused)
 
     def _put_back(self, refused: Sequence[_Kept]) -> None:
-        """Put back the maps of documents that stay: of an id the earliest ones."""
+        """Restore the maps of documents that are kept: the earliest ones of each id."""
         maps = {o.source.id: o.maps_before for o in reversed(refused) if o.maps_before is not None}
         if self.features and maps:
             self.features.put(maps)
 
 
 def _latest_revisions(sources: Sequence[Source]) -> dict[str, int]:
-    """The latest revision of each id: batches are of one shape, so an earlier one may come last."""
+    """The latest revision of each id; batching by shape may reorder sources."""
     ascending = sorted(sources, key=lambda source: source.revision)
     return {source.id: source.revision for source in ascending if source.id}
 
 
 def _can_be_held(source: Source) -> bool:
-    """Whether a gallery can hold what the source says; if not, it goes the way to a reject."""
+    """Whether the source is valid; otherwise it becomes a reject."""
     return source.problem is None and passes(check_meta, source)

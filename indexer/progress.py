@@ -1,4 +1,4 @@
-"""What a worker is given, and what comes of it."""
+"""Chunks of work and their results."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ __all__ = ["Chunk", "Progress", "Result"]
 
 @dataclass
 class Progress:
-    """Counts of one run, kept up to date while it goes on.
+    """Image counts of a run, updated in place.
 
     Attributes:
         asked: images seen so far.
         indexed: encoded and written.
-        unchanged: already in the gallery, the same.
-        updated: already in the gallery with the same bytes; only metadata was written.
-        rejected: noted in the gallery with a reason.
-        out_of_reach: in the gallery, but the image cannot be read now; its document stays.
+        unchanged: already indexed.
+        updated: already indexed with the same bytes; only metadata was written.
+        rejected: listed as rejects with a reason.
+        out_of_reach: already indexed but unreadable now; the document is kept.
     """
 
     asked: int = 0
@@ -35,7 +35,7 @@ class Progress:
 
     @property
     def finished(self) -> int:
-        """Images that have met their end, whichever it was."""
+        """Images with an outcome."""
         return self.indexed + self.unchanged + self.updated + self.rejected + self.out_of_reach
 
 
@@ -44,10 +44,9 @@ class Chunk:
     """Images that are indexed together.
 
     Attributes:
-        id: the same however often it is delivered.
-        sources: of the images.
+        id: the same for each delivery.
         gallery: name of a gallery, or of one of its concrete indices.
-        run: that it is counted in; "" for none.
+        run: the run to count it in; "" for none.
         again, retry_rejects: see `IndexingPlan`.
     """
 
@@ -59,7 +58,7 @@ class Chunk:
     retry_rejects: bool = False
 
     def apart(self) -> list[Chunk]:
-        """A chunk for each image."""
+        """Split into chunks of one image."""
         return [
             replace(self, id=f"{self.id}.{i}", sources=(source,))
             for i, source in enumerate(self.sources)
@@ -68,12 +67,11 @@ class Chunk:
 
 @dataclass(frozen=True)
 class Result:
-    """What came of a chunk.
+    """The result of a chunk.
 
     Attributes:
-        progress: its counts.
-        failed: a reason for each image that was set aside.
-        apart: smaller chunks that must be done in its place.
+        failed: reasons by image id.
+        apart: smaller chunks that replace this one.
     """
 
     progress: Progress = field(default_factory=Progress)

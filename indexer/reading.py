@@ -1,4 +1,4 @@
-"""Sources to pixels: read and decoded in threads, then grouped by shape."""
+"""Read and decode images in threads, and group them by shape."""
 
 from __future__ import annotations
 
@@ -46,12 +46,12 @@ class IndexingPlan:
     """How to index.
 
     Attributes:
-        batch_size: images a forward pass.
+        batch_size: images per forward pass.
         readers: threads that read and decode.
-        limits: what is refused unread.
-        web: what may be fetched from the web; nothing by default.
-        again: encode what has not changed, too.
-        retry_rejects: try images again that were refused before and have not changed.
+        limits: larger images are refused.
+        web: allowed hosts; none by default.
+        again: encode unchanged images again.
+        retry_rejects: retry unchanged images that were refused before.
         class_names: by class number, for the documents.
         coarse_maps: see `RegionSettings.coarse_maps`.
     """
@@ -67,13 +67,13 @@ class IndexingPlan:
 
     @classmethod
     def on(cls, machine: Machine, **more: Any) -> IndexingPlan:
-        """A plan with a machine's batches, threads and limits."""
+        """A plan with the machine's batch size, threads and limits."""
         return cls(machine.batch_size, machine.readers, machine.limits, **more)
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """An image that has been read and is ready for the network."""
+    """A decoded image at working size."""
 
     source: Source
     tag: str
@@ -84,7 +84,7 @@ class Prepared:
 
 @dataclass(frozen=True)
 class Refused:
-    """An image that could not be read, or whose metadata no gallery can hold."""
+    """An image that could not be read, or whose metadata is invalid."""
 
     source: Source
     tag: str
@@ -92,25 +92,24 @@ class Refused:
 
 
 def tag_of(source: Source) -> str:
-    """What changes when the image changes or, where the id does not say it, its address."""
+    """A value that changes with the image, and with its address unless that is the id."""
     tag = source_tag(source.uri)
     return f"{tag} {source.uri}" if tag and source.id != source.uri else tag
 
 
 def refusal_tag(source: Source, tag: str, limits: ImageLimits, meta_mapping: str) -> str:
-    """What a refusal was made of: a reject with this very tag would only be refused again.
+    """A value that changes with everything a refusal depends on: file, metadata, limits, mapping.
 
     Args:
-        source: of the image.
-        tag: of `tag_of`.
-        limits: that the image was read with.
+        source: the image.
+        tag: see `tag_of`.
+        limits: limits in use.
         meta_mapping: of the gallery.
 
     Returns:
-        A text that changes with the file, the metadata, the limits and the mapping; "" where
-        the file's state is unknown, so that the image is tried again at each run. The reject
-        of an image that could not be *read* has "" too, see `reject_of`. A reject of an older
-        version has a tag without these digests, which equals none.
+        The tag, or "" if the file's state is unknown, so that the image is retried in each run.
+        Rejects of unreadable images have "" too, see `reject_of`; tags of older versions of
+        camsearch never match.
     """
     if not tag:
         return ""
@@ -126,14 +125,11 @@ def refusal_tag(source: Source, tag: str, limits: ImageLimits, meta_mapping: str
 def would_be_refused(
     source: Source, tag: str, made_of: str, limits: ImageLimits, meta_mapping: str
 ) -> bool:
-    """Whether a source would only be refused again: nothing has changed since its reject.
-
-    This is the rule of every gallery, of workers and of ``gallery reconcile``.
+    """Whether nothing has changed since a source was refused.
 
     Args:
         source, tag, limits, meta_mapping: see `refusal_tag`.
-        made_of: the tag of the source's reject; "" if there is none, or what it names could not
-            be read.
+        made_of: the tag of the source's reject; "" if there is none.
     """
     return made_of != "" and made_of == refusal_tag(source, tag, limits, meta_mapping)
 
@@ -141,10 +137,10 @@ def would_be_refused(
 def prepare_images(
     sources: Iterable[Source], settings: MethodSettings, plan: IndexingPlan
 ) -> Iterator[Prepared | Refused]:
-    """Read, decode and resize images in threads; answers come in the order of the sources.
+    """Read, decode and resize images in threads, in the order of the sources.
 
     Convention:
-        A source without an id gets the digest of its bytes for one.
+        The id of a source without one is the digest of its bytes.
     """
     stream = iter(sources)
     with ThreadPoolExecutor(plan.readers, "read") as readers:
@@ -179,11 +175,11 @@ def _prepare(source: Source, settings: MethodSettings, plan: IndexingPlan) -> Pr
 
 
 def batches_of_one_shape(prepared: Iterable[Prepared], batch_size: int) -> Iterator[list[Prepared]]:
-    """Group images by shape, so that each group is one array.
+    """Group images by shape into batches.
 
     Convention:
-        Full groups come as they fill. When more than 16 batches' worth of images wait in
-        part-filled groups the largest goes out, so memory stays bounded.
+        Memory is bounded: when more than 16 batches' worth of images are held, the largest
+        group is yielded before it is full.
     """
     waiting: dict[tuple[int, ...], list[Prepared]] = defaultdict(list)
     held = 0

@@ -1,4 +1,4 @@
-"""Which images there are in folders, and their ids."""
+"""Find images in folders, and derive their ids."""
 
 from __future__ import annotations
 
@@ -25,40 +25,12 @@ __all__ += ["find_images", "id_of_address", "in_pages", "legible"]
 
 Item = TypeVar("Item")
 
-_READ = frozenset(
-    [
-        ".jpg",
-        ".jpeg",
-        ".jpe",
-        ".jfif",
-        ".mpo",
-        ".png",
-        ".apng",
-        ".webp",
-        ".gif",
-        ".bmp",
-        ".dib",
-        ".tif",
-        ".tiff",
-        ".ppm",
-        ".pgm",
-        ".pbm",
-        ".pnm",
-        ".avif",
-        ".avifs",
-        ".jp2",
-        ".j2k",
-        ".jpx",
-        ".jpf",
-        ".jpc",
-        ".j2c",
-    ]
-)
+_READ = ".jpg .jpeg .jpe .jfif .mpo .png .apng .webp .gif .bmp .dib .tif .tiff .ppm .pgm .pbm .pnm "
+_READ += ".avif .avifs .jp2 .j2k .jpx .jpf .jpc .j2c"
 _HEIC = frozenset([".heic", ".heif"])
-# HEIC is read where its decoder is installed.
-IMAGE_SUFFIXES = _READ | _HEIC if find_spec("pillow_heif") else _READ
+IMAGE_SUFFIXES = frozenset(_READ.split()) | (_HEIC if find_spec("pillow_heif") else set())
 
-# Folders that storage devices and operating systems put among the images, besides hidden ones.
+# Folders of storage devices and operating systems, besides hidden ones.
 _SYSTEM_FOLDERS = frozenset(
     ["@eadir", "#recycle", "#snapshot", "$recycle.bin", "system volume information", "lost+found"]
 )
@@ -66,14 +38,14 @@ _SYSTEM_FOLDERS = frozenset(
 
 @dataclass(frozen=True)
 class Source:
-    """One image to index.
+    """An image to index.
 
     Attributes:
-        id: of the document it becomes; "" for the digest of its bytes.
+        id: document id; "" for the digest of the image's bytes.
         uri: a path or an fsspec address.
         meta: the caller's own fields.
-        revision: a later write of the same id wins only with a revision at least as high.
-        problem: why this cannot name an image; such a source becomes a reject.
+        revision: a later write of the same id needs a revision at least as high.
+        problem: why the source is invalid; it becomes a reject.
     """
 
     id: str
@@ -85,18 +57,18 @@ class Source:
 
 @dataclass
 class Skipped:
-    """What a walk through folders passed over; filled while the walk goes on.
+    """What `find_images` skipped.
 
     Attributes:
-        suffixes: files that are not images, counted by suffix.
-        names: files and folders left out by name, counted by the reason.
+        suffixes: counts of files that are not images, by suffix.
+        names: counts of files and folders excluded by name, by reason.
     """
 
     suffixes: Counter[str] = field(default_factory=Counter)
     names: Counter[str] = field(default_factory=Counter)
 
     def sentences(self) -> Iterator[str]:
-        """What was passed over, for people; none if nothing was."""
+        """Sentences for the user."""
         if self.suffixes:
             total = self.suffixes.total()
             noun = "file that is not an image" if total == 1 else "files that are not images"
@@ -104,7 +76,7 @@ class Skipped:
         if _HEIC & self.suffixes.keys():
             yield "To read HEIC, run: pip install 'camsearch[heic]'"
         if self.names:
-            yield f"Left out by name: {_counts(self.names)}."
+            yield f"Skipped by name: {_counts(self.names)}."
 
 
 def _counts(counted: Counter[str]) -> str:
@@ -114,21 +86,19 @@ def _counts(counted: Counter[str]) -> str:
 def find_images(
     paths: Iterable[Path], exclude: Sequence[str] = (), skipped: Skipped | None = None
 ) -> Iterator[Source]:
-    """The images in folders and below, in order of their names; files as they are named.
+    """The images in folders, recursively and by name, and the given files.
 
     Args:
         paths: folders and files.
-        exclude: globs; what a folder contains is left out where its name, or its path from
-            the folder that was named, matches one. ``*`` also matches ``/``.
-        skipped: counts what is passed over.
+        exclude: globs that are matched with the names of files and folders, and with their
+            paths relative to the given folder; ``*`` also matches ``/``.
+        skipped: counts what is skipped.
 
     Convention:
-        The id is the absolute path (its SHA-256 if it has more than 512 bytes), so the same
-        image has the same id from whichever folder it is indexed. Within folders hidden
-        entries and system folders (``@eaDir``, ``$RECYCLE.BIN``) are passed over, links to
-        folders are not followed, and what counts as an image is said by the suffix; a file
-        named by itself is always taken. A folder that cannot be listed comes as a source with
-        its `problem`.
+        The id is the absolute path, or its SHA-256 if it is longer than 512 bytes. In folders,
+        images are recognized by suffix, hidden entries and system folders (``@eaDir``,
+        ``$RECYCLE.BIN``) are skipped, and links to folders are not followed; a file in `paths`
+        is always included. A folder that cannot be listed is a source with a `problem`.
 
     Raises:
         RequestError: for a path that does not exist.
@@ -175,13 +145,7 @@ def _in_folder(top: Path, exclude: Sequence[str], skipped: Skipped) -> Iterator[
 
 
 def _why_left_out(inside: Path, exclude: Sequence[str], *, folder: bool = False) -> str:
-    """The reason to leave a file or folder out by its name; "" to keep it.
-
-    Args:
-        inside: its path from the folder that is walked.
-        exclude: globs.
-        folder: whether it is one.
-    """
+    """The reason to skip a file or folder, given its path relative to the top; "" to keep it."""
     for glob in exclude:
         pattern = glob.rstrip("/")
         if fnmatchcase(inside.name, pattern) or fnmatchcase(inside.as_posix(), pattern):
@@ -197,29 +161,29 @@ def _of_path(path: Path) -> Source:
         return Source(id_of_address(absolute), absolute)
     name = legible(absolute)
     problem = SourceUnreadable(
-        f"The name of {name} is not UTF-8, so nothing can be said of it: rename the file."
+        f"The name of {name} is not UTF-8, so it cannot be indexed: rename the file."
     )
     return Source(id_of_address(absolute), name, problem=problem)
 
 
 def id_of_address(uri: str) -> str:
-    """An id out of an address: itself, or its digest where it is too long for one, or no text."""
+    """The address as an id, or its digest if it is too long or not valid Unicode."""
     if fits_as_id(uri):
         return uri
     try:
         data = os.fsencode(uri)
-    except UnicodeEncodeError:  # a lone surrogate that stands for no byte of a file's name
+    except UnicodeEncodeError:  # a lone surrogate that does not stand for a byte
         data = uri.encode(errors="surrogatepass")
     return f"sha256-{hashlib.sha256(data).hexdigest()}"
 
 
 def legible(path: str) -> str:
-    """A path as text for people, whatever its bytes are."""
+    """A path as printable text; bytes that are not UTF-8 are replaced."""
     return path.encode(errors="surrogateescape").decode(errors="replace")
 
 
 def in_pages(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
-    """A stream in lists of this length; the last may be shorter."""
+    """Split a stream into lists of at most `size` items."""
     stream = iter(items)
     while page := list(islice(stream, size)):
         yield page

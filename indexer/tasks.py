@@ -1,4 +1,4 @@
-"""The public tasks: JSON in, JSON out, callable by name from any Celery app on the same Redis.
+"""The public Celery tasks: JSON in, JSON out, called by name from any app on the same Redis.
 
 app.send_task("camsearch.index_images", queue="camsearch",
               args=[[{"id": "a", "uri": "s3://bucket/a.jpg", "meta": {"city": "Paris"}}]],
@@ -14,12 +14,12 @@ from datetime import date, datetime
 from decimal import Decimal
 from functools import cache
 from math import isfinite
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from celery.exceptions import Reject as SendBack
 from kombu.exceptions import OperationalError
-from kombu.utils import json  # has times, Decimal and UUID, as the queue has
+from kombu.utils import json  # encodes datetime, Decimal and UUID, as the queue does
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from redis.exceptions import RedisError
 
@@ -32,10 +32,11 @@ from indexer.sources import Source, id_of_address
 from indexer.worker import TryAgain
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from celery import Celery, Task
 
+    from indexer.ledger import Ledger
     from indexer.settings import IndexerSettings
     from indexer.worker import GalleryWorker
 
@@ -44,12 +45,12 @@ __all__ = ["DELETE_IMAGES", "FIT_WHITENING", "register", "sources_of"]
 DELETE_IMAGES = "camsearch.delete_images"
 FIT_WHITENING = "camsearch.fit_whitening"
 
-# As deep as Elasticsearch maps objects by default (index.mapping.depth.limit), ``meta`` included.
+# Elasticsearch's default for index.mapping.depth.limit, ``meta`` included.
 _MAX_DEPTH = 20
 
 
 class _Image(BaseModel):
-    """One image as a caller sends it."""
+    """An image in a task's arguments."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -63,17 +64,11 @@ class _Image(BaseModel):
 def register(
     app: Celery, settings: IndexerSettings, open_worker: Callable[[], GalleryWorker]
 ) -> None:
-    """Add the tasks to an app.
-
-    Args:
-        app: of `make_app`.
-        settings: of the queue.
-        open_worker: makes the worker; called once, when the first task comes.
-    """
+    """Add the tasks to an app; `open_worker` is called once, at the first task."""
     worker = cache(open_worker)
 
     @app.task(name=INDEX_IMAGES, bind=True, shared=False, max_retries=None)
-    def index_images(  # noqa: PLR0913 - the public task, all but the first by name
+    def index_images(  # noqa: PLR0913 - the signature is public
         self: Task,
         images: Any,
         gallery: str | None = None,
@@ -86,47 +81,34 @@ def register(
         """Index images.
 
         Args:
-            images: objects with ``uri``, and perhaps ``id`` (else the digest of the bytes),
-                ``meta`` and ``revision`` (a number; a later write of the same id wins only with
-                one at least as high; else the time at which the worker takes the task).
-            gallery: name of the gallery; else the worker's own.
-            run, chunk: as `camsearch enqueue` counts; leave them out.
-            again: encode what has not changed, too.
-            retry_rejects: try again what was refused before and has not changed.
+            images: objects with ``uri``, and optionally ``id`` (default: the digest of the
+                bytes), ``meta`` and ``revision`` (a number; a later write of the same id needs
+                one at least as high; default: the time at which the worker takes the task).
+            gallery: name of the gallery; default: the worker's.
+            run, chunk: set by `camsearch enqueue`; leave them out.
+            again: encode unchanged images again.
+            retry_rejects: retry unchanged images that were refused before.
 
         Returns:
-            Counts: indexed, unchanged, updated, rejected, out_of_reach; ``failed`` (a reason by
-            id), ``divided`` (tasks that were sent in its place).
+            Counts: indexed, unchanged, updated, rejected, out_of_reach; ``failed`` (reasons by
+            id), ``divided`` (number of tasks sent in its place).
         """
         sources = tuple(sources_of(images))
         name = gallery or settings.images
         key = chunk or _digest_of(images, name, self.request.id)
         work = Chunk(key, sources, name, run, again, retry_rejects)
         result = _done(self, lambda: worker().index(work))
-        shared = {"gallery": name, "run": run, "again": again, "retry_rejects": retry_rejects}
-        # The image of each part as the caller sent it, and what else its task is given.
-        parts = {
-            part.id: ([images[int(part.id.rpartition(".")[2])]], shared | {"chunk": part.id})
-            for part in result.apart
-        }
-        if run and parts:
-            texts = {
-                id_: task_text(INDEX_IMAGES, one, named, settings.queue)
-                for id_, (one, named) in parts.items()
-            }
-            left = _done(self, lambda: worker().ledger.divide(run, key, texts))
-            parts = {id_: task for id_, task in parts.items() if id_ in left}
-        for one, named in parts.values():
-            _sent(self, INDEX_IMAGES, [one], named)
+        if result.apart:
+            _send_parts(self, worker().ledger, work, result.apart, images, settings.queue)
         counts = asdict(result.progress)
         del counts["asked"]
         return counts | {"failed": result.failed, "divided": len(result.apart)}
 
     @app.task(name=DELETE_IMAGES, bind=True, shared=False, max_retries=None)
     def delete_images(self: Task, ids: Any, gallery: str | None = None) -> int:
-        """Delete images by id, with their maps and rejects; returns how many were there."""
+        """Delete images by id, with their maps and rejects; returns how many existed."""
         if not isinstance(ids, list) or not all(isinstance(i, str) for i in ids):
-            raise RequestError("delete_images needs a list of ids, each a text.")
+            raise RequestError("delete_images needs a list of ids, each a string.")
         gone: int = _done(self, lambda: worker().delete(ids, gallery or settings.images))
         return gone
 
@@ -137,22 +119,22 @@ def register(
         """Fit a whitening.
 
         Args:
-            uris: of the images to fit on, other ones than those searched.
-            out: the file to write, ending in .safetensors, where all workers can read it.
-            method: settings of the method that differ from the default preset.
+            uris: images to fit on, distinct from those to be searched.
+            out: file to write, ending in .safetensors, readable by all workers.
+            method: method settings that differ from the defaults.
 
         Returns:
-            ``images`` that could be read, and the ``digest`` of the whitening.
+            ``images``: number of images read; ``digest``: of the whitening.
         """
         done: dict[str, Any] = _done(self, lambda: worker().fit(uris, out, method or {}))
         return done
 
 
 def sources_of(images: object) -> Iterator[Source]:
-    """Read what a caller asks to be indexed; a malformed entry comes with its `problem`.
+    """Parse the images of a task; a malformed entry is a source with a `problem`.
 
     Raises:
-        RequestError: it is no list at all.
+        RequestError: for anything but a list.
     """
     if not isinstance(images, list):
         raise RequestError('index_images needs a list of objects: [{"id": …, "uri": …}].')
@@ -187,14 +169,14 @@ def _source(image: object, now: int) -> Source:
 
 
 def _json_value(value: Any, depth: int) -> Any:
-    """A value of metadata as JSON has it: times as ISO 8601, Decimal and UUID as text.
+    """Convert metadata to JSON: times to ISO 8601, Decimal and UUID to text.
 
     Raises:
-        MalformedRow: it has no form in JSON, or lies too deep.
+        MalformedRow: for other types, and values that are nested too deep.
     """
     if depth > _MAX_DEPTH:
         raise MalformedRow(
-            f"Its meta is nested deeper than {_MAX_DEPTH} levels: send fewer, or one text."
+            f"Its meta is nested deeper than {_MAX_DEPTH} levels: send fewer, or a string."
         )
     match value:
         case dict():
@@ -221,12 +203,12 @@ def _is_holdable(value: str | float | None) -> bool:
 
 
 def _malformed(image: object, error: ValidationError) -> Source:
-    """What is left of an entry that cannot be read: enough to list it as a reject."""
+    """A source for an invalid entry, so that it is listed as a reject."""
     first = error.errors()[0]
     where = ".".join(map(str, first["loc"])) or "it"
     problem = MalformedRow(
-        f"This image cannot be read ({where}: {first['msg']}): send an object with uri, and "
-        "perhaps id, meta and revision."
+        f"This entry is not valid ({where}: {first['msg']}): send an object with uri, and "
+        "optionally id, meta and revision."
     )
     text = _text_of(image)
     given = image.get("id") if isinstance(image, dict) else None
@@ -237,12 +219,12 @@ def _malformed(image: object, error: ValidationError) -> Source:
 def _text_of(image: object) -> str:
     try:
         return str(json.dumps(image, sort_keys=True))
-    except (TypeError, ValueError, RecursionError):  # sets, say, or nested too deep
-        return f"{type(image).__name__} that is no JSON"
+    except (TypeError, ValueError, RecursionError):  # such as sets, or deep nesting
+        return f"{type(image).__name__} that is not JSON"
 
 
 def _digest_of(images: object, gallery: str, task: str) -> str:
-    """The same for the same images; where they have no digest, the task's id, which it keeps."""
+    """A digest of the images; the id of the task if they are not JSON."""
     try:
         text = json.dumps([gallery, images], sort_keys=True)
     except (TypeError, ValueError, RecursionError):
@@ -251,31 +233,41 @@ def _digest_of(images: object, gallery: str, task: str) -> str:
 
 
 def _done(task: Task, work: Callable[[], Any]) -> Any:
-    """The work's result; or the task travels again.
+    """Do the work of a task, or send the task back to the queue.
 
     Convention:
-        An error that left a task would count as its end. What is the caller's fault may
-        (`RequestError`, a gallery that is not there); all else goes back to the queue.
+        An exception ends a task. Only errors of the caller may (`RequestError`,
+        `GalleryNotFound`); all others are retried.
     """
     try:
         return work()
     except TryAgain as again:
-        _travel_again(task, again)
+        try:
+            raise task.retry(exc=again, countdown=again.seconds)
+        except SendBack as error:
+            # Celery could not send the retry, and would drop the task.
+            raise SendBack(str(error.reason), requeue=True) from error
     except RedisError as error:
-        # It cannot be sent again without Redis: when that is back it gives the task to somebody.
+        # A retry needs Redis, which delivers the task again when it is back.
         raise SendBack(str(error), requeue=True) from error
 
 
-def _travel_again(task: Task, again: TryAgain) -> NoReturn:
-    try:
-        raise task.retry(exc=again, countdown=again.seconds)
-    except SendBack as error:
-        # Celery's own, where it could not send: it would drop the task.
-        raise SendBack(str(error.reason), requeue=True) from error
-
-
-def _sent(task: Task, name: str, args: list[Any], kwargs: dict[str, Any]) -> None:
-    try:
-        task.app.send_task(name, args=args, kwargs=kwargs)
-    except OperationalError as error:
-        raise SendBack(str(error), requeue=True) from error
+def _send_parts(
+    task: Task, ledger: Ledger, chunk: Chunk, parts: Sequence[Chunk], images: Any, queue: str
+) -> None:
+    """Send a task for each part of a chunk, with its image as the caller sent it."""
+    shared: dict[str, Any] = {"gallery": chunk.gallery, "run": chunk.run}
+    shared |= {"again": chunk.again, "retry_rejects": chunk.retry_rejects}
+    calls = {
+        part.id: ([images[int(part.id.rpartition(".")[2])]], shared | {"chunk": part.id})
+        for part in parts
+    }
+    if chunk.run:
+        texts = {i: task_text(INDEX_IMAGES, one, named, queue) for i, (one, named) in calls.items()}
+        left = _done(task, lambda: ledger.divide(chunk.run, chunk.id, texts))
+        calls = {id_: call for id_, call in calls.items() if id_ in left}
+    for one, named in calls.values():
+        try:
+            task.app.send_task(INDEX_IMAGES, args=[one], kwargs=named)
+        except OperationalError as error:
+            raise SendBack(str(error), requeue=True) from error

@@ -1,8 +1,7 @@
-"""What a worker does with a task: images into a gallery of Elasticsearch, and nothing lost.
+"""The worker: indexes chunks of images into a gallery in Elasticsearch.
 
-A task may come twice, or again and again where it kills whoever takes it. Each write may be
-repeated; each chunk is counted once; a chunk that fails too often is taken apart, and the
-image that is at fault is set aside with the reason.
+A task may be delivered more than once. Writes are idempotent and each chunk is counted once. A
+chunk that fails too often is divided, and an image that fails alone is listed with the reason.
 """
 
 from __future__ import annotations
@@ -51,25 +50,19 @@ if TYPE_CHECKING:
 __all__ = ["Chunk", "GalleryWorker", "Result", "TryAgain"]
 
 
-# Whoever asks whether a worker gets on looks at minutes.
-_BEAT_SECONDS = 1.0
+_BEAT_SECONDS = 1.0  # readers look at minutes
 
 
 class TryAgain(Exception):
-    """This chunk is to be tried again; nothing is wrong with what was asked.
-
-    Attributes:
-        seconds: to wait first.
-    """
+    """The task must be retried after `seconds`."""
 
     def __init__(self, reason: str, seconds: float) -> None:
-        """Say why, and how long to wait."""
         super().__init__(reason, seconds)
         self.seconds = seconds
 
 
 class GalleryWorker:
-    """Keeps a network loaded, and works chunks off with it."""
+    """Keeps a network loaded, and indexes chunks with it."""
 
     def __init__(
         self,
@@ -80,20 +73,12 @@ class GalleryWorker:
         *,
         bulk: Bulk | None = None,
     ) -> None:
-        """Put the parts together; nothing is loaded before it is needed.
-
-        Args:
-            client: of Elasticsearch.
-            ledger: to count in.
-            settings: of the queue.
-            machine: where to compute.
-            bulk: how to write.
-        """
+        """Keep the parts; the network is loaded by the first task."""
         self.client, self.ledger, self.settings = client, ledger, settings
         self.machine, self._bulk = machine, bulk or Bulk(client)
         self._method: tuple[str, Method] | None = None
         self._server: Server | None = None
-        # Here, so that a slip in a host's name ends the worker at its start.
+        # Parsed here, so that an invalid host stops the worker at its start.
         self._web = WebAccess.listed(settings.web_hosts)
         now_ = time.time()
         name = f"{socket.gethostname()}-{os.getpid()}"
@@ -107,7 +92,7 @@ class GalleryWorker:
             GalleryUnreachable: Elasticsearch does not answer.
         """
         opened = open_gallery(self.client, name, self._bulk, self._server)
-        self._server = opened.server  # it is asked once
+        self._server = opened.server  # requested once
         return opened
 
     def method(self, gallery: ElasticGallery) -> Method:
@@ -117,21 +102,21 @@ class GalleryWorker:
             FingerprintMismatch, ArtifactError: see `method_about`.
         """
         if self._method is None or self._method[0] != gallery.fingerprint:
-            # The old one goes first, so that memory holds one.
+            # Released first, so that memory holds one network.
             self._method = None
             self._method = gallery.fingerprint, method_about(gallery.settings, self.machine)
         return self._method[1]
 
     def index(self, chunk: Chunk) -> Result:
-        """Index a chunk, or set it aside if it has failed too often.
+        """Index a chunk, or give it up if it has failed too often.
 
         Raises:
-            TryAgain: it is to be tried again after some time.
+            TryAgain: the chunk must be retried.
         """
         attempt = self.ledger.begin_attempt(chunk.id)
         most = self.settings.attempts
         if attempt > most:
-            reason = f"It ended its worker {most} times: look at the image and at the log."
+            reason = f"It killed its worker {most} times: look at the image and the log."
             return self._given_up(chunk, "worker_lost", reason, divide=True)
         try:
             progress = self._index(chunk)
@@ -140,17 +125,17 @@ class GalleryWorker:
             raise TryAgain(error.reason, self._wait(attempt)) from error
         except RedisError:
             raise
-        except Exception as error:  # whatever an image, a library or a disk does
+        except Exception as error:  # images, libraries and disks fail in many ways
             if attempt < most:
                 raise TryAgain(str(error), self._wait(attempt)) from error
             kind = type(error).__name__
-            # A full disk, a missing gallery or weight file is no fault of any of the images.
+            # A full disk or a missing gallery is not caused by one of the images.
             divide = not isinstance(error, ContractError | ArtifactError | SettingsError)
             return self._given_up(chunk, "failed_repeatedly", f"{kind}: {error}", divide=divide)
         return self._finished(chunk, progress, {})
 
     def delete(self, ids: Sequence[str], gallery: str) -> int:
-        """Delete images and their maps; returns how many were there.
+        """Delete images and their maps; returns how many existed.
 
         Raises:
             TryAgain: Elasticsearch does not answer.
@@ -170,7 +155,7 @@ class GalleryWorker:
         """Fit a whitening; see the task `fit_whitening`.
 
         Raises:
-            RequestError: for settings that cannot work, too few images, or a bad place.
+            RequestError: for invalid settings, too few images, or a path that is not writable.
         """
         if not out.endswith(".safetensors"):
             raise RequestError(f"The file to write is {out!r}: its name must end in .safetensors.")
@@ -178,7 +163,7 @@ class GalleryWorker:
             settings = MethodSettings.model_validate(MethodSettings().model_dump() | changed)
         except ValidationError as error:
             raise RequestError(
-                f"These settings cannot work: {error.errors()[0]['msg']}."
+                f"These settings are not valid: {error.errors()[0]['msg']}."
             ) from error
         network = load_network(settings.network)
         encoder = Encoder(network, settings, self.machine.device, self.machine.precision)
@@ -189,7 +174,7 @@ class GalleryWorker:
         try:
             whitening.save(Path(out))
         except OSError as error:
-            raise RequestError(f"{out} cannot be written ({error}): name another place.") from error
+            raise RequestError(f"{out} cannot be written ({error}): name another path.") from error
         return {"images": collected.images, "digest": whitening.digest()}
 
     def _index(self, chunk: Chunk) -> Progress:
@@ -223,14 +208,14 @@ class GalleryWorker:
         )
 
     def _given_up(self, chunk: Chunk, kind: str, reason: str, *, divide: bool) -> Result:
-        """Take a chunk apart, or list its images as failed."""
+        """Divide a chunk, or list its images as failed."""
         if divide and len(chunk.sources) > 1:
             return Result(apart=chunk.apart())
         done: set[str] = set()
         try:
-            with suppress(GalleryNotFound):  # then the ledger alone says what became of them
+            with suppress(GalleryNotFound):  # then only the ledger lists them
                 done = self._list_as_rejects(chunk, kind, reason)
-        except ContractError as error:  # such as credentials that are no longer good
+        except ContractError as error:  # such as expired credentials
             self.ledger.forgive(chunk.id)
             raise TryAgain(error.reason, self._wait(1)) from error
         sources = (s for s in chunk.sources if s.id not in done)
@@ -238,15 +223,15 @@ class GalleryWorker:
         return self._finished(chunk, Progress(unchanged=len(done)), failed)
 
     def _list_as_rejects(self, chunk: Chunk, kind: str, reason: str) -> set[str]:
-        """Note what failed; returns the ids that an earlier attempt had indexed all the same."""
+        """Write rejects for a chunk; returns the ids that an earlier attempt has indexed."""
         gallery = self.gallery(chunk.gallery)
-        # What was indexed before stays: nobody has seen that the new image is bad.
+        # Images indexed before are kept, since the new version is not known to be bad.
         staying, _ = gallery.known([source.id for source in chunk.sources])
         rejects = [
             reject_of(source, kind, reason) for source in chunk.sources if source.id not in staying
         ]
         gallery.put_rejects(rejects)
-        # Its worker may have died, or the disk filled, after a part of the chunk was written.
+        # An attempt may have failed after a part of the chunk was written.
         return {
             s.id
             for s in chunk.sources
@@ -261,10 +246,9 @@ class GalleryWorker:
 
     def _beat(self, images: int) -> None:
         self._state = replace(self._state, images=images, last_progress=time.time())
-        # Redis may be away for a moment; the work goes on without this note.
-        with suppress(RedisError):
+        with suppress(RedisError):  # not essential
             self.ledger.beat(self._state)
 
     def _wait(self, attempt: int) -> float:
-        """Seconds before the next attempt: below the time after which Redis gives it to another."""
+        """Seconds before the next attempt, less than the visibility timeout."""
         return min(2.0**attempt, 60.0, self.settings.visibility_timeout / 3)

@@ -1,4 +1,4 @@
-"""Two threads that write while another computes; what waits is written together."""
+"""Write in background threads; pending items are written in one call."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ __all__ = ["Writer"]
 Item = TypeVar("Item")
 Light = TypeVar("Light")
 
-_MAX_WAITING = 4  # items, which may be large; whoever brings one more waits
-_SOON_SECONDS = 0.01  # what comes so soon after another is written with it
-_MAX_TOGETHER = 64  # light items that are written in one call
+_MAX_WAITING = 4  # large items; `put` blocks at this number
+_SOON_SECONDS = 0.01  # items that arrive within this time are written together
+_MAX_TOGETHER = 64  # light items written in one call
 
 
 class Writer(Generic[Item, Light]):
-    """Hands items to two functions, each in a thread of its own: one makes them light, one writes.
+    """Passes items through `lighten` and `write`, each in a thread of its own.
 
     Convention:
-        All that waits is written in one call: a slow store is asked seldom with much, a fast
-        one at once. An error ends the making ready; what was ready before it is written, and
-        the error is raised at the next `put`, or at the end.
+        Pending items are written in one call, so that a slow store gets few large calls. After
+        an error only items that are already light are written; the error is raised by the next
+        `put`, or at the end.
     """
 
     def __init__(
         self, lighten: Callable[[Item], Light], write: Callable[[Sequence[Light]], None]
     ) -> None:
-        """Name the functions; `with` starts the threads.
+        """Set the functions; entering the context starts the threads.
 
         Args:
-            lighten: called with each item as it comes; what it returns is kept until written.
-            write: called with what has come since the last call.
+            lighten: converts an item to a small one that is held until it is written.
+            write: writes the pending items.
         """
         self._lighten, self._write = lighten, write
         self._waiting: queue.Queue[Item | None] = queue.Queue(_MAX_WAITING)
@@ -49,11 +49,7 @@ class Writer(Generic[Item, Light]):
         ]
 
     def put(self, item: Item) -> None:
-        """Let an item be written; waits while too many are.
-
-        Raises:
-            Exception: what a function raised.
-        """
+        """Queue an item; blocks while too many are pending, and raises an earlier error."""
         if self._error is not None:
             raise self._error
         self._waiting.put(item)
@@ -69,7 +65,7 @@ class Writer(Generic[Item, Light]):
         failed = ended = False
         while not ended:
             together = [self._ready.get()]
-            # The end is what comes last: whoever ends waits for nothing.
+            # None marks the end, and is not waited after.
             with suppress(queue.Empty):
                 while together[-1] is not None and len(together) < _MAX_TOGETHER:
                     together.append(self._ready.get(timeout=_SOON_SECONDS))
@@ -100,7 +96,7 @@ class Writer(Generic[Item, Light]):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Write what waits, end the threads, and raise what went wrong."""
+        """Write pending items, end the threads, and raise an error that occurred."""
         self._waiting.put(None)
         for thread in self._threads:
             thread.join()

@@ -1,1 +1,1 @@
-"""One module a command; each composes the other packages and prints."""
+"""One module per command."""

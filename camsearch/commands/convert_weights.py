@@ -33,8 +33,8 @@ def convert_weights(
         bool | None,
         typer.Option(
             "--flip/--no-flip",
-            help="Turn the kernels by 180 degrees (default: as the file says of its backend, "
-            "else in Theano's order).",
+            help="Rotate the kernels by 180 degrees (default: by the backend that the file names, "
+            "else if in Theano's order).",
         ),
     ] = None,
 ) -> None:
@@ -45,7 +45,7 @@ def convert_weights(
     from descriptors.networks.keras_weights import convert_vgg16_cam
     from descriptors.networks.vgg16_cam import build_vgg16_cam
 
-    read_settings()  # a misspelt variable is told by every command
+    read_settings()  # refuses unknown variables
     if out.suffix != ".safetensors":
         raise RequestError(f"--out {out} must end in .safetensors.")
     converted = convert_vgg16_cam(keras_file, build_vgg16_cam(), order, flip=flip)
@@ -53,7 +53,7 @@ def convert_weights(
         save_file(converted.state, out)
     except (OSError, SafetensorError) as error:
         raise RequestError(
-            f"--out {out} cannot be written ({error}): choose another place."
+            f"--out {out} cannot be written ({error}): choose another path."
         ) from error
     turned = "rotated by 180 degrees" if converted.flipped else "not rotated"
     typer.echo(f"vgg16_cam written to {out}: kernels in {converted.order}'s order, {turned}.")

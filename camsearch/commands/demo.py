@@ -1,4 +1,4 @@
-"""`camsearch demo`: all steps on packaged photos, in one command."""
+"""`camsearch demo`: index, search and report on packaged photos."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ __all__ = ["EXAMPLE", "demo"]
 
 EXAMPLE = "Example: camsearch demo   or   camsearch demo ~/Pictures"
 
-_QUERIES = 6  # searches shown on a folder of one's own
+_QUERIES = 6  # searches in a folder of the user's own
 _HITS = 6
 
 
 @dataclass(frozen=True)
 class _Query:
-    """One search of the demo; `scene` is known for the made images only."""
+    """A search of the demo; `scene` is known only for the packaged photos."""
 
     path: Path
     box: Box | None = None
@@ -40,7 +40,7 @@ class _Query:
 def demo(
     photos: Annotated[
         Path | None,
-        typer.Argument(help="A folder of photos (default: images made from packaged photos)."),
+        typer.Argument(help="Folder of photos (default: images made from packaged photos)."),
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder for the gallery and the report.")] = Path(
         "camsearch-demo"
@@ -48,7 +48,7 @@ def demo(
     device: options.Device = None,
     precision: options.Precision = None,
 ) -> None:
-    """Index, search, re-rank and report, with no server and nothing to download."""
+    """Index, search, re-rank and report, without a server or downloads."""
     from camsearch.demo_sources import credits_note
     from camsearch.library import ImageLibrary
     from camsearch.report import write_report
@@ -70,14 +70,14 @@ def _made(out: Path, console: Console) -> tuple[list[_Query], Path]:
     from camsearch.demo_images import make_demo_images
 
     folder = out / "images"
-    console.print("Making views of the photos that scikit-image and scikit-learn carry ...")
+    console.print("Making views of photos from scikit-image and scikit-learn ...")
     views = make_demo_images(folder)
     asked = [view for view in views if view.query_box is not None]
     return [_Query(view.path, view.query_box, view.scene) for view in asked], folder
 
 
 def _own(library: ImageLibrary, photos: Path) -> list[_Query]:
-    """Some of the folder's indexed images, spread evenly."""
+    """Evenly spaced queries from the folder's indexed images."""
     from indexer.sources import find_images
 
     known, _ = library.gallery.known([source.id for source in find_images([photos])])
@@ -104,7 +104,7 @@ def _index(library: ImageLibrary, folder: Path, console: Console) -> None:
 
 
 def _search(library: ImageLibrary, query: _Query) -> SearchReport:
-    """One search with re-ranking, without the query's own image."""
+    """Search with re-ranking, leaving out the query image itself."""
     from camsearch.search_report import search_report
     from reranker.ranking import SearchPlan
 

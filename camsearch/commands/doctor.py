@@ -73,7 +73,7 @@ def _weights() -> str:
 
 
 def _networks() -> str:
-    """One line per network: where its weights come from, and where they were downloaded to."""
+    """One line per network: the source of its weights, and the downloaded file."""
     from camsearch.downloads import downloaded_path
     from descriptors.backbones import NETWORKS
 
@@ -104,7 +104,7 @@ def _gallery(folder: Path, device: str | None, precision: options.Precision) -> 
     told = f"{folder}, {images} images, {rejects} rejects, fingerprint matches"
     if missing:
         told += (
-            f"; {missing} images have no kept maps, so re-ranking reads them again: "
+            f"; {missing} images have no stored maps, so re-ranking recomputes them: "
             "run `camsearch index` with --again"
         )
     return told

@@ -1,4 +1,4 @@
-"""`camsearch enqueue`, `camsearch retry-rejects`: send images to the workers."""
+"""`camsearch enqueue` and `camsearch retry-rejects`: send images to the workers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["EXAMPLE", "RETRY_EXAMPLE", "enqueue", "retry_rejects", "send_and_follow"]
 
 EXAMPLE = "Example: camsearch enqueue photos/   or   camsearch enqueue manifest.csv --detach"
-_NOTHING_SENT = "Stopped: nothing is sent. Run the same command to start again."
+_NOTHING_SENT = "Stopped: nothing was sent. Run the same command to start again."
 RETRY_EXAMPLE = "Example: camsearch retry-rejects --kind source_unreadable"
 
 
@@ -32,7 +32,7 @@ GalleryName = Annotated[
     typer.Option("--gallery", "-g", help="Name of the gallery in Elasticsearch (default: images)."),
 ]
 Detach = Annotated[
-    bool, typer.Option("--detach", help="Exit when all is sent; see `camsearch status`.")
+    bool, typer.Option("--detach", help="Exit when all images are sent; see `camsearch status`.")
 ]
 
 
@@ -93,7 +93,7 @@ def _rejected(opened: ElasticGallery, kind: str | None) -> Iterator[Source]:
     from indexer.sources import Source
 
     for reject in opened.rejects():
-        # A row of a manifest is mended there, and sent by `enqueue`.
+        # Invalid rows are fixed in the manifest, and sent by `enqueue`.
         if reject.kind == (kind or reject.kind) and reject.kind != "malformed_row":
             yield Source(reject.id, reject.uri, reject.meta)
 
@@ -108,15 +108,13 @@ def send_and_follow(
     detach: bool = False,
     rest: str = "the same command",
 ) -> None:
-    """Enqueue under a progress bar, and wait for the workers unless asked not to.
+    """Enqueue with a progress bar, and wait for the workers.
 
     Args:
-        settings: of the queue.
-        sources: what to send.
-        gallery: that is there: a slip in its name should send nothing.
+        gallery: an existing gallery.
         again, retry: see `Enqueuer.enqueue`.
-        detach: leave when all is sent.
-        rest: the command that sends the rest of a stopped run.
+        detach: do not wait.
+        rest: the command that sends the rest of an interrupted run.
     """
     from camsearch import servers
     from indexer.enqueueing import new_run
@@ -132,7 +130,7 @@ def send_and_follow(
 
         with options.stopped(lambda: _sent_before(sender.ledger.state(run), rest, see)):
             sent = sender.enqueue(sources, gallery, run, show, again=again, retry_rejects=retry)
-        with options.stopped(lambda: f"Stopped waiting: all {sent} images are sent. {see}"):
+        with options.stopped(lambda: f"Stopped waiting: all {sent} images were sent. {see}"):
             state = None if detach else sender.follow(run, show)
     if state is None:
         console.print(f"{sent} images sent as run {run}. {see}")
@@ -142,9 +140,9 @@ def send_and_follow(
 
 def _sent_before(state: RunState | None, rest: str, see: str) -> str:
     if state is None or not state.asked:
-        return f"Stopped: nothing is sent. Run {rest} to start again."
+        return f"Stopped: nothing was sent. Run {rest} to start again."
     return (
-        f"Stopped: {state.asked} images are sent, and the workers index them. Run {rest} to "
+        f"Stopped: {state.asked} images were sent, and the workers index them. Run {rest} to "
         f"send the rest. {see}"
     )
 
@@ -154,7 +152,7 @@ def _tell(console: Console, state: RunState) -> None:
     console.print(
         f"{counts['indexed']} indexed, {counts['unchanged']} unchanged, {counts['updated']} with "
         f"new metadata, {counts['rejected']} rejected, {counts['failed']} failed, "
-        f"{counts['out_of_reach']} out of reach; run {state.id}."
+        f"{counts['out_of_reach']} unreachable; run {state.id}."
     )
     if counts["rejected"] or counts["failed"]:
         console.print(f"See why: camsearch status --rejects --gallery {state.gallery}")

@@ -1,4 +1,4 @@
-"""`camsearch evaluate`: how good the answers are, on photos whose answers are known."""
+"""`camsearch evaluate`: measure retrieval quality on datasets with ground truth."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["EXAMPLE", "evaluate"]
 
 Queries = Literal["full", "boxes"]
 
-# Queries of each part that an ablation asks, so that it takes minutes.
+# Default number of queries per part in an ablation, which then takes minutes.
 _QUERIES_OF = 150
 
 EXAMPLE = """Example: camsearch evaluate photos ../shared/photos --queries boxes --json boxes.json
@@ -40,10 +40,10 @@ def evaluate(
     dataset: Annotated[
         str,
         typer.Argument(
-            help="photos (a folder with photos.csv), folder (a subfolder a thing), oxford5k, "
+            help="photos (a folder with photos.csv), folder (a subfolder per object), oxford5k, "
             "paris6k, oxford105k, paris106k, roxford5k, rparis6k, roxford5k+1m, rparis6k+1m, "
-            "holidays; with --table also paper: all four that the paper has. docs/evaluation.md "
-            "says what each needs."
+            "holidays; with --table also paper: the paper's four. See docs/evaluation.md for "
+            "their files."
         ),
     ],
     folder: Annotated[
@@ -52,23 +52,23 @@ def evaluate(
     root: Annotated[Path | None, typer.Option(help="Folder of the dataset.")] = None,
     queries: Annotated[
         Queries | None,
-        typer.Option(help="Full images, or boxes (default: as the dataset's protocol has it)."),
+        typer.Option(help="Full images, or boxes (default: the dataset's protocol)."),
     ] = None,
     fit_on: Annotated[
         str | None,
         typer.Option(
-            help="Fit the whitening on this folder, perhaps of another kind (KIND:DIR), and "
-            "search the whole of the other (default: half against half, where there are halves)."
+            help="Fit the whitening on this folder (DIR, or KIND:DIR for another dataset) and "
+            "search the whole dataset (default: half against half, if it has halves)."
         ),
     ] = None,
     distractors: Annotated[
-        Path | None, typer.Option(help="A folder of images that are added to the gallery.")
+        Path | None, typer.Option(help="Folder of images to add to the gallery.")
     ] = None,
     stream: Annotated[
         bool | None,
         typer.Option(
-            help="Keep only the vectors of distractors, not their maps; then OfA alone is "
-            "measured (default: for a million of them)."
+            help="Keep only the vectors of distractors, not their maps, and measure only OfA "
+            "(default: for a million distractors)."
         ),
     ] = None,
     max_side: Annotated[
@@ -79,8 +79,8 @@ def evaluate(
     weights: Annotated[
         list[str] | None,
         typer.Option(
-            help="Local weight file, or NETWORK=FILE (again for another network); 'download' as "
-            "the file gets torchvision's."
+            help="Local weight file, or NETWORK=FILE; may be repeated. The file 'download' stands "
+            "for torchvision's weights."
         ),
     ] = None,
     layers: Annotated[
@@ -97,21 +97,21 @@ def evaluate(
         str | None,
         typer.Option(
             help="Measure the paper's tables instead: paper for all, or features, systems, "
-            "reranking, networks, cost; --network stands in for the paper's VGG-16."
+            "reranking, networks, cost; --network replaces the paper's VGG-16."
         ),
     ] = None,
     ablate: Annotated[
         str | None,
         typer.Option(
             help="Vary these settings one at a time, such as n_classes=4,8,16,dims,window, and "
-            "recommend; all for every one that encodes nothing anew."
+            "recommend values; 'all' for those that need no new encoding."
         ),
     ] = None,
     queries_of: Annotated[
         int | None,
         typer.Option(
             min=0,
-            help="With --ablate: queries of each part, evenly spread; 0 for all (default: 150).",
+            help="With --ablate: queries per part, evenly spaced; 0 for all (default: 150).",
         ),
     ] = None,
     report: Annotated[
@@ -128,8 +128,8 @@ def evaluate(
     through: Annotated[
         str | None,
         typer.Option(
-            help="Ask the server at this address (`camsearch serve`), whose index holds the "
-            "folder's photos, and compare its answers with those of Python."
+            help="URL of a `camsearch serve` whose index holds the folder's photos: compare its "
+            "results with those of the Python library."
         ),
     ] = None,
     index: Annotated[
@@ -139,16 +139,17 @@ def evaluate(
     device: options.Device = None,
     precision: options.Precision = None,
 ) -> None:
-    """Measure mean average precision: our systems at every stage, and the baselines.
+    """Measure mean average precision of our systems at every stage, and of the baselines.
 
-    Both presets run on both layers, with 8 classes, at the same working size, so that their
-    figures compare. --layers last:512 --classes 64 is the published setting of one layer.
-    With --through only a server's answers are measured, against the same in this process.
+    Both presets use the same layers, number of classes (8) and working size, so that their
+    results are comparable. --layers last:512 --classes 64 is the published single-layer setting.
+    With --through only a server's results are measured and compared with this process's.
     """
     from camsearch.evaluating import Asked, measure
     from camsearch.evaluation_options import check_json, check_together, the_folder
 
-    check_together(dataset, {_option(ctx, name) for name in ctx.params} - {""})
+    given = {f"--{name.replace('_', '-')}" for name in ctx.params if options.is_given(ctx, name)}
+    check_together(dataset, given)
     check_json(as_json)
     asked = Asked(
         dataset,
@@ -175,25 +176,17 @@ def evaluate(
         index=index,
     )
     kept = (
-        f"Stopped: the feature maps and vectors made so far are kept in {asked.cache}, figures are "
-        "not. Run the same command to go on from there."
+        f"Stopped: feature maps and vectors are kept in {asked.cache}, results are not. Run the "
+        "same command to continue."
     )
     if through is not None:
         kept = "Stopped: nothing is kept. Run the same command to measure again."
     with options.stopped(lambda: kept), _progress() as show:
         content = measure(asked, show)
-    # What is printed as JSON is for a program, which reads nothing else there.
-    console = Console(stderr=str(as_json) == "-")
+    console = Console(stderr=str(as_json) == "-")  # standard output is for the JSON
     for part in content.shown:
         console.print(part)
     options.write_json(as_json, content.as_json)
-
-
-def _option(ctx: typer.Context, name: str) -> str:
-    """The option that was given for a parameter; "" where none was."""
-    source = ctx.get_parameter_source(name)
-    is_given = source is not None and source.name == "COMMANDLINE"
-    return f"--{name.replace('_', '-')}" if is_given else ""
 
 
 @contextmanager

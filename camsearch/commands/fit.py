@@ -40,12 +40,12 @@ def fit(
     side: options.Side = None,
     weights: options.Weights = None,
     most: Annotated[
-        int, typer.Option(min=1, help="Fit on at most this many images, spread evenly.")
+        int, typer.Option(min=1, help="Fit on at most this many images, evenly spaced.")
     ] = 5000,
     device: options.Device = None,
     precision: options.Precision = None,
 ) -> None:
-    """Fit the whitening on your own images (best: similar to those searched, but not the same).
+    """Fit the whitening on your own images: similar to those searched, but not the same ones.
 
     About a thousand images are enough for 256 dimensions per layer.
     """
@@ -75,7 +75,7 @@ def fit(
         whitening.save(out)
     except (OSError, SafetensorError) as error:
         raise RequestError(
-            f"--out {out} cannot be written ({error}): choose another place."
+            f"--out {out} cannot be written ({error}): choose another path."
         ) from error
     console = plain_console()
     console.print(
@@ -85,21 +85,21 @@ def fit(
 
 
 def _check_place(out: Path) -> None:
-    """Refuse an unwritable path before hours of reading, not after."""
+    """Refuse an unwritable path before the images are read."""
     from descriptors.errors import RequestError
 
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RequestError(
-            f"--out {out} cannot be written ({error.strerror}): choose another place."
+            f"--out {out} cannot be written ({error.strerror}): choose another path."
         ) from error
     if out.is_dir():
         raise RequestError(f"--out {out} is a folder: name a file in it.")
 
 
 def collect(encoder: Encoder, sources: list[Source], machine: Machine) -> WhiteningFit:
-    """Class vectors of images, for a fit, under a progress bar."""
+    """Collect class vectors with a progress bar."""
     from indexer.encoding import collect_vectors
     from indexer.reading import IndexingPlan
 

@@ -1,4 +1,4 @@
-"""`camsearch gallery`: the indices of a gallery in Elasticsearch."""
+"""`camsearch gallery`: manage a gallery in Elasticsearch."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ app.command("reconcile", epilog=RECONCILE_EXAMPLE)(reconcile)
 Maps = Annotated[
     str | None,
     typer.Option(
-        help="Where feature maps are kept: a folder all machines share, or an fsspec address such "
-        "as s3://bucket/maps; without it re-ranking reads the images again."
+        help="Where to store feature maps: a folder that all machines share, or an fsspec address "
+        "such as s3://bucket/maps; without it, re-ranking recomputes them."
     ),
 ]
 GraphOption = Annotated[
     str,
     typer.Option(
-        "--graph", help="int8_hnsw, hnsw, int4_hnsw, bbq_hnsw, flat or int8_flat: see docs."
+        "--graph", help="Index type: int8_hnsw, hnsw, int4_hnsw, bbq_hnsw, flat or int8_flat."
     ),
 ]
 Shards = Annotated[int, typer.Option(min=1, help="Primary shards.")]
@@ -56,7 +56,7 @@ def create(
     replicas: Replicas = 1,
     meta_mapping: options.MetaMapping = None,
 ) -> None:
-    """Create the gallery's index, its aliases and the index of rejects, unless they exist."""
+    """Create the gallery's index, aliases and index of rejects, unless they exist."""
     from camsearch import servers
     from es_mappings import indices
 
@@ -70,7 +70,7 @@ def create(
 
 @app.command("list")
 def list_indices(gallery: GalleryName = None) -> None:
-    """Show the concrete indices of a gallery, and which one is live."""
+    """List the concrete indices of a gallery, and which one is live."""
     from camsearch import servers
     from es_mappings import indices
 
@@ -98,7 +98,7 @@ def verify(
         ),
     ] = True,
 ) -> None:
-    """Report problems of the gallery's indices, with remedies; exit status 1 if searches suffer."""
+    """Report problems of the gallery's indices with remedies; exits with 1 if searches fail."""
     from camsearch import servers
     from descriptors.errors import ArtifactError
     from es_mappings import indices
@@ -135,7 +135,7 @@ def verify(
 def switch(
     index: Annotated[str, typer.Argument(help="A concrete index; see `camsearch gallery list`.")],
     force: Annotated[
-        bool, typer.Option("--force", help="Even if images of the live index are missing in it.")
+        bool, typer.Option("--force", help="Even if it lacks images of the live index.")
     ] = False,
 ) -> None:
     """Point searches and workers at another concrete index, in one step."""
@@ -146,7 +146,7 @@ def switch(
     settings = read_settings()
     client = servers.elastic(settings)
     name, _ = indices.target_of(index)
-    # By force, since the alias may stand for several, which is what a switch mends.
+    # With --force the alias may point to several indices, which a switch repairs.
     live = None if force else indices.live_index(client, name)
     target = indices.open_gallery(client, index)
     if live is not None and live != index and not force:
@@ -157,7 +157,7 @@ def switch(
                 f"rebuild --into {index}` to index them, or switch anyway with --force."
             )
     indices.switch(client, name, index)
-    typer.echo(f"{name} is {index} now. The old index stays: see `camsearch gallery list`.")
+    typer.echo(f"{name} is now {index}. The old index is kept: see `camsearch gallery list`.")
 
 
 @app.command("rebuild", epilog="Example: camsearch gallery rebuild --network resnet50 …")
@@ -179,9 +179,9 @@ def rebuild(
     meta_mapping: options.MetaMapping = None,
     detach: Detach = False,
 ) -> None:
-    """Index all images again beside the live index, with other settings or another network.
+    """Index all images into a new index, with other settings or another network.
 
-    Searches use the live index meanwhile. Afterwards: camsearch gallery switch INDEX.
+    Searches use the live index until you run camsearch gallery switch INDEX.
     """
     from camsearch import servers
     from es_mappings import indices
@@ -198,7 +198,7 @@ def rebuild(
         index = indices.create_beside(client, name, about, about["dims"], plan)
         typer.echo(f"New index {index}; searches still use {live.index}.")
     target = indices.open_gallery(client, index)
-    # All of them first: sending may wait for workers longer than a listing stays open.
+    # Listed first, since sending may outlast the open listing.
     rest = f"`camsearch gallery rebuild --into {index}`"
     send_and_follow(settings, list(missing(live, target)), index, detach=detach, rest=rest)
     typer.echo(f"When it is complete: camsearch gallery switch {index}")
@@ -212,7 +212,7 @@ def drop(
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
-    """Delete a gallery with all its indices, or one index of it. Feature maps stay."""
+    """Delete a gallery with all its indices, or one of its indices. Feature maps are kept."""
     from camsearch import servers
     from es_mappings import indices
 
@@ -233,7 +233,7 @@ def _about(
     whitening: Path | None,
     maps: str | None,
 ) -> dict[str, Any]:
-    """What an index says of the method that a command's options name."""
+    """The description of the method that is stored in an index."""
     from descriptors.machine import method_of
     from descriptors.settings import RegionSettings
     from galleries.about import about_method
@@ -246,7 +246,6 @@ def _about(
     return about_method(
         method,
         RegionSettings.preset(preset),
-        # Wherever workers are started.
         whitening=whitening and whitening.absolute(),
         weights=weights and weights.absolute(),
         maps=maps,

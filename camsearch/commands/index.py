@@ -24,7 +24,7 @@ __all__ = ["EXAMPLE", "index", "index_with_bar"]
 EXAMPLE = "Example: camsearch index photos/ --gallery my-gallery"
 
 
-@options.stopped(lambda: "Stopped: nothing is indexed yet. Run the same command to start again.")
+@options.stopped(lambda: "Stopped: nothing was indexed. Run the same command to start again.")
 def index(
     ctx: typer.Context,
     paths: Annotated[
@@ -52,9 +52,8 @@ def index(
     maps: Annotated[
         str,
         typer.Option(
-            help="Where feature maps are kept: a folder in the gallery's, or an fsspec address; "
-            "'off' keeps none, and re-ranking reads the images again. An existing gallery keeps "
-            "its own."
+            help="Where to store feature maps: a folder in the gallery's, or an fsspec address; "
+            "with 'off', re-ranking recomputes them. An existing gallery keeps its own setting."
         ),
     ] = "maps",
     exclude: options.Exclude = None,
@@ -65,7 +64,7 @@ def index(
     device: options.Device = None,
     precision: options.Precision = None,
 ) -> None:
-    """Index images, so that they can be searched. Unchanged images are skipped."""
+    """Index images. Unchanged images are skipped."""
     from camsearch.library import ImageLibrary
     from descriptors.settings import RegionSettings
     from indexer.manifests import read_manifest
@@ -95,18 +94,13 @@ def index(
         machine=options.machine(device, precision),
     )
     with library:
-        given = {name for name in ("maps", "preset") if _is_given(ctx, name)}
-        for sentence in _what_stays(library, folder, given, maps, preset):
-            typer.echo(f"warning: {sentence}", err=True)
+        given = {name for name in ("maps", "preset") if options.is_given(ctx, name)}
+        for sentence in _ignored(library, folder, given, maps, preset):
+            options.warn(sentence)
         _index_and_tell(library, sources, folder, again=again, retry_rejects=retry_rejects)
 
 
-def _is_given(ctx: typer.Context, name: str) -> bool:
-    source = ctx.get_parameter_source(name)
-    return source is not None and source.name == "COMMANDLINE"
-
-
-def _what_stays(
+def _ignored(
     library: ImageLibrary, folder: Path, given: set[str], maps: str, preset: str
 ) -> Iterator[str]:
     """Warnings about options that an existing gallery ignores."""
@@ -150,8 +144,8 @@ def _index_and_tell(
     )
     if counts.out_of_reach:
         console.print(
-            f"warning: {counts.out_of_reach} images of the gallery cannot be read now; they stay "
-            "in it. Is their disk mounted? If they no longer exist: camsearch delete."
+            f"warning: {counts.out_of_reach} images of the gallery cannot be read now; they are "
+            "kept. Is their disk mounted? If they no longer exist: camsearch delete."
         )
     if counts.rejected:
         console.print(f"See why: camsearch info --rejects --gallery {folder}")
@@ -167,7 +161,7 @@ def index_with_bar(
     again: bool = False,
     retry_rejects: bool = False,
 ) -> Counts:
-    """Index under a progress bar with rate, time left and rejects."""
+    """Index with a progress bar."""
     with indexing_bar(console) as bar:
 
         def show(counts: Counts) -> None:

@@ -1,4 +1,4 @@
-"""A progress bar of images that are indexed, here or by workers."""
+"""The progress bar of indexing."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ __all__ = ["indexing_bar", "plain_console"]
 
 
 def plain_console() -> Console:
-    """Standard error without markup or folded lines."""
+    """Standard error without markup or line wrapping."""
     return Console(stderr=True, soft_wrap=True, markup=False, highlight=False)
 
 
 @contextmanager
 def indexing_bar(console: Console) -> Iterator[Callable[[int, int, int, int], None]]:
-    """Gives a function that shows images done, asked for, encoded (for the rate) and refused."""
+    """Yield a function that shows images done, asked, encoded (for the rate) and refused."""
     columns = (
         TextColumn("indexing"),
         BarColumn(),

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import os
-from typing import Annotated, Any
+from collections import Counter
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
 from camsearch.commands import options
 from descriptors.errors import RequestError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 __all__ = ["DELETE_EXAMPLE", "INFO_EXAMPLE", "delete", "info"]
 
@@ -25,19 +29,16 @@ def info(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> None:
-    """Show contents and rejects of a gallery."""
+    """Show a gallery's contents and rejects."""
     from galleries.local import LocalGallery
 
     folder = options.gallery_folder(gallery)
     with LocalGallery.open(folder) as opened:
         refused = list(opened.rejects())
-        kinds: dict[str, int] = {}
-        for reject in refused:
-            kinds[reject.kind] = kinds.get(reject.kind, 0) + 1
         about: dict[str, Any] = {
             "gallery": str(folder),
             "images": opened.count(),
-            "rejects": kinds,
+            "rejects": Counter(reject.kind for reject in refused),
             "metadata": opened.meta_names(),
             "dims": opened.dims,
             "fingerprint": opened.fingerprint,
@@ -50,36 +51,36 @@ def info(
     if as_json:
         typer.echo(json.dumps(about | ({"rejected": listed} if rejects else {}), indent=2))
         return
-    console = Console(soft_wrap=True, highlight=False)
-    if rejects:
-        for line in listed:
-            console.print(f"{line['id']}  [{line['kind']}]  {line['reason']}", markup=False)
-        if not listed:
-            console.print("No image was rejected.")
-        return
-    total = sum(kinds.values())
+    lines = [f"{one['id']}  [{one['kind']}]  {one['reason']}" for one in listed]
+    lines = lines or ["No image was rejected."]
+    for line in lines if rejects else _about_lines(about):
+        Console(soft_wrap=True, highlight=False).print(line, markup=False)
+
+
+def _about_lines(about: dict[str, Any]) -> Iterator[str]:
+    kinds = about["rejects"]
     why = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
-    console.print(f"gallery      {folder}", markup=False)
-    console.print(f"images       {about['images']}")
-    console.print(f"rejects      {total}" + (f" ({why})" if why else ""))
-    console.print(f"metadata     {options.listed(about['metadata'])}", markup=False)
-    console.print(f"dimensions   {about['dims']}")
-    console.print(f"fingerprint  {opened.fingerprint[:16]}")
-    console.print(f"settings     {json.dumps(opened.settings['method'])}", markup=False)
+    yield f"gallery      {about['gallery']}"
+    yield f"images       {about['images']}"
+    yield f"rejects      {sum(kinds.values())}" + (f" ({why})" if why else "")
+    yield f"metadata     {options.listed(about['metadata'])}"
+    yield f"dimensions   {about['dims']}"
+    yield f"fingerprint  {about['fingerprint'][:16]}"
+    yield f"settings     {json.dumps(about['settings']['method'])}"
 
 
 def delete(
     ids: Annotated[list[str], typer.Argument(help="Ids, or paths as they were indexed.")],
     gallery: options.GalleryFolder = None,
 ) -> None:
-    """Delete images from a gallery (their files stay)."""
+    """Delete images from a gallery; their files are kept."""
     from galleries.about import about_folder, features_of
     from galleries.local import LocalGallery
 
     folder = options.gallery_folder(gallery)
     with LocalGallery.open(folder) as opened:
         present = {id_ for found in opened.known(ids) for id_ in found}
-        # What is not an id may be a path as it was written on the command line of `index`.
+        # An unknown id may be a relative path, as given to `index`.
         names = [i if i in present else os.path.abspath(i) for i in ids]
         gone = opened.delete(names)
         features = features_of(about_folder(opened), folder)

@@ -1,4 +1,4 @@
-"""Options that several commands share, and the parts they make."""
+"""Options that several commands share."""
 
 from __future__ import annotations
 
@@ -35,6 +35,7 @@ __all__ = [
     "Weights",
     "Whitening",
     "gallery_folder",
+    "is_given",
     "listed",
     "machine",
     "method_settings",
@@ -56,7 +57,7 @@ GalleryFolder = Annotated[
     typer.Option("--gallery", "-g", help="Folder of the gallery (default: camsearch-gallery)."),
 ]
 Device = Annotated[
-    str | None, typer.Option(help="Where the network runs: cpu, or cuda:0 (default: cpu).")
+    str | None, typer.Option(help="Device of the network: cpu, or cuda:0 (default: cpu).")
 ]
 Precision = Annotated[
     Literal["auto", "float32", "bfloat16"] | None,
@@ -94,24 +95,31 @@ BoxOption = Annotated[
     typer.Option("--box", help="x0,y0,x1,y1 in pixels of the upright image, around one object."),
 ]
 JsonFile = Annotated[
-    Path | None, typer.Option("--json", help="Write the figures to this file as JSON; - prints.")
+    Path | None,
+    typer.Option("--json", help="Write the results to this file as JSON; - to print them."),
 ]
 MetaMapping = Annotated[
     Path | None,
     typer.Option(
-        help='JSON file with mappings of your own fields: {"inv": {"type": "keyword"}, "taken": '
+        help='JSON file with mappings of your fields: {"inv": {"type": "keyword"}, "taken": '
         '{"type": "date"}}.'
     ),
 ]
 
 
+def is_given(ctx: typer.Context, name: str) -> bool:
+    """Whether a parameter was given on the command line."""
+    source = ctx.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
+
+
 def gallery_folder(given: Path | None) -> Path:
-    """The gallery asked for, or the one of the settings."""
+    """The given gallery, or the one in the settings."""
     return given or read_settings().gallery
 
 
 def machine(device: str | None = None, precision: Precision = None) -> Machine:
-    """Where and how to compute: what was given wins over the environment."""
+    """The machine of the settings; the arguments override them."""
     from descriptors.images import ImageLimits
     from descriptors.machine import Machine
 
@@ -132,14 +140,14 @@ def method_settings(
     theme: str | None = None,
     **changed: Any,
 ) -> MethodSettings:
-    """The settings of a preset with what was changed on the command line.
+    """The settings of a preset with the options of the command line applied.
 
     Args:
         preset: default or paper.
-        network: another network, with its own layers of the preset and its own size.
-        layers: such as ``mid:256,last:256``; without numbers 512 dimensions are shared out.
+        network: another network, with its own layers and working size.
+        layers: such as ``mid:256,last:256``; without numbers, 512 dimensions are divided evenly.
         theme: class names or numbers, separated by commas.
-        changed: further fields; None leaves a field as it is.
+        changed: other fields; None keeps the preset's value.
     """
     from pydantic import ValidationError
 
@@ -160,12 +168,12 @@ def method_settings(
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"]) or "together"
         raise SettingsError(
-            f"These settings cannot work ({name}: {first['msg']}): choose another value."
+            f"These settings are not valid ({name}: {first['msg']}): choose another value."
         ) from error
 
 
 def weight_file(given: Path | None, network: str) -> Path | None:
-    """The local file of weights: the one named, or for ``download`` torchvision's.
+    """The given weight file, or for ``download`` that of torchvision.
 
     Raises:
         ArtifactError: if it cannot be downloaded.
@@ -185,12 +193,12 @@ def _layers(text: str) -> list[dict[str, Any]]:
         return [{"name": n.strip(), "dims": int(d) if d else share} for n, _, d in names]
     except ValueError as error:
         raise RequestError(
-            f"--layers {text!r} is not usable: write names and dimensions as mid:256,last:256."
+            f"--layers {text!r} is not valid: write names and dimensions as mid:256,last:256."
         ) from error
 
 
 def parse_box(text: str | None) -> tuple[float, float, float, float] | None:
-    """Four numbers out of ``x0,y0,x1,y1``."""
+    """Parse ``x0,y0,x1,y1``."""
     if text is None:
         return None
     try:
@@ -203,7 +211,7 @@ def parse_box(text: str | None) -> tuple[float, float, float, float] | None:
 
 
 def parse_filters(pairs: list[str]) -> Filter | None:
-    """A filter out of ``field=value`` pairs (all must hold) or of Elasticsearch's JSON."""
+    """Parse ``field=value`` pairs or Elasticsearch's JSON into a filter that requires them all."""
     from galleries.filters import And, Term, parse_filter
 
     parts: list[Filter] = []
@@ -217,7 +225,7 @@ def parse_filters(pairs: list[str]) -> Filter | None:
         field, equals, value = pair.partition("=")
         if not equals or not field:
             raise RequestError(
-                f"--filter {pair!r} is not usable: write field=value, such as meta.city=Paris, "
+                f"--filter {pair!r} is not valid: write field=value, such as meta.city=Paris, "
                 "or a filter as Elasticsearch's JSON."
             )
         parts.append(Term(field, value))
@@ -225,10 +233,10 @@ def parse_filters(pairs: list[str]) -> Filter | None:
 
 
 def read_meta_mapping(path: Path | None) -> dict[str, Any] | None:
-    """The ``properties`` of the caller's fields out of a file; None without one.
+    """Read the mapping of the caller's fields from a file.
 
     Raises:
-        RequestError: it cannot be read, or is no object of objects.
+        RequestError: the file cannot be read, or is not a JSON object of objects.
     """
     if path is None:
         return None
@@ -243,19 +251,19 @@ def read_meta_mapping(path: Path | None) -> dict[str, Any] | None:
 
 
 def listed(names: list[str]) -> str:
-    """Names of metadata in a line: the first twelve, and how many more there are."""
+    """The first twelve names in a line, and the number of the others."""
     more = f" and {len(names) - _MAX_LISTED} more" if len(names) > _MAX_LISTED else ""
     return (", ".join(names[:_MAX_LISTED]) or "none") + more
 
 
 def warn(sentence: str) -> None:
-    """Tell the user what a command does otherwise than its input says."""
+    """Print a warning."""
     typer.echo(f"warning: {sentence}", err=True)
 
 
 @contextmanager
 def stopped(say: Callable[[], str]) -> Iterator[None]:
-    """Where a person stops the command, say what is kept, and end as the shell expects it."""
+    """On Ctrl-C print what is kept, and exit with 130."""
     try:
         yield
     except KeyboardInterrupt:
@@ -264,7 +272,7 @@ def stopped(say: Callable[[], str]) -> Iterator[None]:
 
 
 def write_json(path: Path | None, content: object) -> None:
-    """Write figures to a file, or print them for ``-``."""
+    """Write results to a file, or print them for ``-``."""
     if path is None:
         return
     text = json.dumps(content, indent=2)
@@ -275,5 +283,5 @@ def write_json(path: Path | None, content: object) -> None:
         path.write_text(text + "\n")
     except OSError as error:
         raise RequestError(
-            f"The figures cannot be written to {path} ({error.strerror}): choose another place."
+            f"The results cannot be written to {path} ({error.strerror}): choose another path."
         ) from error

@@ -1,4 +1,4 @@
-"""`camsearch gallery reconcile`: what should be there against what is."""
+"""`camsearch gallery reconcile`: compare a gallery with the images that it should hold."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ EXAMPLE = "Example: camsearch gallery reconcile manifest.csv"
 def reconcile(
     paths: Annotated[
         list[Path],
-        typer.Argument(help="What should be in the gallery: folders, images, a manifest."),
+        typer.Argument(help="Expected content: folders, images, a manifest."),
     ],
     gallery: GalleryName = None,
     delete_others: Annotated[
         bool,
-        typer.Option("--delete-others", help="Delete what is in the gallery but not named here."),
+        typer.Option("--delete-others", help="Delete the gallery's images that are not listed."),
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask before deleting.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only report what differs.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only report differences.")] = False,
     detach: Detach = False,
 ) -> None:
-    """Compare the gallery with what should be in it, and send the difference to the workers."""
+    """Compare the gallery with its expected content, and send the difference to the workers."""
     from camsearch import servers
     from galleries.about import features_of
     from indexer.differences import check_whole, different
@@ -41,7 +41,7 @@ def reconcile(
     opened = servers.open_gallery(settings, name)
     broken = list(opened.without_descriptor())
     if broken and not dry_run:
-        # Nobody finds them, and as long as they stand their images pass for indexed.
+        # No search finds them, and their images would count as indexed.
         opened.delete(broken)
     sources = list(sources_in(paths, options.warn, mapping=opened.meta_properties))
     wanted = {source.id for source in sources}
@@ -57,7 +57,7 @@ def reconcile(
         return
     features = features_of(opened.settings)
     if features is not None and (left := features.sweep()):
-        typer.echo(f"{left} half-written files of maps are removed.")
+        typer.echo(f"{left} incomplete map files were removed.")
     if delete_others and others:
         check_whole(sources)
         if not yes:

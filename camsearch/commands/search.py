@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["EXAMPLE", "hit_json", "print_hits", "search"]
 
-# Wide enough for every id: other programs read a hit a line.
+# Wide enough for every id: programs read one hit per line.
 _PIPE_WIDTH = 4096
 
 EXAMPLE = "Example: camsearch search query.jpg --box 40,12,300,280 --rerank 100 --report out.html"
@@ -28,12 +28,12 @@ EXAMPLE = "Example: camsearch search query.jpg --box 40,12,300,280 --rerank 100 
 def search(
     image: Annotated[Path, typer.Argument(help="The query image.")],
     box: options.BoxOption = None,
-    k: Annotated[int, typer.Option("-k", min=1, help="Hits wanted.")] = 10,
+    k: Annotated[int, typer.Option("-k", min=1, help="Number of hits.")] = 10,
     rerank: Annotated[
-        int, typer.Option(min=0, help="R: re-rank this many first hits by CAM regions; 0: none.")
+        int, typer.Option(min=0, help="R: re-rank this many first hits by CAM regions; 0 for none.")
     ] = 100,
     expand: Annotated[
-        int, typer.Option(min=0, help="Expand the query with this many hits; 0: none.")
+        int, typer.Option(min=0, help="Expand the query with this many hits; 0 for none.")
     ] = 0,
     alpha: Annotated[float, typer.Option(min=0, help="Alpha-QE exponent; 0: equal weights.")] = 0.0,
     filters: Annotated[
@@ -42,11 +42,11 @@ def search(
     ] = None,
     gallery: options.GalleryFolder = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
-    report: Annotated[Path | None, typer.Option(help="Write a page to look at: out.html.")] = None,
+    report: Annotated[Path | None, typer.Option(help="Write an HTML report: out.html.")] = None,
     device: options.Device = None,
     precision: options.Precision = None,
 ) -> None:
-    """Find images of the same object, and where in each it is."""
+    """Find images of the same object, and its location in each."""
     from camsearch.library import ImageLibrary
     from reranker.ranking import SearchPlan
 
@@ -76,7 +76,7 @@ def search(
 
 
 def print_hits(hits: tuple[Hit, ...]) -> None:
-    """A table of hits, one a line."""
+    """Print a table with one hit per line."""
     table = Table(box=None, pad_edge=False)
     for name, right in (("rank", True), ("score", True), ("first", True), ("box", False)):
         table.add_column(name, justify="right" if right else "left")
@@ -84,7 +84,7 @@ def print_hits(hits: tuple[Hit, ...]) -> None:
     for hit in hits:
         first = str(hit.first_rank) if hit.first_rank else "-"
         box = ",".join(f"{v:.0f}" for v in hit.box.as_list()) if hit.box else "-"
-        # As text, since rich would read [names] in brackets as its own markup.
+        # Text, since rich reads [brackets] as markup.
         table.add_row(str(hit.rank), f"{hit.score:.3f}", first, box, Text(hit.document.id))
     console = Console()
     if not console.is_terminal:
@@ -96,7 +96,7 @@ def print_hits(hits: tuple[Hit, ...]) -> None:
 
 
 def hit_json(hit: Hit) -> dict[str, Any]:
-    """One hit as JSON."""
+    """A hit as JSON."""
     return {
         "rank": hit.rank,
         "id": hit.document.id,

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["EXAMPLE", "serve"]
 
-_PATIENCE_S = 5.0
+_CHECK_TIMEOUT = 5.0
 
 EXAMPLE = "Example: camsearch serve --elasticsearch http://localhost:9200 --index images"
 
@@ -32,49 +32,49 @@ def serve(
     gallery: Annotated[
         Path | None,
         typer.Option(
-            "--gallery", "-g", help="Serve this folder, without Elasticsearch, as one index."
+            "--gallery", "-g", help="Serve this folder as one index, without Elasticsearch."
         ),
     ] = None,
     elasticsearch: Annotated[
-        str | None, typer.Option(help="Address of Elasticsearch (default: http://localhost:9200).")
+        str | None, typer.Option(help="URL of Elasticsearch (default: http://localhost:9200).")
     ] = None,
     index: Annotated[
         str | None, typer.Option(help="Name of the gallery in Elasticsearch (default: images).")
     ] = None,
     host: Annotated[
-        str | None, typer.Option(help="Address to listen at (default: 127.0.0.1).")
+        str | None, typer.Option(help="Address to listen on (default: 127.0.0.1).")
     ] = None,
     port: Annotated[
         int | None,
-        typer.Option(min=0, max=65535, help="Port to listen at; 0: a free one (default: 9280)."),
+        typer.Option(min=0, max=65535, help="Port to listen on; 0 for a free one (default: 9280)."),
     ] = None,
     read_only: Annotated[
-        bool, typer.Option("--read-only", help="Pass through only requests that read.")
+        bool, typer.Option("--read-only", help="Refuse requests that write.")
     ] = False,
     check: Annotated[
         bool,
         typer.Option(
             "--check",
-            help="Serve nothing; check that the server at --host and --port is ready: exit with 0 or 1.",
+            help="Only check whether the server at --host and --port is ready: exit with 0 or 1.",
         ),
     ] = False,
     preset: Annotated[
         Literal["default", "paper"] | None,
-        typer.Option(help="Describe queries with this preset (default: as the index says)."),
+        typer.Option(help="Describe queries with this preset (default: the index's method)."),
     ] = None,
     weights: options.Weights = None,
     whitening: options.Whitening = None,
     maps: Annotated[
         str | None,
-        typer.Option(help="Where feature maps are kept (default: where the index says)."),
+        typer.Option(help="Where feature maps are stored (default: as in the index)."),
     ] = None,
     device: options.Device = None,
     precision: options.Precision = None,
 ) -> None:
-    """Answer Elasticsearch requests, and searches that contain an image.
+    """Serve Elasticsearch requests, and searches that contain an image.
 
-    Point any Elasticsearch client at it: requests that do not name camsearch are passed through.
-    On Ctrl-C or SIGTERM it finishes the requests it has accepted.
+    Use it with any Elasticsearch client: requests that do not name camsearch are passed through.
+    On Ctrl-C or SIGTERM it finishes the accepted requests.
     """
     given = {
         "elasticsearch": elasticsearch,
@@ -102,7 +102,7 @@ def serve(
             "--device": device,
             "--precision": precision,
         }
-        _refuse_beside("--check", "which asks a running server", others)
+        _refuse_beside("--check", "which checks a running server", others)
         raise typer.Exit(_check(settings.serve_host, settings.serve_port))
     if gallery is not None:
         _refuse_beside("--gallery", "which has its own", of_elasticsearch)
@@ -161,7 +161,7 @@ def _serve_elasticsearch(settings: CommandSettings, machine: Machine, named: Ser
 
 @contextmanager
 def _listening(settings: CommandSettings) -> Iterator[tuple[socket, str]]:
-    """A socket that accepts already, and its address; the process logs and ends as a server."""
+    """A listening socket and its address; also configures logs and signals."""
     from reranker.observability.logs import configure_logs
     from reranker.proxy.server import end_in_order, listen
 
@@ -173,27 +173,23 @@ def _listening(settings: CommandSettings) -> Iterator[tuple[socket, str]]:
 
 
 def _refuse_beside(option: str, why: str, given: Mapping[str, object]) -> None:
-    """Refuse options that have no effect beside another.
-
-    Raises:
-        BadParameter: naming the first that is given.
-    """
+    """Raise `BadParameter` for options that have no effect together with another."""
     for name, value in given.items():
         if value is not None:
             raise typer.BadParameter(
-                f"{name} cannot be used together with {option}, {why}: leave out one of them."
+                f"{name} cannot be used together with {option}, {why}: remove one of them."
             )
 
 
 def _check(host: str, port: int) -> int:
-    """0 if the server there is ready, else 1; its answer is printed."""
+    """Print the server's readiness; 0 if it is ready, else 1."""
     from urllib3 import HTTPConnectionPool
     from urllib3.exceptions import HTTPError
 
-    # Who listens at all addresses does so at this one.
+    # A server that listens on all addresses is reached at localhost.
     near = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
     try:
-        answer = HTTPConnectionPool(near, port, timeout=_PATIENCE_S, retries=False).request(
+        answer = HTTPConnectionPool(near, port, timeout=_CHECK_TIMEOUT, retries=False).request(
             "GET", "/_camsearch/health/ready"
         )
     except HTTPError as error:

@@ -30,7 +30,7 @@ _ALIVE_SECONDS = 120
 
 def status(
     gallery: GalleryName = None,
-    run: Annotated[str | None, typer.Option(help="Only this run.")] = None,
+    run: Annotated[str | None, typer.Option(help="Show only this run.")] = None,
     rejects: Annotated[
         bool, typer.Option("--rejects", help="List rejected and failed images with reasons.")
     ] = False,

@@ -1,4 +1,4 @@
-"""`camsearch worker`: index what was sent, until it is stopped."""
+"""`camsearch worker`: index the images of the queue until stopped."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def worker(
         bool,
         typer.Option(
             "--check",
-            help="Start nothing: check the workers, with exit status 1 if tasks are waiting and "
-            "no worker has finished an image for five minutes.",
+            help="Only check the workers: exit with 1 if tasks are waiting and no worker has "
+            "finished an image for five minutes.",
         ),
     ] = False,
 ) -> None:
@@ -55,11 +55,11 @@ def worker(
     logging.basicConfig(
         level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s"
     )
-    # A line for each request says nothing that the line for each task does not.
+    # It logs every request; a line per task is enough.
     logging.getLogger("elastic_transport").setLevel(logging.WARNING)
     _prepare(works, settings.images)
     register(app, settings, lambda: works)
-    # A client of its own: the worker's may wait for long while Redis is away.
+    # A separate client, since the worker's blocks while Redis is unreachable.
     Resender(app, servers.ledger(settings), settings).start()
     name = f"camsearch-{device or settings.device}-{os.getpid()}@%h".replace(":", "")
     started = ["worker", "--pool", "solo", "--concurrency", "1", "--queues", settings.queue]
@@ -68,7 +68,7 @@ def worker(
 
 
 def _prepare(works: GalleryWorker, gallery: str) -> None:
-    """Load the network before the first task comes, so that a mistake shows at once."""
+    """Load the network before the first task, so that errors appear at once."""
     from galleries.errors import GalleryNotFound, GalleryUnreachable
 
     log = logging.getLogger("camsearch")
@@ -77,7 +77,7 @@ def _prepare(works: GalleryWorker, gallery: str) -> None:
         works.method(opened)
         log.info("Ready for the gallery %s (%s).", gallery, opened.fingerprint[:16])
     except (GalleryNotFound, GalleryUnreachable) as error:
-        # Servers start in any order, and tasks may name another gallery.
+        # Servers may start in any order, and tasks may name another gallery.
         log.warning("%s Waiting for tasks anyway.", error.reason)
 
 

@@ -113,7 +113,7 @@ def test_a_image_that_kills_its_worker_is_set_aside_alone(
     state = stage.check(run)
     failed = stage.ledger.failed(run)
     assert set(failed) == {poisoned.id}
-    assert "ended its worker 2 times" in failed[poisoned.id]
+    assert "killed its worker 2 times" in failed[poisoned.id]
     assert state.counts["indexed"] + state.counts["unchanged"] == 23
     # Twice with its chunk, twice alone; whatever a death took along comes twice as well.
     assert supervisor.statuses().count(-signal.SIGKILL) == 4

@@ -105,7 +105,7 @@ def test_a_metadata_update_that_is_refused_leaves_what_was_there(stage):
     assert features_of(stage.gallery.settings).has("a")
     (reject,) = stage.gallery.rejects()
     assert "place" in reject.reason
-    assert "The version that was indexed before stays." in reject.reason
+    assert "The version indexed before is kept." in reject.reason
     assert index(3, {"place": "Rome"}).rejected == 1
     assert index(4, {"place": {"city": "Rome"}}).updated == 1
     assert [document.meta for document in stage.gallery.documents()] == [
@@ -200,7 +200,7 @@ def test_what_ended_its_worker_too_often_is_not_begun_again(stage, monkeypatch):
         stage.ledger.begin_attempt(chunk.id)
     fails_with(monkeypatch, AssertionError("must not be called"))
     result = stage.worker.index(chunk)
-    assert "ended its worker 3 times" in next(iter(result.failed.values()))
+    assert "killed its worker 3 times" in next(iter(result.failed.values()))
     assert next(iter(stage.gallery.rejects())).kind == "worker_lost"
 
 
@@ -248,7 +248,7 @@ def test_a_worker_that_is_fast_notes_its_progress_seldom_and_at_the_end(stage, m
     ("out", "changed", "why"),
     [
         ("w.bin", {}, "must end in .safetensors"),
-        ("w.safetensors", {"side": "huge"}, "These settings cannot work"),
+        ("w.safetensors", {"side": "huge"}, "These settings are not valid"),
     ],
 )
 def test_a_fit_that_cannot_be_is_refused(stage, out, changed, why):

@@ -83,7 +83,7 @@ def test_an_allowed_name_does_not_lead_into_our_network(house, monkeypatch, list
     with house.service(fetch=fetching(f"allowed.example:{port}")) as service:
         answer = asked(service, first({"url": f"http://allowed.example:{port}/a.jpg"}))
     assert answer.status == 400
-    assert "is no address of the public internet" in answer.reason
+    assert "is not a public address" in answer.reason
     assert nobody_came(listening)
 
 

@@ -140,7 +140,7 @@ class TestIndex:
         said = camsearch("index", "--manifest", photos / "m.csv", "-g", gallery, *tiny.options)
         assert said.status == 0, said.err
         assert "warning: " in said.err
-        assert "1 columns without a name are left out" in said.err
+        assert "1 columns without a name are ignored" in said.err
         assert "the column 'Inv. No.' is searched as 'meta.Inv No'" in said.err
         found = camsearch(
             "search", photos / "0.jpg", "-g", gallery, "--filter", "meta.Inv No=1904.10", "--json"
@@ -205,7 +205,7 @@ class TestIndex:
 
         monkeypatch.setattr("indexer.sources.find_images", stop)
         said = camsearch("index", photos, "-g", tmp_path / "g", *tiny.options)
-        words = "Stopped: nothing is indexed yet. Run the same command to start again.\n"
+        words = "Stopped: nothing was indexed. Run the same command to start again.\n"
         assert said == (130, "", words)
         assert not (tmp_path / "g").exists()
 
@@ -431,7 +431,7 @@ class TestInfoAndDelete:
             path.unlink()
         said = camsearch("doctor", "-g", gallery)
         assert said.status == 0
-        assert "2 images have no kept maps" in said.out
+        assert "2 images have no stored maps" in said.out
         assert "--again" in said.out
 
     def test_doctor_without_a_gallery(self, camsearch, tmp_path):
@@ -475,7 +475,7 @@ class TestRefusals:
         [
             ("gone.jpg", "cannot be read"),
             ("bad.jpg", "not an image in a supported format"),
-            ("", "no file of bytes"),
+            ("", "not a regular file"),
             ("x" * 300, "cannot be read"),
         ],
     )
@@ -524,7 +524,7 @@ class TestRefusals:
         ("options", "why"),
         [
             (["--side", "5"], "side: Input should be greater than or equal to 32"),
-            (["--layers", "mid:many"], "--layers 'mid:many' is not usable"),
+            (["--layers", "mid:many"], "--layers 'mid:many' is not valid"),
             (["--layers", "first:8"], "has no layer 'first'"),
             (["--network", "vgg99"], "There is no network 'vgg99'"),
             (["--preset", "best"], "There is no preset 'best'"),
@@ -573,7 +573,7 @@ class TestRefusals:
     def test_a_bad_value_of_a_variable(self, camsearch, photos, tmp_path, monkeypatch, name, value):
         monkeypatch.setenv(f"CAMSEARCH_{name}", value)
         said = camsearch("index", photos, "-g", tmp_path / "g")
-        assert_one_sentence(said, f"CAMSEARCH_{name} is not usable")
+        assert_one_sentence(said, f"CAMSEARCH_{name} is not valid")
 
     @pytest.mark.parametrize(
         ("command", "damage"),
@@ -656,7 +656,7 @@ class TestRefusals:
 
     def test_figures_that_cannot_be_written(self, tmp_path):
         (tmp_path / "file").touch()
-        with pytest.raises(RequestError, match=r"cannot be written to .*choose another place"):
+        with pytest.raises(RequestError, match=r"cannot be written to .*choose another path"):
             options.write_json(tmp_path / "file" / "figures.json", {"rows": []})
 
     def test_messages_may_look_like_markup(self, camsearch, tmp_path):

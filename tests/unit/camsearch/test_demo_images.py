@@ -125,7 +125,7 @@ def test_every_photo_lies_in_its_package_and_is_credited(
 
 
 def test_a_photo_that_is_not_carried_is_named() -> None:
-    with pytest.raises(ArtifactError, match=r"does not carry eagle\.png"):
+    with pytest.raises(ArtifactError, match=r"does not contain eagle\.png"):
         photo_path(Photo("eagle.png", "CC0", "Dayane Machado"))
 
 

@@ -132,7 +132,7 @@ def test_an_ablation_ends_with_advice(camsearch, photos, options, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "why"),
     [
-        (["photos"], "No folder is named"),
+        (["photos"], "No folder is given"),
         (["nonsense", "."], "There is no dataset 'nonsense'"),
         (["photos", "{photos}", "--systems", "OFA"], "There is no system 'OFA'"),
         (["photos", "{photos}", "--table", "nonsense"], "There is no table 'nonsense'"),
@@ -181,13 +181,13 @@ def test_the_papers_tables_on_miniature_datasets(camsearch, tiny, options, tmp_p
 
 
 TOGETHER = [
-    (("--root", "elsewhere"), "Two folders are named"),
-    (("--table", "features", "--systems", "OfA"), "--systems would do nothing with --table"),
-    (("--table", "features", "--ablate", "dims"), "--ablate would do nothing with --table"),
-    (("--ablate", "dims", "--compare", "OfA:first,SPoC:first"), "--compare would do nothing"),
-    (("--through", "http://x", "--fit-on", "d"), "--fit-on would do nothing with --through"),
-    (("--index", "images"), "--index does nothing without --through"),
-    (("--queries-of", 3), "--queries-of does nothing without --ablate"),
+    (("--root", "elsewhere"), "Two folders are given"),
+    (("--table", "features", "--systems", "OfA"), "--systems has no effect with --table"),
+    (("--table", "features", "--ablate", "dims"), "--ablate has no effect with --table"),
+    (("--ablate", "dims", "--compare", "OfA:first,SPoC:first"), "--compare has no effect"),
+    (("--through", "http://x", "--fit-on", "d"), "--fit-on has no effect with --through"),
+    (("--index", "images"), "--index has no effect without --through"),
+    (("--queries-of", 3), "--queries-of has no effect without --ablate"),
 ]
 
 
@@ -201,7 +201,7 @@ def test_options_that_would_be_ignored(camsearch, photos, more, why):
 EARLY = [
     (("--compare", "OfA"), "does not name two systems at their stages"),
     (("--compare", "OfA:first,R-MAC:first"), "--compare names 'R-MAC', which is not measured"),
-    (("--report", "out.txt"), "let its name end in .html"),
+    (("--report", "out.txt"), "its name must end in .html"),
     (("--json", "/no/such/folder/x.json"), "there is no folder /no/such/folder"),
     (("--report", "out.html", "--ablate", "bogus"), "--ablate knows no setting 'bogus'"),
 ]
@@ -238,9 +238,9 @@ def test_stopped_it_says_what_is_kept(camsearch, photos, options, tmp_path, monk
         patch.setattr(Encoder, "encode", stop_at_the_second_batch)
         said = camsearch(*asked)
     assert (said.status, said.out) == (130, "")
-    words = f"made so far are kept in {tmp_path / 'cache' / 'evaluate'}, figures are not."
+    words = f"are kept in {tmp_path / 'cache' / 'evaluate'}, results are not."
     assert words in said.err
-    assert "Run the same command to go on from there." in said.err
+    assert "Run the same command to continue." in said.err
     again = []
     monkeypatch.setattr(
         Encoder, "encode", lambda encoder, batch: again.append(len(batch)) or encode(encoder, batch)
@@ -256,7 +256,7 @@ def test_stopped_it_says_what_is_kept(camsearch, photos, options, tmp_path, monk
 def test_a_setting_of_nothing_is_no_default(camsearch, photos, text):
     said = camsearch("evaluate", "photos", photos, text)
     assert said.status == 1
-    assert "cannot work" in said.err or "no layer" in said.err
+    assert "not valid" in said.err or "no layer" in said.err
 
 
 def test_weights_of_no_network_or_twice(camsearch, photos, options):

@@ -150,7 +150,7 @@ class TestPage:
 class TestRefusals:
     @pytest.mark.parametrize("name", ["report.png", "report"])
     def test_another_suffix_is_refused(self, tmp_path: Path, name: str) -> None:
-        with pytest.raises(RequestError, match=r"let its name end in \.html"):
+        with pytest.raises(RequestError, match=r"its name must end in \.html"):
             write_report(tmp_path / name, [report()])
         assert list(tmp_path.iterdir()) == []
 
@@ -160,7 +160,7 @@ class TestRefusals:
 
     def test_a_place_that_cannot_be_written_is_named(self, tmp_path: Path) -> None:
         (tmp_path / "file").touch()
-        with pytest.raises(RequestError, match="choose another place"):
+        with pytest.raises(RequestError, match="choose another path"):
             write_report(tmp_path / "file" / "report.html", [report()])
 
 

@@ -139,7 +139,7 @@ def test_stopped_while_it_sends_it_says_what_is_sent_and_how_to_go_on(
     (run,) = servers.ledger(read_settings()).runs()
     see = f"See: camsearch status --run {run.id}"
     assert said.status == 130
-    assert "Stopped: 2 images are sent, and the workers index them." in said.err
+    assert "Stopped: 2 images were sent, and the workers index them." in said.err
     assert f"Run the same command to send the rest. {see}" in said.err
     assert (run.asked, run.over) == (2, False)
     with worker_of(read_settings()):
@@ -147,14 +147,14 @@ def test_stopped_while_it_sends_it_says_what_is_sent_and_how_to_go_on(
             patch.setattr(Enqueuer, "follow", stop)
             said = camsearch("enqueue", photos)
         assert said.status == 130
-        assert f"Stopped waiting: all {COUNT + 1} images are sent. See: " in said.err
+        assert f"Stopped waiting: all {COUNT + 1} images were sent. See: " in said.err
         assert f"{COUNT} unchanged" in camsearch("enqueue", photos).err
     assert servers.ledger(read_settings()).state(run.id).over
     with monkeypatch.context() as patch:
         patch.setattr(manifests, "find_images", stop)
         said = camsearch("enqueue", photos)
     assert said.status == 130
-    assert "Stopped: nothing is sent. Run the same command to start again." in said.err
+    assert "Stopped: nothing was sent. Run the same command to start again." in said.err
 
 
 def stop(*_, **__):
@@ -268,7 +268,7 @@ def test_servers_that_do_not_answer_are_named(images, camsearch, monkeypatch, ph
     monkeypatch.setenv("CAMSEARCH_BROKER", "redis://127.0.0.1:1/0")
     assert "Redis does not answer at redis://127.0.0.1:1" in camsearch("status").err
     monkeypatch.setenv("CAMSEARCH_BROKER", "nonsense")
-    assert "is no address of a Redis" in camsearch("status").err
+    assert "is not a valid Redis URL" in camsearch("status").err
     monkeypatch.setenv("CAMSEARCH_ELASTICSEARCH", "http://127.0.0.1:1")
     assert "Elasticsearch does not answer" in camsearch("enqueue", photos).err
     monkeypatch.setenv("CAMSEARCH_ELASTICSEARCH", "nonsense")

@@ -138,7 +138,7 @@ class TestMapping:
         rows, (warning,) = rows_of(tmp_path, text, mapping={"n": {"type": "double"}})
         assert [meta["n"] for _, meta in rows] == ["7", "1904.2a", "1904.10"]
         assert (
-            "the column 'n' holds '1904.2a' (line 3), and the gallery maps it as double" in warning
+            "the column 'n' holds '1904.2a' (line 3), but the gallery maps it as double" in warning
         )
         assert "Rebuild the gallery with --meta-mapping" in warning
 
@@ -162,4 +162,4 @@ def test_two_forms_of_one_name_in_a_manifest_are_one_image(tmp_path):
     manifest.write_text("\n".join(["path", *forms]), encoding="utf-8")
     first, second = read_manifest(manifest)
     assert first.problem is None
-    assert "stands in an earlier row too" in str(second.problem)
+    assert "is already in an earlier row" in str(second.problem)

@@ -388,7 +388,7 @@ class TestRejectsAgain:
         assert house.index() == Progress(asked=2, unchanged=1, rejected=1)
         assert list(house.documents) == [first, second]
         assert house.rejects[first].kind == "unreadable_image"
-        assert "indexed before stays" in house.rejects[first].reason
+        assert "indexed before is kept" in house.rejects[first].reason
         assert house.features.has(first)
 
     def test_a_image_out_of_reach_stays(self, house):

@@ -149,7 +149,7 @@ def test_each_image_is_the_newest_accepted_version_or_a_reject(method, steps):
             assert len(house.rejects) == (expected.refused is not None)
             assert house.documents or house.rejects
             if expected.refused not in (before, None, ""):
-                assert ("indexed before stays" in house.rejects[id_].reason) == (held is not None)
+                assert ("indexed before is kept" in house.rejects[id_].reason) == (held is not None)
             house.assert_consistent()
 
 

@@ -283,7 +283,7 @@ class TestMalformedRows:
         assert isinstance(bad.problem, MalformedRow)
         assert why in bad.problem.reason
         assert "Line " in bad.problem.reason
-        assert "mend that line" in bad.problem.reason
+        assert "fix that line" in bad.problem.reason
         assert bad.id.startswith(str(folder))
         assert len({source.id for source in sources}) == 3
 
@@ -291,7 +291,7 @@ class TestMalformedRows:
         for row, why in [
             (",,x", "no 'path'"),
             ("only-id", "no 'path'"),
-            ("one,again.jpg,x", "stands in an earlier row"),
+            ("one,again.jpg,x", "is already in an earlier row"),
             (f"{'x' * 513},b.jpg", "512 bytes"),
             ("two,b.jpg,x,y", "more cells than the first line"),
         ]:
@@ -300,9 +300,9 @@ class TestMalformedRows:
 
     def test_of_jsonl(self, tmp_path):
         for row, why in [
-            ("{", "no JSON object"),
-            ("null", "no JSON object"),
-            ("[" * 100_000, "no JSON object"),
+            ("{", "not a JSON object"),
+            ("null", "not a JSON object"),
+            ("[" * 100_000, "not a JSON object"),
             ('{"path": "b.jpg", "x": NaN}', "finite numbers"),
             ('{"path": "b.jpg", "x": "\\ud800"}', "Unicode"),
             ('{"path": "\\udcff.jpg"}', "Unicode"),
@@ -313,7 +313,7 @@ class TestMalformedRows:
             ({"id": "", "path": "b.jpg"}, "512 bytes"),
             ({"id": [1], "path": "b.jpg"}, "512 bytes"),
             ({"id": "é" * 257, "path": "b.jpg"}, "512 bytes"),
-            ({"id": "one", "path": "b.jpg"}, "stands in an earlier row"),
+            ({"id": "one", "path": "b.jpg"}, "is already in an earlier row"),
         ]:
             sources = jsonl(tmp_path, {"id": "one", "path": "a.jpg"}, row, {"path": "c.jpg"})
             self.assert_only_second_is_malformed(sources, tmp_path, why)
@@ -409,7 +409,7 @@ class TestReading:
             "junk.zip/a",
         ]:
             (tmp_path / "file.txt").touch()
-            with pytest.raises(SourceUnreadable, match=r"check that it is there|no file of bytes"):
+            with pytest.raises(SourceUnreadable, match=r"check that it exists|not a regular file"):
                 read_source(str(tmp_path / name), LIMITS)
 
     def test_an_address_that_cannot_be_had(self, tmp_path):

@@ -270,7 +270,7 @@ class TestHosts:
         for call in (lambda u: fetch(u, WebAccess(), LIMITS), lambda u: read_source(u, LIMITS)):
             with pytest.raises(
                 SourceUnreadable,
-                match=r"not fetched from the web.*Download it first.*"
+                match=r"its host is not allowed.*Download the image first.*"
                 r"--web-hosts images\.test:8080.*CAMSEARCH_WEB_HOSTS",
             ):
                 call("http://images.test:8080/a.jpg")
@@ -282,7 +282,7 @@ class TestHosts:
             *("http://[::1/a.jpg", "http://example.org:99999/", "http://exa mple.org/"),
             *("http://exa\0mple.org/", "http://a\r\nHost: b/", "http://:80/"),
         ):
-            with pytest.raises(SourceUnreadable, match="mend it"):
+            with pytest.raises(SourceUnreadable, match="correct it"):
                 fetch(uri, WebAccess(frozenset(["example.org"])), LIMITS)
         assert resolver.asked == []
 
@@ -298,7 +298,7 @@ class TestHosts:
             *("", "*", "*.", "a*.example.org", "*.*.org", "https://example.org", "a.org/b"),
             *("user@example.org", "a.org:99999", "a.org?b", "a.org,b.org", "::1", "a..org", ".org"),
         ):
-            with pytest.raises(SettingsError, match="is no host: write"):
+            with pytest.raises(SettingsError, match="is not a valid host: write"):
                 WebAccess(frozenset([entry]))
         for seconds in (0.0, -1.0, float("nan")):
             with pytest.raises(SettingsError, match="positive"):
@@ -334,11 +334,11 @@ class TestNumbers:
     def test_closed(self, resolver: Resolver, connected: list[tuple[str, int]]) -> None:
         for number in CLOSED:
             resolver.names[NAME] = [number]
-            with pytest.raises(SourceUnreadable, match="no address of the public") as caught:
+            with pytest.raises(SourceUnreadable, match="not a public address") as caught:
                 fetch(f"http://{NAME}/a.jpg", WebAccess(frozenset([NAME])), LIMITS)
             assert type(caught.value) is SourceUnreadable
         for number in ("127.0.0.1", "[fd00::1]"):
-            with pytest.raises(SourceUnreadable, match="no address of the public internet"):
+            with pytest.raises(SourceUnreadable, match="not a public address"):
                 fetch(f"http://{number}/", WebAccess(frozenset([number])), LIMITS)
         assert connected == []
 
@@ -354,7 +354,7 @@ class TestNumbers:
     ) -> None:
         for numbers in ([PUBLIC, "10.0.0.1"], ["10.0.0.1", PUBLIC]):
             resolver.names[NAME] = numbers
-            with pytest.raises(SourceUnreadable, match=r"10\.0\.0\.1 is no address"):
+            with pytest.raises(SourceUnreadable, match=r"10\.0\.0\.1 is not a public address"):
                 fetch(f"http://{NAME}/", WebAccess(frozenset([NAME])), LIMITS)
         assert connected == []
 
@@ -433,7 +433,7 @@ class TestAnswers:
     def test_a_packed_body_is_refused(self, server: Server) -> None:
         for packing in ("gzip", "zstd", "gzip, identity"):
             server.answer = says(Content_Encoding=packing)
-            with pytest.raises(SourceUnreadable, match=f"comes as {packing}"):
+            with pytest.raises(SourceUnreadable, match=f"Content-Encoding {packing}"):
                 fetch(server.uri(), access(server), LIMITS)
 
     def test_what_is_broken_may_be_whole_next_time(self, server: Server) -> None:
@@ -455,7 +455,7 @@ class TestAnswers:
 
     def test_nobody_listens(self, server: Server) -> None:
         server.server_close()
-        with pytest.raises(SourceUnreachable, match="out of reach"):
+        with pytest.raises(SourceUnreachable, match="is unreachable"):
             fetch(server.uri(), access(server), LIMITS)
 
     def test_the_tag_asks_nobody(self, server: Server, resolver: Resolver) -> None:
