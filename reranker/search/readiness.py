@@ -1,4 +1,4 @@
-"""Whether searches by images would be answered now."""
+"""Readiness: whether image searches can be answered."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 
 __all__ = ["Check", "Readiness"]
 
-# Seconds a check may take, and an answer is believed: probes of many balancers are one question.
+# Seconds that a check may take, and that its result is cached for further probes.
 _PATIENCE_S = 2.0
 _BELIEVED_S = 1.0
 
 
 class Check(BaseModel):
-    """What one check found."""
+    """The result of a check."""
 
     name: str
     passed: bool
@@ -35,28 +35,28 @@ class Check(BaseModel):
 
 
 class Readiness:
-    """Asks Elasticsearch and the place of the kept maps, with no rights of anybody's."""
+    """Checks Elasticsearch, without credentials, and the storage of kept maps."""
 
     def __init__(
         self, ask: Ask, index: str, fingerprint: str, features: FeatureStore | None
     ) -> None:
-        """Args: index of the gallery; fingerprint of the method; features None for no kept maps."""
+        """Args: index and fingerprint of the gallery; features is None if no maps are kept."""
         self._ask, self._index = ask, index
         self._fingerprint, self._features = fingerprint, features
         self._last: tuple[float, tuple[Check, ...]] = (float("-inf"), ())
         self._running: asyncio.Task[tuple[Check, ...]] | None = None
-        # Of its own: a share that hangs keeps this thread, and none that answers searches.
+        # A separate thread, since a network share may hang.
         self._prober = ThreadPoolExecutor(1, "ready")
 
     async def checks(self) -> tuple[Check, ...]:
-        """What was found, a second ago at most. It takes two seconds at most."""
+        """Results at most one second old, within two seconds."""
         at, found = self._last
         if time.monotonic() - at < _BELIEVED_S:
             return found
         if self._running is None:
             self._running = asyncio.create_task(self._check())
             self._running.add_done_callback(self._remember)
-        # Shielded, so that a prober who goes does not end it for the others.
+        # Shielded, since other probes wait for the same task.
         return await asyncio.shield(self._running)
 
     def _remember(self, done: asyncio.Task[tuple[Check, ...]]) -> None:
@@ -78,7 +78,7 @@ class Readiness:
         except CamsearchError as error:
             return Check(name="elasticsearch", passed=False, said=error.reason)
         if answer.status in ACCESS_DENIED:
-            said = f"It answers. [{self._index}] was not checked: it is shown to no stranger."
+            said = f"[{self._index}] was not checked: it requires authentication."
             return Check(name="elasticsearch", passed=True, said=said)
         if answer.status == HTTPStatus.NOT_FOUND:
             said = (
@@ -96,7 +96,7 @@ class Readiness:
             found = abouts_of(orjson.loads(answer.body))
         except orjson.JSONDecodeError:
             return Check(
-                name="elasticsearch", passed=False, said="What answers is no Elasticsearch."
+                name="elasticsearch", passed=False, said="The server is not an Elasticsearch."
             )
         if not found:
             said = f"[{self._index}] was not made by camsearch."
@@ -105,8 +105,8 @@ class Readiness:
         if others:
             said = (
                 f"The vectors of [{others[0]}] were made by another method "
-                f"({found[others[0]]['fingerprint'][:16]}): it is taken up within seconds, unless the "
-                "server was started with options that name another; its log says more."
+                f"({found[others[0]]['fingerprint'][:16]}): the server switches to it within seconds, "
+                "unless its options name another; see its log."
             )
             return Check(name="index", passed=False, said=said)
         return Check(
@@ -116,16 +116,18 @@ class Readiness:
     async def _maps_are_there(self) -> Check:
         features = self._features
         if features is None:
-            return Check(name="maps", passed=True, said="None are kept: images are opened again.")
+            return Check(
+                name="maps", passed=True, said="None are kept: images are read and encoded again."
+            )
         try:
             async with asyncio.timeout(_PATIENCE_S):
                 loop = asyncio.get_running_loop()
                 reachable = await loop.run_in_executor(self._prober, features.is_reachable)
         except TimeoutError:
-            said = f"Their place does not answer within {_PATIENCE_S:.0f} s."
+            said = f"Their storage does not answer within {_PATIENCE_S:.0f} s."
             return Check(name="maps", passed=False, said=said)
         if not reachable:
             return Check(
-                name="maps", passed=False, said="Their place is not there: mount it again."
+                name="maps", passed=False, said="Their storage is not available: mount it again."
             )
-        return Check(name="maps", passed=True, said="Their place is there.")
+        return Check(name="maps", passed=True, said="Their storage is available.")

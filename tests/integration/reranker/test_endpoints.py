@@ -178,7 +178,7 @@ def test_a_thumbnail_of_any_id(folder, elasticsearch_url, images, odd):
         shown, none = asked(app, upstream, ("GET", path, {}), ("GET", path + "%0Ax", {}))
     assert (shown.status_code, shown.headers["content-type"]) == (200, "image/jpeg")
     assert none.status_code == 404
-    assert "is no image of" in none.json()["error"]["reason"]
+    assert "is not an image of" in none.json()["error"]["reason"]
 
 
 def test_an_index_that_is_not_there_is_not_ready(folder, elasticsearch_url, index_prefix):

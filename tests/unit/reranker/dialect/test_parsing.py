@@ -207,7 +207,7 @@ def test_elsewhere_our_name_may_be_data(text):
     ],
 )
 def test_what_names_us_and_is_no_json_is_said_by_us(body):
-    with pytest.raises(DialectError, match="is no JSON"):
+    with pytest.raises(DialectError, match="is not valid JSON"):
         parse_search(body, "", LIMITS)
 
 
