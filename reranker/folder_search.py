@@ -59,8 +59,8 @@ def not_served(what: str) -> NotServed:
     """The error for what only Elasticsearch supports; `what` is the subject of its sentence."""
     return NotServed(
         f"{what} is not served by a gallery in a folder, which supports GET /, _search, _msearch, "
-        "_count, _doc/{id} and _mapping as listed in docs/dialect.md: run `camsearch serve` in front "
-        "of Elasticsearch (compose.yaml), and write with `camsearch index`."
+        "_count, _doc/{id} and _mapping as listed in docs/dialect.md: run `camsearch serve` in "
+        "front of Elasticsearch (compose.yaml), and write with `camsearch index`."
     )
 
 

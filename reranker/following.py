@@ -181,8 +181,8 @@ class Following:
             await asyncio.sleep(_BETWEEN_S)
         if answer.status != HTTPStatus.OK:
             _log.warning(
-                "Elasticsearch answered %d for the mapping of [%s]: using the packaged method, or the one "
-                "given by options, until the index has another.",
+                "Elasticsearch answered %d for the mapping of [%s]: using the packaged method, or "
+                "the one given by options, until the index has another.",
                 answer.status,
                 self._index,
             )

@@ -6,7 +6,7 @@ from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 from jaxtyping import Float
@@ -17,7 +17,7 @@ from descriptors.encoder import working_size
 from galleries.kept_maps import stack_kept
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 
     from descriptors.arrays import Encoded, QueryDescription
     from descriptors.method import Method
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from galleries.kept_maps import KeptMaps
 
 __all__ = ["Match", "Matcher"]
+
+_Item = TypeVar("_Item")
 
 # Hits matched at once: enough to share each step's overhead, few enough for the cache (measured on
 # CPU: 2 and 4 are a third slower, 16 and 32 no faster).
@@ -119,8 +121,11 @@ class Matcher:
                 return {}
             return self._match_maps(query, settings, some, self.kept_maps(some))
 
+        def size(image: IndexedImage) -> Size:
+            return working_size(Size(image.width, image.height), self.method.settings)
+
         matches: dict[str, Match | None] = {}
-        for found in self._matchers.map(run, self._chunks(images)):
+        for found in self._matchers.map(run, _batches(images, size)):
             matches |= found
         missing = [p for p in images if p.id not in matches]
         if missing and self._encode is not None and not stop():
@@ -164,36 +169,24 @@ class Matcher:
         if settings.coarse_maps:
             # Maps may have been kept at full resolution, or encoded just now.
             maps = {i: kept.averaged() for i, kept in maps.items()}
-        for batch in _batches_of_one_shape(maps):
-            encoded = stack_kept(list(batch.values()), encoder.device, encoder.kept_dtype)
+        for ids in _batches(maps, lambda i: maps[i].shape):
+            encoded = stack_kept([maps[i] for i in ids], encoder.device, encoder.kept_dtype)
             found = self.method.match_regions(query, encoded, settings)
             matches |= {
                 i: None if match is None else _in_pixels(match, sizes[i], encoded)
-                for i, match in zip(batch, found, strict=True)
+                for i, match in zip(ids, found, strict=True)
             }
         return matches
 
-    def _chunks(self, images: Sequence[IndexedImage]) -> list[list[IndexedImage]]:
-        """Batches of images whose maps very likely have the same shape."""
-        by_size: dict[Size, list[IndexedImage]] = defaultdict(list)
-        for image in images:
-            size = working_size(Size(image.width, image.height), self.method.settings)
-            by_size[size].append(image)
-        return [
-            group[start : start + _MATCH_BATCH]
-            for group in by_size.values()
-            for start in range(0, len(group), _MATCH_BATCH)
-        ]
 
-
-def _batches_of_one_shape(kept: Mapping[str, KeptMaps]) -> Iterator[dict[str, KeptMaps]]:
-    by_shape: dict[tuple[object, ...], dict[str, KeptMaps]] = defaultdict(dict)
-    for image_id, maps in kept.items():
-        by_shape[maps.shape][image_id] = maps
-    for group in by_shape.values():
-        ids = list(group)
-        for start in range(0, len(ids), _MATCH_BATCH):
-            yield {i: group[i] for i in ids[start : start + _MATCH_BATCH]}
+def _batches(items: Iterable[_Item], key: Callable[[_Item], Hashable]) -> Iterator[list[_Item]]:
+    """Batches of items that have the same key."""
+    groups: dict[Hashable, list[_Item]] = defaultdict(list)
+    for item in items:
+        groups[key(item)].append(item)
+    for group in groups.values():
+        for start in range(0, len(group), _MATCH_BATCH):
+            yield group[start : start + _MATCH_BATCH]
 
 
 def _in_pixels(match: RegionMatch, size: Size, encoded: Encoded) -> Match:

@@ -169,7 +169,7 @@ def check_end(body: bytes) -> None:
 
 
 def pairs_of(body: bytes) -> list[tuple[bytes, bytes]]:
-    """Header and body of each search; a last header without a body is ignored, as Elasticsearch does."""
+    """Header and body of each search; like Elasticsearch, ignores a last header without a body."""
     lines = body.split(b"\n")
     if lines[-1] == b"":
         lines.pop()

@@ -257,8 +257,8 @@ def _read_box(value: Any, path: str) -> Box:
         raise refusal(path, "[x0, y0, x1, y1], pixels of the upright image", value)
     if len(value) != _COORDINATES:
         raise DialectError(
-            f"[{path}] has {len(value)} numbers: give four, [x0, y0, x1, y1], pixels of the upright "
-            "image."
+            f"[{path}] has {len(value)} numbers: give four, [x0, y0, x1, y1], pixels of the "
+            "upright image."
         )
     x0, y0, x1, y1 = (a_number(v, f"{path}.{i}", 0) for i, v in enumerate(value))
     if x1 <= x0 or y1 <= y0:

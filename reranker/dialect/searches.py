@@ -156,7 +156,7 @@ class VisualSearch:
 
     @property
     def ranks(self) -> bool:
-        """Whether hits are re-ranked or expanded; if not, the first answer is returned unchanged."""
+        """Whether to re-rank or expand; otherwise the first answer is returned unchanged."""
         return self.image is not None
 
     @property

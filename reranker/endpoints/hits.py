@@ -32,7 +32,7 @@ _UNCHANGED = 304
 
 
 class _AnyId(StringConvertor):
-    """An id that may contain slashes and line breaks; Starlette's ``path`` stops at a line break."""
+    """An id with slashes and line breaks; Starlette's ``path`` stops at a line break."""
 
     regex = "(?s:.*)"
 
@@ -70,18 +70,15 @@ def _add_explain(router: APIRouter, service: Service) -> None:
         adds, and a heat map; that alone with `Accept: image/png`.
         """  # noqa: D205 - a description for OpenAPI, which has no first line
         with _counted(service.metrics):
-            found = await explained(request)
+            asked_as = asked_further(request)
+            service.rate.take(asked_as)
+            body = await body_of(request, most)
+            asked = await asyncio.to_thread(read_explain_request, body, service.limits)
+            with service.metrics.explains.time():
+                found = await service.explainer.explain(asked_as, asked)
         if _wants_png(request):
             return Response(base64.b64decode(found.heat_map), media_type=_PNG)
         return Response(found.model_dump_json(), media_type="application/json")
-
-    async def explained(request: Request) -> Explained:
-        asked_as = asked_further(request)
-        service.rate.take(asked_as)
-        body = await body_of(request, most)
-        asked = await asyncio.to_thread(read_explain_request, body, service.limits)
-        with service.metrics.explains.time():
-            return await service.explainer.explain(asked_as, asked)
 
 
 def _add_thumbnails(router: APIRouter, service: Service) -> None:

@@ -28,8 +28,8 @@ __all__ = ["EXPLAINED", "OUTCOMES", "STAGES", "Metrics"]
 
 # Stages of an image search, in their order.
 STAGES = ("contract", "describe", "first_search", "rerank", "expand", "second_search", "render")
-# Outcomes of an image search: ranked; ranked with a warning; first search only, as requested; refused
-# as invalid; refused because of overload.
+# Outcomes of an image search: ranked; ranked with a warning; first search only, as requested;
+# refused as invalid; refused because of overload.
 OUTCOMES = ("ranked", "warned", "first_search", "refused", "overloaded")
 EXPLAINED = ("explained", "refused", "overloaded")
 # Of forwarded requests; "none" for no answer.

@@ -63,8 +63,8 @@ def listen(host: str, port: int) -> socket.socket:
     except OSError as error:
         listening.close()
         raise SettingsError(
-            f"{host}:{port} is not available ({error}): choose another address or port, or stop the "
-            "process that uses it."
+            f"{host}:{port} is not available ({error}): choose another address or port, or stop "
+            "the process that uses it."
         ) from error
     listening.listen(_BACKLOG)
     return listening

@@ -34,7 +34,7 @@ _MEDIA = frozenset({b"content-type", b"accept"})
 # Seconds for which a check is cached: an alias may be switched to another index.
 _BELIEVED_S = 10.0
 _MAX_BELIEVED = 1000
-# Elasticsearch refuses longer paths than these names make.
+# More names would make a path longer than Elasticsearch accepts.
 _MAX_PIT_INDICES = 100
 # Copies of an id that the searched indices may contain, only one of which is the hit.
 _COPIES = 100

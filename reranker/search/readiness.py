@@ -68,66 +68,60 @@ class Readiness:
         return tuple(await asyncio.gather(self._index_fits(), self._maps_are_there()))
 
     async def _index_fits(self) -> Check:
-        request = mapping_request(encoded_index(self._index))
+        name = "elasticsearch"
         try:
             async with asyncio.timeout(_PATIENCE_S):
-                answer = await self._ask(request)
+                answer = await self._ask(mapping_request(encoded_index(self._index)))
         except TimeoutError:
-            said = f"Elasticsearch does not answer within {_PATIENCE_S:.0f} s."
-            return Check(name="elasticsearch", passed=False, said=said)
+            return _failed(name, f"Elasticsearch does not answer within {_PATIENCE_S:.0f} s.")
         except CamsearchError as error:
-            return Check(name="elasticsearch", passed=False, said=error.reason)
+            return _failed(name, error.reason)
         if answer.status in ACCESS_DENIED:
-            said = f"[{self._index}] was not checked: it requires authentication."
-            return Check(name="elasticsearch", passed=True, said=said)
+            return _passed(name, f"[{self._index}] was not checked: it requires authentication.")
         if answer.status == HTTPStatus.NOT_FOUND:
-            said = (
+            return _failed(
+                "index",
                 f"There is no index [{self._index}]: make it with `camsearch gallery create`, or "
-                "name another."
+                "name another.",
             )
-            return Check(name="index", passed=False, said=said)
         if answer.status != HTTPStatus.OK:
-            said = f"Elasticsearch answers with status {answer.status}."
-            return Check(name="elasticsearch", passed=False, said=said)
+            return _failed(name, f"Elasticsearch answers with status {answer.status}.")
         return self._compared(answer)
 
     def _compared(self, answer: Answer) -> Check:
         try:
             found = abouts_of(orjson.loads(answer.body))
         except orjson.JSONDecodeError:
-            return Check(
-                name="elasticsearch", passed=False, said="The server is not an Elasticsearch."
-            )
+            return _failed("elasticsearch", "The server is not an Elasticsearch.")
         if not found:
-            said = f"[{self._index}] was not made by camsearch."
-            return Check(name="index", passed=False, said=said)
-        others = [name for name, a in found.items() if a["fingerprint"] != self._fingerprint]
-        if others:
-            said = (
-                f"The vectors of [{others[0]}] were made by another method "
-                f"({found[others[0]]['fingerprint'][:16]}): the server switches to it within seconds, "
-                "unless its options name another; see its log."
-            )
-            return Check(name="index", passed=False, said=said)
-        return Check(
-            name="index", passed=True, said=f"[{', '.join(found)}] was made by this method."
-        )
+            return _failed("index", f"[{self._index}] was not made by camsearch.")
+        for name, about in found.items():
+            if about["fingerprint"] != self._fingerprint:
+                return _failed(
+                    "index",
+                    f"The vectors of [{name}] were made by another method "
+                    f"({about['fingerprint'][:16]}): the server switches to it within seconds, "
+                    "unless its options name another; see its log.",
+                )
+        return _passed("index", f"[{', '.join(found)}] was made by this method.")
 
     async def _maps_are_there(self) -> Check:
-        features = self._features
-        if features is None:
-            return Check(
-                name="maps", passed=True, said="None are kept: images are read and encoded again."
-            )
+        if self._features is None:
+            return _passed("maps", "None are kept: images are read and encoded again.")
         try:
             async with asyncio.timeout(_PATIENCE_S):
                 loop = asyncio.get_running_loop()
-                reachable = await loop.run_in_executor(self._prober, features.is_reachable)
+                reachable = await loop.run_in_executor(self._prober, self._features.is_reachable)
         except TimeoutError:
-            said = f"Their storage does not answer within {_PATIENCE_S:.0f} s."
-            return Check(name="maps", passed=False, said=said)
+            return _failed("maps", f"Their storage does not answer within {_PATIENCE_S:.0f} s.")
         if not reachable:
-            return Check(
-                name="maps", passed=False, said="Their storage is not available: mount it again."
-            )
-        return Check(name="maps", passed=True, said="Their storage is available.")
+            return _failed("maps", "Their storage is not available: mount it again.")
+        return _passed("maps", "Their storage is available.")
+
+
+def _passed(name: str, said: str) -> Check:
+    return Check(name=name, passed=True, said=said)
+
+
+def _failed(name: str, said: str) -> Check:
+    return Check(name=name, passed=False, said=said)

@@ -167,8 +167,8 @@ def _check_media(headers: Headers) -> None:
     # Elasticsearch answers in the first accepted format that it supports.
     if not written or any(other in accepted for other in _NOT_READ):
         raise DialectError(
-            f"[Accept: {accepted.decode('latin-1')[:80]}] is not supported by image searches: accept "
-            "application/json."
+            f"[Accept: {accepted.decode('latin-1')[:80]}] is not supported by image searches: "
+            "accept application/json."
         )
 
 

@@ -71,8 +71,8 @@ async def match_by_maps(
     except Exception as error:
         _log.exception("The re-ranking of a search failed.")
         raise NotReranked(
-            "The re-ranking failed: these hits are in the order of the first search. See the log of "
-            "camsearch."
+            "The re-ranking failed: these hits are in the order of the first search. See the log "
+            "of camsearch."
         ) from error
     finally:
         late.set()
