@@ -132,8 +132,8 @@ def parse_msearch(
     check_end(body)
     if ours > limits.searches:
         raise DialectError(
-            f"{ours} searches name camsearch, more than the {limits.searches} allowed in one "
-            "_msearch: send several."
+            f"{ours} image searches are more than the {limits.searches} allowed in one _msearch: "
+            "send several."
         )
     parameters = parameters_of(query)
     _check_parameters(parameters)
@@ -232,4 +232,4 @@ def _check_parameters(parameters: Mapping[str, str]) -> None:
                 f"[{name[:60]}] is not a parameter of _msearch: put it into the searches."
             )
     if parameters.get("format", "json") != "json":
-        raise DialectError("[format] must be json where a search names camsearch.")
+        raise DialectError("[format] must be json for image searches.")

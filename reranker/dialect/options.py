@@ -284,5 +284,5 @@ def check_conflicts(body: Mapping[str, Any], parameters: Mapping[str, str]) -> N
         )
     if parameters.get("format", "") not in {"", "json"}:
         raise DialectError(
-            f"[format] must be json where hits are re-ranked, not {parameters['format'][:20]}."
+            f"[format] must be json for re-ranked hits, not {parameters['format'][:20]}."
         )

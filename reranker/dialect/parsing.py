@@ -232,8 +232,8 @@ def _slots(parts: Iterable[_Part], own: ImageQuery | None, limits: DialectLimits
         # Elasticsearch refuses what is not a number.
         if isinstance(k, (int, float)) and k > limits.k:
             raise DialectError(
-                f"[{_written(part.path)}.k] must be at most {limits.k:,} where the vector is made "
-                f"from an image, not {k}."
+                f"[{_written(part.path)}.k] must be at most {limits.k:,} for a vector made from "
+                f"an image, not {k}."
             )
         for key in (_BUILDER, _VECTOR):
             part.content.pop(key, None)
@@ -264,6 +264,6 @@ def refuse_elsewhere(text: bytes, where: str) -> None:
     """
     if _IN_A_SEARCH.search(text):
         raise DialectError(
-            f"[{where}] cannot search by an image: only [_search] and [_msearch] take [camsearch], "
-            "in their body. Send the search there."
+            f"[{where}] does not support image search: send it as the body of [_search] or "
+            "[_msearch]."
         )

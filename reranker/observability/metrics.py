@@ -49,34 +49,30 @@ class Metrics:
         seconds = partial(Histogram, buckets=_SECONDS, registry=registry)
         counter, gauge = partial(Counter, registry=registry), partial(Gauge, registry=registry)
         self._stages = seconds(
-            "camsearch_stage_seconds", "Seconds a stage of a search by images takes.", ["stage"]
+            "camsearch_stage_seconds", "Seconds of each stage of an image search.", ["stage"]
         )
-        self.searches = counter(
-            "camsearch_searches", "Searches that name camsearch, by how they ended.", ["outcome"]
-        )
+        self.searches = counter("camsearch_searches", "Image searches by outcome.", ["outcome"])
         self._windows = Histogram(
             "camsearch_window_hits",
-            "R, hits re-ranked a search.",
+            "R, hits re-ranked per search.",
             buckets=_WINDOWS,
             registry=registry,
         )
         self.unmatched = counter(
             "camsearch_unmatched_hits",
-            "Hits that kept their first score: no maps kept, and no image to encode.",
+            "Hits that kept their first score: neither maps nor image can be read.",
         )
         forwarded = counter(
             "camsearch_forwarded_requests",
-            "Requests passed through, by class of status.",
+            "Forwarded requests by class of status.",
             ["status"],
         )
-        self._waiting = gauge("camsearch_waiting", "Searches that wait, by for what.", ["stage"])
+        self._waiting = gauge("camsearch_waiting", "Requests in each queue.", ["stage"])
         self.explains = seconds("camsearch_explain_seconds", "Seconds to explain a hit.")
-        self._explained = counter(
-            "camsearch_explains", "Hits to be explained, by how it ended.", ["outcome"]
-        )
+        self._explained = counter("camsearch_explains", "Explanations by outcome.", ["outcome"])
         self._method = gauge(
             "camsearch_method_info",
-            "1; the label tells which method describes queries.",
+            "Always 1; the label is the method that describes queries.",
             ["fingerprint"],
         )
         # Start each series at zero, so that rates are defined.

@@ -164,7 +164,7 @@ def test_what_takes_no_image_says_who_does(folder, elasticsearch_url, images, me
     with serving(folder, elasticsearch_url, images) as (app, upstream):
         refused, passed = asked(app, upstream, request(text), request(plain))
     assert refused.status_code == 400
-    assert "only [_search] and [_msearch] take [camsearch]" in refused.json()["error"]["reason"]
+    assert "does not support image search" in refused.json()["error"]["reason"]
     assert passed.status_code == 200, passed.text
 
 

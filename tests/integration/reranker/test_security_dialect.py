@@ -263,4 +263,4 @@ def test_too_many_searches_in_one_are_refused(house):
     with house.service() as service:
         answer = asked(service, line * 33, path="/images/_msearch")
     assert answer.status == 400
-    assert "33 searches" in answer.reason
+    assert "33 image searches" in answer.reason

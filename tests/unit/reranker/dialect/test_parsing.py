@@ -186,7 +186,7 @@ def test_sorting_by_score_is_no_sorting(sort):
     ids=["plain", "template", "inner", "text"],
 )
 def test_elsewhere_than_in_a_search_we_cannot_be_named(text):
-    with pytest.raises(DialectError, match=r"\[/_x\] .* only \[_search\] and \[_msearch\]"):
+    with pytest.raises(DialectError, match=r"\[/_x\] .* the body of \[_search\] or \[_msearch\]"):
         refuse_elsewhere(text, "/_x")
 
 
