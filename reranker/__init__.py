@@ -1,1 +1,1 @@
-"""The way of a query to its answer."""
+"""Searching: first search, re-ranking, expansion and the proxy in front of Elasticsearch."""

@@ -1,4 +1,4 @@
-"""The whole as one ASGI application: the proxy, and our own endpoints below ``/_camsearch``."""
+"""The server as one ASGI application: the proxy, and its endpoints below ``/_camsearch``."""
 
 from __future__ import annotations
 
@@ -25,12 +25,19 @@ if TYPE_CHECKING:
 
 __all__ = ["make_app", "own_endpoints"]
 
-# What a page of another origin may see of an answer.
-_SHOWN = ("warning", "x-request-id", "x-opaque-id", "x-elastic-product", "retry-after", "etag")
+# Response headers that pages of other origins may read.
+_EXPOSED_HEADERS = (
+    "warning",
+    "x-request-id",
+    "x-opaque-id",
+    "x-elastic-product",
+    "retry-after",
+    "etag",
+)
 
 
 def make_app(service: Service) -> ASGIApp:
-    """What uvicorn serves: the proxy, and our own endpoints beside it."""
+    """Build the application that uvicorn serves."""
     settings = service.settings
     proxy = Proxy(
         service.upstream,
@@ -39,11 +46,11 @@ def make_app(service: Service) -> ASGIApp:
         settings,
         service.metrics.forwarded,
     )
-    return _shared_with_origins(proxy, settings.serve_cors)
+    return _with_cors(proxy, settings.serve_cors)
 
 
 def own_endpoints(service: Service) -> FastAPI:
-    """What stands below ``/_camsearch``."""
+    """Build the application that serves ``/_camsearch``."""
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -54,7 +61,7 @@ def own_endpoints(service: Service) -> FastAPI:
         title="camsearch",
         summary="Visual instance search for Elasticsearch.",
         version=version("camsearch"),
-        # FastAPI's own page loads scripts from elsewhere; ours is among the pages.
+        # FastAPI's page loads scripts from a CDN; `endpoints/pages.py` has one that does not.
         docs_url=None,
         redoc_url=None,
         openapi_url="/_camsearch/openapi.json",
@@ -67,13 +74,12 @@ def own_endpoints(service: Service) -> FastAPI:
     return own
 
 
-def _shared_with_origins(app: ASGIApp, origins: str) -> ASGIApp:
-    """The application for pages of these origins, too.
+def _with_cors(app: ASGIApp, origins: str) -> ASGIApp:
+    """Add CORS for these origins, separated by commas.
 
     Convention:
-        The whole of it, searches and what is passed through: a page that may not call `_search`
-        has no use for the rest. Elasticsearch's own CORS headers are replaced. Credentials that a
-        browser sends by itself are not allowed; a page that has an API key sends it by name.
+        Applies to every path, and replaces Elasticsearch's own CORS headers. Cookies are not
+        allowed: a page sends an API key in ``Authorization``.
     """
     listed = [origin.strip() for origin in origins.split(",") if origin.strip()]
     if not listed:
@@ -83,5 +89,5 @@ def _shared_with_origins(app: ASGIApp, origins: str) -> ASGIApp:
         allow_origins=listed,
         allow_methods=["GET", "HEAD", "POST"],
         allow_headers=["authorization", "content-type", "x-opaque-id", "x-request-id"],
-        expose_headers=_SHOWN,
+        expose_headers=_EXPOSED_HEADERS,
     )

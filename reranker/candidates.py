@@ -1,10 +1,10 @@
-"""The order of a search's hits: re-ranked by regions, expanded, searched again.
+"""The order of a search's hits: re-ranking, query expansion, second search.
 
     first hits -> reranked(window, matches) -> expanded(query, ...) -> searched_again(found)
 
-Pure functions over keys, cosines and matches. A gallery (`reranker.pipeline`) and an
-Elasticsearch (`reranker.search`) feed them, and read documents, maps and vectors on the way. A
-re-ranking step is whatever makes a `Match` for each hit.
+Pure functions over keys, cosines and matches. `reranker.pipeline` calls them for a gallery,
+`reranker.search` for Elasticsearch; these read documents, maps and vectors. Any function that
+returns a `Match` per hit can re-rank.
 """
 
 from __future__ import annotations
@@ -37,18 +37,18 @@ __all__ = [
 
 Key = TypeVar("Key", bound=Hashable)
 
-# The score of a hit that has none which compares with a cosine, as of a search by text.
+# The score of a hit whose Elasticsearch score is not a cosine, as in a search by text.
 UNCOMPARED = float("-inf")
 
 
 @dataclass(slots=True)
 class Candidate(Generic[Key]):
-    """A hit on its way through the stages.
+    """A hit between the stages of a search.
 
     Attributes:
-        key: names the hit.
+        key: identifies the hit.
         score: cosine, or `UNCOMPARED`.
-        match: its best region; None if it was not matched.
+        match: its best region; None if it has none.
     """
 
     key: Key
@@ -59,10 +59,10 @@ class Candidate(Generic[Key]):
 def reranked(
     window: Sequence[Candidate[Key]], matches: Mapping[Key, Match | None]
 ) -> list[Candidate[Key]]:
-    """The window sorted by its best regions.
+    """Sort the window by the cosine of each hit's best region.
 
     Convention:
-        A hit without a match keeps its score; what is `UNCOMPARED` stands last, in its order.
+        A hit without a match keeps its score; `UNCOMPARED` hits come last, in their order.
 
     Source:
         paper section 5.1.
@@ -76,7 +76,7 @@ def reranked(
 def without_vector(
     ranked: Sequence[Candidate[Key]], hits: int, settings: RegionSettings
 ) -> list[Key]:
-    """The hits that expand the query with the vector they are indexed with."""
+    """Keys of the hits that expand the query with their indexed vector."""
     best = ranked[: hits_to_read(hits, settings)]
     return [c.key for c in best if _of_match(c, settings) is None]
 
@@ -90,16 +90,16 @@ def expanded(
     alpha: float,
     settings: RegionSettings,
 ) -> Float[Tensor, " D"] | None:
-    """The query of the second search; None if none of the first hits is there any more.
+    """The query vector of the second search; None if all of the first hits have been deleted.
 
     Args:
-        query: unit.
+        query: unit vector.
         ranked: best first.
-        indexed: vectors of the hits that `without_vector` names; those that are gone are left out.
+        indexed: vectors of the hits that `without_vector` returns; deleted ones are missing.
         hits, alpha, settings: see `expanded_query`.
 
     Source:
-        docs/method.md section 5; what the default does otherwise: docs/adr/0006 and 0014.
+        docs/method.md section 5; deviations: docs/adr/0006 and 0014.
     """
     vectors = []
     for c in ranked[: hits_to_read(hits, settings)]:
@@ -117,17 +117,16 @@ def searched_again(
     found: Mapping[Key, float],
     query: Float[Tensor, " D"] | None,
 ) -> list[Candidate[Key]]:
-    """The hits of the second search with what is known of them.
+    """Merge the second search's hits with the matches found so far.
 
     Args:
-        ranked: the order before.
-        found: scores of the second search, in its order.
-        query: of that search, where a matched hit counts by its best region if that is more like
-            it; None if regions no longer count.
+        ranked: the hits before the second search.
+        found: cosines of the second search, in its order.
+        query: of the second search. A matched hit is scored by its region if that is more similar
+            than the whole image. None to ignore regions.
 
     Convention:
-        The whole image, as it is indexed, is one of a hit's regions. Of a hit that the second
-        search did not find only the re-ranking's region is known.
+        A matched hit that the second search did not find is scored by its region alone.
 
     Source:
         docs/method.md section 5; docs/adr/0006.
@@ -142,7 +141,7 @@ def searched_again(
 
 
 def unmatched_warning(unmatched: int, window: int) -> str:
-    """What is said of hits whose maps could not be had."""
+    """The warning about hits whose maps could not be read."""
     return (
         f"{unmatched} of {window} hits keep their first score: their feature maps are not kept and "
         "their images cannot be read. Index them again."

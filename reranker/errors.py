@@ -1,4 +1,4 @@
-"""What can go wrong between a client and Elasticsearch."""
+"""Errors of searches and of the proxy."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ __all__ = [
 
 
 class DialectError(RequestError):
-    """A search names us but cannot be understood."""
+    """A search that uses camsearch's keys is not valid."""
 
 
 class BodyTooLarge(RequestError):
-    """A body has more bytes than are read into memory."""
+    """A request body is larger than allowed."""
 
 
 class Overloaded(CamsearchError):
-    """More is being asked than can be worked off: try again later."""
+    """The server is overloaded: try again later."""
 
     @property
     def retry_after(self) -> int:
@@ -39,26 +39,26 @@ class Overloaded(CamsearchError):
 
 
 class UpstreamUnreachable(CamsearchError):
-    """Elasticsearch does not answer, or not in time."""
+    """Elasticsearch does not answer, or times out."""
 
 
 class UpstreamRefused(CamsearchError):
-    """Elasticsearch refuses something that we asked with the caller's rights."""
+    """Elasticsearch refused a request that camsearch sent with the caller's credentials."""
 
     @property
     def answer(self) -> Answer:
-        """What it said, for the caller."""
+        """Elasticsearch's answer, to be returned to the caller."""
         answer: Answer = self.args[1]
         return answer
 
 
 class ImageNotFound(RequestError):
-    """The query names an image of the index that is not there."""
+    """The query names a document that does not exist."""
 
 
 class NotOurIndex(RequestError):
-    """A search with an image goes to an index that camsearch did not make."""
+    """An image search was sent to an index that camsearch did not create."""
 
 
 class NotServed(RequestError):
-    """A gallery in a folder does not answer this: an Elasticsearch would."""
+    """Elasticsearch supports this; a gallery in a folder does not."""

@@ -1,4 +1,4 @@
-"""A gallery in a folder in Elasticsearch's place: what searches by images need of its interface."""
+"""Serve a gallery in a folder through the part of Elasticsearch's API that image search needs."""
 
 from __future__ import annotations
 
@@ -53,9 +53,9 @@ _METHODS = {
     "_msearch": ("GET", "POST"),
     "_count": ("GET", "POST"),
 }
-# What official clients accept, and expect as the type of the answer.
+# Official clients accept this media type, and expect it back.
 _VENDOR_TYPE = re.compile(rb"(application/vnd\.elasticsearch\+json)\s*;\s*(compatible-with=[89])\b")
-# Clients ask for a version: that of the Elasticsearch which the contract tests compare with.
+# Clients check the version; this is the Elasticsearch that the contract tests compare with.
 _ABOUT = {
     "name": "camsearch",
     "cluster_name": "camsearch",
@@ -77,8 +77,8 @@ _ABOUT = {
 class LocalUpstream:
     """Implements `reranker.http.exchange.Upstream` with a gallery in a folder.
 
-    Answers `_search`, `_msearch`, `_count`, `_doc/{id}`, `_mapping` and `GET /`; all else is
-    refused with 501 and a sentence that says so.
+    Answers `_search`, `_msearch`, `_count`, `_doc/{id}`, `_mapping` and `GET /`; everything else
+    is answered 501.
     """
 
     def __init__(
@@ -91,19 +91,19 @@ class LocalUpstream:
         """Serve a gallery.
 
         Args:
-            gallery: stays the caller's to close.
-            index_name: under which it is the only index.
-            max_body_bytes: of a request, after it is unpacked.
+            gallery: closed by the caller.
+            index_name: name of the only index.
+            max_body_bytes: of a request, decompressed.
         """
         self._gallery, self._index = gallery, index_name
         self._max_body_bytes = max_body_bytes
 
     async def close(self) -> None:
-        """Nothing to end: the gallery is the caller's."""
+        """Do nothing: the caller closes the gallery."""
 
     async def ask(self, request: Request) -> Answer:
-        """The answer to a request; what is refused is an answer too."""
-        # SQLite and the product with all vectors block, so all of it happens in a thread.
+        """Answer a request; errors become answers."""
+        # SQLite and the search over all vectors block, so they run in a thread.
         return await asyncio.to_thread(self.answer, request)
 
     async def forward(self, scope: Scope, receive: Receive, send: Send, body: bytes | None) -> None:
@@ -114,7 +114,7 @@ class LocalUpstream:
             return
         except RequestError as error:
             answer = refusal(error)
-        # The length is that of the answer to GET, as HTTP has it.
+        # For HEAD, the length of the answer to GET (RFC 9110 section 8.6).
         headers = (*answer.headers, (b"content-length", str(len(answer.body)).encode()))
         start = {"type": "http.response.start", "status": answer.status, "headers": headers}
         await send(start)
@@ -122,7 +122,7 @@ class LocalUpstream:
         await send({"type": "http.response.body", "body": shown})
 
     def answer(self, request: Request) -> Answer:
-        """As `ask`, but waits for the gallery."""
+        """As `ask`, but blocking."""
         parameters = parameters_of(request.query)
         try:
             status, said = self._reply(request, parameters)
@@ -156,8 +156,8 @@ class LocalUpstream:
         for name in names.split(","):
             if name != _ALL and not fits(name, self._index):
                 raise GalleryNotFound(
-                    f"no such index [{name}]: a gallery in a folder is served as "
-                    f"[{self._index}] alone."
+                    f"no such index [{name}]: the only index of a gallery in a folder is "
+                    f"[{self._index}]."
                 )
 
     def _search_many(self, request: Request, names: str) -> dict[str, Any]:
@@ -168,7 +168,6 @@ class LocalUpstream:
         return {"took": int((time.perf_counter() - started) * 1e3), "responses": responses}
 
     def _one_of_many(self, header: bytes, body: bytes, query: str, names: str) -> dict[str, Any]:
-        """One search's answer or error, with its status."""
         try:
             index, query = read_header(header, query, names)
             self._check_index(index)
@@ -188,17 +187,17 @@ class LocalUpstream:
 
 
 def _mapping(gallery: LocalGallery) -> Any:
-    """That of an index of these documents, with what is known of the method."""
+    """The mapping that Elasticsearch would have, with the method's settings in `_meta`."""
     about = {**gallery.settings, "fingerprint": gallery.fingerprint, "dims": gallery.dims}
-    # Every vector is looked at, as in a flat index.
+    # Search is exact, as in a flat index.
     return IndexPlan(graph="flat", replicas=0).body(about, gallery.dims)["mappings"]
 
 
 def _taken_apart(request: Request) -> tuple[str, str, str]:
-    """Which endpoint is asked, of which indices, and for which document.
+    """Endpoint, index names and document id of a request.
 
     Raises:
-        NotServed: it is none that is answered here, or asked with another method.
+        NotServed: the endpoint or its method is not supported.
     """
     names, document_id = _ALL, ""
     match words_of(request.path):
@@ -218,7 +217,7 @@ def _taken_apart(request: Request) -> tuple[str, str, str]:
 
 
 def _headers(asked_with: Headers) -> Headers:
-    """Those of every answer; the caller's own mark comes back."""
+    """Response headers; ``X-Opaque-Id`` is returned."""
     accepted = _VENDOR_TYPE.search((value_of(asked_with, b"accept") or b"").lower())
     kind = b";".join(accepted.groups()) if accepted else b"application/json"
     headers = ((b"x-elastic-product", b"Elasticsearch"), (b"content-type", kind))
@@ -227,36 +226,36 @@ def _headers(asked_with: Headers) -> Headers:
 
 
 def _object_of(body: bytes) -> Mapping[str, Any]:
-    """A body that is an object; an empty one for none.
+    """Parse a body as a JSON object; an empty body is an empty object.
 
     Raises:
-        DialectError: it is no JSON, or another kind of value.
+        DialectError: it is not valid JSON, or not an object.
     """
     try:
         value = orjson.loads(body) if body.strip() else {}
     except orjson.JSONDecodeError as error:
-        raise DialectError(f"The body is no JSON ({error}): send an object.") from error
+        raise DialectError(f"The body is not valid JSON ({error}): send an object.") from error
     if not isinstance(value, dict):
         raise DialectError("The body must be an object.")
-    # null is like a key that is absent, as typed clients write it.
+    # Typed clients send null for absent keys.
     return {key: one for key, one in value.items() if one is not None}
 
 
 async def _read(scope: Scope, receive: Receive, body: bytes | None, most: int) -> Request:
-    """The whole request, unpacked.
+    """Read the whole request and decompress its body.
 
     Raises:
-        BodyTooLarge, DialectError: its body is too large, or cannot be unpacked.
-        CallerGone: there is none to answer.
+        BodyTooLarge, DialectError: its body is too large, or cannot be decompressed.
+        CallerGone: the client has disconnected.
     """
     headers: Headers = tuple(scope["headers"])
     whole = await read_whole(receive, headers, most) if body is None else body
     unpacked = await plain(whole, headers, most)
     if unpacked is None:
         raise DialectError(
-            "The body is not what its Content-Encoding says, or breaks off: send it whole."
+            "The body does not match its Content-Encoding, or is truncated: send all of it."
         )
-    # Servers may leave the path as it was sent out; decoded it is always there.
+    # ASGI servers may omit raw_path.
     raw = scope.get("raw_path") or quote(scope["path"]).encode()
     query = scope.get("query_string", b"").decode("latin-1")
     return Request(scope["method"], raw.decode("latin-1"), query, headers, unpacked)

@@ -1,7 +1,7 @@
-"""A search over a gallery in a folder, and its answer in Elasticsearch's shape.
+"""Search a gallery in a folder and answer in Elasticsearch's format.
 
-The nearest to a vector are found exactly. A query without one only chooses: all of its hits have
-the score 1 and come in order of their ids.
+kNN search is exact. A query without a vector only filters: its hits have the score 1 and are sorted
+by id.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ Parameters = Mapping[str, str]
 
 ONE_SHARD = {"total": 1, "successful": 1, "skipped": 0, "failed": 0}
 
-# Elasticsearch's own limit of hits that can be paged through, and of candidates.
+# Elasticsearch's default index.max_result_window, and its limit of num_candidates.
 _MAX_HITS = 10_000
 _MAX_NAME = 1000
 
-# Every hit is counted, so `track_total_hits` changes nothing; nor does a time-out.
+# Hits are always counted, so `track_total_hits` changes nothing; `timeout` is ignored.
 _SEARCH_KEYS = {"_source", "fields", "from", "knn", "min_score", "query", "retriever", "size"}
 _SEARCH_KEYS |= {"timeout", "track_scores", "track_total_hits"}
 _KNN_KEYS = {"field", "query_vector", "k", "num_candidates", "filter", "similarity", "boost"}
@@ -56,20 +56,16 @@ _Hit = tuple[Document, float]
 
 
 def not_served(what: str) -> NotServed:
-    """What Elasticsearch would answer and a gallery in a folder does not.
-
-    Args:
-        what: is not served, as the sentence's subject.
-    """
+    """The error for what only Elasticsearch supports; `what` is the subject of its sentence."""
     return NotServed(
-        f"{what} is not served by a gallery in a folder, which answers GET /, _search, _msearch, "
-        "_count, _doc/{id} and _mapping with the parts that docs/dialect.md lists: start `camsearch "
-        "serve` before an Elasticsearch (compose.yaml), and write with `camsearch index`."
+        f"{what} is not served by a gallery in a folder, which supports GET /, _search, _msearch, "
+        "_count, _doc/{id} and _mapping as listed in docs/dialect.md: run `camsearch serve` in "
+        "front of Elasticsearch (compose.yaml), and write with `camsearch index`."
     )
 
 
 def check_served(said: Mapping[str, Any], served: Collection[str], where: str) -> None:
-    """Refuse keys that are not served; one that is false asks for nothing.
+    """Refuse keys that are not supported, unless their value is false.
 
     Raises:
         NotServed: it names the key.
@@ -82,17 +78,17 @@ def check_served(said: Mapping[str, Any], served: Collection[str], where: str) -
 def search(
     gallery: LocalGallery, index: str, body: Mapping[str, Any], parameters: Parameters
 ) -> dict[str, Any]:
-    """The answer to a search.
+    """Answer a search.
 
     Args:
         gallery: to search.
         index: its name.
         body: decoded JSON.
-        parameters: of the query string, which win over the body.
+        parameters: of the query string; they take precedence over the body.
 
     Raises:
-        NotServed: it asks for what only Elasticsearch answers.
-        RequestError: it cannot be read.
+        NotServed: only Elasticsearch supports it.
+        RequestError: it is not valid.
     """
     started = time.perf_counter()
     check_served(body, _SEARCH_KEYS, "a search")
@@ -120,11 +116,11 @@ def search(
 
 
 def _clauses(body: Mapping[str, Any]) -> tuple[Any, Any]:
-    """The `knn` or else the `query` of a search, wherever it stands."""
+    """The `knn` and the `query` of a search; at most one of them is not None."""
     knn, query = body.get("knn"), body.get("query")
     if "retriever" in body:
         if knn is not None or query is not None:
-            raise DialectError("[retriever] stands beside [knn] or [query]: give one of them.")
+            raise DialectError("[retriever] cannot be combined with [knn] or [query]: give one.")
         retriever = _object(body["retriever"], "retriever", {"knn", "standard"})
         if not retriever:
             raise DialectError("[retriever] is empty: give it [knn] or [standard].")
@@ -150,7 +146,7 @@ def _object(value: Any, path: str, served: Collection[str]) -> Mapping[str, Any]
 def _nearest(
     gallery: LocalGallery, clause: Any, page: Page
 ) -> tuple[int, float | None, Sequence[_Hit]]:
-    """How many hits there are, the best score, and those of the page."""
+    """The number of hits, the best score, and the page."""
     said = _object(clause, "knn", _KNN_KEYS)
     if said.get("field") != DESCRIPTOR:
         raise not_served(f"A search in another field than [{DESCRIPTOR}]")
@@ -169,7 +165,7 @@ def _nearest(
     ]
     scored = [one for one in scored if page.min_score is None or one[1] >= page.min_score]
     shown = scored[page.start : page.start + page.size]
-    # A document may have been deleted since the search.
+    # Documents may have been deleted since the search.
     there = gallery.get([id_ for id_, _ in shown])
     best = scored[0][1] if scored else None
     return len(scored), best, [(there[id_], score) for id_, score in shown if id_ in there]
@@ -178,22 +174,22 @@ def _nearest(
 def _vector(said: object) -> Float32[np.ndarray, " D"]:
     if not isinstance(said, list) or not all(type(one) in {int, float} for one in said):
         raise refusal("knn.query_vector", "a list of numbers", said)
-    with np.errstate(over="ignore"):  # what is too large becomes infinite, and is refused as such
+    with np.errstate(over="ignore"):  # too large a number becomes infinite, which `knn` refuses
         return np.asarray(said, dtype=np.float64).astype(np.float32)
 
 
 def _as_float32(score: float) -> float:
-    """A score with the digits of a float32, as Elasticsearch writes it."""
+    """Round a score to the digits of a float32, as Elasticsearch writes it."""
     return float(str(np.float32(score)))
 
 
 def _matching(
     gallery: LocalGallery, query: Any, page: Page
 ) -> tuple[int, float | None, Sequence[_Hit]]:
-    """As `_nearest`, of a query without a vector."""
+    """As `_nearest`, for a query without a vector."""
     matching = None if query is None else parse_filter(query)
     if _ranks(query):
-        raise not_served("A [bool] whose [should] ranks its hits, instead of one within [filter],")
+        raise not_served("A [bool] whose [should] affects the score, outside [filter],")
     total = gallery.count(matching) if page.min_score is None or page.min_score <= 1 else 0
     if not page.size or page.start >= total:
         return total, 1.0 if total else None, []
@@ -202,7 +198,7 @@ def _matching(
 
 
 def _ranks(query: Any) -> bool:
-    """Whether Elasticsearch orders what a query finds by how many of its clauses match."""
+    """Whether Elasticsearch would score hits by how many `should` clauses match."""
     content = query.get("bool") if isinstance(query, dict) else None
     if not isinstance(content, dict):
         return False
@@ -213,13 +209,13 @@ def _ranks(query: Any) -> bool:
 
 @dataclass(frozen=True)
 class View:
-    """What is shown of a document.
+    """Which parts of a document are returned.
 
     Attributes:
-        shows_source: whether `_source` is shown at all.
-        includes: paths of it that are shown; empty for all but the vector.
-        excludes: paths that are not.
-        fields: names of single values, in which a star stands for any text.
+        shows_source: whether `_source` is returned.
+        includes: paths in `_source` to return; empty for all but the vector.
+        excludes: paths in `_source` to leave out.
+        fields: names of fields to return, with wildcards.
     """
 
     shows_source: bool
@@ -229,10 +225,10 @@ class View:
 
     @classmethod
     def asked(cls, body: Mapping[str, Any], parameters: Parameters) -> View:
-        """What a search asks to see.
+        """Read what a search asks for.
 
         Raises:
-            RequestError: it cannot be read, or only Elasticsearch shows it.
+            RequestError: it is not valid, or only Elasticsearch supports it.
         """
         said, fields = body.get("_source", True), body.get("fields", [])
         if not isinstance(fields, list):
@@ -255,7 +251,7 @@ class View:
     def of(self, document: Document) -> dict[str, Any]:
         """`_source` and `fields` of a document."""
         shown: dict[str, Any] = {}
-        # Base64 is made fastest, and is not shown: what an answer writes are the numbers.
+        # Base64 is the fastest to make, and is replaced by the numbers.
         source = source_of(document, base64_vector=True) | {DESCRIPTOR: document.descriptor}
         if self.shows_source:
             vectors = any(fits(one, DESCRIPTOR) for one in self.includes)
@@ -282,7 +278,7 @@ def _field_name(said: Any) -> str:
 
 
 def _leaves(path: str, value: Any) -> Iterator[tuple[str, Any]]:
-    """Single values in their order; null is none."""
+    """Paths and values that are not null, in document order."""
     if isinstance(value, Mapping):
         for key, below in value.items():
             yield from _leaves(f"{path}.{key}" if path else key, below)

@@ -1,4 +1,4 @@
-"""The application over an Elasticsearch: it waits for it, and follows the method of its index."""
+"""An application that waits for Elasticsearch and switches to the method of its index."""
 
 from __future__ import annotations
 
@@ -33,18 +33,17 @@ __all__ = ["Following"]
 
 _log = logging.getLogger(__name__)
 
-# Servers start in any order; one that starts may answer before it knows its indices, and a balancer
-# before it has one to ask.
+# Statuses of an Elasticsearch, or of a load balancer before it, that is still starting.
 _NOT_YET = frozenset({429, 502, 503, 504})
 _BETWEEN_S = 1.0
-# An index that comes, or that is another, is seen after so long.
-_LOOKED_AFTER_S = 10.0
+# Seconds between two reads of the index's method.
+_LOOK_EVERY_S = 10.0
 _LIVE, _READY = "/_camsearch/health/live", "/_camsearch/health/ready"
 
 
 @dataclass
 class _InUse:
-    """A service, what it was made of, and how many requests it answers now."""
+    """A service, the method metadata it was made from, and its number of running requests."""
 
     service: Service
     about: About
@@ -55,16 +54,16 @@ class _InUse:
 
 
 class Following:
-    """An ASGI application of an index's method, also where that comes or changes meanwhile.
+    """An ASGI application that follows the method of an index.
 
     Convention:
-        Until Elasticsearch answers, requests are refused with the reason; then they wait for the
-        first service. A request is answered by the service that took it, which is closed after
-        the last one.
+        Until Elasticsearch answers, requests are answered 503 with the reason; then they wait for
+        the first service. When the method changes, running requests finish with the old service,
+        which is closed after the last of them.
 
     Attributes:
         failure: why the first service could not be made.
-        on_begin: called once when that is made, or has failed.
+        on_begin: called once the first service is made or has failed.
     """
 
     def __init__(
@@ -75,28 +74,28 @@ class Following:
         *,
         follows: bool = True,
     ) -> None:
-        """Nothing is asked yet.
+        """Send no request yet.
 
         Args:
-            upstream: has the index; is closed with the application.
+            upstream: has the index; closed with the application.
             index: whose method is used.
-            made: makes a service of what an index says of its method; None for the packaged one.
-            follows: whether it is asked again.
+            made: makes a service from an index's method metadata; None for the packaged method.
+            follows: whether to check for changes.
         """
         self._upstream, self._index, self._made, self._follows = upstream, index, made, follows
         self._now: _InUse | None = None
-        self._said, self._last = "It has not been asked yet.", ""
+        self._said, self._last = "Elasticsearch has not been asked yet.", ""
         self._is_loading, self._begun = False, asyncio.Event()
         self.failure: Exception | None = None
         self.on_begin: Callable[[], None] = lambda: None
 
     @property
     def service(self) -> Service | None:
-        """Which takes the next request."""
+        """The service that takes the next request."""
         return None if self._now is None else self._now.service
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request; follow the index from the server's start to its end."""
+        """Answer a request, or run the server's lifespan."""
         if scope["type"] == "lifespan":
             await self._live(receive, send)
             return
@@ -114,22 +113,22 @@ class Following:
             await self._close_if_unused(now)
 
     async def begin(self) -> None:
-        """Make the first service, once Elasticsearch answers."""
+        """Wait for Elasticsearch, then make the first service."""
         try:
             about = await self._first_about()
             self._is_loading = True
             self._now = _InUse(await asyncio.to_thread(self._made, about), about)
-        except Exception as error:  # noqa: BLE001  whatever it is, whoever serves raises it
+        except Exception as error:  # noqa: BLE001  the server raises it
             self.failure = error
         self._is_loading = False
         self._begun.set()
         self.on_begin()
 
     async def look(self) -> None:
-        """Ask the index once, and change to its method if that is another."""
+        """Read the index's method once, and switch to it if it has changed."""
         before = self._now
         if before is None:
-            raise RuntimeError("Nothing answers yet: begin first.")
+            raise RuntimeError("There is no service yet: call begin first.")
         try:
             answer = await self._ask()
             self._follows = answer.status not in ACCESS_DENIED
@@ -137,13 +136,13 @@ class Following:
             if not found or before.about in found:
                 return
             service = await asyncio.to_thread(self._made, found[0])
-        except Exception as error:  # noqa: BLE001  whatever it is, the service that runs goes on
+        except Exception as error:  # noqa: BLE001  the current service continues
             if str(error) != self._last:
                 self._last = str(error)
-                _log.warning("The method of [%s] cannot be taken up: %s", self._index, error)
+                _log.warning("The method of [%s] cannot be loaded: %s", self._index, error)
             return
         self._now, self._last = _InUse(service, found[0]), ""
-        _log.info("Queries are described as [%s] says from now on.", self._index)
+        _log.info("Switched to the method of [%s].", self._index)
         await self._close_if_unused(before)
 
     def close(self) -> None:
@@ -163,11 +162,11 @@ class Following:
     async def _follow(self) -> None:
         await self.begin()
         while self._follows and self.failure is None:
-            await asyncio.sleep(_LOOKED_AFTER_S)
+            await asyncio.sleep(_LOOK_EVERY_S)
             await self.look()
 
     async def _first_about(self) -> About:
-        """What the index says of its method; None if it is not there, or access is denied."""
+        """The index's method metadata; None if the index does not exist or access is denied."""
         while True:
             try:
                 answer = await self._ask()
@@ -178,12 +177,12 @@ class Following:
                 why = error.reason
             if why != self._said:
                 self._said = why
-                _log.warning("%s Trying again until it answers.", why)
+                _log.warning("%s Retrying until it answers.", why)
             await asyncio.sleep(_BETWEEN_S)
         if answer.status != HTTPStatus.OK:
             _log.warning(
-                "Elasticsearch answers %d to a question after [%s]: queries are described with the "
-                "packaged method, or the one named by options, until the index says another.",
+                "Elasticsearch answered %d for the mapping of [%s]: using the packaged method, or "
+                "the one given by options, until the index has another.",
                 answer.status,
                 self._index,
             )
@@ -204,7 +203,7 @@ def _abouts(answer: Answer) -> list[Mapping[str, Any]]:
 
 
 def _not_yet(path: str, why: str) -> Response:
-    """What is answered while there is nothing yet to answer with."""
+    """The answer while there is no service."""
     if path == _LIVE:
         return JSONResponse({"status": "live"})
     if path == _READY:

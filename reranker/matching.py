@@ -1,4 +1,4 @@
-"""Hits matched with the query by their CAM regions: maps read, unpacked and compared."""
+"""Match hits with the query by their CAM regions."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 from jaxtyping import Float
@@ -17,7 +17,7 @@ from descriptors.encoder import working_size
 from galleries.kept_maps import stack_kept
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 
     from descriptors.arrays import Encoded, QueryDescription
     from descriptors.method import Method
@@ -29,21 +29,23 @@ if TYPE_CHECKING:
 
 __all__ = ["Match", "Matcher"]
 
-# Hits matched at once: enough that what each step costs by itself is shared, few enough for the
-# cache (measured on CPU: 2 and 4 a third slower, 16 and 32 no faster).
+_Item = TypeVar("_Item")
+
+# Hits matched at once: enough to share each step's overhead, few enough for the cache (measured on
+# CPU: 2 and 4 are a third slower, 16 and 32 no faster).
 _MATCH_BATCH = 8
 
 
 @dataclass(frozen=True)
 class Match:
-    """A hit's region that is most like the query.
+    """The region of a hit that is most similar to the query.
 
     Attributes:
         score: cosine with the query.
         box: the region, in pixels of the upright image.
-        descriptor: of the region, unit.
-        tried: every region that was compared, in pixels, with its cosine.
-        whole: descriptor of the whole image with the query's classes; None if not tried.
+        descriptor: of the region, unit vector.
+        tried: every compared region, in pixels, with its cosine.
+        whole: descriptor of the whole image with the query's classes; None if not computed.
     """
 
     score: float
@@ -53,7 +55,7 @@ class Match:
     whole: Float[Tensor, " D"] | None = None
 
     def expanding(self, settings: RegionSettings) -> Float[Tensor, " D"] | None:
-        """What the hit expands the query with; None for the descriptor it is indexed with.
+        """The descriptor that the hit adds to the query; None for its indexed one.
 
         Source:
             docs/method.md section 5; docs/adr/0006 and 0014.
@@ -64,7 +66,7 @@ class Match:
 
 
 class Matcher:
-    """Finds the best region of hits, from kept maps or from the images again."""
+    """Finds the best region of each hit, from kept maps or by encoding its image again."""
 
     def __init__(
         self,
@@ -78,14 +80,14 @@ class Matcher:
 
         Args:
             method: made the gallery's vectors.
-            features: kept maps; None where none are kept.
+            features: kept maps; None if none are kept.
             regions: how regions are proposed and compared.
-            encode: makes the maps of images that have none kept, from their addresses.
-            max_encoded: images a query that this is done for; None for all.
+            encode: reads and encodes images without kept maps.
+            max_encoded: images encoded per query; None for all.
         """
         self.method, self.features, self.regions = method, features, regions
         self._encode, self._max_encoded = encode, max_encoded
-        # Many small products: a thread a core that computes alone beats all cores on each.
+        # Products are small: one single-threaded worker per core is fastest.
         self.threads = torch.get_num_threads() if method.encoder.device.type == "cpu" else 1
         self._matchers = ThreadPoolExecutor(
             self.threads, "match", partial(torch.set_num_threads, 1)
@@ -98,29 +100,32 @@ class Matcher:
         regions: RegionSettings | None = None,
         stop: Callable[[], bool] = lambda: False,
     ) -> dict[str, Match | None]:
-        """The best region of each image.
+        """Find the best region of each image.
 
         Args:
             query: from `Method.describe_query` with the same settings.
             images: hits of the first search.
-            regions: other settings than the matcher's own.
-            stop: asked before each portion; the rest is left out once it is true.
+            regions: settings in place of the matcher's own.
+            stop: called before each batch; once it returns True the rest is left out.
 
         Returns:
-            By id; None where no region is usable. An image whose maps are not kept and that
-            cannot be read is left out.
+            Matches by id; None where no region is large enough. Images without kept maps that
+            cannot be read are left out.
         """
         settings = regions or self.regions
 
         def run(some: Sequence[IndexedImage]) -> dict[str, Match | None]:
-            # Each thread reads what it matches, so that one unpacks while another computes and a
-            # hit's maps are still in its core's cache.
+            # Each thread reads what it matches: reading overlaps with computing, and maps stay in
+            # the core's cache.
             if stop():
                 return {}
             return self._match_maps(query, settings, some, self.kept_maps(some))
 
+        def size(image: IndexedImage) -> Size:
+            return working_size(Size(image.width, image.height), self.method.settings)
+
         matches: dict[str, Match | None] = {}
-        for found in self._matchers.map(run, self._chunks(images)):
+        for found in self._matchers.map(run, _batches(images, size)):
             matches |= found
         missing = [p for p in images if p.id not in matches]
         if missing and self._encode is not None and not stop():
@@ -129,7 +134,7 @@ class Matcher:
         return matches
 
     def maps_of(self, images: Sequence[IndexedImage]) -> dict[str, KeptMaps]:
-        """Kept maps of images; what is not kept is read and encoded, if it can be."""
+        """Kept maps of images; images without are encoded, if they can be read."""
         kept = self.kept_maps(images)
         missing = [p for p in images if p.id not in kept]
         if missing and self._encode is not None:
@@ -137,19 +142,19 @@ class Matcher:
         return kept
 
     def encoded_of(self, image: IndexedImage) -> Encoded | None:
-        """The maps of one image as a batch of one, kept or encoded; None if there are none."""
+        """As `maps_of` for one image, as a batch of one; None if there are none."""
         maps = self.maps_of([image]).get(image.id)
         encoder = self.method.encoder
         return None if maps is None else stack_kept([maps], encoder.device, encoder.kept_dtype)
 
     def kept_maps(self, images: Sequence[IndexedImage]) -> dict[str, KeptMaps]:
-        """Kept maps of images, of those that have any of their present bytes."""
+        """Kept maps of images, where they were made from the same bytes."""
         if self.features is None:
             return {}
         return self.features.get({p.id: p.digest for p in images})
 
     def close(self) -> None:
-        """End the threads."""
+        """Stop the threads."""
         self._matchers.shutdown()
 
     def _match_maps(
@@ -162,38 +167,26 @@ class Matcher:
         encoder, sizes = self.method.encoder, {p.id: Size(p.width, p.height) for p in images}
         matches: dict[str, Match | None] = {}
         if settings.coarse_maps:
-            # Those kept before there was averaging, or encoded just now.
+            # Maps may have been kept at full resolution, or encoded just now.
             maps = {i: kept.averaged() for i, kept in maps.items()}
-        for batch in _batches_of_one_shape(maps):
-            encoded = stack_kept(list(batch.values()), encoder.device, encoder.kept_dtype)
+        for ids in _batches(maps, lambda i: maps[i].shape):
+            encoded = stack_kept([maps[i] for i in ids], encoder.device, encoder.kept_dtype)
             found = self.method.match_regions(query, encoded, settings)
             matches |= {
                 i: None if match is None else _in_pixels(match, sizes[i], encoded)
-                for i, match in zip(batch, found, strict=True)
+                for i, match in zip(ids, found, strict=True)
             }
         return matches
 
-    def _chunks(self, images: Sequence[IndexedImage]) -> list[list[IndexedImage]]:
-        """The images in portions whose maps very likely have one shape."""
-        by_size: dict[Size, list[IndexedImage]] = defaultdict(list)
-        for image in images:
-            size = working_size(Size(image.width, image.height), self.method.settings)
-            by_size[size].append(image)
-        return [
-            group[start : start + _MATCH_BATCH]
-            for group in by_size.values()
-            for start in range(0, len(group), _MATCH_BATCH)
-        ]
 
-
-def _batches_of_one_shape(kept: Mapping[str, KeptMaps]) -> Iterator[dict[str, KeptMaps]]:
-    by_shape: dict[tuple[object, ...], dict[str, KeptMaps]] = defaultdict(dict)
-    for image_id, maps in kept.items():
-        by_shape[maps.shape][image_id] = maps
-    for group in by_shape.values():
-        ids = list(group)
-        for start in range(0, len(ids), _MATCH_BATCH):
-            yield {i: group[i] for i in ids[start : start + _MATCH_BATCH]}
+def _batches(items: Iterable[_Item], key: Callable[[_Item], Hashable]) -> Iterator[list[_Item]]:
+    """Batches of items that have the same key."""
+    groups: dict[Hashable, list[_Item]] = defaultdict(list)
+    for item in items:
+        groups[key(item)].append(item)
+    for group in groups.values():
+        for start in range(0, len(group), _MATCH_BATCH):
+            yield group[start : start + _MATCH_BATCH]
 
 
 def _in_pixels(match: RegionMatch, size: Size, encoded: Encoded) -> Match:

@@ -44,13 +44,13 @@ __all__ = ["Order", "Searcher"]
 
 @dataclass
 class Order:
-    """The hits of a search in their order, no document read.
+    """The hits of a search in their order, without documents.
 
     Attributes:
-        first: of the first search.
+        first: after the first search.
         last: after re-ranking and expansion.
-        milliseconds: what each stage took.
-        warnings: sentences about what could not be done as asked.
+        milliseconds: duration of each stage.
+        warnings: sentences for the caller.
     """
 
     first: list[Candidate[str]] = field(default_factory=list)
@@ -75,20 +75,19 @@ class Searcher:
         Args:
             method: made the gallery's vectors.
             gallery: of documents.
-            features: kept maps; None where none are kept.
+            features: kept maps; None if none are kept.
             regions: how regions are proposed and compared.
-            encode: makes the maps of images that have none kept, from their addresses.
+            encode: reads and encodes images without kept maps.
         """
         self.method, self.gallery, self.regions = method, gallery, regions
         self.matcher = Matcher(method, features, regions, encode)
 
     def search(self, query: QueryDescription, plan: SearchPlan) -> Ranking:
-        """The answer to a query.
+        """Search the gallery.
 
         Convention:
-            Re-ranked hits come before those the re-ranking did not look at. With an
-            expansion the whole gallery is searched again, as the paper does; boxes
-            found on the way stay with their hits.
+            Re-ranked hits come before all others. With expansion the whole gallery is searched
+            again, as in the paper; hits keep the boxes found by re-ranking.
 
         Source:
             paper sections 5.1 and 4.4; docs/method.md sections 5 and 6.
@@ -106,11 +105,11 @@ class Searcher:
         )
 
     def close(self) -> None:
-        """End the threads."""
+        """Stop the threads."""
         self.matcher.close()
 
     def rank(self, query: QueryDescription, plan: SearchPlan) -> Order:
-        """The stages of a search, one after the other."""
+        """As `search`, but without reading the documents of the answer."""
         order = Order()
         with _timed(order.milliseconds, "first_search"):
             found = self._knn(query.descriptor, plan)
@@ -126,7 +125,7 @@ class Searcher:
     def match(
         self, query: QueryDescription, documents: Sequence[Document], plan: SearchPlan
     ) -> dict[str, Match | None]:
-        """The best region of each document whose maps can be had."""
+        """The best region of each document whose maps can be read or made."""
         return self.matcher.match(query, documents, plan.region_settings(self.regions))
 
     def _knn(self, vector: Float[Tensor, " D"], plan: SearchPlan) -> list[FirstHit]:
@@ -174,7 +173,7 @@ def _hits(
     documents: Mapping[str, Document],
     places: Mapping[str, tuple[float, int]],
 ) -> tuple[Hit, ...]:
-    """Answers; a document deleted since the search is left out."""
+    """Hits with their documents; those deleted since the search are left out."""
     hits: list[Hit] = []
     for c in candidates:
         if c.key in documents:

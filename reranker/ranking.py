@@ -1,4 +1,4 @@
-"""What a search asks for and what it answers."""
+"""The parameters of a search, and its answer."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ class SearchPlan:
     Attributes:
         k: hits wanted.
         window: R, how many first hits are re-ranked; 0 for none.
-        regions: re-rank by CAM regions; False for OnA on the window only.
-        expand: n, hits that expand the query for a second search; 0 for none. What they bring
-            along is the region settings' affair: `descriptors.expansion.expanded_query`.
-        alpha: of alpha-QE; 0 is plain.
-        matching: only documents that match this filter.
-        leave_out: an id that shall not be answered, such as the query's own.
+        regions: re-rank by CAM regions; False for OnA (whole images) on the window.
+        expand: n, hits that expand the query for a second search; 0 for none. See
+            `descriptors.expansion.expanded_query`.
+        alpha: exponent of alpha-QE; 0 for plain averaging.
+        matching: filter on documents.
+        leave_out: id of a document to leave out, such as the query's own.
     """
 
     k: int = 10
@@ -43,32 +43,32 @@ class SearchPlan:
     leave_out: str | None = None
 
     def __post_init__(self) -> None:
-        """Refuse numbers that ask for nothing."""
+        """Refuse numbers out of range."""
         if self.k < 1:
             raise RequestError(f"{self.k} hits were asked for: ask for at least 1.")
         if min(self.window, self.expand, self.alpha) < 0:
             raise RequestError("window, expand and alpha must not be negative: 0 turns each off.")
 
     def region_settings(self, of_gallery: RegionSettings) -> RegionSettings:
-        """How hits are matched: the gallery's way, or only as a whole (OnA)."""
+        """The gallery's settings, or those for whole images (OnA)."""
         return of_gallery if self.regions else of_gallery.of_whole_images()
 
     @property
     def max_hits(self) -> int:
-        """How many hits each search must bring; for an expansion as many as it can be made of."""
+        """Hits that each search must return, including those needed for expansion."""
         return max(self.k, self.window, max(self.expand, GRAPH_HITS) if self.expand else 0)
 
 
 @dataclass(frozen=True)
 class Hit:
-    """One answer.
+    """One hit of a search.
 
     Attributes:
         document: the image.
         score: cosine, of its best region if it was re-ranked.
         rank: from 1.
-        first_score, first_rank: of the first search; None if it only came with the expansion.
-        box: where in the image, in its pixels; None if it was not re-ranked.
+        first_score, first_rank: in the first search; None if only the second one found it.
+        box: best region in pixels of the image; None if it was not re-ranked.
     """
 
     document: Document
@@ -85,9 +85,9 @@ class Ranking:
 
     Attributes:
         hits: best first.
-        first: the order before re-ranking and expansion.
-        milliseconds: what each stage took.
-        warnings: sentences about what could not be done as asked.
+        first: hits before re-ranking and expansion.
+        milliseconds: duration of each stage.
+        warnings: sentences for the caller.
     """
 
     hits: tuple[Hit, ...]

@@ -1,4 +1,4 @@
-"""The proxy put together from its parts."""
+"""All parts of the server, built from a matcher, an upstream and settings."""
 
 from __future__ import annotations
 
@@ -30,19 +30,18 @@ if TYPE_CHECKING:
 
 __all__ = ["ImageFiles", "Service"]
 
-# A page shows many at once, and asks for all of them together.
+# A page requests the thumbnails of all its hits at once.
 _THUMBNAILS_WAITING = 512
 
 
 @dataclass(frozen=True)
 class ImageFiles:
-    """How files of images are read.
+    """How image files are read.
 
     Attributes:
-        limits: of every file.
-        fetch: the bytes behind a url of a query; None if none may be fetched.
-        read: the bytes behind an address of a document, for people to look at; None if none may
-            be read.
+        limits: for every file.
+        fetch: downloads the URL of a query image; None if not allowed.
+        read: reads the `uri` of a document, for thumbnails and heat maps; None if not allowed.
     """
 
     limits: ImageLimits
@@ -51,7 +50,7 @@ class ImageFiles:
 
 
 class Service:
-    """Everything that answers searches by images, in one process."""
+    """The parts that answer image searches in one process."""
 
     def __init__(
         self,
@@ -62,15 +61,15 @@ class Service:
         index: str = "images",
         tracing: Tracing | None = None,
     ) -> None:
-        """Put the parts together and start the network's thread.
+        """Build the parts and start the network's thread.
 
         Args:
-            matcher: its method describes queries, and must have made the vectors that are
-                searched; closed with the service, as are its kept maps.
-            upstream: who is searched.
-            files: of queries and hits.
-            settings: how much one may ask for.
-            index: name of the gallery that readiness asks for.
+            matcher: its method must be the one that made the indexed vectors; closed with the
+                service, as is its feature store.
+            upstream: answers searches.
+            files: how images of queries and hits are read.
+            settings: limits.
+            index: default index, checked for readiness.
             tracing: off if None.
         """
         self.tracing = tracing or Tracing()
@@ -110,13 +109,13 @@ class Service:
         self.metrics.waiting("thumbnail", lambda: reading.waiting)
 
     def warm_up(self) -> None:
-        """Describe an image of nothing, so that the first caller does not wait for the network."""
+        """Encode a black image, so that the first request does not wait for the network."""
         side = self.method.settings.side
         pixels = torch.zeros((3, side, side), dtype=torch.uint8)
         self.method.encoder.encode(self.method.encoder.prepare([pixels]))
 
     def close(self) -> None:
-        """End threads, after what they have taken."""
+        """Finish running work, then stop the threads."""
         self.describer.close()
         self.matcher.close()
         if self.matcher.features is not None:

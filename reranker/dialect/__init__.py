@@ -1,9 +1,9 @@
-"""The search dialect: what our names in a search mean, and the answers to it. No I/O.
+"""The search dialect: parse searches that use camsearch's keys, and build answers. No I/O.
 
-values      query strings, JSON values, pages and patterns read; errors and warnings written
-searches    `VisualSearch`, a search understood, and what Elasticsearch is asked for it
-options     an image with its box; re-ranking and expansion
-parsing     a search's body and query string -> `VisualSearch`, or None: not ours
-msearch     the same for the searches of an `_msearch`, and their answers put together
-answers     what Elasticsearch answered, in our order, cut by `filter_path`
+values      query strings, JSON values, paging and wildcards; errors and warnings
+searches    `VisualSearch`, a parsed search, and the requests to Elasticsearch made from it
+options     images with boxes; re-ranking and expansion
+parsing     a search's body and query string -> `VisualSearch`, or None if it uses no key of ours
+msearch     the same for `_msearch`, and merging its answers
+answers     Elasticsearch's hits in the new order; `filter_path`
 """

@@ -1,12 +1,12 @@
-r"""What Elasticsearch answered: its hits, the answer with them in our order, and parts of it.
+r"""Read Elasticsearch's hits, return them in a new order, and filter answers.
 
-`filter_path` asks for those parts of an answer that it names:
+`filter_path` selects parts of an answer:
 
-hits.hits._id           names, one for each object on the way; lists do not count
-hits.*.na*              a star stands for any text within a name
-**.name                 two stars for one name or more
-aggregations.a\.b       a backslash before a dot that belongs to the name
--hits.total             a minus leaves out
+    hits.hits._id           keys from the root; lists are skipped
+    hits.*.na*              * matches any text within a key
+    **.name                 ** matches one or more keys
+    aggregations.a\.b       a backslash escapes a dot within a key
+    -hits.total             a minus excludes
 """
 
 from __future__ import annotations
@@ -28,20 +28,20 @@ _DOT = re.compile(r"(?<!\\)\.")
 _ANY_NAMES = "**"
 _LEFT_OUT = object()
 
-# What is left of a path of `filter_path` on the way down.
+# The rest of a path below the current key.
 _Names = tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class FoundHit:
-    """A hit of Elasticsearch.
+    """A hit as Elasticsearch returned it.
 
     Attributes:
-        index, id: what it is.
+        index, id: its key.
         score: Elasticsearch's.
         rank: from 1.
-        digest, uri, width, height: of the image; None where the document has none.
-        raw: as it came.
+        digest, uri, width, height: of the image; None if the document has none.
+        raw: unchanged JSON.
     """
 
     index: str
@@ -57,13 +57,13 @@ class FoundHit:
 
 @dataclass(frozen=True)
 class RankedHit:
-    """A hit in its place.
+    """A hit in the final order.
 
     Attributes:
-        raw: as it came.
+        raw: Elasticsearch's JSON.
         cosine: of its best region or of the second search; None to keep Elasticsearch's score.
-        box: where in the image, in its pixels; None if no region is known.
-        first_score, first_rank: of the first search; None where they are not to be told.
+        box: best region in pixels of the image; None if there is none.
+        first_score, first_rank: in the first search; None if it did not find the hit.
     """
 
     raw: Mapping[str, Any]
@@ -74,14 +74,14 @@ class RankedHit:
 
     @property
     def score(self) -> float | None:
-        """As Elasticsearch gives it for unit vectors: 0 for opposite ones, 1 for equal ones."""
+        """Elasticsearch's score for unit vectors, (1 + cosine) / 2."""
         if self.cosine is None:
             return _number(self.raw.get("_score"))
         return min(max((1 + self.cosine) / 2, 0.0), 1.0)
 
 
 def read_hits(response: Mapping[str, Any]) -> list[FoundHit]:
-    """The hits of an answer, in its order; those without an id are none."""
+    """The hits of an answer that have an id, in its order."""
     hits = response.get("hits", {}).get("hits", [])
     return [_found(raw, rank) for rank, raw in enumerate(hits, start=1) if "_id" in raw]
 
@@ -89,18 +89,18 @@ def read_hits(response: Mapping[str, Any]) -> list[FoundHit]:
 def answer_of(
     search: VisualSearch, first: Mapping[str, Any], ordered: Sequence[RankedHit], took: int
 ) -> dict[str, Any]:
-    """The first search's answer with the final hits, `filter_path` not yet applied.
+    """The first search's answer with the final hits, before `filter_path`.
 
     Args:
-        search: that was asked.
-        first: what Elasticsearch answered to `first_body`.
-        ordered: all hits that are known, best first.
-        took: milliseconds, all in all.
+        search: the parsed search.
+        first: Elasticsearch's answer to `first_body`.
+        ordered: all known hits, best first.
+        took: milliseconds in total.
 
     Convention:
-        The greatest score is that of all hits, on the page or not. The total is
-        Elasticsearch's, but never less than the hits that are known; with a `min_score` it
-        counts those of them that reach it, and says `gte` where there may be more.
+        `max_score` is that of all hits, not only of the page. The total is Elasticsearch's, but
+        at least the number of known hits. With `min_score` it is the number of known hits that
+        reach it, with relation `gte` if there may be more.
     """
     passed = [hit for hit in ordered if _reaches(hit, search.min_score)]
     page = passed[search.start : search.start + search.size]
@@ -135,7 +135,7 @@ def _rendered(hit: RankedHit, search: VisualSearch) -> dict[str, Any]:
 def _total(
     total: Any, ordered: Sequence[RankedHit], passed: Sequence[RankedHit], search: VisualSearch
 ) -> Any:
-    """The total in the form it came, an object or a number."""
+    """The total in the form of Elasticsearch's, an object or a number."""
     value = total["value"] if isinstance(total, dict) else total
     if value < 0:  # not counted
         return total
@@ -144,7 +144,7 @@ def _total(
         value = max(value, len(ordered))
     else:
         last = ordered[-1] if ordered else None
-        # Whether those behind the known hits cannot reach the score either.
+        # If the last known hit does not reach the score, later ones cannot either.
         ends = last and last.cosine is None and not _reaches(last, search.min_score)
         exact = bool((exact and value <= len(ordered)) or ends)
         value = len(passed)
@@ -173,7 +173,7 @@ def _found(raw: Mapping[str, Any], rank: int) -> FoundHit:
 
 
 def _first(fields: Mapping[str, Any], name: str, kind: type) -> Any:
-    """The value of a field; None if there is none of its kind."""
+    """The first value of a field; None if it is missing or of another type."""
     values = fields.get(name)
     if not isinstance(values, list) or not values or not isinstance(values[0], kind):
         return None
@@ -185,12 +185,12 @@ def _number(value: Any) -> float | None:
 
 
 def filtered(answer: Mapping[str, Any], filter_path: str) -> dict[str, Any]:
-    """The parts of an answer that a `filter_path` names, as Elasticsearch cuts them out.
+    """Apply a `filter_path` as Elasticsearch does.
 
     Args:
-        answer: whole.
-        filter_path: paths with commas between; what is left out wins over what is asked for.
-            Empty, or with nothing asked for: all that is not left out.
+        answer: the whole answer.
+        filter_path: paths separated by commas; exclusions take precedence. Without inclusions,
+            everything that is not excluded stays.
     """
     paths = [path for path in map(str.strip, filter_path.split(",")) if path]
     unwanted = [path[1:] for path in paths if path.startswith("-")]
@@ -198,11 +198,11 @@ def filtered(answer: Mapping[str, Any], filter_path: str) -> dict[str, Any]:
 
 
 def cut(value: Mapping[str, Any], wanted: Iterable[str], unwanted: Iterable[str]) -> dict[str, Any]:
-    """What stays of an object if only the wanted paths stay, or all if there are none.
+    """Keep only the wanted paths of an object, or all if there are none, and drop the unwanted.
 
     Convention:
-        An object or a list that has lost all it had goes too, and so does an empty one
-        unless it is asked for itself.
+        An object or list that becomes empty is dropped too, and so is one that was empty unless
+        it is wanted itself.
     """
     asked = _Paths.of(wanted)
     return _cut_object(value, asked, _Paths.of(unwanted), whole=not asked.paths)
@@ -210,7 +210,7 @@ def cut(value: Mapping[str, Any], wanted: Iterable[str], unwanted: Iterable[str]
 
 @dataclass(frozen=True)
 class _Paths:
-    """Paths, as far as they are not gone yet."""
+    """The rests of paths below the current key."""
 
     paths: frozenset[_Names]
 
@@ -223,11 +223,11 @@ class _Paths:
 
     @property
     def end_here(self) -> bool:
-        """Whether one of them names what we stand at."""
+        """Whether a path ends at the current key."""
         return () in self.paths
 
     def into(self, key: str) -> _Paths:
-        """What is left of them one name further down."""
+        """The paths that continue below a key."""
         left: set[_Names] = set()
         for path in self.paths:
             if path and fits(path[0], key):
@@ -238,7 +238,7 @@ class _Paths:
 
 
 def _cut(value: Any, wanted: _Paths, unwanted: _Paths, *, whole: bool) -> Any:
-    """What stays of a value; `_LEFT_OUT` for nothing."""
+    """Filter a value; `_LEFT_OUT` if nothing stays."""
     if whole and not unwanted.paths:
         return value
     if isinstance(value, dict):

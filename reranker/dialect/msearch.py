@@ -1,4 +1,4 @@
-"""The searches of an `_msearch`: taken apart, and their answers put together."""
+"""Split an `_msearch` into its searches, and merge their answers."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from reranker.http.exchange import encoded_index, search_path
 __all__ = ["CLUSTER_PARAMETERS", "MultiSearch", "MultiSearchItem", "check_end", "merge_msearch"]
 __all__ += ["pairs_of", "parse_msearch", "read_header"]
 
-# Of the request, for the answer as a whole or for running many; `_search` does not take them.
+# Parameters of the request as a whole.
 _OF_THE_WHOLE = ("filter_path", "pretty", "max_concurrent_searches")
-# Of the request, for each of its searches, unless their headers say otherwise.
+# Parameters that apply to each search unless its header overrides them.
 _OF_EACH = (
     "allow_no_indices",
     "ccs_minimize_roundtrips",
@@ -52,7 +52,7 @@ _OF_A_HEADER = (
     "search_type",
 )
 _INDEX_KEYS = ("index", "indices")
-# Those of them that change nothing where one machine holds the whole index.
+# Those that change nothing on a single machine.
 CLUSTER_PARAMETERS = {*_OF_EACH, *_OF_A_HEADER} - {"rest_total_hits_as_int"}
 
 
@@ -61,10 +61,10 @@ class MultiSearchItem:
     """One search of several.
 
     Attributes:
-        lines: header and body as they came, for a search that does not name us.
-        index: to search, as it stands in a path before it is encoded; empty for all.
-        search: understood, if it names us; its query is that of a `_search`.
-        error: what is wrong with it, if it names us and cannot be understood.
+        lines: header and body, unchanged.
+        index: index names, not percent-encoded; empty for all.
+        search: the parsed search, if it is an image search; its query is that of a `_search`.
+        error: why an image search is not valid.
     """
 
     lines: bytes
@@ -74,24 +74,24 @@ class MultiSearchItem:
 
     @property
     def is_ours(self) -> bool:
-        """Whether it names us."""
+        """Whether it is an image search, valid or not."""
         return self.search is not None or self.error is not None
 
     @property
     def path(self) -> str:
-        """Of the `_search` that is the same, percent-encoded."""
+        """Path of the equivalent `_search`, percent-encoded."""
         return search_path(encoded_index(self.index))
 
 
 @dataclass(frozen=True)
 class MultiSearch:
-    """An `_msearch` with a search that names us.
+    """An `_msearch` with at least one image search.
 
     Attributes:
         items: in their order.
-        filter_path: of the answer as a whole.
-        pretty: written for people.
-        query: of the request that the other searches are asked with.
+        filter_path: for the answer as a whole.
+        pretty: whether to indent the JSON.
+        query: query string for the other searches.
     """
 
     items: tuple[MultiSearchItem, ...]
@@ -101,28 +101,27 @@ class MultiSearch:
 
     @property
     def others(self) -> bytes:
-        """The body with those that do not name us, as they came; empty if all do."""
+        """The `_msearch` body of the other searches, unchanged; empty if there are none."""
         return b"".join(item.lines for item in self.items if not item.is_ours)
 
 
 def parse_msearch(
     body: bytes, query: str, limits: DialectLimits, index: str = ""
 ) -> MultiSearch | None:
-    """The searches of an `_msearch`, if one of them names us.
+    """Parse an `_msearch`.
 
     Args:
-        body: of the request, not compressed.
-        query: of the request line.
-        limits: of what may be asked.
-        index: of the request's path, decoded; empty if it names none.
+        body: decompressed.
+        query: query string.
+        limits: maximum sizes.
+        index: from the path, decoded; empty if there is none.
 
     Returns:
-        None if none names us, or if it is no `_msearch` that Elasticsearch takes: what came
-        is for Elasticsearch as it came.
+        None if there is no image search, or Elasticsearch would refuse the `_msearch`: forward
+        the request unchanged.
 
     Raises:
-        DialectError: the request as a whole is wrong; what is wrong with one search stands
-            in its item.
+        DialectError: the request as a whole is not valid. Errors of one search are in its item.
     """
     if not may_name_us(body):
         return None
@@ -133,8 +132,8 @@ def parse_msearch(
     check_end(body)
     if ours > limits.searches:
         raise DialectError(
-            f"{ours} searches name camsearch, more than the {limits.searches} allowed in one "
-            "_msearch: send several."
+            f"{ours} image searches are more than the {limits.searches} allowed in one _msearch: "
+            "send several."
         )
     parameters = parameters_of(query)
     _check_parameters(parameters)
@@ -147,12 +146,12 @@ def parse_msearch(
 
 
 def merge_msearch(asked: MultiSearch, answers: Sequence[Mapping[str, Any]], took: int) -> bytes:
-    """The body of the answer.
+    """Build the body of the answer.
 
     Args:
-        asked: the searches.
-        answers: to each, in their order; an error has its status in it, other answers need not.
-        took: milliseconds, all in all.
+        asked: the request.
+        answers: one per search, in order; errors include their status.
+        took: milliseconds in total.
     """
     each = [{**answer, "status": answer.get("status", HTTPStatus.OK)} for answer in answers]
     whole = {"took": took, "responses": each}
@@ -160,17 +159,17 @@ def merge_msearch(asked: MultiSearch, answers: Sequence[Mapping[str, Any]], took
 
 
 def check_end(body: bytes) -> None:
-    """Refuse a body whose last line has no end.
+    """Refuse a body without a final newline.
 
     Raises:
-        DialectError: it says so, as Elasticsearch does.
+        DialectError: with Elasticsearch's sentence.
     """
     if not body.endswith(b"\n"):
         raise DialectError("The msearch request must be terminated by a newline [\\n].")
 
 
 def pairs_of(body: bytes) -> list[tuple[bytes, bytes]]:
-    """Header and body of each; a header without a body at the end is none, as in Elasticsearch."""
+    """Header and body of each search; like Elasticsearch, ignores a last header without a body."""
     lines = body.split(b"\n")
     if lines[-1] == b"":
         lines.pop()
@@ -178,20 +177,20 @@ def pairs_of(body: bytes) -> list[tuple[bytes, bytes]]:
 
 
 def read_header(header: bytes, query: str, index: str) -> tuple[str, str]:
-    """Index and query string of the `_search` that is the same.
+    """Index names and query string of the equivalent `_search`.
 
     Args:
-        header: a line.
-        query: of the `_msearch`.
-        index: of its path; the header wins.
+        header: a line of the body.
+        query: query string of the `_msearch`.
+        index: from its path; the header takes precedence.
 
     Raises:
-        DialectError: it is no object, or has a key that is not known.
+        DialectError: the header is not an object, or has an unknown key.
     """
     try:
         given = orjson.loads(header) if header.strip() else {}
     except orjson.JSONDecodeError as error:
-        raise DialectError("The header of the search is no JSON: see _msearch.") from error
+        raise DialectError("The header of the search is not valid JSON: see _msearch.") from error
     if not isinstance(given, dict):
         raise DialectError("The header of the search must be an object.")
     for key in given:
@@ -218,7 +217,7 @@ def _read(
 
 
 def _text(value: Any) -> str:
-    """A header's value as it stands in a query string or path."""
+    """A header's value as written in a query string or path."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, list):
@@ -230,7 +229,7 @@ def _check_parameters(parameters: Mapping[str, str]) -> None:
     for name in parameters:
         if name not in (*_OF_EACH, *_OF_THE_WHOLE, *_INDEX_KEYS, "format"):
             raise DialectError(
-                f"[{name[:60]}] is no parameter of _msearch: put it into the searches."
+                f"[{name[:60]}] is not a parameter of _msearch: put it into the searches."
             )
     if parameters.get("format", "json") != "json":
-        raise DialectError("[format] must be json where a search names camsearch.")
+        raise DialectError("[format] must be json for image searches.")

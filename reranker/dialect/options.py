@@ -1,4 +1,4 @@
-"""What our keys say: an image with its box, how hits are re-ranked, and what that rules out."""
+"""Read camsearch's own keys: images with boxes, re-ranking, expansion, and their conflicts."""
 
 from __future__ import annotations
 
@@ -51,12 +51,12 @@ _BY_SCORE: tuple[Any, ...] = (
 
 @dataclass(frozen=True)
 class Options:
-    """What is to be done with the first hits.
+    """What to do with the first hits.
 
     Attributes:
-        path: where they stand, for refusals.
-        image: of their own; None: the image of the slots.
-        rerank, expand: None for none.
+        path: of the options in the body, for error sentences.
+        image: their own image; None for that of the slots.
+        rerank, expand: None if not asked for.
     """
 
     path: str
@@ -66,14 +66,14 @@ class Options:
 
     @property
     def ranks(self) -> bool:
-        """Whether anything is to be done."""
+        """Whether hits are re-ranked or the query is expanded."""
         return self.rerank is not None or self.expand is not None
 
     def image_among(self, slots: Sequence[Slot]) -> ImageQuery:
-        """What re-ranking and expansion look for.
+        """The image that re-ranking and expansion compare with.
 
         Raises:
-            DialectError: the search does not say, or cannot be made again.
+            DialectError: it is ambiguous, or no [knn] can run the second search.
         """
         images = list(dict.fromkeys(slot.image for slot in slots))
         image = self.image or (images[0] if len(images) == 1 else None)
@@ -91,15 +91,17 @@ class Options:
 
 
 def take_options(body: dict[str, Any], limits: DialectLimits) -> Options | None:
-    """What `retriever.camsearch` or `ext.camsearch` says, taken out of the body.
+    """Remove `retriever.camsearch` or `ext.camsearch` from the body and parse it.
 
     Raises:
-        DialectError: it cannot be understood, or both are there.
+        DialectError: it is not valid, or both are present.
     """
     in_retriever = _take_retriever(body, limits)
     in_ext = _take_ext(body, limits)
     if in_retriever and in_ext:
-        raise DialectError("[ext.camsearch] stands beside [retriever.camsearch]: give one of them.")
+        raise DialectError(
+            "[ext.camsearch] and [retriever.camsearch] exclude each other: give one."
+        )
     return in_retriever or in_ext
 
 
@@ -126,7 +128,7 @@ def _take_retriever(body: dict[str, Any], limits: DialectLimits) -> Options | No
 
 
 def _take_ext(body: dict[str, Any], limits: DialectLimits) -> Options | None:
-    """With none of the keys about ranking the first search is all; with any, hits are re-ranked."""
+    """Without a ranking key only the first search runs; with one, hits are re-ranked."""
     ext = body.get("ext")
     if not isinstance(ext, dict) or NAME not in ext:
         return None
@@ -138,7 +140,7 @@ def _take_ext(body: dict[str, Any], limits: DialectLimits) -> Options | None:
     if not ext:
         del body["ext"]
     if options.image is None and not options.ranks:
-        raise DialectError(f"[{path}] says nothing: give it an [image].")
+        raise DialectError(f"[{path}] is empty: give it an [image].")
     return options
 
 
@@ -164,7 +166,7 @@ def _ranking(
 
 
 def _rerank(value: Any, path: str, window: int, limits: DialectLimits) -> Rerank | None:
-    """True and an empty object are the method as it is; false and null are no re-ranking."""
+    """True and {} mean the defaults; false and null mean no re-ranking."""
     if value is None or value is False:
         return None
     if value is True:
@@ -177,7 +179,7 @@ def _rerank(value: Any, path: str, window: int, limits: DialectLimits) -> Rerank
 
 
 def _expand(value: Any, path: str, limits: DialectLimits) -> Expand | None:
-    """Null and false are no expansion, true is the plain one."""
+    """True and {} mean the defaults; false and null mean no expansion."""
     if value is None or value is False:
         return None
     given = {} if value is True else an_object(value, path, ("hits", "alpha"))
@@ -189,11 +191,7 @@ def _expand(value: Any, path: str, limits: DialectLimits) -> Expand | None:
 
 
 def check_images(options: Options | None, slots: Sequence[Slot], limits: DialectLimits) -> None:
-    """Refuse an image that goes nowhere, and too many of them.
-
-    Raises:
-        DialectError: it says which.
-    """
+    """Raise `DialectError` for an image that is not used, and for too many images."""
     own = options.image if options else None
     images = {slot.image for slot in slots}
     if (count := len(images | ({own} if own else set()))) > limits.images:
@@ -203,19 +201,16 @@ def check_images(options: Options | None, slots: Sequence[Slot], limits: Dialect
         )
     if options and own and not options.ranks and own not in images:
         raise DialectError(
-            f"[{options.path}.image] goes nowhere: there is no [knn] without a vector, and nothing "
-            "is re-ranked."
+            f"[{options.path}.image] is not used: there is no [knn] without a vector, and no "
+            "re-ranking."
         )
 
 
 def read_query_image(value: Mapping[str, Any], path: str, limits: DialectLimits) -> ImageQuery:
-    """The image of an object that has `image` and perhaps `box`.
+    """Read `image` and the optional `box` of an object.
 
     Raises:
-        DialectError: a key has a value that cannot be understood.
-
-    Convention:
-        null is like a key that is absent, as typed clients write it.
+        DialectError: a value is not valid. Null is the same as an absent key.
     """
     box = value.get("box")
     image = _read_image(value.get("image"), f"{path}.image", limits)
@@ -238,14 +233,14 @@ def _read_image(value: Any, path: str, limits: DialectLimits) -> ImageSource:
 
 
 def _read_base64(value: Any, path: str, most: int) -> bytes:
-    """The bytes of a base64 text, which may be a data URL as browsers make them, or have lines."""
+    """Decode base64, with line breaks or as a data URL."""
     text = value if isinstance(value, str) else ""
     text = text.partition(",")[2] if text.startswith("data:") else text
     if "\n" in text:
         text = text.replace("\r", "").replace("\n", "")
     if len(text) * 3 // 4 - 2 > most:
         raise DialectError(
-            f"[{path}] holds more than the {most:,} bytes allowed: send a smaller image, "
+            f"[{path}] has more than the {most:,} bytes allowed: send a smaller image, "
             "or raise CAMSEARCH_SERVE_MAX_IMAGE."
         )
     try:
@@ -262,8 +257,8 @@ def _read_box(value: Any, path: str) -> Box:
         raise refusal(path, "[x0, y0, x1, y1], pixels of the upright image", value)
     if len(value) != _COORDINATES:
         raise DialectError(
-            f"[{path}] has {len(value)} numbers: give four, [x0, y0, x1, y1], pixels of the upright "
-            "image."
+            f"[{path}] has {len(value)} numbers: give four, [x0, y0, x1, y1], pixels of the "
+            "upright image."
         )
     x0, y0, x1, y1 = (a_number(v, f"{path}.{i}", 0) for i, v in enumerate(value))
     if x1 <= x0 or y1 <= y0:
@@ -272,20 +267,16 @@ def _read_box(value: Any, path: str) -> Box:
 
 
 def check_conflicts(body: Mapping[str, Any], parameters: Mapping[str, str]) -> None:
-    """Refuse what the order of re-ranked hits would break.
-
-    Raises:
-        DialectError: it says what, and what to do.
-    """
+    """Raise `DialectError` for keys and parameters that do not work with re-ranked hits."""
     found = [key for key in _REFUSED if body.get(key) is not None]
     found += ["scroll"] if "scroll" in parameters else []
-    # The order that hits have anyway is none.
+    # Sorting by score is the default.
     sort, by_query = body.get("sort"), parameters.get("sort", "_score")
     sorts = [] if sort is None else sort if isinstance(sort, list) else [sort]
     by_score = all(one in _BY_SCORE for one in sorts) and by_query in {"_score", "_score:desc"}
     found += [] if by_score else ["sort"]
     if "_none_" in (body.get("stored_fields"), parameters.get("stored_fields")):
-        found.append("stored_fields")  # without ids
+        found.append("stored_fields")  # hits would have no ids
     if found:
         raise DialectError(
             f"[{found[0]}] cannot be used together with re-ranking or expansion: leave it out, or "
@@ -293,5 +284,5 @@ def check_conflicts(body: Mapping[str, Any], parameters: Mapping[str, str]) -> N
         )
     if parameters.get("format", "") not in {"", "json"}:
         raise DialectError(
-            f"[format] must be json where hits are re-ranked, not {parameters['format'][:20]}."
+            f"[format] must be json for re-ranked hits, not {parameters['format'][:20]}."
         )

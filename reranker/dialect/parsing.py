@@ -1,4 +1,4 @@
-"""A search's body and query string, understood."""
+"""Parse a search's body and query string."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ from reranker.errors import DialectError
 
 __all__ = ["may_name_us", "naming_us", "parse_search", "refuse_elsewhere", "understand"]
 
-# Where text that is no JSON surely means us; elsewhere Elasticsearch says what is wrong.
+# Malformed JSON with this key is refused here; other malformed JSON by Elasticsearch.
 _OUR_KEY = re.compile(rb'"camsearch"\s*:')
-# Where our name means something, in JSON, in lines of it, and in the text of a search template.
+# An image search in JSON, in NDJSON, or in the escaped text of a search template.
 _GAP, _QUOTE = rb"(?:\s|\\[nrt])*", rb'\\?"'
 _IN_A_SEARCH = re.compile(
     _QUOTE
@@ -41,7 +41,7 @@ _IN_A_SEARCH = re.compile(
     + b"camsearch"
     + _QUOTE
 )
-# Where Elasticsearch takes a query or a retriever; elsewhere the same words are somebody's data.
+# Keys below which Elasticsearch accepts a query or retriever; elsewhere our name is data.
 _SECTIONS = ("retriever", "knn", "query", "post_filter", "rescore", "aggs", "aggregations")
 _DATA = "params"  # a script's
 _RETRIEVERS = ("retriever", "retrievers")
@@ -51,68 +51,68 @@ _HOISTED: Path = ("retriever", NAME, "retriever")
 
 @dataclass(frozen=True)
 class _Part:
-    """An object of the body in which a query or retriever may stand, and where it stands."""
+    """An object of the body that may be a query or retriever, and its path."""
 
     path: Path
     content: dict[str, Any]
 
     @property
     def key(self) -> str:
-        """Under which it stands, be it alone or in a list."""
+        """Its key, or that of the list it is in."""
         return next((part for part in reversed(self.path) if isinstance(part, str)), "")
 
     @property
     def is_retriever(self) -> bool:
-        """Whether it is a retriever of ours."""
+        """Whether it is a `camsearch` retriever."""
         return self.key in _RETRIEVERS and NAME in self.content
 
     @property
     def is_slot(self) -> bool:
-        """Whether it is a `knn` whose vector is to be made by us."""
+        """Whether it is a `knn` with a `camsearch` query vector builder."""
         builder = self.content.get(_BUILDER)
         return self.key == "knn" and isinstance(builder, dict) and NAME in builder
 
     @property
     def lacks_vector(self) -> bool:
-        """Whether it is a `knn` that does not say which vector's neighbours it looks for."""
+        """Whether it is a `knn` with neither vector nor builder."""
         content = self.content
         absent = content.get(_BUILDER) is None and content.get(_VECTOR) is None
         return self.key == "knn" and absent and isinstance(content.get("field"), str)
 
 
 def may_name_us(body: bytes) -> bool:
-    r"""Whether our name can stand in JSON text; if not, it need not be parsed.
+    r"""Whether JSON text may contain the name camsearch; a cheap test before parsing.
 
     Convention:
-        A letter may be written as its number (`\u0063`), so any such escape may be our name.
+        Any letter may be escaped (`\u0063`), so text with such escapes passes.
     """
     return NAME.encode() in body or b"\\u" in body
 
 
 def parse_search(body: bytes, query: str, limits: DialectLimits) -> VisualSearch | None:
-    """A search that names us.
+    """Parse a search.
 
     Args:
-        body: of the request, not compressed.
-        query: of the request line, without its question mark.
-        limits: of what may be asked.
+        body: decompressed.
+        query: query string, without its question mark.
+        limits: maximum sizes.
 
     Returns:
-        None if it does not name us: what came is for Elasticsearch as it came.
+        None if it is not an image search: forward the request unchanged.
 
     Raises:
-        DialectError: it names us and cannot be understood, or asks for too much.
+        DialectError: it is an image search that is not valid, or exceeds a limit.
 
-    Convention:
-        Of a key that stands twice in an object the last counts, and whole numbers beyond 64
-        bits become fractions; Elasticsearch refuses the first and has little use for the second.
+        Convention:
+            The last of duplicate keys counts, and integers beyond 64 bits become floats, as orjson
+            reads them; Elasticsearch refuses duplicate keys.
     """
     found = naming_us(body)
     return None if found is None else understand(found, query, limits)
 
 
 def naming_us(body: bytes) -> dict[str, Any] | None:
-    """The parsed body, if our names stand in it where they mean something."""
+    """The parsed body of an image search; None for any other search."""
     if not may_name_us(body):
         return None
     try:
@@ -120,10 +120,10 @@ def naming_us(body: bytes) -> dict[str, Any] | None:
     except orjson.JSONDecodeError as error:
         if _OUR_KEY.search(body) is None:
             return None
-        # Elasticsearch would say that it knows no [camsearch], as if nobody stood before it.
+        # Elasticsearch's error would be about an unknown [camsearch].
         raise DialectError(
-            f"The body names camsearch and is no JSON: {str(error)[:120]}. Write it as JSON to the "
-            "letter: UTF-8 without a mark at its start, no comment, no comma before an end, no NaN."
+            f"The body names camsearch but is not valid JSON: {str(error)[:120]}. Send "
+            "strict JSON: UTF-8 without a byte order mark, comments, trailing commas or NaN."
         ) from error
     if not isinstance(parsed, dict):
         return None
@@ -134,24 +134,15 @@ def naming_us(body: bytes) -> dict[str, Any] | None:
 
 
 def understand(body: dict[str, Any], query: str, limits: DialectLimits) -> VisualSearch:
-    """A search that names us.
-
-    Args:
-        body: parsed, and ours to change.
-        query: of the request line.
-        limits: of what may be asked.
-
-    Raises:
-        DialectError: it cannot be understood, or asks for too much.
+    """As `parse_search`, of the body that `naming_us` returned, which is changed.
 
     Convention:
-        An image of the search itself goes into each `knn` clause that has neither a vector
-        nor a builder.
+        The search's own image is put into each `knn` clause that has neither vector nor builder.
     """
     if _depth(body) > limits.depth:
         raise DialectError(
-            f"The body has more than the {limits.depth} objects and lists in one another that "
-            "are allowed: make the query flatter."
+            f"The body has more than {limits.depth} nested objects and lists: make the query "
+            "flatter."
         )
     parts = list(_parts(body))
     _check_retrievers(parts)
@@ -183,7 +174,7 @@ def understand(body: dict[str, Any], query: str, limits: DialectLimits) -> Visua
 
 
 def _parts(body: Mapping[str, Any]) -> Iterator[_Part]:
-    """Each of them; one comes before those in it, and they in their order."""
+    """All parts, in document order, each before those within it."""
     waiting: list[tuple[Path, Any]] = [((k,), body[k]) for k in reversed(_SECTIONS) if k in body]
     while waiting:
         path, value = waiting.pop()
@@ -198,7 +189,7 @@ def _parts(body: Mapping[str, Any]) -> Iterator[_Part]:
 
 
 def _depth(value: Any) -> int:
-    """How many objects and lists lie in one another, at most."""
+    """The number of levels of nested objects and lists."""
     depth, layer = 0, [value]
     while layer := [v for v in layer if isinstance(v, (dict, list))]:
         depth += 1
@@ -207,16 +198,16 @@ def _depth(value: Any) -> int:
 
 
 def _written(path: Path) -> str:
-    """A path as refusals name it."""
+    """A path as written in error sentences."""
     return ".".join(map(str, path))
 
 
 def _check_retrievers(parts: Iterable[_Part]) -> None:
-    """Refuse our retriever where its window would be somebody else's input."""
+    """Refuse a `camsearch` retriever inside another one."""
     for part in parts:
         if part.is_retriever and part.path != ("retriever",):
             raise DialectError(
-                f"[{_written((*part.path, NAME))}] must stand at the top of the retrievers: put "
+                f"[{_written((*part.path, NAME))}] must be the outermost retriever: put "
                 "the others into its [retriever]."
             )
         if part.is_retriever and len(part.content) > 1:
@@ -224,12 +215,12 @@ def _check_retrievers(parts: Iterable[_Part]) -> None:
 
 
 def _slots(parts: Iterable[_Part], own: ImageQuery | None, limits: DialectLimits) -> Iterator[Slot]:
-    """The clauses that get vectors, their builders taken out of them.
+    """The clauses that get vectors; their builders are removed from the body.
 
     Args:
-        parts: of a body that is ours to change.
-        own: image of the search itself, for clauses that have neither vector nor builder.
-        limits: of what may be asked.
+        parts: of the body.
+        own: image for clauses with neither vector nor builder.
+        limits: maximum sizes.
     """
     for part in parts:
         image = own if part.lacks_vector else None
@@ -238,15 +229,15 @@ def _slots(parts: Iterable[_Part], own: ImageQuery | None, limits: DialectLimits
         if image is None:
             continue
         k, field = part.content.get("k"), part.content.get("field")
-        # What is no number at all is Elasticsearch's to refuse.
+        # Elasticsearch refuses what is not a number.
         if isinstance(k, (int, float)) and k > limits.k:
             raise DialectError(
-                f"[{_written(part.path)}.k] must be at most {limits.k:,} where the vector is made "
-                f"from an image, not {k}."
+                f"[{_written(part.path)}.k] must be at most {limits.k:,} for a vector made from "
+                f"an image, not {k}."
             )
         for key in (_BUILDER, _VECTOR):
             part.content.pop(key, None)
-        # Our retriever is taken out from around the inner one.
+        # `take_options` replaces our retriever by the one within it.
         hoisted = part.path[: len(_HOISTED)] == _HOISTED
         path = (part.path[0], *part.path[len(_HOISTED) :]) if hoisted else part.path
         yield Slot(path, field if isinstance(field, str) else "", image)
@@ -255,24 +246,24 @@ def _slots(parts: Iterable[_Part], own: ImageQuery | None, limits: DialectLimits
 def _read_builder(part: _Part, limits: DialectLimits) -> ImageQuery:
     path = f"{_written(part.path)}.{_BUILDER}"
     if part.content.get(_VECTOR) is not None:
-        raise DialectError(f"[{path}] stands beside [{_VECTOR}]: give one of them.")
+        raise DialectError(f"[{path}] cannot be combined with [{_VECTOR}]: give one.")
     builder = an_object(part.content[_BUILDER], path, (NAME,))
     path = f"{path}.{NAME}"
     return read_query_image(an_object(builder[NAME], path, IMAGE_KEYS), path, limits)
 
 
 def refuse_elsewhere(text: bytes, where: str) -> None:
-    """Refuse an image search that does not come as the body of a search.
+    """Refuse an image search that is not the body of a `_search` or `_msearch`.
 
     Args:
         text: a body, or the query string's ``source``.
-        where: what it came as.
+        where: a path or parameter, for the error sentence.
 
     Raises:
-        DialectError: it names us.
+        DialectError: it is an image search.
     """
     if _IN_A_SEARCH.search(text):
         raise DialectError(
-            f"[{where}] cannot search by an image: only [_search] and [_msearch] take [camsearch], "
-            "in their body. Send the search there."
+            f"[{where}] does not support image search: send it as the body of [_search] or "
+            "[_msearch]."
         )

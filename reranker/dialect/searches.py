@@ -1,4 +1,4 @@
-"""A search that names us, understood, and what Elasticsearch is asked for it."""
+"""A parsed image search, and the requests to Elasticsearch made from it."""
 
 from __future__ import annotations
 
@@ -19,30 +19,30 @@ __all__ += ["missing_fields"]
 
 Path = tuple[str | int, ...]
 
-# Retrievers that give as many hits as are asked for.
+# Retrievers without a window of their own.
 _WITHOUT_WINDOW = {"knn", "standard"}
-# What we do ourselves, since only the final hits may be paged, filtered and set.
+# Parameters that apply to the final hits and are not sent to Elasticsearch.
 _OURS = ("from", "size", "filter_path", "pretty")
-# What the first search has answered already.
+# Sections that only the first search sends.
 _ONCE = ("aggs", "aggregations", "suggest", "profile")
-# Fields that tell whether a hit's maps are kept, and where its image is if they are not.
+# Fields that locate a hit's kept maps and its image.
 _NEEDED = ("digest", "width", "height", "uri")
 
 
 @dataclass(frozen=True)
 class DialectLimits:
-    """The most that a search which names us may ask for.
+    """Maximum sizes of an image search.
 
     Attributes:
-        window: R, hits that are re-ranked.
-        k: hits of a `knn` clause that gets its vector from us.
+        window: R, re-ranked hits.
+        k: of a `knn` clause with an image.
         expand_hits: hits that expand a query.
-        classes: of a query, the network's strongest.
-        hits: `from` plus `size` of a re-ranked search, all of which are read.
-        images: different ones in a search.
+        classes: of a query.
+        hits: `from` plus `size` of a re-ranked search.
+        images: different images in a search.
         image_bytes: of an image's file.
-        depth: of objects and lists in one another; under 250, which is all that can be written.
-        searches: in an `_msearch`, of those that name us.
+        depth: nested objects and lists; under 250, orjson's limit of writing.
+        searches: image searches in an `_msearch`.
     """
 
     window: int = 1000
@@ -58,7 +58,7 @@ class DialectLimits:
 
 @dataclass(frozen=True)
 class ImageSource:
-    """Where the query's image is: exactly one of these is given.
+    """Where the query's image is; exactly one is not None.
 
     Attributes:
         data: the bytes of its file.
@@ -73,7 +73,7 @@ class ImageSource:
 
 @dataclass(frozen=True)
 class ImageQuery:
-    """An image, and what to look for in it; two that are equal have the same vector."""
+    """An image and the box to look for; equal ones have the same vector."""
 
     image: ImageSource
     box: Box | None = None
@@ -88,8 +88,8 @@ class Rerank:
 
     Attributes:
         window: R, how many.
-        regions: by CAM regions; False for OnA on the window only.
-        classes: of the query, how many; None for as many as the settings say.
+        regions: by CAM regions; False for OnA (whole images) on the window.
+        classes: number of classes of the query; None for the settings' number.
     """
 
     window: int
@@ -99,7 +99,7 @@ class Rerank:
 
 @dataclass(frozen=True)
 class Expand:
-    """How the query is expanded: by how many hits, and the alpha of alpha-QE (0 is plain)."""
+    """Query expansion: number of hits, and the exponent of alpha-QE (0 for plain averaging)."""
 
     hits: int
     alpha: float = 0.0
@@ -107,12 +107,12 @@ class Expand:
 
 @dataclass(frozen=True)
 class Slot:
-    """A `knn` clause that gets its vector from us.
+    """A `knn` clause whose vector is made from an image.
 
     Attributes:
-        path: keys and places in lists that lead to the clause from the body.
-        field: that is searched; empty if the clause does not say.
-        image: whose vector goes in.
+        path: keys and list indices from the body to the clause.
+        field: searched field; empty if missing.
+        image: whose vector is used.
     """
 
     path: Path
@@ -122,22 +122,21 @@ class Slot:
 
 @dataclass(frozen=True)
 class VisualSearch:
-    """A search that names us.
+    """A parsed image search.
 
     Attributes:
-        body: as Elasticsearch takes it, but that the slots lack their vectors. Not to be changed.
-        query: of the request line, as it came.
+        body: for Elasticsearch, without the slots' vectors. Do not modify.
+        query: query string, unchanged.
         slots: clauses that get vectors.
-        image: what re-ranking and expansion look for; None if there is neither.
-        rerank: None for none.
-        expand: None for none.
-        start, size: the page, `from` and `size`.
+        image: compared with by re-ranking and expansion; None if there is neither.
+        rerank, expand: None if not asked for.
+        start, size: `from` and `size`.
         min_score: of the final scores; None for any.
-        timeout: in seconds; None for none, or one that Elasticsearch will refuse.
-        filter_path: as it came, decoded; empty for the whole answer.
-        pretty: written for people.
-        added_fields: the hits' fields that we ask for and the caller did not.
-        hides_vectors: the caller does not say anything of `_source`.
+        timeout: in seconds; None if there is none, or an invalid one.
+        filter_path: decoded; empty for the whole answer.
+        pretty: whether to indent the JSON.
+        added_fields: fields that camsearch needs and the caller did not ask for.
+        hides_vectors: whether to remove vectors from `_source`, since the caller did not set it.
     """
 
     body: Mapping[str, Any]
@@ -157,12 +156,12 @@ class VisualSearch:
 
     @property
     def ranks(self) -> bool:
-        """Whether the first hits are not the answer yet; if they are, it passes as it is."""
+        """Whether to re-rank or expand; otherwise the first answer is returned unchanged."""
         return self.image is not None
 
     @property
     def by_vectors_alone(self) -> bool:
-        """Whether Elasticsearch's scores are the cosines of one vector: no text, no fusion."""
+        """Whether Elasticsearch's scores are cosines of one vector: no text query, no fusion."""
         clauses, query = self.body.get("knn"), self.body.get("query")
         retriever = self.body.get("retriever")
         if isinstance(query, dict) and clauses is None and set(query) == {"knn"}:
@@ -178,19 +177,19 @@ class VisualSearch:
 
     @property
     def images(self) -> tuple[ImageQuery, ...]:
-        """The different images whose vectors or maps are needed, each once."""
+        """The different images to describe."""
         own = () if self.image is None else (self.image,)
         return tuple(dict.fromkeys([slot.image for slot in self.slots] + list(own)))
 
     @property
     def first_hits(self) -> int:
-        """How many hits the first search must bring; none if none are to be answered."""
+        """Number of hits that the first search must return."""
         if self.size == 0:
             return 0
         window = self.rerank.window if self.rerank else 0
         expanding = self.expand.hits if self.expand else 0
         retriever = self.body.get("retriever")
-        # A retriever such as `rrf` refuses more hits than its own window.
+        # Retrievers such as `rrf` refuse a size above their window.
         has_window = isinstance(retriever, dict) and not set(retriever) <= _WITHOUT_WINDOW
         if expanding and not has_window:
             expanding = max(expanding, GRAPH_HITS)
@@ -201,30 +200,25 @@ def first_body(search: VisualSearch, vectors: Vectors) -> bytes:
     """The body of the first search.
 
     Args:
-        search: understood.
-        vectors: of each image of its slots.
+        search: the parsed search.
+        vectors: of the image of each slot.
 
-    Convention:
-        Without re-ranking and expansion only the vectors are put in. With them as many hits
-        are asked for as any stage needs, from the first on, with the fields that tell where
-        their maps are; and `min_score` waits for the final scores.
+        Convention:
+            Without re-ranking and expansion only the vectors are added. With them `size` covers
+            every stage, `from` and `min_score` are removed, and the fields that locate kept maps
+            are added.
     """
     return orjson.dumps(_asked(search, vectors), option=orjson.OPT_SERIALIZE_NUMPY)
 
 
 def again_body(search: VisualSearch, vectors: Vectors) -> bytes:
-    """The body of the second search: as the first, without what is answered already.
-
-    Args:
-        search: understood.
-        vectors: of each image, the expanded one for the search's own.
-    """
+    """As `first_body` with the expanded vector, without aggregations, suggestions and profile."""
     body = {k: v for k, v in _asked(search, vectors).items() if k not in _ONCE}
     return orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
 def forwarded_query(search: VisualSearch) -> str:
-    """The query string for both searches, without what we do ourselves."""
+    """The query string for both searches."""
     return without(search.query, _OURS) if search.ranks else search.query
 
 
@@ -243,7 +237,7 @@ def _asked(search: VisualSearch, vectors: Vectors) -> dict[str, Any]:
 
 
 def _put(container: Any, path: Path, vector: Sequence[float] | np.ndarray) -> Any:
-    """The container with a vector in the clause at the path; only what lies on the way is copied."""
+    """Set the vector of the clause at the path, copying only the containers along it."""
     if not path:
         return {**container, "query_vector": vector}
     copied = container.copy()
@@ -252,13 +246,13 @@ def _put(container: Any, path: Path, vector: Sequence[float] | np.ndarray) -> An
 
 
 def missing_fields(body: Mapping[str, Any], parameters: Mapping[str, str]) -> tuple[str, ...]:
-    """The fields of hits that we need and the caller did not ask for."""
+    """The fields that camsearch needs and the caller did not ask for."""
     asked = set(_asked_fields(body, parameters))
     return tuple(name for name in _NEEDED if not any(fits(one, name) for one in asked))
 
 
 def _asked_fields(body: Mapping[str, Any], parameters: Mapping[str, str]) -> Iterable[str]:
-    """Names and patterns of all that puts something into a hit's `fields`."""
+    """Names and patterns of everything that adds to a hit's `fields`."""
     for key in ("fields", "docvalue_fields"):
         given = body.get(key)
         for one in given if isinstance(given, list) else ():

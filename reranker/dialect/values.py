@@ -1,4 +1,4 @@
-"""Values of requests, each read or refused by its name, and warnings as they are written."""
+"""Read and validate values of requests; write warnings and JSON."""
 
 from __future__ import annotations
 
@@ -26,36 +26,36 @@ _SECONDS = {"nanos": 1e-9, "micros": 1e-6, "ms": 1e-3, "s": 1, "m": 60, "h": 360
 _DEFAULT_SIZE = 10  # Elasticsearch's
 _WHOLE = re.compile("[0-9]{1,9}")
 _SPACES = re.compile(r"\s+")
-# All of ASCII that is seen, and the space; Elasticsearch writes a percent sign as its number too.
+# Printable ASCII that a warning need not percent-encode.
 _PLAIN = "".join(chr(code) for code in range(0x20, 0x7F) if chr(code) not in '"\\%')
 _MAX_WARNING = 1000
 
 
 def refusal(path: str, expected: str, value: Any) -> DialectError:
-    """What says that a key has the wrong value, which is shown if it is short."""
+    """The error for a wrong value, which the sentence shows, shortened."""
     return DialectError(f"[{path}] must be {expected}, not {_shown(value)}.")
 
 
 def an_object(value: Any, path: str, known: Collection[str]) -> Mapping[str, Any]:
-    """An object that has no other keys than these.
+    """Check for an object with known keys only.
 
     Raises:
-        DialectError: it is none, or has.
+        DialectError: it is not an object, or has another key.
     """
     if not isinstance(value, dict):
         raise refusal(path, "an object", value)
     for key in value:
         if key not in known:
             names = ", ".join(f"[{name}]" for name in known)
-            raise DialectError(f"[{path}.{_shortened(key)}] is not known here: use {names}.")
+            raise DialectError(f"[{path}.{_shortened(key)}] is not known: use {names}.")
     return value
 
 
 def a_whole_number(value: Any, path: str, least: int, most: int) -> int:
-    """A whole number between two others, both allowed.
+    """Check for an integer from `least` to `most`.
 
     Raises:
-        DialectError: it is none, or not between them.
+        DialectError: it is not.
     """
     if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
         raise refusal(path, f"a whole number from {least:,} to {most:,}", value)
@@ -63,10 +63,10 @@ def a_whole_number(value: Any, path: str, least: int, most: int) -> int:
 
 
 def a_number(value: Any, path: str, least: float) -> float:
-    """A finite number that is not less than another.
+    """Check for a finite number of at least `least`.
 
     Raises:
-        DialectError: it is none, or is.
+        DialectError: it is not.
     """
     if not isinstance(value, (int, float)) or isinstance(value, bool):
         raise refusal(path, f"a number, {least:g} or more", value)
@@ -76,10 +76,10 @@ def a_number(value: Any, path: str, least: float) -> float:
 
 
 def a_flag(value: Any, path: str) -> bool:
-    """True or false.
+    """Check for a boolean.
 
     Raises:
-        DialectError: it is neither.
+        DialectError: it is not.
     """
     if not isinstance(value, bool):
         raise refusal(path, "true or false", value)
@@ -87,10 +87,10 @@ def a_flag(value: Any, path: str) -> bool:
 
 
 def a_text(value: Any, path: str, most: int) -> str:
-    """A text that is not empty.
+    """Check for a string of 1 to `most` characters.
 
     Raises:
-        DialectError: it is none, is empty, or has more characters than allowed.
+        DialectError: it is not.
     """
     if not isinstance(value, str) or not 0 < len(value) <= most:
         raise refusal(path, f"a text of 1 to {most:,} characters", value)
@@ -99,7 +99,7 @@ def a_text(value: Any, path: str, most: int) -> str:
 
 @dataclass(frozen=True)
 class Page:
-    """So many hits from so many on, of those that have the score."""
+    """`from`, `size` and `min_score` of a search."""
 
     start: int
     size: int
@@ -107,13 +107,10 @@ class Page:
 
 
 def read_page(body: Mapping[str, Any], parameters: Mapping[str, str], max_hits: int) -> Page:
-    """The page that is asked for.
+    """Read the page; the query string takes precedence over the body.
 
     Raises:
-        DialectError: a number is none, is negative, or asks for too many.
-
-    Convention:
-        As in Elasticsearch the query string wins over the body.
+        DialectError: a number is not valid, or the page goes beyond `max_hits`.
     """
     start = _whole("from", body, parameters, 0)
     size = _whole("size", body, parameters, _DEFAULT_SIZE)
@@ -130,7 +127,7 @@ def read_page(body: Mapping[str, Any], parameters: Mapping[str, str], max_hits: 
 
 
 def _whole(name: str, body: Mapping[str, Any], parameters: Mapping[str, str], default: int) -> int:
-    """From the body also numbers in quotes, and what is behind the point is cut."""
+    """As Elasticsearch, accepts quoted numbers and truncates fractions in the body."""
     written = str(parameters.get(name, ""))
     if name not in parameters:
         value = body.get(name, default)
@@ -143,17 +140,17 @@ def _whole(name: str, body: Mapping[str, Any], parameters: Mapping[str, str], de
 
 
 def parameters_of(query: str) -> dict[str, str]:
-    """The parameters of a query string, decoded. Of one that comes twice the last counts."""
+    """The decoded parameters of a query string; the last of duplicates counts."""
     return dict(_read(part) for part in _SEPARATOR.split(query) if part)
 
 
 def without(query: str, names: Collection[str]) -> str:
-    """The query string without these parameters, the others as they came."""
+    """The query string without these parameters, otherwise unchanged."""
     return "&".join(p for p in _SEPARATOR.split(query) if p and _read(p)[0] not in names)
 
 
 def about_indices(query: str) -> str:
-    """What of a query string says which indices a path means, as it came."""
+    """The parameters that decide which indices a path resolves to, unchanged."""
     return "&".join(p for p in _SEPARATOR.split(query) if p and _read(p)[0] in _ABOUT_INDICES)
 
 
@@ -163,17 +160,17 @@ def _read(part: str) -> tuple[str, str]:
 
 
 def seconds_of(written: object) -> float | None:
-    """A time such as `500ms` in seconds; None for no limit, or what is no time."""
+    """Parse a time such as `500ms` into seconds; None if it is not one."""
     found = _TIME.fullmatch(written) if isinstance(written, str) else None
     return int(found[1]) * _SECONDS[found[2].lower()] if found else None
 
 
 def fits(pattern: str, name: str) -> bool:
-    """Whether a name is what a pattern says, in which a star stands for any text.
+    """Whether a name matches a pattern in which `*` matches any text.
 
     Convention:
-        Takes no longer than reading both: patterns come from callers, and a regular
-        expression with many stars can take for ever.
+        Takes linear time: patterns come from callers, and a regular expression with many stars
+        can take exponential time.
     """
     start, *others = pattern.split("*")
     if not others:
@@ -194,14 +191,14 @@ def warning(text: str, version: str = "9.0.0", build: str = "unknown") -> bytes:
     """The value of a `Warning` header.
 
     Args:
-        text: a sentence; it comes out on one line, in ASCII, shortened if it is long.
-        version: of the Elasticsearch that is asked, since clients look for its name.
-        build: its build's hash.
+        text: a sentence, put on one line and shortened if it is long.
+        version: of Elasticsearch, whose name clients expect.
+        build: hash of its build.
 
     Convention:
-        Double quotes become single ones and backslashes slashes: clients take what stands
-        between the first two quotes, escaped or not. Other letters are written as the
-        numbers of their bytes in UTF-8, as Elasticsearch does.
+        Double quotes become single quotes and backslashes become slashes, since clients read up
+        to the next quote, escaped or not. Other non-ASCII text is percent-encoded, as
+        Elasticsearch does.
     """
     line = _SPACES.sub(" ", text).strip().replace('"', "'").replace("\\", "/")[:_MAX_WARNING]
     plain = quote(line, safe=_PLAIN, errors="replace")
@@ -209,12 +206,12 @@ def warning(text: str, version: str = "9.0.0", build: str = "unknown") -> bytes:
 
 
 def written_json(value: Any, *, pretty: bool = False) -> bytes:
-    """JSON, in one line or for people; vectors may be arrays."""
+    """Write JSON, indented if `pretty`; vectors may be arrays."""
     options = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE if pretty else 0
     try:
         return orjson.dumps(value, option=options | orjson.OPT_SERIALIZE_NUMPY)
     except orjson.JSONEncodeError:
-        # Metadata may hold integers of any size and be nested deeper than orjson goes.
+        # Metadata may have larger integers and deeper nesting than orjson can write.
         return json.dumps(value, default=lambda array: array.tolist(), ensure_ascii=False).encode()
 
 

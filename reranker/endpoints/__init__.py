@@ -1,1 +1,1 @@
-"""What stands below ``/_camsearch``, for people, probes and scripts."""
+"""The endpoints below ``/_camsearch``."""

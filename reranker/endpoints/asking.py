@@ -1,4 +1,4 @@
-"""A request to our own endpoints as it is asked further, and answers of ours as theirs."""
+"""Conversions between FastAPI's requests and responses and ours."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from reranker.http.headers import going_up
 
 __all__ = ["ERRORS", "answer_errors", "asked_further", "body_of", "response_of"]
 
-# Of the caller's own body and of the answer it takes.
+# Headers about the caller's body and accepted answers.
 _OF_THE_BODY = frozenset(
     {
         b"accept",
@@ -46,16 +46,16 @@ _ERROR: dict[str, Any] = {
     },
 }
 _WHY = {
-    400: "The request cannot be understood, or its image not be read.",
-    401: "Elasticsearch wants to know who asks.",
+    400: "The request is not valid, or its image cannot be read.",
+    401: "Elasticsearch requires authentication.",
     403: "Elasticsearch does not let this caller read the index.",
     404: "There is no such index or document.",
     409: "Another method made the vectors of the index.",
     413: "The body is too large.",
-    429: "Too much is asked at the same time, or too often.",
+    429: "The server is overloaded, or the caller's rate limit is exceeded.",
     503: "Elasticsearch does not answer.",
 }
-# For OpenAPI: every error has the shape that Elasticsearch gives it.
+# For OpenAPI: errors have Elasticsearch's format.
 ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"description": why, "content": {"application/json": {"schema": _ERROR}}}
     for status, why in _WHY.items()
@@ -63,7 +63,7 @@ ERRORS: dict[int | str, dict[str, Any]] = {
 
 
 def answer_errors(app: FastAPI) -> None:
-    """Answer what goes wrong within an application as Elasticsearch would."""
+    """Answer an application's errors in Elasticsearch's format."""
 
     @app.exception_handler(CamsearchError)
     async def refused(_: OwnRequest, error: Exception) -> Response:
@@ -76,7 +76,7 @@ def answer_errors(app: FastAPI) -> None:
     @app.exception_handler(HTTPException)
     async def unknown(request: OwnRequest, error: Exception) -> Response:
         status = error.status_code if isinstance(error, HTTPException) else 500
-        what = f"[{request.method} {request.url.path[:200]}] is no endpoint of camsearch: see "
+        what = f"[{request.method} {request.url.path[:200]}] is not an endpoint of camsearch: see "
         answer = in_shape(status, "illegal_argument_exception", what + "/_camsearch/docs.")
         response = response_of(answer)
         if isinstance(error, HTTPException) and error.headers:
@@ -89,7 +89,7 @@ def answer_errors(app: FastAPI) -> None:
 
 
 def _said(error: Exception) -> str:
-    """The first thing that is wrong, without the value."""
+    """The first validation error, without the value."""
     if not isinstance(error, RequestValidationError):
         return "The request cannot be understood."
     first = error.errors()[0]
@@ -97,7 +97,7 @@ def _said(error: Exception) -> str:
 
 
 def asked_further(request: OwnRequest) -> Request:
-    """A request with the caller's rights and marks, to be given method, path and body."""
+    """A request to Elasticsearch with the caller's credentials and request ids."""
     client = request.client
     return Request(
         "GET",
@@ -108,7 +108,7 @@ def asked_further(request: OwnRequest) -> Request:
 
 
 async def body_of(request: OwnRequest, most: int) -> bytes:
-    """The body, unpacked; empty if it cannot be unpacked.
+    """The decompressed body; empty if it is damaged.
 
     Raises:
         BodyTooLarge: it has more than `most` bytes.
@@ -119,7 +119,7 @@ async def body_of(request: OwnRequest, most: int) -> bytes:
 
 
 def response_of(answer: Answer) -> Response:
-    """An answer of ours, for FastAPI."""
+    """Convert an answer for FastAPI."""
     response = Response(answer.body, answer.status)
     for name, value in answer.headers:
         response.headers.append(name.decode("latin-1"), value.decode("latin-1"))

@@ -21,13 +21,13 @@ _READY, _NOT_READY = HTTPStatus.OK, HTTPStatus.SERVICE_UNAVAILABLE
 
 
 class Live(BaseModel):
-    """That this process answers."""
+    """The process is running."""
 
     status: str
 
 
 class Ready(BaseModel):
-    """Whether searches by images would be answered, and with which method."""
+    """Whether image searches can be answered, and with which method."""
 
     status: str
     checks: list[Check]
@@ -45,7 +45,7 @@ def health_router(service: Service) -> APIRouter:
 
     @router.get("/health/live")
     async def live() -> Live:
-        """Whether this process answers at all."""
+        """Whether the process is running."""
         return Live(status="live")
 
     @router.get(
@@ -54,7 +54,7 @@ def health_router(service: Service) -> APIRouter:
         responses={_NOT_READY: {"description": "Not now.", "model": Ready}},
     )
     async def ready() -> Response:
-        """Whether searches by images would be answered now, and what stands in their way."""
+        """Whether image searches can be answered, and the result of each check."""
         checks = await service.readiness.checks()
         passed = all(check.passed for check in checks)
         found = Ready(

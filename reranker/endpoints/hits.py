@@ -1,7 +1,4 @@
-"""``/explain``: what made a hit match; ``/thumbnails/{id}``: images of hits, small.
-
-Both with the rights of who asks.
-"""
+"""``/explain``: why a hit matched; ``/thumbnails/{id}``. Both use the caller's credentials."""
 
 from __future__ import annotations
 
@@ -29,14 +26,13 @@ __all__ = ["hits_router"]
 
 _PNG = "image/png"
 _BINARY = {"type": "string", "format": "binary"}
-# A browser may show it again without asking for an hour; a store between us and it keeps none, since
-# rights are the caller's.
+# Browsers cache for an hour; shared caches must not, since access depends on the caller.
 _KEPT = "private, max-age=3600"
 _UNCHANGED = 304
 
 
 class _AnyId(StringConvertor):
-    """An id with slashes and line ends: Starlette's own ``path`` stops at a line's end."""
+    """An id with slashes and line breaks; Starlette's ``path`` stops at a line break."""
 
     regex = "(?s:.*)"
 
@@ -45,7 +41,7 @@ register_url_convertor("any_id", _AnyId())
 
 
 def hits_router(service: Service) -> APIRouter:
-    """The endpoints that tell more of a hit."""
+    """The endpoints about single hits."""
     router = APIRouter(tags=["images"])
     _add_explain(router, service)
     _add_thumbnails(router, service)
@@ -74,18 +70,15 @@ def _add_explain(router: APIRouter, service: Service) -> None:
         adds, and a heat map; that alone with `Accept: image/png`.
         """  # noqa: D205 - a description for OpenAPI, which has no first line
         with _counted(service.metrics):
-            found = await explained(request)
+            asked_as = asked_further(request)
+            service.rate.take(asked_as)
+            body = await body_of(request, most)
+            asked = await asyncio.to_thread(read_explain_request, body, service.limits)
+            with service.metrics.explains.time():
+                found = await service.explainer.explain(asked_as, asked)
         if _wants_png(request):
             return Response(base64.b64decode(found.heat_map), media_type=_PNG)
         return Response(found.model_dump_json(), media_type="application/json")
-
-    async def explained(request: Request) -> Explained:
-        asked_as = asked_further(request)
-        service.rate.take(asked_as)
-        body = await body_of(request, most)
-        asked = await asyncio.to_thread(read_explain_request, body, service.limits)
-        with service.metrics.explains.time():
-            return await service.explainer.explain(asked_as, asked)
 
 
 def _add_thumbnails(router: APIRouter, service: Service) -> None:
@@ -94,19 +87,19 @@ def _add_thumbnails(router: APIRouter, service: Service) -> None:
         response_class=Response,
         responses={
             200: {"description": "A JPEG.", "content": {"image/jpeg": {"schema": _BINARY}}},
-            _UNCHANGED: {"description": "The caller has it already."},
+            _UNCHANGED: {"description": "The caller has the current image."},
             **ERRORS,
         },
     )
     async def thumbnail(
         request: Request,
         image_id: str,
-        index: Annotated[str | None, Query(description="where the document is")] = None,
+        index: Annotated[str | None, Query(description="of the document")] = None,
         size: Annotated[int, Query(ge=16, le=2048, description="of the longer side")] = 320,
     ) -> Response:
-        """A document's image as a small JPEG, upright.
+        """A document's image as a small, upright JPEG.
 
-        The id may hold slashes, encoded or not.
+        The id may contain slashes, encoded or not.
         """
         where = service.index if index is None else read_index(index)
         image = await service.files.find(asked_further(request), where, image_id)

@@ -1,4 +1,4 @@
-"""``/``, the page for people, and ``/docs``, which lists the endpoints."""
+"""``/``, a search page, and ``/docs``, a list of the endpoints."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _METHODS = ("get", "post", "put", "delete")
 
 
 def pages_router(service: Service) -> APIRouter:
-    """The pages; neither loads anything from elsewhere."""
+    """The HTML pages; they load nothing from other servers."""
     router = APIRouter(include_in_schema=False)
     pages = Environment(
         loader=PackageLoader("reranker.endpoints"), autoescape=True, undefined=StrictUndefined
@@ -35,7 +35,7 @@ def pages_router(service: Service) -> APIRouter:
 
     @router.get("/")
     async def page(request: Request) -> Response:
-        """What this is, and a search to try."""
+        """A page to search by an image."""
         index = service.index
         nonce = secrets.token_urlsafe(16)
         said = {
@@ -49,7 +49,7 @@ def pages_router(service: Service) -> APIRouter:
 
     @router.get("/docs")
     async def docs(request: Request) -> Response:
-        """All endpoints, as openapi.json describes them."""
+        """A list of the endpoints in openapi.json."""
         nonce = secrets.token_urlsafe(16)
         said = {"endpoints": list(_endpoints(request.app.openapi())), "nonce": nonce}
         return _html(pages.get_template("docs.html").render(said), nonce)
@@ -58,7 +58,7 @@ def pages_router(service: Service) -> APIRouter:
 
 
 async def _count(service: Service, request: Request, index: str) -> int | None:
-    """How many images there are; None where that is not told to who asks."""
+    """Number of images in the index; None if the caller may not read it."""
     asked = replace(asked_further(request), path=f"/{encoded_index(index)}/_count")
     try:
         answer = await service.upstream.ask(asked)
@@ -82,7 +82,7 @@ def _endpoints(openapi: dict[str, Any]) -> Iterator[dict[str, str]]:
 
 
 def _html(text: str, nonce: str) -> Response:
-    """A page that may load nothing from elsewhere and run no script but its own."""
+    """A page that may only load from this server and run its own script."""
     allowed = (
         "default-src 'none'; img-src 'self' data: blob:; connect-src 'self'; "
         f"style-src 'nonce-{nonce}'; script-src 'nonce-{nonce}'; "

@@ -1,1 +1,1 @@
-"""What made a hit match."""
+"""Explain why a hit matched."""

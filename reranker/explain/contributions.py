@@ -1,4 +1,4 @@
-"""What of a cosine comes from which layer and which channel."""
+"""How much each layer and channel contributes to a cosine."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ __all__ = [
     "region_windows_of",
 ]
 
-# Channels named a layer: those that matter most.
+# Channels reported per layer, largest contributions first.
 _NAMED = 5
 
 
 class NamedChannel(BaseModel):
-    """A channel's summand of the product of the class vectors, before whitening, and its share."""
+    """A channel's term in the product of the class vectors, before whitening, and its share."""
 
     channel: int
     product: float
@@ -38,7 +38,7 @@ class NamedChannel(BaseModel):
 
 
 class NamedLayer(BaseModel):
-    """A layer's part of the cosine, exact, and the channels with the largest products."""
+    """A layer's exact part of the cosine, and the channels with the largest products."""
 
     name: str
     cosine: float
@@ -50,17 +50,17 @@ def layer_parts(
     descriptors: tuple[Float[Tensor, " D"], Float[Tensor, " D"]],
     vectors: tuple[tuple[Float[Tensor, "N _"], Float[Tensor, "N _"]], ...],
 ) -> list[NamedLayer]:
-    """The layers of the method, in the order of its settings.
+    """Contributions of the layers, in the order of the settings.
 
     Args:
-        method: that made both.
+        method: made both descriptors.
         descriptors: of the query and of the hit's region.
-        vectors: a layer's class vectors of the query and of that region, of the same classes.
+        vectors: class vectors of the query and of that region per layer, of the same classes.
 
     Convention:
-        The cosine's part is that of the whitened descriptors, and exact. Whitening mixes the
-        channels, so a channel's part is told before it: of the sum over the classes of the
-        products of unit class vectors, query times hit, the summands of that channel.
+        A layer's cosine is its exact part of the product of the whitened descriptors. Whitening
+        mixes channels, so a channel's product is taken before it: that channel's terms in the
+        products of unit class vectors of query and hit, summed over the classes.
     """
     dims = [layer.projection.shape[0] for layer in method.whitening.layers]
     query, hit = (descriptor.split(dims) for descriptor in descriptors)
@@ -86,7 +86,7 @@ def _channels(query: Float[Tensor, "N _"], hit: Float[Tensor, "N _"]) -> list[Na
 def box_windows(
     encoded: Encoded, size: Size, box: Box | None
 ) -> tuple[Int[Tensor, "1 1 4"], ...] | None:
-    """A box on the grid of every layer, as `Method.describe_query` cuts it; None for no box."""
+    """A box on the grid of each layer, as in `Method.describe_query`; None for no box."""
     if box is None:
         return None
     inside = box.inside(size)
@@ -96,7 +96,7 @@ def box_windows(
 
 
 def region_windows_of(encoded: Encoded, region: Region) -> tuple[Int[Tensor, "1 1 4"], ...]:
-    """A region of the finest grid on the grid of every layer, as `Method.match_regions` has it."""
+    """A region of the finest grid on the grid of each layer, as in `Method.match_regions`."""
     finest = encoded.finest
     return tuple(
         on_coarser_grid(_window(region), maps.stride // finest.stride, *maps.levels.shape[2:])
@@ -114,7 +114,7 @@ def class_vectors_of(
     classes: Int[Tensor, " N"],
     windows: tuple[Int[Tensor, "1 1 4"], ...] | None,
 ) -> tuple[Float[Tensor, "N _"], ...]:
-    """A layer's class vectors of one window of one image, not whitened."""
+    """Class vectors of one window of one image, per layer, not whitened."""
     if windows is not None:
         windows = tuple(window.to(method.encoder.device) for window in windows)
     vectors = region_class_vectors(method.encoder, encoded, classes[None], windows)

@@ -1,4 +1,4 @@
-"""Images for people: thumbnails, boxes seen on any background, heat maps in colour."""
+"""Draw thumbnails, boxes that are visible on any background, and heat maps."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ __all__ = [
 
 BOX_COLOUR, BOX_RIM = (255, 214, 51), (18, 18, 20)
 
-# From cold to hot, each clearly lighter than the one before, so that the ramp reads in grey too.
+# From cold to hot, with increasing lightness, so that the ramp is readable in greyscale.
 _RAMP = np.array(
     [
         (20, 10, 45),
@@ -39,21 +39,21 @@ _RAMP = np.array(
     ],
     dtype=np.float32,
 )
-# Of the hottest cell; the image must stay visible through it.
+# Opacity of the hottest cell, through which the image stays visible.
 _MAX_ALPHA = 200
-# Longer side of the coloured layer: it is a smooth thing, whatever shows it enlarges it.
+# Longer side of the coloured layer, which is smooth and can be enlarged by its viewer.
 _LAYER_SIDE = 96
 
 
 def thumbnail(image: Image.Image, width: int = 320) -> Image.Image:
-    """Reduce an image to a width, and to twice that height at most; never enlarge it."""
+    """Reduce an image to a width and at most twice that height; never enlarge it."""
     small = image.convert("RGB")
     small.thumbnail((width, 2 * width), Image.Resampling.LANCZOS, reducing_gap=3)
     return small
 
 
 def data_url(image: Image.Image) -> str:
-    """Put an image into a URL: JPEG, or PNG where it is transparent."""
+    """Encode an image as a data URL: JPEG, or PNG if it has transparency."""
     transparent = image.mode == "RGBA"
     file = BytesIO()
     if transparent:
@@ -65,10 +65,10 @@ def data_url(image: Image.Image) -> str:
 
 
 def heat_colours(heat: Float[np.ndarray, "H W"]) -> UInt8[np.ndarray, "H W 4"]:
-    """Colour a heat map: RGBA, the hotter the lighter and the less transparent.
+    """Colour a heat map as RGBA: hotter is lighter and less transparent.
 
     Args:
-        heat: 0..1; what lies outside is clipped, what is no number is cold.
+        heat: 0..1; other values are clipped, NaN is cold.
     """
     warm = np.nan_to_num(heat.astype(np.float32), nan=0.0).clip(0, 1)
     steps = np.linspace(0, 1, len(_RAMP))
@@ -78,21 +78,21 @@ def heat_colours(heat: Float[np.ndarray, "H W"]) -> UInt8[np.ndarray, "H W 4"]:
 
 
 def heat_layer(heat: Float[np.ndarray, "H W"]) -> Image.Image:
-    """Colour a heat map as a small transparent image, to be stretched over the whole one.
+    """Colour a heat map as a small transparent image, to be enlarged over the original.
 
     Convention:
-        Enlarged before it is coloured, so that no colour appears that is not of the ramp.
+        Enlarged before it is coloured, so that all colours are of the ramp.
     """
     height, width = heat.shape
     scale = max(1, _LAYER_SIDE / max(height, width))
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    # A copy: an array that came from a tensor is often read-only or not contiguous.
+    # A copy, since arrays of tensors may be read-only or not contiguous.
     cells = Image.fromarray(np.array(heat, dtype=np.float32))
     return Image.fromarray(heat_colours(np.asarray(cells.resize(size, Image.Resampling.BICUBIC))))
 
 
 def with_heat(image: Image.Image, heat: Float[np.ndarray, "H W"]) -> Image.Image:
-    """Show an image in grey with the heat map over it."""
+    """Overlay a heat map on the image in greyscale."""
     grey = image.convert("L").point(lambda v: v * 0.75).convert("RGBA")
     layer = heat_layer(heat).resize(image.size, Image.Resampling.BICUBIC)
     return Image.alpha_composite(grey, layer).convert("RGB")
@@ -102,10 +102,10 @@ def draw_box(image: Image.Image, box: Box, full: Size, *, thick: int = 3) -> Non
     """Draw a box into an image: a light line between two dark ones.
 
     Args:
-        image: drawn into; a reduced copy is fine.
-        box: in pixels of the image at its full size.
-        full: that size.
-        thick: pixels of the light line.
+        image: modified; may be a reduced copy.
+        box: in pixels of the full-size image.
+        full: size of that image.
+        thick: width of the light line in pixels.
     """
     across, down = image.width / full.width, image.height / full.height
     rim = max(1, thick // 2)

@@ -1,4 +1,4 @@
-"""What made a hit match: regions and their scores, classes, layers, channels, and where."""
+"""Explain a hit: regions and their scores, classes, layers, channels, and a heat map."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class TriedRegion(BaseModel):
 
 
 class NamedClass(BaseModel):
-    """A class that the query was described with; `probability_in_hit` is the hit's, as a whole."""
+    """A class of the query, and its probability in the whole image of the hit."""
 
     number: int
     name: str | None
@@ -59,11 +59,11 @@ class NamedClass(BaseModel):
 
 
 class Explained(BaseModel):
-    """What made a hit match.
+    """Why a hit matched.
 
-    `score`, `cosine` and `box` are of its best region, and null where no region is usable;
-    `first_cosine` is that of the indexed vector; `regions` are all that were compared, the best
-    first; `heat_map` is a PNG in base64.
+    `score`, `cosine` and `box` are those of its best region, and null if no region is large enough;
+    `first_cosine` is that of the indexed vector; `regions` are all compared regions, best first;
+    `heat_map` is a PNG in base64.
     """
 
     id: str
@@ -81,14 +81,14 @@ class Explained(BaseModel):
 
 @dataclass(frozen=True)
 class _Described:
-    """A query with its own maps."""
+    """A query with its feature maps."""
 
     query: QueryDescription
     encoded: Encoded
 
 
 class Explainer:
-    """Compares one hit with one query, and tells all of it."""
+    """Compares one hit with one query."""
 
     def __init__(
         self,
@@ -99,21 +99,21 @@ class Explainer:
         gate: Gate,
         index: str,
     ) -> None:
-        """Args: gate lets so many hits be explained at once; index is where a hit is by default."""
+        """Args: gate limits concurrent explanations; index is the default one of hits."""
         self._indices, self._images, self._files, self._gate = indices, images, files, gate
         self._matcher, self._method, self._index = matcher, matcher.method, index
-        names = class_names()  # ImageNet's, where the network may know ImageNet's classes
+        names = class_names()  # ImageNet's, if the network has as many
         self._names = names if len(names) == len(self._method.encoder.weight) else None
 
     async def explain(self, request: Request, asked: ExplainRequest) -> Explained:
-        """What made a hit match.
+        """Explain a hit.
 
         Args:
-            request: of the caller, whose rights are used.
-            asked: which hit and which query.
+            request: of the caller, whose credentials are used.
+            asked: the hit and the query.
 
         Raises:
-            CamsearchError: there is no such hit, the query cannot be described, or neither maps
+            CamsearchError: the hit does not exist, the query cannot be described, or neither maps
                 nor image of one of them can be read.
         """
         index = encoded_index(asked.index or self._index)
@@ -121,8 +121,8 @@ class Explainer:
         hit = await self._indices.document(request, index, asked.id, (*IMAGE_FIELDS, DESCRIPTOR))
         if hit is None:
             raise ImageNotFound(
-                f"[id] names [{asked.id}], which is no document of [{index}]: name a hit of a "
-                "search there."
+                f"[id] names [{asked.id}], which is not a document of [{index}]: use the _id of a "
+                "hit."
             )
         image = image_of(hit)
         if image is None:
@@ -151,7 +151,7 @@ class Explainer:
     def _explain(
         self, described: _Described, hit: FoundHit, image: IndexedImage, settings: RegionSettings
     ) -> tuple[Explained, Float[np.ndarray, "H W"]]:
-        """All but the image of the heat map, and that map, 0..1."""
+        """The explanation without its `heat_map`, and that map as values 0..1."""
         query = described.query
         encoded = self._images.maps(image, None)
         size, grid = Size(image.width, image.height), encoded.grid(encoded.finest)

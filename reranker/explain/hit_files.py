@@ -1,4 +1,4 @@
-"""The files of hits, read for people to look at: their addresses stand in the documents."""
+"""Read the image files of hits, for thumbnails and heat maps."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ if TYPE_CHECKING:
 
 __all__ = ["HitFiles", "heat_png"]
 
-# Longer side of a heat map as an image.
+# Longer side of a heat map in pixels.
 _MAX_SIDE = 1024
 
 
 class HitFiles:
-    """Looks documents up with the rights of who asks, and reads their images."""
+    """Looks up documents with the caller's credentials, and reads their images."""
 
     def __init__(
         self,
@@ -43,38 +43,36 @@ class HitFiles:
         limits: ImageLimits,
         gate: Gate,
     ) -> None:
-        """Args: read the bytes behind an address of a document; None if none may be read."""
+        """Args: read returns the bytes behind a document's `uri`; None if not allowed."""
         self._indices, self._read, self._limits, self._gate = indices, read, limits, gate
 
     async def find(self, request: Request, index: str, image_id: str) -> IndexedImage:
-        """What the index says of an image.
+        """Look up the image of a document.
 
         Raises:
-            ImageNotFound: nothing, to this caller.
+            ImageNotFound: it does not exist for this caller.
             UpstreamRefused: Elasticsearch refuses.
         """
         image = image_of(
             await self._indices.document(request, encoded_index(index), image_id, IMAGE_FIELDS)
         )
         if image is None:
-            raise ImageNotFound(
-                f"[{image_id}] is no image of [{index}]: name the _id of a hit of a search there."
-            )
+            raise ImageNotFound(f"[{image_id}] is not an image of [{index}]: use the _id of a hit.")
         return image
 
     async def small(self, image: IndexedImage, side: int) -> bytes:
-        """An image as a JPEG, no side of it longer than this.
+        """An image as a JPEG with sides of at most `side` pixels.
 
         Raises:
-            DialectError: this server reads no images.
+            DialectError: this server does not read images.
             ImageError: it cannot be decoded.
-            ImageNotFound: it cannot be read, or is another than was indexed.
+            ImageNotFound: it cannot be read, or has changed since it was indexed.
         """
         async with self._gate.passed():
             return await asyncio.to_thread(self._small, image, side)
 
     async def large(self, image: IndexedImage) -> Image.Image | None:
-        """An image, reduced if it is large; None if it cannot be read."""
+        """An image of at most 1,024 pixels a side; None if it cannot be read."""
         async with self._gate.passed():
             try:
                 found = await asyncio.to_thread(self._read_hit, image, _MAX_SIDE)
@@ -91,11 +89,13 @@ class HitFiles:
 
     def _read_hit(self, image: IndexedImage, side: int) -> RgbImage:
         if self._read is None:
-            raise DialectError("This server reads no images: it was started without.")
-        # Which address it is and why stays here: it may tell more than the document does.
+            raise DialectError(
+                "This server cannot read images: it was started without access to them."
+            )
+        # The sentence has neither address nor cause, which the caller may not be allowed to see.
         gone = ImageNotFound(
-            f"The image of [{image.id}] cannot be read now: see whether its file is still "
-            "where it was indexed, and the same."
+            f"The image of [{image.id}] cannot be read: check that its file still exists and has "
+            "not changed since it was indexed."
         )
         try:
             data = self._read(image.uri)
@@ -103,7 +103,7 @@ class HitFiles:
             raise
         except CamsearchError as error:
             raise gone from error
-        # Else who writes a document could have any image shown that this machine can read.
+        # Otherwise a document's writer could read any image that this machine can.
         if hashlib.sha256(data).hexdigest() != image.digest:
             raise gone
         return read_image(data, self._limits, reduce_to=side)
@@ -112,13 +112,13 @@ class HitFiles:
 def heat_png(
     heat: Float[np.ndarray, "H W"], size: Size, image: Image.Image | None, box: Box | None
 ) -> bytes:
-    """A heat map as a PNG of at most 1,024 pixels a side, with the best region's box.
+    """Draw a heat map as a PNG of at most 1,024 pixels a side, with the best region's box.
 
     Args:
         heat: 0..1.
-        size: of the hit's image.
-        image: that image, to lie beneath; without it the heat map stands alone, transparent.
-        box: of the best region, if there is one.
+        size: of the hit's image at full size.
+        image: drawn below the map; None for a transparent heat map alone.
+        box: the best region, in pixels of the full size.
     """
     shown = _bare(heat, size) if image is None else with_heat(image, heat)
     if box is not None:

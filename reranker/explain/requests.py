@@ -1,4 +1,4 @@
-"""What a request to explain a hit asks for, and its grammar for OpenAPI."""
+"""Parse requests to explain a hit; their JSON schema."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ EXPLAIN_SCHEMA: dict[str, Any] = {
             "type": "string",
             "minLength": 1,
             "maxLength": _MAX_INDEX,
-            "description": "where the hit is; the gallery of this server if it is left out",
+            "description": "of the hit; by default the gallery of this server",
         },
         "id": {
             "type": "string",
@@ -41,7 +41,7 @@ EXPLAIN_SCHEMA: dict[str, Any] = {
             "minProperties": 1,
             "maxProperties": 1,
             "additionalProperties": False,
-            "description": "the query's image: exactly one of the three",
+            "description": "the query's image: exactly one of data, id and url",
             "properties": {
                 "data": {"type": "string", "contentEncoding": "base64"},
                 "id": {"type": "string", "minLength": 1, "maxLength": _MAX_ID},
@@ -58,7 +58,7 @@ EXPLAIN_SCHEMA: dict[str, Any] = {
         "regions": {
             "type": "boolean",
             "default": True,
-            "description": "false to compare the hit as a whole only (OnA)",
+            "description": "false to compare only the whole image of the hit (OnA)",
         },
     },
 }
@@ -66,13 +66,13 @@ EXPLAIN_SCHEMA: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class ExplainRequest:
-    """Which hit is to be explained, for which query.
+    """A parsed request to explain a hit.
 
     Attributes:
-        index: where the hit is; None for the server's own gallery.
+        index: of the hit; None for the server's own gallery.
         id: of the hit.
         image: the query.
-        regions: compare regions; False for the hit as a whole only.
+        regions: False to compare only the whole image of the hit (OnA).
     """
 
     index: str | None
@@ -82,15 +82,15 @@ class ExplainRequest:
 
 
 def read_explain_request(body: bytes, limits: DialectLimits) -> ExplainRequest:
-    """A body understood.
+    """Parse a body.
 
     Raises:
-        DialectError: it is no JSON, or not as `EXPLAIN_SCHEMA` says.
+        DialectError: it is not valid JSON, or does not match `EXPLAIN_SCHEMA`.
     """
     try:
         parsed = orjson.loads(body)
     except orjson.JSONDecodeError as error:
-        raise DialectError(f"The body is no JSON ({error}): send an object.") from error
+        raise DialectError(f"The body is not valid JSON ({error}): send an object.") from error
     known = ("index", "id", *IMAGE_KEYS, "regions")
     given = {k: v for k, v in an_object(parsed, "body", known).items() if v is not None}
     return ExplainRequest(
@@ -102,13 +102,13 @@ def read_explain_request(body: bytes, limits: DialectLimits) -> ExplainRequest:
 
 
 def read_index(value: Any) -> str:
-    """The name of an index, of an alias, or a pattern; several with commas.
+    """Check names of indices, aliases or patterns, separated by commas.
 
     Raises:
-        DialectError: it is none, or could be read as another endpoint's path.
+        DialectError: a name is not valid, or could be read as another endpoint's path.
     """
     index = a_text(value, "index", _MAX_INDEX)
     for name in index.split(","):
         if name != "_all" and (not name or name.startswith("_") or name in {".", ".."}):
-            raise DialectError(f"[index] names [{name[:60]}], which is no name of an index.")
+            raise DialectError(f"[index] names [{name[:60]}], which is not the name of an index.")
     return index

@@ -1,1 +1,1 @@
-"""One HTTP request and its answer: headers, paths, bodies and errors, each in one place."""
+"""HTTP requests and answers: headers, paths, bodies and errors."""

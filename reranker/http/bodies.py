@@ -1,4 +1,4 @@
-"""Which requests may be searches that name us, and bodies as they are without their packing."""
+"""Read and decompress bodies, and decide which of them may be image searches."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ _JSON = frozenset(
         b"application/vnd.elasticsearch+x-ndjson",
     }
 )
-# Elasticsearch unpacks these; zlib tells them apart by their first bytes.
+# Elasticsearch decompresses these; zlib detects which one it is.
 _PACKED = frozenset({b"gzip", b"x-gzip", b"deflate"})
 _GZIP_OR_ZLIB = zlib.MAX_WBITS | 32
-# Words in paths that take a query without being a search that is ours to answer.
+# Path segments of endpoints that take a query but cannot search by image.
 _TAKING_QUERIES = frozenset(
     {
         "_async_search",
@@ -51,23 +51,23 @@ _TAKING_QUERIES = frozenset(
         "_validate",
     }
 )
-# What is unpacked of a body to see whether it is damaged: a megabyte may hold a thousand.
+# Limits of decompression when checking for damage: a megabyte may expand to a gigabyte.
 _MAX_LOOKED_AT = 100 * 1024 * 1024
 _AT_ONCE = 1024 * 1024
-# Unpacking more than this takes long enough for others to notice: it goes to a thread.
+# Larger bodies are decompressed in a thread.
 _LONG = 64 * 1024
 
 
 def wants_looking_into(scope: Scope) -> bool:
-    """Whether the body of a request is a search, or holds one, and could be read as JSON.
+    """Whether the body of a request may contain a search as JSON.
 
     Convention:
-        Decided on the path as Elasticsearch splits it, so what it takes for a search is one here.
+        Splits the path as Elasticsearch does.
     """
     if scope["method"] not in {"POST", "GET"}:
         return False
     path = scope["raw_path"].decode("ascii")
-    # Further back the same words are names, as in `/images/_doc/_count`.
+    # Later segments are names, as in `/images/_doc/_count`.
     if not is_search(path) and _TAKING_QUERIES.isdisjoint(words_of(path)[:2]):
         return False
     headers: Headers = scope["headers"]
@@ -80,17 +80,17 @@ def _coding(headers: Headers) -> bytes:
 
 
 def is_search(path: str) -> bool:
-    """Whether a path is that of a ``_search`` or ``_msearch``, which take images."""
+    """Whether a path is that of a ``_search`` or ``_msearch``."""
     words = words_of(path)
     return 0 < len(words) <= 2 and words[-1] in {"_search", "_msearch"}  # noqa: PLR2004
 
 
 async def read_whole(receive: Receive, headers: Headers, most: int) -> bytes:
-    """The body as it comes.
+    """Read a body, not decompressed.
 
     Raises:
         BodyTooLarge: it has more than `most` bytes.
-        CallerGone: its sender went before its end.
+        CallerGone: the client disconnected before its end.
     """
     if int(value_of(headers, b"content-length") or 0) > most:
         raise _too_large(most)
@@ -108,10 +108,10 @@ async def read_whole(receive: Receive, headers: Headers, most: int) -> bytes:
 
 
 async def plain(body: bytes, headers: Headers, most: int) -> bytes | None:
-    """The body unpacked; None where it cannot be, which is for Elasticsearch to say.
+    """Decompress a body; None if it is damaged or truncated.
 
     Raises:
-        BodyTooLarge: unpacked it has more than `most` bytes.
+        BodyTooLarge: it has more than `most` bytes, decompressed.
     """
     if _coding(headers) not in _PACKED:
         return body
@@ -136,7 +136,7 @@ def _too_large(most: int) -> BodyTooLarge:
 
 
 async def is_damaged(body: bytes, headers: Headers) -> bool:
-    """Whether a body is not what its ``Content-Encoding`` says; one that only breaks off is none."""
+    """Whether a body contradicts its ``Content-Encoding``; a truncated one does not."""
     return _coding(headers) in _PACKED and await asyncio.to_thread(_cannot_be_unpacked, body)
 
 

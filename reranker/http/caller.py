@@ -1,4 +1,4 @@
-"""The caller's side of one request: its body, and whether somebody still waits for the answer."""
+"""The client of one request: its body, and whether it is still connected."""
 
 from __future__ import annotations
 
@@ -16,23 +16,24 @@ if TYPE_CHECKING:
 __all__ = ["Caller", "CallerGone"]
 
 
-# Most answers come sooner, and are not worth a task that watches.
+# Watch for disconnects only after this delay: most answers are faster.
 _SHORT_S = 0.02
 
 
 class CallerGone(Exception):
-    """Nobody waits for this answer any more. Never leaves the proxy."""
+    """The client has disconnected. Never leaves the proxy."""
 
 
 class Caller:
-    """Reads one request's body, then watches whether its sender stays.
+    """Reads one request's body, then watches for a disconnect.
 
     Attributes:
-        answered: set before the last piece of the answer is sent: what ends after it is no loss.
+        gone: whether the client has disconnected.
+        answered: set before the last piece of the answer is sent; later disconnects are ignored.
     """
 
     def __init__(self, receive: Receive, read: bytes | None) -> None:
-        """Args: receive of the request; what has been read of its body, all of it, or None."""
+        """Args: ASGI's receive; the whole body if it has been read already, else None."""
         self._receive, self._read = receive, read
         self._all_read = asyncio.Event()
         self.gone = self.answered = False
@@ -42,10 +43,10 @@ class Caller:
     async def body(
         self, headers: Iterable[tuple[bytes, bytes]], small: int
     ) -> bytes | AsyncIterator[bytes] | None:
-        """The body: whole if it is small or read already, else piece by piece; None if there is none.
+        """The body: whole if it is small or was read already, else in pieces; None if empty.
 
         Raises:
-            CallerGone: it will not come any more.
+            CallerGone: the client has disconnected.
         """
         if self._read is not None:
             return self._read or None
@@ -78,14 +79,14 @@ class Caller:
 
     @asynccontextmanager
     async def watched(self) -> AsyncIterator[None]:
-        """Ends what runs inside when the caller goes.
+        """Cancel the block when the client disconnects.
 
         Raises:
-            CallerGone: it went.
+            CallerGone: it has disconnected.
         """
         task = asyncio.current_task()
         if task is None:  # pragma: no cover  ASGI runs in tasks
-            raise RuntimeError("A request is answered within a task.")
+            raise RuntimeError("A request must be answered within a task.")
 
         def end(watch: asyncio.Task[None]) -> None:
             if not (watch.cancelled() or self.answered):

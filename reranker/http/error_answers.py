@@ -1,4 +1,4 @@
-"""What went wrong, in the shape in which Elasticsearch says it."""
+"""Errors as answers in Elasticsearch's format."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from reranker.http.exchange import JSON, Answer
 
 __all__ = ["error_answer", "in_shape", "refusal", "unexpected"]
 
-# The first row whose class fits, so that the narrower stand above the wider.
+# The first matching class counts, so subclasses come before their bases.
 _TABLE: tuple[tuple[type[CamsearchError], int, str], ...] = (
     (BodyTooLarge, 413, "content_too_long_exception"),
     (DialectError, 400, "parsing_exception"),
@@ -42,13 +42,13 @@ _TABLE: tuple[tuple[type[CamsearchError], int, str], ...] = (
     (GalleryBusy, 503, "status_exception"),
     (GalleryUnreachable, 503, "connect_transport_exception"),
     (UpstreamUnreachable, 503, "connect_transport_exception"),
-    # What is left is no fault of the caller's: damaged files, wrong settings.
+    # Anything else is the server's fault: damaged files, wrong settings.
     (CamsearchError, 500, "status_exception"),
 )
 
 
 def refusal(error: CamsearchError) -> Answer:
-    """An error of ours as Elasticsearch would answer it."""
+    """Convert an error to an answer."""
     if isinstance(error, UpstreamRefused):
         return error.answer
     status, kind = next((status, kind) for row, status, kind in _TABLE if isinstance(error, row))
@@ -60,33 +60,27 @@ def refusal(error: CamsearchError) -> Answer:
 
 
 def unexpected() -> Answer:
-    """A fault of ours: what it was stands in the log, not in the answer."""
+    """The answer to an unexpected exception; details are only logged."""
     return in_shape(
         500,
         "status_exception",
-        "camsearch failed at this request. Its log says why; other requests are not affected.",
+        "camsearch failed to answer this request: see its log. Other requests are not affected.",
     )
 
 
 def in_shape(status: int, kind: str, reason: str) -> Answer:
-    """An error answer.
-
-    Args:
-        status: of HTTP.
-        kind: the name that Elasticsearch gives such errors.
-        reason: a sentence with its remedy.
-    """
+    """An error as an answer; see `error_answer`."""
     headers = ((b"x-elastic-product", b"Elasticsearch"), *JSON)
     return Answer(status, headers, orjson.dumps(error_answer(status, kind, reason)))
 
 
 def error_answer(status: int, kind: str, reason: str) -> dict[str, Any]:
-    """An error, also as one of an `_msearch`'s answers.
+    """An error as JSON, of a request or of one search in an `_msearch`.
 
     Args:
-        status: of HTTP.
-        kind: Elasticsearch's name for it, such as `illegal_argument_exception`.
-        reason: a sentence.
+        status: HTTP status.
+        kind: Elasticsearch's type, such as `illegal_argument_exception`.
+        reason: a sentence with a remedy.
     """
     cause = {"type": kind, "reason": reason}
     return {"error": {"root_cause": [cause], **cause}, "status": status}

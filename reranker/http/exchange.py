@@ -1,4 +1,4 @@
-"""One HTTP request and its answer, and who answers it: Elasticsearch, or a gallery in a folder."""
+"""An HTTP request, its answer, and the protocol of what answers it."""
 
 from __future__ import annotations
 
@@ -23,23 +23,22 @@ __all__ = [
     "search_path",
 ]
 
-# As ASGI has them: names in lower case, any name may come several times.
+# As in ASGI: lower-case names, which may repeat.
 Headers = tuple[tuple[bytes, bytes], ...]
-# Of an answer of ours.
 JSON: Headers = ((b"content-type", b"application/json"),)
 
 
 @dataclass(frozen=True)
 class Request:
-    """What is asked of an Elasticsearch.
+    """A request to Elasticsearch.
 
     Attributes:
         method: in capitals.
-        path: as it stands in the request line, percent-encoded, with its slash.
-        query: what follows the question mark, percent-encoded; empty if there is none.
-        headers: those that go up: the caller's, without those of one connection.
-        body: not compressed.
-        peer: address that the caller connected from; empty where it is not known.
+        path: percent-encoded, with its leading slash.
+        query: percent-encoded query string, without the question mark.
+        headers: the caller's, without hop-by-hop headers.
+        body: decompressed.
+        peer: the caller's address; empty if unknown.
     """
 
     method: str
@@ -52,49 +51,49 @@ class Request:
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back, body not compressed and whole."""
+    """An answer with its whole, decompressed body."""
 
     status: int
     headers: Headers
     body: bytes
 
 
-# Asks Elasticsearch, or whoever answers in its place.
+# Sends a request to Elasticsearch, or to a gallery in a folder.
 Ask: TypeAlias = "Callable[[Request], Awaitable[Answer]]"
-# Answers searches that name us; None for one that does not after all.
+# Answers image searches; None if the request is not one.
 Visual: TypeAlias = "Callable[[Request], Awaitable[Answer | None]]"
 
 
 def encoded_index(names: str) -> str:
-    """Names of indices as they stand in a path, with commas and stars as they are."""
+    """Percent-encode index names for a path, except commas and stars."""
     return quote(names, safe=",*")
 
 
 def search_path(index: str) -> str:
-    """The path of a ``_search``; index is percent-encoded, empty for all."""
+    """The path of a ``_search``; `index` is percent-encoded, empty for all."""
     return f"/{index}/_search" if index else "/_search"
 
 
 class Upstream(Protocol):
-    """Who answers what the proxy does not answer itself."""
+    """Answers what the proxy does not answer itself."""
 
     async def close(self) -> None:
-        """End all connections."""
+        """Close all connections."""
         ...
 
     async def ask(self, request: Request) -> Answer:
-        """The answer to a request of bounded size.
+        """Send a request and read the whole answer.
 
         Raises:
-            UpstreamUnreachable: there is none, or it did not come in time.
+            UpstreamUnreachable: there is no answer, or not in time.
         """
         ...
 
     async def forward(self, scope: Scope, receive: Receive, send: Send, body: bytes | None) -> None:
-        """Pass an ASGI request through, streamed both ways, bytes as they are.
+        """Forward an ASGI request, streaming both ways without changing bytes.
 
         Args:
             scope, receive, send: of the request.
-            body: what has been read of it already, as it came; None if nothing has been.
+            body: the body if it has been read already, not decompressed; None if not.
         """
         ...

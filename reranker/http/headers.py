@@ -1,4 +1,4 @@
-"""Which headers go on: all but those that concern one connection only (RFC 9110, section 7.6.1)."""
+"""Forwarding of headers: all but hop-by-hop ones (RFC 9110 section 7.6.1)."""
 
 from __future__ import annotations
 
@@ -24,14 +24,13 @@ _ONE_CONNECTION = frozenset(
         b"upgrade",
     }
 )
-# Of the caller's connection: Elasticsearch's own name stands instead. `Expect` is answered by the
-# server before a body is read.
+# `Host` becomes Elasticsearch's. The server answers `Expect` before it reads a body.
 _NOT_UP = _ONE_CONNECTION | {b"host", b"expect", b"http2-settings"}
 _NOTHING: frozenset[bytes] = frozenset()
 
 
 def value_of(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> bytes | None:
-    """The first value under a name in lower case; None if there is none."""
+    """The first value of a header, by its lower-case name; None if it is missing."""
     for key, value in headers:
         if key == name:
             return value
@@ -41,11 +40,11 @@ def value_of(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> bytes | Non
 def going_up(
     headers: Iterable[tuple[bytes, bytes]], leave_out: frozenset[bytes] = _NOTHING
 ) -> Headers:
-    """What Elasticsearch is told of a caller's headers, in their order.
+    """The request headers to forward to Elasticsearch, in their order.
 
     Args:
-        headers: with names in lower case, as ASGI gives them.
-        leave_out: further names.
+        headers: with lower-case names.
+        leave_out: names of further headers to drop.
     """
     dropped = _NOT_UP | leave_out | _named_by_connection(headers)
     return tuple([pair for pair in headers if pair[0] not in dropped])
@@ -54,13 +53,13 @@ def going_up(
 def coming_back(
     headers: Iterable[tuple[bytes, bytes]], leave_out: frozenset[bytes] = _NOTHING
 ) -> Headers:
-    """What the caller is told of Elasticsearch's headers, in their order."""
+    """The response headers to return to the caller, in their order."""
     dropped = _ONE_CONNECTION | leave_out | _named_by_connection(headers)
     return tuple([pair for pair in headers if pair[0] not in dropped])
 
 
 def without_upgrade(headers: Iterable[tuple[bytes, bytes]]) -> Headers:
-    """The headers of a request as if it offered no other protocol."""
+    """The headers of a request without its offer of another protocol."""
     return tuple(
         (name, b",".join(word for word in value.split(b",") if word.strip().lower() != b"upgrade"))
         if name == b"connection"
@@ -70,14 +69,14 @@ def without_upgrade(headers: Iterable[tuple[bytes, bytes]]) -> Headers:
     )
 
 
-# Names that `Connection` may hold but that belong to the message: taking them out would change it.
+# End-to-end headers that are forwarded even if `Connection` lists them.
 _NEVER_NAMED = frozenset(
     {b"authorization", b"content-length", b"content-type", b"content-encoding"}
 )
 
 
 def _named_by_connection(headers: Iterable[tuple[bytes, bytes]]) -> frozenset[bytes]:
-    """Further headers of one connection, that `Connection` lists."""
+    """Further hop-by-hop headers, listed in `Connection`."""
     for name, value in headers:
         if name == b"connection" and value.lower() not in {b"keep-alive", b"close"}:
             break

@@ -1,9 +1,8 @@
-"""Which requests only read, decided on the path as Elasticsearch splits it: the rest is unknown.
+"""Split paths as Elasticsearch does, and decide which requests only read.
 
-Elasticsearch cuts the path at its slashes before it decodes, compares words as they stand and
-decodes names only: ``/%5Fsearch`` is no search but an index called ``_search``, and ``a%2Fb`` is
-one name. So do we, and leave nothing for somebody in between to resolve: a name of which one part
-is ``..`` is not known.
+Elasticsearch splits a path at its slashes before decoding, compares segments undecoded, and decodes
+only names: ``/%5Fsearch`` is an index called ``_search``, and ``a%2Fb`` is one name. Paths with
+``.`` or ``..`` segments are not known to read, since a proxy in between might resolve them.
 """
 
 from __future__ import annotations
@@ -80,7 +79,7 @@ GET       /_security/_authenticate
 
 
 def _read_table() -> dict[tuple[str, int], tuple[tuple[str, ...], ...]]:
-    """Paths by method and number of words."""
+    """Path templates by method and number of segments."""
     paths: dict[tuple[str, int], list[tuple[str, ...]]] = defaultdict(list)
     for line in _TABLE.strip().splitlines():
         methods, *templates = line.split()
@@ -94,27 +93,27 @@ def _read_table() -> dict[tuple[str, int], tuple[tuple[str, ...], ...]]:
 
 
 def words_of(path: str) -> tuple[str, ...]:
-    """The path as Elasticsearch splits it: one slash before it and any after it do not count."""
+    """The segments of a path; one leading slash and all trailing slashes are ignored."""
     words = path.removeprefix("/").rstrip("/")
     return tuple(words.split("/")) if words else ()
 
 
 def index_of(path: str) -> str:
-    """The names of indices before the last word of a path, decoded; empty if there are none."""
+    """The index names of a path, decoded; empty if there are none."""
     words = words_of(path)
     return unquote(words[0]) if len(words) > 1 else ""
 
 
 def reads(method: str, path: str) -> bool:
-    """Whether a request is known to change nothing.
+    """Whether a request is known to only read.
 
     Args:
         method: in capitals.
-        path: as it stands in the request line, percent-encoded.
+        path: percent-encoded.
 
     Convention:
-        Opening and closing a scroll, a point in time or an asynchronous search counts as reading.
-        What is not in the table does not read, whatever its method.
+        Opening or closing a scroll, a point in time or an asynchronous search counts as
+        reading. A path that is not in the table does not.
     """
     words = words_of(path)
     known = _PATHS.get((method, len(words)), ())
@@ -129,7 +128,7 @@ def _fits(template: tuple[str, ...], words: tuple[str, ...]) -> bool:
 
 
 def _is_name(word: str, stands_for: str) -> bool:
-    """Index names never begin with an underscore; ids may."""
+    """Whether a segment can be such a name; index names never begin with an underscore."""
     name = unquote(word)
     if stands_for == "{index}":
         return bool(name) and (name == "_all" or not name.startswith("_"))
@@ -137,9 +136,9 @@ def _is_name(word: str, stands_for: str) -> bool:
 
 
 def _climbs(path: str) -> bool:
-    """Whether somebody who normalises would see another path than Elasticsearch does."""
+    """Whether a proxy that normalises paths would see a different path."""
     seen = path
-    for _ in range(3):  # encoded twice, for one who decodes and passes on
+    for _ in range(3):  # also if encoded twice
         parts = seen.replace("\\", "/").split("/")
         if "." in parts or ".." in parts:
             return True

@@ -1,1 +1,1 @@
-"""What those who run the service see of it, and their limits."""
+"""Metrics, logs and traces of the server."""

@@ -1,4 +1,4 @@
-"""Logs for machines: one JSON object a line, of us and of every library alike."""
+"""Logs as JSON lines, including those of libraries."""
 
 from __future__ import annotations
 
@@ -17,15 +17,14 @@ __all__ = ["configure_logs"]
 
 
 def configure_logs(stream: TextIOBase | None = None, level: int = logging.INFO) -> None:
-    """Write all that is logged in this process as JSON lines.
+    """Write everything that this process logs as JSON lines.
 
     Args:
-        stream: standard error if it is None.
-        level: what is less is not written.
+        stream: standard error if None.
+        level: minimum level.
 
     Convention:
-        Tracebacks stand in the line as text, without the values of variables: those may hold
-        what a caller keeps secret.
+        Tracebacks do not include the values of variables, which may be secrets of a caller.
     """
     shared: list[Processor] = [
         structlog.stdlib.add_log_level,
@@ -51,7 +50,7 @@ def configure_logs(stream: TextIOBase | None = None, level: int = logging.INFO) 
         logger = logging.getLogger(name)
         logger.handlers.clear()
         logger.propagate = True
-    # A line at start and end of each is uvicorn's way of saying hello.
+    # Drop uvicorn's messages on start and shutdown.
     logging.getLogger("uvicorn.error").setLevel(max(level, logging.WARNING))
 
 

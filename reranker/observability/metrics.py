@@ -1,4 +1,4 @@
-"""What the proxy tells Prometheus."""
+"""Metrics for Prometheus."""
 
 from __future__ import annotations
 
@@ -26,14 +26,13 @@ if TYPE_CHECKING:
 
 __all__ = ["EXPLAINED", "OUTCOMES", "STAGES", "Metrics"]
 
-# The stages of a search by images, in their order.
+# Stages of an image search, in their order.
 STAGES = ("contract", "describe", "first_search", "rerank", "expand", "second_search", "render")
-# How a search by images may end: re-ranked; re-ranked as far as could be, with a warning; with the
-# first search as asked; refused for what it asks; refused since too much is asked.
+# Outcomes of an image search: ranked; ranked with a warning; first search only, as requested;
+# refused as invalid; refused because of overload.
 OUTCOMES = ("ranked", "warned", "first_search", "refused", "overloaded")
-# How a question after what made a hit match may end.
 EXPLAINED = ("explained", "refused", "overloaded")
-# Of answers passed through; "none" for those that never came.
+# Of forwarded requests; "none" for no answer.
 _CLASSES = ("none", "1xx", "2xx", "3xx", "4xx", "5xx")
 
 _SECONDS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.15, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0)
@@ -44,47 +43,39 @@ class Metrics:
     """Counters of one process, in a registry of their own."""
 
     def __init__(self, tracing: Tracing | None = None) -> None:
-        """All at zero.
-
-        Args:
-            tracing: is told of stages, too.
-        """
+        """Args: tracing gets a span for each stage."""
         self.registry = registry = CollectorRegistry()
         self.tracing = tracing or Tracing()
         seconds = partial(Histogram, buckets=_SECONDS, registry=registry)
         counter, gauge = partial(Counter, registry=registry), partial(Gauge, registry=registry)
         self._stages = seconds(
-            "camsearch_stage_seconds", "Seconds a stage of a search by images takes.", ["stage"]
+            "camsearch_stage_seconds", "Seconds of each stage of an image search.", ["stage"]
         )
-        self.searches = counter(
-            "camsearch_searches", "Searches that name camsearch, by how they ended.", ["outcome"]
-        )
+        self.searches = counter("camsearch_searches", "Image searches by outcome.", ["outcome"])
         self._windows = Histogram(
             "camsearch_window_hits",
-            "R, hits re-ranked a search.",
+            "R, hits re-ranked per search.",
             buckets=_WINDOWS,
             registry=registry,
         )
         self.unmatched = counter(
             "camsearch_unmatched_hits",
-            "Hits that kept their first score: no maps kept, and no image to encode.",
+            "Hits that kept their first score: neither maps nor image can be read.",
         )
         forwarded = counter(
             "camsearch_forwarded_requests",
-            "Requests passed through, by class of status.",
+            "Forwarded requests by class of status.",
             ["status"],
         )
-        self._waiting = gauge("camsearch_waiting", "Searches that wait, by for what.", ["stage"])
+        self._waiting = gauge("camsearch_waiting", "Requests in each queue.", ["stage"])
         self.explains = seconds("camsearch_explain_seconds", "Seconds to explain a hit.")
-        self._explained = counter(
-            "camsearch_explains", "Hits to be explained, by how it ended.", ["outcome"]
-        )
+        self._explained = counter("camsearch_explains", "Explanations by outcome.", ["outcome"])
         self._method = gauge(
             "camsearch_method_info",
-            "1; the label tells which method describes queries.",
+            "Always 1; the label is the method that describes queries.",
             ["fingerprint"],
         )
-        # At zero before the first of each, so that rates have a start.
+        # Start each series at zero, so that rates are defined.
         self._by_class = [forwarded.labels(name).inc for name in _CLASSES]
         for metric, labels in (
             (self._stages, STAGES),
@@ -97,42 +88,42 @@ class Metrics:
             collector(registry=registry)
 
     def exposition(self) -> bytes:
-        """All of it in Prometheus' text format."""
+        """All metrics in Prometheus' text format."""
         return generate_latest(self.registry)
 
     def method(self, fingerprint: str) -> None:
-        """Say which method describes queries."""
+        """Set the fingerprint of the method that describes queries."""
         self._method.labels(fingerprint[:16]).set(1)
 
     def outcome(self, name: str) -> None:
-        """Count a search by how it ended."""
+        """Count a search by its outcome."""
         self.searches.labels(name).inc()
         note = NOTE.get()
         if note is not None:
             note.outcomes[name] += 1
 
     def explained(self, outcome: str) -> None:
-        """Count a hit that was to be explained, by how it ended."""
+        """Count an explanation by its outcome."""
         self._explained.labels(outcome).inc()
 
     def window(self, hits: int) -> None:
-        """Count a re-ranking of so many hits."""
+        """Observe the number of re-ranked hits."""
         self._windows.observe(hits)
         note = NOTE.get()
         if note is not None:
             note.windows.append(hits)
 
     def forwarded(self, status: int) -> None:
-        """Count an answer passed through; 0 for one that never came."""
+        """Count a forwarded request by status; 0 for no answer."""
         self._by_class[status // 100 if 100 <= status < 600 else 0]()  # noqa: PLR2004
 
     def waiting(self, stage: str, count: Callable[[], float]) -> None:
-        """Show a queue's length whenever metrics are read."""
+        """Report a queue's length whenever metrics are read."""
         self._waiting.labels(stage).set_function(count)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Measure a stage, also if it fails."""
+        """Time a stage, even if it fails."""
         started = time.perf_counter()
         try:
             with self.tracing.stage(name):

@@ -1,4 +1,4 @@
-"""Requests of ours, each with its id, its span and its line in the log."""
+"""Request ids, spans and log lines of the requests that camsearch answers itself."""
 
 from __future__ import annotations
 
@@ -32,24 +32,24 @@ _log = logging.getLogger(__name__)
 _searches = logging.getLogger("camsearch.search")
 
 _OPAQUE, _ID = b"x-opaque-id", b"x-request-id"
-# Long enough for a UUID and a name before it; no letter that means something to a terminal.
+# Long enough for a prefix and a UUID; no control characters.
 _SANE = re.compile(rb"[A-Za-z0-9._:@/+=-]{1,128}")
 _CALLERS_FAULT, _SERVERS_FAULT = 400, 500
-# Of our own endpoints: probes and pages come often and say little; explaining is work.
+# The only own endpoint that is logged: probes and pages are frequent and cheap.
 _LOGGED = "/_camsearch/explain"
 
 
 @dataclass
 class SearchNote:
-    """What is noted of one request of ours while it is answered, for its line in the log.
+    """Collects the fields of one request's log line.
 
     Attributes:
-        request_id: the caller's mark of it, or our own.
-        said: fields of the line; nothing of headers or bodies.
-        outcomes: how its searches ended.
-        windows: R of each search that was re-ranked.
-        milliseconds: of each stage, of all its searches together.
-        started: in seconds of the performance counter.
+        request_id: the caller's id, or a new one.
+        said: fields of the line; nothing from headers or bodies.
+        outcomes: of its searches.
+        windows: R of each re-ranked search.
+        milliseconds: of each stage, summed over its searches.
+        started: seconds of the performance counter.
     """
 
     request_id: str
@@ -60,7 +60,7 @@ class SearchNote:
     started: float = field(default_factory=time.perf_counter)
 
     def log(self, **said: Any) -> None:
-        """Write the line, now that the request is answered."""
+        """Write the line."""
         outcomes = dict(self.outcomes)
         fields: dict[str, Any] = {
             "request_id": self.request_id,
@@ -77,12 +77,12 @@ class SearchNote:
         _searches.info("search", extra=fields)
 
 
-# Tasks that a request starts see the same note; None outside of requests.
+# Tasks started by a request share its note; None outside of requests.
 NOTE: ContextVar[SearchNote | None] = ContextVar("search_note", default=None)
 
 
 def request_id_of(headers: Headers) -> str:
-    """The caller's own mark of a request where it is short and plain, else a new one."""
+    """The caller's request id if it is short and plain, else a new one."""
     for name in (_ID, _OPAQUE):
         mark = value_of(headers, name)
         if mark is not None and _SANE.fullmatch(mark):
@@ -91,14 +91,14 @@ def request_id_of(headers: Headers) -> str:
 
 
 class ObservedVisual:
-    """Searches by images, whose errors become answers here."""
+    """Adds id, span and log line to image searches; turns their errors into answers."""
 
     def __init__(self, visual: Visual, tracing: Tracing) -> None:
-        """Args: visual answers; tracing is told."""
+        """Args: visual answers requests; tracing gets a span for each."""
         self._visual, self._tracing = visual, tracing
 
     async def __call__(self, request: Request) -> Answer | None:
-        """The answer with the request's id; None if the body does not name us after all."""
+        """The answer with the request's id; None if the request is not an image search."""
         endpoint, index = words_of(request.path)[-1], index_of(request.path) or "_all"
         said = {"endpoint": endpoint, "index": index[:256]}
         note = SearchNote(request_id_of(request.headers), said)
@@ -121,21 +121,21 @@ class ObservedVisual:
             return await self._visual(request)
         except CamsearchError as error:
             answer, note.said["error"] = refusal(error), type(error).__name__
-            # What a caller did wrong may quote what the caller sent, which is no affair of a log.
+            # Sentences about a caller's mistake may quote the request, so they are not logged.
             if answer.status >= _SERVERS_FAULT:
                 note.said["reason"] = error.reason
             return answer
-        except Exception:  # noqa: BLE001  the last door: it ends in the log
+        except Exception:  # noqa: BLE001  it is logged
             note.said["outcome"] = "failed"
-            _log.exception("A search by images failed.", extra={"request_id": note.request_id})
+            _log.exception("An image search failed.", extra={"request_id": note.request_id})
             return unexpected()
 
 
 class ObservedApp:
-    """Our own endpoints, whose answers carry the request's id."""
+    """Adds ids to the answers of our own endpoints, and a span and log line to explanations."""
 
     def __init__(self, app: ASGIApp, tracing: Tracing) -> None:
-        """Args: app answers; tracing is told."""
+        """Args: app answers requests; tracing gets a span for each explanation."""
         self._app, self._tracing = app, tracing
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -161,9 +161,8 @@ class ObservedApp:
             with span:
                 await self._app(scope, receive, mark)
         except CallerGone:
-            _log.debug("A caller went before the end of the request.")
-        except Exception:  # noqa: BLE001  the last door: it ends in the log
-            # It has been answered within; its traceback is for the log.
+            _log.debug("The client disconnected before the end of the request.")
+        except Exception:  # noqa: BLE001  the app has answered already
             _log.exception("An endpoint failed.")
         finally:
             NOTE.reset(token)
@@ -173,7 +172,7 @@ class ObservedApp:
 
 
 def _marked(headers: Headers, asked_with: Headers, note: SearchNote) -> Headers:
-    """The headers of an answer with the marks that its caller knows it by."""
+    """Response headers with ``X-Request-Id`` and the caller's ``X-Opaque-Id``."""
     kept = tuple(pair for pair in headers if pair[0] != _ID)
     marks: Headers = ((_ID, note.request_id.encode("ascii")),)
     opaque = value_of(asked_with, _OPAQUE)

@@ -1,4 +1,4 @@
-"""Spans for OpenTelemetry, where its package is installed and the environment names an exporter."""
+"""OpenTelemetry spans, if its package is installed and the environment names an exporter."""
 
 from __future__ import annotations
 
@@ -23,26 +23,26 @@ __all__ = ["Tracing", "traced", "tracing_as_named"]
 
 _log = logging.getLogger(__name__)
 
-# W3C's; what else a caller sends goes up as it came.
+# W3C trace context; other headers are forwarded unchanged.
 _CARRIERS = frozenset({b"traceparent", b"tracestate"})
 
 
 class Tracing:
-    """Tells of requests and their stages; nothing, without a provider."""
+    """Makes spans for requests and their stages; does nothing without a provider."""
 
     def __init__(self, provider: TracerProvider | None = None) -> None:
-        """Args: provider of tracers, ours to shut down."""
+        """Args: provider of tracers, shut down by `close`."""
         self._provider = provider
         self._tracer: Tracer | None = None if provider is None else provider.get_tracer("camsearch")
 
     @property
     def is_on(self) -> bool:
-        """Whether anybody is told."""
+        """Whether there is a provider."""
         return self._tracer is not None
 
     @contextmanager
     def request(self, endpoint: str, headers: Headers) -> Iterator[None]:
-        """A request of ours, a child of the caller's span if the headers name one."""
+        """A span for a request, a child of the caller's span if the headers name one."""
         if self._tracer is None:
             yield
             return
@@ -60,7 +60,7 @@ class Tracing:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """A stage of the request that runs."""
+        """A span for a stage of the current request."""
         if self._tracer is None:
             yield
             return
@@ -68,13 +68,13 @@ class Tracing:
             yield
 
     def close(self) -> None:
-        """Send what waits."""
+        """Send pending spans."""
         if self._provider is not None:
             self._provider.shutdown()
 
 
 def traced(ask: Ask) -> Ask:
-    """Asks as a child of our span."""
+    """Wrap `ask` to send the current span as the parent."""
 
     async def asked(request: Request) -> Answer:
         return await ask(_as_child(request))
@@ -83,22 +83,22 @@ def traced(ask: Ask) -> Ask:
 
 
 def tracing_as_named(settings: TracesSettings) -> Tracing:
-    """Tracing as the variables of OpenTelemetry say; off if none names an exporter.
+    """Tracing as configured by OpenTelemetry's variables; off if they name no exporter.
 
     Convention:
-        Platforms set these variables for everything that they run: where the packages are not
-        there the service runs without spans, and its log says so.
+        Platforms set these variables for all services, so a missing package is logged and
+        tracing stays off.
     """
     exporter = settings.exporter
     if exporter is None:
         return Tracing()
     if importlib.util.find_spec("opentelemetry.sdk") is None:
-        _log.warning("OpenTelemetry is not installed: no spans are sent. Install camsearch[otel].")
+        _log.warning("OpenTelemetry is not installed: tracing is off. Install camsearch[otel].")
         return Tracing()
     found = list(entry_points(group="opentelemetry_traces_exporter", name=exporter))
     if not found:
         _log.warning(
-            "The exporter %s of OpenTelemetry is not installed: no spans are sent. Install "
+            "The OpenTelemetry exporter %s is not installed: tracing is off. Install "
             "camsearch[otel].",
             exporter,
         )
@@ -121,7 +121,7 @@ def _provider(exporter: Any) -> TracerProvider:
 
 
 def _as_child(request: Request) -> Request:
-    """The request with our span in the place of the caller's."""
+    """The request with the current span instead of the caller's."""
     from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
     carrier: dict[str, str] = {}

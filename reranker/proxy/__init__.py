@@ -1,1 +1,1 @@
-"""Requests that do not name us, in and out as bytes: the server, and the client behind it."""
+"""The proxy: an HTTP server, routing, and a client that forwards requests byte for byte."""

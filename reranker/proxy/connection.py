@@ -1,7 +1,7 @@
-"""One connection to Elasticsearch: a request's bytes out, an answer's bytes in.
+"""A connection to Elasticsearch: sends requests and parses answers with httptools.
 
-Parsing is httptools', as on the callers' side. A client library does more than passing on needs
-(cookies, redirects, headers as text), and in that doubles what the proxy costs a small search.
+A client library does more than forwarding needs (cookies, redirects, headers as text), which
+doubles the proxy's overhead on a small search. See docs/adr/0012.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import httptools
 
 if TYPE_CHECKING:
-    # uvloop's transports are none by inheritance, which the tests' checks would mind.
+    # Not at run time: uvloop's transports are not subclasses, and beartype would refuse them.
     from asyncio import BaseTransport, Transport
     from collections.abc import AsyncIterator
 
@@ -20,28 +20,28 @@ if TYPE_CHECKING:
 
 __all__ = ["BrokenOff", "Connection"]
 
-# Bytes held of an answer before Elasticsearch is made to wait.
+# Bytes buffered of an answer before reading pauses.
 _READ_AHEAD = 512 * 1024
 _INTERIM = range(100, 200)
-# What has no body, whatever its headers say.
+# Statuses without a body, whatever the headers say.
 _EMPTY = frozenset({204, 304})
 
-# What Elasticsearch says to a head it cannot take. It then ignores whatever follows on the
-# connection without closing it: somebody else's request there would never be answered.
+# After these statuses Elasticsearch ignores further requests on the connection without closing it.
 _DEAF_AFTER = frozenset({400, 408, 413, 414, 417, 431})
 
 
 class BrokenOff(OSError):
-    """The connection ended, or what came is no HTTP. Never leaves the upstream."""
+    """The connection ended, or the answer is malformed HTTP. Never leaves the upstream."""
 
 
 class Connection(asyncio.Protocol):
-    """Carries one exchange after another.
+    """Carries one exchange at a time.
 
     Attributes:
-        status, headers: of the answer, after `head`.
-        complete: the whole answer has come; what is held of it may still be fetched by `piece`.
-        used: has carried an exchange before this one.
+        status, headers: of the answer, after `exchange`.
+        complete: whether the whole answer has arrived; `piece` returns what is buffered of it.
+        used: whether it carried an exchange before this one.
+        idle_since: end of the last exchange, in seconds of the loop's clock.
     """
 
     def __init__(self) -> None:
@@ -56,7 +56,7 @@ class Connection(asyncio.Protocol):
         self.used = False
         self.idle_since = 0.0
         self._begin(head_only=False, patience_s=0.0)
-        self.complete = True  # nothing is asked yet
+        self.complete = True
 
     def _begin(self, *, head_only: bool, patience_s: float) -> None:
         self.status, self._fields = 0, list[tuple[bytes, bytes]]()
@@ -67,12 +67,12 @@ class Connection(asyncio.Protocol):
 
     @property
     def headers(self) -> Headers:
-        """Of the answer, with names in lower case."""
+        """Headers of the answer, with lower-case names."""
         return tuple(self._fields)
 
     @property
     def is_open(self) -> bool:
-        """Whether a request can be sent."""
+        """Whether the connection can send a request."""
         return self._error is None and not self._transport.is_closing()
 
     async def exchange(
@@ -84,14 +84,14 @@ class Connection(asyncio.Protocol):
         chunked: bool,
         patience_s: float,
     ) -> None:
-        """Send a request and wait for the head of its answer.
+        """Send a request and read the head of its answer.
 
         Args:
             method: in capitals.
             start: request line and headers, with the empty line.
             body: whole or in pieces.
-            chunked: whether pieces are framed as chunks.
-            patience_s: seconds without a byte in either direction after which to give up.
+            chunked: whether to frame the pieces as chunks.
+            patience_s: timeout in seconds without a byte in either direction.
 
         Raises:
             BrokenOff: there is no answer.
@@ -107,10 +107,10 @@ class Connection(asyncio.Protocol):
             await self._news()
 
     async def piece(self) -> bytes:
-        """What has come of the body since the last call; waits if that is nothing.
+        """The next piece of the body; waits for one if nothing is buffered.
 
         Raises:
-            BrokenOff: the rest will not come.
+            BrokenOff: the connection ended before the answer.
         """
         while not (self._held or self.complete):
             await self._news()
@@ -123,7 +123,7 @@ class Connection(asyncio.Protocol):
         return found
 
     def end(self) -> bool:
-        """Finish the exchange, however far it came; whether another may follow."""
+        """Finish or abort the exchange; return whether the connection can be reused."""
         if self._timer is not None:
             self._timer.cancel()
         sent = self._sender is None or (self._sender.done() and not self._sender.cancelled())
@@ -138,7 +138,7 @@ class Connection(asyncio.Protocol):
         return reusable
 
     def close(self) -> None:
-        """At once; what is not sent yet is lost, so that no half of a request looks whole."""
+        """Abort the connection, so that a partly sent request does not look complete."""
         self._transport.abort()
 
     async def _send_pieces(self, body: AsyncIterator[bytes], *, chunked: bool) -> None:
@@ -153,14 +153,14 @@ class Connection(asyncio.Protocol):
                     await self._writable
             if chunked:
                 self._transport.write(b"0\r\n\r\n")
-        except Exception as error:  # noqa: BLE001  whatever it is, the answer's reader must know
+        except Exception as error:  # noqa: BLE001  passed on to the reader
             self._fail(BrokenOff(f"The body broke off ({type(error).__name__})."))
 
     async def _news(self) -> None:
-        """Until something has come.
+        """Wait for an event.
 
         Raises:
-            BrokenOff: nothing will.
+            BrokenOff: the connection has failed.
         """
         if self._error is not None:
             raise self._error
@@ -193,11 +193,11 @@ class Connection(asyncio.Protocol):
     # asyncio's callbacks.
 
     def connection_made(self, transport: BaseTransport) -> None:
-        """Open."""
+        """Keep the transport."""
         self._transport = transport  # type: ignore[assignment]  # of a stream
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Ended; an answer without a length of its own ends with it."""
+        """Complete an answer without a length, or fail."""
         if self._headed and not self.complete and exc is None and self._is_until_end():
             self.complete = True
             self._wake()
@@ -205,27 +205,27 @@ class Connection(asyncio.Protocol):
         self._fail(BrokenOff("The connection ended."))
 
     def data_received(self, data: bytes) -> None:
-        """Parse; what comes unasked is no answer."""
+        """Parse the answer."""
         self._heard = self._loop.time()
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
-            if self.complete:  # what follows an answer is none of ours; the answer itself is good
+            if self.complete:  # unexpected bytes after a complete answer
                 self.close()
             else:
                 self._fail(BrokenOff("The answer is malformed HTTP/1.1."))
         if self._head_only and self._headed:
-            # The parser waits for a body that its length announces and that never comes.
+            # The parser would wait for the announced body, which HEAD does not have.
             self._parser = httptools.HttpResponseParser(self)
             self.complete = True
         self._wake()
 
     def pause_writing(self) -> None:
-        """Elasticsearch reads more slowly than the caller sends."""
+        """Make the sender wait."""
         self._writable = self._loop.create_future()
 
     def resume_writing(self) -> None:
-        """It has caught up."""
+        """Let the sender continue."""
         if self._writable is not None and not self._writable.done():
             self._writable.set_result(None)
         self._writable = None
@@ -233,24 +233,24 @@ class Connection(asyncio.Protocol):
     # httptools' callbacks.
 
     def on_message_begin(self) -> None:
-        """An answer begins, perhaps after an interim one."""
+        """Start a final or interim answer."""
         if self.complete:
-            raise BrokenOff("An answer that nobody asked for.")
+            raise BrokenOff("Unexpected answer.")
         self._fields.clear()
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """A header, or a trailer, which is dropped."""
+        """Add a header; drop trailers."""
         if not self._headed:
             self._fields.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
-        """The head has come."""
+        """Finish the head, unless it is interim."""
         self.status = self._parser.get_status_code()
         if self.status not in _INTERIM:
             self._headed, self._keep = True, self._parser.should_keep_alive()
 
     def on_body(self, body: bytes) -> None:
-        """A piece of the body."""
+        """Buffer a piece of the body, and pause reading if the buffer is full."""
         self._held.append(body)
         self._size += len(body)
         if self._size > _READ_AHEAD and not self._paused:
@@ -258,7 +258,7 @@ class Connection(asyncio.Protocol):
             self._transport.pause_reading()
 
     def on_message_complete(self) -> None:
-        """The answer, or an interim one, is complete."""
+        """Finish the answer, unless it is interim."""
         if self._headed:
             self.complete = True
 

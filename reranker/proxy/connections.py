@@ -1,4 +1,4 @@
-"""Connections to Elasticsearch, kept between requests."""
+"""A pool of connections to Elasticsearch."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ if TYPE_CHECKING:
 
 __all__ = ["Connections"]
 
-# Shorter than servers and balancers keep theirs, so that it is we who close.
+# Shorter than the idle timeout of servers and load balancers, so that the proxy closes first.
 _IDLE_S = 15.0
 
 
 class Connections:
-    """As many as there are requests at the same time: the callers' server bounds both."""
+    """A pool without a limit of its own: the server limits concurrent requests."""
 
     def __init__(self, host: str, port: int, tls: ssl.SSLContext | None, connect_s: float) -> None:
-        """Args: where to, with which certificates (None for plain HTTP), and how long to try."""
+        """Args: host and port; tls, None for plain HTTP; connect_s, the timeout of connecting."""
         self._host, self._port, self._tls, self._connect_s = host, port, tls, connect_s
         self._idle: list[Connection] = []
         self._keeps = True
 
     async def take(self) -> Connection:
-        """One that is open, kept or new.
+        """An open connection, reused or new.
 
         Raises:
-            BrokenOff: nobody listens there, or not in time.
+            BrokenOff: it cannot connect, or not in time.
         """
         now = asyncio.get_running_loop().time()
         while self._idle:
@@ -40,10 +40,10 @@ class Connections:
         return await self.new()
 
     async def new(self) -> Connection:
-        """One that has carried nothing yet.
+        """A new connection.
 
         Raises:
-            BrokenOff: nobody listens there, or not in time.
+            BrokenOff: it cannot connect, or not in time.
         """
         loop = asyncio.get_running_loop()
         try:
@@ -56,7 +56,7 @@ class Connections:
         return connection
 
     def put_back(self, connection: Connection) -> None:
-        """After an exchange, however far it came."""
+        """Finish the exchange, and keep the connection if it can be reused."""
         if not connection.end():
             return
         if self._keeps:
@@ -66,10 +66,10 @@ class Connections:
             connection.close()
 
     def close(self) -> None:
-        """All that are kept, and those in use when they are put back.
+        """Close idle connections now, and used ones when they are put back.
 
         Convention:
-            To be called on the loop before it ends: uvloop waits for what is left open.
+            Call it before the loop ends: uvloop waits for open connections.
         """
         self._keeps = False
         for connection in self._idle:

@@ -1,11 +1,10 @@
-"""The outermost ASGI callable: who answers a request.
+"""The outermost ASGI application: routes each request.
 
-``/_camsearch/…``                 our own endpoints
-a search whose body names us      `reranker.search`, which asks Elasticsearch by itself
-everything else                   `Upstream.forward`, untouched
+    ``/_camsearch/…``       our own endpoints
+    an image search         `reranker.search`, which sends requests to Elasticsearch
+    everything else         `Upstream.forward`, unchanged
 
-It stands before any framework, since most requests are not ours and a framework's routing costs
-more than passing them through.
+It uses no framework, since a framework's routing costs more than forwarding.
 """
 
 from __future__ import annotations
@@ -45,14 +44,14 @@ __all__ = ["Proxy", "refused_framing"]
 _log = logging.getLogger(__name__)
 
 _OURS = "/_camsearch"
-# Below this, packing costs more than it saves.
+# Compressing smaller answers costs more than it saves.
 _WORTH_PACKING = 8 * 1024
-# Of the caller's body as it came; what `visual` is given is unpacked.
+# `visual` gets a decompressed body.
 _OF_THE_BODY = frozenset({b"content-encoding", b"content-length"})
 
 
 class Proxy:
-    """Routes each request; the only one that turns errors into answers."""
+    """Routes requests, and turns errors into answers."""
 
     def __init__(
         self,
@@ -65,11 +64,11 @@ class Proxy:
         """Put the parts together.
 
         Args:
-            upstream: gets what is not ours.
-            own_app: gets paths below ``/_camsearch``, and the server's start and end.
-            visual: is asked for searches that may name us.
-            settings: what is let through; the defaults if None.
-            count: told the status of each answer passed through, 0 where there was none.
+            upstream: answers forwarded requests.
+            own_app: answers paths below ``/_camsearch`` and ASGI's lifespan.
+            visual: answers image searches.
+            settings: the defaults if None.
+            count: called with the status of each forwarded request, 0 for no answer.
         """
         self._upstream, self._own_app, self._visual = upstream, own_app, visual
         self._settings, self._count = settings or RerankerSettings(), count
@@ -83,12 +82,12 @@ class Proxy:
         try:
             await self._answer(scope, receive, sending)
         except CallerGone:
-            _log.debug("A caller went before the end of the request.")
+            _log.debug("The client disconnected before the end of the request.")
         except CamsearchError as error:
             _log.info("%s: %s", type(error).__name__, error.reason)
             await sending.instead(scope, refusal(error))
-        except Exception:  # noqa: BLE001  the last door: what is not caught here ends in a traceback
-            _log.exception("A request failed within the proxy.")
+        except Exception:  # noqa: BLE001  it is logged
+            _log.exception("The proxy failed to answer a request.")
             await sending.instead(scope, unexpected())
 
     async def _answer(self, scope: Scope, receive: Receive, send: _Sending) -> None:
@@ -117,16 +116,16 @@ class Proxy:
     async def _looked_into(
         self, scope: Scope, path: str, receive: Receive
     ) -> tuple[bytes, Answer | None]:
-        """A body as it came, and our answer if it names us.
+        """The body, not decompressed, and the answer if it is an image search.
 
         Raises:
-            BodyTooLarge: it has more bytes than the settings allow.
-            DialectError: it names us where no image can be searched by.
+            BodyTooLarge: it is larger than the settings allow.
+            DialectError: it is an image search, but the endpoint does not support them.
         """
         headers, most = scope["headers"], self._settings.serve_max_body
         body = await read_whole(receive, headers, most)
         if not body:
-            # As Elasticsearch does, which reads it only then.
+            # Elasticsearch reads `source` only without a body.
             source = parameters_of(scope["query_string"].decode("ascii")).get("source", "")
             refuse_elsewhere(source.encode(), "source")
             return body, None
@@ -149,7 +148,7 @@ class Proxy:
 
 
 class _Sending:
-    """`send` of one request, which knows the status of the answer once it has begun."""
+    """ASGI's `send`, which records the status of the answer."""
 
     __slots__ = ("_send", "status")
 
@@ -162,7 +161,7 @@ class _Sending:
         await self._send(message)
 
     async def instead(self, scope: Scope, answer: Answer) -> None:
-        """A whole answer of ours; none where another has begun, which then stays incomplete."""
+        """Send our own answer, unless another has begun, which is then left incomplete."""
         if self.status:
             return
         headers, body = await _packed(answer, scope["headers"])
@@ -177,7 +176,7 @@ class _Sending:
 
 
 def _log_passed(scope: Scope, status: int, took_s: float) -> None:
-    """Without the query string, which may hold what is searched for."""
+    """Log a forwarded request, without its query string, which may contain search terms."""
     _log.info(
         "passed through",
         extra={
@@ -190,7 +189,7 @@ def _log_passed(scope: Scope, status: int, took_s: float) -> None:
 
 
 async def _packed(answer: Answer, asked_with: Headers) -> tuple[Headers, bytes]:
-    """Headers and body, gzipped where the caller takes that and it is worth it."""
+    """Headers and body, compressed if the caller accepts gzip and the body is large."""
     left_out = {b"content-length", b"content-encoding", b"transfer-encoding"}
     headers = tuple(pair for pair in answer.headers if pair[0] not in left_out)
     if value_of(headers, b"x-elastic-product") is None:
@@ -219,25 +218,25 @@ def _not_let_through(method: str, path: str) -> Answer:
     return in_shape(
         403,
         "security_exception",
-        f"camsearch was started to let through reading requests only, and [{method} {path[:200]}] "
-        "is not known to be one. Ask Elasticsearch itself.",
+        f"camsearch was started read-only, and [{method} {path[:200]}] may write. Send it to "
+        "Elasticsearch directly.",
     )
 
 
 def refused_framing(scope: Scope) -> Answer | None:
-    """Why a request goes no further; None if it may.
+    """The error answer to a request with malformed framing; None if it is well-formed.
 
     Convention:
-        The server before us refuses most of these by itself; what it lets through is said here
-        again, so that no change of server opens it.
+        uvicorn refuses most of these itself; they are checked again so that security does not
+        depend on the server.
     """
     if scope["method"] == "CONNECT":
-        return in_shape(405, "illegal_argument_exception", "CONNECT is not served here.")
+        return in_shape(405, "illegal_argument_exception", "CONNECT is not supported.")
     headers: Headers = scope["headers"]
     expected = value_of(headers, b"expect")
     if expected is not None and expected.lower() != b"100-continue":
         return in_shape(
-            417, "illegal_argument_exception", "The only Expect understood is 100-continue."
+            417, "illegal_argument_exception", "The only supported Expect is 100-continue."
         )
     wrong = _wrong_start(scope) or _wrong_length(headers, scope["http_version"])
     return in_shape(400, "illegal_argument_exception", wrong) if wrong else None
@@ -247,7 +246,7 @@ def _wrong_start(scope: Scope) -> str | None:
     if not scope["raw_path"].startswith(b"/"):
         return "The target of a request must be a path that begins with a slash."
     if scope["http_version"] not in {"1.0", "1.1"}:
-        return "Only HTTP/1.0 and HTTP/1.1 are served here."
+        return "Only HTTP/1.0 and HTTP/1.1 are supported."
     return None
 
 
@@ -259,5 +258,5 @@ def _wrong_length(headers: Headers, version: str) -> str | None:
     if lengths and not lengths[0].isdigit():
         return "Content-Length must be a number."
     if codings and (version == "1.0" or codings[0].lower() != b"chunked"):
-        return "The only Transfer-Encoding understood is chunked, of HTTP/1.1."
+        return "The only supported Transfer-Encoding is chunked, in HTTP/1.1."
     return None

@@ -1,8 +1,7 @@
-"""An ASGI application behind uvicorn, as Elasticsearch's clients expect a server to behave.
+"""uvicorn, with stricter HTTP/1.1 as Elasticsearch's clients expect it.
 
-uvicorn's parser is strict about lengths and line ends, but takes heads without end and at any
-pace, counts trailers among the headers, and loses the body of a request that offers an upgrade,
-as Java's clients do.
+uvicorn does not limit the size or duration of a request's head, adds trailers to the headers, and
+loses the body of a request that offers an upgrade, as Java's clients do.
 """
 
 from __future__ import annotations
@@ -28,33 +27,33 @@ if TYPE_CHECKING:
 
 __all__ = ["END_S", "StrictHttp", "end_in_order", "listen", "server_of"]
 
-# Seconds that running requests are given when the server is told to end.
+# Seconds that running requests get on shutdown.
 END_S = 30
-# Seconds after which a connection without a request is closed; longer than the pools of most
-# clients keep theirs, so that it is they who close.
+# Seconds after which idle connections are closed; longer than the pools of most clients keep
+# theirs, so that clients close first.
 _IDLE_S = 75
-# Connections at the same time; what comes beyond is answered 503.
+# Concurrent connections; further ones are answered 503.
 _MAX_CONNECTIONS = 4096
 _BACKLOG = 2048
-# Elasticsearch takes 16 KiB; what is between is its to refuse.
+# Elasticsearch's own limit is 16 KiB.
 _LONGEST_HEAD = 64 * 1024
 
 
 def end_in_order() -> None:
-    """Have SIGTERM close what is open, with status 0.
+    """Make SIGTERM exit normally, with status 0.
 
-    uvicorn answers what it has taken and then raises the signal again, which would end the process
-    on the spot: threads not joined, spans not sent.
+    uvicorn finishes running requests and raises the signal again, which would end the process
+    without joining threads and sending spans.
     """
-    if threading.current_thread() is threading.main_thread():  # elsewhere there are no signals
+    if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A socket that accepts already; its owner closes it.
+    """Open a listening socket; the caller closes it.
 
     Raises:
-        SettingsError: the address cannot be listened at.
+        SettingsError: the address is not available.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listening = socket.socket(family, socket.SOCK_STREAM)
@@ -64,15 +63,15 @@ def listen(host: str, port: int) -> socket.socket:
     except OSError as error:
         listening.close()
         raise SettingsError(
-            f"{host}:{port} cannot be listened at ({error}): choose another address or port, or end what "
-            "holds it."
+            f"{host}:{port} is not available ({error}): choose another address or port, or stop "
+            "the process that uses it."
         ) from error
     listening.listen(_BACKLOG)
     return listening
 
 
 def server_of(app: ASGIApp, end_s: int = END_S) -> uvicorn.Server:
-    """A server not yet started; `run(sockets=[…])` and `should_exit` are its switches."""
+    """Make a server; start it with `run(sockets=[…])` and stop it with `should_exit`."""
     return uvicorn.Server(
         uvicorn.Config(
             app,
@@ -81,10 +80,10 @@ def server_of(app: ASGIApp, end_s: int = END_S) -> uvicorn.Server:
             ws="none",
             access_log=False,
             log_config=None,
-            # Elasticsearch sends neither.
+            # As Elasticsearch, which sends neither.
             server_header=False,
             date_header=False,
-            # Addresses in headers of the caller's are for Elasticsearch, not for us to believe.
+            # Do not trust addresses in callers' headers.
             proxy_headers=False,
             timeout_keep_alive=_IDLE_S,
             timeout_graceful_shutdown=end_s,
@@ -95,7 +94,7 @@ def server_of(app: ASGIApp, end_s: int = END_S) -> uvicorn.Server:
 
 
 class StrictHttp(HttpToolsProtocol):
-    """uvicorn's HTTP/1.1 with bounded heads, no trailers, no upgrades, and refusals in shape.
+    """uvicorn's HTTP/1.1 with limited heads, no trailers, no upgrades, and JSON errors.
 
     Attributes:
         max_head_s: seconds from the first byte of a request, or from connecting, to the end of
@@ -106,21 +105,21 @@ class StrictHttp(HttpToolsProtocol):
 
     _timer: asyncio.TimerHandle | None = None
     _in_head = True
-    # Bytes that came without an end of a head or a piece of a body.
+    # Bytes received since the last complete head or piece of a body.
     _waiting = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Start the clock: somebody who connects and says nothing is not waited for."""
+        """Start the timer of the first head."""
         super().connection_made(transport)
         self._start_timer()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Nothing is left running."""
+        """Stop the timer."""
         self._stop_timer()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Parse, and refuse what is malformed or too long."""
+        """Parse, and refuse malformed or too long heads."""
         self._unset_keepalive_if_required()
         self._waiting += len(data)
         try:
@@ -134,54 +133,54 @@ class StrictHttp(HttpToolsProtocol):
                 self.send_400_response(f"A head has more than {_LONGEST_HEAD} bytes.")
 
     def on_message_begin(self) -> None:
-        """A request begins."""
+        """Start the timer of a head."""
         super().on_message_begin()
         self._in_head = True
         self._start_timer()
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Trailers are dropped: among the headers they could contradict the body's length."""
+        """Add a header; drop trailers, which could contradict the body's length."""
         if self._in_head:
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        """A head is complete; one that offers an upgrade is read again without."""
+        """Stop the timer."""
         self._in_head, self._waiting = False, 0
         self._stop_timer()
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
-        """A piece of a body."""
+        """Pass on a piece of a body."""
         self._waiting = 0
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """The end of a request."""
+        """Finish a request."""
         self._waiting = 0
         super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:
-        """Refuse in Elasticsearch's shape, and close: what follows cannot be told apart."""
+        """Answer 400 in Elasticsearch's format, and close the connection."""
         self._refuse(400, "Bad Request", msg)
 
     def _should_upgrade(self) -> bool:
-        """Makes uvicorn leave such a request to `data_received`, before anybody answers it."""
+        """Tell uvicorn not to answer a request with an upgrade; `data_received` does."""
         return True
 
     def _go_on_without_upgrade(self, rest: bytes) -> None:
-        """Read the request again as if it offered none, since the parser skips its body.
+        """Parse a request again without its offer of an upgrade, since the parser skips its body.
 
         Source:
             RFC 9110 section 7.8: a server may ignore the offer.
         """
         method, version = self.parser.get_method(), self.parser.get_http_version()
-        if method == b"CONNECT":  # an upgrade by itself
-            self.send_400_response("CONNECT is not served here.")
+        if method == b"CONNECT":
+            self.send_400_response("CONNECT is not supported.")
             return
         lines = [b"%b %b HTTP/%b" % (method, self.url, version.encode())]
         lines += [b"%b: %b" % pair for pair in without_upgrade(self.headers)]
         self.parser = httptools.HttpRequestParser(self)
-        # As uvicorn has it: what follows a request with `Connection: close` is not read.
+        # As uvicorn: ignore what follows a request with `Connection: close`.
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
         self.data_received(b"\r\n".join(lines) + b"\r\n\r\n" + rest)
 
@@ -198,7 +197,7 @@ class StrictHttp(HttpToolsProtocol):
         self._refuse(408, "Request Timeout", f"No request came in {self.max_head_s:.0f} s.")
 
     def _refuse(self, status: int, phrase: str, reason: str) -> None:
-        """An answer past the application, where it cannot be taken for another's; then the end."""
+        """Send an error, unless an earlier request is still unanswered, and close."""
         if self.transport.is_closing():
             return
         if self._is_turn():
@@ -218,7 +217,7 @@ class StrictHttp(HttpToolsProtocol):
         self.transport.close()
 
     def _is_turn(self) -> bool:
-        """Whether the next answer on this connection is that of the request being read."""
+        """Whether the next answer on this connection belongs to the request being read."""
         running = self.cycle
         if running is None or running.response_complete:
             return True

@@ -1,4 +1,4 @@
-"""A real Elasticsearch as the one who answers: asked for us, and passed through to."""
+"""Elasticsearch as the upstream: sends searches and forwards requests."""
 
 from __future__ import annotations
 
@@ -34,30 +34,30 @@ __all__ = ["ElasticsearchUpstream", "UpstreamSettings"]
 
 _log = logging.getLogger(__name__)
 
-# Bodies up to here go in one piece: fewer turns of the loop, and what is held can be sent again.
+# Smaller bodies are sent in one piece, which is faster and allows a retry.
 _SMALL = 1024 * 1024
-# Bytes of an answer that are waited for before its first goes on.
+# Bytes of an answer to collect before the first are sent.
 _AT_ONCE = 256 * 1024
-# Of the body as the caller sent it; ours are not compressed and have their own length.
+# Bodies of `ask` are not compressed.
 _NOT_ASKED_WITH = frozenset({b"accept-encoding", b"content-encoding", b"content-length"})
 _NOT_ANSWERED_WITH = frozenset({b"content-encoding", b"content-length"})
 _PORTS = {"http": 80, "https": 443}
-# In a path they would end the request line, in a header the header.
+# Characters that would end the request line or a header early.
 _CUTS = re.compile(rb"[\x00-\x20\x7f]")
 _CUTS_HEADER = re.compile(rb"[\x00\r\n]")
 
 
 @dataclass(frozen=True)
 class UpstreamSettings:
-    """Where Elasticsearch is and how long it may take.
+    """Address and timeouts of Elasticsearch.
 
     Attributes:
-        url: of one node or a balancer before several; a path is put before every path.
-        connect_s: seconds until a connection stands.
-        ask_s: seconds in which an answer to us must be complete.
-        forward_s: seconds in which a passed-through request must give its next byte; long,
-            since merges and snapshots may be waited for, and a caller who goes ends it.
-        ca_file: certificates that an https address is checked with; None for the system's.
+        url: of a node or load balancer; its path is prepended to every path.
+        connect_s: seconds to connect.
+        ask_s: seconds for the whole answer to a request of `ask`.
+        forward_s: seconds between two bytes of a forwarded request; long, since callers may wait
+            for merges and snapshots, and disconnect otherwise.
+        ca_file: CA certificates for https; None for the system's.
     """
 
     url: str = "http://localhost:9200"
@@ -68,13 +68,13 @@ class UpstreamSettings:
 
 
 class ElasticsearchUpstream:
-    """Implements `reranker.http.exchange.Upstream` with its callers' headers and no rights of its own."""
+    """Implements `reranker.http.exchange.Upstream` with its callers' credentials."""
 
     def __init__(self, settings: UpstreamSettings) -> None:
-        """Nothing is connected yet.
+        """Do not connect yet.
 
         Raises:
-            SettingsError: the address, or what `ca_file` holds, is not valid.
+            SettingsError: the URL or `ca_file` is not valid.
         """
         self._settings = settings
         address = _checked(settings.url)
@@ -87,14 +87,14 @@ class ElasticsearchUpstream:
         )
 
     async def close(self) -> None:
-        """Ends the connections that are kept."""
+        """Close all connections."""
         self._connections.close()
 
     async def ask(self, request: Request) -> Answer:
-        """The answer to a request of bounded size.
+        """Send a request and read the whole answer.
 
         Raises:
-            UpstreamUnreachable: there is none, or it did not come in time.
+            UpstreamUnreachable: there is no answer, or not in time.
         """
         sent = replace(request, headers=going_up(request.headers, _NOT_ASKED_WITH))
         pieces = []
@@ -113,19 +113,16 @@ class ElasticsearchUpstream:
         )
 
     async def forward(self, scope: Scope, receive: Receive, send: Send, body: bytes | None) -> None:
-        """Pass an ASGI request through, streamed both ways, bytes as they are.
-
-        Args:
-            scope, receive, send: of the request.
-            body: what has been read of it already, as it came; None if nothing has been.
+        """Forward an ASGI request; see `reranker.http.exchange.Upstream`.
 
         Raises:
-            UpstreamUnreachable: nothing has been sent to the caller yet, and nothing will come.
-            RequestError: the same, since the body is damaged.
+            UpstreamUnreachable: there is no answer; nothing has been sent to the caller.
+            RequestError: the same, because the body is damaged.
 
         Convention:
-            A caller who goes ends the request at Elasticsearch too. An answer that breaks off
-            there breaks off here: it is left incomplete, so that the server cuts the connection.
+            If the caller disconnects, so does the proxy from Elasticsearch. If Elasticsearch
+            disconnects within an answer, the answer is left incomplete and the server closes the
+            connection.
         """
         caller = Caller(receive, body)
         try:
@@ -139,7 +136,7 @@ class ElasticsearchUpstream:
                 read = await caller.body(scope["headers"], _SMALL)
                 await self._forward(sent, read, caller, send)
         except CallerGone:
-            _log.debug("A caller went before the answer.")
+            _log.debug("The client disconnected before the answer.")
 
     async def _forward(self, sent: Request, body: _Body, caller: Caller, send: Send) -> None:
         try:
@@ -163,14 +160,14 @@ class ElasticsearchUpstream:
 
     @asynccontextmanager
     async def _exchange(self, sent: Request, body: _Body) -> AsyncIterator[Connection]:
-        """A connection that holds the answer's head.
+        """Send a request; yield a connection that has read the head of its answer.
 
         Raises:
-            BrokenOff: there is none.
+            BrokenOff: there is no answer.
 
         Convention:
-            A kept connection may turn out dead only when used. The request is then sent once
-            more, on a new one, where that can change nothing: it reads, and its body is held.
+            A reused connection may turn out to be closed. The request is then retried once on a
+            new one, if it only reads and its body is buffered.
         """
         connection = await self._connections.take()
         try:
@@ -204,38 +201,37 @@ class ElasticsearchUpstream:
         )
 
     def _start_of(self, sent: Request, headers: Headers) -> bytes:
-        """Request line and headers; the target byte for byte.
+        """Request line and headers.
 
         Raises:
-            RequestError: something in it would end it early.
+            RequestError: a control character would end one of them early.
         """
         target = self._prefix + sent.path.encode("ascii")
         if sent.query:
             target += b"?" + sent.query.encode("ascii")
         if _CUTS.search(target) or any(_CUTS_HEADER.search(value) for _, value in headers):
-            raise RequestError("A path or a header holds a control character: send it encoded.")
+            raise RequestError("A path or a header contains a control character: encode it.")
         fields = b"".join([b"%b: %b\r\n" % pair for pair in headers])
         line = b"%b %b HTTP/1.1\r\nhost: %b\r\n" % (sent.method.encode("ascii"), target, self._host)
         return line + fields + b"\r\n"
 
     def _unreachable(self, error: Exception) -> UpstreamUnreachable:
-        """With nothing of the request in it."""
+        """An error that does not quote the request."""
         if refused := distrust(error):
             return UpstreamUnreachable(f"Elasticsearch at {self._settings.url} {refused}")
         why = str(error) if isinstance(error, BrokenOff) else "It took too long."
         return UpstreamUnreachable(
             f"Elasticsearch at {self._settings.url} does not answer. {why} "
-            "See whether it runs, then try again."
+            "Check that it is running, then try again."
         )
 
 
 async def _beginning(answer: Connection) -> bytes:
-    """The answer's body if it is short, else what has come of it.
+    """The whole body if it is short, else its beginning.
 
     Convention:
-        Elasticsearch sends even a short answer in three segments. One turn of the loop and one
-        segment to the caller, not three, is much of what can be saved in passing on. An event
-        stream is for those who wait for each event.
+        Elasticsearch sends even short answers in three segments; sending them on as one is a
+        large part of the proxy's speed. Event streams are not collected.
     """
     if answer.complete:
         return await answer.piece()
@@ -251,13 +247,13 @@ async def _beginning(answer: Connection) -> bytes:
 
 
 async def _stream(piece: bytes, answer: Connection, caller: Caller, send: Send) -> None:
-    """The rest of an answer, in pieces as they come; nothing after a break."""
+    """Send the rest of an answer piece by piece, until it ends or breaks off."""
     while not answer.complete:
         await send({"type": "http.response.body", "body": piece, "more_body": True})
         try:
             piece = await answer.piece()
         except BrokenOff as error:
-            _log.warning("Elasticsearch broke off within an answer. %s", error)
+            _log.warning("Elasticsearch disconnected within an answer. %s", error)
             return
     piece += await answer.piece()
     caller.answered = True
@@ -265,16 +261,16 @@ async def _stream(piece: bytes, answer: Connection, caller: Caller, send: Send) 
 
 
 async def _check_is_no_fault_of(sent: Request, body: _Body) -> None:
-    """Say so where Elasticsearch hangs up since it cannot unpack what it was sent.
+    """Check whether Elasticsearch closed the connection because it cannot decompress the body.
 
     Raises:
-        RequestError: the body is held, and damaged.
+        RequestError: the body is buffered, and damaged.
     """
     if isinstance(body, bytes) and await is_damaged(body, sent.headers):
         packed = (value_of(sent.headers, b"content-encoding") or b"").decode("latin-1")
         raise RequestError(
-            f"The body is not what [Content-Encoding: {packed[:20]}] says, and Elasticsearch hung "
-            "up: pack it again, or send it unpacked."
+            f"The body does not match [Content-Encoding: {packed[:20]}], and Elasticsearch closed "
+            "the connection: compress it again, or send it uncompressed."
         )
 
 
@@ -290,11 +286,11 @@ def _checked(address: str) -> SplitResult:
         fits = False
     if not fits:
         raise SettingsError(
-            f"{address!r} is no address of an Elasticsearch: give one like http://localhost:9200."
+            f"{address!r} is not a valid Elasticsearch URL: give one like http://localhost:9200."
         )
     if "@" in url.netloc:
         raise SettingsError(
-            "The address of Elasticsearch must hold no user or password: the proxy has no rights "
-            "of its own and passes on those of its callers."
+            "The URL of Elasticsearch must not contain a user or password: the proxy uses the "
+            "credentials of its callers."
         )
     return url

@@ -1,1 +1,1 @@
-"""Searches that carry an image."""
+"""Image searches over Elasticsearch."""

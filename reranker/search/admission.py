@@ -1,4 +1,4 @@
-"""Who is let in: so many at a time, so many waiting, so often a caller; the rest is refused."""
+"""Limits: concurrent work with a bounded queue, and a rate per caller."""
 
 from __future__ import annotations
 
@@ -28,23 +28,23 @@ _MAX_CALLERS = 10_000
 
 
 class Gate:
-    """Lets some in at the same time and keeps a bounded number waiting."""
+    """A semaphore with a bounded queue."""
 
     def __init__(self, inside: int, waiting: int) -> None:
-        """Args: inside and waiting are the most that may be either at the same time."""
+        """Args: inside and waiting limit how many may hold a slot, and wait for one."""
         self._free, self._max_waiting = asyncio.Semaphore(inside), waiting
         self.waiting = 0
 
     @asynccontextmanager
     async def passed(self) -> AsyncIterator[None]:
-        """Inside.
+        """Hold a slot.
 
         Raises:
-            Overloaded: too many wait already.
+            Overloaded: the queue is full.
         """
         if self.waiting >= self._max_waiting and self._free.locked():
             raise Overloaded(
-                f"{self.waiting} searches wait to be re-ranked already: try again in a second.", 1
+                f"{self.waiting} requests are already waiting: try again in a second.", 1
             )
         self.waiting += 1
         try:
@@ -58,16 +58,16 @@ class Gate:
 
 
 class RateLimit:
-    """So many in so long a time, a caller, counted in this process.
+    """A rate limit per caller, counted in this process.
 
-    A caller is who shows the same ``Authorization``; without one, who calls from the same address.
+    Callers are told apart by ``Authorization``, and without it by address.
     """
 
     def __init__(self, rate: str, storage: MemoryStorage | None = None) -> None:
-        """Args: rate such as ``20/second``, empty for any number; storage of counts, or a new one.
+        """Args: rate such as ``20/second``, empty for no limit; storage of counts.
 
         Raises:
-            SettingsError: it is none.
+            SettingsError: the rate is not valid.
         """
         self._rate = _parsed(rate) if rate else None
         self._storage = storage or MemoryStorage()
@@ -77,7 +77,7 @@ class RateLimit:
         """Count a search of a caller.
 
         Raises:
-            Overloaded: there were too many; this one is not counted.
+            Overloaded: the limit is reached; the search is not counted.
         """
         if self._rate is None:
             return
@@ -86,12 +86,12 @@ class RateLimit:
         if not self._window.hit(self._rate, caller):
             free = self._window.get_window_stats(self._rate, caller).reset_time - time.time()
             raise Overloaded(
-                f"More than {self._rate} searches with images were asked for: ask more slowly.",
+                f"The rate limit of {self._rate} for image searches is reached: slow down.",
                 max(1, math.ceil(free)),
             )
 
     def _forget(self) -> None:
-        """Drop callers who have not asked for long, whom the library keeps by name."""
+        """Drop idle callers, whom the library would keep forever."""
         events = self._storage.events
         if len(events) > _MAX_CALLERS:
             for caller in [caller for caller, times in list(events.items()) if not times]:
@@ -103,7 +103,7 @@ def _parsed(rate: str) -> RateLimitItem:
         found, *others = parse_many(rate)
     except ValueError as error:
         raise SettingsError(
-            f"CAMSEARCH_SERVE_RATE is {rate!r}, which is no rate: write one as 20/second or "
+            f"CAMSEARCH_SERVE_RATE is {rate!r}, which is not a rate: write one like 20/second or "
             "500/minute."
         ) from error
     if others or found.amount < 1:
@@ -114,7 +114,7 @@ def _parsed(rate: str) -> RateLimitItem:
 
 
 def _caller(request: Request) -> str:
-    """Its name here; a hash, so that no secret is kept."""
+    """A key for the caller, hashed so that no secret is kept."""
     shown = value_of(request.headers, b"authorization")
     told = b"by address " + request.peer.encode() if shown is None else b"by right " + shown
     return hashlib.sha256(told).hexdigest()

@@ -1,7 +1,6 @@
-"""Query images described by one thread that owns the network, several at once where they come so.
+"""Describe query images in batches, on one thread that owns the network.
 
-A network called from many threads at once is slower for all of them; one owner with a bounded
-queue keeps its pace and says when it has enough.
+A network called from many threads at once is slower for all of them.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ class _Job:
 
 
 class Describer:
-    """Describes query images in a thread of its own."""
+    """Describes query images on its own thread, with a bounded queue."""
 
     def __init__(
         self, describe: Describe, waiting: int = 64, wait_s: float = 0.003, batch: int = 8
@@ -48,10 +47,10 @@ class Describer:
         """Start the thread.
 
         Args:
-            describe: called by the owner's thread only, see `Method.describe_queries`.
-            waiting: images in the queue; more are refused.
-            wait_s: seconds the first of a batch waits for others.
-            batch: most images described at once.
+            describe: called on that thread only; see `Method.describe_queries`.
+            waiting: length of the queue.
+            wait_s: seconds that the first image of a batch waits for others.
+            batch: max. images per batch.
         """
         self._describe, self._wait_s, self._batch = describe, wait_s, batch
         self._jobs: queue.Queue[_Job | None] = queue.Queue(waiting)
@@ -67,26 +66,26 @@ class Describer:
     async def describe(
         self, image: RgbImage, regions: RegionSettings, box: Box | None = None
     ) -> QueryDescription:
-        """A query.
+        """Describe a query image.
 
         Raises:
-            Overloaded: too many wait already, or the server ends.
-            RequestError: if the box lies outside the image.
+            Overloaded: the queue is full, or the server is shutting down.
+            RequestError: the box lies outside the image.
         """
         if self._closed:
-            raise Overloaded("The server is ending: ask the one that follows it.", 1)
+            raise Overloaded("The server is shutting down: try again.", 1)
         loop = asyncio.get_running_loop()
         job = _Job(image, box, regions, loop, loop.create_future())
         try:
             self._jobs.put_nowait(job)
         except queue.Full:
             raise Overloaded(
-                f"{self._jobs.maxsize} query images wait already: try again in a second.", 1
+                f"{self._jobs.maxsize} query images are already waiting: try again in a second.", 1
             ) from None
         return await job.done
 
     def close(self) -> None:
-        """End the thread after what it has taken."""
+        """Finish the queue and stop the thread."""
         self._closed = True
         self._jobs.put(None)
         self._owner.join()
@@ -98,13 +97,12 @@ class Describer:
             if first is None:
                 return
             batch, ended = self._with_others(first)
-            # Who went meanwhile is not waited for.
             batch = [job for job in batch if not job.done.cancelled()]
             for _, alike in itertools.groupby(batch, lambda job: job.regions):
                 self._answer(list(alike))
 
     def _with_others(self, first: _Job) -> tuple[list[_Job], bool]:
-        """A batch, and whether the end came within."""
+        """A batch, and whether `close` was called meanwhile."""
         batch, until = [first], time.monotonic() + self._wait_s
         while len(batch) < self._batch:
             try:
@@ -120,11 +118,11 @@ class Describer:
         try:
             queries = [(job.image, job.box) for job in batch]
             described = list(zip(batch, self._describe(queries, batch[0].regions), strict=True))
-        except Exception as error:  # noqa: BLE001 - whatever it is belongs to those who asked
+        except Exception as error:  # noqa: BLE001 - passed on to the callers
             if len(batch) == 1:
                 _tell(batch[0], error)
                 return
-            for job in batch:  # one of them may be at fault: each by itself
+            for job in batch:  # only one image may be at fault
                 self._answer([job])
             return
         for job, query in described:
@@ -143,4 +141,4 @@ def _tell(job: _Job, result: QueryDescription | Exception) -> None:
     try:
         job.loop.call_soon_threadsafe(tell)
     except RuntimeError:
-        return  # the server has ended: nobody waits
+        return  # the loop has ended

@@ -1,4 +1,4 @@
-"""What is asked of indices with the caller's rights: their method, their documents and vectors."""
+"""Read the method, documents and vectors of indices with the caller's credentials."""
 
 from __future__ import annotations
 
@@ -31,22 +31,22 @@ ACCESS_DENIED = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
 
 _ACCEPT: Headers = ((b"accept", b"application/json"),)
 _MEDIA = frozenset({b"content-type", b"accept"})
-# A switched alias leads to another index; asked for again after this many seconds.
+# Seconds for which a check is cached: an alias may be switched to another index.
 _BELIEVED_S = 10.0
 _MAX_BELIEVED = 1000
-# A path with more names than this is longer than Elasticsearch reads.
+# More names would make a path longer than Elasticsearch accepts.
 _MAX_PIT_INDICES = 100
-# The indices of one search may hold an id several times each, and only one of them is the hit.
+# Copies of an id that the searched indices may contain, only one of which is the hit.
 _COPIES = 100
 _MAX_HITS = 10_000
 
 
 class Indices:
-    """Asks for what a search needs to know, and remembers for a while which indices fit.
+    """Reads what a search needs from its indices, and caches which of them have the method.
 
     Convention:
-        All is asked for with the caller's rights. That an index fits is no secret, so another
-        caller need not ask again.
+        Requests have the caller's credentials. The cache is shared between callers, since the
+        method of an index is not secret.
     """
 
     def __init__(
@@ -57,26 +57,26 @@ class Indices:
     ) -> None:
         """Args: fingerprint of the method that describes the queries."""
         self.ask, self._fingerprint, self._clock = ask, fingerprint, clock
-        # Until when, in seconds of the clock.
+        # When each entry expires, in seconds of the clock.
         self._fitting: dict[tuple[str, str], float] = {}
 
     async def check(self, request: Request, index: str) -> None:
-        """Nothing, if the index holds vectors of the method.
+        """Check that an index has vectors of the method.
 
         Args:
-            request: whose headers are used, and what its query string says of indices.
-            index: as it stands in the path, percent-encoded; empty for all.
+            request: whose headers and index options are used.
+            index: percent-encoded; empty for all.
 
         Raises:
             FingerprintMismatch: another method made its vectors.
-            NotOurIndex: no index there was made by camsearch.
-            UpstreamRefused: Elasticsearch does not show the mapping to this caller.
+            NotOurIndex: camsearch made none of the indices.
+            UpstreamRefused: the caller may not read the mapping.
         """
         key = index, about_indices(request.query)
         if self._fitting.get(key, float("-inf")) > self._clock():
             return
         asked = mapping_request(index, request.headers, key[1])
-        refused = "Elasticsearch does not show the index's mapping."
+        refused = "Elasticsearch refused to return the mapping."
         found = abouts_of(_read(await self.ask(asked), refused))
         if not found:
             raise NotOurIndex(
@@ -89,27 +89,26 @@ class Indices:
                 raise FingerprintMismatch(
                     f"The vectors of [{name}] were made with fingerprint {fingerprint[:16]}, this "
                     f"server describes queries with {self._fingerprint[:16]}: search another "
-                    "index, or start a server for that one. A server takes up the method of its "
-                    "own index within seconds, unless options name another."
+                    "index, or start a server for that one. A server switches to the method of its "
+                    "own index within seconds, unless its options name another."
                 )
         if len(self._fitting) >= _MAX_BELIEVED:
             self._fitting.clear()
         self._fitting[key] = self._clock() + _BELIEVED_S
 
     async def of_pit(self, request: Request, pit: Any) -> str:
-        """The indices with vectors that a point in time was opened on, percent-encoded.
+        """The indices with vectors of a point in time, percent-encoded.
 
         Args:
             request: whose headers are used.
-            pit: the value of ``pit`` in the body of a search.
+            pit: value of ``pit`` in the body of a search.
 
         Raises:
-            NotOurIndex: it holds no document with a vector.
-            UpstreamRefused: Elasticsearch does not know it, or not for this caller.
+            NotOurIndex: it has no document with a vector.
+            UpstreamRefused: it does not exist, or not for this caller.
 
         Convention:
-            The id is opaque: only a search with it tells its indices. The time it is kept is
-            not changed.
+            Its id is opaque, so a search reads the indices. Its expiry is not changed.
         """
         body = {
             "pit": {"id": pit["id"]} if isinstance(pit, dict) and "id" in pit else pit,
@@ -118,7 +117,7 @@ class Indices:
             "query": {"exists": {"field": DESCRIPTOR}},
             "aggs": {"indices": {"terms": {"field": "_index", "size": _MAX_PIT_INDICES}}},
         }
-        refused = "Elasticsearch refuses to search the point in time."
+        refused = "Elasticsearch refused to search the point in time."
         found = await self._search(replace(request, path=search_path(""), query=""), body, refused)
         names = [bucket["key"] for bucket in found["aggregations"]["indices"]["buckets"]]
         if not names:
@@ -131,41 +130,41 @@ class Indices:
     async def document(
         self, request: Request, index: str, image_id: str, fields: Sequence[str]
     ) -> FoundHit | None:
-        """A document with some of its fields, as the caller may see it; None if there is none.
+        """A document as the caller may see it; None if it does not exist.
 
         Args:
             request: whose headers are used.
             index: percent-encoded; empty for all.
-            image_id: of the document.
-            fields: wanted.
+            image_id: id of the document.
+            fields: names of the fields to read.
 
         Raises:
             UpstreamRefused: Elasticsearch refuses.
         """
         asked = replace(request, path=search_path(index), query="")
-        refused = f"Elasticsearch refuses to look for [{image_id}]."
+        refused = f"Elasticsearch refused to search for [{image_id}]."
         hits = read_hits(await self._search(asked, _by_id([image_id], 1, fields), refused))
         return hits[0] if hits else None
 
     async def vectors(
         self, request: Request, keys: Sequence[tuple[str, str]], like: Tensor
     ) -> dict[tuple[str, str], Tensor]:
-        """The vectors of documents, by index and id; those that are gone or hidden are left out.
+        """The vectors of documents by index and id; deleted and hidden ones are left out.
 
         Args:
             request: the caller's search, whose path and headers are used.
-            keys: index and id.
-            like: the query's vector: one of other dimensions is not of our making.
+            keys: index and id of each.
+            like: the query's vector; vectors of other dimensions are left out.
 
         Raises:
-            UpstreamRefused: Elasticsearch does not show them.
+            UpstreamRefused: Elasticsearch refuses.
         """
         if not keys:
             return {}
         size = min(len(keys) * _COPIES, _MAX_HITS)
         body = _by_id(sorted({image_id for _, image_id in keys}), size, [DESCRIPTOR])
         asked = replace(request, query=about_indices(request.query))
-        refused = "Elasticsearch does not show the vectors of hits."
+        refused = "Elasticsearch refused to return the vectors of hits."
         found, wanted = await self._search(asked, body, refused), set(keys)
         vectors = {
             key: np.asarray(hit.get("fields", {}).get(DESCRIPTOR) or (), np.float32)
@@ -189,19 +188,19 @@ class Indices:
 
 
 def mapping_request(index: str, headers: Headers = _ACCEPT, query: str = "") -> Request:
-    """Asks for the mapping of an index.
+    """A request for the mapping of an index.
 
     Args:
         index: percent-encoded; empty for all.
-        headers: of the caller; none of anybody's rights if they are left out.
-        query: what says which indices are meant.
+        headers: the caller's; by default without credentials.
+        query: index options.
     """
     path = f"/{index}/_mapping" if index else "/_mapping"
     return Request("GET", path, query, headers)
 
 
 def abouts_of(mappings: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    """What the indices of an answer of ``_mapping`` say of their method; those of camsearch."""
+    """The method metadata of each camsearch index in an answer of ``_mapping``."""
     found: dict[str, Mapping[str, Any]] = {}
     for name, index in mappings.items():
         about = index.get("mappings", {}).get("_meta", {}).get("camsearch", {})
@@ -216,11 +215,6 @@ def _by_id(ids: Sequence[str], size: int, fields: Sequence[str]) -> dict[str, An
 
 
 def _read(answer: Answer, refused: str) -> Mapping[str, Any]:
-    """The body of an answer.
-
-    Raises:
-        UpstreamRefused: it is a refusal.
-    """
     if answer.status != HTTPStatus.OK:
         raise UpstreamRefused(refused, answer)
     found: Mapping[str, Any] = orjson.loads(answer.body)

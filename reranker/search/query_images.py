@@ -1,4 +1,4 @@
-"""Where a query's image comes from: the request, a document of the index, or an allowed host."""
+"""Read query images from the request, a document, or a URL of an allowed host; describe them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ __all__ = ["QueryImages"]
 
 
 class QueryImages:
-    """Describes the images that searches name."""
+    """Reads and describes query images."""
 
     def __init__(
         self,
@@ -40,26 +40,26 @@ class QueryImages:
         limits: ImageLimits,
         fetch: Callable[[str], bytes] | None = None,
     ) -> None:
-        """Args: fetch the bytes behind a url, with all the care that needs; None if none may be."""
+        """Args: fetch safely downloads the bytes behind a URL; None if not allowed."""
         self._indices, self._describer, self._matcher = indices, describer, matcher
         self._limits, self._fetch = limits, fetch
 
     async def describe(
         self, request: Request, index: str, query: ImageQuery, regions: RegionSettings
     ) -> QueryDescription:
-        """A query, ready for both searches.
+        """Describe a query for both searches.
 
         Args:
-            request: whose rights are used.
+            request: whose credentials are used.
             index: of its path, percent-encoded.
-            query: the image, and what to look for in it.
-            regions: that hits will be matched with.
+            query: the image and its box.
+            regions: settings that hits will be matched with.
 
         Raises:
             ImageError: the image cannot be read, or has nothing to describe.
-            ImageNotFound: there is no document of this id.
-            DialectError: urls are not allowed, or nothing is kept of the document.
-            Overloaded: too many queries wait.
+            ImageNotFound: there is no document with this id.
+            DialectError: URLs are not allowed, or camsearch did not write the document.
+            Overloaded: the queue is full.
         """
         source = await self.source(request, index, query.image)
         return await self.describe_source(source, query.box, regions)
@@ -67,7 +67,7 @@ class QueryImages:
     async def source(
         self, request: Request, index: str, image: ImageSource
     ) -> bytes | IndexedImage:
-        """The file of a query's image, or the document of the index that holds it."""
+        """The bytes of a query's image, or its document."""
         if image.id is not None:
             return await self._document(request, index, image.id)
         return image.data if image.data is not None else await self._fetched(image.url or "")
@@ -75,7 +75,7 @@ class QueryImages:
     async def describe_source(
         self, source: bytes | IndexedImage, box: Box | None, regions: RegionSettings
     ) -> QueryDescription:
-        """As `describe`, of what `source` gave."""
+        """As `describe`, for a result of `source`."""
         if isinstance(source, IndexedImage):
             described = await asyncio.to_thread(self._of_kept_maps, source, box, regions)
         else:
@@ -89,17 +89,17 @@ class QueryImages:
         return described
 
     def maps(self, source: bytes | IndexedImage, box: Box | None) -> Encoded:
-        """The maps that the query is described by, as a batch of one.
+        """The feature maps of a query, as a batch of one.
 
         Raises:
-            ImageError: there are none, and the image cannot be read.
+            ImageError: none are kept, and the image cannot be read.
         """
         if not isinstance(source, IndexedImage):
             return self._matcher.method.encode(self._read(source, box))
         encoded = self._matcher.encoded_of(source)
         if encoded is None:
             raise ImageError(
-                f"No feature maps are kept of [{source.id}] and its image cannot be read: "
+                f"No feature maps are kept for [{source.id}], and its image cannot be read: "
                 "index it again, or send the image as [image.data]."
             )
         return encoded
@@ -109,10 +109,10 @@ class QueryImages:
         return read_image(data, self._limits, reduce_to=side)
 
     async def _fetched(self, url: str) -> bytes:
-        """The file behind a url.
+        """Download an image.
 
         Raises:
-            DialectError: urls are not allowed, or this one gives no file.
+            DialectError: URLs are not allowed, or the download fails.
             ImageError: the file is larger than allowed.
         """
         if self._fetch is None:
@@ -128,18 +128,18 @@ class QueryImages:
             raise DialectError(f"[image.url] cannot be fetched. {error.reason}") from error
 
     async def _document(self, request: Request, index: str, image_id: str) -> IndexedImage:
-        """The image of a document of the index, as the caller may see it."""
+        """The image of a document that the caller may see."""
         hit = await self._indices.document(request, index, image_id, IMAGE_FIELDS)
         if hit is None:
             raise ImageNotFound(
-                f"[image.id] names [{image_id}], which is no document of [{index or '_all'}]: "
-                "name one that is, or send the image as [image.data]."
+                f"[image.id] names [{image_id}], which is not a document of [{index or '_all'}]: "
+                "use the id of one, or send the image as [image.data]."
             )
         image = image_of(hit)
         if image is None:
             raise DialectError(
-                f"The document [{image_id}] does not tell {', '.join(IMAGE_FIELDS)}: it was not "
-                "written by camsearch. Name another, or send the image as [image.data]."
+                f"The document [{image_id}] was not written by camsearch: it lacks "
+                f"{', '.join(IMAGE_FIELDS)}. Use another, or send the image as [image.data]."
             )
         return image
 

@@ -1,4 +1,4 @@
-"""Whether searches by images would be answered now."""
+"""Readiness: whether image searches can be answered."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 
 __all__ = ["Check", "Readiness"]
 
-# Seconds a check may take, and an answer is believed: probes of many balancers are one question.
+# Seconds that a check may take, and that its result is cached for further probes.
 _PATIENCE_S = 2.0
 _BELIEVED_S = 1.0
 
 
 class Check(BaseModel):
-    """What one check found."""
+    """The result of a check."""
 
     name: str
     passed: bool
@@ -35,28 +35,28 @@ class Check(BaseModel):
 
 
 class Readiness:
-    """Asks Elasticsearch and the place of the kept maps, with no rights of anybody's."""
+    """Checks Elasticsearch, without credentials, and the storage of kept maps."""
 
     def __init__(
         self, ask: Ask, index: str, fingerprint: str, features: FeatureStore | None
     ) -> None:
-        """Args: index of the gallery; fingerprint of the method; features None for no kept maps."""
+        """Args: index and fingerprint of the gallery; features is None if no maps are kept."""
         self._ask, self._index = ask, index
         self._fingerprint, self._features = fingerprint, features
         self._last: tuple[float, tuple[Check, ...]] = (float("-inf"), ())
         self._running: asyncio.Task[tuple[Check, ...]] | None = None
-        # Of its own: a share that hangs keeps this thread, and none that answers searches.
+        # A separate thread, since a network share may hang.
         self._prober = ThreadPoolExecutor(1, "ready")
 
     async def checks(self) -> tuple[Check, ...]:
-        """What was found, a second ago at most. It takes two seconds at most."""
+        """Results at most one second old, within two seconds."""
         at, found = self._last
         if time.monotonic() - at < _BELIEVED_S:
             return found
         if self._running is None:
             self._running = asyncio.create_task(self._check())
             self._running.add_done_callback(self._remember)
-        # Shielded, so that a prober who goes does not end it for the others.
+        # Shielded, since other probes wait for the same task.
         return await asyncio.shield(self._running)
 
     def _remember(self, done: asyncio.Task[tuple[Check, ...]]) -> None:
@@ -68,64 +68,60 @@ class Readiness:
         return tuple(await asyncio.gather(self._index_fits(), self._maps_are_there()))
 
     async def _index_fits(self) -> Check:
-        request = mapping_request(encoded_index(self._index))
+        name = "elasticsearch"
         try:
             async with asyncio.timeout(_PATIENCE_S):
-                answer = await self._ask(request)
+                answer = await self._ask(mapping_request(encoded_index(self._index)))
         except TimeoutError:
-            said = f"Elasticsearch does not answer within {_PATIENCE_S:.0f} s."
-            return Check(name="elasticsearch", passed=False, said=said)
+            return _failed(name, f"Elasticsearch does not answer within {_PATIENCE_S:.0f} s.")
         except CamsearchError as error:
-            return Check(name="elasticsearch", passed=False, said=error.reason)
+            return _failed(name, error.reason)
         if answer.status in ACCESS_DENIED:
-            said = f"It answers. [{self._index}] was not checked: it is shown to no stranger."
-            return Check(name="elasticsearch", passed=True, said=said)
+            return _passed(name, f"[{self._index}] was not checked: it requires authentication.")
         if answer.status == HTTPStatus.NOT_FOUND:
-            said = (
+            return _failed(
+                "index",
                 f"There is no index [{self._index}]: make it with `camsearch gallery create`, or "
-                "name another."
+                "name another.",
             )
-            return Check(name="index", passed=False, said=said)
         if answer.status != HTTPStatus.OK:
-            said = f"Elasticsearch answers with status {answer.status}."
-            return Check(name="elasticsearch", passed=False, said=said)
+            return _failed(name, f"Elasticsearch answers with status {answer.status}.")
         return self._compared(answer)
 
     def _compared(self, answer: Answer) -> Check:
         try:
             found = abouts_of(orjson.loads(answer.body))
         except orjson.JSONDecodeError:
-            return Check(
-                name="elasticsearch", passed=False, said="What answers is no Elasticsearch."
-            )
+            return _failed("elasticsearch", "The server is not an Elasticsearch.")
         if not found:
-            said = f"[{self._index}] was not made by camsearch."
-            return Check(name="index", passed=False, said=said)
-        others = [name for name, a in found.items() if a["fingerprint"] != self._fingerprint]
-        if others:
-            said = (
-                f"The vectors of [{others[0]}] were made by another method "
-                f"({found[others[0]]['fingerprint'][:16]}): it is taken up within seconds, unless the "
-                "server was started with options that name another; its log says more."
-            )
-            return Check(name="index", passed=False, said=said)
-        return Check(
-            name="index", passed=True, said=f"[{', '.join(found)}] was made by this method."
-        )
+            return _failed("index", f"[{self._index}] was not made by camsearch.")
+        for name, about in found.items():
+            if about["fingerprint"] != self._fingerprint:
+                return _failed(
+                    "index",
+                    f"The vectors of [{name}] were made by another method "
+                    f"({about['fingerprint'][:16]}): the server switches to it within seconds, "
+                    "unless its options name another; see its log.",
+                )
+        return _passed("index", f"[{', '.join(found)}] was made by this method.")
 
     async def _maps_are_there(self) -> Check:
-        features = self._features
-        if features is None:
-            return Check(name="maps", passed=True, said="None are kept: images are opened again.")
+        if self._features is None:
+            return _passed("maps", "None are kept: images are read and encoded again.")
         try:
             async with asyncio.timeout(_PATIENCE_S):
                 loop = asyncio.get_running_loop()
-                reachable = await loop.run_in_executor(self._prober, features.is_reachable)
+                reachable = await loop.run_in_executor(self._prober, self._features.is_reachable)
         except TimeoutError:
-            said = f"Their place does not answer within {_PATIENCE_S:.0f} s."
-            return Check(name="maps", passed=False, said=said)
+            return _failed("maps", f"Their storage does not answer within {_PATIENCE_S:.0f} s.")
         if not reachable:
-            return Check(
-                name="maps", passed=False, said="Their place is not there: mount it again."
-            )
-        return Check(name="maps", passed=True, said="Their place is there.")
+            return _failed("maps", "Their storage is not available: mount it again.")
+        return _passed("maps", "Their storage is available.")
+
+
+def _passed(name: str, said: str) -> Check:
+    return Check(name=name, passed=True, said=said)
+
+
+def _failed(name: str, said: str) -> Check:
+    return Check(name=name, passed=False, said=said)

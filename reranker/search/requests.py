@@ -1,4 +1,4 @@
-"""Requests that name us, answered in Elasticsearch's shape: `_search` and `_msearch`."""
+"""Answer `_search` and `_msearch` requests with images, in Elasticsearch's format."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _MAX_QUOTED = 300
 
 @dataclass(frozen=True)
 class _OneOfSeveral:
-    """The answer to one search of an `_msearch`; headers are Elasticsearch's, if it was asked."""
+    """The answer to one search of an `_msearch`; headers are Elasticsearch's, if any."""
 
     body: Mapping[str, Any]
     headers: Headers = ()
@@ -48,7 +48,7 @@ class _OneOfSeveral:
 
 
 class VisualRequests:
-    """Answers requests that name us; see `reranker.http.exchange.Visual`."""
+    """Answers image searches; see `reranker.http.exchange.Visual`."""
 
     def __init__(
         self,
@@ -58,12 +58,12 @@ class VisualRequests:
         metrics: Metrics,
         rate: RateLimit,
     ) -> None:
-        """Args: ask for those of an ``_msearch`` that do not name us."""
+        """Args: ask sends the searches of an ``_msearch`` that have no image."""
         self._searcher, self._ask, self._limits = searcher, ask, limits
         self._metrics, self._rate = metrics, rate
 
     async def __call__(self, request: Request) -> Answer | None:
-        """The answer; None if the body does not name us after all."""
+        """The answer; None if the request is not an image search."""
         index = index_of(request.path)
         if words_of(request.path)[-1] == "_msearch":
             several = parse_msearch(request.body, request.query, self._limits, index)
@@ -104,12 +104,12 @@ class VisualRequests:
         return Answer(HTTPStatus.OK, _with_warnings(_joined(answers), warnings), body)
 
     async def _one(self, request: Request, item: MultiSearchItem) -> _OneOfSeveral:
-        """The answer to one search, as it stands among several; an error is one, too."""
+        """Answer one search of several; errors become answers."""
         try:
             if item.error is not None:
                 raise item.error
             if item.search is None:
-                raise ValueError("A search that does not name us is not ours to answer.")
+                raise ValueError("The item is not an image search.")
             self._rate.take(request)
             alone = replace(
                 request,
@@ -129,7 +129,7 @@ class VisualRequests:
         return _OneOfSeveral(body, found.headers, found.warnings)
 
     async def _others(self, request: Request, several: MultiSearch) -> list[_OneOfSeveral] | Answer:
-        """The answers to those that do not name us; Elasticsearch's own if it refuses them all."""
+        """The answers to searches without images; Elasticsearch's error if it refuses them all."""
         if not several.others:
             return []
         asked = replace(request, query=several.query, body=several.others)
@@ -156,7 +156,7 @@ def _with_warnings(headers: Headers, warnings: Iterable[str]) -> Headers:
 
 
 async def _ended(running: asyncio.Future[Any]) -> None:
-    """Cancelled, and its end taken note of: asyncio logs errors that nobody asks for."""
+    """Cancel and await, since asyncio logs exceptions that are not retrieved."""
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
 
@@ -164,35 +164,35 @@ async def _ended(running: asyncio.Future[Any]) -> None:
 def _check_media(headers: Headers) -> None:
     accepted = (value_of(headers, b"accept") or b"*/*").lower()
     written = any(media in accepted for media in (b"json", b"*/*", b"application/*"))
-    # Elasticsearch takes the first it can write, and answers that we reorder must be JSON.
+    # Elasticsearch answers in the first accepted format that it supports.
     if not written or any(other in accepted for other in _NOT_READ):
         raise DialectError(
-            f"[Accept: {accepted.decode('latin-1')[:80]}] cannot be written for a search that names "
-            "camsearch: accept application/json."
+            f"[Accept: {accepted.decode('latin-1')[:80]}] is not supported by image searches: "
+            "accept application/json."
         )
 
 
 def _of_one(headers: Headers) -> Iterable[tuple[bytes, bytes]]:
-    """The headers of an ``_msearch``, of one search instead of lines of them."""
+    """The headers of an ``_msearch``, with the media type of a ``_search``."""
     for name, value in headers:
         lines = name == b"content-type" and b"ndjson" in value
         yield (name, value.replace(b"x-ndjson", b"json")) if lines else (name, value)
 
 
 def _with_status(answer: Answer) -> dict[str, Any]:
-    """An answer as it stands among several; one that is no JSON comes from somebody in between."""
+    """An answer within an `_msearch`; a proxy in between may answer other than JSON."""
     try:
         body = orjson.loads(answer.body)
     except orjson.JSONDecodeError:
         body = None
     if not isinstance(body, dict):
         said = answer.body.decode("utf-8", "replace")[:_MAX_QUOTED]
-        body = error_answer(answer.status, "status_exception", f"No JSON was answered: {said}")
+        body = error_answer(answer.status, "status_exception", f"The answer is not JSON: {said}")
     return {**body, "status": answer.status}
 
 
 def _joined(answers: Sequence[_OneOfSeveral]) -> Headers:
-    """The headers of the first answer of Elasticsearch's, with the warnings of all."""
+    """The headers of Elasticsearch's first answer, with the warnings of all."""
     told = [one.headers for one in answers if one.headers]
     first = tuple(pair for pair in (told[0] if told else JSON) if pair[0] != b"warning")
     each = dict.fromkeys(pair for headers in told for pair in headers if pair[0] == b"warning")

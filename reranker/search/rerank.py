@@ -1,4 +1,4 @@
-"""Hits of an Elasticsearch re-ranked by the maps of their images."""
+"""Match Elasticsearch's hits by their feature maps."""
 
 from __future__ import annotations
 
@@ -22,30 +22,25 @@ __all__ = ["IMAGE_FIELDS", "NotReranked", "image_of", "match_by_maps", "settings
 
 _log = logging.getLogger(__name__)
 
-# What tells where a document's maps and its image are.
+# Fields that locate a document's kept maps and image.
 IMAGE_FIELDS = ("digest", "uri", "width", "height")
 
 
 class NotReranked(Exception):
-    """The re-ranking failed; says so to the caller. Never leaves the search."""
+    """Re-ranking failed, with a sentence for the caller. Never leaves the search."""
 
 
 def image_of(hit: FoundHit | None) -> IndexedImage | None:
-    """The image of a hit; None if there is none, or the document does not tell enough."""
+    """The image of a hit; None if the hit is None or lacks fields."""
     if hit is None or hit.digest is None or hit.width is None or hit.height is None:
         return None
-    if min(hit.width, hit.height) < 1:  # somebody else's document may say anything
+    if min(hit.width, hit.height) < 1:
         return None
     return IndexedImage(hit.id, hit.uri or "", hit.digest, hit.width, hit.height)
 
 
 def settings_of(rerank: Rerank | None, own: RegionSettings) -> RegionSettings:
-    """How hits are matched, and the query is described for it.
-
-    Args:
-        rerank: what the search asks for; None for no re-ranking.
-        own: the matcher's.
-    """
+    """The matcher's `own` settings, changed by what the search asks for."""
     if rerank is None:
         return own
     settings = own if rerank.regions else own.of_whole_images()
@@ -57,13 +52,13 @@ def settings_of(rerank: Rerank | None, own: RegionSettings) -> RegionSettings:
 async def match_by_maps(
     matcher: Matcher, query: QueryDescription, hits: Sequence[FoundHit], settings: RegionSettings
 ) -> dict[tuple[str, str], Match | None]:
-    """The best region of each hit, by index and id, as `Matcher.match`.
+    """As `Matcher.match`, on a thread, by index and id.
 
     Raises:
-        NotReranked: it failed; why stands in the log.
+        NotReranked: it failed; the log has the traceback.
 
     Convention:
-        Cancelled, it ends at once, and its thread after the portion that it is at.
+        When cancelled, its thread ends after the current batch.
     """
     images = {(h.index, h.id): image for h in hits if (image := image_of(h)) is not None}
     late = threading.Event()
@@ -76,8 +71,8 @@ async def match_by_maps(
     except Exception as error:
         _log.exception("The re-ranking of a search failed.")
         raise NotReranked(
-            "The re-ranking failed: these hits are in the order of the first search. The log of "
-            "camsearch says why."
+            "The re-ranking failed: these hits are in the order of the first search. See the log "
+            "of camsearch."
         ) from error
     finally:
         late.set()
@@ -91,7 +86,7 @@ def _match_each(
     settings: RegionSettings,
     stop: Callable[[], bool],
 ) -> dict[IndexedImage, Match | None]:
-    """The best regions; images of one id, from several indices, each by itself."""
+    """Match images, of which several may have the same id in different indices."""
     rounds: list[dict[str, IndexedImage]] = []
     for image in dict.fromkeys(images):
         free = next((one for one in rounds if image.id not in one), None)

@@ -1,7 +1,7 @@
-"""One search by images: describe, search first, re-rank, expand, search again.
+"""An image search over Elasticsearch: describe, first search, re-rank, expand, second search.
 
-What a hit looks like is Elasticsearch's affair: the caller's own body is asked for, with vectors
-in the place of images, and its hits come back in another order.
+The caller's own body is sent to Elasticsearch with vectors in place of images; its hits are
+returned in a new order.
 """
 
 from __future__ import annotations
@@ -47,12 +47,12 @@ if TYPE_CHECKING:
 __all__ = ["Ranked", "VisualSearcher"]
 
 _LATE = (
-    "The re-ranking did not end in time: these hits are in the order of the first search. Ask "
-    "with a longer timeout, or a smaller rank_window_size."
+    "The re-ranking timed out: these hits are in the order of the first search. Use a longer "
+    "timeout or a smaller rank_window_size."
 )
 _LATE_AGAIN = (
-    "The second search did not end in time: these hits are in the order before the expansion. "
-    "Ask with a longer timeout."
+    "The second search timed out: these hits are in the order before the expansion. Use a "
+    "longer timeout."
 )
 
 _Key = tuple[str, str]
@@ -63,9 +63,9 @@ class Ranked:
     """The answer of a ranked search.
 
     Attributes:
-        answer: as JSON, `filter_path` not yet applied.
-        headers: Elasticsearch's, of the first search.
-        warnings: sentences about what could not be done as asked.
+        answer: JSON, before `filter_path`.
+        headers: of Elasticsearch's first answer.
+        warnings: sentences for the caller.
     """
 
     answer: dict[str, Any]
@@ -75,17 +75,17 @@ class Ranked:
 
 @dataclass
 class _Running:
-    """A search on its way.
+    """The state of a running search.
 
     Attributes:
-        asked: the caller's request, to be given a body.
-        search: what it asks for.
-        queries: of each of its images.
-        until: when its time is over, in seconds of the loop's clock.
+        asked: the caller's request, for Elasticsearch; its body is replaced.
+        search: the parsed search.
+        queries: description of each of its images.
+        until: deadline, in seconds of the loop's clock.
         found: hits of the first search, by index and id.
         again: hits of the second search; None if there was none.
-        order: of the hits, as far as it is known.
-        warnings: sentences about what could not be done as asked.
+        order: the current order of the hits.
+        warnings: sentences for the caller.
     """
 
     asked: Request
@@ -99,26 +99,26 @@ class _Running:
 
     @property
     def own(self) -> QueryDescription:
-        """What re-ranking and expansion look for."""
+        """The query that re-ranking and expansion compare with."""
         if self.search.image is None:
             raise ValueError("A search that does not rank has no image of its own.")
         return self.queries[self.search.image]
 
     def vectors(self, expanded: Float[Tensor, " D"] | None = None) -> dict[ImageQuery, np.ndarray]:
-        """The vector of each image; of the search's own the expanded one, if there is one."""
+        """The vector of each image, with the expanded one, if any, for the search's own."""
         found = {image: query.descriptor for image, query in self.queries.items()}
         if expanded is not None and self.search.image is not None:
             found[self.search.image] = expanded
         return {image: vector.float().cpu().numpy() for image, vector in found.items()}
 
     def cosine(self, hit: FoundHit) -> float:
-        """Of a hit of either search, where Elasticsearch's score tells it."""
+        """The cosine of a hit, if Elasticsearch's score is one."""
         if hit.score is None or not self.search.by_vectors_alone:
             return UNCOMPARED
         return 2 * hit.score - 1
 
     def hits(self) -> list[RankedHit]:
-        """To be answered; a document as the last search saw it."""
+        """The hits to answer, with each document as of the last search that found it."""
         again = self.again or {}
         hits = []
         for c in self.order:
@@ -137,7 +137,7 @@ class _Running:
 
 
 class VisualSearcher:
-    """Answers searches by images."""
+    """Runs image searches."""
 
     def __init__(
         self,
@@ -148,21 +148,21 @@ class VisualSearcher:
         metrics: Metrics,
         timeout_s: float = 10.0,
     ) -> None:
-        """Args: gate lets so many be re-ranked at once; timeout_s is of a search that names none."""
+        """Args: gate limits concurrent re-rankings; timeout_s is the default timeout."""
         self._ask, self._indices, self._images = indices.ask, indices, images
         self._matcher, self._gate, self._metrics = matcher, gate, metrics
         self._timeout_s = timeout_s
 
     async def search(self, request: Request, index: str, search: VisualSearch) -> Answer | Ranked:
-        """The answer: Elasticsearch's own where the first search is all, or it refuses.
+        """Run a search; Elasticsearch's own answer if that is all, or it refuses.
 
         Args:
-            request: of the caller, with the path and query of a ``_search``.
-            index: of the path, percent-encoded; empty for all, or those of a point in time.
-            search: what its body means.
+            request: of the caller, with the path and query string of a ``_search``.
+            index: of the path, percent-encoded; empty for all, or for a point in time.
+            search: its parsed body.
 
         Raises:
-            CamsearchError: the query cannot be described, or Elasticsearch not be reached.
+            CamsearchError: the query cannot be described, or Elasticsearch cannot be reached.
         """
         clock = asyncio.get_running_loop().time
         started = clock()
@@ -172,7 +172,7 @@ class VisualSearcher:
             await self._indices.check(request, index)
         with self._metrics.stage("describe"):
             queries = await self._describe(request, index, search)
-        # Elasticsearch's own time-out only ends searching; what we add to it must fit in as well.
+        # The timeout covers re-ranking and expansion, too.
         limit = self._timeout_s if search.timeout is None else search.timeout
         asked = replace(request, query=forwarded_query(search))
         running = _Running(asked, search, queries, started + limit)
@@ -194,7 +194,7 @@ class VisualSearcher:
     async def _describe(
         self, request: Request, index: str, search: VisualSearch
     ) -> dict[ImageQuery, QueryDescription]:
-        # Hits are compared by as many classes as the query is described by.
+        # Query and hits must have the same number of classes.
         regions = settings_of(search.rerank, self._matcher.regions)
         described = await asyncio.gather(
             *(self._images.describe(request, index, query, regions) for query in search.images)
@@ -202,7 +202,7 @@ class VisualSearcher:
         return dict(zip(search.images, described, strict=True))
 
     async def _rank(self, running: _Running) -> None:
-        """The final order; the one before, with a warning, where there is no better in time."""
+        """Re-rank and expand; on failure keep the previous order and add a warning."""
         search = running.search
         running.order = [Candidate(key, running.cosine(h)) for key, h in running.found.items()]
         if not running.order:
@@ -243,7 +243,7 @@ class VisualSearcher:
         running.order[: rerank.window] = reranked(window, matches)
 
     async def _search_again(self, running: _Running, expand: Expand) -> None:
-        """A second search, with the query plus its first hits.
+        """Search again with the expanded query.
 
         Raises:
             UpstreamRefused, UpstreamUnreachable: Elasticsearch does not answer it.
@@ -259,7 +259,7 @@ class VisualSearcher:
                 alpha=expand.alpha,
                 settings=settings,
             )
-        if again is None:  # all of them are gone meanwhile
+        if again is None:
             return
         with self._metrics.stage("second_search"):
             body = again_body(search, running.vectors(again))

@@ -164,7 +164,7 @@ def test_what_takes_no_image_says_who_does(folder, elasticsearch_url, images, me
     with serving(folder, elasticsearch_url, images) as (app, upstream):
         refused, passed = asked(app, upstream, request(text), request(plain))
     assert refused.status_code == 400
-    assert "only [_search] and [_msearch] take [camsearch]" in refused.json()["error"]["reason"]
+    assert "does not support image search" in refused.json()["error"]["reason"]
     assert passed.status_code == 200, passed.text
 
 
@@ -178,7 +178,7 @@ def test_a_thumbnail_of_any_id(folder, elasticsearch_url, images, odd):
         shown, none = asked(app, upstream, ("GET", path, {}), ("GET", path + "%0Ax", {}))
     assert (shown.status_code, shown.headers["content-type"]) == (200, "image/jpeg")
     assert none.status_code == 404
-    assert "is no image of" in none.json()["error"]["reason"]
+    assert "is not an image of" in none.json()["error"]["reason"]
 
 
 def test_an_index_that_is_not_there_is_not_ready(folder, elasticsearch_url, index_prefix):

@@ -202,4 +202,4 @@ def test_the_store_of_maps_hangs(house):
         answer = run_with_clock(test())
     assert answer.ids == expected
     (warning,) = answer.all(b"warning")
-    assert "did not end in time" in warning
+    assert "timed out" in warning

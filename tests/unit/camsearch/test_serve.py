@@ -82,7 +82,7 @@ class TestRefused:
             port = taken.getsockname()[1]
             said = camsearch("serve", "--gallery", folder, "--port", port)
         assert said.status == 1
-        assert f"127.0.0.1:{port} cannot be listened at" in said.err
+        assert f"127.0.0.1:{port} is not available" in said.err
 
     def test_an_address_that_is_none(self, camsearch):
         said = camsearch("serve", "--elasticsearch", "nonsense")

@@ -116,7 +116,7 @@ class TestBefore:
                 refused = await asgi.ask(app, method, path, b"{}")
                 assert (refused.status, refused.all(b"retry-after")) == (503, ["1"])
                 assert refused.all(b"x-elastic-product") == ["Elasticsearch"]
-                assert refused.reason == "It has not been asked yet."
+                assert refused.reason == "Elasticsearch has not been asked yet."
 
         asyncio.run(run())
 
@@ -212,7 +212,7 @@ class TestAfter:
             asyncio.run(look)
         assert app.service is before
         assert [one.getMessage() for one in caplog.records] == [
-            "The method of [images] cannot be taken up: There are no weights here."
+            "The method of [images] cannot be loaded: There are no weights here."
         ]
 
     @pytest.mark.parametrize(

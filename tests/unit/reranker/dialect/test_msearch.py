@@ -108,7 +108,7 @@ def test_the_header_wins_over_the_query_string():
         (lines({}, reranked())[:-1], "", "newline"),
         (lines({}, reranked()), "size=3", r"\[size\]"),
         (lines({}, reranked()), "format=yaml", r"\[format\]"),
-        (lines({}, {"knn": clause({"id": "a"})}) * 33, "", "33 searches"),
+        (lines({}, {"knn": clause({"id": "a"})}) * 33, "", "33 image searches"),
     ],
 )
 def test_what_is_wrong_with_all_is_refused(body, query, named):

@@ -186,7 +186,7 @@ def test_sorting_by_score_is_no_sorting(sort):
     ids=["plain", "template", "inner", "text"],
 )
 def test_elsewhere_than_in_a_search_we_cannot_be_named(text):
-    with pytest.raises(DialectError, match=r"\[/_x\] .* only \[_search\] and \[_msearch\]"):
+    with pytest.raises(DialectError, match=r"\[/_x\] .* the body of \[_search\] or \[_msearch\]"):
         refuse_elsewhere(text, "/_x")
 
 
@@ -207,7 +207,7 @@ def test_elsewhere_our_name_may_be_data(text):
     ],
 )
 def test_what_names_us_and_is_no_json_is_said_by_us(body):
-    with pytest.raises(DialectError, match="is no JSON"):
+    with pytest.raises(DialectError, match="is not valid JSON"):
         parse_search(body, "", LIMITS)
 
 

@@ -132,7 +132,7 @@ def test_a_refusal_names_the_parameter(query):
 def test_a_box_of_no_numbers_is_never_taken():
     body = b'{"knn": {"query_vector_builder": {"camsearch": {"image": {"id": "a"}, "box": %b}}}}'
     for box in (b"[1, 2, NaN, 4]", b"[1, 2, 1e999, 4]"):
-        with pytest.raises(DialectError, match="is no JSON"):
+        with pytest.raises(DialectError, match="is not valid JSON"):
             parse_search(body % box, "", LIMITS)
 
 

@@ -85,7 +85,7 @@ def mapping(fingerprint):
         (Answer(200, JSON, b"{}"), "index", "not made by camsearch"),
         (Answer(404, JSON, b"{}"), "index", "no index [images]"),
         (Answer(503, JSON, b"{}"), "elasticsearch", "status 503"),
-        (Answer(200, JSON, b"<html>"), "elasticsearch", "no Elasticsearch"),
+        (Answer(200, JSON, b"<html>"), "elasticsearch", "not an Elasticsearch"),
         (UpstreamUnreachable("It is away."), "elasticsearch", "It is away."),
     ],
 )
@@ -99,11 +99,11 @@ def test_it_is_not_ready_and_says_why(service, instead, failed, words):
 
 
 @pytest.mark.parametrize("status", [401, 403])
-def test_an_index_that_is_shown_to_no_stranger_hinders_nothing(service, status):
+def test_an_index_that_requires_authentication_is_ready(service, status):
     service.upstream.instead["_mapping"] = Answer(status, JSON, b"{}")
     answer = ask(service, "GET", READY, headers={"authorization": "ApiKey x"})
     assert answer.status_code == 200
-    assert "no stranger" in answer.json()["checks"][0]["said"]
+    assert "requires authentication" in answer.json()["checks"][0]["said"]
     [asked] = service.upstream.asked
     assert b"authorization" not in dict(asked.headers)
 
@@ -252,7 +252,7 @@ def test_a_image_is_shown_only_if_it_is_the_one_that_was_indexed(folder):
         body = {"index": "images", "id": "1/a.png", "image": {"data": image_text(folder)}}
         bare = ask(service, "POST", EXPLAIN, json=body, headers={"accept": "image/png"})
     assert answer.status_code == 404
-    assert "and the same" in answer.json()["error"]["reason"]
+    assert "not changed" in answer.json()["error"]["reason"]
     assert Image.open(BytesIO(bare.content)).mode == "RGBA"  # a heat map that lies on nothing
 
 
@@ -273,7 +273,7 @@ def test_the_page_escapes_what_it_is_told(folder):
         text = ask(service, "GET", "/_camsearch/").text
     assert "<b>" not in text
     assert text.count("</script>") == 1
-    assert "not told to strangers" in text
+    assert "requires authentication" in text
 
 
 def test_a_host_of_the_callers_choice_is_escaped(service):

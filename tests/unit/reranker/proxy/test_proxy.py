@@ -173,7 +173,7 @@ def test_only_the_body_of_a_search_takes_an_image(line: bytes, body: bytes, name
     visual, upstream = Visual(), Upstream()
     found = error_of(through(search(body, line), visual=visual, upstream=upstream))
     assert found["status"] == 400
-    assert found["error"]["reason"].startswith(f"[{named}] cannot search by an image: only ")
+    assert found["error"]["reason"].startswith(f"[{named}] does not support image search: ")
     assert (visual.asked, upstream.forwarded) == ([], [])
 
 

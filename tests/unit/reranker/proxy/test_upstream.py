@@ -71,11 +71,11 @@ def test_asking_nobody_is_unreachable_and_names_no_credential() -> None:
     "url", ["localhost:9200", "ftp://a", "http://", "http://a?b", "http://a:x"]
 )
 def test_an_address_that_is_none_is_refused(url: str) -> None:
-    with pytest.raises(SettingsError, match="is no address of an Elasticsearch"):
+    with pytest.raises(SettingsError, match="is not a valid Elasticsearch URL"):
         ElasticsearchUpstream(UpstreamSettings(url))
 
 
 def test_an_address_with_a_password_is_refused_and_not_repeated() -> None:
-    with pytest.raises(SettingsError, match="no rights of its own") as caught:
+    with pytest.raises(SettingsError, match="credentials of its callers") as caught:
         ElasticsearchUpstream(UpstreamSettings("http://elastic:secret@a"))
     assert "secret" not in caught.value.reason

@@ -133,7 +133,7 @@ def test_a_full_queue_refuses(network):
         waiting = [asyncio.create_task(describer.describe(one, REGIONS)) for one in "bc"]
         await asyncio.sleep(0)
         assert describer.waiting == 2
-        with pytest.raises(Overloaded, match="2 query images wait") as refused:
+        with pytest.raises(Overloaded, match="2 query images are already waiting") as refused:
             await describer.describe("d", REGIONS)
         assert refused.value.retry_after == 1
         network.free.set()
@@ -199,4 +199,4 @@ def test_closing_ends_what_is_queued_and_the_thread(network):
     assert threading.active_count() == before
     (refused,) = described(describer, "f")
     assert isinstance(refused, Overloaded)
-    assert "ending" in refused.reason
+    assert "shutting down" in refused.reason

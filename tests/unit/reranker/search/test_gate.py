@@ -62,7 +62,7 @@ def test_those_beyond_the_waiting_are_refused_at_once(waiting):
         assert refused.done()
         error = refused.exception()
         assert isinstance(error, Overloaded)
-        assert f"{waiting} searches wait" in error.reason
+        assert f"{waiting} requests are already waiting" in error.reason
         assert crowd.gate.waiting == waiting
         assert (await crowd.end()).count(None) == 1 + waiting
 
