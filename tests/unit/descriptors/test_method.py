@@ -10,7 +10,7 @@ import torch
 
 from descriptors.aggregation import region_class_vectors
 from descriptors.arrays import Box, Encoded, Size
-from descriptors.errors import ArtifactError, RequestError
+from descriptors.errors import ArtifactError
 from descriptors.method import Method
 from descriptors.settings import MethodSettings, RegionSettings
 from tests.support.checking import REFUSED
@@ -80,11 +80,6 @@ class TestConstruction:
 
 
 class TestDescribeImages:
-    def test_shapes(self, method: Method) -> None:
-        described = method.describe_images(batch_of(method.encoder, HITS))
-        assert described.descriptors.shape == (5, 14)
-        assert described.classes.shape == described.probabilities.shape == (5, 4)
-
     def test_unit_best_first_probabilities_of_all_classes(self, method: Method) -> None:
         described = method.describe_images(batch_of(method.encoder, HITS))
         torch.testing.assert_close(described.descriptors.norm(dim=1), torch.ones(5))
@@ -144,11 +139,6 @@ class TestDescribeQuery:
         WHITENED.check(whole.region_descriptor, boxed.region_descriptor)
         assert torch.equal(whole.classes, boxed.classes)
 
-    def test_a_box_beyond_the_image_is_cut_to_it(self, method: Method) -> None:
-        inside = method.describe_query(rgb_image(HITS[0]), regions(), Box(32, 24, 64, 48))
-        beyond = method.describe_query(rgb_image(HITS[0]), regions(), Box(32, 24, 640, 480))
-        WHITENED.check(inside.descriptor, beyond.descriptor)
-
     def test_a_box_counts_pixels_of_the_full_image(self, method: Method) -> None:
         small = gradient(64, 48)
         large = rgb_image(small.resize((640, 480)))
@@ -156,14 +146,6 @@ class TestDescribeQuery:
         assert query.image == Size(640, 480)
         at_once = method.describe_query(rgb_image(small), regions(), Box(32, 24, 64, 48))
         assert query.descriptor @ at_once.descriptor > 0.8
-
-    def test_a_tiny_box_is_one_cell(self, method: Method) -> None:
-        query = method.describe_query(rgb_image(HITS[0]), regions(), Box(30.1, 20.1, 30.2, 20.2))
-        assert torch.isfinite(query.descriptor).all()
-
-    def test_a_box_outside_is_refused(self, method: Method) -> None:
-        with pytest.raises(RequestError, match="outside"):
-            method.describe_query(rgb_image(HITS[0]), regions(), Box(64, 0, 90, 48))
 
     def test_the_theme_is_used_for_the_first_search(self) -> None:
         method = tiny_method(tiny_settings(theme=(5, 1)))

@@ -37,9 +37,6 @@ def whitening(layers: tuple[LayerWhitening, ...] = (LAYER, SECOND)) -> Whitening
 
 
 class TestLayerWhitening:
-    def test_shape(self) -> None:
-        assert LAYER(torch.rand(2, 5, 3)).shape == (2, 5, 2)
-
     def test_by_hand(self) -> None:
         """(2.5, 7, 6) - (1, 0, 2) = (1.5, 7, 4), projected (3, 2), unit."""
         expected = torch.tensor([[3.0, 2.0]]) / 13**0.5
@@ -73,12 +70,6 @@ class TestLayerWhitening:
 
 
 class TestFitLayer:
-    def test_shape(self) -> None:
-        fitted = fit_layer(np.random.default_rng(0).random((20, 6), dtype=np.float32), 4)
-        assert fitted.mean.shape == (6,)
-        assert fitted.projection.shape == (4, 6)
-        assert fitted.projection.dtype == torch.float32
-
     def test_by_hand(self) -> None:
         """Points at distance 2 and 1 on two axes: variances 8/3 and 2/3 (n - 1 = 3)."""
         rows = np.array([[2.0, 0], [-2, 0], [0, 1], [0, -1]]) + 5
@@ -92,17 +83,6 @@ class TestFitLayer:
         rows[:, 0] = np.arange(10)
         fitted = fit_layer(rows, 3)
         assert torch.isfinite(fitted.projection).all()
-
-    def test_small_axes_are_as_exact_as_large_ones(self) -> None:
-        """Unit class vectors differ little along most axes; float32 sums of squares lose them."""
-        random = np.random.default_rng(1)
-        spread = np.geomspace(1, 1e-3, 24)
-        rows = random.standard_normal((400, 24)) * spread * 0.1
-        rows += random.random(24)
-        rows = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
-        fitted = fit_layer(rows, 20)
-        white = (rows.astype(float) - fitted.mean.double().numpy()) @ fitted.projection.numpy().T
-        np.testing.assert_allclose(np.cov(white.T), np.eye(20), atol=1e-4)
 
     @pytest.mark.parametrize(("rows", "channels", "dims"), [(4, 8, 4), (20, 3, 4), (0, 8, 1)])
     def test_too_few_rows_or_channels_are_refused(
@@ -119,16 +99,12 @@ class TestStackVectors:
         )
         assert stacked.tolist() == [[1.0, 0.0], [0.0, 2.0]]
 
-    def test_bad_input(self) -> None:
-        with pytest.raises(REFUSED):
-            stack_vectors([torch.rand(2, 3), torch.rand(2, 4)])
-
 
 class TestDigest:
-    def test_is_64_hex_digits_and_repeats(self) -> None:
+    def test_is_64_hex_digits_of_all_but_the_sentence(self) -> None:
         assert len(whitening().digest()) == 64
         assert int(whitening().digest(), 16)
-        assert whitening().digest() == whitening().digest()
+        assert replace(whitening(), fitted_on="other words").digest() == whitening().digest()
 
     def test_changes_with_the_last_bit_of_any_number(self) -> None:
         for layer, part in ((0, "mean"), (1, "projection")):
@@ -137,10 +113,6 @@ class TestDigest:
             changed.view(-1)[0] = torch.nextafter(changed.view(-1)[0], torch.tensor(9.0))
             layers[layer] = replace(layers[layer], **{part: changed})
             assert whitening(tuple(layers)).digest() != whitening().digest()
-
-    def test_does_not_change_with_the_sentence(self) -> None:
-        other = Whitening((LAYER, SECOND), "v" * 64, "w" * 64, "another sentence")
-        assert other.digest() == whitening().digest()
 
 
 def _drop(name: str) -> Callable[[Path], None]:
@@ -192,13 +164,6 @@ class TestFiles:
         assert loaded.weights_digest == "w" * 64
         assert loaded.fitted_on == "12 images of a test"
         assert torch.equal(loaded.layers[1].projection, SECOND.projection)
-
-    def test_the_json_beside_it_is_for_people(self, tmp_path: Path) -> None:
-        path = tmp_path / "w.safetensors"
-        whitening().save(path)
-        about = json.loads(path.with_suffix(".json").read_text())
-        assert about["layers"] == [[2, 3], [1, 2]]
-        assert about["fitted_on"] == "12 images of a test"
 
     @pytest.mark.parametrize("missing", [".safetensors", ".json"])
     def test_a_missing_file_is_named(self, tmp_path: Path, missing: str) -> None:
