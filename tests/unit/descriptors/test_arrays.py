@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
-
 import pytest
 import torch
 
@@ -125,10 +123,6 @@ class TestEncoded:
         part = Encoded(every.features, own, every.scores, every.working)[2:]
         assert torch.equal(part.evidence.levels, own.levels[2:])
 
-    def test_grid_says_what_the_image_spans(self) -> None:
-        every = encoded()
-        assert every.grid(every.features[0].cells) == Grid(8, 6, 31 / 4, 23 / 4)
-
     def test_averaged_maps_have_the_means_of_cells(self) -> None:
         levels = torch.arange(15, dtype=torch.float32).reshape(1, 1, 3, 5)
         coarse = feature_maps(levels, 8).averaged(16)
@@ -157,8 +151,3 @@ class TestEncoded:
         assert floating.evidence is floating.features[0]
         assert floating.evidence.values().tolist() == [[[[1.5, 127.5]]]]
         assert floating.floating(torch.float32) is floating
-
-
-def test_boxes_and_regions_travel_between_processes() -> None:
-    for value in (Box(1, 2, 3, 4), Region(1, 2, 3, 4), Size(3, 4)):
-        assert pickle.loads(pickle.dumps(value)) == value  # noqa: S301

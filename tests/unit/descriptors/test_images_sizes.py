@@ -19,7 +19,7 @@ class TestReducing:
         assert read_image(data, reduce_to=200).image.size == (400, 225)
         assert read_image(data, reduce_to=901).image.size == (1600, 900)
 
-    def test_a_image_smaller_than_that_stays(self) -> None:
+    def test_an_image_smaller_than_that_stays(self) -> None:
         assert read_image(encoded(gradient(64, 48), "JPEG"), reduce_to=512).image.size == (64, 48)
 
     def test_other_modes_of_jpeg(self) -> None:

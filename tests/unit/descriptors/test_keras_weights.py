@@ -13,7 +13,7 @@ import torch
 from scipy.signal import convolve, correlate
 
 from descriptors.errors import ArtifactError
-from descriptors.networks.keras_weights import convert_vgg16_cam, torch_kernel
+from descriptors.networks.keras_weights import convert_vgg16_cam
 from tests.support.random_networks import NARROW_VGG16_CAM
 from tests.support.tolerances import SAME_NUMBERS
 
@@ -294,20 +294,3 @@ class TestRefusals:
         with pytest.raises(ArtifactError, match="cannot be seen: give --order"):
             convert_vgg16_cam(path, module)
         assert convert_vgg16_cam(path, module, "tensorflow").order == "tensorflow"
-
-
-class TestTorchKernel:
-    def test_by_hand(self) -> None:
-        kernel = np.arange(2 * 1 * 2 * 2, dtype=np.float32).reshape(2, 1, 2, 2)
-        kept = torch_kernel(kernel, "theano", flip=False)
-        assert kept.tolist() == [[[[0, 1], [2, 3]]], [[[4, 5], [6, 7]]]]
-        turned = torch_kernel(kernel, "theano", flip=True)
-        assert turned.tolist() == [[[[3, 2], [1, 0]]], [[[7, 6], [5, 4]]]]
-
-    def test_tensorflow_s_order(self) -> None:
-        kernel = np.zeros((3, 3, 4, 5), np.float32)
-        kernel[0, 2, 1, 3] = 7
-        turned = torch_kernel(kernel, "tensorflow", flip=False)
-        assert turned.shape == (5, 4, 3, 3)
-        assert turned[3, 1, 0, 2] == 7
-        assert torch_kernel(kernel, "tensorflow", flip=True)[3, 1, 2, 0] == 7

@@ -12,7 +12,7 @@ from descriptors.aggregation import region_class_vectors
 from descriptors.arrays import Box, Encoded, Size
 from descriptors.errors import ArtifactError
 from descriptors.method import Method
-from descriptors.settings import MethodSettings, RegionSettings
+from descriptors.settings import RegionSettings
 from tests.support.checking import REFUSED
 from tests.support.images import collection, gradient, rgb_image, shapes
 from tests.support.tiny_network import (
@@ -72,11 +72,9 @@ class TestConstruction:
         prints = {each.fingerprint() for each in (method, *others)}
         assert len(prints) == 4
 
-    @pytest.mark.parametrize("theme", [(10,), (3, 99)])
-    def test_a_theme_the_network_does_not_know_is_refused(self, theme: tuple[int, ...]) -> None:
-        """When it is made, not in the middle of an index."""
+    def test_a_theme_the_network_does_not_know_is_refused_when_the_method_is_made(self) -> None:
         with pytest.raises(Exception, match="class"):
-            tiny_method(tiny_settings(theme=theme))
+            tiny_method(tiny_settings(theme=(3, 10)))
 
 
 class TestDescribeImages:
@@ -200,16 +198,3 @@ class TestFeaturelessImages:
         for match in method.match_regions(query, encoded, regions(whole_image=True)):
             assert match is not None
             assert match.score == 0
-
-    def test_a_image_of_one_row_of_cells(self) -> None:
-        settings = MethodSettings(
-            **(tiny_settings().model_dump() | {"side": 32, "side_multiple": 4})
-        )
-        method = tiny_method()
-        encoder = tiny_encoder(settings)
-        tall = Method(
-            encoder, dataclasses.replace(method.whitening, vector_digest=settings.vector_digest())
-        )
-        described = tall.describe_images(batch_of(encoder, [shapes(300, 20, 3)]))
-        assert described.encoded.features[0].levels.shape[2:] == (1, 8)
-        assert torch.isfinite(described.descriptors).all()

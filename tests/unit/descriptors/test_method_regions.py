@@ -45,7 +45,7 @@ class TestMatchRegions:
     def query(self, method: Method, settings: RegionSettings) -> QueryDescription:
         return method.describe_query(rgb_image(shapes(64, 48, 1)), settings)
 
-    def test_a_image_matches_itself_best(self, method: Method) -> None:
+    def test_an_image_matches_itself_best(self, method: Method) -> None:
         settings = regions(whole_image=True)
         matches = method.match_regions(self.query(method, settings), encode(method, HITS), settings)
         scores = [match.score for match in matches if match]
@@ -106,18 +106,6 @@ class TestMatchRegions:
                 self.query(method, settings), encoded[i : i + 1], settings
             )[0]
             assert (alone is not None) == expected
-
-    def test_a_hit_alone_or_among_others_gives_the_same(self, method: Method) -> None:
-        settings = regions(whole_image=True)
-        query, encoded = self.query(method, settings), encode(method, HITS)
-        together = method.match_regions(query, encoded, settings)
-        for i, match in enumerate(together):
-            alone = method.match_regions(query, encoded[i : i + 1], settings)[0]
-            assert match is not None
-            assert alone is not None
-            assert match.region == alone.region
-            assert len(match.tried) == len(alone.tried)
-            WHITENED.check(alone.descriptor, match.descriptor)
 
     def test_without_thresholds_the_whole_image_answers(self, method: Method) -> None:
         """That is OnA: the query's classes on every hit."""

@@ -364,16 +364,12 @@ class TestPlaces:
             assert len(list((tmp_path / name).rglob("*.maps"))) == 1
             store.close()
 
-    def test_a_folder_named_relatively(self, tmp_path, block, monkeypatch):
+    def test_maps_of_a_relative_folder_may_be_read_by_whom_the_umask_lets(
+        self, tmp_path, block, monkeypatch
+    ):
         monkeypatch.chdir(tmp_path)
         store = FeatureStore("maps", FINGERPRINT)
         monkeypatch.chdir("/")
-        store.put({"a": block})
-        assert len(list((tmp_path / "maps").rglob("*.maps"))) == 1
-        store.close()
-
-    def test_maps_may_be_read_by_whom_the_umask_lets(self, tmp_path, block):
-        store = FeatureStore(str(tmp_path), FINGERPRINT)
         before = os.umask(0o022)
         try:
             store.put({"a": block})

@@ -127,7 +127,7 @@ def test_a_killed_writer_leaves_whole_batches_and_all_that_it_called_written(fol
         assert connection.execute("PRAGMA foreign_key_check").fetchall() == []
 
 
-def test_a_image_takes_less_than_ten_thousand_bytes_of_disk(folder):
+def test_an_image_takes_less_than_ten_thousand_bytes_of_disk(folder):
     vectors = np.random.default_rng(1).standard_normal((2000, 512))
     meta = {"city": "Paris", "year": 1889, "tags": ["iron", "tower", "seen from below"]}
     with create(folder, dims=512) as gallery:

@@ -8,7 +8,6 @@ import re
 import shutil
 import signal
 import sqlite3
-import time
 from contextlib import closing
 from pathlib import Path
 from unittest.mock import Mock
@@ -27,7 +26,6 @@ from galleries.documents import ImageClass
 from galleries.errors import FeatureStoreError, GalleryBusy
 from galleries.features import FeatureStore
 from galleries.filters import Term
-from galleries.kept_maps import stack_kept
 from galleries.local import LocalGallery
 from indexer.encoding import encode_documents
 from indexer.errors import MalformedRow
@@ -86,13 +84,6 @@ class TestDocuments:
             image = read_image(Path(id_).read_bytes())
             alone = method.describe_encoded(method.encode(image)).descriptors[0].numpy()
             WHITENED.check(alone, house.documents[id_].descriptor, id_)
-
-    def test_kept_maps_are_those_of_the_image(self, house, method):
-        (id_,) = house.add_some(1)
-        house.index()
-        kept = house.features.get({id_: house.documents[id_].digest})[id_]
-        again = method.describe_encoded(stack_kept([kept], torch.device("cpu"))).descriptors[0]
-        assert np.dot(again.numpy(), house.documents[id_].descriptor) > 0.99
 
     def test_a_turned_image_has_its_upright_size(self, house):
         images = good_images()
@@ -172,7 +163,7 @@ class TestBadImages:
         assert house.rejects["unread"].meta == named
         assert list(house.documents) == ["fine"]
 
-    def test_a_image_in_which_the_network_sees_nothing(self, tmp_path):
+    def test_an_image_in_which_the_network_sees_nothing(self, tmp_path):
         # Its first layer answers to strong edges only, and its second to the first only.
         blind = tiny_method()
         with torch.inference_mode():
@@ -187,13 +178,6 @@ class TestBadImages:
         assert house.index() == Progress(asked=2, unchanged=1, rejected=1)
         house.assert_consistent()
         house.close()
-
-    def test_a_gallery_of_other_dimensions_holds_none(self, house, tmp_path):
-        house.add_some(2)
-        with LocalGallery.create(tmp_path / "other", 3, "f", {}) as other:
-            progress = house.index(gallery=other, features=None)
-            assert progress == Progress(asked=2, rejected=2)
-            assert {reject.kind for reject in other.rejects()} == {"malformed_document"}
 
 
 class TestAgain:
@@ -267,7 +251,7 @@ class TestAgain:
         assert house.index(again=True) == Progress(asked=3, indexed=3)
         assert house.index(again=False) == Progress(asked=3, unchanged=3)
 
-    def test_a_image_that_moved_under_its_own_id_is_found_at_its_new_place(self, house):
+    def test_an_image_that_moved_under_its_own_id_is_found_at_its_new_place(self, house):
         id_ = house.add("old.png", shapes(64, 64))
         house.index([Source("A", id_)])
         new = house.photos / "new.png"
@@ -311,7 +295,7 @@ class TestRejectsAgain:
         assert list(house.documents) == ["A"]
         assert house.rejects.keys() == {source.id for source in between}
 
-    def test_a_image_out_of_reach_stays(self, house):
+    def test_an_image_out_of_reach_stays(self, house):
         # A share that is not mounted must not empty the gallery.
         first, second = house.add_some(2)
         house.index()
@@ -351,25 +335,6 @@ class TestProgress:
         progress = house.index(batch_size=batch_size, readers=readers)
         assert progress == Progress(asked=12, indexed=11, rejected=1)
         assert list(house.documents) == ids
-
-    def test_a_slow_store_holds_the_network_back(self, house, method):
-        # What is described waits in memory with its maps, so only a few batches may.
-        house.add_some(24)
-        told = []
-
-        class Slow(FeatureStore):
-            def put(self, maps):
-                if not seen:
-                    time.sleep(0.5)
-                    seen.append(len(told))
-                super().put(maps)
-
-        seen = []
-        store = Slow(str(house.root / "maps"), method.fingerprint())
-        house.index(features=store, batch_size=2, on_progress=lambda _: told.append(1))
-        store.close()
-        assert len(told) == 12 + 1
-        assert seen[0] <= 6
 
 
 def prepared(number, shape):

@@ -304,8 +304,7 @@ class TestUnreadableManifests:
             ("", "no column 'path'"),
             ("id,file\na,b.jpg\n", "no column 'path'"),
             (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\xff\xfe", "cannot be read .*UTF-8"),
-            ("path\nbär.jpg\n".encode("latin-1"), "cannot be read .*UTF-8"),
-            ('path,x\na.jpg,"never closed\nb.jpg,x\nc.jpg,x\n', "cannot be read .*unexpected end"),
+            ('path,x\na.jpg,"never closed\nb.jpg,x\n', "cannot be read .*unexpected end"),
             (bytes(2000), "NUL bytes"),
         ]:
             with pytest.raises(RequestError, match=why):

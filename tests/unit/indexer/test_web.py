@@ -512,21 +512,6 @@ class TestTime:
                 fetch(server.uri(scheme="https"), access(server, seconds=0.4), LIMITS)
         assert no_thread_is_left()
 
-    def test_a_resolver_that_hangs(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        is_over = threading.Event()
-
-        def hangs(*args: Any, **kwargs: Any) -> None:
-            is_over.wait(HANG_S)
-            raise socket.gaierror(socket.EAI_AGAIN, "too late")
-
-        monkeypatch.setattr(socket, "getaddrinfo", hangs)
-        try:
-            with pytest.raises(SourceUnreachable, match="took longer"):
-                fetch(f"http://{NAME}/", WebAccess(frozenset([NAME]), seconds=0.2), LIMITS)
-        finally:
-            is_over.set()
-        assert no_thread_is_left()
-
     def test_a_name_that_resolves_too_late_is_not_connected_to(
         self, server: Server, monkeypatch: pytest.MonkeyPatch
     ) -> None:
