@@ -185,7 +185,9 @@ _ALLOWED |= {"image_too_large", "featureless_image"}
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("seeds", [range(40), pytest.param(range(40, 1500), marks="slow")])
+@pytest.mark.parametrize(
+    "seeds", [range(40), pytest.param(range(40, 1500), marks=pytest.mark.slow)]
+)
 def test_a_damaged_file_gives_an_image_or_an_image_error(seeds: range) -> None:
     for kind, whole in _corpus().items():
         for seed in seeds:
