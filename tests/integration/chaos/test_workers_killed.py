@@ -99,7 +99,7 @@ def test_a_task_given_to_two_workers_is_counted_once(
     stage.check(run)
 
 
-def test_a_image_that_kills_its_worker_is_set_aside_alone(
+def test_an_image_that_kills_its_worker_is_set_aside_alone(
     new_stage: NewStage, elasticsearch_url: str, redis_db_url: str
 ) -> None:
     stage = new_stage(elasticsearch_url, redis_db_url, images=24, attempts=2)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,7 +16,6 @@ from es_mappings.elastic_bulk import Bulk
 from es_mappings.elastic_client import connect
 from galleries.about import about_method
 from indexer.app import make_app
-from indexer.enqueueing import Enqueuer
 from indexer.ledger import Ledger
 from indexer.settings import IndexerSettings
 from indexer.tasks import register
@@ -43,17 +42,12 @@ class Stage:
     app: Celery
     index: str
     images: Path
-    slept: list[float] = field(default_factory=list)
 
     @property
     def gallery(self) -> ElasticGallery:
         """The gallery as it stands, all writes visible."""
         self.client.indices.refresh(index=f"{self.settings.images}*")
         return self.worker.gallery(self.settings.images)
-
-    def enqueuer(self) -> Enqueuer:
-        """Who sends images; between two looks at the queue a task is worked off."""
-        return Enqueuer(self.app, self.ledger, self.settings, sleep=self.slept.append)
 
     def add(self, count: int, *, first: int = 0) -> list[str]:
         """Write images; returns their paths."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+from unittest.mock import Mock
 
 import pytest
 from redis import Redis
@@ -19,19 +20,6 @@ RUN, QUEUE, NAME = "r", "q", "camsearch.index_images"
 IMAGES = [{"uri": "a.jpg"}]
 
 
-class Sent:
-    """Stands for the Celery app: notes what is sent."""
-
-    def __init__(self) -> None:
-        self.tasks: list[tuple[str, Any, Any, str]] = []
-
-    def send_task(
-        self, name: str, *, args: Any, kwargs: Any, queue: str, ignore_result: bool
-    ) -> None:
-        assert ignore_result  # nobody would read it
-        self.tasks.append((name, args, kwargs, queue))
-
-
 @pytest.fixture
 def redis(redis_db_url: str) -> Iterator[Redis]:
     with Redis.from_url(redis_db_url, decode_responses=True) as client:
@@ -46,13 +34,13 @@ def ledger(redis: Redis) -> Ledger:
 
 
 @pytest.fixture
-def sent() -> Sent:
-    return Sent()
+def app() -> Mock:
+    return Mock(spec=["send_task"])
 
 
 @pytest.fixture
-def resender(sent: Sent, ledger: Ledger) -> Resender:
-    return Resender(sent, ledger, IndexerSettings(queue=QUEUE, visibility_timeout=5))
+def resender(app: Mock, ledger: Ledger) -> Resender:
+    return Resender(app, ledger, IndexerSettings(queue=QUEUE, visibility_timeout=5))
 
 
 def ask(ledger: Ledger, chunk: str, queue: str = QUEUE) -> None:
@@ -60,17 +48,19 @@ def ask(ledger: Ledger, chunk: str, queue: str = QUEUE) -> None:
 
 
 def test_a_task_that_is_nowhere_at_two_looks_is_sent_again(
-    sent: Sent, ledger: Ledger, resender: Resender
+    app: Mock, ledger: Ledger, resender: Resender
 ) -> None:
     ask(ledger, "c")
     assert resender.look() == 0
     assert resender.look() == 1
-    assert sent.tasks == [(NAME, [IMAGES], {"chunk": "c"}, QUEUE)]
+    app.send_task.assert_called_once_with(
+        NAME, args=[IMAGES], kwargs={"chunk": "c"}, queue=QUEUE, ignore_result=True
+    )
 
 
 @pytest.mark.parametrize("place", ["queue", "unacked"])
 def test_a_task_that_may_be_somewhere_is_not(
-    place: str, redis: Redis, sent: Sent, ledger: Ledger, resender: Resender
+    place: str, redis: Redis, ledger: Ledger, resender: Resender
 ) -> None:
     ask(ledger, "c")
     assert resender.look() == 0
@@ -85,7 +75,7 @@ def test_a_task_that_may_be_somewhere_is_not(
 
 
 def test_counted_tasks_and_those_of_other_queues_are_not(
-    sent: Sent, ledger: Ledger, resender: Resender
+    ledger: Ledger, resender: Resender
 ) -> None:
     ask(ledger, "done")
     ledger.count(RUN, "done", Progress(indexed=1), {})
@@ -94,9 +84,9 @@ def test_counted_tasks_and_those_of_other_queues_are_not(
     assert set(ledger.open_tasks()) == {"elsewhere"}
 
 
-def test_one_worker_of_many_sends(sent: Sent, ledger: Ledger, resender: Resender) -> None:
+def test_one_worker_of_many_sends(app: Mock, ledger: Ledger, resender: Resender) -> None:
     ask(ledger, "c")
-    other = Resender(sent, ledger, IndexerSettings(queue=QUEUE, visibility_timeout=5))
+    other = Resender(app, ledger, IndexerSettings(queue=QUEUE, visibility_timeout=5))
     assert [one.look() for one in (resender, other, resender, other)] == [0, 0, 1, 0]
 
 

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from redis import Redis
 
-from indexer.enqueueing import new_run
+from indexer.enqueueing import Enqueuer, new_run
 from indexer.errors import MalformedRow
 from indexer.sources import Source
 from tests.support.clock import HANG_S
@@ -34,9 +34,8 @@ def stranger(stage):
 
 def sent(app, stage, name, *args, **kwargs):
     kwargs = {"gallery": stage.settings.images, **kwargs}
-    return app.send_task(name, queue=stage.settings.queue, args=args, kwargs=kwargs).get(
-        timeout=HANG_S
-    )
+    task = app.send_task(name, queue=stage.settings.queue, args=args, kwargs=kwargs)
+    return task.get(timeout=HANG_S)
 
 
 def test_images_are_indexed_and_deleted_by_name(stage, stranger):
@@ -96,10 +95,8 @@ def test_any_number_of_images_is_enqueued_and_followed(stage, stranger):
     sources = [Source(path, path, {"n": i}) for i, path in enumerate(paths)]
     sources.append(Source("bad", "row 11", problem=MalformedRow("Row 11 names no image.")))
     run, told = new_run(), []
-    enqueuer = stage.enqueuer()
+    enqueuer = Enqueuer(stage.app, stage.ledger, stage.settings)
     assert enqueuer.enqueue(iter(sources), stage.settings.images, run, told.append) == 11
-    stage.slept.clear()
-    enqueuer = type(enqueuer)(stage.app, stage.ledger, stage.settings)  # that really sleeps
     state = enqueuer.follow(run, told.append, seconds=HANG_S)
     assert state.over
     assert (state.asked, state.counts["indexed"], state.counts["rejected"]) == (11, 10, 1)
@@ -122,7 +119,7 @@ def test_enqueueing_waits_while_too_many_tasks_wait(stage):
             highest.append(stage.ledger.waiting(settings.queue))
             redis.lpop(settings.queue)
 
-        enqueuer = type(stage.enqueuer())(stage.app, stage.ledger, settings, sleep=work)
+        enqueuer = Enqueuer(stage.app, stage.ledger, settings, sleep=work)
         assert enqueuer.enqueue(sources, stage.settings.images, new_run()) == 8
     assert max(highest) == 2
     assert len(highest) == 6
@@ -130,7 +127,9 @@ def test_enqueueing_waits_while_too_many_tasks_wait(stage):
 
 def test_long_metadata_makes_smaller_tasks(stage):
     sources = [Source(str(i), f"/{i}.jpg", {"text": "x" * 300_000}) for i in range(4)]
-    stage.enqueuer().enqueue(sources, stage.settings.images, new_run())
+    Enqueuer(stage.app, stage.ledger, stage.settings).enqueue(
+        sources, stage.settings.images, new_run()
+    )
     assert stage.ledger.waiting(stage.settings.queue) == 4
 
 
@@ -138,7 +137,7 @@ def test_an_id_that_comes_twice_is_counted_twice(stage, stranger):
     assert stranger
     (path,) = stage.add(1)
     run = new_run()
-    enqueuer = type(stage.enqueuer())(stage.app, stage.ledger, stage.settings)
+    enqueuer = Enqueuer(stage.app, stage.ledger, stage.settings)
     enqueuer.enqueue([Source(path, path), Source(path, path)], stage.settings.images, run)
     state = enqueuer.follow(run, lambda _: None, seconds=HANG_S)
     assert state.over

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
-
 import pytest
 import torch
 
@@ -115,12 +113,8 @@ class TestEncoded:
     def test_some_images(self) -> None:
         every = encoded(3)
         part = every[1:3]
-        assert len(part) == 2
         assert torch.equal(part.scores, every.scores[1:3])
         assert torch.equal(part.features[0].levels, every.features[0].levels[1:3])
-
-    def test_evidence_that_is_a_layer_stays_one_object(self) -> None:
-        part = encoded()[:1]
         assert part.evidence is part.features[1]
 
     def test_evidence_of_its_own_is_sliced_too(self) -> None:
@@ -128,14 +122,6 @@ class TestEncoded:
         own = feature_maps(torch.rand(3, 7, 3, 4), 8)
         part = Encoded(every.features, own, every.scores, every.working)[2:]
         assert torch.equal(part.evidence.levels, own.levels[2:])
-
-    def test_grid_says_what_the_image_spans(self) -> None:
-        every = encoded()
-        assert every.grid(every.features[0].cells) == Grid(8, 6, 31 / 4, 23 / 4)
-
-    def test_finest_has_the_smallest_stride(self) -> None:
-        every = encoded()
-        assert every.finest == every.features[0].cells
 
     def test_averaged_maps_have_the_means_of_cells(self) -> None:
         levels = torch.arange(15, dtype=torch.float32).reshape(1, 1, 3, 5)
@@ -165,8 +151,3 @@ class TestEncoded:
         assert floating.evidence is floating.features[0]
         assert floating.evidence.values().tolist() == [[[[1.5, 127.5]]]]
         assert floating.floating(torch.float32) is floating
-
-
-def test_boxes_and_regions_travel_between_processes() -> None:
-    for value in (Box(1, 2, 3, 4), Region(1, 2, 3, 4), Size(3, 4)):
-        assert pickle.loads(pickle.dumps(value)) == value  # noqa: S301

@@ -14,10 +14,6 @@ EVIDENCE = [[[1.0, 2.0], [3.0, 4.0]], [[0.0, 2.0], [0.0, 2.0]]]
 
 
 class TestClassScores:
-    def test_shape(self) -> None:
-        evidence = feature_maps(torch.rand(3, 4, 5, 6))
-        assert class_scores(evidence, torch.rand(7, 4), torch.rand(7)).shape == (3, 7)
-
     def test_by_hand(self) -> None:
         """Means 2.5 and 1: 2 x 2.5 - 1 + 0.5 and 0 + 3 - 1."""
         weight, bias = torch.tensor([[2.0, -1.0], [0.0, 3.0]]), torch.tensor([0.5, -1.0])
@@ -29,15 +25,8 @@ class TestClassScores:
         kept = feature_maps(levels, scale=[0.5, 2.0])
         assert class_scores(kept, weight, bias).tolist() == [[2 * 1.25 - 2.0]]
 
-    def test_bad_input(self) -> None:
-        with pytest.raises(REFUSED):
-            class_scores(feature_maps(EVIDENCE), torch.rand(7, 3), torch.rand(7))
-
 
 class TestTopClasses:
-    def test_shape(self) -> None:
-        assert top_classes(torch.rand(3, 9), 4).shape == (3, 4)
-
     def test_by_hand_best_first(self) -> None:
         scores = torch.tensor([[0.1, 5.0, -2.0, 3.0], [4.0, 3.0, 2.0, 1.0]])
         assert top_classes(scores, 3).tolist() == [[1, 3, 0], [0, 1, 2]]
@@ -45,17 +34,8 @@ class TestTopClasses:
     def test_all_of_them_where_there_are_fewer(self) -> None:
         assert top_classes(torch.tensor([[1.0, 2.0]]), 64).tolist() == [[1, 0]]
 
-    def test_bad_input(self) -> None:
-        with pytest.raises(REFUSED):
-            top_classes(torch.rand(9), 4)
-
 
 class TestActivationMaps:
-    def test_shape(self) -> None:
-        evidence = feature_maps(torch.rand(3, 4, 5, 6))
-        classes = torch.tensor([[0, 1], [2, 3], [6, 6]])
-        assert activation_maps(evidence, torch.rand(7, 4), classes).shape == (3, 2, 5, 6)
-
     def test_by_hand(self) -> None:
         """1 x first - 1 x second = 1 0 / 3 2, by its maximum 3."""
         weight = torch.tensor([[9.0, 9.0], [1.0, -1.0]])
@@ -74,12 +54,6 @@ class TestActivationMaps:
         maps = activation_maps(feature_maps(EVIDENCE), torch.tensor([weight]), torch.tensor([[0]]))
         assert not maps.any()
 
-    def test_all_zero_evidence_gives_zeros(self) -> None:
-        maps = activation_maps(
-            feature_maps(torch.zeros(2, 3, 3)), torch.rand(4, 2), torch.tensor([[0, 3]])
-        )
-        assert torch.equal(maps, torch.zeros(1, 2, 3, 3))
-
     def test_each_image_has_its_own_classes(self) -> None:
         evidence = feature_maps(torch.tensor([EVIDENCE, EVIDENCE]))
         weight = torch.eye(2)
@@ -87,15 +61,8 @@ class TestActivationMaps:
         torch.testing.assert_close(maps[0, 0], torch.tensor(EVIDENCE[0]) / 4)
         torch.testing.assert_close(maps[1, 0], torch.tensor(EVIDENCE[1]) / 2)
 
-    def test_bad_input(self) -> None:
-        with pytest.raises((*REFUSED, IndexError)):
-            activation_maps(feature_maps(EVIDENCE), torch.rand(3, 2), torch.tensor([[3]]))
-
 
 class TestResizeMaps:
-    def test_shape(self) -> None:
-        assert resize_maps(torch.rand(2, 3, 4, 5), 8, 11).shape == (2, 3, 8, 11)
-
     def test_by_hand(self) -> None:
         """Cell centres at half positions: a quarter of the way, three quarters of the way."""
         doubled = resize_maps(torch.tensor([[[[0.0, 1.0]]]]), 1, 4)
@@ -105,15 +72,8 @@ class TestResizeMaps:
         maps = torch.rand(1, 2, 3, 4)
         assert resize_maps(maps, 3, 4) is maps
 
-    def test_bad_input(self) -> None:
-        with pytest.raises(REFUSED):
-            resize_maps(torch.rand(3, 4, 5), 8, 8)
-
 
 class TestHeatMap:
-    def test_shape(self) -> None:
-        assert heat_map(torch.rand(2, 5, 3, 4), 2).shape == (2, 3, 4)
-
     def test_by_hand(self) -> None:
         maps = torch.tensor([[[[1.0, 0.0]], [[0.5, 0.5]], [[9.0, 9.0]]]])
         assert heat_map(maps, 2).tolist() == [[[0.75, 0.25]]]
@@ -122,6 +82,15 @@ class TestHeatMap:
         maps = torch.tensor([[[[1.0, 0.5]]]])
         assert heat_map(maps, 2).tolist() == [[[1.0, 0.5]]]
 
-    def test_bad_input(self) -> None:
-        with pytest.raises(REFUSED):
-            heat_map(torch.rand(5, 3, 4), 2)
+
+def test_shapes_that_do_not_fit_are_refused() -> None:
+    evidence = feature_maps(EVIDENCE)
+    for call in (
+        lambda: class_scores(evidence, torch.rand(7, 3), torch.rand(7)),
+        lambda: top_classes(torch.rand(9), 4),
+        lambda: activation_maps(evidence, torch.rand(3, 2), torch.tensor([[3]])),
+        lambda: resize_maps(torch.rand(3, 4, 5), 8, 8),
+        lambda: heat_map(torch.rand(5, 3, 4), 2),
+    ):
+        with pytest.raises((*REFUSED, IndexError)):
+            call()

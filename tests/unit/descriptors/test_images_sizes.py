@@ -19,15 +19,14 @@ class TestReducing:
         assert read_image(data, reduce_to=200).image.size == (400, 225)
         assert read_image(data, reduce_to=901).image.size == (1600, 900)
 
-    def test_a_image_smaller_than_that_stays(self) -> None:
+    def test_an_image_smaller_than_that_stays(self) -> None:
         assert read_image(encoded(gradient(64, 48), "JPEG"), reduce_to=512).image.size == (64, 48)
 
-    @pytest.mark.parametrize("mode", ["L", "CMYK"])
-    def test_other_modes_of_jpeg(self, mode: str) -> None:
-        image = gradient(800, 800).convert(mode)
-        read = read_image(encoded(image, "JPEG"), reduce_to=100)
-        assert read.image.size == (100, 100)
-        assert read.image.mode == "RGB"
+    def test_other_modes_of_jpeg(self) -> None:
+        for mode in ("L", "CMYK"):
+            image = gradient(800, 800).convert(mode)
+            read = read_image(encoded(image, "JPEG"), reduce_to=100).image
+            assert (read.size, read.mode) == ((100, 100), "RGB")
 
     def test_a_box_counts_full_pixels_on_a_reduced_image(self) -> None:
         read = read_image(encoded(letter(800, 960), "JPEG"), reduce_to=100)
@@ -35,10 +34,6 @@ class TestReducing:
 
 
 class TestWorkingSize:
-    def test_shape(self) -> None:
-        settings = tiny_settings(side=64, side_multiple=8)
-        assert to_working_size(rgb_image(gradient(320, 240)), settings).shape == (3, 48, 64)
-
     def test_by_hand_channels_first(self) -> None:
         image = uniform(64, 64, (1, 2, 3))
         prepared = to_working_size(rgb_image(image), tiny_settings(side=64))
@@ -60,11 +55,10 @@ class TestWorkingSize:
             prepared = to_working_size(image, tiny_settings(**changes))
             assert (prepared.shape[2], prepared.shape[1]) == expected
 
-    @pytest.mark.parametrize("side_is", ["longer", "shorter"])
-    @pytest.mark.parametrize("side", [64, 100, 500])
+    @pytest.mark.parametrize(("side", "side_is"), [(100, "longer"), (500, "shorter")])
     def test_both_sides_are_multiples(self, side: int, side_is: str) -> None:
         settings = tiny_settings(side=side, side_is=side_is, side_multiple=32)
-        for size in ((3000, 20), (20, 3000), (317, 211), (64, 64)):
+        for size in ((3000, 20), (317, 211)):
             prepared = to_working_size(RgbImage(noise(20, 20), Size(*size)), settings)
             assert [side % 32 for side in prepared.shape[1:]] == [0, 0]
 
@@ -83,9 +77,9 @@ class TestCrop:
     def test_what_lies_outside_is_left_out(self) -> None:
         assert rgb_image(gradient(40, 30)).crop(Box(-10, 20, 15, 99)).size == Size(15, 10)
 
-    @pytest.mark.parametrize("box", [Box(10.2, 5.2, 10.4, 5.4), Box(39.9, 29.9, 40, 30)])
-    def test_never_empty(self, box: Box) -> None:
-        assert rgb_image(gradient(40, 30)).crop(box).size == Size(1, 1)
+    def test_never_empty(self) -> None:
+        for box in (Box(10.2, 5.2, 10.4, 5.4), Box(39.9, 29.9, 40, 30)):
+            assert rgb_image(gradient(40, 30)).crop(box).size == Size(1, 1)
 
     def test_outside_is_refused(self) -> None:
         with pytest.raises(RequestError, match="outside"):

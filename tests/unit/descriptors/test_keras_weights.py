@@ -13,7 +13,7 @@ import torch
 from scipy.signal import convolve, correlate
 
 from descriptors.errors import ArtifactError
-from descriptors.networks.keras_weights import convert_vgg16_cam, torch_kernel
+from descriptors.networks.keras_weights import convert_vgg16_cam
 from tests.support.random_networks import NARROW_VGG16_CAM
 from tests.support.tolerances import SAME_NUMBERS
 
@@ -127,32 +127,23 @@ def check_network(state: dict[str, torch.Tensor], layers: Layers, filtered: Any)
 
 
 class TestConvertedNetwork:
-    def test_theano_convolves(self, tmp_path: Path) -> None:
-        layers = drawn("theano")
-        converted = convert_vgg16_cam(keras_file(tmp_path / "w.h5", layers), narrow())
-        assert (converted.order, converted.flipped) == ("theano", True)
-        check_network(converted.state, layers, convolve)
-
-    def test_tensorflow_correlates(self, tmp_path: Path) -> None:
-        path = keras_file(tmp_path / "w.h5", drawn("tensorflow"))
-        converted = convert_vgg16_cam(path, narrow())
-        assert (converted.order, converted.flipped) == ("tensorflow", False)
-        check_network(converted.state, drawn("theano"), correlate)
-
-    def test_tensorflow_s_backend_with_theano_s_order(self, tmp_path: Path) -> None:
-        layers = drawn("theano")
-        path = keras_file(tmp_path / "w.h5", layers, attributes={"backend": b"tensorflow"})
-        converted = convert_vgg16_cam(path, narrow())
-        assert (converted.order, converted.flipped) == ("theano", False)
-        check_network(converted.state, layers, correlate)
-
-    @pytest.mark.parametrize(("flip", "filtered"), [(True, convolve), (False, correlate)])
-    def test_what_is_asked_for_wins(self, tmp_path: Path, flip: bool, filtered: Any) -> None:
-        layers = drawn("theano")
-        path = keras_file(tmp_path / "w.h5", layers, attributes={"backend": b"theano"})
-        converted = convert_vgg16_cam(path, narrow(), "theano", flip=flip)
-        assert converted.flipped == flip
-        check_network(converted.state, layers, filtered)
+    @pytest.mark.parametrize(
+        ("order", "backend", "flip", "filtered"),
+        [
+            ("theano", None, None, convolve),
+            ("tensorflow", None, None, correlate),
+            ("theano", b"tensorflow", None, correlate),
+            ("theano", b"theano", False, correlate),  # what is asked for wins
+        ],
+    )
+    def test_computes_what_keras_did(
+        self, tmp_path: Path, order: str, backend: bytes | None, flip: bool | None, filtered: Any
+    ) -> None:
+        attributes = {} if backend is None else {"backend": backend}
+        path = keras_file(tmp_path / "w.h5", drawn(order), attributes=attributes)
+        converted = convert_vgg16_cam(path, narrow(), flip=flip)
+        assert (converted.order, converted.flipped) == (order, filtered is convolve)
+        check_network(converted.state, drawn("theano"), filtered)
 
     def test_the_wrong_flip_would_show(self, tmp_path: Path) -> None:
         path = keras_file(tmp_path / "w.h5", drawn())
@@ -174,24 +165,21 @@ class TestFiles:
             torch.equal(state[key], other[key]) for key in state
         )
 
-    def test_a_whole_model(self, state: dict[str, torch.Tensor], tmp_path: Path) -> None:
-        assert self.same(state, keras_file(tmp_path / "w.h5", drawn(), whole_model=True))
-
-    def test_layers_that_keras_numbered(
-        self, state: dict[str, torch.Tensor], tmp_path: Path
+    @pytest.mark.parametrize(
+        ("layers", "options"),
+        [
+            pytest.param(drawn(), {"whole_model": True}, id="a-whole-model"),
+            pytest.param(
+                dict(zip([*NUMBERED, "dense_7"], drawn().values(), strict=True)), {}, id="numbered"
+            ),
+            pytest.param(dict(reversed(drawn().items())), {}, id="in-another-order"),
+            pytest.param(drawn(), {"suffixes": ("/kernel:0", "/bias:0")}, id="names-of-keras-2"),
+        ],
+    )
+    def test_other_forms(
+        self, state: dict[str, torch.Tensor], tmp_path: Path, layers: Layers, options: Any
     ) -> None:
-        renamed = dict(zip([*NUMBERED, "dense_7"], drawn().values(), strict=True))
-        assert self.same(state, keras_file(tmp_path / "w.h5", renamed))
-
-    def test_named_layers_in_another_order(
-        self, state: dict[str, torch.Tensor], tmp_path: Path
-    ) -> None:
-        turned = dict(reversed(drawn().items()))
-        assert self.same(state, keras_file(tmp_path / "w.h5", turned))
-
-    def test_names_of_keras_2(self, state: dict[str, torch.Tensor], tmp_path: Path) -> None:
-        suffixes = ("/kernel:0", "/bias:0")
-        assert self.same(state, keras_file(tmp_path / "w.h5", drawn(), suffixes=suffixes))
+        assert self.same(state, keras_file(tmp_path / "w.h5", layers, **options))
 
     def test_the_oldest_form_numbers_all(
         self, state: dict[str, torch.Tensor], tmp_path: Path
@@ -306,20 +294,3 @@ class TestRefusals:
         with pytest.raises(ArtifactError, match="is ambiguous: give --order"):
             convert_vgg16_cam(path, module)
         assert convert_vgg16_cam(path, module, "tensorflow").order == "tensorflow"
-
-
-class TestTorchKernel:
-    def test_by_hand(self) -> None:
-        kernel = np.arange(2 * 1 * 2 * 2, dtype=np.float32).reshape(2, 1, 2, 2)
-        kept = torch_kernel(kernel, "theano", flip=False)
-        assert kept.tolist() == [[[[0, 1], [2, 3]]], [[[4, 5], [6, 7]]]]
-        turned = torch_kernel(kernel, "theano", flip=True)
-        assert turned.tolist() == [[[[3, 2], [1, 0]]], [[[7, 6], [5, 4]]]]
-
-    def test_tensorflow_s_order(self) -> None:
-        kernel = np.zeros((3, 3, 4, 5), np.float32)
-        kernel[0, 2, 1, 3] = 7
-        turned = torch_kernel(kernel, "tensorflow", flip=False)
-        assert turned.shape == (5, 4, 3, 3)
-        assert turned[3, 1, 0, 2] == 7
-        assert torch_kernel(kernel, "tensorflow", flip=True)[3, 1, 2, 0] == 7

@@ -10,9 +10,9 @@ import torch
 
 from descriptors.aggregation import region_class_vectors
 from descriptors.arrays import Box, Encoded, Size
-from descriptors.errors import ArtifactError, RequestError
+from descriptors.errors import ArtifactError
 from descriptors.method import Method
-from descriptors.settings import MethodSettings, RegionSettings
+from descriptors.settings import RegionSettings
 from tests.support.checking import REFUSED
 from tests.support.images import collection, gradient, rgb_image, shapes
 from tests.support.tiny_network import (
@@ -72,19 +72,12 @@ class TestConstruction:
         prints = {each.fingerprint() for each in (method, *others)}
         assert len(prints) == 4
 
-    @pytest.mark.parametrize("theme", [(10,), (3, 99)])
-    def test_a_theme_the_network_does_not_know_is_refused(self, theme: tuple[int, ...]) -> None:
-        """When it is made, not in the middle of an index."""
+    def test_a_theme_the_network_does_not_know_is_refused_when_the_method_is_made(self) -> None:
         with pytest.raises(Exception, match="class"):
-            tiny_method(tiny_settings(theme=theme))
+            tiny_method(tiny_settings(theme=(3, 10)))
 
 
 class TestDescribeImages:
-    def test_shapes(self, method: Method) -> None:
-        described = method.describe_images(batch_of(method.encoder, HITS))
-        assert described.descriptors.shape == (5, 14)
-        assert described.classes.shape == described.probabilities.shape == (5, 4)
-
     def test_unit_best_first_probabilities_of_all_classes(self, method: Method) -> None:
         described = method.describe_images(batch_of(method.encoder, HITS))
         torch.testing.assert_close(described.descriptors.norm(dim=1), torch.ones(5))
@@ -144,11 +137,6 @@ class TestDescribeQuery:
         WHITENED.check(whole.region_descriptor, boxed.region_descriptor)
         assert torch.equal(whole.classes, boxed.classes)
 
-    def test_a_box_beyond_the_image_is_cut_to_it(self, method: Method) -> None:
-        inside = method.describe_query(rgb_image(HITS[0]), regions(), Box(32, 24, 64, 48))
-        beyond = method.describe_query(rgb_image(HITS[0]), regions(), Box(32, 24, 640, 480))
-        WHITENED.check(inside.descriptor, beyond.descriptor)
-
     def test_a_box_counts_pixels_of_the_full_image(self, method: Method) -> None:
         small = gradient(64, 48)
         large = rgb_image(small.resize((640, 480)))
@@ -156,14 +144,6 @@ class TestDescribeQuery:
         assert query.image == Size(640, 480)
         at_once = method.describe_query(rgb_image(small), regions(), Box(32, 24, 64, 48))
         assert query.descriptor @ at_once.descriptor > 0.8
-
-    def test_a_tiny_box_is_one_cell(self, method: Method) -> None:
-        query = method.describe_query(rgb_image(HITS[0]), regions(), Box(30.1, 20.1, 30.2, 20.2))
-        assert torch.isfinite(query.descriptor).all()
-
-    def test_a_box_outside_is_refused(self, method: Method) -> None:
-        with pytest.raises(RequestError, match="outside"):
-            method.describe_query(rgb_image(HITS[0]), regions(), Box(64, 0, 90, 48))
 
     def test_the_theme_is_used_for_the_first_search(self) -> None:
         method = tiny_method(tiny_settings(theme=(5, 1)))
@@ -218,16 +198,3 @@ class TestFeaturelessImages:
         for match in method.match_regions(query, encoded, regions(whole_image=True)):
             assert match is not None
             assert match.score == 0
-
-    def test_a_image_of_one_row_of_cells(self) -> None:
-        settings = MethodSettings(
-            **(tiny_settings().model_dump() | {"side": 32, "side_multiple": 4})
-        )
-        method = tiny_method()
-        encoder = tiny_encoder(settings)
-        tall = Method(
-            encoder, dataclasses.replace(method.whitening, vector_digest=settings.vector_digest())
-        )
-        described = tall.describe_images(batch_of(encoder, [shapes(300, 20, 3)]))
-        assert described.encoded.features[0].levels.shape[2:] == (1, 8)
-        assert torch.isfinite(described.descriptors).all()

@@ -29,15 +29,6 @@ OTHER: dict[str, Any] = {
 AFTER_THE_WHITENING = {"n_classes", "theme", "n_pca", "probability_weights"}
 
 # What galleries said of their re-ranking before there was diffusion.
-_FIRST_REGION_FIELDS = (
-    "n_classes",
-    "heat_map_classes",
-    "thresholds",
-    "min_side",
-    "whole_image",
-    "expand_with_regions",
-    "remember_regions",
-)
 
 
 class TestPresets:
@@ -48,16 +39,6 @@ class TestPresets:
         assert [layer.dims for layer in paper.layers] == [512]
         assert not paper.probability_weights
 
-    def test_default_is_the_best_we_know(self) -> None:
-        default = MethodSettings.preset("default")
-        assert default == MethodSettings()
-        assert (default.n_classes, default.n_pca, default.side) == (8, 8, 512)
-        assert (default.weight_floor, default.centring_prior, default.power) == (0.1, True, 0.5)
-        assert [(layer.name, layer.dims) for layer in default.layers] == [
-            ("mid", 256),
-            ("last", 256),
-        ]
-
     def test_regions_of_the_paper(self) -> None:
         paper = RegionSettings.preset("paper")
         assert paper.n_classes == 6
@@ -66,17 +47,13 @@ class TestPresets:
         assert paper.min_side == 5 * 16
         assert not paper.whole_image
 
-    def test_regions_of_the_default(self) -> None:
-        assert RegionSettings.preset("default") == RegionSettings()
-        assert RegionSettings().n_classes == 8
-        assert RegionSettings().whole_image
-
     def test_an_older_gallery_expands_as_it_did(self):
         stored = RegionSettings(n_classes=3).model_dump(mode="json")
         assert RegionSettings.of_gallery(stored) == RegionSettings(n_classes=3)
-        old = {k: v for k, v in stored.items() if k in _FIRST_REGION_FIELDS}
-        old["least_side"] = old.pop("min_side")  # as they were called
-        old["whole_picture"] = old.pop("whole_image")
+        # What galleries said before there was diffusion, in the words of then.
+        old = {k: stored[k] for k in ("n_classes", "heat_map_classes", "thresholds")}
+        old |= {k: stored[k] for k in ("expand_with_regions", "remember_regions")}
+        old |= {"least_side": stored["min_side"], "whole_picture": stored["whole_image"]}
         assert RegionSettings.of_gallery(old) == RegionSettings(
             n_classes=3, expand_neighbours=0, coarse_maps=False
         )
@@ -101,49 +78,29 @@ class TestPresets:
 class TestBadValues:
     def test_of_the_method_are_refused(self) -> None:
         for bad in [
-            {"side": 31},
-            {"side": 4097},
-            {"side_is": "longest"},
-            {"side_multiple": 0},
-            {"n_classes": 0},
-            {"n_pca": 0},
-            {"weight_floor": -0.1},
-            {"weight_floor": float("nan")},
-            {"weight_floor": float("inf")},
-            {"power": 0},
-            {"power": 1.5},
-            {"power": float("nan")},
-            {"layers": ()},
-            {"layers": ({"name": "last", "dims": 0},)},
-            {"layers": ({"name": "last", "dims": 4097},)},
+            *({"side": 31}, {"side": 4097}, {"side_is": "longest"}, {"side_multiple": 0}),
+            *({"n_classes": 0}, {"n_pca": 0}, {"theme": (-1,)}, {"n_class": 8}, {"layers": ()}),
+            *({"weight_floor": number} for number in (-0.1, float("nan"), float("inf"))),
+            *({"power": number} for number in (0, 1.5, float("nan"))),
+            *({"layers": ({"name": "last", "dims": dims},)} for dims in (0, 4097)),
             {"layers": ({"name": "last", "dims": 8, "dim": 8},)},
-            {"theme": (-1,)},
-            {"n_class": 8},
         ]:
             with pytest.raises(ValidationError):
                 MethodSettings(**bad)
 
     def test_of_the_regions_are_refused(self) -> None:
         for bad in [
-            {"n_classes": 0},
-            {"heat_map_classes": 0},
-            {"thresholds": (0.2, 0.1)},
-            {"thresholds": (0.1, 0.1)},
-            {"thresholds": (-0.1, 0.1)},
-            {"thresholds": (0.5, 1.0)},
+            *({"n_classes": 0}, {"heat_map_classes": 0}, {"min_side": 0}, {"whole": True}),
+            *({"thresholds": pair} for pair in ((0.2, 0.1), (0.1, 0.1), (-0.1, 0.1), (0.5, 1.0))),
             {"thresholds": (float("nan"),)},
-            {"min_side": 0},
-            {"whole": True},
         ]:
             with pytest.raises(ValidationError):
                 RegionSettings(**bad)
+        assert RegionSettings(thresholds=()).thresholds == ()
 
     def test_settings_do_not_change(self) -> None:
         with pytest.raises(ValidationError, match="frozen"):
             MethodSettings().side = 416  # type: ignore[misc]
-
-    def test_no_threshold_means_the_whole_image_only(self) -> None:
-        assert RegionSettings(thresholds=()).thresholds == ()
 
 
 class TestDigest:
@@ -153,17 +110,11 @@ class TestDigest:
         assert len(MethodSettings().digest()) == 64
         assert MethodSettings().digest() != MethodSettings.preset("paper").digest()
 
-    def test_every_field_has_another_value_here(self) -> None:
+    def test_changes_with_every_field_and_a_whitening_s_with_those_before_it(self) -> None:
         assert set(OTHER) == set(MethodSettings.model_fields)
-
-    def test_changes_with_every_field(self) -> None:
         for field, other in OTHER.items():
             changed = MethodSettings(**{field: other})
             assert changed.digest() != MethodSettings().digest()
-
-    def test_of_a_whitening_changes_with_what_comes_before_it(self) -> None:
-        for field, other in OTHER.items():
-            changed = MethodSettings(**{field: other})
             same = changed.vector_digest() == MethodSettings().vector_digest()
             assert same == (field in AFTER_THE_WHITENING)
 

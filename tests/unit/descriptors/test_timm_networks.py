@@ -11,7 +11,6 @@ from torch import nn
 
 from descriptors.backbones import find_network, load_network
 from descriptors.errors import ArtifactError, SettingsError
-from descriptors.networks import timm_networks
 from descriptors.networks.timm_networks import timm_network
 
 if TYPE_CHECKING:
@@ -96,7 +95,8 @@ def made(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Any]]:
     timm_network.cache_clear()
 
     def row(module: nn.Module) -> Any:
-        monkeypatch.setattr(timm_networks, "_build", lambda _name: module.eval())
+        monkeypatch.setattr(timm, "list_models", lambda: ["made"])
+        monkeypatch.setattr(timm, "create_model", lambda *_args, **_named: module)
         return timm_network("made")
 
     yield row

@@ -37,9 +37,6 @@ def whitening(layers: tuple[LayerWhitening, ...] = (LAYER, SECOND)) -> Whitening
 
 
 class TestLayerWhitening:
-    def test_shape(self) -> None:
-        assert LAYER(torch.rand(2, 5, 3)).shape == (2, 5, 2)
-
     def test_by_hand(self) -> None:
         """(2.5, 7, 6) - (1, 0, 2) = (1.5, 7, 4), projected (3, 2), unit."""
         expected = torch.tensor([[3.0, 2.0]]) / 13**0.5
@@ -73,12 +70,6 @@ class TestLayerWhitening:
 
 
 class TestFitLayer:
-    def test_shape(self) -> None:
-        fitted = fit_layer(np.random.default_rng(0).random((20, 6), dtype=np.float32), 4)
-        assert fitted.mean.shape == (6,)
-        assert fitted.projection.shape == (4, 6)
-        assert fitted.projection.dtype == torch.float32
-
     def test_by_hand(self) -> None:
         """Points at distance 2 and 1 on two axes: variances 8/3 and 2/3 (n - 1 = 3)."""
         rows = np.array([[2.0, 0], [-2, 0], [0, 1], [0, -1]]) + 5
@@ -92,17 +83,6 @@ class TestFitLayer:
         rows[:, 0] = np.arange(10)
         fitted = fit_layer(rows, 3)
         assert torch.isfinite(fitted.projection).all()
-
-    def test_small_axes_are_as_exact_as_large_ones(self) -> None:
-        """Unit class vectors differ little along most axes; float32 sums of squares lose them."""
-        random = np.random.default_rng(1)
-        spread = np.geomspace(1, 1e-3, 24)
-        rows = random.standard_normal((400, 24)) * spread * 0.1
-        rows += random.random(24)
-        rows = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
-        fitted = fit_layer(rows, 20)
-        white = (rows.astype(float) - fitted.mean.double().numpy()) @ fitted.projection.numpy().T
-        np.testing.assert_allclose(np.cov(white.T), np.eye(20), atol=1e-4)
 
     @pytest.mark.parametrize(("rows", "channels", "dims"), [(4, 8, 4), (20, 3, 4), (0, 8, 1)])
     def test_too_few_rows_or_channels_are_refused(
@@ -119,16 +99,12 @@ class TestStackVectors:
         )
         assert stacked.tolist() == [[1.0, 0.0], [0.0, 2.0]]
 
-    def test_bad_input(self) -> None:
-        with pytest.raises(REFUSED):
-            stack_vectors([torch.rand(2, 3), torch.rand(2, 4)])
-
 
 class TestDigest:
-    def test_is_64_hex_digits_and_repeats(self) -> None:
+    def test_is_64_hex_digits_of_all_but_the_sentence(self) -> None:
         assert len(whitening().digest()) == 64
         assert int(whitening().digest(), 16)
-        assert whitening().digest() == whitening().digest()
+        assert replace(whitening(), fitted_on="other words").digest() == whitening().digest()
 
     def test_changes_with_the_last_bit_of_any_number(self) -> None:
         for layer, part in ((0, "mean"), (1, "projection")):
@@ -138,51 +114,35 @@ class TestDigest:
             layers[layer] = replace(layers[layer], **{part: changed})
             assert whitening(tuple(layers)).digest() != whitening().digest()
 
-    def test_does_not_change_with_the_sentence(self) -> None:
-        other = Whitening((LAYER, SECOND), "v" * 64, "w" * 64, "another sentence")
-        assert other.digest() == whitening().digest()
 
-
-def _drop(name: str) -> Callable[[Path], None]:
-    def damage(path: Path) -> None:
-        about = json.loads(path.with_suffix(".json").read_text())
-        del about[name]
-        path.with_suffix(".json").write_text(json.dumps(about))
-
-    return damage
-
-
-def _replace_tensor(path: Path) -> None:
-    tensors = load_file(path)
-    tensors["0.mean"] = tensors["0.mean"] + 1
-    save_file(tensors, path)
-
-
-def _drop_tensor(path: Path) -> None:
-    tensors = load_file(path)
-    del tensors["1.projection"]
-    save_file(tensors, path)
-
-
-DAMAGES: dict[str, Callable[[Path], None]] = {
-    "empty": lambda path: path.write_bytes(b""),
-    "truncated": lambda path: path.write_bytes(path.read_bytes()[:-5]),
-    "huge header": lambda path: path.write_bytes(b"\xff" * 64),
-    "other numbers": _replace_tensor,
-    "a tensor less": _drop_tensor,
-    "a folder": lambda path: (path.unlink(), path.mkdir()),
-    "json broken": lambda path: path.with_suffix(".json").write_text('{"layers": ['),
-    "json no text": lambda path: path.with_suffix(".json").write_bytes(b"\xff\xfe\xfa"),
-    "json a list": lambda path: path.with_suffix(".json").write_text("[]"),
-    "json layers a number": lambda path: path.with_suffix(".json").write_text('{"layers": 2}'),
-    **{
-        f"json without {name}": _drop(name)
-        for name in ("layers", "vector_digest", "weights_digest", "fitted_on", "digest")
-    },
-}
+DAMAGES: list[Callable[[Path], object]] = [
+    lambda path: path.write_bytes(b""),
+    lambda path: path.write_bytes(path.read_bytes()[:-5]),
+    lambda path: path.write_bytes(b"\xff" * 64),  # a huge header
+    lambda path: (path.unlink(), path.mkdir()),
+    lambda path: save_file({**load_file(path), "0.mean": torch.ones(3)}, path),
+    lambda path: save_file({"0.mean": torch.ones(3)}, path),
+]
+DAMAGED_JSON = [b'{"layers": [', b"\xff\xfe\xfa", b"[]", b'{"layers": 2}']
 
 
 class TestFiles:
+    def test_a_damaged_file_is_refused(self, tmp_path: Path) -> None:
+        whitening().save(tmp_path / "whole.safetensors")
+        about = json.loads((tmp_path / "whole.json").read_text())
+        needed = ("layers", "vector_digest", "weights_digest", "fitted_on", "digest")
+        lacking = [json.dumps({k: about[k] for k in about if k != key}).encode() for key in needed]
+        texts = [
+            lambda path, text=text: path.with_suffix(".json").write_bytes(text)
+            for text in DAMAGED_JSON + lacking
+        ]
+        for number, damage in enumerate(DAMAGES + texts):
+            path = tmp_path / f"{number}.safetensors"
+            whitening().save(path)
+            damage(path)
+            with pytest.raises(ArtifactError, match="camsearch fit"):
+                Whitening.load(path)
+
     def test_a_round_trip_keeps_everything(self, tmp_path: Path) -> None:
         path = tmp_path / "new folder" / "w.safetensors"
         whitening().save(path)
@@ -193,13 +153,6 @@ class TestFiles:
         assert loaded.fitted_on == "12 images of a test"
         assert torch.equal(loaded.layers[1].projection, SECOND.projection)
 
-    def test_the_json_beside_it_is_for_people(self, tmp_path: Path) -> None:
-        path = tmp_path / "w.safetensors"
-        whitening().save(path)
-        about = json.loads(path.with_suffix(".json").read_text())
-        assert about["layers"] == [[2, 3], [1, 2]]
-        assert about["fitted_on"] == "12 images of a test"
-
     @pytest.mark.parametrize("missing", [".safetensors", ".json"])
     def test_a_missing_file_is_named(self, tmp_path: Path, missing: str) -> None:
         path = tmp_path / "w.safetensors"
@@ -207,14 +160,6 @@ class TestFiles:
         path.with_suffix(missing).unlink()
         with pytest.raises(ArtifactError, match=r"no whitening at .*w\.safetensors"):
             Whitening.load(path)
-
-    def test_a_damaged_file_is_refused(self, tmp_path: Path) -> None:
-        for name, damage in DAMAGES.items():
-            path = tmp_path / name / "w.safetensors"
-            whitening().save(path)
-            damage(path)
-            with pytest.raises(ArtifactError, match="camsearch fit"):
-                Whitening.load(path)
 
 
 def test_the_packaged_one_is_that_of_the_default_preset() -> None:

@@ -85,38 +85,22 @@ def assert_same_maps(expected, found):
         assert torch.equal(one.scale, other.scale)
 
 
-# ------------------------------------------------------- eight bits
-
-
 class TestQuantise:
-    def test_levels_have_the_shape_of_the_maps_and_a_scale_a_channel(self, encoded):
-        maps = encoded.features[0]
-        kept = quantise(maps)
-        assert kept.levels.shape == maps.levels.shape
-        assert kept.levels.dtype == torch.uint8
-        assert kept.scale.shape == maps.levels.shape[:2]
-        assert kept.stride == maps.stride
-
     def test_levels_worked_out_by_hand(self):
         # The scale is the channel's maximum / 255: 0.02 and 1.
         kept = quantise(feature_maps([[[5.1, 0.0], [0.03, 1e-6]], [[255.0, 254.4], [1.0, 0.0]]]))
         assert kept.levels.tolist() == [[[[255, 0], [2, 1]], [[255, 254], [1, 0]]]]
         assert kept.scale.tolist() == [pytest.approx([0.02, 1.0])]
 
-    def test_an_error_is_half_a_level_at_most(self, encoded):
+    def test_an_error_is_half_a_level_at_most_and_zeros_stay(self, encoded):
         for maps in (*encoded.features, encoded.evidence):
             kept = quantise(maps)
+            assert torch.equal(kept.levels > 0, maps.levels > 0)
             error = (kept.values() - maps.values()).abs()
             # What was lifted to level 1, so that it stays above 0, is off by a level at most.
             lifted = (maps.values() > 0) & (maps.values() < kept.scale[:, :, None, None] / 2)
             bound = torch.where(lifted, 1.0, 0.5) * kept.scale[:, :, None, None]
             assert (error <= bound * (1 + 1e-4)).all()
-
-    def test_positives_stay_positive_and_zeros_zero(self, encoded):
-        for maps in encoded.features:
-            kept = quantise(maps)
-            assert torch.equal(kept.levels > 0, maps.levels > 0)
-            assert torch.equal(kept.values() > 0, maps.values() > 0)
 
     def test_even_a_channel_of_almost_nothing(self):
         kept = quantise(feature_maps([[[1e-38, 0.0], [0.5e-38, 0.0]]]))
@@ -128,9 +112,6 @@ class TestQuantise:
         assert kept.levels.tolist() == [[[[0, 0]], [[255, 128]]]]
         assert kept.scale[0, 0] == 0
         assert torch.equal(kept.values()[0, 0], torch.zeros(1, 2))
-
-
-# ------------------------------------------------------- packed and back
 
 
 class TestPack:
@@ -148,11 +129,6 @@ class TestPack:
                 assert torch.equal(maps.levels, expected.levels)
                 assert torch.equal(maps.scale, expected.scale)
 
-    def test_evidence_that_is_a_layer_is_kept_once(self, encoded, block):
-        kept = stack_kept([unpack(block)], CPU)
-        assert len(unpack(block).layers) == len(encoded.features) == 2
-        assert kept.evidence is kept.features[1]
-
     def test_evidence_of_its_own_comes_last(self, mid_only):
         kept = unpack(pack(mid_only, [DIGEST, DIGEST])[1])
         assert (len(kept.layers), kept.features, kept.evidence) == (2, 1, 1)
@@ -165,7 +141,7 @@ class TestPack:
         # The other order of layers: an index, not a position at the end, says which is the evidence.
         turned = replace(encoded, features=encoded.features[::-1])
         kept = unpack(pack(turned, [DIGEST] * 3)[0])
-        assert kept.evidence == 0
+        assert (kept.evidence, len(kept.layers)) == (0, 2)
         assert torch.equal(kept.layers[0].levels, quantise(encoded.evidence)[:1].levels)
         stacked = stack_kept([kept], CPU)
         assert stacked.evidence is stacked.features[0]
@@ -178,11 +154,6 @@ class TestPack:
         for maps, fresh in zip(stacked.features, encoded.features, strict=True):
             assert torch.equal(maps.levels, quantise(fresh).levels[[2, 0]])
             assert torch.equal(maps.scale, quantise(fresh).scale[[2, 0]])
-
-    def test_only_images_of_one_shape_share_it(self, encoded, mid_only):
-        first, second = (unpack(data) for data in pack(encoded, [DIGEST] * 3)[:2])
-        assert first.shape == second.shape
-        assert first.shape != unpack(pack(mid_only, [DIGEST] * 2)[0]).shape
 
 
 class TestAveraged:
@@ -216,9 +187,6 @@ class TestAveraged:
         assert_same_maps(unpack(block), unpack(closed(about, tensors)))
 
 
-# ------------------------------------------------------- damaged
-
-
 class TestSweeping:
     def test_what_a_killed_writer_left_long_ago_goes_and_nothing_else(self, tmp_path, block):
         stores = [FeatureStore(str(tmp_path), one) for one in (FINGERPRINT, OTHER)]
@@ -239,13 +207,12 @@ class TestSweeping:
         for store in stores:
             store.close()
 
-    def test_a_store_that_is_empty_or_elsewhere(self, new_store):
-        assert new_store().sweep() == 0
-
 
 class TestDamage:
-    def test_what_never_were_maps(self):
-        for data in [b"", b"\0", b"no maps at all", b"\x28\xb5\x2f\xfd"]:
+    def test_what_never_were_maps(self, block):
+        # Among them a frame that says it holds 2^60 bytes, and a file with something behind it.
+        huge = b"\x28\xb5\x2f\xfd\xe0" + (1 << 60).to_bytes(8, "little") + block[9:]
+        for data in [b"", b"no maps at all", b"\x28\xb5\x2f\xfd", huge, block + b"\0"]:
             with pytest.raises(FeatureStoreError, match="index the image again"):
                 unpack(data)
 
@@ -255,10 +222,6 @@ class TestDamage:
         for length in [*some, *range(len(block) - 8, len(block))]:
             with pytest.raises(FeatureStoreError):
                 unpack(block[:length])
-
-    def test_a_file_with_something_behind_it(self, block):
-        with pytest.raises(FeatureStoreError):
-            unpack(block + b"\0")
 
     def test_blocks_of_one_repeated_byte(self, encoded):
         """As zstd writes maps that are 0 over long stretches."""
@@ -284,43 +247,17 @@ class TestDamage:
                 continue
             assert_same_maps(whole, found)
 
-    def test_drawn_bytes_in_place_of_drawn_bytes(self, block):
-        draw = random.Random(6)
-        for _ in range(200):
-            data = bytearray(block)
-            start = draw.randrange(len(data))
-            data[start : start + draw.randrange(1, 40)] = draw.randbytes(draw.randrange(40))
-            try:
-                assert_same_maps(unpack(block), unpack(bytes(data)))
-            except FeatureStoreError:
-                continue
-
-    def test_a_whole_file_that_does_not_say_all_of_itself(self, block):
+    def test_a_whole_file_of_another_version(self, block):
+        about, tensors = opened(block)
         for key in ["digest", "features", "evidence", "working", "strides"]:
-            # Not by accident, but by another version of camsearch.
-            about, tensors = opened(block)
-            del about[key]
             with pytest.raises(FeatureStoreError):
-                unpack(closed(about, tensors))
-
-    def test_a_whole_file_that_says_nonsense_of_itself(self, block):
+                unpack(closed({k: v for k, v in about.items() if k != key}, tensors))
         for said in [{"strides": 4}, {"strides": [4, 8, 16]}, {"working": [64]}]:
-            about, tensors = opened(block)
             with pytest.raises(FeatureStoreError):
                 unpack(closed(about | said, tensors))
-
-    def test_a_whole_file_without_one_of_its_arrays(self, block):
         for missing in ["0.levels", "1.scale", "scores"]:
-            about, tensors = opened(block)
-            del tensors[missing]
             with pytest.raises(FeatureStoreError):
-                unpack(closed(about, tensors))
-
-    def test_a_size_that_no_memory_holds(self, block):
-        # A frame that says it holds 2^60 bytes must not be believed.
-        frame = b"\x28\xb5\x2f\xfd\xe0" + (1 << 60).to_bytes(8, "little") + block[9:]
-        with pytest.raises(FeatureStoreError):
-            unpack(frame)
+                unpack(closed(about, {k: v for k, v in tensors.items() if k != missing}))
 
 
 def opened(block):
@@ -335,9 +272,6 @@ def closed(about, tensors):
     return zstandard.ZstdCompressor().compress(save(tensors, {"camsearch": json.dumps(about)}))
 
 
-# ------------------------------------------------------- the store
-
-
 class TestStore:
     def test_an_empty_store_has_nothing(self, store):
         assert store.get({}) == {}
@@ -345,6 +279,7 @@ class TestStore:
         assert not store.has("a")
         store.delete(["a"])
         store.put({})
+        assert store.sweep() == 0
 
     def test_what_is_put_is_got(self, store, encoded):
         packed = pack(encoded, [DIGEST] * 3)
@@ -354,13 +289,6 @@ class TestStore:
         for image_id, data in zip("abc", packed, strict=True):
             assert store.has(image_id)
             assert_same_maps(unpack(data), found[image_id])
-
-    def test_putting_again_replaces(self, store, encoded):
-        old, new = pack(encoded[:2], ["1" * 64, "2" * 64])
-        store.put({"a": old})
-        store.put({"a": new})
-        assert store.get({"a": "1" * 64}) == {}
-        assert_same_maps(unpack(new), store.get({"a": "2" * 64})["a"])
 
     def test_deleted_maps_are_gone_and_the_others_stay(self, store, block):
         store.put({"a": block, "b": block})
@@ -413,9 +341,6 @@ class TestStore:
             assert_same_maps(unpack(packed[int(image_id) % 3]), maps)
 
 
-# ------------------------------------------------------- places that refuse
-
-
 class TestPlaces:
     def test_a_scheme_that_nobody_knows(self):
         with pytest.raises(FeatureStoreError, match=r"nosuch://there.*install the package"):
@@ -431,20 +356,6 @@ class TestPlaces:
         store.delete(["a"])
         store.close()
 
-    def test_a_folder_where_a_file_should_be(self, tmp_path, block):
-        store = FeatureStore(str(tmp_path), FINGERPRINT)
-        store.put({"a": block})
-        (maps,) = tmp_path.rglob("*.maps")
-        maps.unlink()
-        maps.mkdir()
-        with pytest.raises(FeatureStoreError):
-            store.put({"a": block})
-        with pytest.raises(FeatureStoreError):
-            store.delete(["a"])
-        assert store.get({"a": DIGEST}) == {}
-        assert list(maps.iterdir()) == []
-        store.close()
-
     def test_a_folder_of_any_name(self, tmp_path, block):
         for name in ["a::b", "with space", "#?*[x]", "写真", "a%20b", "~"]:
             store = FeatureStore(str(tmp_path / name), FINGERPRINT)
@@ -453,16 +364,12 @@ class TestPlaces:
             assert len(list((tmp_path / name).rglob("*.maps"))) == 1
             store.close()
 
-    def test_a_folder_named_relatively(self, tmp_path, block, monkeypatch):
+    def test_maps_of_a_relative_folder_may_be_read_by_whom_the_umask_lets(
+        self, tmp_path, block, monkeypatch
+    ):
         monkeypatch.chdir(tmp_path)
         store = FeatureStore("maps", FINGERPRINT)
         monkeypatch.chdir("/")
-        store.put({"a": block})
-        assert len(list((tmp_path / "maps").rglob("*.maps"))) == 1
-        store.close()
-
-    def test_maps_may_be_read_by_whom_the_umask_lets(self, tmp_path, block):
-        store = FeatureStore(str(tmp_path), FINGERPRINT)
         before = os.umask(0o022)
         try:
             store.put({"a": block})
@@ -482,32 +389,11 @@ class TestPlaces:
         (maps,) = (p for p in (tmp_path / "maps").rglob("*") if p.is_file())
         maps.unlink()
         maps.mkdir()
-        with pytest.raises(FeatureStoreError):
-            store.put({"a": block})
+        for act in (lambda: store.put({"a": block}), lambda: store.delete(["a"])):
+            with pytest.raises(FeatureStoreError):
+                act()
+        assert store.get({"a": DIGEST}) == {}
         assert [p for p in tmp_path.rglob("*") if p.is_file()] == []
-        store.close()
-
-    def test_a_reader_never_sees_half_a_file(self, tmp_path, encoded):
-        # Two versions are put in turn; a reader finds one of them at every moment.
-        old, new = pack(encoded[:2], ["1" * 64, "2" * 64])
-        store = FeatureStore(str(tmp_path), FINGERPRINT)
-        store.put({"a": old})
-        (place,) = tmp_path.rglob("*.maps")
-        ready = threading.Event()
-
-        def write():
-            ready.wait()
-            for data in (new, old) * 150:
-                store.put({"a": data})
-
-        writer = threading.Thread(target=write)
-        writer.start()
-        ready.set()
-        seen = set()
-        while writer.is_alive():
-            seen.add(place.read_bytes())
-        writer.join()
-        assert seen <= {old, new}
         store.close()
 
     def test_a_writer_killed_at_any_moment_leaves_whole_files(self, tmp_path, block):

@@ -31,12 +31,7 @@ WELL_FORMED = [
     ({"match_all": {"boost": 1.2}}, Everything()),
     ({"term": {"meta.city": "Paris"}}, Term("meta.city", "Paris")),
     ({"term": {"meta.city": {"value": "Paris"}}}, Term("meta.city", "Paris")),
-    (
-        {"term": {"meta.city": {"value": "Paris", "boost": 2, "_name": "x"}}},
-        Term("meta.city", "Paris"),
-    ),
     ({"terms": {"f": ["a", 1, 2.5, True]}}, Terms("f", ("a", 1, 2.5, True))),
-    ({"terms": {"f": ["a"], "boost": 1}}, Terms("f", ("a",))),
     ({"range": {"f": {"gte": 1, "lt": 2.5}}}, Range("f", {"gte": 1, "lt": 2.5})),
     (
         {"range": {"f": {"gt": "2024", "lte": "2025", "boost": 1}}},
@@ -57,10 +52,6 @@ WELL_FORMED = [
     ({"bool": {"should": []}}, Everything()),
     ({"bool": {"should": A, "must_not": B}}, And((Or((IS_A,)), Not(IS_B)))),
     ({"bool": {"should": [A, B], "filter": C}}, IS_C),
-    (
-        {"bool": {"should": [A, B], "must": C, "minimum_should_match": 1}},
-        And((IS_C, Or((IS_A, IS_B)))),
-    ),
     ({"bool": {"should": [A, B], "minimum_should_match": 2}}, Or((IS_A, IS_B), 2)),
     ({"bool": {"should": [A, B], "minimum_should_match": 0}}, Everything()),
     ({"bool": {"must": A, "minimum_should_match": 1}}, And((IS_A, Or((), 1)))),
@@ -73,10 +64,6 @@ MALFORMED = [
     ({"term": {"f": 1}, "exists": {"field": "f"}}, "not the keys term, exists"),
     ({"match": {"f": "a"}}, "filter has an unknown query 'match': use one of bool, exists, ids, "),
     ([A, {"tern": {}}], r"filter\[1\] has an unknown query 'tern'"),
-    (
-        {"match_all": {"all": 1}},
-        "filter.match_all has an unknown key 'all': expected an empty object",
-    ),
     ({"term": "f"}, "filter.term must be an object whose only key is a field, not a text"),
     ({"term": {"f": 1, "g": 2}}, "filter.term must be .* not the keys f, g"),
     ({"term": {"f": None}}, "filter.term.f must be a text, a number or a boolean, not null"),
@@ -88,10 +75,6 @@ MALFORMED = [
     ({"term": {"f": {"value": "a", "case_insensitive": True}}}, "unknown key 'case_insensitive'"),
     ({"term": {"f": math.nan}}, "filter.term.f is nan: a filter needs a finite number"),
     ({"terms": {"f": "a"}}, "filter.terms.f must be a list of values, not a text"),
-    (
-        {"terms": {"f": {"index": "i", "id": "1"}}},
-        "filter.terms.f must be a list of values, not an object",
-    ),
     ({"terms": {"f": ["a", None]}}, r"filter.terms.f\[1\] must be a text, .* not null"),
     (
         {"range": {"f": 3}},
@@ -104,10 +87,6 @@ MALFORMED = [
     ({"range": {"f": {"gt": True}}}, "filter.range.f.gt must be a number or a text, not a boolean"),
     ({"range": {"f": {"gt": -math.inf}}}, "filter.range.f.gt is -inf"),
     ({"exists": {"field": ["f"]}}, "filter.exists.field must be a field's name, not a list"),
-    (
-        {"exists": {"name": "f"}},
-        "filter.exists has an unknown key 'name': expected an object with field",
-    ),
     ({"ids": {"values": ["a", 1]}}, "filter.ids.values must be a list of ids"),
     ({"ids": ["a"]}, "filter.ids must be an object with values, not a list"),
     ({"bool": []}, "filter.bool must be an object with must / filter / .*, not a list"),

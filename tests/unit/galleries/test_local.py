@@ -32,9 +32,6 @@ def create(folder, **said):
     return LocalGallery.create(folder, **{"dims": 4, "fingerprint": "f", "settings": {}} | said)
 
 
-# ------------------------------------------------------- others at the same time
-
-
 def test_a_second_writer_waits_and_then_says_so(folder):
     with create(folder, busy_seconds=0.05) as first, LocalGallery.open(folder) as second:
         first.put([document("a")])
@@ -86,8 +83,6 @@ def test_threads_read_whole_batches_while_another_writes(folder):
             assert list(readers) == [None] * 4
 
 
-# ------------------------------------------------------- sudden death
-
 WRITER = """
 import itertools, sys
 from galleries.local import LocalGallery
@@ -132,10 +127,7 @@ def test_a_killed_writer_leaves_whole_batches_and_all_that_it_called_written(fol
         assert connection.execute("PRAGMA foreign_key_check").fetchall() == []
 
 
-# ------------------------------------------------------- size and exactness
-
-
-def test_a_image_takes_less_than_ten_thousand_bytes_of_disk(folder):
+def test_an_image_takes_less_than_ten_thousand_bytes_of_disk(folder):
     vectors = np.random.default_rng(1).standard_normal((2000, 512))
     meta = {"city": "Paris", "year": 1889, "tags": ["iron", "tower", "seen from below"]}
     with create(folder, dims=512) as gallery:

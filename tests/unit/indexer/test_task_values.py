@@ -61,8 +61,8 @@ def test_what_json_cannot_hold_is_the_problem_of_its_image_alone():
         assert second.problem is None
 
 
-@pytest.mark.parametrize("id_", ["k" * 600, "é" * 300, "a\ud800"])
-def test_an_id_that_cannot_be_one_is_listed_under_its_digest(id_):
-    (source,) = sources_of([{"id": id_, "uri": "/a.jpg"}])
-    assert source.problem is not None
-    check_reject(reject_of(source, "malformed_row", "Why."))
+def test_an_id_that_cannot_be_one_is_listed_under_its_digest():
+    for id_ in ("é" * 300, "a\ud800"):
+        (source,) = sources_of([{"id": id_, "uri": "/a.jpg"}])
+        assert source.problem is not None
+        check_reject(reject_of(source, "malformed_row", "Why."))
