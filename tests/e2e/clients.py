@@ -55,7 +55,7 @@ class Client:
     arguments: tuple[str, ...] = ()
     environment: tuple[tuple[str, str], ...] = ()
 
-    def run(self, program: str, *arguments: str, said: object = None) -> dict[str, Any]:
+    def run(self, program, *arguments, said=None):
         """What a program of `tests/e2e/programs` prints, as JSON.
 
         Args:
@@ -68,9 +68,7 @@ class Client:
         found: dict[str, Any] = json.loads(done)
         return found
 
-    def run_code(
-        self, path: Path, *arguments: str, said: object = None, folder: Path | None = None
-    ) -> str:
+    def run_code(self, path, *arguments, said=None, folder=None):
         """What a file prints."""
         done = subprocess.run(
             [*self.command, str(path), *arguments],
@@ -87,12 +85,12 @@ class Client:
         return done.stdout
 
 
-def python_9(colour: str) -> Client:
+def python_9(colour):
     """The client that camsearch itself uses."""
     return Client(f"Python 9 {colour}", (sys.executable,), ".py", (colour,))
 
 
-def python_8(colour: str) -> Client:
+def python_8(colour):
     """The client of the 8 series, which says `compatible-with=8`."""
     # Some of its parts are compiled for one version of Python.
     target = _installed("python-8", f"{PYTHON_8} {sys.version}", _install_python)
@@ -100,7 +98,7 @@ def python_8(colour: str) -> Client:
     return Client(f"Python 8.19 {colour}", (sys.executable,), ".py", (colour,), paths)
 
 
-def javascript() -> Client:
+def javascript():
     """The client of the pinned package.json, for Node."""
     for name in ("node", "npm"):
         if shutil.which(name) is None:
@@ -110,7 +108,7 @@ def javascript() -> Client:
     return Client("JavaScript", ("node",), ".cjs", (), (("NODE_PATH", f"{folder}/node_modules"),))
 
 
-def curl() -> Client:
+def curl():
     """curl and jq, as people use them."""
     for name in ("curl", "jq"):
         if shutil.which(name) is None:
@@ -128,7 +126,7 @@ CLIENTS: dict[str, Callable[[], Client]] = {
 }
 
 
-def _installed(name: str, what: str, install: Callable[[Path], list[str]]) -> Path:
+def _installed(name, what, install):
     """The folder of an installed client, made if it is not there with just this content."""
     CACHE.mkdir(parents=True, exist_ok=True)
     folder, done = CACHE / name, CACHE / f"{name}.installed"
@@ -153,12 +151,12 @@ def _installed(name: str, what: str, install: Callable[[Path], list[str]]) -> Pa
     return folder
 
 
-def _install_python(folder: Path) -> list[str]:
+def _install_python(folder):
     quiet = ("--quiet", "--disable-pip-version-check")
     return [sys.executable, "-m", "pip", "install", *quiet, "--target", str(folder), PYTHON_8]
 
 
-def _install_javascript(folder: Path) -> list[str]:
+def _install_javascript(folder):
     for name in ("package.json", "package-lock.json"):
         shutil.copy(_JAVASCRIPT / name, folder)
     return ["npm", "ci", "--prefix", str(folder), "--no-audit", "--no-fund", "--ignore-scripts"]

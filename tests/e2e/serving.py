@@ -11,7 +11,6 @@ from tests.support.clock import HANG_S, wait_for
 from tests.support.forked import forked_command
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from multiprocessing.context import ForkServerProcess
     from pathlib import Path
 
@@ -28,7 +27,7 @@ class Served:
 
 
 @contextmanager
-def serving(log: Path, *options: str, **settings: str) -> Iterator[Served]:
+def serving(log, *options, **settings):
     """The proxy, until the block ends; it must then end by itself.
 
     Args:

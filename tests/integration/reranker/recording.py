@@ -30,7 +30,7 @@ class Recorded:
     shape_only: bool = False
 
 
-def asking(method: str, target: str, body: Any = None, **more: Any) -> Recorded:
+def asking(method, target, body=None, **more):
     """With a body of JSON."""
     if body is None:
         return Recorded(method, target, **more)
@@ -38,11 +38,11 @@ def asking(method: str, target: str, body: Any = None, **more: Any) -> Recorded:
     return Recorded(method, target, json.dumps(body).encode(), headers, **more)
 
 
-def lines(*rows: Any) -> bytes:
+def lines(*rows):
     return b"".join(json.dumps(row).encode() + b"\n" for row in rows)
 
 
-def bulk(count: int, size: int = 0, start: int = 0) -> bytes:
+def bulk(count, size=0, start=0):
     rows: list[Any] = []
     for number in range(start, start + count):
         rows.append({"index": {"_id": f"bulk-{number}"}})
@@ -50,7 +50,7 @@ def bulk(count: int, size: int = 0, start: int = 0) -> bytes:
     return lines(*rows)
 
 
-def document(number: int) -> dict[str, Any]:
+def document(number):
     return {
         "descriptor": [round((number * k) % 7 / 7 + 0.1, 3) for k in range(1, 5)],
         "city": ["Paris", "Köln", "東京"][number % 3],
@@ -75,5 +75,5 @@ MAPPING = {
 UNICODE_IDS = ["/photos/été/1.jpg", "東京 ✓", "a+b c", "..", "a;b=c", "%2F", "x?y#z", "🎉"]
 
 
-def quoted(text: str) -> str:
+def quoted(text):
     return "".join(f"%{byte:02X}" for byte in text.encode())

@@ -198,14 +198,6 @@ def test_a_image_that_unfolds_is_refused_unread(house, size):
     assert answer.reason
 
 
-def test_a_image_of_many_bytes_is_refused(house):
-    image = {"data": base64.b64encode(bytes(200_000)).decode()}
-    with house.service(settings={"serve_max_image": 100_000}) as service:
-        answer = asked(service, first(image))
-    assert answer.status == 400
-    assert "100,000 bytes allowed" in answer.reason
-
-
 @pytest.mark.parametrize("encoding", ["gzip", "deflate"])
 def test_a_body_that_unfolds_is_refused_at_the_limit(house, encoding):
     plain = b'{"camsearch": "' + bytes(80 * 2**20) + b'"}'
@@ -239,28 +231,3 @@ def test_a_deep_body_is_refused(house, depth, kind):
         assert several.status in (200, 400, 501)
         if several.status == 200:
             assert several.json["responses"][0]["status"] in (400, 501)
-
-
-@pytest.mark.parametrize(
-    ("body", "said"),
-    [
-        (ranked({"id": "01"}, rank_window_size=10**6), "from 1 to 1,000"),
-        (ranked({"id": "01"}) | {"size": 10**6}, "Result window is too large"),
-        (ranked({"id": "01"}, expand={"hits": 10**6}), "from 1 to 100"),
-        ({"knn": first({"id": "01"})["knn"] | {"k": 10**6}}, "at most 10,000"),
-        ({"knn": [first({"id": f"{i:02d}"})["knn"] for i in range(9)]}, "more than"),
-    ],
-)
-def test_nobody_asks_for_too_much(house, body, said):
-    with house.service() as service:
-        answer = asked(service, body)
-    assert answer.status == 400
-    assert said in answer.reason
-
-
-def test_too_many_searches_in_one_are_refused(house):
-    line = b"{}\n%b\n" % json.dumps(first({"id": "01"})).encode()
-    with house.service() as service:
-        answer = asked(service, line * 33, path="/images/_msearch")
-    assert answer.status == 400
-    assert "33 searches" in answer.reason

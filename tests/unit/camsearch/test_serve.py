@@ -16,7 +16,6 @@ from descriptors.machine import method_of
 from descriptors.settings import RegionSettings
 from galleries.about import about_method
 from galleries.documents import IndexedImage
-from galleries.errors import GalleryNotFound
 from galleries.local import LocalGallery
 from reranker.errors import DialectError, ImageNotFound
 from reranker.http.exchange import Request
@@ -38,14 +37,6 @@ def folder(tiny, tmp_path):
     with tiny.library(tmp_path / "gallery") as library:
         library.index(photos)
     return tmp_path / "gallery"
-
-
-def test_help_names_the_options(camsearch):
-    said = camsearch("serve", "--help")
-    assert said.status == 0
-    for option in ("--gallery", "--elasticsearch", "--index", "--port", "--read-only", "--preset"):
-        assert option in said.out
-    assert " serve " in camsearch("--help").out
 
 
 class TestRefused:
@@ -129,13 +120,6 @@ class TestOverFolder:
         with serving.over_folder(folder, settings, MACHINE) as service:
             answer = asyncio.run(service.upstream.ask(Request("GET", "/photos/_mapping")))
         assert answer.status == 200
-
-    def test_there_is_none(self, tmp_path):
-        with (
-            pytest.raises(GalleryNotFound),
-            serving.over_folder(tmp_path / "none", read_settings(), MACHINE),
-        ):
-            pass
 
     def test_urls_are_fetched_from_listed_hosts_only(self, folder):
         builder = {"camsearch": {"image": {"url": "https://other.example/a.png"}}}

@@ -96,12 +96,6 @@ class TestDownload:
         said = camsearch("search", images / "2.png", "-g", gallery, "--json")
         assert json.loads(said.out)["hits"][0]["uri"].endswith("2.png")
 
-    def test_the_command_without_internet(self, publisher, camsearch, tmp_path):
-        publisher.unlink()
-        options = ["--network", "tiny", "--weights", "download"]
-        said = camsearch("fit", tmp_path, "-o", tmp_path / "w.safetensors", *options)
-        assert_one_sentence(said, "The weights of tiny cannot be downloaded")
-
     def test_doctor_shows_what_was_fetched(self, publisher, camsearch, tmp_path):
         path = download_weights("tiny", PUBLISHED)
         said = camsearch("doctor", "-g", tmp_path / "none")
@@ -149,10 +143,6 @@ class TestConvertWeights:
         )
         path = keras_file(tmp_path / "w.h5", drawn())
         assert_one_sentence(camsearch("convert-weights", path, "--out", tmp_path / out), why)
-
-    def test_an_unknown_order_is_usage(self, camsearch, tmp_path):
-        said = camsearch("convert-weights", "w.h5", "--out", "w.safetensors", "--order", "caffe")
-        assert said.status == 2
 
 
 def test_the_real_width_has_the_keras_file_s_shapes():

@@ -9,7 +9,7 @@ from evaluation.scores import Answer, Score
 from evaluation.trials import Judgement, Photo, PhotoQuery
 
 
-def made_query(number: int, scene: str = "", **measures: Judgement) -> PhotoQuery:
+def made_query(number, scene="", **measures):
     """A query for the photo of this number."""
     path = f"{scene or 'photo'}/{number:03d}.jpg"
     photo = Photo(path, Size(8, 6), Path(path), scene)
@@ -17,9 +17,7 @@ def made_query(number: int, scene: str = "", **measures: Judgement) -> PhotoQuer
     return PhotoQuery(photo, None, judgements, path)
 
 
-def made_scores(
-    precisions: list[float], scenes: int, system: str = "OfA", stage: str = "first"
-) -> tuple[Score, ...]:
+def made_scores(precisions, scenes, system="OfA", stage="first"):
     """One score a precision; queries go round the scenes."""
     return tuple(
         Score(

@@ -82,16 +82,7 @@ def test_other_settings_than_its_own(matcher, query, documents):
     assert matcher.match(query, documents, none) == {one.id: None for one in documents}
 
 
-def test_nothing_to_match(matcher, query):
-    assert matcher.match(query, []) == {}
-
-
 class TestMissingMaps:
-    def test_without_a_store_nothing_is_matched(self, house, query, documents):
-        matcher = Matcher(house.method, None, REGIONS)
-        assert matcher.match(query, documents) == matcher.kept_maps(documents) == {}
-        matcher.close()
-
     def test_maps_of_other_bytes_are_none(self, matcher, query, documents):
         changed = replace(documents[0], digest="e" * 64)
         assert sorted(matcher.match(query, [changed, documents[1]])) == [documents[1].id]
@@ -153,11 +144,3 @@ class TestStopping:
                 return next(asked)
 
         assert 0 < len(matcher.match(query, documents, stop=stop)) < COUNT
-
-    def test_closing_ends_the_threads(self, house, store, query, documents):
-        before = set(threading.enumerate())
-        matcher = Matcher(house.method, store, REGIONS)
-        matcher.match(query, documents)
-        matcher.close()
-        left = set(threading.enumerate()) - before
-        assert not [one for one in left if one.name.startswith("match")]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 import pytest
 
 from descriptors.settings import RegionSettings
@@ -24,11 +22,6 @@ from tests.support.datasets import (
 from tests.support.tiny_network import tiny_encoder
 from tests.unit.evaluation.miniature import tell_nobody
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from evaluation.scores import Row
-
 REGIONS = RegionSettings(n_classes=4, min_side=8)
 FIRST = [stage_of(0, 0)]
 STAGES = {"OfA": [*FIRST, stage_of(100, 5)], "OnA": FIRST, "theme": FIRST}
@@ -40,7 +33,7 @@ MAKERS = {
 }
 
 
-def rows_of(name: str, root: Path, cache: Path, **options: Any) -> dict[tuple[str, str], Row]:
+def rows_of(name, root, cache, **options):
     """What is measured of one dataset, by system and stage."""
     trials = read_dataset(name, root, cache=cache, **options)
     encoded = encode_photos(all_photos(trials), tiny_encoder(), cache, tell_nobody)
@@ -50,14 +43,14 @@ def rows_of(name: str, root: Path, cache: Path, **options: Any) -> dict[tuple[st
 
 
 @pytest.fixture(scope="module")
-def fit_on(tmp_path_factory: pytest.TempPathFactory) -> FitOn:
+def fit_on(tmp_path_factory):
     """Drawings of another seed: what is fitted on is another collection."""
     return FitOn("oxford5k", make_oxford(tmp_path_factory.mktemp("fit"), seed=9))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", MAKERS)
-def test_views_are_found(name: str, fit_on: FitOn, tmp_path: Path):
+def test_views_are_found(name, fit_on, tmp_path):
     make, measures = MAKERS[name]
     found = rows_of(name, make(tmp_path / "root"), tmp_path / "cache", fit_on=fit_on)
     assert set(found) == {(s, stage.name) for s, some in STAGES.items() for stage in some}
@@ -72,7 +65,7 @@ def test_views_are_found(name: str, fit_on: FitOn, tmp_path: Path):
 
 
 @pytest.mark.slow
-def test_boxes_of_ones_own_csv(tmp_path: Path):
+def test_boxes_of_ones_own_csv(tmp_path):
     root = make_csv_folder(tmp_path / "root")
     found = rows_of("folder", root, tmp_path / "cache", queries="boxes")
     assert len(found["OfA", "first"].trials) == 2
@@ -80,7 +73,7 @@ def test_boxes_of_ones_own_csv(tmp_path: Path):
 
 
 @pytest.mark.slow
-def test_distractors_make_it_harder_and_are_not_fitted_on(fit_on: FitOn, tmp_path: Path):
+def test_distractors_make_it_harder_and_are_not_fitted_on(fit_on, tmp_path):
     root, cache = make_oxford(tmp_path / "root"), tmp_path / "cache"
     make_distractors(root / "oxc1_100k", 30)
     plain = rows_of("oxford5k", root, cache, fit_on=fit_on)

@@ -1,6 +1,5 @@
 """The answer, from Elasticsearch's and our order."""
 
-import orjson
 import pytest
 
 from descriptors.arrays import Box
@@ -60,13 +59,6 @@ def test_the_rest_of_the_answer_stays_as_it_was():
     kept = {"timed_out": True, "_shards": {"total": 1}, "aggregations": aggregations}
     assert {key: answer[key] for key in kept} == kept
     assert answer["hits"]["total"] == {"value": 3, "relation": "eq"}
-
-
-def test_pages_are_cut_from_the_final_order():
-    second = answered(parsed(reranked(body={"from": 1, "size": 1})))
-    assert scores(second) == [("a", 0.75)]
-    assert second["hits"]["max_score"] == 0.95
-    assert scores(answered(parsed(reranked(body={"from": 9})))) == []
 
 
 def test_no_hits_are_answered_where_none_are_asked_for():
@@ -150,9 +142,3 @@ def test_the_total_is_never_less_than_the_hits():
     assert "total" not in answered(search, untold)["hits"]
     many = response(A, total={"value": 10_000, "relation": "gte"})
     assert answered(search, many)["hits"]["total"] == {"value": 10_000, "relation": "gte"}
-
-
-def test_what_elasticsearch_answered_is_not_changed():
-    before = orjson.dumps(FIRST)
-    answered(parsed(reranked(body={"min_score": 0.8, "size": 1})))
-    assert orjson.dumps(FIRST) == before

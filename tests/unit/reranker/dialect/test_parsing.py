@@ -209,8 +209,3 @@ def test_elsewhere_our_name_may_be_data(text):
 def test_what_names_us_and_is_no_json_is_said_by_us(body):
     with pytest.raises(DialectError, match="is no JSON"):
         parse_search(body, "", LIMITS)
-
-
-@pytest.mark.parametrize("body", [b"{camsearch", b'{"query": "camsearch",}', b'["camsearch"'])
-def test_what_is_no_json_and_does_not_name_us_is_for_elasticsearch(body):
-    assert parse_search(body, "", LIMITS) is None
