@@ -43,7 +43,6 @@ every_worker = pytest.mark.parametrize("service", WORKERS.values(), ids=WORKERS)
 
 
 def seconds(duration):
-    """Of a duration as Compose writes it."""
     return sum(int(n) * _UNITS[unit] for n, unit in re.findall(r"(\d+)([smh])", duration))
 
 
@@ -58,7 +57,6 @@ def read_command(words):
 
 
 def commands_of(service):
-    """What camsearch is asked for in a service."""
     check = service.get("healthcheck", {}).get("test", [])
     return [service["command"], *([check[1:]] if check else [])]
 
@@ -233,7 +231,6 @@ def test_camsearch_knows_every_setting_the_page_names():
 
 @pytest.fixture
 def said(monkeypatch, camsearch, elasticsearch_url, redis_db_url, index_prefix):
-    """Runs camsearch with the servers of this run."""
     monkeypatch.setenv("CAMSEARCH_ELASTICSEARCH", elasticsearch_url)
     monkeypatch.setenv("CAMSEARCH_BROKER", redis_db_url)
     monkeypatch.setenv("CAMSEARCH_IMAGES", f"{index_prefix}photos")

@@ -69,7 +69,6 @@ class Client:
         return found
 
     def run_code(self, path, *arguments, said=None, folder=None):
-        """What a file prints."""
         done = subprocess.run(
             [*self.command, str(path), *arguments],
             env=os.environ | dict(self.environment),
@@ -86,7 +85,6 @@ class Client:
 
 
 def python_9(colour):
-    """The client that camsearch itself uses."""
     return Client(f"Python 9 {colour}", (sys.executable,), ".py", (colour,))
 
 
@@ -109,7 +107,6 @@ def javascript():
 
 
 def curl():
-    """curl and jq, as people use them."""
     for name in ("curl", "jq"):
         if shutil.which(name) is None:
             raise ClientMissing(f"{name} is not here: install curl and jq.")

@@ -44,7 +44,6 @@ def gallery_folder(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def library(sources, gallery_folder):
-    """A gallery in a folder."""
     with ImageLibrary.create(gallery_folder, machine=MACHINE) as made:
         assert made.index(sources).indexed == len(sources)
         yield made

@@ -39,7 +39,6 @@ class Example:
 
 
 def examples(page):
-    """Those of a page; the blocks before its first heading are what they go on from."""
     start: dict[str, str] = {}
     heading, waiting = "", {}
     for found in _FENCE.finditer(page):

@@ -33,7 +33,6 @@ QUERY = "query.jpg"
 
 
 def photo(thing, cut):
-    """A part of a photo as a JPEG file."""
     package, file = _PHOTOS[thing]
     spec = find_spec(package)
     assert spec is not None
@@ -54,7 +53,6 @@ def query_photo():
 
 
 def write_photos(folder):
-    """Writes the images ``cat-1.jpg`` to ``flower-3.jpg``, and the query beside them."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / QUERY).write_bytes(query_photo())
     return list(_written(folder))

@@ -19,8 +19,6 @@ _STARTED = re.compile(r"camsearch answers at (http://\S+)")
 
 @dataclass(frozen=True)
 class Served:
-    """A running proxy, and the file that has all it says."""
-
     url: str
     log: Path
     process: ForkServerProcess

@@ -89,42 +89,6 @@ def test_a_builder_is_the_vector_it_makes(search, direct, gallery, place):
         assert ids(found)[0] == "cat-2" or place == "rescore"
 
 
-def test_re_ranking_tells_where_and_from_where(search):
-    first = search(knn=built(), size=15)
-    found = search(retriever=ranked(rank_window_size=6), size=15)
-    assert sorted(ids(found)[:3]) == CATS
-    assert sorted(ids(found)) == sorted(ids(first))
-    assert ids(found)[6:] == ids(first)[6:]
-    for hit in found["hits"]["hits"][:6]:
-        x0, y0, x1, y1 = hit["fields"]["camsearch.box"]
-        assert 0 <= x0 < x1 <= hit["_source"]["width"]
-        assert 0 <= y0 < y1 <= hit["_source"]["height"]
-        assert ids(first)[hit["fields"]["camsearch.first_rank"][0] - 1] == hit["_id"]
-        first_score = scores(first)[ids(first).index(hit["_id"])]
-        assert hit["fields"]["camsearch.first_score"][0] == pytest.approx(first_score)
-        assert "descriptor" not in hit["_source"]
-    assert all("camsearch.box" not in hit["fields"] for hit in found["hits"]["hits"][6:])
-    assert found["hits"]["max_score"] == max(scores(found))
-
-
-def test_typed_clients_say_the_same_in_ext(search):
-    asked = {"image": PHOTO, "box": [20, 20, 250, 180], "rank_window_size": 5}
-    typed = search(knn=KNN, ext={"camsearch": asked})
-    named = search(retriever=ranked(box=asked["box"], rank_window_size=5))
-    assert typed["hits"] == named["hits"]
-    only_first = search(knn=KNN, ext={"camsearch": {"image": PHOTO}})
-    assert only_first["hits"] == search(knn=built())["hits"]
-
-
-@pytest.mark.parametrize("window", [4, 15])
-def test_pages_lie_side_by_side(search, window):
-    whole = search(retriever=ranked(rank_window_size=window), size=12)
-    pages = [
-        search(retriever=ranked(rank_window_size=window), from_=i, size=3) for i in (0, 3, 6, 9)
-    ]
-    assert [hit for page in pages for hit in ids(page)] == ids(whole)
-
-
 def test_what_is_left_to_elasticsearch_means_what_it_means_there(search):
     found = search(
         retriever=ranked(),

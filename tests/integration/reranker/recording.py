@@ -31,7 +31,6 @@ class Recorded:
 
 
 def asking(method, target, body=None, **more):
-    """With a body of JSON."""
     if body is None:
         return Recorded(method, target, **more)
     headers = JSON | more.pop("headers", {})

@@ -21,29 +21,15 @@ from reranker.app import make_app
 from reranker.proxy.upstream import ElasticsearchUpstream, UpstreamSettings
 from tests.support.asgi import ask
 from tests.support.clock import HANG_S
-from tests.support.house import COUNT, REGIONS
+from tests.support.house import COUNT, REGIONS, first, ranked
 from tests.support.wire import run, scripted
 
 pytestmark = pytest.mark.slow
 
-KNN = {"field": "descriptor", "k": COUNT, "num_candidates": COUNT}
 FAST = UpstreamSettings(connect_s=1, ask_s=2, forward_s=2)
 
 
-def first(image):
-    return {
-        "knn": KNN | {"query_vector_builder": {"camsearch": {"image": image}}},
-        "size": COUNT,
-    }
-
-
-def ranked(image, **more):
-    inner = {"knn": first(image)["knn"]}
-    return {"retriever": {"camsearch": {"retriever": inner, **more}}, "size": COUNT}
-
-
 def filled(url, house):
-    """A gallery in Elasticsearch with the house's images."""
     sources = [
         Source(f"{i:02d}", str(house.root / f"{i:02d}.png"), {"city": "Bonn"}) for i in range(COUNT)
     ]

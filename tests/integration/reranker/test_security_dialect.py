@@ -21,20 +21,10 @@ from reranker.errors import UpstreamUnreachable
 from reranker.folder import LocalUpstream
 from reranker.proxy.upstream import ElasticsearchUpstream, UpstreamSettings
 from tests.support.asgi import JSON, ask
-from tests.support.house import COUNT, Scripted
+from tests.support.house import COUNT, Scripted, first, ranked
 from tests.support.wire import run
 
-KNN = {"field": "descriptor", "k": COUNT, "num_candidates": COUNT}
-
 pytestmark = pytest.mark.slow
-
-
-def first(image, **more):
-    return {"knn": KNN | {"query_vector_builder": {"camsearch": {"image": image, **more}}}}
-
-
-def ranked(image, **more):
-    return {"retriever": {"camsearch": {"retriever": first(image), **more}}, "size": COUNT}
 
 
 def asked(service, body, headers=JSON, path="/images/_search"):
@@ -177,7 +167,6 @@ def png_of(width, height):
 
 
 def in_bounds(service, body, headers=JSON, *, megabytes=60, path="/images/_search"):
-    """The answer, which takes little memory."""
     app = make_app(service)
     tracemalloc.start()
     try:
@@ -190,7 +179,7 @@ def in_bounds(service, body, headers=JSON, *, megabytes=60, path="/images/_searc
 
 
 @pytest.mark.parametrize("size", [(60_000, 60_000), (2**31 - 1, 1)])
-def test_a_image_that_unfolds_is_refused_unread(house, size):
+def test_an_image_that_unfolds_is_refused_unread(house, size):
     image = {"data": base64.b64encode(png_of(*size)).decode()}
     with house.service() as service:
         answer = in_bounds(service, first(image))

@@ -32,7 +32,6 @@ SCRIPT = Path(sys.executable).parent / "camsearch"
 
 @pytest.fixture
 def photos(tmp_path):
-    """A folder of images, a bad one, and a manifest of the good ones."""
     folder = tmp_path / "photos"
     folder.mkdir()
     rows = ["id,path,city,year"]
@@ -47,7 +46,6 @@ def photos(tmp_path):
 
 @pytest.fixture
 def gallery(tiny, camsearch, photos, tmp_path):
-    """A gallery of the manifest."""
     folder = tmp_path / "gallery"
     done = camsearch("index", "-m", tmp_path / "images.csv", "-g", folder, *tiny.options)
     assert done.status == 0, done.err
@@ -65,7 +63,6 @@ def assert_one_sentence(said, why=""):
 
 
 def answer(said):
-    """The JSON that a command printed."""
     assert said.status == 0, said.err
     return json.loads(said.out)
 
@@ -109,7 +106,7 @@ class TestHelp:
 
 
 class TestIndex:
-    def test_what_was_passed_over_is_said(self, tiny, camsearch, photos, tmp_path):
+    def test_skipped_files_are_reported(self, tiny, camsearch, photos, tmp_path):
         for name in ("a.txt", "b.mov", "@eaDir/0.jpg"):
             (photos / name).parent.mkdir(exist_ok=True)
             (photos / name).touch()
@@ -158,7 +155,7 @@ class TestIndex:
         )
         assert f"See why: camsearch info --rejects --gallery {tmp_path / 'g'}" in said.err
 
-    def test_again_what_has_not_changed_is_skipped(self, tiny, camsearch, photos, tmp_path):
+    def test_unchanged_images_are_skipped(self, tiny, camsearch, photos, tmp_path):
         command = ["index", photos, "-g", tmp_path / "g", *tiny.options]
         camsearch(*command)
         (photos / "0.jpg").write_bytes(encoded(shapes(64, 64, seed=77), "JPEG"))
@@ -208,7 +205,7 @@ class TestIndex:
         monkeypatch.delenv("CAMSEARCH_MAX_PIXELS")
         assert "6 indexed, 0 unchanged, 0 with new metadata, 1 rejected" in camsearch(*command).err
 
-    def test_a_image_out_of_reach_is_said(self, tiny, camsearch, gallery, photos, tmp_path):
+    def test_an_unreadable_image_is_a_warning(self, tiny, camsearch, gallery, photos, tmp_path):
         (photos / "0.jpg").unlink()
         said = camsearch("index", "-m", tmp_path / "images.csv", "-g", gallery, *tiny.options)
         assert said.status == 0
@@ -361,18 +358,18 @@ class TestInfoAndDelete:
         assert (said.status, said.out) == (0, "3 deleted.\n")
         assert (photos / "0.jpg").is_file()
 
-    def test_what_is_not_there_is_said(self, camsearch, gallery):
+    def test_unknown_ids_are_reported(self, camsearch, gallery):
         said = camsearch("delete", "P1", "unknown", "-g", gallery)
         assert said.out == "1 deleted.\n"
         assert_one_sentence(said, "1 of the ids are not in")
 
-    def test_doctor_finds_all_well(self, camsearch, gallery):
+    def test_doctor_passes(self, camsearch, gallery):
         said = camsearch("doctor", "-g", gallery, "--precision", "float32")
         assert said.status == 0, said.out
         assert said.out.count("ok ") == 6
         assert "6 images, 0 rejects, fingerprint matches" in said.out
 
-    def test_doctor_says_what_is_wrong(self, camsearch, gallery, monkeypatch):
+    def test_doctor_reports_faults(self, camsearch, gallery, monkeypatch):
         monkeypatch.setenv("CAMSEARCH_BATCHSIZE", "3")
         said = camsearch("doctor", "-g", gallery)
         assert said.status == 1
@@ -405,7 +402,7 @@ class TestFit:
             "index", photos, "-g", tmp_path / "g", *options, "--whitening", out
         ).status == 0  # fmt: skip
 
-    def test_most_limits_the_images(self, tiny, camsearch, photos, tmp_path):
+    def test_most_limits_the_number_of_images(self, tiny, camsearch, photos, tmp_path):
         options = tiny.options[: tiny.options.index("--whitening")]
         (photos / "bad.jpg").unlink()
         said = camsearch("fit", photos, "-o", tmp_path / "w.safetensors", "--most", 5, *options)
@@ -601,7 +598,7 @@ def last_line(text):
     return text.strip().splitlines()[-1]
 
 
-def test_a_reader_that_stops_reading_is_no_error(tmp_path):
+def test_a_closed_pipe_is_not_an_error(tmp_path):
     # As `camsearch info --rejects | head -1` does: more than a pipe holds, and nobody reads it.
     with LocalGallery.create(tmp_path, 4, "f" * 64, {"method": {}}) as gallery:
         from tests.support.documents import reject

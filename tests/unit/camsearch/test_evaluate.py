@@ -24,7 +24,6 @@ def photos(tmp_path_factory):
 
 @pytest.fixture
 def options(tiny, tmp_path, monkeypatch):
-    """The tiny network, and a cache of its own."""
     monkeypatch.setenv("CAMSEARCH_CACHE", str(tmp_path / "cache"))
     layers = ",".join(f"{layer.name}:{layer.dims}" for layer in tiny.settings.layers)
     return [

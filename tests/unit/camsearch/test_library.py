@@ -37,7 +37,6 @@ COUNT = 9
 
 @pytest.fixture
 def photos(tmp_path):
-    """A folder of images of two shapes, and a bad one."""
     folder = tmp_path / "photos"
     folder.mkdir()
     for i in range(COUNT):
@@ -157,7 +156,6 @@ class TestIndex:
 
 @pytest.fixture(scope="module")
 def made(tiny_files, tmp_path_factory):
-    """A gallery and its images."""
     folder = tmp_path_factory.mktemp("search")
     sources = []
     for i in range(COUNT):
@@ -173,7 +171,7 @@ def made(tiny_files, tmp_path_factory):
 
 
 class TestSearch:
-    def test_a_image_that_is_read_already(self, made):
+    def test_an_image_that_is_read_already(self, made):
         library, folder = made
         read = library.read(folder / "4.png")
         for image in (read, folder / "4.png", str(folder / "4.png")):

@@ -80,7 +80,7 @@ class TestPage:
             ("40", "30", "160", "120"),
         }
 
-    def test_a_image_that_cannot_be_read_has_a_placeholder(self, tmp_path):
+    def test_an_image_that_cannot_be_read_has_a_placeholder(self, tmp_path):
         page = read(tmp_path, report(images={"a": HitImage(None, heat(), right=True)}))
         assert page.text().count("image cannot be read") == 6
 

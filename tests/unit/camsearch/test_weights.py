@@ -28,7 +28,6 @@ PUBLISHED = dataclasses.replace(TINY, published="Tiny_Weights.MADE")
 
 @pytest.fixture
 def publisher(tmp_path, monkeypatch):
-    """A file that torchvision would publish, at an address that needs no internet."""
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     part = tmp_path / "part"
     torch.save(tiny_state(), part)
@@ -57,7 +56,7 @@ class TestDownload:
             download_weights("tiny", PUBLISHED)
         assert downloaded_path(PUBLISHED) is None
 
-    def test_what_is_not_what_its_name_says(self, publisher):
+    def test_a_file_with_the_wrong_hash_is_refused(self, publisher):
         publisher.write_bytes(publisher.read_bytes() + b"x")
         with pytest.raises(ArtifactError, match="invalid hash value"):
             download_weights("tiny", PUBLISHED)
@@ -127,17 +126,11 @@ class TestConvertWeights:
         assert again.out.endswith("kernels in theano's order, not rotated.\n")
         assert np.array_equal(load_file(out)["conv1_2.weight"].numpy(), kernel)
 
-    def test_a_file_of_another_network(self, camsearch, tmp_path):
-        path = keras_file(tmp_path / "w.h5", drawn())
-        said = camsearch("convert-weights", path, "--out", tmp_path / "w.safetensors")
-        assert_one_sentence(said, "The kernel of conv1_1")
-        assert not (tmp_path / "w.safetensors").exists()
-
     @pytest.mark.parametrize(
         ("out", "why"),
         [("w.pth", "must end in .safetensors"), ("no/folder/w.safetensors", "cannot be written")],
     )
-    def test_a_place_that_cannot_be(self, camsearch, tmp_path, monkeypatch, out, why):
+    def test_a_path_that_cannot_be_written(self, camsearch, tmp_path, monkeypatch, out, why):
         monkeypatch.setattr(
             "descriptors.networks.vgg16_cam.build_vgg16_cam", NARROW_VGG16_CAM.build
         )

@@ -23,7 +23,6 @@ def cache(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def trials(miniature):
-    """The two halves."""
     return read_trials(miniature, "full")
 
 

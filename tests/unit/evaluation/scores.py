@@ -10,7 +10,6 @@ from evaluation.trials import Judgement, Photo, PhotoQuery
 
 
 def made_query(number, scene="", **measures):
-    """A query for the photo of this number."""
     path = f"{scene or 'photo'}/{number:03d}.jpg"
     photo = Photo(path, Size(8, 6), Path(path), scene)
     judgements = measures or {"all": Judgement(frozenset({"right"}))}

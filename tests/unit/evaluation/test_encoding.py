@@ -22,8 +22,6 @@ def photos(trials):
 
 
 class Count:
-    """How many photos were encoded."""
-
     def __init__(self):
         self.done = 0
 

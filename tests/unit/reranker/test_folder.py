@@ -164,7 +164,7 @@ def test_a_path_means_the_index_or_nothing(upstream, names, status):
     assert ask(upstream, "GET", f"/{names}/_count").status == status
 
 
-def test_pretty_is_for_people(upstream):
+def test_pretty_indents_the_answer(upstream):
     plain, pretty = (ask(upstream, "GET", f"/images/_count{q}").body for q in ("", "?pretty"))
     assert (b"\n" in plain, b"\n" in pretty) == (False, True)
     assert json.loads(plain) == json.loads(pretty)

@@ -73,8 +73,6 @@ def following():
 
 
 def begun(app, looks=0):
-    """The application once it answers, and has looked so often."""
-
     async def begin():
         await app.begin()
         for _ in range(looks):
@@ -105,7 +103,7 @@ class TestBefore:
         assert [record.getMessage().split()[-1] for record in caplog.records] == ["answers."] * 2
 
     @on_a_loop
-    async def test_it_lives_is_not_ready_and_refuses_all_else(self, following):
+    async def test_it_is_live_but_not_ready_and_refuses_all_else(self, following):
         app = following(Scripted())
 
         live = await asgi.ask(app, "GET", "/_camsearch/health/live")
@@ -120,7 +118,7 @@ class TestBefore:
             assert refused.reason == "It has not been asked yet."
 
     @on_a_loop
-    async def test_who_comes_while_the_network_is_loaded_waits(self, following):
+    async def test_requests_wait_while_the_network_loads(self, following):
         loading, loaded = threading.Event(), threading.Event()
         upstream = Held(turn=lambda _: answer(NEW))
         upstream.goes.set()
@@ -138,13 +136,13 @@ class TestBefore:
         assert (await waits).body == b"passed"
 
     @pytest.mark.parametrize("status", [401, 404])
-    def test_an_index_that_does_not_tell_is_described_by_default(self, following, status):
+    def test_an_index_without_a_method_gets_the_default(self, following, status):
         upstream = Scripted(turn=lambda asked: said({}, status))
         begun(following(upstream))
         assert following.abouts == [None]
         assert len(upstream.asked) == 1
 
-    def test_a_method_that_is_not_here_ends_it(self, following):
+    def test_a_missing_method_ends_the_server(self, following):
         app, ended = following(Scripted(turn=lambda _: answer(NEW)), fails=[NEW]), []
         app.on_begin = lambda: ended.append(app.failure)
         begun(app)
@@ -164,7 +162,7 @@ class TestAfter:
         assert {one.path for one in upstream.asked} == {"/images/_mapping"}
 
     @on_a_loop
-    async def test_what_was_taken_is_answered_by_the_service_that_took_it(self, following):
+    async def test_a_request_is_answered_by_the_service_that_accepted_it(self, following):
         answers = iter([answer(OLD), answer(NEW)])
         upstream = Held(turn=lambda _: next(answers))
         app = following(upstream)
@@ -198,7 +196,7 @@ class TestAfter:
 
         run_with_clock(run())
 
-    def test_a_method_that_is_not_here_changes_nothing_and_is_said_once(self, following, caplog):
+    def test_a_missing_method_keeps_the_old_one_and_is_logged_once(self, following, caplog):
         answers = iter([answer(OLD)])
         app = following(Scripted(turn=lambda _: next(answers, answer(NEW))), fails=[NEW])
         before = begun(app).service
@@ -214,7 +212,7 @@ class TestAfter:
         "told",
         [said({}, 503), said({"a": {"mappings": {}}}), said("nonsense"), UpstreamUnreachable("x")],
     )
-    def test_what_says_nothing_changes_nothing(self, following, told):
+    def test_an_answer_without_a_method_changes_nothing(self, following, told):
         answers = iter([answer(OLD)])
         app = begun(following(Scripted(turn=lambda _: next(answers, told))))
         before = app.service

@@ -26,7 +26,6 @@ PAPER = PLAIN | {"expand_with_regions": True, "remember_regions": False}
 
 @pytest.fixture(scope="module")
 def searcher_with(house, store):
-    """Makes a searcher with other region settings."""
     made = []
 
     def make(**changed):
@@ -46,7 +45,6 @@ def searcher(searcher_with):
 
 @pytest.fixture(scope="module")
 def query(house):
-    """A part of the first image, by a box."""
     return house.method.describe_query(house.rgb_image(0), REGIONS, Box(8, 4, 50, 44))
 
 
@@ -275,7 +273,9 @@ class Vanishing(LocalGallery):
 @pytest.mark.parametrize(
     "plan", [SearchPlan(k=COUNT, window=2), SearchPlan(k=COUNT, window=4, expand=8)], ids=repr
 )
-def test_what_is_deleted_meanwhile_is_left_out(house, tmp_path, store, query, plan, all_of_them):
+def test_images_deleted_during_a_search_are_left_out(
+    house, tmp_path, store, query, plan, all_of_them
+):
     original = house.gallery
     with Vanishing.create(tmp_path, original.dims, original.fingerprint, {}) as gallery:
         gallery.put(list(original.documents()))

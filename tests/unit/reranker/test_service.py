@@ -37,7 +37,7 @@ def test_no_more_hits_are_encoded_again_than_the_settings_say(house):
         ({}, {"rerank": {"classes": 11}}, "classes"),
     ],
 )
-def test_what_is_too_much_is_refused(house, settings, ours, expected):
+def test_limits_are_enforced(house, settings, ours, expected):
     with house.service(settings=settings) as service:
         body = body_of(house.image(0), **ours)
         with pytest.raises(DialectError, match=expected):
@@ -57,7 +57,7 @@ def test_warming_up_runs_the_network_as_a_query_does(house, monkeypatch):
     assert shapes == [(1, 3, 64, 64)]
 
 
-def test_queues_are_shown(house):
+def test_the_queue_is_a_metric(house):
     with house.service() as service:
 
         def shown():

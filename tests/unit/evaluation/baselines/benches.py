@@ -12,7 +12,6 @@ from evaluation.trials import Judgement, Photo, PhotoQuery, Trial
 
 
 def photos(count):
-    """Photos named 0, 1, ..."""
     return tuple(Photo(str(i), Size(64, 48), Path(f"/nowhere/{i}")) for i in range(count))
 
 

@@ -41,7 +41,7 @@ class TestDescriber:
         torch.testing.assert_close(Describer(None)([one, other]), expected)
 
     @pytest.mark.parametrize("power", [False, True])
-    def test_whitened_vectors_of_a_image_are_summed(self, power):
+    def test_whitened_vectors_of_an_image_are_summed(self, power):
         rows = unit_rows(40, 2, 6)
         before = rows**0.5 if power else rows
         before = before / np.linalg.norm(before, axis=-1, keepdims=True)

@@ -31,8 +31,6 @@ def photo(tmp_path):
 
 
 class Count:
-    """How many photos were extracted."""
-
     def __init__(self):
         self.done = 0
 

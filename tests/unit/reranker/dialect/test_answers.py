@@ -92,7 +92,7 @@ def test_a_hit_with_nothing_but_our_fields_has_none():
     assert "fields" not in rendered
 
 
-def test_a_hit_may_lack_what_tells_its_maps():
+def test_a_hit_may_lack_the_fields_of_its_maps():
     hits = [raw("a", None, fields={"width": ["3"], "digest": [], "uri": "u"}), {"_index": "x"}]
     [found] = read_hits(response(*hits))
     assert (found.score, found.digest, found.uri, found.width, found.height) == (None,) * 5

@@ -111,7 +111,7 @@ def test_without_an_inner_retriever_the_body_is_the_first_search():
     assert search.image == OURS
 
 
-def test_a_text_search_is_re_ranked_by_a_image_of_its_own():
+def test_a_text_search_is_re_ranked_by_an_image_of_its_own():
     search = parsed(
         {
             "retriever": {"camsearch": {"image": {"id": "a"}, "box": [1, 2, 3, 4.5]}},

@@ -228,7 +228,7 @@ def test_an_address_that_cannot_be_read_is_not_told(folder):
         assert "secret" not in answer.text
 
 
-def test_a_image_is_shown_only_if_it_is_the_one_that_was_indexed(folder):
+def test_an_image_is_shown_only_if_it_is_the_one_that_was_indexed(folder):
     """A document may name any address; its digest shows that its writer has had the bytes."""
     other = encoded(shapes(96, 64, seed=99))
     with tiny_service(folder, parts={"read": lambda uri: other}) as service:

@@ -37,7 +37,7 @@ def test_headers_of_the_message_come_back_and_those_of_the_connection_do_not():
     assert coming_back((*connection, *MESSAGE)) == MESSAGE
 
 
-def test_what_is_left_out_is_left_out():
+def test_named_headers_are_left_out():
     assert going_up(MESSAGE, frozenset({b"accept", b"authorization"})) == (MESSAGE[2], MESSAGE[4])
 
 

@@ -48,7 +48,7 @@ def test_reading_requests_are_known(method, path):
 
 
 @pytest.mark.parametrize(("method", "path"), lines(NOT_READING))
-def test_everything_else_is_not(method, path):
+def test_other_requests_are_not_reading(method, path):
     assert not reads(method, path)
 
 

@@ -27,7 +27,6 @@ async def not_visual(request):
 
 @asynccontextmanager
 async def passing(turn, forward_s=HANG_S):
-    """The port of a proxy, and the server behind it."""
     async with scripted(turn) as server:
         upstream = ElasticsearchUpstream(
             UpstreamSettings(server.url, HANG_S, ask_s=HANG_S, forward_s=forward_s)
@@ -38,8 +37,6 @@ async def passing(turn, forward_s=HANG_S):
 
 
 def passed(*pieces, answers=(OK,)):
-    """What the caller gets, and what the server got."""
-
     async def test():
         async with passing(answering(*answers)) as (port, server):
             return await say(port, *pieces), server.requests

@@ -113,7 +113,7 @@ def test_on_a_dead_connection_only_what_reads_is_sent_again(request_line, status
 
 
 @on_a_loop
-async def test_nobody_there_is_503_in_time_and_he_is_found_again_when_he_is_back():
+async def test_an_unreachable_server_is_503_and_found_again_when_it_is_back():
     async with scripted(answering(OK)) as server:
         port, url = server.port, server.url
     upstream = ElasticsearchUpstream(UpstreamSettings(url, connect_s=HANG_S))
@@ -206,7 +206,7 @@ def test_a_connection_on_which_elasticsearch_may_have_gone_deaf_is_not_used_agai
     assert run(test()) == connections
 
 
-def test_what_follows_an_answer_unasked_is_nobodys_answer():
+def test_bytes_after_an_answer_are_not_the_next_answer():
     async def test():
         async with passing(answering(OK + OK.replace(b"ok", b"no"), OK)) as (port, _):
             first = await say(port, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")

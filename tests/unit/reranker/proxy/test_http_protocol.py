@@ -177,7 +177,7 @@ def test_a_head_without_end_is_refused(start):
     assert answer == b"" or error_of(answer)["status"] == 400
 
 
-def test_one_who_says_nothing_is_not_waited_for(monkeypatch):
+def test_a_silent_caller_times_out(monkeypatch):
     monkeypatch.setattr(StrictHttp, "max_head_s", 0.1)
     for said in (b"", b"GET / HTTP/1.1\r\nHost: x\r\n"):
         answer, _ = told(said)

@@ -20,8 +20,6 @@ JSON = b"Content-Type: application/json\r\n"
 
 @dataclass
 class Upstream:
-    """Notes what is forwarded."""
-
     forwarded: list[tuple[str, bytes | None]] = field(default_factory=list)
     error: Exception | None = None
     begin_first: bool = False
@@ -81,7 +79,7 @@ def test_our_own_paths_are_ours(path):
 
 
 @pytest.mark.parametrize("path", [b"/", b"/_camsearchx", b"/a/_camsearch", b"/_camsearc"])
-def test_others_are_not(path):
+def test_similar_paths_are_not_ours(path):
     assert b"theirs" in through(b"GET " + path + b" HTTP/1.1\r\nHost: x\r\n\r\n")
 
 

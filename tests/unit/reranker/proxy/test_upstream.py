@@ -70,7 +70,7 @@ def test_asking_nobody_is_unreachable_and_names_no_credential():
 @pytest.mark.parametrize(
     "url", ["localhost:9200", "ftp://a", "http://", "http://a?b", "http://a:x"]
 )
-def test_an_address_that_is_none_is_refused(url):
+def test_an_invalid_address_is_refused(url):
     with pytest.raises(SettingsError, match="is no address of an Elasticsearch"):
         ElasticsearchUpstream(UpstreamSettings(url))
 

@@ -44,7 +44,7 @@ class Crowd:
 
 
 @on_a_loop
-async def test_no_more_are_inside_than_may_be():
+async def test_no_more_are_admitted_than_allowed():
     crowd = Crowd(2, 10)
     await crowd.come(7)
     assert (crowd.inside, crowd.gate.waiting) == (2, 5)
@@ -54,7 +54,7 @@ async def test_no_more_are_inside_than_may_be():
 
 @pytest.mark.parametrize("waiting", [0, 1, 3])
 @on_a_loop
-async def test_those_beyond_the_waiting_are_refused_at_once(waiting):
+async def test_a_full_queue_refuses_at_once(waiting):
     crowd = Crowd(1, waiting)
     await crowd.come(1 + waiting)
     (refused,) = await crowd.come()
@@ -67,7 +67,7 @@ async def test_those_beyond_the_waiting_are_refused_at_once(waiting):
 
 
 @on_a_loop
-async def test_one_who_goes_while_waiting_leaves_its_place():
+async def test_a_caller_who_leaves_while_waiting_frees_its_place():
     crowd = Crowd(1, 2)
     await crowd.come(1)
     first, second = await crowd.come(2)
@@ -85,7 +85,7 @@ async def test_one_who_goes_while_waiting_leaves_its_place():
 
 
 @on_a_loop
-async def test_one_who_is_let_in_and_goes_at_once_lets_the_next_in():
+async def test_a_caller_who_leaves_when_admitted_admits_the_next():
     gate = Gate(1, 5)
     leave = asyncio.Event()
 
@@ -107,7 +107,7 @@ async def test_one_who_is_let_in_and_goes_at_once_lets_the_next_in():
 
 
 @on_a_loop
-async def test_one_who_fails_inside_leaves_it():
+async def test_a_failure_inside_frees_the_slot():
     crowd = Crowd(1, 0)
     await crowd.come(1, fault=ValueError("inside"))
     (failed,) = await crowd.end()

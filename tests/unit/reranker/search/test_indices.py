@@ -19,7 +19,6 @@ ASKED = Request("POST", "/images/_search", "size=3&routing=x", HEADERS, b'{"x": 
 
 
 def mapping(**indices):
-    """An answer of ``_mapping``; None for an index that camsearch did not make."""
     return said(
         {
             name: {
@@ -102,7 +101,7 @@ def test_others_beside_ours_do_not_matter():
 
 @pytest.mark.parametrize(("index", "named"), [("books", "[books]"), ("", "[_all]")])
 @pytest.mark.parametrize("answer", [mapping(books=None), mapping()], ids=["others", "none"])
-def test_an_index_that_we_did_not_make_is_refused(index, named, answer):
+def test_an_index_without_our_method_is_refused(index, named, answer):
     with pytest.raises(NotOurIndex) as error:
         check(Scripted(turn=lambda _: answer), index)
     assert named in error.value.reason
@@ -127,6 +126,6 @@ def test_what_elasticsearch_refuses_passes_as_it_came(status):
         {"camsearch": {"fingerprint": 3}},
     ],
 )
-def test_what_only_looks_like_ours_is_not(meta):
+def test_odd_mappings_are_not_ours(meta):
     assert abouts_of({"i": {"mappings": {"_meta": meta}}}) == {}
     assert abouts_of({"i": {}}) == {}

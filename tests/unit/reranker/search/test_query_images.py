@@ -78,7 +78,7 @@ class TestData:
         ):
             described(strict, of_data(house.data(0)))
 
-    def test_a_image_of_nothing(self, house, service):
+    def test_an_image_of_nothing(self, house, service):
         class Blind:
             async def describe(self, image, regions, box):
                 query = house.method.describe_query(image, regions, box)
@@ -141,7 +141,7 @@ class TestDocument:
 
 
 class TestUrl:
-    def test_it_is_off(self, service):
+    def test_urls_are_off_by_default(self, service):
         with pytest.raises(DialectError, match="CAMSEARCH_WEB_HOSTS"):
             described(service, of_url("https://example.org/a.png"))
 

@@ -20,13 +20,11 @@ KNN = {"field": "descriptor", "k": 5, "num_candidates": 50}
 
 
 def first(image, **said_of_body):
-    """A search for the first hits only."""
     builder = {"query_vector_builder": {"camsearch": {"image": image}}}
     return {"knn": KNN | builder, "size": 3} | said_of_body
 
 
 def ranking(image, **said_of_body):
-    """A search whose first hits are re-ranked."""
     return {"knn": KNN, "size": 3, "ext": {"camsearch": {"image": image, "rerank": {}}}} | (
         said_of_body
     )
@@ -50,7 +48,6 @@ def several(service, *pairs, headers=NDJSON, query=""):
 
 
 def counted(service):
-    """Outcomes that are not 0."""
     value = service.metrics.registry.get_sample_value
     by_name = {n: value("camsearch_searches_total", {"outcome": n}) for n in OUTCOMES}
     return {name: value for name, value in by_name.items() if value}
@@ -241,9 +238,7 @@ class TestSeveral:
         assert theirs["status"] == 200
 
     @pytest.mark.parametrize("path", ["_search", "_mapping"])
-    def test_words_of_somebody_in_between_are_an_error_of_their_search_only(
-        self, service, upstream, house, path
-    ):
+    def test_an_html_error_of_a_gateway_fails_its_search_only(self, service, upstream, house, path):
         html = Answer(502, ((b"content-type", b"text/html"),), b"<h1>Bad \xff gateway</h1>")
         upstream.turn = lambda request: html if request.path.endswith(path) else None
         answer, (ours, theirs) = several(service, ({}, ranking(house.image(1))), ({}, {"size": 1}))

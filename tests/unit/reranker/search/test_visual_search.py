@@ -74,7 +74,6 @@ def hits_of(found):
 
 
 def first_order(service, house):
-    """Of the first search."""
     body = {"knn": body_of(house)["retriever"]["camsearch"]["retriever"]["knn"], "size": COUNT}
     answer = asyncio.run(asked(service, body))
     assert isinstance(answer, Answer)
@@ -108,7 +107,6 @@ class Matching:
 
 
 async def until(condition):
-    """Wait until it holds."""
     async with asyncio.timeout(HANG_S):
         while not condition():  # noqa: ASYNC110 - what is waited for tells nobody
             await asyncio.sleep(0.005)
@@ -145,7 +143,7 @@ class TestRequests:
         old, new = (np.asarray(one["retriever"]["knn"]["query_vector"]) for one in (first, again))
         assert not np.allclose(old, new)
 
-    def test_size_nothing_is_no_hits_and_no_work(self, service, upstream, house):
+    def test_size_0_matches_nothing(self, service, upstream, house):
         matcher = Matching(service.matcher)
         found = ranked(service, body_of(house, size=0, ours={"expand": {}}), matcher=matcher)
         assert (hits_of(found), found.answer["hits"]["max_score"]) == ([], None)
@@ -237,7 +235,7 @@ class TestLate:
         found = ranked_late(service, body_of(house), 301, matcher)
         assert len(found.warnings) == 1
 
-    def test_waiting_to_be_let_in_counts(self, service, house):
+    def test_waiting_for_admission_counts(self, service, house):
         async def run():
             async with service.gate.passed(), service.gate.passed():
                 body = body_of(house, timeout="200s")
@@ -297,7 +295,7 @@ class TestSecondSearch:
         ],
         ids=["vectors unreachable", "vectors hidden", "search refused", "search late"],
     )
-    def test_without_it_the_order_before_is_answered(
+    def test_if_the_second_search_fails_the_first_order_is_answered(
         self, service, upstream, house, nth, told, expected
     ):
         before = ranked(service, body_of(house))
@@ -316,7 +314,7 @@ class TestSecondSearch:
         (warning,) = found.warnings
         assert expected in warning
 
-    def test_a_late_matcher_leaves_no_time_for_it(self, service, upstream, house):
+    def test_a_late_matcher_leaves_no_time_for_the_second_search(self, service, upstream, house):
         matcher = Matching.slow(service.matcher)
         body = body_of(house, ours=BOTH, timeout="200s")
         found = ranked_late(service, body, 201, matcher)
