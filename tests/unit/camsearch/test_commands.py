@@ -347,6 +347,9 @@ class TestInfoAndDelete:
         (line,) = said.out.splitlines()
         assert line.startswith(f"{photos / 'bad.jpg'}  [unreadable_image]  This is no image")
 
+    def test_no_rejects(self, camsearch, gallery):
+        assert camsearch("info", "-g", gallery, "--rejects").out == "No image was rejected.\n"
+
     def test_deleted_by_a_path_as_it_was_written(
         self, tiny, camsearch, photos, tmp_path, monkeypatch
     ):

@@ -203,6 +203,11 @@ def test_what_cannot_be_explained_is_said_in_elasticsearchs_shape(service, body,
     assert answer.json()["status"] == status
 
 
+def test_a_body_that_is_not_json_is_refused(service):
+    answer = ask(service, "POST", EXPLAIN, content=b"{")
+    assert (answer.status_code, answer.json()["status"]) == (400, 400)
+
+
 def test_elasticsearchs_refusal_is_the_callers(service):
     said = Answer(403, ((b"content-type", b"application/json"),), b'{"status": 403}')
     service.upstream.instead["_search"] = said
