@@ -40,7 +40,6 @@ CODE = re.compile(r"(from [\w.]+ )?import .*|(for|with|async) .*:|[\w.]+( = .*|\
 
 @cache
 def docstrings(module):
-    """Of a module, its classes and functions."""
     tree = ast.parse((ROOT / f"{module.replace('.', '/')}.py").read_text())
     kinds = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
     return [text for n in ast.walk(tree) if isinstance(n, kinds) and (text := ast.get_docstring(n))]
@@ -165,5 +164,4 @@ def test_python_in_pages_parses_and_imports_what_is_there():
 
 
 def python_of(page):
-    """The Python blocks of a page."""
     return re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)

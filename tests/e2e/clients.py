@@ -55,7 +55,7 @@ class Client:
     arguments: tuple[str, ...] = ()
     environment: tuple[tuple[str, str], ...] = ()
 
-    def run(self, program: str, *arguments: str, said: object = None) -> dict[str, Any]:
+    def run(self, program, *arguments, said=None):
         """What a program of `tests/e2e/programs` prints, as JSON.
 
         Args:
@@ -68,10 +68,7 @@ class Client:
         found: dict[str, Any] = json.loads(done)
         return found
 
-    def run_code(
-        self, path: Path, *arguments: str, said: object = None, folder: Path | None = None
-    ) -> str:
-        """What a file prints."""
+    def run_code(self, path, *arguments, said=None, folder=None):
         done = subprocess.run(
             [*self.command, str(path), *arguments],
             env=os.environ | dict(self.environment),
@@ -87,12 +84,11 @@ class Client:
         return done.stdout
 
 
-def python_9(colour: str) -> Client:
-    """The client that camsearch itself uses."""
+def python_9(colour):
     return Client(f"Python 9 {colour}", (sys.executable,), ".py", (colour,))
 
 
-def python_8(colour: str) -> Client:
+def python_8(colour):
     """The client of the 8 series, which says `compatible-with=8`."""
     # Some of its parts are compiled for one version of Python.
     target = _installed("python-8", f"{PYTHON_8} {sys.version}", _install_python)
@@ -100,7 +96,7 @@ def python_8(colour: str) -> Client:
     return Client(f"Python 8.19 {colour}", (sys.executable,), ".py", (colour,), paths)
 
 
-def javascript() -> Client:
+def javascript():
     """The client of the pinned package.json, for Node."""
     for name in ("node", "npm"):
         if shutil.which(name) is None:
@@ -110,8 +106,7 @@ def javascript() -> Client:
     return Client("JavaScript", ("node",), ".cjs", (), (("NODE_PATH", f"{folder}/node_modules"),))
 
 
-def curl() -> Client:
-    """curl and jq, as people use them."""
+def curl():
     for name in ("curl", "jq"):
         if shutil.which(name) is None:
             raise ClientMissing(f"{name} is not here: install curl and jq.")
@@ -128,7 +123,7 @@ CLIENTS: dict[str, Callable[[], Client]] = {
 }
 
 
-def _installed(name: str, what: str, install: Callable[[Path], list[str]]) -> Path:
+def _installed(name, what, install):
     """The folder of an installed client, made if it is not there with just this content."""
     CACHE.mkdir(parents=True, exist_ok=True)
     folder, done = CACHE / name, CACHE / f"{name}.installed"
@@ -153,12 +148,12 @@ def _installed(name: str, what: str, install: Callable[[Path], list[str]]) -> Pa
     return folder
 
 
-def _install_python(folder: Path) -> list[str]:
+def _install_python(folder):
     quiet = ("--quiet", "--disable-pip-version-check")
     return [sys.executable, "-m", "pip", "install", *quiet, "--target", str(folder), PYTHON_8]
 
 
-def _install_javascript(folder: Path) -> list[str]:
+def _install_javascript(folder):
     for name in ("package.json", "package-lock.json"):
         shutil.copy(_JAVASCRIPT / name, folder)
     return ["npm", "ci", "--prefix", str(folder), "--no-audit", "--no-fund", "--ignore-scripts"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import uuid
 from contextlib import closing
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -17,22 +16,16 @@ from galleries.features import FeatureStore
 from indexer.pipeline import index_sources
 from tests.e2e.clients import CLIENTS, Client, ClientMissing, RegistryUnreachable
 from tests.e2e.photos import write_photos
-from tests.e2e.serving import Served, serving
+from tests.e2e.serving import serving
 from tests.services import indices
 from tests.services.settings import ServiceSettings
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
-
-    from indexer.sources import Source
 
 # The same on every processor, so that what docs/dialect.md shows is what comes out.
 MACHINE = Machine(precision="float32")
 
 
 @pytest.fixture(scope="session")
-def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def photos(tmp_path_factory):
     """The folder with the images and ``query.jpg``."""
     folder = tmp_path_factory.mktemp("photos")
     write_photos(folder)
@@ -40,27 +33,24 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def sources(photos: Path) -> list[Source]:
+def sources(photos):
     return write_photos(photos)
 
 
 @pytest.fixture(scope="session")
-def gallery_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def gallery_folder(tmp_path_factory):
     return tmp_path_factory.mktemp("gallery")
 
 
 @pytest.fixture(scope="session")
-def library(sources: list[Source], gallery_folder: Path) -> Iterator[ImageLibrary]:
-    """A gallery in a folder."""
+def library(sources, gallery_folder):
     with ImageLibrary.create(gallery_folder, machine=MACHINE) as made:
         assert made.index(sources).indexed == len(sources)
         yield made
 
 
 @pytest.fixture(scope="session")
-def local_proxy(
-    library: ImageLibrary, gallery_folder: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Served]:
+def local_proxy(library, gallery_folder, tmp_path_factory):
     """`camsearch serve --gallery`."""
     log = tmp_path_factory.mktemp("local-proxy") / "log"
     with serving(log, "--gallery", str(gallery_folder)) as served:
@@ -68,12 +58,7 @@ def local_proxy(
 
 
 @pytest.fixture(scope="session")
-def gallery(
-    elasticsearch_url: str,
-    sources: list[Source],
-    library: ImageLibrary,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[str]:
+def gallery(elasticsearch_url, sources, library, tmp_path_factory):
     """The name of a gallery in Elasticsearch, with the same images and kept maps."""
     prefix = f"test-{uuid.uuid4().hex[:12]}-"
     name, maps = f"{prefix}images", str(tmp_path_factory.mktemp("maps"))
@@ -92,9 +77,7 @@ def gallery(
 
 
 @pytest.fixture(scope="session")
-def proxy(
-    elasticsearch_url: str, gallery: str, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Served]:
+def proxy(elasticsearch_url, gallery, tmp_path_factory):
     """`camsearch serve --elasticsearch`."""
     log = tmp_path_factory.mktemp("proxy") / "log"
     with serving(log, "--elasticsearch", elasticsearch_url, "--index", gallery) as served:
@@ -102,7 +85,7 @@ def proxy(
 
 
 @pytest.fixture(scope="session")
-def had(request: pytest.FixtureRequest) -> Callable[[str], Client]:
+def had(request):
     """A client by its name, installed if need be.
 
     Missing ones are skipped, and fail in CI, unless it is their registry that does not answer.
@@ -110,7 +93,7 @@ def had(request: pytest.FixtureRequest) -> Callable[[str], Client]:
     ci = ServiceSettings.from_environment().ci
     found: dict[str, Client | ClientMissing] = {}
 
-    def client(name: str) -> Client:
+    def client(name):
         if name not in found:
             try:
                 found[name] = CLIENTS[name]()

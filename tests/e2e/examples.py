@@ -6,10 +6,6 @@ import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 PAGE = Path(__file__).parents[2] / "docs" / "dialect.md"
 LANGUAGES = ("bash", "python", "javascript")
@@ -42,8 +38,7 @@ class Example:
     elasticsearch_only: bool
 
 
-def examples(page: str) -> Iterator[Example]:
-    """Those of a page; the blocks before its first heading are what they go on from."""
+def examples(page):
     start: dict[str, str] = {}
     heading, waiting = "", {}
     for found in _FENCE.finditer(page):
@@ -61,7 +56,7 @@ def examples(page: str) -> Iterator[Example]:
             waiting = {}
 
 
-def differs(expected: str, printed: str) -> str | None:
+def differs(expected, printed):
     """How what was printed is not what the page says; None if it is.
 
     Convention:
@@ -72,11 +67,11 @@ def differs(expected: str, printed: str) -> str | None:
     return None if _agree(wanted, got) else f"{got} instead of {wanted}"
 
 
-def _agree(wanted: list[str], got: list[str]) -> bool:
+def _agree(wanted, got):
     return len(wanted) == len(got) and all(map(_alike, wanted, got))
 
 
-def _alike(wanted: str, got: str) -> bool:
+def _alike(wanted, got):
     try:
         one, other = float(wanted), float(got)
     except ValueError:

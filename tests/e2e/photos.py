@@ -10,14 +10,10 @@ import sys
 from importlib.util import find_spec
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from PIL import Image
 
 from indexer.sources import Source
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 # By file, not by `skimage.data.NAME()`, which would download what is missing.
 _PHOTOS = {
@@ -36,8 +32,7 @@ _LONGER_SIDE = 320
 QUERY = "query.jpg"
 
 
-def photo(thing: str, cut: tuple[float, float, float, float]) -> bytes:
-    """A part of a photo as a JPEG file."""
+def photo(thing, cut):
     package, file = _PHOTOS[thing]
     spec = find_spec(package)
     assert spec is not None
@@ -52,19 +47,18 @@ def photo(thing: str, cut: tuple[float, float, float, float]) -> bytes:
     return written.getvalue()
 
 
-def query_photo() -> bytes:
+def query_photo():
     """The cat once more, cut as no image of the collection is."""
     return photo("cat", _QUERY)
 
 
-def write_photos(folder: Path) -> list[Source]:
-    """Writes the images ``cat-1.jpg`` to ``flower-3.jpg``, and the query beside them."""
+def write_photos(folder):
     folder.mkdir(parents=True, exist_ok=True)
     (folder / QUERY).write_bytes(query_photo())
     return list(_written(folder))
 
 
-def _written(folder: Path) -> Iterator[Source]:
+def _written(folder):
     for thing in _PHOTOS:
         for number, cut in enumerate(_CUTS, start=1):
             name = f"{thing}-{number}"
@@ -74,7 +68,7 @@ def _written(folder: Path) -> Iterator[Source]:
             yield Source(name, str(path.absolute()), meta)
 
 
-def _main(folder: Path) -> None:
+def _main(folder):
     sources = write_photos(folder)
     with (folder / "manifest.csv").open("w", newline="") as file:
         rows = csv.writer(file)

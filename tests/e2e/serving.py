@@ -11,7 +11,6 @@ from tests.support.clock import HANG_S, wait_for
 from tests.support.forked import forked_command
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from multiprocessing.context import ForkServerProcess
     from pathlib import Path
 
@@ -20,15 +19,13 @@ _STARTED = re.compile(r"camsearch answers at (http://\S+)")
 
 @dataclass(frozen=True)
 class Served:
-    """A running proxy, and the file that has all it says."""
-
     url: str
     log: Path
     process: ForkServerProcess
 
 
 @contextmanager
-def serving(log: Path, *options: str, **settings: str) -> Iterator[Served]:
+def serving(log, *options, **settings):
     """The proxy, until the block ends; it must then end by itself.
 
     Args:

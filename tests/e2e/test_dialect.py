@@ -89,66 +89,6 @@ def test_a_builder_is_the_vector_it_makes(search, direct, gallery, place):
         assert ids(found)[0] == "cat-2" or place == "rescore"
 
 
-def test_re_ranking_tells_where_and_from_where(search):
-    first = search(knn=built(), size=15)
-    found = search(retriever=ranked(rank_window_size=6), size=15)
-    assert sorted(ids(found)[:3]) == CATS
-    assert sorted(ids(found)) == sorted(ids(first))
-    assert ids(found)[6:] == ids(first)[6:]
-    for hit in found["hits"]["hits"][:6]:
-        x0, y0, x1, y1 = hit["fields"]["camsearch.box"]
-        assert 0 <= x0 < x1 <= hit["_source"]["width"]
-        assert 0 <= y0 < y1 <= hit["_source"]["height"]
-        assert ids(first)[hit["fields"]["camsearch.first_rank"][0] - 1] == hit["_id"]
-        first_score = scores(first)[ids(first).index(hit["_id"])]
-        assert hit["fields"]["camsearch.first_score"][0] == pytest.approx(first_score)
-        assert "descriptor" not in hit["_source"]
-    assert all("camsearch.box" not in hit["fields"] for hit in found["hits"]["hits"][6:])
-    assert found["hits"]["max_score"] == max(scores(found))
-
-
-def test_a_box_changes_what_is_looked_for(search):
-    whole = search(retriever=ranked())
-    assert scores(search(retriever=ranked(box=[40, 20, 160, 140]))) != scores(whole)
-    assert scores(search(retriever=ranked(box=[0, 0, 10_000, 10_000]))) == pytest.approx(
-        scores(whole), abs=0.03
-    )
-
-
-def test_a_document_finds_itself(search):
-    found = search(retriever=ranked({"id": "temple-2"}, expand={"hits": 2}))
-    assert ids(found)[0] == "temple-2"
-    assert scores(found)[0] == pytest.approx(1, abs=0.05)
-
-
-@pytest.mark.parametrize(
-    ("rerank", "boxes"),
-    [({"regions": True, "classes": 3}, True), ({"regions": False}, True), (False, False)],
-)
-def test_how_is_said_by_rerank(search, rerank, boxes):
-    found = search(retriever=ranked(rerank=rerank, expand={"hits": 3, "alpha": 1}), size=3)
-    assert sorted(ids(found)) == CATS
-    assert ("camsearch.box" in found["hits"]["hits"][0]["fields"]) == boxes
-
-
-def test_typed_clients_say_the_same_in_ext(search):
-    asked = {"image": PHOTO, "box": [20, 20, 250, 180], "rank_window_size": 5}
-    typed = search(knn=KNN, ext={"camsearch": asked})
-    named = search(retriever=ranked(box=asked["box"], rank_window_size=5))
-    assert typed["hits"] == named["hits"]
-    only_first = search(knn=KNN, ext={"camsearch": {"image": PHOTO}})
-    assert only_first["hits"] == search(knn=built())["hits"]
-
-
-@pytest.mark.parametrize("window", [4, 15])
-def test_pages_lie_side_by_side(search, window):
-    whole = search(retriever=ranked(rank_window_size=window), size=12)
-    pages = [
-        search(retriever=ranked(rank_window_size=window), from_=i, size=3) for i in (0, 3, 6, 9)
-    ]
-    assert [hit for page in pages for hit in ids(page)] == ids(whole)
-
-
 def test_what_is_left_to_elasticsearch_means_what_it_means_there(search):
     found = search(
         retriever=ranked(),
@@ -170,13 +110,6 @@ def test_what_is_left_to_elasticsearch_means_what_it_means_there(search):
     assert {b["key"]: b["doc_count"] for b in found["aggregations"]["kinds"]["buckets"]}[
         "thing"
     ] == 6
-
-
-def test_thresholds_and_paths_are_kept(search):
-    whole = search(retriever=ranked())
-    least = scores(whole)[2]
-    cut = search(retriever=ranked(), min_score=least, filter_path="hits.hits._id")
-    assert cut.body == {"hits": {"hits": [{"_id": one} for one in ids(whole)[:3]]}}
 
 
 def test_an_msearch_mixes_both(es, gallery):
@@ -220,16 +153,6 @@ def test_what_is_refused_comes_as_the_clients_own_error(search, more, said):
         search(**{"retriever": ranked()} | more)
     assert (caught.value.status_code, caught.value.body["status"]) == (400, 400)
     assert caught.value.body["error"]["root_cause"][0]["reason"]
-
-
-def test_no_index_of_ours_is_said(es, gallery, index_prefix):
-    with pytest.raises(ApiError, match="no such index") as caught:
-        es.search(index=f"{index_prefix}none", knn=built())
-    assert caught.value.status_code == 404
-    es.indices.create(index=f"{index_prefix}other")
-    with pytest.raises(ApiError, match="names no index that camsearch made") as caught:
-        es.search(index=f"{index_prefix}other", knn=built())
-    assert caught.value.status_code == 400
 
 
 def test_what_was_late_comes_in_the_first_order_with_a_warning(search):

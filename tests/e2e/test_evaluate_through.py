@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-from typing import TYPE_CHECKING
 
 import pytest
 from PIL import Image
@@ -12,18 +11,10 @@ from es_mappings.elastic_client import connect
 from evaluation.through import evaluate_through
 from tests.e2e.conftest import MACHINE
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from indexer.sources import Source
-    from tests.e2e.serving import Served
-
 pytestmark = pytest.mark.services
 
 
-def test_a_server_answers_as_python_does(
-    sources: list[Source], photos: Path, gallery: str, proxy: Served
-):
+def test_a_server_answers_as_python_does(sources, photos, gallery, proxy):
     with (photos / "photos.csv").open("w", newline="") as file:
         rows = csv.writer(file)
         rows.writerow(["path", "scene", "capture", "width", "height"])

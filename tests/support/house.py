@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,9 +30,8 @@ from tests.support.tiny_network import tiny_method
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
-__all__ = ["COUNT", "JSON", "REGIONS", "House", "Scripted", "answered", "found_ids", "said"]
-
 COUNT = 21
+KNN = {"field": "descriptor", "k": COUNT, "num_candidates": COUNT}
 SIZES = ((64, 48), (48, 64), (120, 120))
 # Regions small enough for working sizes of 64 pixels, and no more classes than the network has.
 REGIONS = RegionSettings(n_classes=3, min_side=16)
@@ -105,11 +104,10 @@ class House:
             made.serve_max_encoded,
         )
         files = ImageFiles(parts.get("limits", ImageLimits()), parts.get("fetch"))
-        service = Service(matcher, upstream or LocalUpstream(self.gallery), files, made)
-        try:
+        with closing(
+            Service(matcher, upstream or LocalUpstream(self.gallery), files, made)
+        ) as service:
             yield service
-        finally:
-            service.close()
 
 
 @dataclass
@@ -165,6 +163,18 @@ def answered(
     assert answer.status == 200, answer.body
     warnings = [value.decode() for name, value in answer.headers if name == b"warning"]
     return orjson.loads(answer.body), warnings
+
+
+def first(image: Mapping[str, Any], **more: Any) -> dict[str, Any]:
+    """A search by an image, without re-ranking."""
+    builder = {"camsearch": {"image": image, **more}}
+    return {"knn": KNN | {"query_vector_builder": builder}, "size": COUNT}
+
+
+def ranked(image: Mapping[str, Any], **more: Any) -> dict[str, Any]:
+    """A search by an image whose hits are re-ranked."""
+    inner = {"knn": first(image)["knn"]}
+    return {"retriever": {"camsearch": {"retriever": inner, **more}}, "size": COUNT}
 
 
 def found_ids(answer: Mapping[str, Any]) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import functools
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -107,13 +107,10 @@ def tiny_service(
             _METHOD, given["features"], REGIONS, given["encode"], made.serve_max_encoded
         )
         files = ImageFiles(limits, given.get("fetch"), given["read"])
-        service = Service(
-            matcher, given["upstream"], files, made, given.get("index", "images"), tracing
-        )
-        try:
+        with closing(
+            Service(matcher, given["upstream"], files, made, given.get("index", "images"), tracing)
+        ) as service:
             yield service
-        finally:
-            service.close()
 
 
 def ask(of: Service | ASGIApp, method: str, path: str, **said: Any) -> httpx.Response:

@@ -7,7 +7,7 @@ import contextlib
 import json
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from functools import partial
+from functools import partial, wraps
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import uvloop
@@ -97,6 +97,16 @@ def run(test: Coroutine[Any, Any, T]) -> T:
     """On the loop that the service runs on."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(test)
+
+
+def on_a_loop(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
+    """Makes a test of a coroutine."""
+
+    @wraps(test)
+    def ran(*arguments: Any, **named: Any) -> None:
+        run(test(*arguments, **named))
+
+    return ran
 
 
 def answering(*answers: bytes) -> Turn:

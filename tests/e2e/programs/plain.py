@@ -38,7 +38,6 @@ def body_of(answer):
 
 
 async def settled(value):
-    """Of both kinds of client."""
     return await value if inspect.isawaitable(value) else value
 
 

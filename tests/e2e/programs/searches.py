@@ -13,7 +13,6 @@ import elasticsearch
 
 
 async def settled(value):
-    """Of both kinds of client."""
     return await value if inspect.isawaitable(value) else value
 
 

@@ -27,7 +27,7 @@ from tests.integration.reranker.recording import (
 )
 
 
-def making() -> list[Recorded]:
+def making():
     return [
         asking("GET", "/{i}"),
         asking("HEAD", "/{i}"),
@@ -52,7 +52,7 @@ def making() -> list[Recorded]:
     ]
 
 
-def writing() -> list[Recorded]:
+def writing():
     packed = gzip.compress(bulk(20, start=20), mtime=0)
     return [
         *(asking("PUT", f"/{{i}}/_doc/{quoted(name)}", document(1)) for name in UNICODE_IDS),
@@ -95,7 +95,7 @@ def writing() -> list[Recorded]:
     ]
 
 
-def searching() -> list[Recorded]:
+def searching():
     everything: dict[str, Any] = {"match_all": {}}
     by_number = [{"number": "asc"}, {"_id": "asc"}]
     bodies: list[Any] = [
@@ -185,7 +185,7 @@ def searching() -> list[Recorded]:
     ]
 
 
-def asking_otherwise() -> list[Recorded]:
+def asking_otherwise():
     return [
         asking("GET", "/{i}/_count"),
         asking("POST", "/{i}/_count", {"query": {"term": {"city": "Paris"}}}),
@@ -233,7 +233,7 @@ def asking_otherwise() -> list[Recorded]:
     ]
 
 
-def ending() -> list[Recorded]:
+def ending():
     return [
         asking("DELETE", "/{i}/_doc/2"),
         asking("DELETE", "/{i}/_doc/2"),
@@ -251,5 +251,5 @@ def ending() -> list[Recorded]:
     ]
 
 
-def recorded() -> list[Recorded]:
+def recorded():
     return [*making(), *writing(), *searching(), *asking_otherwise(), *ending()]

@@ -30,19 +30,18 @@ class Recorded:
     shape_only: bool = False
 
 
-def asking(method: str, target: str, body: Any = None, **more: Any) -> Recorded:
-    """With a body of JSON."""
+def asking(method, target, body=None, **more):
     if body is None:
         return Recorded(method, target, **more)
     headers = JSON | more.pop("headers", {})
     return Recorded(method, target, json.dumps(body).encode(), headers, **more)
 
 
-def lines(*rows: Any) -> bytes:
+def lines(*rows):
     return b"".join(json.dumps(row).encode() + b"\n" for row in rows)
 
 
-def bulk(count: int, size: int = 0, start: int = 0) -> bytes:
+def bulk(count, size=0, start=0):
     rows: list[Any] = []
     for number in range(start, start + count):
         rows.append({"index": {"_id": f"bulk-{number}"}})
@@ -50,7 +49,7 @@ def bulk(count: int, size: int = 0, start: int = 0) -> bytes:
     return lines(*rows)
 
 
-def document(number: int) -> dict[str, Any]:
+def document(number):
     return {
         "descriptor": [round((number * k) % 7 / 7 + 0.1, 3) for k in range(1, 5)],
         "city": ["Paris", "Köln", "東京"][number % 3],
@@ -75,5 +74,5 @@ MAPPING = {
 UNICODE_IDS = ["/photos/été/1.jpg", "東京 ✓", "a+b c", "..", "a;b=c", "%2F", "x?y#z", "🎉"]
 
 
-def quoted(text: str) -> str:
+def quoted(text):
     return "".join(f"%{byte:02X}" for byte in text.encode())

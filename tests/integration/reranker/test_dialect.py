@@ -33,7 +33,6 @@ def asked(url, method, path, body):
 
 @pytest.fixture
 def index(elasticsearch_url, index_prefix):
-    """The path of an index with seven images."""
     path = f"/{index_prefix}dialect"
     properties = {name: {"type": kind} for name, kind in FIELDS.items()}
     asked(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from contextlib import closing, contextmanager
 from urllib.parse import quote
 
@@ -38,7 +37,6 @@ def folder(tmp_path):
 
 @pytest.fixture
 def images(elasticsearch_url, index_prefix, folder):
-    """The images of the folder, in Elasticsearch."""
     method, name = tiny_method(), f"{index_prefix}images"
     sources = [Source(f"{i}/a.png", str(folder / str(i) / "a.png"), {}) for i in range(COUNT)]
     store = FeatureStore(str(folder / "maps"), method.fingerprint())
@@ -58,8 +56,6 @@ def serving(folder, url, images, **settings):
 
 
 def asked(app, upstream, *requests):
-    """The answers, in one loop, as connections live in one."""
-
     async def all_of_them():
         transport = httpx.ASGITransport(app)
         async with httpx.AsyncClient(transport=transport, base_url="http://x") as client:
@@ -141,31 +137,6 @@ def test_a_point_in_time_is_checked_for_its_own_indices_only(
     assert "holds no document that camsearch made" in no_image.json()["error"]["reason"]
     assert wrong.status_code == 400
     assert "camsearch" not in wrong.text  # Elasticsearch's own words
-
-
-@pytest.mark.parametrize(
-    ("method", "path"),
-    [
-        ("POST", "_count"),
-        ("GET", "_search?source_content_type=application/json&source={}"),
-    ],
-)
-def test_what_takes_no_image_says_who_does(folder, elasticsearch_url, images, method, path):
-    """And Elasticsearch answers the same request where it holds no image."""
-    text = json.dumps({"query": {"knn": by_image({"id": "3/a.png"})["knn"]}})
-    plain = json.dumps({"query": {"match_all": {}}})
-
-    def request(body):
-        if "source=" in path:
-            return (method, f"/{images}/" + path.format(quote(body)), {})
-        kind = {"content-type": "application/json"}
-        return (method, f"/{images}/{path}", {"content": body, "headers": kind})
-
-    with serving(folder, elasticsearch_url, images) as (app, upstream):
-        refused, passed = asked(app, upstream, request(text), request(plain))
-    assert refused.status_code == 400
-    assert "does not support image search" in refused.json()["error"]["reason"]
-    assert passed.status_code == 200, passed.text
 
 
 @pytest.mark.parametrize("odd", ["a\n", "\x00\x7f", "a\r\n?#%2F", "\u2028 ü/../b"])

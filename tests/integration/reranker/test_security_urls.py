@@ -11,19 +11,10 @@ from descriptors.images import ImageLimits
 from indexer.web import WebAccess, fetch
 from reranker.app import make_app
 from tests.support.asgi import ask
+from tests.support.house import first, ranked
 from tests.support.wire import run
 
-KNN = {"field": "descriptor", "k": 5, "num_candidates": 21}
-
 pytestmark = pytest.mark.slow
-
-
-def first(image):
-    return {"knn": KNN | {"query_vector_builder": {"camsearch": {"image": image}}}}
-
-
-def ranked(image):
-    return {"retriever": {"camsearch": {"retriever": first(image)}}}
 
 
 def asked(service, body):

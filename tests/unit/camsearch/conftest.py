@@ -49,7 +49,6 @@ MACHINE = Machine(precision="float32", batch_size=4, readers=2)
 
 @pytest.fixture(scope="session")
 def tiny_files(tmp_path_factory):
-    """Weights and whitening of the tiny network as files."""
     folder = tmp_path_factory.mktemp("tiny")
     weights = folder / "weights.safetensors"
     save_file(tiny_state(), weights)
@@ -65,6 +64,5 @@ def tiny_files(tmp_path_factory):
 
 @pytest.fixture
 def tiny(tiny_files, monkeypatch):
-    """The tiny network in the table of networks."""
     monkeypatch.setitem(NETWORKS, "tiny", TINY)
     return tiny_files

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from html.parser import HTMLParser
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -13,24 +14,51 @@ from descriptors.images import RgbImage
 from galleries.documents import Document, ImageClass
 from reranker.ranking import Hit, Ranking, SearchPlan
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
-__all__ = ["document", "drawn", "hit", "report"]
+class Page(HTMLParser):
+    """Reads a page strictly: each tag must be closed, and by its own name."""
+
+    VOID = frozenset({"meta", "br", "input", "link", "img", "hr"})
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.tags, self.words = [], [], []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.words.append(data)
+
+    def text(self):
+        return " ".join(" ".join(self.words).split())
+
+    def all(self, attribute):
+        return [value for _, a in self.tags if (value := a.get(attribute)) is not None]
 
 
-def drawn(width: int = 400, height: int = 300) -> Image.Image:
+def drawn(width=400, height=300):
     across = np.linspace(0, 255, width)[None, :].repeat(height, axis=0)
     return Image.fromarray(np.stack([across, 255 - across, across / 2], axis=2).astype(np.uint8))
 
 
-def heat(peak: tuple[int, int] = (3, 4)) -> np.ndarray:
+def heat(peak=(3, 4)):
     cells = np.zeros((8, 10), dtype=np.float32)
     cells[peak] = 1
     return cells
 
 
-def document(image_id: str, meta: Mapping[str, Any] | None = None) -> Document:
+def document(image_id, meta=None):
     return Document(
         id=image_id,
         uri=f"/photos/{image_id}.jpg",
@@ -43,19 +71,12 @@ def document(image_id: str, meta: Mapping[str, Any] | None = None) -> Document:
     )
 
 
-def hit(
-    image_id: str,
-    rank: int,
-    first_rank: int | None = None,
-    *,
-    box: Box | None = None,
-    meta: Mapping[str, Any] | None = None,
-) -> Hit:
+def hit(image_id, rank, first_rank=None, *, box=None, meta=None):
     first_score = None if first_rank is None else 0.5 - first_rank / 100
     return Hit(document(image_id, meta), 0.9 - rank / 100, rank, first_score, first_rank, box)
 
 
-def report(title: str = "Find the cup", **changes: Any) -> SearchReport:
+def report(title="Find the cup", **changes):
     """Three hits re-ranked: c rises from 3 to 1, a falls to 2, b leaves, d is new."""
     box = Box(40, 30, 200, 150)
     ranking = Ranking(

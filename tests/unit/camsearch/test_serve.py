@@ -16,7 +16,6 @@ from descriptors.machine import method_of
 from descriptors.settings import RegionSettings
 from galleries.about import about_method
 from galleries.documents import IndexedImage
-from galleries.errors import GalleryNotFound
 from galleries.local import LocalGallery
 from reranker.errors import DialectError, ImageNotFound
 from reranker.http.exchange import Request
@@ -30,7 +29,6 @@ JSON = ((b"content-type", b"application/json"),)
 
 @pytest.fixture
 def folder(tiny, tmp_path):
-    """A gallery of five images."""
     photos = tmp_path / "photos"
     photos.mkdir()
     for i in range(5):
@@ -40,17 +38,9 @@ def folder(tiny, tmp_path):
     return tmp_path / "gallery"
 
 
-def test_help_names_the_options(camsearch):
-    said = camsearch("serve", "--help")
-    assert said.status == 0
-    for option in ("--gallery", "--elasticsearch", "--index", "--port", "--read-only", "--preset"):
-        assert option in said.out
-    assert " serve " in camsearch("--help").out
-
-
 class TestRefused:
     @pytest.mark.parametrize("port", [-1, 65536, "x"])
-    def test_a_port_that_is_none(self, camsearch, port):
+    def test_an_invalid_port(self, camsearch, port):
         said = camsearch("serve", "--port", port)
         assert said.status == 2
         assert "--port" in said.err
@@ -65,7 +55,7 @@ class TestRefused:
             ("--maps", "/maps"),
         ],
     )
-    def test_what_a_folder_has_of_its_own(self, camsearch, tmp_path, option, value):
+    def test_options_that_a_gallery_in_a_folder_excludes(self, camsearch, tmp_path, option, value):
         said = camsearch("serve", "--gallery", tmp_path, option, value)
         assert said.status == 2
         assert option in said.err
@@ -84,7 +74,7 @@ class TestRefused:
         assert said.status == 1
         assert f"127.0.0.1:{port} is not available" in said.err
 
-    def test_an_address_that_is_none(self, camsearch):
+    def test_an_invalid_address(self, camsearch):
         said = camsearch("serve", "--elasticsearch", "nonsense")
         assert said.status == 1
         assert "nonsense" in said.err
@@ -130,13 +120,6 @@ class TestOverFolder:
             answer = asyncio.run(service.upstream.ask(Request("GET", "/photos/_mapping")))
         assert answer.status == 200
 
-    def test_there_is_none(self, tmp_path):
-        with (
-            pytest.raises(GalleryNotFound),
-            serving.over_folder(tmp_path / "none", read_settings(), MACHINE),
-        ):
-            pass
-
     def test_urls_are_fetched_from_listed_hosts_only(self, folder):
         builder = {"camsearch": {"image": {"url": "https://other.example/a.png"}}}
         body = {"knn": KNN | {"query_vector_builder": builder}}
@@ -173,7 +156,7 @@ class TestMethod:
         files = {"whitening": tiny.whitening, "weights": tiny.weights}
         return about_method(method, REGIONS, maps=str(tmp_path / "maps"), **files)
 
-    def test_that_of_the_index(self, about):
+    def test_the_method_of_the_index(self, about):
         method, regions, features = serving.ServedMethod().load(about, MACHINE)
         assert method.fingerprint() == about["fingerprint"]
         assert regions == REGIONS
@@ -181,7 +164,7 @@ class TestMethod:
         assert features.address == about["maps"]
         features.close()
 
-    def test_the_one_that_is_given(self, tiny, about):
+    def test_the_given_method(self, tiny, about):
         given = serving.ServedMethod(tiny.settings, None, tiny.whitening, tiny.weights)
         method, _, features = given.load(about, MACHINE)
         assert method.fingerprint() == about["fingerprint"]
@@ -192,14 +175,14 @@ class TestMethod:
         assert method.fingerprint() != about["fingerprint"]
         assert features is None  # kept maps of another method are none of its own
 
-    def test_maps_that_are_named(self, about, tmp_path):
+    def test_maps_at_a_given_address(self, about, tmp_path):
         given = serving.ServedMethod(maps=str(tmp_path / "elsewhere"))
         _, _, features = given.load(about, MACHINE)
         assert features is not None
         assert features.address == str(tmp_path / "elsewhere")
         features.close()
 
-    def test_an_index_that_says_nothing(self, tiny):
+    def test_an_index_without_a_method(self, tiny):
         given = serving.ServedMethod(tiny.settings, None, tiny.whitening, tiny.weights)
         method, regions, features = given.load(None, MACHINE)
         assert method.settings == tiny.settings

@@ -36,14 +36,14 @@ def port():
     ("host", "status", "expected"),
     [("127.0.0.1", 200, 0), ("0.0.0.0", 200, 0), ("127.0.0.1", 503, 1)],  # noqa: S104
 )
-def test_it_is_well_if_it_is_ready(camsearch, port, monkeypatch, host, status, expected):
+def test_check_passes_if_the_server_is_ready(camsearch, port, monkeypatch, host, status, expected):
     monkeypatch.setattr(Ready, "status", status)
     said = camsearch("serve", "--check", "--host", host, "--port", port)
     assert said.status == expected
     assert "words" in said.out
 
 
-def test_nothing_there_is_not_well(camsearch):
+def test_check_fails_without_a_server(camsearch):
     said = camsearch("serve", "--check", "--port", 1)
     assert said.status == 1
     assert "Nothing answers" in said.err
@@ -58,7 +58,7 @@ def test_nothing_there_is_not_well(camsearch):
         ("--precision", ["float32"]),
     ],
 )
-def test_what_only_a_server_has_is_refused_beside_it(camsearch, port, option, values):
+def test_check_refuses_options_of_the_server(camsearch, port, option, values):
     said = camsearch("serve", "--check", "--port", port, option, *values)
     assert said.status == 2
     assert option in said.err

@@ -53,7 +53,6 @@ def created(images, tiny, camsearch, tmp_path):
 
 @pytest.fixture
 def working(created):
-    """A worker runs meanwhile."""
     with worker_of(read_settings()):
         yield created
 
@@ -82,7 +81,6 @@ def photos(tmp_path):
 
 
 def found(images):
-    """Ids of the live index, as any client sees them."""
     with connect(read_settings().elasticsearch) as client:
         client.indices.refresh(index=images)
         return sorted(h["_id"] for h in client.search(index=images, size=100)["hits"]["hits"])
@@ -112,7 +110,7 @@ def test_from_photos_to_a_knn_search_by_any_client(working, camsearch, photos):
     assert len(hits) == 3
 
 
-def test_status_tells_of_runs_and_workers(working, camsearch, photos):
+def test_status_shows_runs_and_workers(working, camsearch, photos):
     camsearch("enqueue", photos)
     told = json.loads(camsearch("status", "--json").out)
     (run,) = told["runs"]
@@ -219,7 +217,7 @@ def test_another_method_beside_the_live_one(working, tiny, camsearch, photos):
     assert len(found(working)) == COUNT
 
 
-def test_what_is_not_there_is_said_in_a_sentence(images, camsearch, photos):
+def test_a_missing_gallery_is_one_sentence(images, camsearch, photos):
     for command in (["enqueue", photos], ["status", "--rejects"], ["gallery", "reconcile", photos]):
         said = camsearch(*command)
         assert (said.status, said.out) == (1, "")
@@ -276,7 +274,7 @@ def test_servers_that_do_not_answer_are_named(images, camsearch, monkeypatch, ph
     assert images
 
 
-def test_nothing_is_deleted_by_a_list_that_is_not_whole(working, camsearch, photos, tmp_path):
+def test_an_incomplete_list_deletes_nothing(working, camsearch, photos, tmp_path):
     camsearch("enqueue", photos)
     (tmp_path / "empty").mkdir()
     said = camsearch("gallery", "reconcile", tmp_path / "empty", "--delete-others", "--yes")
@@ -337,7 +335,7 @@ def test_every_command_over_https(
     assert answer.ids[0] == str(photos / "2.jpg")
 
 
-def test_the_proxy_takes_up_an_index_that_comes_later(images, filled, photos):
+def test_the_proxy_adopts_an_index_created_later(images, filled, photos):
     data = base64.b64encode((photos / "2.jpg").read_bytes()).decode()
 
     with asyncio.Runner() as runner:

@@ -2,38 +2,30 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
 
 from evaluation.datasets.photos import read_trials
-from evaluation.encoding import EncodedPhotos, encode_photos
+from evaluation.encoding import encode_photos
 from evaluation.trials import all_photos
 from tests.support.tiny_network import tiny_encoder
 from tests.unit.evaluation.miniature import make_miniature, tell_nobody
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from evaluation.trials import Trial
-
 
 @pytest.fixture(scope="session")
-def miniature(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def miniature(tmp_path_factory):
     return make_miniature(tmp_path_factory.mktemp("photos"))
 
 
 @pytest.fixture(scope="session")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def cache(tmp_path_factory):
     return tmp_path_factory.mktemp("maps")
 
 
 @pytest.fixture(scope="session")
-def trials(miniature: Path) -> tuple[Trial, ...]:
-    """The two halves."""
+def trials(miniature):
     return read_trials(miniature, "full")
 
 
 @pytest.fixture(scope="session")
-def encoded(trials: tuple[Trial, ...], cache: Path) -> EncodedPhotos:
+def encoded(trials, cache):
     return encode_photos(all_photos(trials), tiny_encoder(), cache, tell_nobody)

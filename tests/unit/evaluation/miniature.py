@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import csv
-from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
 from tests.support.images import shapes
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 SCENES = ("bridge", "church", "fountain", "gate")
 VIEWS, DISTRACTORS = 4, 8
@@ -24,7 +20,7 @@ _HEADS = {
 }
 
 
-def make_miniature(folder: Path, seed: int = 0) -> Path:
+def make_miniature(folder, seed=0):
     """Four scenes of four views, eight distractors, three boxes, one junk photo.
 
     The views of a scene are one image cut and brightened a little differently. The scenes
@@ -52,7 +48,7 @@ def make_miniature(folder: Path, seed: int = 0) -> Path:
     return folder
 
 
-def write_rows(path: Path, rows: list[tuple[object, ...]]) -> None:
+def write_rows(path, rows):
     """A CSV file under the heading its name has in the protocol."""
     with path.open("w", newline="") as file:
         writer = csv.writer(file)
@@ -60,11 +56,11 @@ def write_rows(path: Path, rows: list[tuple[object, ...]]) -> None:
         writer.writerows(rows)
 
 
-def _save(path: Path, image: Image.Image, brightness: float) -> None:
+def _save(path, image, brightness):
     path.parent.mkdir(parents=True, exist_ok=True)
     pixels = np.clip(np.asarray(image) * brightness, 0, 255).astype(np.uint8)
     Image.fromarray(pixels).save(path, quality=95)
 
 
-def tell_nobody(what: str, done: int, of: int) -> None:
+def tell_nobody(what, done, of):
     """No progress is looked at."""

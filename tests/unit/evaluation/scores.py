@@ -9,17 +9,14 @@ from evaluation.scores import Answer, Score
 from evaluation.trials import Judgement, Photo, PhotoQuery
 
 
-def made_query(number: int, scene: str = "", **measures: Judgement) -> PhotoQuery:
-    """A query for the photo of this number."""
+def made_query(number, scene="", **measures):
     path = f"{scene or 'photo'}/{number:03d}.jpg"
     photo = Photo(path, Size(8, 6), Path(path), scene)
     judgements = measures or {"all": Judgement(frozenset({"right"}))}
     return PhotoQuery(photo, None, judgements, path)
 
 
-def made_scores(
-    precisions: list[float], scenes: int, system: str = "OfA", stage: str = "first"
-) -> tuple[Score, ...]:
+def made_scores(precisions, scenes, system="OfA", stage="first"):
     """One score a precision; queries go round the scenes."""
     return tuple(
         Score(

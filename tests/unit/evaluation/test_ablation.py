@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import pytest
 from rich.console import Console
@@ -20,12 +19,6 @@ from evaluation.tables import ablation_table
 from tests.support.tiny_network import tiny_encoder, tiny_settings
 from tests.unit.evaluation.miniature import tell_nobody
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from evaluation.encoding import EncodedPhotos
-    from evaluation.trials import Trial
-
 REGIONS = RegionSettings(n_classes=4, min_side=8)
 SETUP = Setup(tiny_settings(), REGIONS, stage_of(100, 5))
 DEFAULT = Setup(MethodSettings(), RegionSettings(), stage_of(100, 5))
@@ -33,7 +26,7 @@ DEFAULT = Setup(MethodSettings(), RegionSettings(), stage_of(100, 5))
 
 class TestKnobs:
     @pytest.mark.parametrize("name", KNOBS)
-    def test_values_are_written_as_they_are_read_and_are_distinct(self, name: str):
+    def test_values_are_written_as_they_are_read_and_are_distinct(self, name):
         knob = KNOBS[name]
         assert knob.apply(name, DEFAULT, knob.read(name, DEFAULT)) == DEFAULT
         changed = [knob.apply(name, DEFAULT, value) for value in knob.values]
@@ -67,7 +60,7 @@ class TestKnobs:
             ("dims", "some"),
         ],
     )
-    def test_a_value_that_cannot_be(self, name: str, value: str):
+    def test_a_value_that_cannot_be(self, name, value):
         with pytest.raises(
             RequestError, match=f"--ablate {name}={value} cannot work".replace("+", ".")
         ):
@@ -83,12 +76,12 @@ class TestKnobs:
         assert chosen_knobs("all").keys() == KNOBS.keys() - {"side", "layers"}
 
     @pytest.mark.parametrize("text", ["nonsense", "n_classes,nonsense=1", "", "8,n_classes"])
-    def test_a_setting_that_is_not_known(self, text: str):
+    def test_a_setting_that_is_not_known(self, text):
         with pytest.raises(RequestError, match="--ablate knows no setting"):
             chosen_knobs(text)
 
 
-def run(trials: tuple[Trial, ...], cache: Path, text: str) -> tuple[Ablation, list[str]]:
+def run(trials, cache, text):
     told: list[str] = []
     found = ablate(
         trials,
@@ -103,7 +96,7 @@ def run(trials: tuple[Trial, ...], cache: Path, text: str) -> tuple[Ablation, li
 
 
 class TestAblate:
-    def test_each_value_beside_the_preset(self, trials: tuple[Trial, ...], cache: Path):
+    def test_each_value_beside_the_preset(self, trials, cache):
         found, _ = run(trials, cache, "n_classes=2,4,window=0,100")
         classes = str(SETUP.settings.n_classes)
         assert [(v.setting, v.value, v.stage, v.default) for v in found.variants] == [
@@ -119,9 +112,7 @@ class TestAblate:
             assert variant.cost.ms_per_image > 0
         assert (found.photos, found.asked, found.trials) == (24, 16, ("half 0", "half 1"))
 
-    def test_the_presets_own_value_stands_among_those_asked_for(
-        self, trials: tuple[Trial, ...], cache: Path
-    ):
+    def test_the_presets_own_value_stands_among_those_asked_for(self, trials, cache):
         assert SETUP.settings.n_classes == 4
         found, _ = run(trials, cache, "n_classes=2,8,power=0.7")
         shown = [(v.setting, v.value, v.default) for v in found.variants]
@@ -135,9 +126,7 @@ class TestAblate:
             True,
         ]
 
-    def test_values_are_measured_as_an_evaluation_measures_them(
-        self, trials: tuple[Trial, ...], encoded: EncodedPhotos, cache: Path
-    ):
+    def test_values_are_measured_as_an_evaluation_measures_them(self, trials, encoded, cache):
         found, told = run(trials, cache, "window=0,100,side=48")
         assert "encode" in told
         stages = {"OfA": [stage_of(0, 5), stage_of(100, 5)]}
@@ -150,7 +139,7 @@ class TestAblate:
             assert variant.mean == pytest.approx(sum(sum(h) / len(h) for h in halves) / 2)
 
     def test_what_does_not_change_maps_encodes_nothing_and_failures_are_told(
-        self, trials: tuple[Trial, ...], encoded: EncodedPhotos, cache: Path
+        self, trials, encoded, cache
     ):
         del encoded
         found, told = run(trials, cache, "n_pca=1,4,dims=400,thresholds=0.2")
@@ -165,7 +154,7 @@ class TestAblate:
 
 
 class TestSampled:
-    def test_spread_over_the_order(self, trials: tuple[Trial, ...]):
+    def test_spread_over_the_order(self, trials):
         few = sampled(trials, 4)
         for trial, whole in zip(few, trials, strict=True):
             assert trial.gallery == whole.gallery
@@ -176,7 +165,7 @@ class TestSampled:
         assert sampled(trials, 100) == trials
 
 
-def made_variant(value: str, gains: tuple[float, ...], p: float, **changes: object) -> Variant:
+def made_variant(value, gains, p, **changes):
     gained = sum(gains) / len(gains)
     against = Comparison(gained, gains, p, gained - 0.01, gained + 0.01, 9, 3, 20, 10)
     cost = Cost(10, 5, 2048)
@@ -184,7 +173,7 @@ def made_variant(value: str, gains: tuple[float, ...], p: float, **changes: obje
     return replace(one, **changes)
 
 
-def _said(*variants: Variant, trials: tuple[str, ...] = ("half 0", "half 1")) -> str:
+def _said(*variants, trials=("half 0", "half 1")):
     default = made_variant("8", (0.0, 0.0), 1.0, default=True, against=None, p_value=None)
     return " ".join(recommendation(Ablation("default", trials, 100, 40, 1.0, (default, *variants))))
 
@@ -206,7 +195,7 @@ class TestRecommendation:
             made_variant("16", (0.005, 0.005), 0.01),  # an interval that holds 0
         ],
     )
-    def test_what_wins_only_nearly(self, variant: Variant):
+    def test_what_wins_only_nearly(self, variant):
         said = _said(variant)
         assert said.startswith("Keep the preset default: none of the 1 other values is better")
         assert "Change" not in said

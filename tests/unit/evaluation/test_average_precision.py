@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import ir_measures
 import pytest
 from hypothesis import given
@@ -12,9 +10,6 @@ from ir_measures import AP
 
 from descriptors.errors import RequestError
 from evaluation.scores import positive_ranks, trapezoidal_average_precision
-
-if TYPE_CHECKING:
-    from random import Random
 
 
 class TestPositiveRanks:
@@ -46,13 +41,6 @@ class TestTrapezoidalAveragePrecision:
         # Before the hit the precision is 0 of 1, after it 1 of 2.
         assert trapezoidal_average_precision([1], 1) == pytest.approx(0.25)
 
-    def test_positives_never_found_count_nothing(self):
-        assert trapezoidal_average_precision([0], 4) == pytest.approx(0.25)
-
-    def test_perfect_list_is_one_and_empty_list_zero(self):
-        assert trapezoidal_average_precision([0, 1, 2], 3) == 1
-        assert trapezoidal_average_precision([], 3) == 0
-
     def test_no_positive_is_refused(self):
         with pytest.raises(RequestError, match="without a positive"):
             trapezoidal_average_precision([], 0)
@@ -72,7 +60,7 @@ class TestOfficialEvaluators:
     """Against the evaluators' definitions, written again step by step."""
 
     @given(rankings, st.integers(0, 3))
-    def test_oxford(self, kinds: list[str], never_found: int):
+    def test_oxford(self, kinds, never_found):
         ranking, positives, junk = _named(kinds)
         positives |= {f"never found {i}" for i in range(never_found)}
         ranks = positive_ranks(ranking, positives, junk)
@@ -80,14 +68,14 @@ class TestOfficialEvaluators:
         assert trapezoidal_average_precision(ranks, len(positives)) == pytest.approx(expected)
 
     @given(rankings)
-    def test_revisited(self, kinds: list[str]):
+    def test_revisited(self, kinds):
         ranking, positives, junk = _named(kinds)
         ranks = positive_ranks(ranking, positives, junk)
         expected = _revisited(ranking, positives, junk)
         assert trapezoidal_average_precision(ranks, len(positives)) == pytest.approx(expected)
 
     @given(rankings)
-    def test_holidays(self, kinds: list[str]):
+    def test_holidays(self, kinds):
         """The query is in its own ranking, and ignored; it is our only junk."""
         ranking, positives, junk = _named([kind.replace("junk", "wrong") for kind in kinds])
         assert not junk
@@ -99,7 +87,7 @@ class TestOfficialEvaluators:
 
 class TestLaws:
     @given(rankings)
-    def test_between_0_and_the_standard_one(self, kinds: list[str]):
+    def test_between_0_and_the_standard_one(self, kinds):
         """The precision before a hit is never above that after it."""
         ranking, positives, junk = _named(kinds)
         kept = [name for name in ranking if name not in junk]
@@ -113,14 +101,14 @@ class TestLaws:
         assert 0 < area <= clean <= standard + 1e-12 <= 1 + 2e-12
 
     @given(rankings)
-    def test_1_only_where_all_positives_come_first(self, kinds: list[str]):
+    def test_1_only_where_all_positives_come_first(self, kinds):
         ranking, positives, junk = _named(kinds)
         ranks = positive_ranks(ranking, positives, junk)
         perfect = ranks == list(range(len(positives)))
         assert (trapezoidal_average_precision(ranks, len(positives)) == pytest.approx(1)) == perfect
 
     @given(rankings, st.randoms(use_true_random=False))
-    def test_where_the_junk_stands_does_not_matter(self, kinds: list[str], random: Random):
+    def test_where_the_junk_stands_does_not_matter(self, kinds, random):
         ranking, positives, junk = _named(kinds)
         kept = [name for name in ranking if name not in junk]
         for name in sorted(junk):
@@ -128,7 +116,7 @@ class TestLaws:
         assert positive_ranks(kept, positives, junk) == positive_ranks(ranking, positives, junk)
 
     @given(rankings, st.data())
-    def test_a_positive_that_moves_up_does_no_harm(self, kinds: list[str], data: st.DataObject):
+    def test_a_positive_that_moves_up_does_no_harm(self, kinds, data):
         ranking, positives, _ = _named([kind.replace("junk", "wrong") for kind in kinds])
         at = data.draw(st.sampled_from([i for i, n in enumerate(ranking) if n in positives]))
         to = data.draw(st.integers(0, at))
@@ -141,14 +129,14 @@ class TestLaws:
         assert after >= before - 1e-12
 
 
-def _named(kinds: list[str]) -> tuple[list[str], set[str], set[str]]:
+def _named(kinds):
     """A ranking of names, and which of them are positive and junk."""
     ranking = [f"{kind} {i}" for i, kind in enumerate(kinds)]
     positives = {name for name in ranking if name.startswith("positive")}
     return ranking, positives, {name for name in ranking if name.startswith("junk")}
 
 
-def _oxford(positives: set[str], junk: set[str], ranking: list[str]) -> float:
+def _oxford(positives, junk, ranking):
     """Oxford's: answer by answer, recall and precision kept from one to the next."""
     old_recall, old_precision, area, found, seen = 0.0, 1.0, 0.0, 0, 0
     for answer in ranking:
@@ -163,7 +151,7 @@ def _oxford(positives: set[str], junk: set[str], ranking: list[str]) -> float:
     return area
 
 
-def _revisited(ranking: list[str], positives: set[str], junk: set[str]) -> float:
+def _revisited(ranking, positives, junk):
     """The revisited benchmark's: places of positives, each lowered by the junk before it."""
     places, lowered = [], 0
     for place, answer in enumerate(ranking):
@@ -178,7 +166,7 @@ def _revisited(ranking: list[str], positives: set[str], junk: set[str]) -> float
     return area
 
 
-def _holidays(ranking: list[str], positives: set[str], query: str) -> float:
+def _holidays(ranking, positives, query):
     """Holidays': ranks of the true ones, less one after the query."""
     shift, ranks = 0, []
     for rank, answer in enumerate(ranking):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import pytest
 import torch
@@ -16,32 +15,24 @@ from indexer.sources import Source
 from tests.support.tiny_network import batch_of, tiny_encoder, tiny_settings
 from tests.unit.evaluation.miniature import tell_nobody
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from evaluation.encoding import EncodedPhotos
-    from evaluation.trials import Photo, Trial
-
 
 @pytest.fixture(scope="module")
-def photos(trials: tuple[Trial, ...]) -> tuple[Photo, ...]:
+def photos(trials):
     return trials[0].gallery
 
 
 class Count:
-    """How many photos were encoded."""
-
-    def __init__(self) -> None:
+    def __init__(self):
         self.done = 0
 
-    def __call__(self, what: str, done: int, of: int) -> None:
+    def __call__(self, what, done, of):
         assert done <= of
         if what == "encode":
             self.done = done
 
 
 class TestEncodePhotos:
-    def test_maps_are_those_of_the_encoder(self, photos: tuple[Photo, ...], encoded: EncodedPhotos):
+    def test_maps_are_those_of_the_encoder(self, photos, encoded):
         encoder = encoded.encoder
         [(_, maps)] = encoded.batches([photos[2]])
         image = read_image(photos[2].file.read_bytes()).image
@@ -50,7 +41,7 @@ class TestEncodePhotos:
             largest = float(fresh.values().max())
             torch.testing.assert_close(kept.values(), fresh.values(), rtol=0, atol=largest / 255)
 
-    def test_maps_come_with_their_photos(self, photos: tuple[Photo, ...], encoded: EncodedPhotos):
+    def test_maps_come_with_their_photos(self, photos, encoded):
         batches = list(encoded.batches(photos))
         assert sorted(photo.path for batch, _ in batches for photo in batch) == [
             photo.path for photo in photos
@@ -58,9 +49,7 @@ class TestEncodePhotos:
         assert all(len(batch) == len(maps) for batch, maps in batches)
         assert all(len({photo.size for photo in batch}) == 1 for batch, _ in batches)
 
-    def test_goes_on_where_it_was_and_makes_damaged_maps_again(
-        self, photos: tuple[Photo, ...], tmp_path: Path
-    ):
+    def test_goes_on_where_it_was_and_makes_damaged_maps_again(self, photos, tmp_path):
         for some, made in ((photos[:5], 5), (photos, len(photos) - 5)):
             count = Count()
             encode_photos(some, tiny_encoder(), tmp_path, count)
@@ -70,9 +59,7 @@ class TestEncodePhotos:
         encode_photos(photos, tiny_encoder(), tmp_path, count)
         assert count.done == 1
 
-    def test_the_same_bytes_under_two_names_are_encoded_once(
-        self, photos: tuple[Photo, ...], tmp_path: Path
-    ):
+    def test_the_same_bytes_under_two_names_are_encoded_once(self, photos, tmp_path):
         twin = replace(photos[0], path="twin.jpg", file=tmp_path / "twin.jpg")
         twin.file.write_bytes(photos[0].file.read_bytes())
         count = Count()
@@ -80,7 +67,7 @@ class TestEncodePhotos:
         assert count.done == 1
         assert sum(len(batch) for batch, _ in found.batches([photos[0], twin])) == 2
 
-    def test_maps_that_went_missing(self, photos: tuple[Photo, ...], tmp_path: Path):
+    def test_maps_that_went_missing(self, photos, tmp_path):
         found = encode_photos(photos[:2], tiny_encoder(), tmp_path, tell_nobody)
         next(tmp_path.rglob("*.maps")).unlink()
         with pytest.raises(RequestError, match="are gone: run the evaluation again"):
@@ -97,12 +84,7 @@ class TestEncodePhotos:
         ],
     )
     def test_what_changes_maps_keeps_them_apart(
-        self,
-        photos: tuple[Photo, ...],
-        tmp_path: Path,
-        changes: dict,
-        seed: int,
-        encoded_again: int,
+        self, photos, tmp_path, changes, seed, encoded_again
     ):
         encode_photos(photos[:1], tiny_encoder(), tmp_path, tell_nobody)
         count = Count()
@@ -111,17 +93,10 @@ class TestEncodePhotos:
         )
         assert count.done == encoded_again
 
-    def test_maps_are_found_under_any_name(self, photos: tuple[Photo, ...], encoded: EncodedPhotos):
-        digest = encoded.digests[photos[0].file]
-        found = encoded.store.get({"any": digest, "none": "0" * 64})
-        assert [(name, maps.digest) for name, maps in found.items()] == [("any", digest)]
-
 
 class TestUnpackedMaps:
     @pytest.mark.parametrize("coarse", [False, True])
-    def test_they_are_read_once_as_a_gallery_keeps_them(
-        self, photos: tuple[Photo, ...], encoded: EncodedPhotos, *, coarse: bool
-    ):
+    def test_they_are_read_once_as_a_gallery_keeps_them(self, photos, encoded, *, coarse):
         digest = encoded.digests[photos[0].file]
         unpacked = UnpackedMaps(encoded.store, encoded.encoder, coarse=coarse)
         first = unpacked.get({"a": digest, "none": "0" * 64})
@@ -132,9 +107,7 @@ class TestUnpackedMaps:
         for found, right in zip(first["a"].layers, expected.layers, strict=True):
             assert found.levels.equal(right.levels)
 
-    def test_no_more_of_them_than_the_memory_given(
-        self, photos: tuple[Photo, ...], encoded: EncodedPhotos, monkeypatch: pytest.MonkeyPatch
-    ):
+    def test_no_more_of_them_than_the_memory_given(self, photos, encoded, monkeypatch):
         monkeypatch.setattr(encoding, "MAX_UNPACKED", 1)
         digests = [encoded.digests[photo.file] for photo in photos[:2]]
         unpacked = UnpackedMaps(encoded.store, encoded.encoder, coarse=False)
@@ -144,9 +117,7 @@ class TestUnpackedMaps:
 
 
 class TestReadBatches:
-    def test_what_is_no_image_stops_it_or_is_left_out(
-        self, photos: tuple[Photo, ...], tmp_path: Path
-    ):
+    def test_what_is_no_image_stops_it_or_is_left_out(self, photos, tmp_path):
         (tmp_path / "no.jpg").write_text("no")
         files = [photos[0].file, tmp_path / "no.jpg", photos[1].file]
         sources = [Source(str(at), str(file)) for at, file in enumerate(files)]
@@ -155,7 +126,7 @@ class TestReadBatches:
         batches = read_batches(sources, tiny_settings(), leave_out=True)
         assert sorted(one.source.id for batch in batches for one in batch) == ["0", "2"]
 
-    def test_a_missing_file_stops_it_at_any_rate(self, tmp_path: Path):
+    def test_a_missing_file_stops_it_at_any_rate(self, tmp_path):
         sources = [Source("a", str(tmp_path / "none.jpg"))]
         with pytest.raises(RequestError, match=r"none\.jpg"):
             list(read_batches(sources, tiny_settings(), leave_out=True))

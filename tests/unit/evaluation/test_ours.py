@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -20,22 +19,16 @@ from tests.support.tiny_network import tiny_encoder, tiny_settings
 from tests.support.tolerances import EIGHT_BIT, MIN_COSINE
 from tests.unit.evaluation.miniature import tell_nobody
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from evaluation.encoding import EncodedPhotos
-    from evaluation.trials import Trial
-
 REGIONS = RegionSettings(n_classes=4, min_side=8)
 
 
 @pytest.fixture(scope="module")
-def prepared(trials: tuple[Trial, ...], encoded: EncodedPhotos) -> PreparedTrial:
+def prepared(trials, encoded):
     return PreparedTrial.of(trials[0], encoded, fit_method(trials[0].fit, encoded), REGIONS)
 
 
 class TestPreparedTrial:
-    def test_documents_are_those_of_the_method_in_order_of_their_ids(self, prepared: PreparedTrial):
+    def test_documents_are_those_of_the_method_in_order_of_their_ids(self, prepared):
         gallery = prepared.trial.gallery
         assert list(prepared.documents) == [photo.path for photo in gallery]
         for photo in (gallery[0], gallery[-1]):
@@ -44,7 +37,7 @@ class TestPreparedTrial:
             np.testing.assert_allclose(prepared.documents[photo.path].descriptor, row, atol=1e-5)
             assert prepared.documents[photo.path].uri == str(photo.file)
 
-    def test_queries_are_described_once_each(self, prepared: PreparedTrial):
+    def test_queries_are_described_once_each(self, prepared):
         names = [one.query.name for one in prepared.asked]
         assert sorted(names) == sorted(query.name for query in prepared.trial.queries)
         fewer = prepared.with_regions(REGIONS.model_copy(update={"n_classes": 2}))
@@ -53,9 +46,7 @@ class TestPreparedTrial:
 
 
 @pytest.mark.parametrize("weighted", [False, True])
-def test_online_vectors_are_as_the_method_describes_each_photo(
-    trials: tuple[Trial, ...], encoded: EncodedPhotos, *, weighted: bool
-):
+def test_online_vectors_are_as_the_method_describes_each_photo(trials, encoded, *, weighted):
     mine = replace(encoded, encoder=tiny_encoder(tiny_settings(probability_weights=weighted)))
     method = fit_method(trials[0].fit, mine)
     photos = trials[0].gallery
@@ -77,7 +68,7 @@ def test_a_gallery_in_memory_answers_equal_ones_in_their_order():
 
 
 class TestStageSearcher:
-    def test_ranks_as_the_product_does(self, prepared: PreparedTrial, tmp_path: Path):
+    def test_ranks_as_the_product_does(self, prepared, tmp_path):
         method = prepared.method
         with LocalGallery.create(
             tmp_path, method.settings.dims, method.fingerprint(), {}
@@ -94,9 +85,7 @@ class TestStageSearcher:
             plain.close()
             mine.close()
 
-    def test_a_hit_is_matched_once_for_all_stages_of_a_query(
-        self, prepared: PreparedTrial, monkeypatch: pytest.MonkeyPatch
-    ):
+    def test_a_hit_is_matched_once_for_all_stages_of_a_query(self, prepared, monkeypatch):
         matched: list[int] = []
         match = Searcher.match
 
@@ -121,15 +110,13 @@ class TestStageSearcher:
 
 
 class TestScoreOurs:
-    def test_theme_has_one_list_of_classes(self, trials: tuple[Trial, ...], encoded: EncodedPhotos):
+    def test_theme_has_one_list_of_classes(self, trials, encoded):
         scores = score_ours(trials[0], encoded, REGIONS, tell_nobody)
         assert {score.system for score in scores} == {"OfA", "OnA", "theme"}
         theme = [score for score in scores if score.system == "theme"]
         assert len(theme) == 3 * len(trials[0].queries)
 
-    def test_class_vectors_that_do_not_fit_memory_are_not_made(
-        self, trials: tuple[Trial, ...], encoded: EncodedPhotos, monkeypatch: pytest.MonkeyPatch
-    ):
+    def test_class_vectors_that_do_not_fit_memory_are_not_made(self, trials, encoded, monkeypatch):
         monkeypatch.setattr("evaluation.ours.MAX_ONLINE_BYTES", 1000)
         left_out, first = LeftOut(), [stage_of(0, 0)]
         stages = {"OfA": first, "OnA": first}

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
 from rich.console import Console
 
@@ -25,12 +23,6 @@ from evaluation.tables import paper_table, reasons
 from tests.support.tiny_network import tiny_encoder
 from tests.unit.evaluation.miniature import tell_nobody
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from descriptors.encoder import Encoder
-    from descriptors.settings import MethodSettings
-
 ROWS = [row for table in paper_tables() for row in table.rows]
 
 
@@ -47,7 +39,7 @@ class TestPaperTables:
             ("DenseNet-161, 64 CAMs", {"oxford5k": 0.695, "paris6k": 0.799}),
         ],
     )
-    def test_figures_of_method_section_9(self, label: str, published: dict[str, float]):
+    def test_figures_of_method_section_9(self, label, published):
         assert [dict(row.published) for row in ROWS if row.label == label] == [published]
 
     def test_every_row_names_a_system_that_is_there(self):
@@ -71,13 +63,13 @@ class TestPaperTables:
             paper_tables("nonsense")
 
 
-def _row(label: str, system: str, network: str = "tiny", **changes: int) -> PaperRow:
+def _row(label, system, network="tiny", **changes):
     numbers = {"dims": 8, "window": 0, "expand": 0} | changes
     return PaperRow(label, system, network, 4, 4, **numbers, published={"there": 0.25})
 
 
 class TestMeasureTables:
-    def test_what_can_be_and_why_the_rest_cannot(self, trials, cache: Path, monkeypatch):
+    def test_what_can_be_and_why_the_rest_cannot(self, trials, cache, monkeypatch):
         monkeypatch.setattr(PaperRow, "settings", _settings)
         rows = (
             _row("ours", "OfA"),
@@ -109,7 +101,7 @@ class TestMeasureTables:
         assert any(why.startswith("gone - ours, expanded") for why in reasons([found]))
 
 
-def _settings(row: PaperRow, network: str | None = None) -> MethodSettings:
+def _settings(row, network=None):
     """Of the tiny network, whatever the row says; other networks differ by a number."""
     settings = tiny_encoder().settings
     return (
@@ -119,7 +111,7 @@ def _settings(row: PaperRow, network: str | None = None) -> MethodSettings:
     )
 
 
-def _load(settings: MethodSettings) -> Encoder:
+def _load(settings):
     if settings.n_classes == 7:
         raise ArtifactError("other has no weights: name a file.")
     return tiny_encoder(settings)

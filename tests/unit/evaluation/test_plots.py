@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import xml.etree.ElementTree as ET
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import pytest
 
-from descriptors.errors import RequestError
 from evaluation.plots import (
     difference_plot,
     precision_at_recall,
     recall_plot,
-    require_matplotlib,
     sweep_plot,
 )
 from evaluation.significance import compare
@@ -21,17 +18,14 @@ from evaluation.trials import Judgement
 from tests.unit.evaluation.scores import made_query, made_scores
 from tests.unit.evaluation.test_ablation import made_variant
 
-if TYPE_CHECKING:
-    from evaluation.scores import Score
 
-
-def _score(ranks: tuple[int, ...], positives: int) -> Score:
+def _score(ranks, positives):
     (plain,) = made_scores([1.0], 1)
     judgement = Judgement(frozenset(map(str, range(positives))))
     return replace(plain, query=made_query(0, all=judgement), ranks=ranks)
 
 
-def _whole(drawing: str) -> str:
+def _whole(drawing):
     assert ET.fromstring(drawing).tag.endswith("svg")  # noqa: S314 - ours
     return drawing
 
@@ -77,9 +71,3 @@ class TestDrawings:
     def test_the_same_figures_give_the_same_bytes(self):
         scores = made_scores([0.5, 1.0], 2)
         assert recall_plot({"OfA": scores}) == recall_plot({"OfA": scores})
-
-
-def test_without_matplotlib(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
-    with pytest.raises(RequestError, match=r"pip install 'camsearch\[evaluate\]'"):
-        require_matplotlib()

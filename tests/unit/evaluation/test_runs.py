@@ -2,26 +2,16 @@
 
 from __future__ import annotations
 
-import json
-from typing import TYPE_CHECKING, Any
-
 import pytest
-from rich.console import Console
 
 from descriptors.errors import RequestError
 from descriptors.settings import RegionSettings
 from evaluation.baselines.systems import SYSTEMS
 from evaluation.datasets.photos import read_trials
-from evaluation.runs import About, Evaluation, evaluate_trials, stages_measured
+from evaluation.runs import About, evaluate_trials, stages_measured
 from evaluation.tables import table_of
 from tests.support.tiny_network import tiny_encoder, tiny_settings
 from tests.unit.evaluation.miniature import make_miniature, tell_nobody
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from evaluation.encoding import EncodedPhotos
-    from evaluation.trials import Trial
 
 FIRST = ("first", "first+QE5", "first+QE10")
 RERANKED = ("R100", "R100+QE5", "R100+QE10")
@@ -36,7 +26,7 @@ STAGES = {
 }
 
 
-def run(trials: tuple[Trial, ...], cache: Path, **changes: Any) -> Evaluation:
+def run(trials, cache, **changes):
     settings = changes.pop("settings", tiny_settings())
     regions = RegionSettings(n_classes=4, min_side=8)
     options = {"about": About("photos", "here"), "regions": regions, "progress": tell_nobody}
@@ -50,27 +40,27 @@ def run(trials: tuple[Trial, ...], cache: Path, **changes: Any) -> Evaluation:
 
 
 @pytest.fixture(scope="module")
-def full(trials: tuple[Trial, ...], encoded: EncodedPhotos, cache: Path) -> Evaluation:
+def full(trials, encoded, cache):
     del encoded
     return run(trials, cache)
 
 
 class TestEvaluateTrials:
-    def test_every_system_at_every_stage(self, full: Evaluation):
+    def test_every_system_at_every_stage(self, full):
         found = {(row.system, row.stage) for row in full.rows}
         assert stages_measured(None) == STAGES
         expected = {(system, stage) for system, stages in STAGES.items() for stage in stages}
         assert found == expected
         assert len(full.rows) == len(expected)
 
-    def test_rows_say_what_they_are(self, full: Evaluation):
+    def test_rows_say_what_they_are(self, full):
         rows = {(row.system, row.stage): row for row in full.rows}
         ours = rows["OfA", "first"]
         assert (ours.preset, ours.layers, ours.dims) == ("tiny", "mid+last", 14)
         assert rows["SPoC", "first"].dims == 14
         assert rows["raw", "first"].dims == 8 + 12
 
-    def test_all_is_the_mean_of_the_halves(self, full: Evaluation):
+    def test_all_is_the_mean_of_the_halves(self, full):
         assert full.trials == ("half 0", "half 1")
         for row in full.rows:
             assert row.all == pytest.approx((row.trials[0].all + row.trials[1].all) / 2)
@@ -80,18 +70,16 @@ class TestEvaluateTrials:
             assert 0 <= row.all <= 1
             assert row.ms_per_query > 0
 
-    def test_views_of_a_scene_are_found(self, full: Evaluation):
+    def test_views_of_a_scene_are_found(self, full):
         for row in full.rows:
             if row.stage == "first":
                 assert row.all > 0.5, row.system
 
-    def test_photos_and_queries_are_counted(self, full: Evaluation):
+    def test_photos_and_queries_are_counted(self, full):
         assert (full.photos, full.asked) == (24, 16)
         assert full.seconds >= full.encoding_seconds > 0
 
-    def test_some_systems_alone_encode_nothing_anew_and_agree(
-        self, trials: tuple[Trial, ...], cache: Path, full: Evaluation
-    ):
+    def test_some_systems_alone_encode_nothing_anew_and_agree(self, trials, cache, full):
         told: list[str] = []
         systems = ["OnA", "SPoC"]
         found = run(trials, cache, systems=systems, progress=lambda what, *_: told.append(what))
@@ -101,11 +89,11 @@ class TestEvaluateTrials:
             key: value for key, value in known.items() if key[0] in systems
         }
 
-    def test_a_system_that_is_not_known(self, trials: tuple[Trial, ...], cache: Path):
+    def test_a_system_that_is_not_known(self, trials, cache):
         with pytest.raises(RequestError, match="no system 'SPOC': choose among OfA, OnA"):
             run(trials, cache, systems=["SPOC"])
 
-    def test_scores_tell_the_first_answers(self, full: Evaluation):
+    def test_scores_tell_the_first_answers(self, full):
         score = full.scores[0][0]
         assert len(score.answers) == 8
         assert score.query.photo.path not in {answer.path for answer in score.answers}
@@ -113,7 +101,7 @@ class TestEvaluateTrials:
         assert right == [rank for rank in score.ranks if rank < 8]
         assert score.positives == 3
 
-    def test_boxes_with_the_paper_preset_and_one_layer(self, miniature: Path, cache: Path):
+    def test_boxes_with_the_paper_preset_and_one_layer(self, miniature, cache):
         found = run(
             read_trials(miniature, "boxes"),
             cache,
@@ -127,48 +115,19 @@ class TestEvaluateTrials:
     @pytest.mark.parametrize(
         ("size", "why"), [(0, r"gate/002\.jpg: The image is"), (None, r"gate/002\.jpg cannot be")]
     )
-    def test_a_damaged_or_a_missing_photo(self, tmp_path: Path, size: int | None, why: str):
+    def test_a_damaged_or_a_missing_photo(self, tmp_path, size, why):
         folder = make_miniature(tmp_path / "photos")
         path = folder / "instances/gate/002.jpg"
         path.unlink() if size is None else path.write_bytes(path.read_bytes()[:700])
         with pytest.raises(RequestError, match=why):
             run(read_trials(folder, "full"), tmp_path / "maps", systems=["raw"])
 
-    def test_too_few_photos_to_fit_on(self, trials: tuple[Trial, ...], cache: Path):
-        few = tiny_settings(n_pca=1, layers=[{"name": "last", "dims": 12}])
-        with pytest.raises(RequestError, match="fit on more images"):
-            run(trials, cache, settings=few, systems=["OfA"])
-
-
-class TestToJson:
-    def test_rows_of_names_and_numbers(self, full: Evaluation):
-        read = json.loads(json.dumps(full.as_dict()))
-        assert (read["dataset"], read["queries"]) == ("photos", "full")
-        assert "scores" not in read
-        row = read["rows"][0]
-        assert {k: row[k] for k in ("system", "preset", "stage", "layers", "dims")} == {
-            "system": "OfA",
-            "preset": "tiny",
-            "stage": "first",
-            "layers": "mid+last",
-            "dims": 14,
-        }
-        assert row["all"] == full.rows[0].all
-        assert row["ms_per_query"] > 0
-        assert row["trials"][0]["collections"] is None
-
 
 class TestTable:
-    def test_best_first_within_a_stage(self, full: Evaluation):
+    def test_best_first_within_a_stage(self, full):
         table = table_of(full)
         assert table.row_count == len(full.rows)
         stages = [cell for cell in table.columns[0].cells if cell]
         assert stages == list(dict.fromkeys(row.stage for row in full.rows))
         best = max(row.all for row in full.rows if row.stage == "first")
         assert next(iter(table.columns[3].cells)) == f"[bold]{best:.3f}[/bold]"
-
-    def test_it_prints(self, full: Evaluation):
-        console = Console(width=120, record=True, file=None, quiet=False)
-        with console.capture() as capture:
-            console.print(table_of(full))
-        assert "mAP, 16 queries (full images), 24 photos" in capture.get()

@@ -86,6 +86,6 @@ class TestNamedPair:
             ("OfA:first,R-MAC:R100", "the stage 'R100', at which R-MAC is not measured"),
         ],
     )
-    def test_what_names_none(self, text: str, why: str):
+    def test_what_names_none(self, text, why):
         with pytest.raises(RequestError, match=why):
             named_pair(text, self.STAGES)

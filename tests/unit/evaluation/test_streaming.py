@@ -17,7 +17,7 @@ from evaluation import streaming
 from evaluation.datasets.catalogue import FitOn, read_dataset
 from evaluation.encoding import encode_photos
 from evaluation.ours import score_ours
-from evaluation.searching import MemoryGallery, Stage
+from evaluation.searching import Stage
 from evaluation.streaming import StreamedGallery, StreamedVectors, stream_photos
 from evaluation.trials import Photo, StreamedPhotos, all_photos
 from galleries.documents import Document
@@ -28,9 +28,6 @@ from tests.support.tolerances import MIN_COSINE
 from tests.unit.evaluation.miniature import tell_nobody
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from evaluation.scores import Score
     from evaluation.trials import Trial
 
 REGIONS = RegionSettings(n_classes=4, min_side=8)
@@ -38,27 +35,27 @@ DISTRACTORS = 11
 
 
 @pytest.fixture
-def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+def small_blocks(monkeypatch):
     monkeypatch.setattr(streaming, "BLOCK", 4)
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(tmp_path_factory):
     return make_distractors(tmp_path_factory.mktemp("distractors"), DISTRACTORS)
 
 
 @pytest.fixture(scope="module")
-def photos(folder: Path) -> StreamedPhotos:
+def photos(folder):
     return streamed(folder)
 
 
 @pytest.fixture(scope="module")
-def method() -> Method:
+def method():
     return tiny_method()
 
 
 @pytest.fixture
-def described(method: Method, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+def described(method, monkeypatch):
     """How many photos each batch had that was described."""
     found: list[int] = []
     describe = method.describe_encoded
@@ -68,16 +65,14 @@ def described(method: Method, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return found
 
 
-def streamed(folder: Path) -> StreamedPhotos:
+def streamed(folder):
     names = sorted(f.relative_to(folder).as_posix() for f in folder.rglob("*.jpg"))
     return StreamedPhotos(folder, tuple(names), "+")
 
 
 @pytest.mark.usefixtures("small_blocks")
 class TestStreamPhotos:
-    def test_vectors_are_those_that_photos_of_a_gallery_have(
-        self, photos: StreamedPhotos, method: Method, tmp_path: Path
-    ):
+    def test_vectors_are_those_that_photos_of_a_gallery_have(self, photos, method, tmp_path):
         found = stream_photos(photos, method, tmp_path, tell_nobody)
         assert [len(block) for block in found.blocks] == [4, 4, 3]
         assert {tuple(size) for size in found.sizes.tolist()} == {(96, 96), (96, 80)}
@@ -91,9 +86,9 @@ class TestStreamPhotos:
             assert float(kept @ found.vector(row)) > MIN_COSINE
 
     def test_goes_on_at_the_block_where_it_was_and_makes_nothing_twice(
-        self, photos: StreamedPhotos, method: Method, described: list[int], tmp_path: Path
+        self, photos, method, described, tmp_path
     ):
-        def stop(_what: str, done: int, of: int) -> None:
+        def stop(_what, done, of):
             assert (done, of) == (4, DISTRACTORS)
             raise KeyboardInterrupt
 
@@ -107,9 +102,7 @@ class TestStreamPhotos:
         np.testing.assert_array_equal(again.cosines(vector), first.cosines(vector))
 
     @pytest.mark.parametrize("changed", ["settings", "weights"])
-    def test_what_changes_vectors_keeps_them_apart(
-        self, photos: StreamedPhotos, method: Method, tmp_path: Path, changed: str
-    ):
+    def test_what_changes_vectors_keeps_them_apart(self, photos, method, tmp_path, changed):
         some = replace(photos, names=photos.names[:1])
         settings = tiny_settings(n_classes=2) if changed == "settings" else tiny_settings()
         encoder = tiny_encoder(settings, seed=1 if changed == "weights" else 0)
@@ -118,9 +111,7 @@ class TestStreamPhotos:
             stream_photos(some, one, tmp_path, tell_nobody)
         assert len(list(tmp_path.rglob("*.vectors.npy"))) == 2
 
-    def test_a_changed_file_changes_its_block_alone(
-        self, method: Method, described: list[int], tmp_path: Path
-    ):
+    def test_a_changed_file_changes_its_block_alone(self, method, described, tmp_path):
         photos = streamed(make_distractors(tmp_path / "images", DISTRACTORS))
         stream_photos(photos, method, tmp_path / "kept", tell_nobody)
         photos.file(10).write_bytes(photos.file(0).read_bytes())
@@ -128,7 +119,7 @@ class TestStreamPhotos:
         assert sum(described) == DISTRACTORS + 3
         np.testing.assert_array_equal(found.vector(10), found.vector(0))
 
-    def test_a_file_that_is_no_image_is_never_found(self, method: Method, tmp_path: Path):
+    def test_a_file_that_is_no_image_is_never_found(self, method, tmp_path):
         folder = make_distractors(tmp_path / "d", 3)
         (folder / "0" / "000009.jpg").write_text("<html>gone</html>")
         photos = streamed(folder)
@@ -137,12 +128,12 @@ class TestStreamPhotos:
         row = photos.names.index("0/000009.jpg")
         assert found.cosines(found.vector(0))[row] == -np.inf
 
-    def test_a_file_that_went_missing(self, photos: StreamedPhotos, method: Method, tmp_path: Path):
+    def test_a_file_that_went_missing(self, photos, method, tmp_path):
         gone = replace(photos, names=(*photos.names, "none.jpg"))
         with pytest.raises(RequestError, match=r"none\.jpg cannot be read"):
             stream_photos(gone, method, tmp_path, tell_nobody)
 
-    def test_sizes_count_upright_pixels(self, method: Method, tmp_path: Path):
+    def test_sizes_count_upright_pixels(self, method, tmp_path):
         (tmp_path / "turned.jpg").write_bytes(with_orientation(letter(50, 60), 6))
         found = stream_photos(streamed(tmp_path), method, tmp_path / "kept", tell_nobody)
         assert found.sizes.tolist() == [[50, 60]]
@@ -152,8 +143,8 @@ class TestStreamedGallery:
     """Two photos at hand, three streamed, on the circle."""
 
     @staticmethod
-    def gallery(least: int, folder: str = "/far") -> StreamedGallery:
-        def at(degrees: Sequence[float]) -> np.ndarray:
+    def gallery(least, folder="/far"):
+        def at(degrees):
             angles = np.radians(degrees)
             return np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
 
@@ -184,7 +175,7 @@ class TestStreamedGallery:
         assert len(gallery.knn(np.array([1, 0], np.float32), 5)) == 3
         assert len(gallery.knn(np.array([1, 0], np.float32), 2)) == 2
 
-    def test_a_streamed_hit_says_where_its_image_lies_and_what_it_is(self, tmp_path: Path):
+    def test_a_streamed_hit_says_where_its_image_lies_and_what_it_is(self, tmp_path):
         (tmp_path / "y.jpg").write_bytes(b"bytes")
         gallery = self.gallery(5, str(tmp_path))
         gallery.knn(np.array([1, 0], np.float32), 5)
@@ -195,20 +186,14 @@ class TestStreamedGallery:
         assert hit.digest == hashlib.sha256(b"bytes").hexdigest()
         assert hit.descriptor == pytest.approx([np.cos(np.pi / 6), 0.5], abs=1e-3)
 
-    def test_it_is_searched_as_a_gallery_in_memory(self):
-        gallery, plain = self.gallery(least=5), MemoryGallery(self.gallery(5).get(["a", "b"]))
-        query = np.array([0, 1], np.float32)
-        mine = [hit for hit in gallery.knn(query, 5) if hit.id in "ab"]
-        assert mine == plain.knn(query, 2)
 
-
-def test_streamed_photos_score_as_plain_ones_of_the_gallery(tmp_path: Path):
+def test_streamed_photos_score_as_plain_ones_of_the_gallery(tmp_path):
     """Re-ranking and expansion included; and they do count."""
     stages = (Stage("first"), Stage("R5", 5), Stage("R5+QE3", 5, 3), Stage("w", 5, regions=False))
     root, paris = make_revisited(tmp_path / "root"), make_paris(tmp_path / "paris")
     others = make_distractors(tmp_path / "others", 20)
 
-    def scored(distractors: Path | None, *, stream: bool) -> dict[tuple[str, str], Score]:
+    def scored(distractors, *, stream):
         trial: Trial
         (trial,) = read_dataset(
             "roxford5k",

@@ -133,7 +133,10 @@ class TestHiddenWeb:
             *("zip://a.jpg::ftp://localhost/a.zip", "simplecache::SFTP://localhost/a.jpg"),
             "memory://a/http://localhost/b.jpg",
         ]:
-            with pytest.raises(SourceUnreadable, match=r"inside other addresses are not allowed\. Download it first"):
+            with pytest.raises(
+                SourceUnreadable,
+                match=r"inside other addresses are not allowed\. Download it first",
+            ):
                 read_source(uri, LIMITS)
             assert source_tag(uri) == ""
         asked.assert_not_called()

@@ -9,7 +9,6 @@ from tests.support.tiny_service import make_gallery
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A gallery of made images by the tiny network."""
     made = tmp_path_factory.mktemp("gallery")
     make_gallery(made)
     return made
@@ -17,7 +16,6 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def store(house):
-    """The house's kept maps."""
     opened = house.store()
     yield opened
     opened.close()

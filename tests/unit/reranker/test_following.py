@@ -18,6 +18,7 @@ from tests.support import asgi
 from tests.support.clock import HANG_S, move_clock, run_with_clock
 from tests.support.house import REGIONS, Scripted, said
 from tests.support.tiny_network import tiny_method
+from tests.support.wire import on_a_loop
 
 OLD, NEW = ({"fingerprint": letter * 64} for letter in "ab")
 
@@ -72,8 +73,6 @@ def following():
 
 
 def begun(app, looks=0):
-    """The application once it answers, and has looked so often."""
-
     async def begin():
         await app.begin()
         for _ in range(looks):
@@ -103,51 +102,47 @@ class TestBefore:
         assert "Nobody is there." in words
         assert [record.getMessage().split()[-1] for record in caplog.records] == ["answers."] * 2
 
-    def test_it_lives_is_not_ready_and_refuses_all_else(self, following):
+    @on_a_loop
+    async def test_it_is_live_but_not_ready_and_refuses_all_else(self, following):
         app = following(Scripted())
 
-        async def run():
-            live = await asgi.ask(app, "GET", "/_camsearch/health/live")
-            assert (live.status, live.json) == (200, {"status": "live"})
-            ready = await asgi.ask(app, "GET", "/_camsearch/health/ready")
-            assert (ready.status, ready.json["status"]) == (503, "not ready")
-            assert [check["passed"] for check in ready.json["checks"]] == [False]
-            for method, path in (("POST", "/images/_search"), ("PUT", "/a/_doc/1"), ("GET", "/")):
-                refused = await asgi.ask(app, method, path, b"{}")
-                assert (refused.status, refused.all(b"retry-after")) == (503, ["1"])
-                assert refused.all(b"x-elastic-product") == ["Elasticsearch"]
-                assert refused.reason == "Elasticsearch has not been asked yet."
+        live = await asgi.ask(app, "GET", "/_camsearch/health/live")
+        assert (live.status, live.json) == (200, {"status": "live"})
+        ready = await asgi.ask(app, "GET", "/_camsearch/health/ready")
+        assert (ready.status, ready.json["status"]) == (503, "not ready")
+        assert [check["passed"] for check in ready.json["checks"]] == [False]
+        for method, path in (("POST", "/images/_search"), ("PUT", "/a/_doc/1"), ("GET", "/")):
+            refused = await asgi.ask(app, method, path, b"{}")
+            assert (refused.status, refused.all(b"retry-after")) == (503, ["1"])
+            assert refused.all(b"x-elastic-product") == ["Elasticsearch"]
+            assert refused.reason == "It has not been asked yet."
 
-        asyncio.run(run())
-
-    def test_who_comes_while_the_network_is_loaded_waits(self, following):
+    @on_a_loop
+    async def test_requests_wait_while_the_network_loads(self, following):
         loading, loaded = threading.Event(), threading.Event()
         upstream = Held(turn=lambda _: answer(NEW))
         upstream.goes.set()
         app = following(upstream, before=lambda: (loading.set(), loaded.wait(HANG_S)))
 
-        async def run():
-            beginning = asyncio.create_task(app.begin())
-            await asyncio.to_thread(loading.wait, HANG_S)
-            waits = asyncio.create_task(asgi.ask(app, "GET", "/_cat/indices"))
-            try:
-                assert (await asgi.ask(app, "GET", "/_camsearch/health/live")).status == 200
-                assert not waits.done()
-            finally:
-                loaded.set()
-            await beginning
-            assert (await waits).body == b"passed"
-
-        asyncio.run(run())
+        beginning = asyncio.create_task(app.begin())
+        await asyncio.to_thread(loading.wait, HANG_S)
+        waits = asyncio.create_task(asgi.ask(app, "GET", "/_cat/indices"))
+        try:
+            assert (await asgi.ask(app, "GET", "/_camsearch/health/live")).status == 200
+            assert not waits.done()
+        finally:
+            loaded.set()
+        await beginning
+        assert (await waits).body == b"passed"
 
     @pytest.mark.parametrize("status", [401, 404])
-    def test_an_index_that_does_not_tell_is_described_by_default(self, following, status):
+    def test_an_index_without_a_method_gets_the_default(self, following, status):
         upstream = Scripted(turn=lambda asked: said({}, status))
         begun(following(upstream))
         assert following.abouts == [None]
         assert len(upstream.asked) == 1
 
-    def test_a_method_that_is_not_here_ends_it(self, following):
+    def test_a_missing_method_ends_the_server(self, following):
         app, ended = following(Scripted(turn=lambda _: answer(NEW)), fails=[NEW]), []
         app.on_begin = lambda: ended.append(app.failure)
         begun(app)
@@ -166,22 +161,20 @@ class TestAfter:
         assert following.closed == [0, 1]  # as soon as nothing uses them
         assert {one.path for one in upstream.asked} == {"/images/_mapping"}
 
-    def test_what_was_taken_is_answered_by_the_service_that_took_it(self, following):
+    @on_a_loop
+    async def test_a_request_is_answered_by_the_service_that_accepted_it(self, following):
         answers = iter([answer(OLD), answer(NEW)])
         upstream = Held(turn=lambda _: next(answers))
         app = following(upstream)
 
-        async def run():
-            await app.begin()
-            taken = asyncio.create_task(asgi.ask(app, "GET", "/_cat/indices"))
-            await upstream.began.wait()
-            await app.look()
-            assert following.closed == []
-            upstream.goes.set()
-            assert (await taken).body == b"passed"
-            assert following.closed == [0]
-
-        asyncio.run(run())
+        await app.begin()
+        taken = asyncio.create_task(asgi.ask(app, "GET", "/_cat/indices"))
+        await upstream.began.wait()
+        await app.look()
+        assert following.closed == []
+        upstream.goes.set()
+        assert (await taken).body == b"passed"
+        assert following.closed == [0]
 
     def test_from_the_servers_start_to_its_end(self, following):
         answers = iter([answer(OLD), answer(NEW)])
@@ -203,7 +196,7 @@ class TestAfter:
 
         run_with_clock(run())
 
-    def test_a_method_that_is_not_here_changes_nothing_and_is_said_once(self, following, caplog):
+    def test_a_missing_method_keeps_the_old_one_and_is_logged_once(self, following, caplog):
         answers = iter([answer(OLD)])
         app = following(Scripted(turn=lambda _: next(answers, answer(NEW))), fails=[NEW])
         before = begun(app).service
@@ -219,7 +212,7 @@ class TestAfter:
         "told",
         [said({}, 503), said({"a": {"mappings": {}}}), said("nonsense"), UpstreamUnreachable("x")],
     )
-    def test_what_says_nothing_changes_nothing(self, following, told):
+    def test_an_answer_without_a_method_changes_nothing(self, following, told):
         answers = iter([answer(OLD)])
         app = begun(following(Scripted(turn=lambda _: next(answers, told))))
         before = app.service

@@ -35,8 +35,6 @@ def documents(house):
 
 
 class Without:
-    """A store that lacks the maps of some documents."""
-
     def __init__(self, store, documents):
         self.store, self.lacks = store, {one.id for one in documents}
 
@@ -45,8 +43,6 @@ class Without:
 
 
 class Encoder:
-    """Encodes images again and notes which."""
-
     def __init__(self, method):
         self.method, self.asked = method, []
 
@@ -82,16 +78,7 @@ def test_other_settings_than_its_own(matcher, query, documents):
     assert matcher.match(query, documents, none) == {one.id: None for one in documents}
 
 
-def test_nothing_to_match(matcher, query):
-    assert matcher.match(query, []) == {}
-
-
 class TestMissingMaps:
-    def test_without_a_store_nothing_is_matched(self, house, query, documents):
-        matcher = Matcher(house.method, None, REGIONS)
-        assert matcher.match(query, documents) == matcher.kept_maps(documents) == {}
-        matcher.close()
-
     def test_maps_of_other_bytes_are_none(self, matcher, query, documents):
         changed = replace(documents[0], digest="e" * 64)
         assert sorted(matcher.match(query, [changed, documents[1]])) == [documents[1].id]
@@ -108,14 +95,14 @@ class TestMissingMaps:
             EIGHT_BIT.check(match.score, matches[id_].score, id_)
 
     @pytest.mark.parametrize(("most", "encoded"), [(None, 5), (2, 2), (0, 0)])
-    def test_no_more_than_may_be_are_encoded(self, house, query, documents, most, encoded):
+    def test_the_number_of_encoded_images_is_limited(self, house, query, documents, most, encoded):
         encode = Encoder(house.method)
         matcher = Matcher(house.method, None, REGIONS, encode, most)
         matches = matcher.match(query, documents[:5])
         matcher.close()
         assert sorted(matches) == [one.id for one in documents[:encoded]]
 
-    def test_a_image_that_cannot_be_read_is_left_out(self, house, query, documents):
+    def test_an_image_that_cannot_be_read_is_left_out(self, house, query, documents):
         gone = replace(documents[0], uri="/nowhere/x.png")
         matcher = Matcher(house.method, None, REGIONS, Encoder(house.method))
         assert sorted(matcher.match(query, [gone, documents[1]])) == [documents[1].id]
@@ -136,7 +123,7 @@ class TestMissingMaps:
 
 
 class TestStopping:
-    def test_what_is_not_wanted_any_more_is_left_out(self, house, matcher, query, documents):
+    def test_a_stopped_match_is_left_out(self, house, matcher, query, documents):
         assert matcher.match(query, documents, stop=lambda: True) == {}
         encode = Encoder(house.method)
         without = Matcher(house.method, None, REGIONS, encode)
@@ -144,7 +131,7 @@ class TestStopping:
         without.close()
         assert encode.asked == []
 
-    def test_it_ends_between_two_portions(self, matcher, query, documents):
+    def test_it_stops_between_two_portions(self, matcher, query, documents):
         asked = iter([False] + [True] * 100)
         lock = threading.Lock()
 
@@ -153,11 +140,3 @@ class TestStopping:
                 return next(asked)
 
         assert 0 < len(matcher.match(query, documents, stop=stop)) < COUNT
-
-    def test_closing_ends_the_threads(self, house, store, query, documents):
-        before = set(threading.enumerate())
-        matcher = Matcher(house.method, store, REGIONS)
-        matcher.match(query, documents)
-        matcher.close()
-        left = set(threading.enumerate()) - before
-        assert not [one for one in left if one.name.startswith("match")]

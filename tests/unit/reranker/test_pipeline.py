@@ -13,12 +13,10 @@ from descriptors.errors import RequestError
 from galleries.filters import Term
 from galleries.kept_maps import stack_kept
 from galleries.local import LocalGallery
-from indexer.encoding import encode_documents
-from indexer.reading import IndexingPlan
 from reranker.pipeline import Searcher
 from reranker.ranking import SearchPlan
 from tests.support.house import COUNT, REGIONS
-from tests.support.tolerances import EIGHT_BIT, WHITENED
+from tests.support.tolerances import WHITENED
 
 CPU = torch.device("cpu")
 KOELN = Term("meta.city", "Köln")
@@ -28,7 +26,6 @@ PAPER = PLAIN | {"expand_with_regions": True, "remember_regions": False}
 
 @pytest.fixture(scope="module")
 def searcher_with(house, store):
-    """Makes a searcher with other region settings."""
     made = []
 
     def make(**changed):
@@ -48,7 +45,6 @@ def searcher(searcher_with):
 
 @pytest.fixture(scope="module")
 def query(house):
-    """A part of the first image, by a box."""
     return house.method.describe_query(house.rgb_image(0), REGIONS, Box(8, 4, 50, 44))
 
 
@@ -199,21 +195,6 @@ class TestRerank:
         assert ranking.warnings == ()
         assert {hit.box for hit in ranking.hits} == {None}
 
-    def test_maps_that_are_not_kept_are_made_again_within_the_window(self, searcher, house, query):
-        asked = []
-
-        def encode(documents):
-            asked.extend(document.id for document in documents)
-            return encode_documents(documents, house.method, IndexingPlan(batch_size=4))
-
-        plan = SearchPlan(k=COUNT, window=4)
-        made = Searcher(house.method, house.gallery, None, REGIONS, encode).search(query, plan)
-        assert sorted(asked) == sorted(ids(made.first)[:4])
-        assert made.warnings == ()
-        scores = {hit.document.id: hit.score for hit in searcher.search(query, plan).hits}
-        for hit in made.hits:
-            EIGHT_BIT.check(scores[hit.document.id], hit.score, hit.document.id)
-
     def test_hits_without_maps_keep_their_first_score_and_it_is_said_once(self, house, query):
         ranking = Searcher(house.method, house.gallery, None, REGIONS).search(
             query, SearchPlan(window=7)
@@ -249,25 +230,6 @@ class TestExpansion:
         for hit in searcher.search(query, plan).hits:
             WHITENED.check(expected[hit.document.id], hit.score, hit.document.id)
 
-    def test_indexed_descriptors_expand_and_best_regions_count(
-        self, searcher_with, house, query, match
-    ):
-        """docs/adr/0006."""
-        plain, plan = searcher_with(**PLAIN), SearchPlan(k=COUNT, window=6, expand=4)
-        reordered = plain.search(query, replace(plan, expand=0)).hits
-        expanded = query.descriptor.numpy() + sum(h.document.descriptor for h in reordered[:4])
-        expanded /= np.linalg.norm(expanded)
-        expected = cosines(house, expanded)
-        for hit in reordered[:6]:
-            region = match(hit.document)[0].descriptor.numpy()
-            expected[hit.document.id] = max(expected[hit.document.id], float(region @ expanded))
-        ranking = plain.search(query, plan)
-        assert len(ranking.hits) == COUNT
-        for hit in ranking.hits:
-            WHITENED.check(expected[hit.document.id], hit.score, hit.document.id)
-        boxes = {hit.document.id: hit.box for hit in reordered}
-        assert {hit.document.id: hit.box for hit in ranking.hits} == boxes
-
     @pytest.mark.parametrize("plan", [SearchPlan(k=4, expand=3), SearchPlan(8, 6, expand=3)])
     def test_by_default_hits_that_diffusion_reaches_expand(
         self, searcher, house, query, match, plan
@@ -291,23 +253,6 @@ class TestExpansion:
             else:
                 assert score == pytest.approx(expected[id_], abs=1e-4)
 
-    def test_a_hit_that_only_the_expansion_found_has_no_first_place(
-        self, searcher, query, monkeypatch
-    ):
-        # Let the first search bring no more than the 4 asked for; the second may bring others.
-        monkeypatch.setattr("reranker.ranking.GRAPH_HITS", 4)
-        new = []
-        for n in (1, 2, 3, 4):
-            ranking = searcher.search(query, SearchPlan(k=4, expand=n))
-            known = {hit.document.id: hit for hit in ranking.first}
-            for hit in ranking.hits:
-                if hit.document.id in known:
-                    assert hit.first_rank == known[hit.document.id].rank
-                else:
-                    new.append(hit)
-        assert new
-        assert {(hit.first_rank, hit.first_score, hit.box) for hit in new} == {(None, None, None)}
-
     def test_each_stage_is_timed(self, searcher, query):
         took = searcher.search(query, SearchPlan(window=3, expand=2)).milliseconds
         assert list(took) == ["first_search", "rerank", "expand", "documents"]
@@ -328,7 +273,9 @@ class Vanishing(LocalGallery):
 @pytest.mark.parametrize(
     "plan", [SearchPlan(k=COUNT, window=2), SearchPlan(k=COUNT, window=4, expand=8)], ids=repr
 )
-def test_what_is_deleted_meanwhile_is_left_out(house, tmp_path, store, query, plan, all_of_them):
+def test_images_deleted_during_a_search_are_left_out(
+    house, tmp_path, store, query, plan, all_of_them
+):
     original = house.gallery
     with Vanishing.create(tmp_path, original.dims, original.fingerprint, {}) as gallery:
         gallery.put(list(original.documents()))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -11,18 +10,12 @@ from descriptors.arrays import Size
 from evaluation.baselines.dense import Bench, Describer
 from evaluation.trials import Judgement, Photo, PhotoQuery, Trial
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
-    import numpy as np
-
-
-def photos(count: int) -> tuple[Photo, ...]:
-    """Photos named 0, 1, ..."""
+def photos(count):
     return tuple(Photo(str(i), Size(64, 48), Path(f"/nowhere/{i}")) for i in range(count))
 
 
-def trial_of(gallery: int, leave_out: Sequence[int | None]) -> Trial:
+def trial_of(gallery, leave_out):
     """A trial of this many photos, asked with the first ones."""
     searched = photos(gallery)
     queries = tuple(
@@ -37,12 +30,7 @@ def trial_of(gallery: int, leave_out: Sequence[int | None]) -> Trial:
     return Trial("made", (), searched, queries)
 
 
-def bench_of(
-    gallery: np.ndarray,
-    queries: np.ndarray,
-    leave_out: Sequence[int | None] | None = None,
-    encoded: Any = None,
-) -> Bench:
+def bench_of(gallery, queries, leave_out=None, encoded=None):
     """Nothing is left out unless it is said."""
     trial = trial_of(len(gallery), leave_out or [None] * len(queries))
     rows = (torch.from_numpy(rows).float() for rows in (gallery, queries))

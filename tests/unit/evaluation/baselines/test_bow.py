@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import pytest
 from PIL import Image
@@ -14,23 +12,20 @@ from evaluation.baselines.bow import BagOfWords, Vocabulary, inverse_frequencies
 from evaluation.baselines.keypoints import Keypoints, extract
 from evaluation.trials import Judgement, Photo, PhotoQuery, Trial
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
 SIDE = 200
 
 
-def texture(seed: int) -> Image.Image:
+def texture(seed):
     """Blobs of random brightness, which have some hundred keypoints."""
     coarse = np.random.default_rng(seed).integers(0, 256, (28, 28), dtype=np.uint8)
     return Image.fromarray(coarse).resize((SIDE, SIDE), Image.Resampling.BICUBIC).convert("RGB")
 
 
-def points_of(descriptors: np.ndarray) -> Keypoints:
+def points_of(descriptors):
     return Keypoints(np.zeros((len(descriptors), 2), np.float32), descriptors.astype(np.uint8))
 
 
-def clusters(each: int = 30) -> np.ndarray:
+def clusters(each=30):
     """Descriptors about three centres, `each` of each, one centre after the other."""
     random = np.random.default_rng(0)
     centres = np.zeros((3, 128))
@@ -54,12 +49,12 @@ class TestVocabulary:
             distances = [np.linalg.norm(described - centre) for centre in centres]
             assert distances[word] == pytest.approx(min(distances), abs=1e-5)
 
-    def test_few_keypoints_give_fewer_words_and_say_so(self, caplog: pytest.LogCaptureFixture):
+    def test_few_keypoints_give_fewer_words_and_say_so(self, caplog):
         vocabulary = Vocabulary.fitted([points_of(clusters())], BagOfWords(words=1000))
         assert len(vocabulary.centres) == 9
         assert "90 keypoints give 9 words, not 1000" in caplog.text
 
-    def test_a_sample_of_many_keypoints(self, caplog: pytest.LogCaptureFixture):
+    def test_a_sample_of_many_keypoints(self, caplog):
         Vocabulary.fitted([points_of(clusters())], BagOfWords(words=1000, sample=50))
         assert "45 keypoints give 4 words" in caplog.text
 
@@ -92,7 +87,7 @@ class TestTfIdf:
 class Bench:
     """Made photos: eight different images, and a view of the first that is turned and cut."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder):
         images = [texture(seed) for seed in range(8)]
         view = images[0].rotate(12, Image.Resampling.BILINEAR).crop((20, 20, 180, 180))
         self.photos = [
@@ -104,13 +99,11 @@ class Bench:
         self.points = {photo.file: extract(photo) for photo in every}
 
     @staticmethod
-    def photo(image: Image.Image, file: Path) -> Photo:
+    def photo(image, file):
         image.save(file)
         return Photo(file.name, Size(*image.size), file)
 
-    def search(
-        self, query: Photo, box: Box | None = None, leave_out: str | None = None
-    ) -> dict[str, list[str]]:
+    def search(self, query, box=None, leave_out=None):
         asked = PhotoQuery(query, box, {"all": Judgement(frozenset({"8.png"}))}, leave_out)
         trial = Trial("made", tuple(self.fit), tuple(self.photos), (asked,))
         found = BagOfWords(words=100).search(trial, self.points, lambda *_: None)
@@ -119,23 +112,21 @@ class Bench:
 
 
 @pytest.fixture(scope="module")
-def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
+def bench(tmp_path_factory):
     return Bench(tmp_path_factory.mktemp("bow"))
 
 
 class TestSearch:
-    def test_the_warped_view_comes_first(self, bench: Bench):
+    def test_the_warped_view_comes_first(self, bench):
         found = bench.search(bench.photos[0], leave_out="0.png")
         assert set(found) == {"first", "R100"}
         assert found["R100"][0] == "8.png"
         assert found["R100"][-1] == "0.png"
 
-    def test_a_query_that_may_be_an_answer_to_itself(self, bench: Bench):
+    def test_a_query_that_may_be_an_answer_to_itself(self, bench):
         assert bench.search(bench.photos[3])["R100"][0] == "3.png"
 
-    def test_ransac_puts_the_view_before_what_shares_more_words(
-        self, bench: Bench, monkeypatch: pytest.MonkeyPatch
-    ):
+    def test_ransac_puts_the_view_before_what_shares_more_words(self, bench, monkeypatch):
         # Without weights the order of the first search is that of the gallery.
         monkeypatch.setattr(
             "evaluation.baselines.bow.inverse_frequencies", lambda _words, size: np.zeros(size)
@@ -144,7 +135,7 @@ class TestSearch:
         assert found["first"].index("8.png") == 7
         assert found["R100"] == ["8.png", *[f"{i}.png" for i in range(1, 8)], "0.png"]
 
-    def test_a_box_sees_only_its_keypoints(self, bench: Bench):
+    def test_a_box_sees_only_its_keypoints(self, bench):
         whole = Box(0, 0, SIDE, SIDE)
         assert bench.search(bench.photos[2], whole) == bench.search(bench.photos[2])
         assert bench.search(bench.photos[2], Box(0, 0, 1, 1))["first"] == [

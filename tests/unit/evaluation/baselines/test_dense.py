@@ -16,12 +16,12 @@ from tests.unit.evaluation.baselines.made_maps import unit
 LAYER = [LayerSettings(name="x", dims=3)]
 
 
-def unit_rows(*shape: int, seed: int = 0) -> np.ndarray:
+def unit_rows(*shape, seed=0):
     rows = np.random.default_rng(seed).random(shape)
     return rows / np.linalg.norm(rows, axis=-1, keepdims=True)
 
 
-def whitened(rows: np.ndarray, fit: np.ndarray, dims: int) -> np.ndarray:
+def whitened(rows, fit, dims):
     """PCA-whitening and l2 by the eigenvectors of the covariance."""
     values, axes = np.linalg.eigh(np.cov(fit.T))
     best = np.argsort(-values)[:dims]
@@ -29,7 +29,7 @@ def whitened(rows: np.ndarray, fit: np.ndarray, dims: int) -> np.ndarray:
     return found / np.linalg.norm(found, axis=-1, keepdims=True)
 
 
-def fitted(rows: np.ndarray, **changes: bool) -> Describer:
+def fitted(rows, **changes):
     system = DenseSystem(sum_pooled, **changes)
     return Describer.fitted(system, [torch.from_numpy(rows).float()], LAYER)
 
@@ -41,7 +41,7 @@ class TestDescriber:
         torch.testing.assert_close(Describer(None)([one, other]), expected)
 
     @pytest.mark.parametrize("power", [False, True])
-    def test_whitened_vectors_of_a_image_are_summed(self, power: bool):
+    def test_whitened_vectors_of_an_image_are_summed(self, power):
         rows = unit_rows(40, 2, 6)
         before = rows**0.5 if power else rows
         before = before / np.linalg.norm(before, axis=-1, keepdims=True)
@@ -63,7 +63,7 @@ class TestDescriber:
         torch.testing.assert_close(found, torch.tensor([[(3 / 7) ** 0.5, (4 / 7) ** 0.5]]))
 
     @pytest.mark.parametrize("power", [False, True])
-    def test_nothing_active_stays_zero(self, power: bool):
+    def test_nothing_active_stays_zero(self, power):
         describe = fitted(unit_rows(40, 1, 6), power=power)
         assert (describe([torch.zeros(1, 1, 6)]) == 0).all()
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -20,36 +19,29 @@ from evaluation.baselines.keypoints import (
 from evaluation.trials import Photo
 from tests.support.images import gradient, shapes
 
-if TYPE_CHECKING:
-    from pathlib import Path
 
-    from PIL import Image
-
-
-def photo_of(image: Image.Image, file: Path) -> Photo:
+def photo_of(image, file):
     image.save(file)
     return Photo(file.name, Size(*image.size), file)
 
 
 @pytest.fixture
-def photo(tmp_path: Path) -> Photo:
+def photo(tmp_path):
     return photo_of(shapes(160, 120, seed=3, count=9), tmp_path / "one.png")
 
 
 class Count:
-    """How many photos were extracted."""
-
-    def __init__(self) -> None:
+    def __init__(self):
         self.done = 0
 
-    def __call__(self, what: str, done: int, of: int) -> None:
+    def __call__(self, what, done, of):
         assert what == "SIFT"
         assert done <= of
         self.done = done
 
 
 class TestExtract:
-    def test_places_lie_in_the_photo_and_descriptors_are_bytes(self, photo: Photo):
+    def test_places_lie_in_the_photo_and_descriptors_are_bytes(self, photo):
         points = extract(photo)
         assert len(points.places) == len(points.descriptors) > 10
         assert (points.places >= 0).all()
@@ -58,23 +50,21 @@ class TestExtract:
         lengths = np.linalg.norm(points.descriptors.astype(float), axis=1)
         np.testing.assert_allclose(lengths, 512, atol=16)
 
-    def test_no_more_than_asked_for(self, photo: Photo, monkeypatch: pytest.MonkeyPatch):
+    def test_no_more_than_asked_for(self, photo, monkeypatch):
         monkeypatch.setattr(keypoints, "MAX_KEYPOINTS", 5)
         # Keypoints with two orientations come on top.
         assert len(extract(photo).places) < 10
 
-    def test_places_count_in_pixels_of_the_full_size(
-        self, photo: Photo, monkeypatch: pytest.MonkeyPatch
-    ):
+    def test_places_count_in_pixels_of_the_full_size(self, photo, monkeypatch):
         monkeypatch.setattr(keypoints, "SIDE", 80)
         assert extract(photo).places[:, 0].max() > 80
 
-    def test_nothing_to_see(self, tmp_path: Path):
+    def test_nothing_to_see(self, tmp_path):
         points = extract(photo_of(gradient(60, 60), tmp_path / "plain.png"))
         assert points.places.shape == (0, 2)
         assert points.descriptors.shape == (0, 128)
 
-    def test_a_photo_that_cannot_be_read(self, tmp_path: Path):
+    def test_a_photo_that_cannot_be_read(self, tmp_path):
         with pytest.raises(RequestError, match="cannot be read"):
             extract(Photo("gone.png", Size(9, 9), tmp_path / "gone.png"))
 
@@ -88,7 +78,7 @@ class TestInside:
 
 
 class TestKeypointsOf:
-    def test_a_second_run_extracts_nothing_and_agrees(self, photo: Photo, tmp_path: Path):
+    def test_a_second_run_extracts_nothing_and_agrees(self, photo, tmp_path):
         digests = {photo.file: "ab" * 32}
         count, again = Count(), Count()
         first = keypoints_of([photo], digests, tmp_path / "kept", count)
@@ -98,7 +88,7 @@ class TestKeypointsOf:
             np.testing.assert_array_equal(one.places, other.places)
             np.testing.assert_array_equal(one.descriptors, other.descriptors)
 
-    def test_other_bytes_and_damaged_keypoints_are_extracted(self, photo: Photo, tmp_path: Path):
+    def test_other_bytes_and_damaged_keypoints_are_extracted(self, photo, tmp_path):
         keypoints_of([photo], {photo.file: "ab" * 32}, tmp_path / "kept", Count())
         count = Count()
         keypoints_of([photo], {photo.file: "cd" * 32}, tmp_path / "kept", count)
@@ -112,10 +102,7 @@ class TestKeypointsOf:
 
 
 class TestRequireOpencv:
-    def test_installed(self):
-        require_opencv()
-
-    def test_missing(self, monkeypatch: pytest.MonkeyPatch):
+    def test_missing(self, monkeypatch):
         # Python's own mark of a module that cannot be imported.
         monkeypatch.setitem(sys.modules, "cv2", None)
         with pytest.raises(RequestError, match=r"pip install camsearch\[evaluate\]"):

@@ -10,12 +10,12 @@ from evaluation.baselines.localisation import Localiser, sampled_windows, window
 from tests.unit.evaluation.baselines.made_maps import layer_of, made, maxima, unit
 
 
-def localiser(*values: np.ndarray) -> Localiser:
+def localiser(*values):
     """Of layers, the first with stride 16, the second with 32."""
     return Localiser(tuple(layer_of(v, stride=16 * 2**i) for i, v in enumerate(values)))
 
 
-def planted() -> np.ndarray:
+def planted():
     """Channels 0 to 2 speak in columns 6 to 8 of rows 3 to 5, channel 3 everywhere else."""
     values = np.zeros((4, 9, 12))
     values[3] = 1
@@ -24,7 +24,7 @@ def planted() -> np.ndarray:
     return values
 
 
-def vector(layers: tuple[np.ndarray, ...], window: tuple[int, ...]) -> np.ndarray:
+def vector(layers, window):
     """MAC of a window on every layer, cell by cell."""
     parts = []
     for i, values in enumerate(layers):
@@ -39,7 +39,7 @@ class TestSampledWindows:
         assert sampled_windows(3, 6).tolist() == [[0, 0, 3, 3], [0, 0, 6, 3], [3, 0, 6, 3]]
 
     @pytest.mark.parametrize(("height", "width"), [(1, 1), (2, 7), (22, 32), (32, 14)])
-    def test_they_lie_inside_and_are_not_empty(self, height: int, width: int):
+    def test_they_lie_inside_and_are_not_empty(self, height, width):
         x0, y0, x1, y1 = sampled_windows(height, width).T
         assert len(x0) > 0
         assert ((x0 >= 0) & (x0 < x1) & (x1 <= width)).all()
@@ -82,9 +82,7 @@ class TestFind:
         found = localiser(values).find(torch.tensor([[1.0, 0.0]]), np.array([1.0]))
         assert found.tolist() == [[4, 0, 6, 3]]
 
-    def test_the_best_sampled_window_against_loops_without_refining(
-        self, monkeypatch: pytest.MonkeyPatch
-    ):
+    def test_the_best_sampled_window_against_loops_without_refining(self, monkeypatch):
         monkeypatch.setattr("evaluation.baselines.localisation.ROUNDS", 0)
         layers = (made(5, 9, 12), made(6, 5, 6, seed=1))
         random = np.random.default_rng(5)
@@ -102,7 +100,7 @@ class TestFind:
             assert tuple(row) in allowed
             assert vector(layers, tuple(row)) @ query == pytest.approx(best, abs=1e-5)
 
-    def test_refining_never_makes_it_worse(self, monkeypatch: pytest.MonkeyPatch):
+    def test_refining_never_makes_it_worse(self, monkeypatch):
         values = made(5, 9, 12)
         queries = torch.nn.functional.normalize(torch.rand(6, 5), dim=1)
         found = localiser(values)

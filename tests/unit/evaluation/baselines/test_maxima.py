@@ -10,7 +10,7 @@ from evaluation.baselines.maps import RegionMaxima
 from tests.unit.evaluation.baselines.made_maps import made
 
 
-def every_rectangle(height: int, width: int) -> np.ndarray:
+def every_rectangle(height, width):
     return np.array(
         [
             (x0, y0, x1, y1)
@@ -30,7 +30,7 @@ class TestRegionMaxima:
         assert found[0, :, 0].tolist() == [7, 5, 0]
 
     @pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 6), (5, 9), (8, 4)])
-    def test_every_rectangle(self, height: int, width: int):
+    def test_every_rectangle(self, height, width):
         levels = torch.from_numpy(np.stack([made(3, height, width, seed) for seed in (0, 1)]))
         regions = every_rectangle(height, width)
         found = RegionMaxima(levels).of(regions)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import pytest
 import torch
@@ -14,46 +12,38 @@ from evaluation.baselines.pooling import crow, gem, mac, patch_maxima, spoc, sum
 from evaluation.baselines.r_mac import r_mac
 from tests.unit.evaluation.baselines.made_maps import layer_of, made, unit
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
 EVERY = (sum_pooled, spoc, crow, gem, mac, r_mac, patch_maxima)
 
 
-def vector(pool: Callable, values: np.ndarray) -> np.ndarray:
+def vector(pool, values):
     return pool(layer_of(values))[0, 0].numpy()
 
 
 class TestEvery:
     @pytest.mark.parametrize("pool", EVERY)
-    def test_unit_rows_of_as_many_numbers_as_channels(self, pool: Callable):
+    def test_unit_rows_of_as_many_numbers_as_channels(self, pool):
         vectors = pool(layer_of(made()))
         assert vectors.shape[0] == 1
         assert vectors.shape[2] == 5
         torch.testing.assert_close(vectors.norm(dim=2), torch.ones(vectors.shape[:2]))
 
     @pytest.mark.parametrize("pool", EVERY)
-    def test_nothing_active_gives_zero(self, pool: Callable):
+    def test_nothing_active_gives_zero(self, pool):
         assert (pool(layer_of(np.zeros((3, 4, 4)))) == 0).all()
 
     @pytest.mark.parametrize("pool", EVERY)
-    def test_one_cell(self, pool: Callable):
-        vectors = pool(layer_of(np.array([2.0, 0.0, 1.0])[:, None, None]))
-        assert vectors.isfinite().all()
-
-    @pytest.mark.parametrize("pool", EVERY)
-    def test_scale_and_levels_are_one_number(self, pool: Callable):
+    def test_scale_and_levels_are_one_number(self, pool):
         plain, scaled = pool(layer_of(made())), pool(layer_of(made(), scale=0.25))
         torch.testing.assert_close(plain, scaled)
 
     @pytest.mark.parametrize("pool", EVERY)
-    def test_kept_8_bit_maps_go_by_the_same_lines(self, pool: Callable):
+    def test_kept_8_bit_maps_go_by_the_same_lines(self, pool):
         levels = (made() * 60).astype(np.uint8)
         maps = FeatureMaps(torch.from_numpy(levels)[None], torch.full((1, 5), 0.1), stride=16)
         torch.testing.assert_close(pool(LayerMaps(maps)), pool(layer_of(levels * 0.1)))
 
     @pytest.mark.parametrize("pool", EVERY)
-    def test_images_of_a_batch_do_not_touch(self, pool: Callable):
+    def test_images_of_a_batch_do_not_touch(self, pool):
         one, other = layer_of(made(seed=1)), layer_of(made(seed=2))
         both = layer_of(np.stack([made(seed=1), made(seed=2)]))
         torch.testing.assert_close(pool(both), torch.cat([pool(one), pool(other)]))

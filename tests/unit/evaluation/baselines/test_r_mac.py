@@ -38,7 +38,7 @@ class TestRMacRegions:
         assert turned == set(r_mac_regions(6, 9))
 
     @pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 5), (2, 2), (3, 40), (22, 32)])
-    def test_regions_lie_inside_and_are_not_empty(self, height: int, width: int):
+    def test_regions_lie_inside_and_are_not_empty(self, height, width):
         for r in r_mac_regions(height, width):
             assert 0 <= r.x0 < r.x1 <= width
             assert 0 <= r.y0 < r.y1 <= height

@@ -27,7 +27,7 @@ class TestPatchRegions:
         assert {(r.x0, r.x1) for r in regions[5:14]} == {(0, 6), (3, 9), (6, 12)}
 
     @pytest.mark.parametrize(("height", "width"), [(1, 1), (2, 3), (1, 9), (22, 32)])
-    def test_they_lie_inside_are_not_empty_and_of_one_number(self, height: int, width: int):
+    def test_they_lie_inside_are_not_empty_and_of_one_number(self, height, width):
         regions = patch_regions(height, width)
         assert len(regions) == PATCHES
         for r in regions:

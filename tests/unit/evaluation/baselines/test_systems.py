@@ -36,7 +36,7 @@ class TestChosenSystems:
         with pytest.raises(RequestError, match=r"no baseline 'VLAD': .*raw, uCroW"):
             chosen_baselines(["VLAD"])
 
-    def test_bow_is_never_left_out_silently(self, monkeypatch: pytest.MonkeyPatch):
+    def test_bow_is_never_left_out_silently(self, monkeypatch):
         monkeypatch.setitem(sys.modules, "cv2", None)
         with pytest.raises(RequestError, match="BoW needs OpenCV"):
             chosen_baselines()
@@ -48,5 +48,5 @@ class TestDimsOf:
         ("name", "dims"),
         [("raw", 8 + 12), ("SPoC", 14), ("R-MAC+power", 14), ("Razavian", 30 * 14)],
     )
-    def test_of_the_tiny_network(self, name: str, dims: int):
+    def test_of_the_tiny_network(self, name, dims):
         assert dims_of(name, tiny_encoder()) == dims

@@ -7,15 +7,15 @@ import numpy as np
 from evaluation.baselines.keypoints import PlacedWords, inliers, matches
 
 
-def placed(words: list[int], places: np.ndarray, side: int = 1000) -> PlacedWords:
+def placed(words, places, side=1000):
     return PlacedWords.of(np.array(words), np.asarray(places, dtype=np.float32), side)
 
 
-def scattered(count: int, seed: int = 0) -> np.ndarray:
+def scattered(count, seed=0):
     return np.random.default_rng(seed).random((count, 2)) * 900
 
 
-def turned(places: np.ndarray, degrees: float, scale: float) -> np.ndarray:
+def turned(places, degrees, scale):
     angle = np.deg2rad(degrees)
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     return scale * places @ turn.T + [40, -10]

@@ -9,21 +9,20 @@ import pytest
 from descriptors.errors import RequestError
 from evaluation.datasets.catalogue import FitOn, read_dataset
 from tests.support.datasets import make_distractors, make_folder, make_oxford, make_paris
-from tests.unit.evaluation.miniature import make_miniature
 
 
 @pytest.fixture(scope="module")
-def oxford(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def oxford(tmp_path_factory):
     return make_oxford(tmp_path_factory.mktemp("oxford"))
 
 
 @pytest.fixture(scope="module")
-def paris(tmp_path_factory: pytest.TempPathFactory) -> FitOn:
+def paris(tmp_path_factory):
     return FitOn("paris6k", make_paris(tmp_path_factory.mktemp("paris")))
 
 
 @pytest.fixture(scope="module")
-def others(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def others(tmp_path_factory):
     return make_distractors(tmp_path_factory.mktemp("others"), 5)
 
 
@@ -43,7 +42,7 @@ class TestFitOn:
             ("holidays", "images"),
         ],
     )
-    def test_a_folder_alone_is_of_the_usual_kind(self, dataset: str, kind: str):
+    def test_a_folder_alone_is_of_the_usual_kind(self, dataset, kind):
         assert FitOn.parse("C:/data", dataset) == FitOn(kind, Path("C:/data"))
 
     @pytest.mark.parametrize("text", ["", "paris6k:", "images:"])
@@ -54,10 +53,6 @@ class TestFitOn:
     def test_unknown_kind(self):
         with pytest.raises(RequestError, match="paris is not a folder, nor paris5k a kind"):
             FitOn.parse("paris5k:data/paris", "oxford5k")
-
-    def test_unknown_dataset(self):
-        with pytest.raises(RequestError, match="no dataset 'oxford6k'"):
-            FitOn.parse("data", "oxford6k")
 
 
 class TestReadDataset:
@@ -77,26 +72,20 @@ class TestReadDataset:
         with pytest.raises(RequestError, match=r"gate_000000\.jpg: The box .* lies outside"):
             read_dataset("oxford5k", root, fit_on=paris)
 
-    def test_unknown_name(self, tmp_path: Path):
-        with pytest.raises(RequestError, match="choose among photos, folder, oxford5k"):
+    def test_unknown_name(self, tmp_path):
+        with pytest.raises(RequestError, match="those known are photos, folder, oxford5k"):
             read_dataset("oxford", tmp_path)
 
-    def test_oxford_is_fitted_on_paris(self, oxford: Path, paris: FitOn):
+    def test_oxford_is_fitted_on_paris(self, oxford, paris):
         (trial,) = read_dataset("oxford5k", oxford, fit_on=paris)
         assert {photo.path.split("/")[0] for photo in trial.fit} == {"paris"}
         assert len(trial.fit) == len(trial.gallery) == 18
 
-    def test_without_another_collection_to_fit_on(self, oxford: Path):
+    def test_without_another_collection_to_fit_on(self, oxford):
         with pytest.raises(RequestError, match="fits the whitening on another collection"):
             read_dataset("oxford5k", oxford)
 
-    def test_any_folder_of_images_to_fit_on(self, oxford: Path, others: Path):
-        (trial,) = read_dataset("oxford5k", oxford, fit_on=FitOn("images", others))
-        assert len(trial.fit) == 5
-
-    def test_roots_as_people_write_them(
-        self, oxford: Path, paris: FitOn, others: Path, monkeypatch: pytest.MonkeyPatch
-    ):
+    def test_roots_as_people_write_them(self, oxford, paris, others, monkeypatch):
         expected = read_dataset("oxford5k", oxford, fit_on=paris, distractors=others)
         monkeypatch.chdir(oxford / "oxbuild_images")
         relative = [Path("..", "..", folder.name) for folder in (oxford, paris.root, others)]
@@ -114,24 +103,14 @@ class TestReadDataset:
         assert streamed.streamed is not None
         assert streamed.streamed.file(4).is_file()
 
-    def test_fitting_on_the_gallery_itself_is_said(self, oxford: Path):
+    def test_fitting_on_the_gallery_itself_is_said(self, oxford):
         (trial,) = read_dataset("oxford5k", oxford, fit_on=FitOn("images", oxford))
         assert trial.notes[-1].startswith("18 photos of the gallery are also fitted on")
 
-    def test_photos_are_read_as_before(self, tmp_path: Path):
-        trials = read_dataset("photos", make_miniature(tmp_path))
-        assert [trial.name for trial in trials] == ["half 0", "half 1"]
-        assert trials[0].fit == trials[1].gallery
-
-    def test_photos_fitted_on_others(self, tmp_path: Path, others: Path):
-        folder = make_miniature(tmp_path)
-        (trial,) = read_dataset("photos", folder, fit_on=FitOn("images", others))
-        assert (trial.name, len(trial.fit), len(trial.gallery)) == ("all", 5, 24)
-
-    def test_sizes_are_kept_between_runs(self, oxford: Path, paris: FitOn, tmp_path: Path):
+    def test_sizes_are_kept_between_runs(self, oxford, paris, tmp_path):
         told: list[tuple[str, int, int]] = []
 
-        def tell(*what: object) -> None:
+        def tell(*what):
             told.append(what)  # type: ignore[arg-type]
 
         first = read_dataset("oxford5k", oxford, fit_on=paris, cache=tmp_path, progress=tell)
@@ -144,7 +123,7 @@ class TestReadDataset:
 
 
 class TestDistractors:
-    def test_they_stand_in_every_gallery_and_in_no_fit(self, tmp_path: Path, others: Path):
+    def test_they_stand_in_every_gallery_and_in_no_fit(self, tmp_path, others):
         folder = make_folder(tmp_path)
         trials = read_dataset("folder", folder, distractors=others)
         plain = read_dataset("folder", folder)
@@ -156,9 +135,7 @@ class TestDistractors:
             paths = [photo.path for photo in trial.gallery]
             assert paths == sorted(paths)
 
-    def test_files_that_are_no_images_are_left_out_and_named(
-        self, oxford: Path, paris: FitOn, tmp_path: Path
-    ):
+    def test_files_that_are_no_images_are_left_out_and_named(self, oxford, paris, tmp_path):
         folder = make_distractors(tmp_path, 3)
         (folder / "0" / "broken.jpg").write_text("gone")
         (trial,) = read_dataset("oxford5k", oxford, fit_on=paris, distractors=folder)
@@ -167,7 +144,7 @@ class TestDistractors:
             "Left out, 1 that are not images (distractors): +distractors/0/broken.jpg."
         )
 
-    def test_a_name_that_promises_them(self, paris: FitOn, tmp_path: Path):
+    def test_a_name_that_promises_them(self, paris, tmp_path):
         root = make_oxford(tmp_path)
         with pytest.raises(RequestError, match=r"oxford105k needs its distractors in .*oxc1_100k"):
             read_dataset("oxford105k", root, fit_on=paris)
@@ -175,7 +152,7 @@ class TestDistractors:
         (trial,) = read_dataset("oxford105k", root, fit_on=paris)
         assert len(trial.gallery) == 18 + 4
 
-    def test_those_beside_the_images_are_not_taken_for_them(self, paris: FitOn, tmp_path: Path):
+    def test_those_beside_the_images_are_not_taken_for_them(self, paris, tmp_path):
         root = make_oxford(tmp_path)
         for image in (root / "oxbuild_images").iterdir():
             image.rename(root / image.name)
@@ -184,7 +161,7 @@ class TestDistractors:
         (trial,) = read_dataset("oxford5k", root, fit_on=paris)
         assert len(trial.gallery) == 18
 
-    def test_streamed_ones_are_named_but_not_opened(self, oxford: Path, paris: FitOn, others: Path):
+    def test_streamed_ones_are_named_but_not_opened(self, oxford, paris, others):
         (trial,) = read_dataset("oxford5k", oxford, fit_on=paris, distractors=others, stream=True)
         assert len(trial.gallery) == 18
         assert trial.streamed is not None
@@ -192,6 +169,6 @@ class TestDistractors:
         assert trial.streamed.path(0) == "+distractors/0/000000.jpg"
         assert trial.streamed.file(0).read_bytes()[:2] == b"\xff\xd8"
 
-    def test_an_empty_folder(self, oxford: Path, paris: FitOn, tmp_path: Path):
+    def test_an_empty_folder(self, oxford, paris, tmp_path):
         with pytest.raises(RequestError, match="no images in"):
             read_dataset("oxford5k", oxford, fit_on=paris, distractors=tmp_path)

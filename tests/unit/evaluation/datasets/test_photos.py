@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -12,17 +11,14 @@ from descriptors.errors import RequestError
 from evaluation.datasets.photos import read_photos, read_trials
 from tests.unit.evaluation.miniature import make_miniature, write_rows
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def made(tmp_path_factory):
     return make_miniature(tmp_path_factory.mktemp("photos"))
 
 
 @pytest.fixture
-def lists(made: Path, tmp_path: Path) -> Path:
+def lists(made, tmp_path):
     """A folder with the three lists alone, to be spoilt."""
     for name in ("photos.csv", "queries.csv", "junk.csv"):
         shutil.copy(made / name, tmp_path / name)
@@ -30,7 +26,7 @@ def lists(made: Path, tmp_path: Path) -> Path:
 
 
 class TestReadPhotos:
-    def test_a_photo_and_a_distractor(self, made: Path):
+    def test_a_photo_and_a_distractor(self, made):
         photos = {photo.path: photo for photo in read_photos(made)}
         church = photos["instances/church/000.jpg"]
         assert (church.scene, church.capture) == ("church", "photo_collection")
@@ -38,50 +34,26 @@ class TestReadPhotos:
         assert church.file == made / "instances/church/000.jpg"
         assert photos["distractors/made/0000.jpg"].scene == ""
 
-    def test_they_come_in_order_of_their_paths(self, made: Path):
+    def test_they_come_in_order_of_their_paths(self, made):
         paths = [photo.path for photo in read_photos(made)]
         assert len(paths) == 24
         assert paths == sorted(paths)
 
-    def test_missing_list(self, tmp_path: Path):
-        with pytest.raises(RequestError, match=r"photos\.csv cannot be read \(FileNotFoundError"):
-            read_photos(tmp_path)
-
-    def test_missing_column(self, lists: Path):
-        (lists / "photos.csv").write_text("path,scene,width\na,b,3\n")
-        with pytest.raises(RequestError, match="lacks the columns capture, height"):
-            read_photos(lists)
-
-    def test_number_that_is_none(self, lists: Path):
-        write_rows(lists / "photos.csv", [("a.jpg", "s", "", "wide", 3)])
-        with pytest.raises(RequestError, match=r"width or height of a\.jpg that is not a number"):
-            read_photos(lists)
-
-    def test_row_cut_short(self, lists: Path):
-        (lists / "photos.csv").write_text("path,scene,capture,width,height\na,b\n")
-        with pytest.raises(RequestError, match=r"Row 2 of .* is cut short"):
-            read_photos(lists)
-
-    def test_path_twice(self, lists: Path):
-        write_rows(lists / "photos.csv", [("a.jpg", "s", "", 3, 3)] * 2)
-        with pytest.raises(RequestError, match=r"lists a\.jpg twice"):
-            read_photos(lists)
-
 
 class TestReadTrials:
-    def test_scenes_of_even_position_and_the_first_distractors_are_half_0(self, made: Path):
+    def test_scenes_of_even_position_and_the_first_distractors_are_half_0(self, made):
         zero, one = read_trials(made, "full")
         assert {photo.scene for photo in zero.gallery} == {"bridge", "fountain", ""}
         assert {photo.scene for photo in one.gallery} == {"church", "gate", ""}
         names = [photo.path for photo in zero.gallery if not photo.scene]
         assert names == [f"distractors/made/{i:04d}.jpg" for i in range(4)]
 
-    def test_each_half_is_fitted_on_the_other(self, made: Path):
+    def test_each_half_is_fitted_on_the_other(self, made):
         zero, one = read_trials(made, "full")
         assert (zero.fit, one.fit) == (one.gallery, zero.gallery)
         assert (zero.name, one.name) == ("half 0", "half 1")
 
-    def test_every_photo_of_a_scene_is_a_full_query(self, made: Path):
+    def test_every_photo_of_a_scene_is_a_full_query(self, made):
         zero, _ = read_trials(made, "full")
         assert len(zero.queries) == 8
         query = next(q for q in zero.queries if q.photo.path == "instances/bridge/000.jpg")
@@ -91,12 +63,12 @@ class TestReadTrials:
         }
         assert query.judgements["all"].junk == frozenset()
 
-    def test_collections_are_told_apart(self, made: Path):
+    def test_collections_are_told_apart(self, made):
         zero, one = read_trials(made, "full")
         assert not any("collections" in query.judgements for query in zero.queries)
         assert all("collections" in query.judgements for query in one.queries)
 
-    def test_boxes_take_junk_out(self, made: Path):
+    def test_boxes_take_junk_out(self, made):
         zero, one = read_trials(made, "boxes")
         assert (len(zero.queries), len(one.queries)) == (2, 1)
         query = zero.queries[0]
@@ -106,7 +78,7 @@ class TestReadTrials:
         }
         assert query.judgements["all"].junk == {"instances/bridge/003.jpg"}
 
-    def test_several_boxes_of_a_photo_are_several_queries(self, lists: Path):
+    def test_several_boxes_of_a_photo_are_several_queries(self, lists):
         path = "instances/church/001.jpg"
         rows = [(path, "church", 0, 0, n, n) for n in (20, 40)]
         rows.append(("instances/bridge/000.jpg", "bridge", 0, 0, 9, 9))
@@ -114,37 +86,40 @@ class TestReadTrials:
         _, one = read_trials(lists, "boxes")
         assert [query.box for query in one.queries] == [Box(0, 0, 20, 20), Box(0, 0, 40, 40)]
 
-    def test_another_folder_to_fit_on_makes_one_trial_of_all(self, made: Path, lists: Path):
+    def test_another_folder_to_fit_on_makes_one_trial_of_all(self, made, lists):
         [trial] = read_trials(made, "full", lists)
         assert len(trial.gallery) == 24
         assert len(trial.queries) == 16
         assert {photo.file.parents[2] for photo in trial.fit} == {lists}
 
-    def test_box_of_an_unknown_photo(self, lists: Path):
-        write_rows(lists / "queries.csv", [("lost.jpg", "church", 0, 0, 9, 9)])
-        with pytest.raises(RequestError, match=r"queries\.csv lists lost\.jpg"):
-            read_trials(lists, "boxes")
-
-    def test_empty_box(self, lists: Path):
-        write_rows(lists / "queries.csv", [("instances/gate/000.jpg", "gate", 9, 0, 9, 9)])
-        with pytest.raises(RequestError, match="is empty"):
-            read_trials(lists, "boxes")
-
-    def test_full_images_need_no_other_list(self, lists: Path):
+    def test_full_images_need_no_other_list(self, lists):
         for name in ("queries.csv", "junk.csv"):
             (lists / name).unlink()
         assert len(read_trials(lists, "full")) == 2
         with pytest.raises(RequestError, match=r"queries\.csv cannot be read"):
             read_trials(lists, "boxes")
 
-    def test_junk_that_is_no_photo(self, lists: Path):
-        write_rows(lists / "junk.csv", [("s", "elsewhere.jpg", "")])
-        with pytest.raises(
-            RequestError, match=r"junk\.csv lists elsewhere\.jpg, which is not in photos"
-        ):
-            read_trials(lists, "boxes")
 
-    def test_gallery_without_a_query(self, lists: Path):
-        write_rows(lists / "photos.csv", [("a.jpg", "s", "", 3, 3), ("b.jpg", "t", "", 3, 3)])
-        with pytest.raises(RequestError, match="No photo of this gallery is a query"):
-            read_trials(lists, "full")
+@pytest.mark.parametrize(
+    ("name", "text", "why"),
+    [
+        ("photos", None, r"photos\.csv cannot be read \(FileNotFoundError"),
+        ("photos", "path,scene,width\na,b,3", "lacks the columns capture, height"),
+        ("photos", "a.jpg,s,,wide,3", r"width or height of a\.jpg that is no number"),
+        ("photos", "a,b", r"Row 2 of .* is cut short"),
+        ("photos", "a.jpg,s,,3,3\na.jpg,s,,3,3", r"names a\.jpg twice"),
+        ("photos", "a.jpg,s,,3,3\nb.jpg,t,,3,3", "No photo of this gallery is a query"),
+        ("queries", "lost.jpg,church,0,0,9,9", r"queries\.csv names lost\.jpg"),
+        ("queries", "instances/gate/000.jpg,gate,9,0,9,9", "is empty"),
+        ("junk", "s,elsewhere.jpg,", r"junk\.csv names elsewhere\.jpg, which is no photo"),
+    ],
+)
+def test_a_list_with_faults_is_refused(lists, name, text, why):
+    path = lists / f"{name}.csv"
+    head = path.read_text().splitlines()[0]
+    if text is None:
+        path.unlink()
+    else:
+        path.write_text(text if text.startswith("path,") else f"{head}\n{text}\n")
+    with pytest.raises(RequestError, match=why):
+        read_trials(lists, "full" if name == "photos" else "boxes")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import pickle
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -15,14 +14,11 @@ from hypothesis import strategies as st
 from descriptors.errors import RequestError
 from evaluation.datasets.pickles import read_plain_pickle
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
 PAGE = "http://example.org/"
 PROTOCOLS = range(pickle.HIGHEST_PROTOCOL + 1)
 
 
-def read(tmp_path: Path, data: bytes) -> Any:
+def read(tmp_path, data):
     path = tmp_path / "truth.pkl"
     path.write_bytes(data)
     return read_plain_pickle(path, PAGE)
@@ -30,7 +26,7 @@ def read(tmp_path: Path, data: bytes) -> Any:
 
 class TestPlainPickles:
     @pytest.mark.parametrize("protocol", PROTOCOLS)
-    def test_words_numbers_lists_and_arrays(self, tmp_path: Path, protocol: int):
+    def test_words_numbers_lists_and_arrays(self, tmp_path, protocol):
         value = {
             "imlist": ["a", "é"],
             "gnd": [
@@ -48,7 +44,7 @@ class TestPlainPickles:
             ],
         }
 
-    def test_an_array_as_old_numpy_and_python_2_wrote_it(self, tmp_path: Path):
+    def test_an_array_as_old_numpy_and_python_2_wrote_it(self, tmp_path):
         old = (
             b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(I0\ntS'b'\ntR(I1\n(I2\nt"
             b"cnumpy\ndtype\n(S'i8'\nI0\nI1\ntR(I3\nS'<'\nNNNI-1\nI-1\nI0\ntbI00\n"
@@ -61,16 +57,16 @@ class TestPlainPickles:
 class Harmful:
     """What runs a command when a careless reader unpickles it."""
 
-    def __init__(self, marker: Path) -> None:
+    def __init__(self, marker):
         self.marker = marker
 
-    def __reduce__(self) -> tuple[object, ...]:
+    def __reduce__(self):
         return os.system, (f"touch {self.marker}",)
 
 
 class TestHarmfulPickles:
     @pytest.mark.parametrize("protocol", PROTOCOLS)
-    def test_a_command_is_not_run(self, tmp_path: Path, protocol: int):
+    def test_a_command_is_not_run(self, tmp_path, protocol):
         marker = tmp_path / "harm done"
         data = pickle.dumps({"imlist": [Harmful(marker)]}, protocol=protocol)
         with pytest.raises(RequestError, match=r"posix\.system.*may be harmful\. Get it from http"):
@@ -90,11 +86,11 @@ class TestHarmfulPickles:
             b"functools\npartial",
         ],
     )
-    def test_names_that_no_list_needs(self, tmp_path: Path, name: bytes):
-        with pytest.raises(RequestError, match="may be harmful"):
+    def test_names_that_no_list_needs(self, tmp_path, name):
+        with pytest.raises(RequestError, match="may do harm"):
             read(tmp_path, b"c" + name + b"\n.")
 
-    def test_they_would_run_if_read_carelessly(self, tmp_path: Path):
+    def test_they_would_run_if_read_carelessly(self, tmp_path):
         """Otherwise the tests above would prove nothing."""
         marker = tmp_path / "harm"
         pickle.loads(pickle.dumps(Harmful(marker)))  # noqa: S301 - that is the point
@@ -112,29 +108,29 @@ class TestHarmfulPickles:
             b"bytes",
         ],
     )
-    def test_other_values(self, tmp_path: Path, value: object):
-        with pytest.raises(RequestError, match="is damaged or contains what no ground truth needs"):
+    def test_other_values(self, tmp_path, value):
+        with pytest.raises(RequestError, match="is damaged or holds what no ground truth needs"):
             read(tmp_path, pickle.dumps(value))
 
-    def test_an_array_that_claims_more_than_it_has(self, tmp_path: Path):
+    def test_an_array_that_claims_more_than_it_has(self, tmp_path):
         data = pickle.dumps(np.array([1, 2, 3], np.int64), protocol=2)
         with pytest.raises(RequestError, match="an array of"):
             read(tmp_path, data.replace(b"K\x03\x85", b"K\x63\x85"))
 
     @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
     @given(st.binary(max_size=60))
-    def test_any_bytes_are_read_or_refused(self, tmp_path: Path, data: bytes):
+    def test_any_bytes_are_read_or_refused(self, tmp_path, data):
         try:
             read(tmp_path, data)
         except RequestError as error:
             assert PAGE in error.reason  # noqa: PT017 - most bytes are refused, some are read
 
-    def test_a_list_that_holds_itself(self, tmp_path: Path):
+    def test_a_list_that_holds_itself(self, tmp_path):
         endless: list[object] = []
         endless.append(endless)
         with pytest.raises(RequestError, match="is damaged"):
             read(tmp_path, pickle.dumps(endless))
 
-    def test_a_file_that_is_not_there(self, tmp_path: Path):
+    def test_a_file_that_is_not_there(self, tmp_path):
         with pytest.raises(RequestError, match=r"none\.pkl cannot be read"):
             read_plain_pickle(tmp_path / "none.pkl", PAGE)

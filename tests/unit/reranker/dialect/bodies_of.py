@@ -26,7 +26,6 @@ def clause(image=None, **more):
 
 
 def reranked(inner=None, body=None, **ours):
-    """A search with `retriever.camsearch` around a `knn` retriever."""
     inner = {"knn": clause()} if inner is None else inner
     return {"retriever": {"camsearch": {"retriever": inner, **ours}}, **(body or {})}
 

@@ -9,7 +9,6 @@ import pytest
 from reranker.dialect.searches import again_body, first_body, forwarded_query
 from tests.unit.reranker.dialect.bodies_of import clause, parsed, reranked
 
-FILTER = {"term": {"meta.city": "Paris"}}
 BODY = {
     "min_score": 0.4,
     "from": 5,
@@ -25,12 +24,6 @@ def first(search, *vectors):
 
 def plain(vector, **more):
     return {"field": "descriptor", "k": 5, "num_candidates": 9, "query_vector": vector} | more
-
-
-def test_a_first_search_gets_its_vectors_and_nothing_else():
-    body = {"knn": [clause(filter=FILTER), clause({"id": "a"})], "query": {"match_all": {}}} | BODY
-    expected = body | {"knn": [plain([1.0], filter=FILTER), plain([2.0])]}
-    assert first(parsed(body), [1.0], [2.0]) == expected
 
 
 def test_a_vector_may_be_an_array_and_is_written_as_short_as_it_can():

@@ -111,7 +111,7 @@ def test_without_an_inner_retriever_the_body_is_the_first_search():
     assert search.image == OURS
 
 
-def test_a_text_search_is_re_ranked_by_a_image_of_its_own():
+def test_a_text_search_is_re_ranked_by_an_image_of_its_own():
     search = parsed(
         {
             "retriever": {"camsearch": {"image": {"id": "a"}, "box": [1, 2, 3, 4.5]}},
@@ -209,8 +209,3 @@ def test_elsewhere_our_name_may_be_data(text):
 def test_what_names_us_and_is_no_json_is_said_by_us(body):
     with pytest.raises(DialectError, match="is not valid JSON"):
         parse_search(body, "", LIMITS)
-
-
-@pytest.mark.parametrize("body", [b"{camsearch", b'{"query": "camsearch",}', b'["camsearch"'])
-def test_what_is_no_json_and_does_not_name_us_is_for_elasticsearch(body):
-    assert parse_search(body, "", LIMITS) is None

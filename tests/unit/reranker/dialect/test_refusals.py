@@ -157,9 +157,9 @@ def test_images_may_come_as_browsers_and_command_lines_write_them():
         assert ImageSource(data=bytes(range(90))) == image.image
 
 
-def test_a_image_is_not_printed():
+def test_an_image_is_not_printed():
     assert "data" not in repr(parsed(in_clause(DATA)).slots)
 
 
-def test_a_image_of_just_the_allowed_size_is_taken():
+def test_an_image_of_just_the_allowed_size_is_taken():
     assert parsed(in_clause({"data": base64.b64encode(bytes(100)).decode()}))

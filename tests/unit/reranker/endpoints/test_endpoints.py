@@ -10,7 +10,6 @@ import orjson
 import pytest
 from PIL import Image
 
-from descriptors.errors import SettingsError
 from reranker.app import make_app
 from reranker.errors import ImageNotFound, UpstreamUnreachable
 from reranker.http.exchange import Answer
@@ -18,7 +17,6 @@ from reranker.search.readiness import Readiness
 from tests.support.clock import HANG_S, move_clock, run_with_clock
 from tests.support.images import encoded, shapes
 from tests.support.tiny_service import (
-    REGIONS,
     ask,
     image_text,
     re_ranked,
@@ -52,14 +50,6 @@ def samples(service):
         name: float(value)
         for name, value in re.findall(r"^(\w+(?:\{[^}]*\})?) (\S+)$", text, re.MULTILINE)
     }
-
-
-# ------------------------------------------------------- health
-
-
-def test_it_lives(service):
-    answer = ask(service, "GET", "/_camsearch/health/live")
-    assert (answer.status_code, answer.json()) == (200, {"status": "live"})
 
 
 def test_it_is_ready_and_says_with_what(service):
@@ -139,9 +129,6 @@ def test_kept_maps_that_are_away_are_noticed(folder, monkeypatch):
     assert "mount it again" in answer.text
 
 
-# ------------------------------------------------------- metrics
-
-
 def test_metrics_count_searches_stages_windows_and_what_is_passed_through(folder):
     with tiny_service(folder) as service:
         before = samples(service)
@@ -184,9 +171,6 @@ def test_metrics_count_what_is_explained(folder):
 def test_metrics_are_prometheus_text(service):
     answer = ask(service, "GET", METRICS)
     assert answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
-
-
-# ------------------------------------------------------- thumbnails
 
 
 @pytest.mark.parametrize("name", ["2/a.png", "2%2Fa.png"])
@@ -244,7 +228,7 @@ def test_an_address_that_cannot_be_read_is_not_told(folder):
         assert "secret" not in answer.text
 
 
-def test_a_image_is_shown_only_if_it_is_the_one_that_was_indexed(folder):
+def test_an_image_is_shown_only_if_it_is_the_one_that_was_indexed(folder):
     """A document may name any address; its digest shows that its writer has had the bytes."""
     other = encoded(shapes(96, 64, seed=99))
     with tiny_service(folder, parts={"read": lambda uri: other}) as service:
@@ -254,9 +238,6 @@ def test_a_image_is_shown_only_if_it_is_the_one_that_was_indexed(folder):
     assert answer.status_code == 404
     assert "not changed" in answer.json()["error"]["reason"]
     assert Image.open(BytesIO(bare.content)).mode == "RGBA"  # a heat map that lies on nothing
-
-
-# ------------------------------------------------------- pages
 
 
 def test_the_page_names_the_index_and_loads_nothing_from_elsewhere(service):
@@ -316,9 +297,6 @@ def test_a_fault_of_ours_is_a_500_in_shape_that_tells_nothing(service, monkeypat
     assert "a secret" in caplog.text
 
 
-# ------------------------------------------------------- limits
-
-
 def test_a_caller_who_searches_too_often_is_told_to_wait(folder):
     body = re_ranked({"id": "1/a.png"})
     with tiny_service(folder, serve_rate="2/minute") as service:
@@ -344,13 +322,6 @@ def test_a_caller_who_searches_too_often_is_told_to_wait(folder):
         assert samples(service)['camsearch_searches_total{outcome="overloaded"}'] == 3
 
 
-def test_a_rate_that_is_none_is_refused_at_the_start(folder):
-    with pytest.raises(SettingsError, match="20/second"), tiny_service(folder, serve_rate="often"):
-        pass
-
-
-# ------------------------------------------------------- other origins
-
 FOREIGN = {"origin": "https://shop.example"}
 PREFLIGHT = FOREIGN | {
     "access-control-request-method": "POST",
@@ -375,7 +346,3 @@ def test_pages_of_listed_origins_may_call_searches_and_endpoints(folder):
             other = ask(app, "GET", path, headers={"origin": "https://evil.example"})
             assert "access-control-allow-origin" not in other.headers
             assert "access-control-allow-credentials" not in answer.headers
-
-
-def test_regions_of_the_service_are_those_of_the_gallery(service):
-    assert service.matcher.regions == REGIONS

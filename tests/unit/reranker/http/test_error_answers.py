@@ -24,11 +24,11 @@ for package in (descriptors, galleries, indexer, reranker):
             importlib.import_module(module.name)
 
 
-def every_error(root: type[CamsearchError]) -> list[type[CamsearchError]]:
+def every_error(root):
     return [root, *(error for child in root.__subclasses__() for error in every_error(child))]
 
 
-def made(kind: type[CamsearchError]) -> CamsearchError:
+def made(kind):
     if kind is DocumentsRefused:
         return DocumentsRefused("It did not work: do otherwise.", {})
     return kind("It did not work: do otherwise.")
@@ -38,9 +38,7 @@ OURS = [kind for kind in every_error(CamsearchError) if kind is not UpstreamRefu
 
 
 @pytest.mark.parametrize("kind", OURS)
-def test_every_error_has_an_answer_in_shape_that_says_its_sentence(
-    kind: type[CamsearchError],
-) -> None:
+def test_every_error_has_an_answer_in_shape_that_says_its_sentence(kind):
     answer = refusal(made(kind))
     body = json.loads(answer.body)
     assert body["status"] == answer.status
@@ -65,23 +63,23 @@ def test_every_error_has_an_answer_in_shape_that_says_its_sentence(
         (CamsearchError, 500),
     ],
 )
-def test_statuses(kind: type[CamsearchError], status: int) -> None:
+def test_statuses(kind, status):
     assert refusal(made(kind)).status == status
 
 
-def test_a_narrower_error_has_its_own_name() -> None:
+def test_a_narrower_error_has_its_own_name():
     assert json.loads(refusal(DialectError("x")).body)["error"]["type"] == "parsing_exception"
 
 
-def test_overload_says_when_to_come_again() -> None:
+def test_overload_says_when_to_come_again():
     assert (b"retry-after", b"7") in refusal(Overloaded("Too much: wait.", 7)).headers
 
 
-def test_what_elasticsearch_said_is_said_again() -> None:
+def test_what_elasticsearch_said_is_said_again():
     said = Answer(403, (), b"{}")
     assert refusal(UpstreamRefused("It refuses: ask with other rights.", said)) is said
 
 
-def test_the_unexpected_says_nothing_of_the_inside() -> None:
+def test_the_unexpected_says_nothing_of_the_inside():
     assert unexpected().status == 500
     assert b"Traceback" not in unexpected().body

@@ -40,12 +40,12 @@ def written(monkeypatch):
         ([(b"x-request-id", b"a b"), (b"x-opaque-id", b"c")], "c"),
     ],
 )
-def test_a_request_is_known_by_its_callers_mark(headers, expected):
+def test_the_request_id_is_the_callers(headers, expected):
     assert request_id_of(tuple(headers)) == expected
 
 
 @pytest.mark.parametrize("mark", [b"", b"a\x1b[2J", b"x" * 129, "ä".encode(), b'"'])
-def test_a_mark_that_is_not_plain_is_replaced(mark):
+def test_an_odd_request_id_is_replaced(mark):
     made = request_id_of(((b"x-request-id", mark),))
     assert len(made) == 16
     assert made != request_id_of(())
@@ -160,7 +160,7 @@ def test_a_caller_who_goes_is_a_line(written):
     assert line["outcome"] == "gone"
 
 
-def test_a_mark_of_elasticsearchs_is_not_doubled():
+def test_elasticsearchs_request_id_is_not_doubled():
     async def theirs(request):
         return Answer(200, ((b"x-opaque-id", b"o"), (b"x-request-id", b"es")), b"")
 
@@ -177,7 +177,7 @@ def test_a_note_is_of_its_request_alone():
     assert NOTE.get() is None
 
 
-def test_uvicorns_words_go_the_same_way(written):
+def test_uvicorn_logs_the_same_way(written):
     logging.getLogger("uvicorn.error").error("It broke: %s", "x")
     [line] = written()
     assert (line["event"], line["logger"]) == ("It broke: x", "uvicorn.error")

@@ -51,7 +51,7 @@ def test_an_explained_hit_is_a_span_too(folder, tracing, exporter):
     assert (span.name, f"{span.context.trace_id:032x}") == ("camsearch explain", TRACE)
 
 
-def test_without_tracing_the_callers_mark_goes_up_as_it_came(folder):
+def test_without_tracing_traceparent_is_forwarded(folder):
     with tiny_service(folder) as service:
         body = re_ranked({"data": image_text(folder)})
         ask(service, "POST", "/images/_search", json=body, headers=PARENT)

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
 
-from reranker.http.exchange import Answer, Request
 from reranker.proxy.proxy import Proxy
 from reranker.proxy.upstream import ElasticsearchUpstream, UpstreamSettings
 from tests.support.clock import HANG_S
 from tests.support.wire import (
     OK,
-    Scripted,
     answering,
     own_app,
     run,
@@ -20,22 +17,16 @@ from tests.support.wire import (
     served,
 )
 
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from tests.support.wire import Turn
-
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 BIG = 3 * 1024 * 1024
 
 
-async def not_visual(request: Request) -> Answer | None:
+async def not_visual(request):
     return None
 
 
 @asynccontextmanager
-async def passing(turn: Turn, forward_s: float = HANG_S) -> AsyncIterator[tuple[int, Scripted]]:
-    """The port of a proxy, and the server behind it."""
+async def passing(turn, forward_s=HANG_S):
     async with scripted(turn) as server:
         upstream = ElasticsearchUpstream(
             UpstreamSettings(server.url, HANG_S, ask_s=HANG_S, forward_s=forward_s)
@@ -45,10 +36,8 @@ async def passing(turn: Turn, forward_s: float = HANG_S) -> AsyncIterator[tuple[
         await upstream.close()
 
 
-def passed(*pieces: bytes, answers: tuple[bytes, ...] = (OK,)) -> tuple[bytes, list[bytes]]:
-    """What the caller gets, and what the server got."""
-
-    async def test() -> tuple[bytes, list[bytes]]:
+def passed(*pieces, answers=(OK,)):
+    async def test():
         async with passing(answering(*answers)) as (port, server):
             return await say(port, *pieces), server.requests
 

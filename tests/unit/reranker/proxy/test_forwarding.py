@@ -7,7 +7,7 @@ import pytest
 from tests.support.wire import (
     OK,
     answering,
-    run,
+    on_a_loop,
     say,
 )
 from tests.unit.reranker.proxy.passing import BIG, CHUNKED, passed, passing
@@ -26,18 +26,18 @@ from tests.unit.reranker.proxy.passing import BIG, CHUNKED, passed, passing
         b"/a/_doc/%252F",
     ],
 )
-def test_the_target_arrives_byte_for_byte(target: bytes) -> None:
+def test_the_target_arrives_byte_for_byte(target):
     _, requests = passed(b"GET " + target + b" HTTP/1.1\r\nHost: x\r\n\r\n")
     assert requests[0].split(b" ")[1] == target
 
 
-def test_an_absolute_target_goes_nowhere_else() -> None:
+def test_an_absolute_target_goes_nowhere_else():
     _, requests = passed(b"GET http://evil.example/a HTTP/1.1\r\nHost: evil.example\r\n\r\n")
     assert requests[0].startswith(b"GET /a HTTP/1.1\r\nhost: 127.0.0.1:")
     assert b"evil" not in requests[0]
 
 
-def test_headers_arrive_as_they_are_with_none_of_ours() -> None:
+def test_headers_arrive_as_they_are_with_none_of_ours():
     _, requests = passed(
         b"GET / HTTP/1.1\r\nHost: x\r\nAuthorization: ApiKey a==\r\nX-Opaque-Id: \xe9\r\n"
         b"Accept: a\r\nAccept: b\r\nConnection: keep-alive, x-hop\r\nX-Hop: 1\r\n\r\n"
@@ -53,7 +53,7 @@ def test_headers_arrive_as_they_are_with_none_of_ours() -> None:
     ]
 
 
-def test_the_answer_comes_back_as_it_is() -> None:
+def test_the_answer_comes_back_as_it_is():
     answer, _ = passed(
         b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
         answers=(
@@ -79,12 +79,12 @@ def test_the_answer_comes_back_as_it_is() -> None:
         (b"Transfer-Encoding: chunked", b"2\r\n{}\r\n0\r\n\r\n", b"content-length: 2\r\n\r\n{}"),
     ],
 )
-def test_short_bodies_arrive_whole(head: bytes, body: bytes, arrives: bytes) -> None:
+def test_short_bodies_arrive_whole(head, body, arrives):
     _, requests = passed(b"POST /a/_doc HTTP/1.1\r\nHost: x\r\n" + head + b"\r\n\r\n" + body)
     assert requests[0].endswith(arrives)
 
 
-def test_a_long_body_of_known_length_keeps_it() -> None:
+def test_a_long_body_of_known_length_keeps_it():
     body = bytes(range(256)) * (BIG // 256)
     _, requests = passed(
         b"POST /_bulk HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % BIG, body
@@ -94,7 +94,7 @@ def test_a_long_body_of_known_length_keeps_it() -> None:
     assert requests[0].endswith(b"\r\n\r\n" + body)
 
 
-def test_a_body_in_chunks_that_comes_slowly_goes_on_in_chunks() -> None:
+def test_a_body_in_chunks_that_comes_slowly_goes_on_in_chunks():
     _, requests = passed(
         b"POST /_bulk HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n",
         b"3\r\nabc\r\n",
@@ -107,7 +107,7 @@ def test_a_body_in_chunks_that_comes_slowly_goes_on_in_chunks() -> None:
     assert b"".join(body.split(b"\r\n")[1::2]) == b"abcde"
 
 
-def test_a_long_answer_in_chunks_comes_whole() -> None:
+def test_a_long_answer_in_chunks_comes_whole():
     piece = b"x" * BIG
     answer, _ = passed(
         b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
@@ -117,7 +117,7 @@ def test_a_long_answer_in_chunks_comes_whole() -> None:
     assert answer.endswith(b"0\r\n\r\n")
 
 
-def test_trailers_of_an_answer_are_no_headers() -> None:
+def test_trailers_of_an_answer_are_no_headers():
     answer, _ = passed(
         b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
         answers=(CHUNKED + b"2\r\nok\r\n0\r\nX: y\r\n\r\n",),
@@ -125,21 +125,19 @@ def test_trailers_of_an_answer_are_no_headers() -> None:
     assert answer == b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n"
 
 
-def test_a_head_answer_keeps_its_length_and_leaves_the_connection_good() -> None:
-    async def test() -> None:
-        head = b"HTTP/1.1 200 OK\r\ncontent-length: 500\r\n\r\n"
-        async with passing(answering(head, OK)) as (port, server):
-            answer = await say(port, b"HEAD / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-            assert b"content-length: 500\r\n" in answer
-            assert answer.endswith(b"\r\n\r\n")
-            assert (await say(port, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")).endswith(b"ok")
-            assert server.connections == 1
-
-    run(test())
+@on_a_loop
+async def test_a_head_answer_keeps_its_length_and_leaves_the_connection_good():
+    head = b"HTTP/1.1 200 OK\r\ncontent-length: 500\r\n\r\n"
+    async with passing(answering(head, OK)) as (port, server):
+        answer = await say(port, b"HEAD / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        assert b"content-length: 500\r\n" in answer
+        assert answer.endswith(b"\r\n\r\n")
+        assert (await say(port, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")).endswith(b"ok")
+        assert server.connections == 1
 
 
 @pytest.mark.parametrize("status", [b"204 No Content", b"304 Not Modified"])
-def test_an_answer_without_a_body_ends_with_its_head(status: bytes) -> None:
+def test_an_answer_without_a_body_ends_with_its_head(status):
     answer, _ = passed(
         b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
         answers=(b"HTTP/1.1 " + status + b"\r\netag: a\r\n\r\n",),
@@ -147,7 +145,7 @@ def test_an_answer_without_a_body_ends_with_its_head(status: bytes) -> None:
     assert answer == b"HTTP/1.1 " + status + b"\r\netag: a\r\nconnection: close\r\n\r\n"
 
 
-def test_interim_answers_are_kept_from_the_caller() -> None:
+def test_interim_answers_are_kept_from_the_caller():
     answer, _ = passed(
         b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
         answers=(b"HTTP/1.1 102 Processing\r\nx: y\r\n\r\n" + OK,),
@@ -155,7 +153,7 @@ def test_interim_answers_are_kept_from_the_caller() -> None:
     assert answer.startswith(b"HTTP/1.1 200 OK\r\nx-elastic-product")
 
 
-def test_expect_is_answered_before_the_body_and_not_passed_on() -> None:
+def test_expect_is_answered_before_the_body_and_not_passed_on():
     answer, requests = passed(
         b"POST /_bulk HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n",
         b"{}",

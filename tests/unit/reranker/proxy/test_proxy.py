@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import zlib
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -14,9 +13,6 @@ from reranker.proxy.proxy import Proxy
 from reranker.settings import RerankerSettings
 from tests.support.wire import error_of, own_app, run, say, served
 
-if TYPE_CHECKING:
-    from starlette.types import Receive, Scope, Send
-
 NAMED = b'{"retriever": {"camsearch": {}}}'
 PLAIN = b'{"query": {"match_all": {}}}'
 JSON = b"Content-Type: application/json\r\n"
@@ -24,16 +20,14 @@ JSON = b"Content-Type: application/json\r\n"
 
 @dataclass
 class Upstream:
-    """Notes what is forwarded."""
-
     forwarded: list[tuple[str, bytes | None]] = field(default_factory=list)
     error: Exception | None = None
     begin_first: bool = False
 
-    async def ask(self, request: Request) -> Answer:
+    async def ask(self, request):
         raise NotImplementedError
 
-    async def forward(self, scope: Scope, receive: Receive, send: Send, body: bytes | None) -> None:
+    async def forward(self, scope, receive, send, body):
         self.forwarded.append((scope["path"], body))
         start = {"type": "http.response.start", "status": 200, "headers": [(b"x", b"y")]}
         if self.begin_first:
@@ -52,21 +46,15 @@ class Visual:
     answer: Answer | Exception | None = Answer(200, ((b"a", b"b"),), b"seen")
     asked: list[Request] = field(default_factory=list)
 
-    async def __call__(self, request: Request) -> Answer | None:
+    async def __call__(self, request):
         self.asked.append(request)
         if isinstance(self.answer, Exception):
             raise self.answer
         return self.answer
 
 
-def through(
-    request: bytes,
-    *more: bytes,
-    upstream: Upstream | None = None,
-    visual: Visual | None = None,
-    settings: RerankerSettings | None = None,
-) -> bytes:
-    async def test() -> bytes:
+def through(request, *more, upstream=None, visual=None, settings=None):
+    async def test():
         proxy = Proxy(
             upstream or Upstream(), own_app, visual or Visual(), settings or RerankerSettings()
         )
@@ -76,7 +64,7 @@ def through(
     return run(test())
 
 
-def search(body: bytes, line: bytes = b"POST /images/_search", headers: bytes = JSON) -> bytes:
+def search(body, line=b"POST /images/_search", headers=JSON):
     length = b"Content-Length: %d\r\n\r\n" % len(body)
     return line + b" HTTP/1.1\r\nHost: x\r\n" + headers + length + body
 
@@ -84,18 +72,18 @@ def search(body: bytes, line: bytes = b"POST /images/_search", headers: bytes = 
 @pytest.mark.parametrize(
     "path", [b"/_camsearch", b"/_camsearch/", b"/_camsearch/explain?a", b"/%5Fcamsearch/x"]
 )
-def test_our_own_paths_are_ours(path: bytes) -> None:
+def test_our_own_paths_are_ours(path):
     assert through(b"GET " + path + b" HTTP/1.1\r\nHost: x\r\n\r\n").endswith(
         b"4\r\nours\r\n0\r\n\r\n"
     )
 
 
 @pytest.mark.parametrize("path", [b"/", b"/_camsearchx", b"/a/_camsearch", b"/_camsearc"])
-def test_others_are_not(path: bytes) -> None:
+def test_similar_paths_are_not_ours(path):
     assert b"theirs" in through(b"GET " + path + b" HTTP/1.1\r\nHost: x\r\n\r\n")
 
 
-def test_a_search_that_names_us_is_answered_by_us() -> None:
+def test_a_search_that_names_us_is_answered_by_us():
     visual, upstream = Visual(), Upstream()
     headers = JSON + b"Authorization: ApiKey a\r\nConnection: x-hop\r\nX-Hop: 1\r\n"
     answer = through(
@@ -121,7 +109,7 @@ def test_a_search_that_names_us_is_answered_by_us() -> None:
         (b"POST /%3Ca%2Fb%3E/_search", b"application/json"),
     ],
 )
-def test_every_way_to_say_it_is_looked_into(line: bytes, kind: bytes) -> None:
+def test_every_way_to_say_it_is_looked_into(line, kind):
     headers = b"Content-Type: %b\r\n" % kind if kind else b""
     assert through(search(NAMED, line, headers)).endswith(b"seen")
 
@@ -147,7 +135,7 @@ def test_every_way_to_say_it_is_looked_into(line: bytes, kind: bytes) -> None:
         search(gzip.compress(PLAIN, mtime=0), headers=JSON + b"Content-Encoding: gzip\r\n"),
     ],
 )  # fmt: skip
-def test_what_does_not_name_us_is_forwarded_unasked(request_: bytes) -> None:
+def test_what_does_not_name_us_is_forwarded_unasked(request_):
     visual, upstream = Visual(), Upstream()
     assert through(request_, visual=visual, upstream=upstream).endswith(b"theirs\r\n0\r\n\r\n")
     assert visual.asked == []
@@ -169,7 +157,7 @@ def test_what_does_not_name_us_is_forwarded_unasked(request_: bytes) -> None:
         (b"GET /images/_count?source=" + NAMED.replace(b" ", b""), b"", "source"),
     ],
 )
-def test_only_the_body_of_a_search_takes_an_image(line: bytes, body: bytes, named: str) -> None:
+def test_only_the_body_of_a_search_takes_an_image(line, body, named):
     visual, upstream = Visual(), Upstream()
     found = error_of(through(search(body, line), visual=visual, upstream=upstream))
     assert found["status"] == 400
@@ -178,7 +166,7 @@ def test_only_the_body_of_a_search_takes_an_image(line: bytes, body: bytes, name
 
 
 @pytest.mark.parametrize("pack", [gzip.compress, zlib.compress])
-def test_a_packed_search_is_unpacked_for_us_only(pack: object) -> None:
+def test_a_packed_search_is_unpacked_for_us_only(pack):
     visual, upstream = Visual(None), Upstream()
     packed = pack(NAMED + b" " * 200_000)  # type: ignore[operator]
     coding = b"gzip" if packed[0] == 0x1F else b"deflate"
@@ -189,11 +177,11 @@ def test_a_packed_search_is_unpacked_for_us_only(pack: object) -> None:
     assert upstream.forwarded == [("/images/_search", packed)]
 
 
-def test_a_name_written_with_escapes_is_looked_into() -> None:
+def test_a_name_written_with_escapes_is_looked_into():
     assert through(search(rb'{"retriever": {"c\u0061msearch": {}}}')).endswith(b"seen")
 
 
-def test_what_we_do_not_answer_after_all_goes_on_as_it_came() -> None:
+def test_what_we_do_not_answer_after_all_goes_on_as_it_came():
     upstream = Upstream()
     through(search(NAMED), visual=Visual(None), upstream=upstream)
     assert upstream.forwarded == [("/images/_search", NAMED)]
@@ -209,14 +197,14 @@ def test_what_we_do_not_answer_after_all_goes_on_as_it_came() -> None:
         + b"\r\n0\r\n\r\n",
     ],
 )
-def test_a_search_of_too_many_bytes_is_413(request_: bytes) -> None:
+def test_a_search_of_too_many_bytes_is_413(request_):
     visual = Visual()
     answer = through(request_, visual=visual, settings=RerankerSettings(serve_max_body=1024))
     assert error_of(answer)["status"] == 413
     assert visual.asked == []
 
 
-def test_other_bodies_have_no_limit_of_ours() -> None:
+def test_other_bodies_have_no_limit_of_ours():
     request = search(b"x" * 1025, b"POST /_bulk")
     assert b"theirs" in through(request, settings=RerankerSettings(serve_max_body=1024))
 
@@ -231,7 +219,7 @@ def test_other_bodies_have_no_limit_of_ours() -> None:
         (b"x-gzipped", False),
     ],
 )
-def test_a_long_answer_of_ours_is_packed_where_that_is_taken(accepts: bytes, packed: bool) -> None:
+def test_a_long_answer_of_ours_is_packed_where_that_is_taken(accepts, packed):
     visual = Visual(Answer(200, (), b"x" * 20_000))
     headers = JSON + b"Accept-Encoding: " + accepts + b"\r\n"
     head, _, body = through(search(NAMED, headers=headers), visual=visual).partition(b"\r\n\r\n")

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
-from typing import TYPE_CHECKING
 
 import pytest
 
 from descriptors.errors import RequestError
 from reranker.errors import UpstreamUnreachable
-from reranker.http.exchange import Answer, Request
 from reranker.proxy.proxy import Proxy
 from reranker.settings import RerankerSettings
 from tests.support.clock import HANG_S
-from tests.support.wire import closed, error_of, own_app, run, served
+from tests.support.wire import closed, error_of, on_a_loop, own_app, run, served
 from tests.unit.reranker.proxy.test_proxy import (
     JSON,
     NAMED,
@@ -26,17 +23,12 @@ from tests.unit.reranker.proxy.test_proxy import (
     through,
 )
 
-if TYPE_CHECKING:
-    from starlette.types import Receive, Scope, Send
-
 
 @pytest.mark.parametrize(
     ("error", "status"),
     [(RequestError("No."), 400), (UpstreamUnreachable("Gone."), 503), (ValueError("secret"), 500)],
 )
-def test_errors_become_answers_in_shape(
-    error: Exception, status: int, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_errors_become_answers_in_shape(error, status, caplog):
     for answer in (
         through(search(NAMED), visual=Visual(error)),
         through(search(PLAIN), upstream=Upstream(error=error)),
@@ -48,15 +40,13 @@ def test_errors_become_answers_in_shape(
 
 
 @pytest.mark.parametrize("error", [UpstreamUnreachable("Gone."), ValueError("x")])
-def test_an_answer_that_has_begun_is_cut_and_gets_no_second(
-    error: Exception, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_an_answer_that_has_begun_is_cut_and_gets_no_second(error, caplog):
     answer = through(search(PLAIN), upstream=Upstream(error=error, begin_first=True))
     assert answer.endswith(b"4\r\npart\r\n")
     assert "Exception in ASGI application" not in caplog.text
 
 
-def test_read_only_lets_reading_through_and_nothing_else() -> None:
+def test_read_only_lets_reading_through_and_nothing_else():
     upstream, settings = Upstream(), RerankerSettings(serve_read_only=True)
     assert b"theirs" in through(search(PLAIN), upstream=upstream, settings=settings)
     assert through(search(NAMED), settings=settings).endswith(b"seen")
@@ -74,12 +64,12 @@ def test_read_only_lets_reading_through_and_nothing_else() -> None:
     "header",
     [b"X-HTTP-Method-Override: DELETE", b"X-Original-URL: /_bulk", b"X-Rewrite-URL: /_bulk"],
 )
-def test_read_only_is_not_overridden_by_headers(header: bytes) -> None:
+def test_read_only_is_not_overridden_by_headers(header):
     settings = RerankerSettings(serve_read_only=True)
     assert b"403" in through(search(PLAIN, b"DELETE /a", header + b"\r\n"), settings=settings)
 
 
-def test_no_credential_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+def test_no_credential_is_logged(caplog):
     headers = JSON + b"Authorization: ApiKey secret\r\n"
     with caplog.at_level(logging.DEBUG):
         for error in (RequestError("No."), ValueError("x"), UpstreamUnreachable("Gone.")):
@@ -89,7 +79,7 @@ def test_no_credential_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     assert "secret" not in caplog.text
 
 
-async def goes_once(begun: asyncio.Event, port: int, request: bytes) -> None:
+async def goes_once(begun, port, request):
     """A caller who sends this and closes the connection as soon as it is being dealt with."""
     _, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(request)
@@ -97,39 +87,36 @@ async def goes_once(begun: asyncio.Event, port: int, request: bytes) -> None:
     await closed(writer)
 
 
-def test_a_caller_who_goes_ends_our_search() -> None:
+@on_a_loop
+async def test_a_caller_who_goes_ends_our_search():
     begun, ended = asyncio.Event(), asyncio.Event()
 
     class Slow(Visual):
-        async def __call__(self, request: Request) -> Answer | None:
+        async def __call__(self, request):
             begun.set()
             try:
                 await asyncio.Event().wait()
             finally:
                 ended.set()
-            return None
 
-    async def test() -> None:
-        async with asyncio.timeout(HANG_S), served(Proxy(Upstream(), own_app, Slow())) as port:
-            await goes_once(begun, port, search(NAMED))
-            await ended.wait()
-
-    run(test())
+    async with asyncio.timeout(HANG_S), served(Proxy(Upstream(), own_app, Slow())) as port:
+        await goes_once(begun, port, search(NAMED))
+        await ended.wait()
 
 
-def test_a_body_that_never_ends_is_no_search() -> None:
+def test_a_body_that_never_ends_is_no_search():
     upstream, visual = Upstream(), Visual()
     begun, ended = asyncio.Event(), asyncio.Event()
     proxy = Proxy(upstream, own_app, visual)
 
-    async def watched(scope: Scope, receive: Receive, send: Send) -> None:
+    async def watched(scope, receive, send):
         begun.set()
         try:
             await proxy(scope, receive, send)
         finally:
             ended.set()
 
-    async def test() -> None:
+    async def test():
         async with asyncio.timeout(HANG_S), served(watched) as port:
             await goes_once(begun, port, search(NAMED)[:-3])
             await ended.wait()
@@ -137,10 +124,3 @@ def test_a_body_that_never_ends_is_no_search() -> None:
     run(test())
     assert upstream.forwarded == []
     assert visual.asked == []
-
-
-def test_answers_of_ours_are_json() -> None:
-    answer = through(search(PLAIN), upstream=Upstream(error=UpstreamUnreachable("Gone: wait.")))
-    head, _, body = answer.partition(b"\r\n\r\n")
-    assert b"content-type: application/json" in head
-    assert json.loads(body)["error"]["reason"] == "Gone: wait."

@@ -62,8 +62,6 @@ def describer(network):
 
 
 def described(describer, *images, box=None, regions=REGIONS):
-    """What each of several callers at the same time gets."""
-
     async def all_of_them():
         asked = [describer.describe(image, regions, box) for image in images]
         return await asyncio.gather(*asked, return_exceptions=True)
@@ -86,7 +84,7 @@ def test_a_batch_is_no_larger_than_the_settings_say(describer, network):
     assert [len(call) for call in network.calls] == [4, 2]
 
 
-def test_what_comes_later_waits_for_nobody(network):
+def test_later_queries_do_not_wait_for_a_batch(network):
     describer = Describer(network, wait_s=0)
     assert described(describer, "a") + described(describer, "b") == ["a 8", "b 8"]
     assert network.calls == [["a"], ["b"]]
@@ -143,7 +141,7 @@ def test_a_full_queue_refuses(network):
     describer.close()
 
 
-def test_a_caller_who_went_is_not_described(network):
+def test_a_cancelled_query_is_not_described(network):
     describer = Describer(network, batch=2, wait_s=0)
     network.free.clear()
 

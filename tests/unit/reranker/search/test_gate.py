@@ -8,6 +8,7 @@ import pytest
 
 from reranker.errors import Overloaded
 from reranker.search.admission import Gate
+from tests.support.wire import on_a_loop
 
 
 class Crowd:
@@ -42,84 +43,74 @@ class Crowd:
         return await asyncio.gather(*self.tasks, return_exceptions=True)
 
 
-def test_no_more_are_inside_than_may_be():
-    async def run():
-        crowd = Crowd(2, 10)
-        await crowd.come(7)
-        assert (crowd.inside, crowd.gate.waiting) == (2, 5)
-        assert await crowd.end() == [None] * 7
-        assert (crowd.most, crowd.inside, crowd.gate.waiting) == (2, 0, 0)
-
-    asyncio.run(run())
+@on_a_loop
+async def test_no_more_are_admitted_than_allowed():
+    crowd = Crowd(2, 10)
+    await crowd.come(7)
+    assert (crowd.inside, crowd.gate.waiting) == (2, 5)
+    assert await crowd.end() == [None] * 7
+    assert (crowd.most, crowd.inside, crowd.gate.waiting) == (2, 0, 0)
 
 
 @pytest.mark.parametrize("waiting", [0, 1, 3])
-def test_those_beyond_the_waiting_are_refused_at_once(waiting):
-    async def run():
-        crowd = Crowd(1, waiting)
-        await crowd.come(1 + waiting)
-        (refused,) = await crowd.come()
-        assert refused.done()
-        error = refused.exception()
-        assert isinstance(error, Overloaded)
-        assert f"{waiting} requests are already waiting" in error.reason
-        assert crowd.gate.waiting == waiting
-        assert (await crowd.end()).count(None) == 1 + waiting
-
-    asyncio.run(run())
+@on_a_loop
+async def test_a_full_queue_refuses_at_once(waiting):
+    crowd = Crowd(1, waiting)
+    await crowd.come(1 + waiting)
+    (refused,) = await crowd.come()
+    assert refused.done()
+    error = refused.exception()
+    assert isinstance(error, Overloaded)
+    assert f"{waiting} searches wait" in error.reason
+    assert crowd.gate.waiting == waiting
+    assert (await crowd.end()).count(None) == 1 + waiting
 
 
-def test_one_who_goes_while_waiting_leaves_its_place():
-    async def run():
-        crowd = Crowd(1, 2)
-        await crowd.come(1)
-        first, second = await crowd.come(2)
-        first.cancel()
-        await asyncio.gather(first, return_exceptions=True)
-        assert crowd.gate.waiting == 1
-        (third,) = await crowd.come(1)
-        assert not third.done()
-        await crowd.end()
-        assert second.exception() is third.exception() is None
-        assert crowd.gate.waiting == 0
-        (late,) = await crowd.come(1)
-        await late
-        assert crowd.most == 1
-
-    asyncio.run(run())
+@on_a_loop
+async def test_a_caller_who_leaves_while_waiting_frees_its_place():
+    crowd = Crowd(1, 2)
+    await crowd.come(1)
+    first, second = await crowd.come(2)
+    first.cancel()
+    await asyncio.gather(first, return_exceptions=True)
+    assert crowd.gate.waiting == 1
+    (third,) = await crowd.come(1)
+    assert not third.done()
+    await crowd.end()
+    assert second.exception() is third.exception() is None
+    assert crowd.gate.waiting == 0
+    (late,) = await crowd.come(1)
+    await late
+    assert crowd.most == 1
 
 
-def test_one_who_is_let_in_and_goes_at_once_lets_the_next_in():
-    async def run():
-        gate = Gate(1, 5)
-        leave = asyncio.Event()
+@on_a_loop
+async def test_a_caller_who_leaves_when_admitted_admits_the_next():
+    gate = Gate(1, 5)
+    leave = asyncio.Event()
 
-        async def inside():
-            async with gate.passed():
-                await leave.wait()
+    async def inside():
+        async with gate.passed():
+            await leave.wait()
 
-        holder = asyncio.create_task(inside())
-        await asyncio.sleep(0)
-        waiter, next_one = asyncio.create_task(inside()), asyncio.create_task(inside())
-        await asyncio.sleep(0)
-        leave.set()
-        await holder  # frees the place, which wakes the waiter
-        waiter.cancel()
-        async with asyncio.timeout(1):
-            await next_one
-        async with asyncio.timeout(1), gate.passed():
-            assert gate.waiting == 0
-
-    asyncio.run(run())
+    holder = asyncio.create_task(inside())
+    await asyncio.sleep(0)
+    waiter, next_one = asyncio.create_task(inside()), asyncio.create_task(inside())
+    await asyncio.sleep(0)
+    leave.set()
+    await holder  # frees the place, which wakes the waiter
+    waiter.cancel()
+    async with asyncio.timeout(1):
+        await next_one
+    async with asyncio.timeout(1), gate.passed():
+        assert gate.waiting == 0
 
 
-def test_one_who_fails_inside_leaves_it():
-    async def run():
-        crowd = Crowd(1, 0)
-        await crowd.come(1, fault=ValueError("inside"))
-        (failed,) = await crowd.end()
-        assert isinstance(failed, ValueError)
-        async with asyncio.timeout(1), crowd.gate.passed():
-            pass
-
-    asyncio.run(run())
+@on_a_loop
+async def test_a_failure_inside_frees_the_slot():
+    crowd = Crowd(1, 0)
+    await crowd.come(1, fault=ValueError("inside"))
+    (failed,) = await crowd.end()
+    assert isinstance(failed, ValueError)
+    async with asyncio.timeout(1), crowd.gate.passed():
+        pass

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from galleries.errors import FingerprintMismatch
-from reranker.errors import NotOurIndex, UpstreamRefused, UpstreamUnreachable
+from reranker.errors import NotOurIndex, UpstreamRefused
 from reranker.http.error_answers import refusal
 from reranker.http.exchange import Request
 from reranker.search.indices import Indices, abouts_of
@@ -19,7 +19,6 @@ ASKED = Request("POST", "/images/_search", "size=3&routing=x", HEADERS, b'{"x": 
 
 
 def mapping(**indices):
-    """An answer of ``_mapping``; None for an index that camsearch did not make."""
     return said(
         {
             name: {
@@ -66,13 +65,6 @@ def test_a_fitting_index_is_believed_for_ten_seconds():
         assert len(upstream.asked) == asked, now
 
 
-def test_each_index_is_believed_by_itself():
-    upstream = Scripted(turn=lambda _: mapping(images=OURS))
-    indices = check(upstream, "one")
-    check(upstream, "two", indices=indices)
-    assert [one.path for one in upstream.asked] == ["/one/_mapping", "/two/_mapping"]
-
-
 def test_names_made_up_by_callers_do_not_fill_the_memory():
     upstream = Scripted(turn=lambda _: mapping(images=OURS))
     indices = Indices(upstream.ask, OURS)
@@ -109,7 +101,7 @@ def test_others_beside_ours_do_not_matter():
 
 @pytest.mark.parametrize(("index", "named"), [("books", "[books]"), ("", "[_all]")])
 @pytest.mark.parametrize("answer", [mapping(books=None), mapping()], ids=["others", "none"])
-def test_an_index_that_we_did_not_make_is_refused(index, named, answer):
+def test_an_index_without_our_method_is_refused(index, named, answer):
     with pytest.raises(NotOurIndex) as error:
         check(Scripted(turn=lambda _: answer), index)
     assert named in error.value.reason
@@ -124,12 +116,6 @@ def test_what_elasticsearch_refuses_passes_as_it_came(status):
     assert refusal(error.value) is answer
 
 
-def test_an_elasticsearch_that_is_away_is_said():
-    away = UpstreamUnreachable("Nobody there.")
-    with pytest.raises(UpstreamUnreachable):
-        check(Scripted(turn=lambda _: away))
-
-
 @pytest.mark.parametrize(
     "meta",
     [
@@ -140,11 +126,6 @@ def test_an_elasticsearch_that_is_away_is_said():
         {"camsearch": {"fingerprint": 3}},
     ],
 )
-def test_what_only_looks_like_ours_is_not(meta):
+def test_odd_mappings_are_not_ours(meta):
     assert abouts_of({"i": {"mappings": {"_meta": meta}}}) == {}
     assert abouts_of({"i": {}}) == {}
-
-
-def test_abouts_by_index():
-    about = {"fingerprint": OURS, "dims": 4}
-    assert abouts_of({"i": {"mappings": {"_meta": {"camsearch": about}}}}) == {"i": about}

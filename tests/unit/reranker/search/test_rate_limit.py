@@ -17,7 +17,6 @@ def by(right=None, peer="10.0.0.1"):
 
 
 def taken(limit, request, times):
-    """How many of so many are let through."""
     through = 0
     for _ in range(times):
         try:
@@ -28,11 +27,11 @@ def taken(limit, request, times):
     return through
 
 
-def test_no_rate_is_any_number():
+def test_without_a_rate_nothing_is_limited():
     assert taken(RateLimit(""), by(), 100) == 100
 
 
-def test_so_many_are_let_through_and_the_rest_is_told_when_to_come_back():
+def test_requests_beyond_the_rate_are_told_when_to_come_back():
     limit = RateLimit("3/hour")
     assert taken(limit, by(), 5) == 3
     with pytest.raises(Overloaded, match="3 per 1 hour") as refused:
@@ -69,6 +68,6 @@ def test_callers_who_have_gone_are_forgotten():
 
 
 @pytest.mark.parametrize("rate", ["often", "0/second", "5", "1/second;9/hour", "-1/second"])
-def test_what_is_no_rate_is_refused(rate):
+def test_an_invalid_rate_is_refused(rate):
     with pytest.raises(SettingsError, match="CAMSEARCH_SERVE_RATE"):
         RateLimit(rate)

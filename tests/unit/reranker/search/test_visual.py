@@ -8,8 +8,6 @@ from dataclasses import replace
 import orjson
 import pytest
 
-from descriptors.errors import RequestError
-from galleries.errors import FingerprintMismatch
 from reranker.errors import DialectError, ImageNotFound, UpstreamRefused, UpstreamUnreachable
 from reranker.http.exchange import Answer, Request
 from reranker.observability.metrics import OUTCOMES
@@ -22,19 +20,17 @@ KNN = {"field": "descriptor", "k": 5, "num_candidates": 50}
 
 
 def first(image, **said_of_body):
-    """A search for the first hits only."""
     builder = {"query_vector_builder": {"camsearch": {"image": image}}}
     return {"knn": KNN | builder, "size": 3} | said_of_body
 
 
 def ranking(image, **said_of_body):
-    """A search whose first hits are re-ranked."""
     return {"knn": KNN, "size": 3, "ext": {"camsearch": {"image": image, "rerank": {}}}} | (
         said_of_body
     )
 
 
-def asked(service, body, path="/images/_search", query="", headers=JSON) -> Answer:
+def asked(service, body, path="/images/_search", query="", headers=JSON):
     if not isinstance(body, bytes):
         body = orjson.dumps(body)
     answer = asyncio.run(service.visual(Request("POST", path, query, headers, body)))
@@ -46,13 +42,12 @@ def lines(*pairs):
     return b"".join(orjson.dumps(one) + b"\n" for pair in pairs for one in pair)
 
 
-def several(service, *pairs, headers=NDJSON, query="") -> tuple[Answer, list]:
+def several(service, *pairs, headers=NDJSON, query=""):
     answer = asked(service, lines(*pairs), "/images/_msearch", query, headers)
     return answer, orjson.loads(answer.body).get("responses")
 
 
 def counted(service):
-    """Outcomes that are not 0."""
     value = service.metrics.registry.get_sample_value
     by_name = {n: value("camsearch_searches_total", {"outcome": n}) for n in OUTCOMES}
     return {name: value for name, value in by_name.items() if value}
@@ -71,12 +66,6 @@ class TestOne:
         upstream.turn = lambda request: answer if request.path.endswith("_search") else None
         assert asked(service, first(house.image(0))) is answer
         assert counted(service) == {"first_search": 1}
-
-    def test_a_ranked_search(self, service, house):
-        answer, warnings = answered(service, ranking(house.image(0)))
-        assert len(found_ids(answer)) == 3
-        assert warnings == []
-        assert counted(service) == {"ranked": 1}
 
     def test_the_answer_is_cut_and_written_as_asked(self, service, house):
         query = "filter_path=hits.hits._id&pretty"
@@ -135,12 +124,6 @@ class TestOne:
         assert asked(service, ranking(house.image(0))) is answer
         assert counted(service) == {"refused": 1}
 
-    def test_an_index_of_another_method(self, service, upstream, house):
-        about = {"mappings": {"_meta": {"camsearch": {"fingerprint": "0" * 64}}}}
-        upstream.turn = lambda request: said({"old": about})
-        with pytest.raises(FingerprintMismatch):
-            asked(service, first(house.image(0)))
-
     @pytest.mark.parametrize(
         ("path", "mapping"),
         [
@@ -158,9 +141,7 @@ class TestOne:
 
 
 class TestMedia:
-    @pytest.mark.parametrize(
-        "accept", [b"application/yaml", b"application/cbor", b"text/html", b"application/smile"]
-    )
+    @pytest.mark.parametrize("accept", [b"application/yaml", b"text/html"])
     def test_what_is_not_json_is_refused(self, service, house, accept):
         headers = (JSON[0], (b"accept", accept))
         with pytest.raises(DialectError, match="accept application/json"):
@@ -170,7 +151,7 @@ class TestMedia:
 
     @pytest.mark.parametrize(
         "accept",
-        [None, b"*/*", b"application/*", b"Application/JSON", b"text/html, application/json;q=0.5"],
+        [None, b"*/*", b"text/html, Application/JSON;q=0.5"],
     )
     def test_json_is_answered(self, service, house, accept):
         headers = (JSON[0], *(() if accept is None else ((b"accept", accept),)))
@@ -257,9 +238,7 @@ class TestSeveral:
         assert theirs["status"] == 200
 
     @pytest.mark.parametrize("path", ["_search", "_mapping"])
-    def test_words_of_somebody_in_between_are_an_error_of_their_search_only(
-        self, service, upstream, house, path
-    ):
+    def test_an_html_error_of_a_gateway_fails_its_search_only(self, service, upstream, house, path):
         html = Answer(502, ((b"content-type", b"text/html"),), b"<h1>Bad \xff gateway</h1>")
         upstream.turn = lambda request: html if request.path.endswith(path) else None
         answer, (ours, theirs) = several(service, ({}, ranking(house.image(1))), ({}, {"size": 1}))
@@ -288,15 +267,3 @@ class TestSeveral:
         answer, _ = several(service, ({}, ranking(house.image(1))), ({}, {"size": 1}))
         warnings = [value for name, value in answer.headers if name == b"warning"]
         assert warnings == [b"299 /images/_search", b"299 both", b"299 /images/_msearch"]
-
-    def test_the_whole_is_cut_as_asked(self, service, house):
-        answer, responses = several(
-            service, ({}, ranking(house.image(1))), query="filter_path=responses.hits.hits._id"
-        )
-        assert set(orjson.loads(answer.body)) == {"responses"}
-        assert set(responses[0]) == {"hits"}
-
-    def test_one_fault_of_the_whole_is_raised(self, service, house):
-        body = lines(({}, ranking(house.image(1)))).rstrip(b"\n")
-        with pytest.raises(RequestError, match="newline"):
-            asked(service, body, "/images/_msearch", headers=NDJSON)
