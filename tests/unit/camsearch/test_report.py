@@ -106,7 +106,7 @@ class TestPage:
 class TestRefusals:
     @pytest.mark.parametrize("name", ["report.png", "report"])
     def test_another_suffix_is_refused(self, tmp_path, name):
-        with pytest.raises(RequestError, match=r"let its name end in \.html"):
+        with pytest.raises(RequestError, match=r"its name must end in \.html"):
             write_report(tmp_path / name, [report()])
         assert list(tmp_path.iterdir()) == []
 

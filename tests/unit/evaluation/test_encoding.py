@@ -121,7 +121,7 @@ class TestReadBatches:
         (tmp_path / "no.jpg").write_text("no")
         files = [photos[0].file, tmp_path / "no.jpg", photos[1].file]
         sources = [Source(str(at), str(file)) for at, file in enumerate(files)]
-        with pytest.raises(RequestError, match=r"no\.jpg: This is no image"):
+        with pytest.raises(RequestError, match=r"no\.jpg: The file is not an image"):
             list(read_batches(sources, tiny_settings()))
         batches = read_batches(sources, tiny_settings(), leave_out=True)
         assert sorted(one.source.id for batch in batches for one in batch) == ["0", "2"]

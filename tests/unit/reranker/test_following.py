@@ -115,7 +115,7 @@ class TestBefore:
             refused = await asgi.ask(app, method, path, b"{}")
             assert (refused.status, refused.all(b"retry-after")) == (503, ["1"])
             assert refused.all(b"x-elastic-product") == ["Elasticsearch"]
-            assert refused.reason == "It has not been asked yet."
+            assert refused.reason == "Elasticsearch has not been asked yet."
 
     @on_a_loop
     async def test_requests_wait_while_the_network_loads(self, following):

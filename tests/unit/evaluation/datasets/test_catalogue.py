@@ -73,7 +73,7 @@ class TestReadDataset:
             read_dataset("oxford5k", root, fit_on=paris)
 
     def test_unknown_name(self, tmp_path):
-        with pytest.raises(RequestError, match="those known are photos, folder, oxford5k"):
+        with pytest.raises(RequestError, match="choose among photos, folder, oxford5k"):
             read_dataset("oxford", tmp_path)
 
     def test_oxford_is_fitted_on_paris(self, oxford, paris):

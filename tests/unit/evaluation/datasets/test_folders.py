@@ -99,7 +99,7 @@ class TestCsv:
         [
             ("path,name", "", "lacks the columns instance"),
             ("path,instance", "none.jpg,a", r"none\.jpg cannot be read \(FileNotFoundError\)"),
-            ("path,instance", "images/00.jpg,a\nimages/00.jpg,a", "names an image twice"),
+            ("path,instance", "images/00.jpg,a\nimages/00.jpg,a", "lists an image twice"),
             (
                 "path,instance",
                 "images/00.jpg,a\nimages/10.jpg,b",
@@ -108,12 +108,12 @@ class TestCsv:
             (
                 "path,instance,junk",
                 "images/00.jpg,a,yes\nimages/01.jpg,a, 1",
-                r"junk 'yes' of images/00\.jpg: write 1",
+                r"junk 'yes' for images/00\.jpg: write 1",
             ),
             (
                 "path,instance,x0,y0,x1,y1",
                 "images/00.jpg,a,1,,5,6",
-                r"images/00\.jpg that is no number",
+                r"images/00\.jpg that is not a number",
             ),
             (
                 "path,instance,x0,y0,x1,y1",

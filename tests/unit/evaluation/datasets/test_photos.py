@@ -105,13 +105,13 @@ class TestReadTrials:
     [
         ("photos", None, r"photos\.csv cannot be read \(FileNotFoundError"),
         ("photos", "path,scene,width\na,b,3", "lacks the columns capture, height"),
-        ("photos", "a.jpg,s,,wide,3", r"width or height of a\.jpg that is no number"),
+        ("photos", "a.jpg,s,,wide,3", r"width or height of a\.jpg that is not a number"),
         ("photos", "a,b", r"Row 2 of .* is cut short"),
-        ("photos", "a.jpg,s,,3,3\na.jpg,s,,3,3", r"names a\.jpg twice"),
+        ("photos", "a.jpg,s,,3,3\na.jpg,s,,3,3", r"lists a\.jpg twice"),
         ("photos", "a.jpg,s,,3,3\nb.jpg,t,,3,3", "No photo of this gallery is a query"),
-        ("queries", "lost.jpg,church,0,0,9,9", r"queries\.csv names lost\.jpg"),
+        ("queries", "lost.jpg,church,0,0,9,9", r"queries\.csv lists lost\.jpg"),
         ("queries", "instances/gate/000.jpg,gate,9,0,9,9", "is empty"),
-        ("junk", "s,elsewhere.jpg,", r"junk\.csv names elsewhere\.jpg, which is no photo"),
+        ("junk", "s,elsewhere.jpg,", r"junk\.csv lists elsewhere\.jpg, which is not in"),
     ],
 )
 def test_a_list_with_faults_is_refused(lists, name, text, why):

@@ -87,7 +87,7 @@ class TestHarmfulPickles:
         ],
     )
     def test_names_that_no_list_needs(self, tmp_path, name):
-        with pytest.raises(RequestError, match="may do harm"):
+        with pytest.raises(RequestError, match="may be harmful"):
             read(tmp_path, b"c" + name + b"\n.")
 
     def test_they_would_run_if_read_carelessly(self, tmp_path):
@@ -109,7 +109,7 @@ class TestHarmfulPickles:
         ],
     )
     def test_other_values(self, tmp_path, value):
-        with pytest.raises(RequestError, match="is damaged or holds what no ground truth needs"):
+        with pytest.raises(RequestError, match="is damaged or contains what no ground truth needs"):
             read(tmp_path, pickle.dumps(value))
 
     def test_an_array_that_claims_more_than_it_has(self, tmp_path):

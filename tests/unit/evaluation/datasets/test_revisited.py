@@ -86,11 +86,11 @@ REFUSED = {
     ),
     "a number beyond its list": (
         lambda root: change(root, lambda found: found["gnd"][0]["junk"].append(15)),
-        "does not agree with itself",
+        "is inconsistent",
     ),
     "fewer annotations than queries": (
         lambda root: change(root, lambda found: found["gnd"].pop()),
-        "does not agree with itself",
+        "is inconsistent",
     ),
     "no query": (
         lambda root: change(root, lambda found: found.update(NOTHING)),

@@ -188,7 +188,7 @@ def test_what_is_read_is_read_with_the_callers_rights(service):
         ({"id": "1/a.png"}, "[body.image] must be", 400),
         ({"id": "1/a.png", "image": {"id": "2"}, "boxes": 1}, "[body.boxes] is not known", 400),
         ({"id": "1/a.png", "image": {"id": "2/a.png"}, "box": [900, 0, 950, 9]}, "outside", 400),
-        ({"id": "1/a.png", "image": {"data": "AAAA"}}, "no image", 400),
+        ({"id": "1/a.png", "image": {"data": "AAAA"}}, "not an image", 400),
         ({"id": "1/a.png", "image": {"url": "https://x/y.jpg"}}, "not allowed", 400),
         (
             {"id": "1/a.png", "image": {"id": "2"}, "index": "_snapshot"},

@@ -76,6 +76,6 @@ def test_an_invalid_address_is_refused(url):
 
 
 def test_an_address_with_a_password_is_refused_and_not_repeated():
-    with pytest.raises(SettingsError, match="no rights of its own") as caught:
+    with pytest.raises(SettingsError, match="the credentials of its callers") as caught:
         ElasticsearchUpstream(UpstreamSettings("http://elastic:secret@a"))
     assert "secret" not in caught.value.reason

@@ -61,7 +61,7 @@ async def test_a_full_queue_refuses_at_once(waiting):
     assert refused.done()
     error = refused.exception()
     assert isinstance(error, Overloaded)
-    assert f"{waiting} searches wait" in error.reason
+    assert f"{waiting} requests are already waiting" in error.reason
     assert crowd.gate.waiting == waiting
     assert (await crowd.end()).count(None) == 1 + waiting
 
