@@ -345,7 +345,9 @@ class TestInfoAndDelete:
         camsearch("index", photos, "-g", tmp_path / "g", *tiny.options)
         said = camsearch("info", "-g", tmp_path / "g", "--rejects")
         (line,) = said.out.splitlines()
-        assert line.startswith(f"{photos / 'bad.jpg'}  [unreadable_image]  The file is not an image")
+        assert line.startswith(
+            f"{photos / 'bad.jpg'}  [unreadable_image]  The file is not an image"
+        )
 
     def test_no_rejects(self, camsearch, gallery):
         assert camsearch("info", "-g", gallery, "--rejects").out == "No image was rejected.\n"
