@@ -254,7 +254,7 @@ def numbers(row: Mapping[str, str], names: tuple[str, ...], file: str) -> list[f
         return [float(row[name]) for name in names]
     except ValueError as error:
         raise RequestError(
-            f"{file} has a {' or '.join(names)} of {row['path']} that is not a number: correct it."
+            f"{file}: {' or '.join(names)} of {row['path']} is not a number: correct it."
         ) from error
 
 

@@ -113,7 +113,7 @@ class TestCsv:
             (
                 "path,instance,x0,y0,x1,y1",
                 "images/00.jpg,a,1,,5,6",
-                r"images/00\.jpg that is not a number",
+                r"images/00\.jpg is not a number",
             ),
             (
                 "path,instance,x0,y0,x1,y1",

@@ -105,7 +105,7 @@ class TestReadTrials:
     [
         ("photos", None, r"photos\.csv cannot be read \(FileNotFoundError"),
         ("photos", "path,scene,width\na,b,3", "lacks the columns capture, height"),
-        ("photos", "a.jpg,s,,wide,3", r"width or height of a\.jpg that is not a number"),
+        ("photos", "a.jpg,s,,wide,3", r"width or height of a\.jpg is not a number"),
         ("photos", "a,b", r"Row 2 of .* is cut short"),
         ("photos", "a.jpg,s,,3,3\na.jpg,s,,3,3", r"lists a\.jpg twice"),
         ("photos", "a.jpg,s,,3,3\nb.jpg,t,,3,3", "No photo of this gallery is a query"),
