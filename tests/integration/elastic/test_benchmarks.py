@@ -57,7 +57,7 @@ def test_a_way_that_writes_something_else_is_refused(
         return source_of(replace(document, width=1), **how)
 
     monkeypatch.setattr(bulk, "source_of", other)
-    with pytest.raises(RequestError, match="wrote another document"):
+    with pytest.raises(RequestError, match="wrote a different document"):
         bulk.bench_bulk(client, ledger, SETTINGS, vectors, count=20, repeats=1)
 
 
