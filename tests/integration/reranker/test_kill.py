@@ -20,7 +20,7 @@ from indexer.sources import Source
 from reranker.app import make_app
 from reranker.proxy.upstream import ElasticsearchUpstream, UpstreamSettings
 from tests.support.asgi import ask
-from tests.support.clock import HANG_S
+from tests.support.clock import HANG_S, move_clock, run_with_clock
 from tests.support.house import COUNT, REGIONS, first, ranked
 from tests.support.wire import run, scripted
 
@@ -167,3 +167,25 @@ def test_the_store_of_maps_fails(house):
     assert found == expected
     assert len(warnings) == 1
     assert str(error) not in warnings[0]
+
+
+def test_the_store_of_maps_hangs(house):
+    store = Broken()
+    with house.service(features=store) as service:
+        image = house.image(5)
+        expected, _ = order(service, first(image))
+        body = ranked(image) | {"timeout": f"{HANG_S:.0f}s"}
+
+        async def test():
+            asked = asyncio.create_task(ask(make_app(service), "POST", "/images/_search", body))
+            assert await asyncio.to_thread(store.asked.wait, HANG_S)
+            move_clock(HANG_S)
+            answer = await asked
+            # The thread that waits for the store ends with it; the caller did not wait.
+            store.free.set()
+            return answer
+
+        answer = run_with_clock(test())
+    assert answer.ids == expected
+    (warning,) = answer.all(b"warning")
+    assert "timed out" in warning

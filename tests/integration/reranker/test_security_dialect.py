@@ -220,3 +220,36 @@ def test_a_deep_body_is_refused(house, depth, kind):
         assert several.status in (200, 400, 501)
         if several.status == 200:
             assert several.json["responses"][0]["status"] in (400, 501)
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (ranked({"id": "01"}, rank_window_size=10**6), "from 1 to 1,000"),
+        (ranked({"id": "01"}) | {"size": 10**6}, "Result window is too large"),
+        (ranked({"id": "01"}, expand={"hits": 10**6}), "from 1 to 100"),
+        ({"knn": first({"id": "01"})["knn"] | {"k": 10**6}}, "at most 10,000"),
+        ({"knn": [first({"id": f"{i:02d}"})["knn"] for i in range(9)]}, "more than"),
+    ],
+)
+def test_the_limits_of_a_search(house, body, said):
+    with house.service() as service:
+        answer = asked(service, body)
+    assert answer.status == 400
+    assert said in answer.reason
+
+
+def test_an_image_of_many_bytes_is_refused(house):
+    image = {"data": base64.b64encode(bytes(200_000)).decode()}
+    with house.service(settings={"serve_max_image": 100_000}) as service:
+        answer = asked(service, first(image))
+    assert answer.status == 400
+    assert "100,000 bytes allowed" in answer.reason
+
+
+def test_too_many_searches_in_one_are_refused(house):
+    line = b"{}\n%b\n" % json.dumps(first({"id": "01"})).encode()
+    with house.service() as service:
+        answer = asked(service, line * 33, path="/images/_msearch")
+    assert answer.status == 400
+    assert "33 image searches" in answer.reason
