@@ -172,6 +172,10 @@ class TestRefused:
         with pytest.raises(SettingsError, match=r"CUDA device .* is not available"):
             tiny_encoder(device="cuda:0")
 
+    def test_a_device_torch_knows_but_this_machine_lacks(self) -> None:
+        with pytest.raises(SettingsError, match="The device 'xpu' is not available"):
+            tiny_encoder(device="xpu")
+
 
 class TestPrecision:
     def test_auto_is_bfloat16_where_it_is_native(self) -> None:

@@ -128,6 +128,13 @@ class TestMatchRegions:
         )
         assert {match.region for match in matches if match} == {Region(0, 0, 16, 12)}
 
+    def test_with_probability_weights_too(self) -> None:
+        method = tiny_method(tiny_settings(probability_weights=True))
+        settings = regions(whole_image=True)
+        matches = method.match_regions(self.query(method, settings), encode(method, HITS), settings)
+        assert matches[0] is not None
+        assert matches[0].score == pytest.approx(1, abs=1e-3)
+
     def test_a_side_shorter_than_the_least_is_left_out_at_every_stride(self) -> None:
         """docs/method.md section 6: 80 pixels are 5 cells at stride 16; 2 of stride 32 are 64."""
         method = tiny_method(tiny_settings("paper"))

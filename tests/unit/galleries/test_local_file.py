@@ -11,6 +11,7 @@ import pytest
 from galleries.errors import (
     ContractError,
     FingerprintMismatch,
+    GalleryBusy,
     GalleryDamaged,
     GalleryNotFound,
 )
@@ -64,6 +65,18 @@ def test_many_may_create_one_gallery_at_once(folder):
                 gallery.close()
         with LocalGallery.open(one) as gallery:
             assert gallery.count() == 1
+
+
+def test_a_new_file_that_another_process_reads_is_busy_and_then_taken(folder):
+    folder.mkdir()
+    with closing(sqlite3.connect(folder / FILE, isolation_level=None)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT 1 FROM sqlite_master")
+        with pytest.raises(GalleryBusy, match="try again"):
+            create(folder, busy_seconds=0)
+        reader.execute("ROLLBACK")
+        with create(folder) as gallery:
+            assert gallery.count() == 0
 
 
 def test_without_a_gallery_the_remedy_is_said(folder):

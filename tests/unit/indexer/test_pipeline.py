@@ -179,6 +179,13 @@ class TestBadImages:
         house.assert_consistent()
         house.close()
 
+    def test_a_gallery_of_other_dimensions_holds_none(self, house, tmp_path):
+        house.add_some(2)
+        with LocalGallery.create(tmp_path / "other", 3, "f", {}) as other:
+            progress = house.index(gallery=other, features=None)
+            assert progress == Progress(asked=2, rejected=2)
+            assert {reject.kind for reject in other.rejects()} == {"malformed_document"}
+
 
 class TestAgain:
     def test_what_has_not_changed_is_not_even_read(self, house):
