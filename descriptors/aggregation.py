@@ -37,7 +37,7 @@ _MAX_EXPONENT = 40.0
 def region_class_vectors(
     encoder: Encoder,
     encoded: Encoded,
-    classes: Int[Tensor, "B N"],
+    classes: Int[Tensor, "B N"] | Int[Tensor, "B M N"],
     regions: tuple[Int[Tensor, "B M 4"], ...] | None = None,
     maps: Float[Tensor, "B N H W"] | None = None,
     kept: Int[Tensor, " V"] | None = None,
@@ -47,7 +47,7 @@ def region_class_vectors(
     Args:
         encoder: provides settings and classifier.
         encoded: feature maps.
-        classes: for each image.
+        classes: of each image, or of each region.
         regions: in cells of each layer; None for the whole image.
         maps: the CAMs of these classes, if already computed.
         kept: flat indices into the B * M regions; None for all.
@@ -61,14 +61,14 @@ def region_class_vectors(
     settings = encoder.settings
     encoded = encoder.ready(encoded)
     if maps is None:
-        maps = activation_maps(encoded.evidence, encoder.weight, classes)
+        maps = activation_maps(encoded.evidence, encoder.weight, classes.flatten(1))
     vectors = []
     for i, features in enumerate(encoded.features):
         height, width = features.levels.shape[2:]
         here = regions[i] if regions else _whole(len(encoded), height, width, maps.device)
         windows = region_windows(here, height, width, centring=settings.centring_prior)
         weights = resize_maps(maps, height, width) + settings.weight_floor
-        cells = weights[:, None] * windows[:, :, None]
+        cells = weights.unflatten(1, (-1, classes.shape[-1])) * windows[:, :, None]
         sums, share = region_sums(features, cells, windows > 0 if regions else None)
         channels = channel_weights(share) * features.scale[:, None, :]
         vectors.append(class_vectors(sums, channels, settings.power, kept))

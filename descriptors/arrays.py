@@ -267,12 +267,14 @@ class Described:
         classes: the best classes of each image, best first.
         probabilities: softmax probability of each of these classes.
         encoded: the maps.
+        windows: unit or zero rows, the whole image first; None if the settings have no windows.
     """
 
     descriptors: Float[Tensor, "B D"]
     classes: Int[Tensor, "B N"]
     probabilities: Float[Tensor, "B N"]
     encoded: Encoded
+    windows: Float[Tensor, "B M D"] | None = None
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
@@ -31,6 +32,7 @@ from descriptors.regions import (
     regions_to_try,
     stack_regions,
 )
+from descriptors.windows import window_boxes, window_regions, window_scores
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -89,8 +91,13 @@ class Method:
 
     @torch.inference_mode()
     def describe_images(self, batch: UInt8[Tensor, "B 3 h w"]) -> Described:
-        """Descriptors of a batch of images of one shape for the index (OfA or theme)."""
-        return self.describe_encoded(self.encoder.encode(batch))
+        """Descriptors and windows of a batch of images of one shape for the index (OfA or theme)."""
+        described = self.describe_encoded(self.encoder.encode(batch))
+        if not self.settings.windows:
+            return described
+        within = self.describe_windows(described.encoded, self.settings.windows)
+        windows = torch.cat([described.descriptors[:, None], within], dim=1)
+        return replace(described, windows=windows)
 
     @torch.inference_mode()
     def describe_encoded(self, encoded: Encoded) -> Described:
@@ -105,10 +112,35 @@ class Method:
         return Described(descriptors, classes, probabilities, encoded)
 
     @torch.inference_mode()
+    def describe_windows(self, encoded: Encoded, count: int) -> Float[Tensor, "B M D"]:
+        """Descriptors of the windows within each image, without the whole image.
+
+        Args:
+            encoded: maps of images of one shape.
+            count: windows of an image, with the whole image; M is one less.
+
+        Returns:
+            Unit rows; zero for a window without activation.
+
+        Source:
+            docs/method.md section 11. Each window is described like the box of a query.
+        """
+        encoded = self.encoder.ready(encoded)
+        boxes = window_boxes(count, encoded.working)[1:]
+        on = [window_regions(boxes, encoded, maps) for maps in encoded.features]
+        of_evidence = window_regions(boxes, encoded, encoded.evidence)
+        scores = window_scores(
+            encoded.evidence, of_evidence, self.encoder.weight, self.encoder.bias
+        )
+        classes = self._classes(scores.flatten(0, 1)).unflatten(0, scores.shape[:2])
+        regions = tuple(r.expand(len(encoded), -1, -1) for r in on)
+        return self.describe_classes(encoded, classes, regions)
+
+    @torch.inference_mode()
     def describe_classes(
         self,
         encoded: Encoded,
-        classes: Int[Tensor, "B N"],
+        classes: Int[Tensor, "B N"] | Int[Tensor, "B M N"],
         regions: tuple[Int[Tensor, "B M 4"], ...] | None = None,
         maps: Float[Tensor, "B N H W"] | None = None,
         kept: Int[Tensor, " V"] | None = None,

@@ -149,6 +149,20 @@ class MethodSettings(_Frozen):
     probability_weights: bool = Field(
         False, description="weight each class by the square root of its probability"
     )
+    windows: Literal[0, 5, 14, 30, 66, 130] = Field(
+        14, description="windows of each image in the index, the whole image included; 0 is off"
+    )
+
+    @classmethod
+    def of_gallery(cls, stored: object) -> MethodSettings:
+        """The settings stored in a gallery; one made before there were windows has none.
+
+        Raises:
+            ValueError: they cannot be read.
+        """
+        return cls.model_validate(
+            {"windows": 0, **stored} if isinstance(stored, Mapping) else stored
+        )
 
     @classmethod
     def preset(cls, name: str) -> MethodSettings:
@@ -168,6 +182,7 @@ class MethodSettings(_Frozen):
                 weight_floor=0,
                 centring_prior=False,
                 power=1,
+                windows=0,
             )
         return cls()
 
@@ -177,16 +192,21 @@ class MethodSettings(_Frozen):
         return sum(layer.dims for layer in self.layers)
 
     def digest(self) -> str:
-        """SHA-256 of all settings, hexadecimal."""
-        canonical = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        """SHA-256 of all settings, hexadecimal.
+
+        Convention:
+            Without windows it is that of a gallery made before there were windows.
+        """
+        left_out = set() if self.windows else {"windows"}
+        canonical = json.dumps(self.model_dump(mode="json", exclude=left_out), sort_keys=True)
         return hashlib.sha256(canonical.encode()).hexdigest()
 
     def vector_digest(self) -> str:
         """Like `digest`, of the settings that change class vectors and thus the whitening.
 
-        The number of classes summed and their weights apply after the whitening.
+        The number of classes summed, their weights and the windows apply after the whitening.
         """
         canonical = self.model_dump(
-            mode="json", exclude={"n_classes", "theme", "n_pca", "probability_weights"}
+            mode="json", exclude={"n_classes", "theme", "n_pca", "probability_weights", "windows"}
         )
         return hashlib.sha256(json.dumps(canonical, sort_keys=True).encode()).hexdigest()

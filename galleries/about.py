@@ -75,7 +75,7 @@ def method_about(about: Mapping[str, Any], machine: Machine, folder: Path = Path
         FingerprintMismatch: the gallery was made with others.
     """
     try:
-        settings = MethodSettings.model_validate(about["method"])
+        settings = MethodSettings.of_gallery(about["method"])
         files = [about["whitening"], about["weights"]]
     except (KeyError, ValidationError) as error:
         raise _of_another_version() from error

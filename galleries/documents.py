@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from math import ceil, floor
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float32, Int8, Int32
+
+from descriptors.arrays import Box
 
 __all__ = ["Document", "FirstHit", "ImageClass", "IndexedImage", "Known", "Reject"]
+__all__ += ["MAX_LEVEL", "Windows"]
+
+# Of an 8-bit window vector.
+MAX_LEVEL = 127
 
 
 class ImageClass(NamedTuple):
@@ -17,6 +24,43 @@ class ImageClass(NamedTuple):
 
     name: str
     score: float
+
+
+@dataclass(frozen=True)
+class Windows:
+    """The described windows of an image, the whole image first.
+
+    Attributes:
+        vectors: 8-bit levels of unit vectors; each has its own scale, so only cosines count.
+        boxes: x0, y0, x1, y1 in pixels of the upright image.
+    """
+
+    vectors: Int8[np.ndarray, "M D"]
+    boxes: Int32[np.ndarray, "M 4"]
+
+    @classmethod
+    def of(cls, vectors: Float32[np.ndarray, "M D"], boxes: Sequence[Box]) -> Windows:
+        """Round vectors to 8 bits and boxes outwards to pixels; windows without activation are left out.
+
+        Args:
+            vectors: unit or zero rows.
+            boxes: of each.
+        """
+        peaks = np.abs(vectors).max(axis=1, keepdims=True)
+        alive = peaks[:, 0] > 0
+        levels = np.rint(vectors[alive] * (MAX_LEVEL / peaks[alive])).astype(np.int8)
+        pixels = [(floor(box.x0), floor(box.y0), ceil(box.x1), ceil(box.y1)) for box in boxes]
+        return cls(levels, np.array(pixels, dtype=np.int32)[alive])
+
+    def cosines(self, vector: Float32[np.ndarray, " D"]) -> Float32[np.ndarray, " M"]:
+        """The cosine of each window with a unit vector."""
+        rows = self.vectors.astype(np.float32)
+        cosines: Float32[np.ndarray, " M"] = rows @ vector / np.linalg.norm(rows, axis=1)
+        return cosines
+
+    def best(self, vector: Float32[np.ndarray, " D"]) -> Box:
+        """The window that is most similar to a unit vector."""
+        return Box(*self.boxes[self.cosines(vector).argmax()].tolist())
 
 
 @dataclass(frozen=True)
@@ -45,6 +89,7 @@ class Document(IndexedImage):
         source_tag: size and time of the file; "" if unknown.
         revision: a later write replaces the document only if its revision is at least as high.
         indexed_at: ISO 8601 in UTC.
+        windows: None if the gallery's method has none.
     """
 
     descriptor: Float32[np.ndarray, " D"]
@@ -53,6 +98,7 @@ class Document(IndexedImage):
     source_tag: str = ""
     revision: int = 0
     indexed_at: str = ""
+    windows: Windows | None = None
 
 
 @dataclass(frozen=True)

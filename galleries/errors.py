@@ -12,7 +12,8 @@ CamsearchError
     └── FeatureStoreError
 
 RequestError
-└── UnsupportedFilter
+├── UnsupportedFilter
+└── NoWindows
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ __all__ = [
     "GalleryNotFound",
     "GalleryUnreachable",
     "MalformedDocument",
+    "NoWindows",
     "UnsupportedFilter",
 ]
 
@@ -87,3 +89,15 @@ class FeatureStoreError(ContractError):
 
 class UnsupportedFilter(RequestError):
     """A query or key that filters do not support, although Elasticsearch may."""
+
+
+class NoWindows(RequestError):
+    """The gallery's method has no windows, so they cannot be searched."""
+
+    def __init__(self) -> None:
+        """Say how to get windows."""
+        super().__init__(
+            "This gallery has no windows: index its images again with windows (`camsearch gallery "
+            "rebuild --windows 14`, or `camsearch index --windows 14` into a new folder), or "
+            "search whole images."
+        )

@@ -42,8 +42,28 @@ class Searchable(Protocol):
     ) -> list[FirstHit]:
         """The k documents with the highest cosine, best first; ties in order of their ids."""
 
+    def knn_windows(
+        self,
+        vector: Float32[np.ndarray, " D"],
+        k: int,
+        matching: Filter | None = None,
+        among: Collection[str] | None = None,
+    ) -> list[FirstHit]:
+        """The k documents whose most similar window has the highest cosine, best first.
+
+        Args:
+            vector: unit vector.
+            k: documents wanted.
+            matching: filter on documents.
+            among: ids that are compared, exactly; None for the whole gallery, which may leave out
+                documents if comparing all windows would take too long.
+
+        Raises:
+            NoWindows: the gallery's method has no windows.
+        """
+
     def get(self, ids: Sequence[str]) -> dict[str, Document]:
-        """The documents with these ids; unknown ids are left out."""
+        """The complete documents with these ids; unknown ids are left out."""
 
 
 class Writable(Searchable, Protocol):

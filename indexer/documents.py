@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from descriptors.windows import window_boxes
 from galleries.checks import check_json
-from galleries.documents import Document, ImageClass, Reject
+from galleries.documents import Document, ImageClass, Reject, Windows
 from galleries.errors import MalformedDocument
 from indexer.sources import Source, id_of_address
 
@@ -33,8 +34,8 @@ def documents_of(
         names: class names by number.
     """
     descriptors = described.descriptors.float().cpu().numpy()
-    classes, at = _classes(described, names), now()
-    for image, descriptor, best in zip(batch, descriptors, classes, strict=True):
+    classes, at, windows = _classes(described, names), now(), _windows(batch, described)
+    for image, descriptor, best, own in zip(batch, descriptors, classes, windows, strict=True):
         source = image.source
         yield (
             Document(
@@ -44,6 +45,7 @@ def documents_of(
                 width=image.size.width,
                 height=image.size.height,
                 descriptor=descriptor,
+                windows=own,
                 classes=best,
                 meta=source.meta,
                 source_tag=image.tag,
@@ -53,6 +55,15 @@ def documents_of(
             if np.any(descriptor)
             else None
         )
+
+
+def _windows(batch: Sequence[Prepared], described: Described) -> list[Windows | None]:
+    """The windows of each image."""
+    if described.windows is None:
+        return [None] * len(batch)
+    vectors = described.windows.float().cpu().numpy()
+    boxes = (window_boxes(vectors.shape[1], image.size) for image in batch)
+    return [Windows.of(rows, of_image) for rows, of_image in zip(vectors, boxes, strict=True)]
 
 
 def _classes(described: Described, names: tuple[str, ...]) -> list[tuple[ImageClass, ...]]:

@@ -1,0 +1,80 @@
+"""Windows: a fixed pyramid of overlapping parts of every image, each described like a query box.
+
+An image is as similar to a query as the most similar of its windows, the whole image being one of
+them, so a small thing is found at the first search.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn import functional
+
+from descriptors.arrays import Box, Encoded, FeatureMaps, Size, region_of_box
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["PYRAMIDS", "window_boxes", "window_regions", "window_scores"]
+
+# Levels of the pyramid for each number of windows, the whole image included: n x n windows with
+# this share of the image's sides.
+_LEVELS = ((2, 0.7), (3, 0.5), (4, 0.35), (6, 0.24), (8, 0.16))
+PYRAMIDS = {
+    1 + sum(n * n for n, _ in _LEVELS[:depth]): _LEVELS[:depth] for depth in range(len(_LEVELS) + 1)
+}
+
+
+def window_boxes(count: int, image: Size) -> list[Box]:
+    """The windows of an image in pixels, the whole image first.
+
+    Args:
+        count: a key of `PYRAMIDS`.
+        image: size of the upright image in pixels.
+    """
+    boxes = [Box(0, 0, *image)]
+    for n, side in PYRAMIDS[count]:
+        width, height = side * image.width, side * image.height
+        starts = [i * (1 - side) / (n - 1) for i in range(n)]
+        boxes += [
+            Box(
+                x * image.width,
+                y * image.height,
+                min(x * image.width + width, image.width),
+                min(y * image.height + height, image.height),
+            )
+            for y in starts
+            for x in starts
+        ]
+    return boxes
+
+
+def window_regions(boxes: Sequence[Box], encoded: Encoded, maps: FeatureMaps) -> Int[Tensor, "M 4"]:
+    """The cells of a layer that windows cover; their pixels are of the working size."""
+    grid = encoded.grid(maps.cells)
+    regions = [region_of_box(box, encoded.working, grid) for box in boxes]
+    return torch.tensor(regions, device=maps.levels.device)
+
+
+def window_scores(
+    evidence: FeatureMaps,
+    regions: Int[Tensor, "M 4"],
+    weight: Float[Tensor, "C J"],
+    bias: Float[Tensor, " C"],
+) -> Float[Tensor, "B M C"]:
+    """The class scores of each window, from the evidence within it; see `class_scores`."""
+    height, width = evidence.levels.shape[2:]
+    x = torch.arange(width, device=regions.device)
+    y = torch.arange(height, device=regions.device)
+    columns = (x >= regions[:, :1]) & (x < regions[:, 2:3])
+    rows = (y >= regions[:, 1:2]) & (y < regions[:, 3:])
+    inside = (rows[:, :, None] & columns[:, None]).flatten(1).float()
+    inside /= inside.sum(dim=1, keepdim=True)
+    pooled = torch.bmm(
+        inside.expand(len(evidence.levels), -1, -1),
+        evidence.levels.float().flatten(2).transpose(1, 2),
+    )
+    return functional.linear(pooled * evidence.scale[:, None], weight, bias)
