@@ -160,7 +160,7 @@ def plan_words(plan: SearchPlan) -> str:
     if plan.matching is not None:
         steps[0] += " that match the filter"
     if plan.window:
-        by = "by their best regions" if plan.regions else "as whole images"
+        by = "as whole images" if plan.by == "images" else "by their best regions"
         which = "all" if plan.window == found else f"the first {plan.window}"
         steps.append(f"{which} re-ranked {by} (R = {plan.window})")
     if plan.expand:

@@ -92,7 +92,10 @@ class Method:
     @torch.inference_mode()
     def describe_images(self, batch: UInt8[Tensor, "B 3 h w"]) -> Described:
         """Descriptors and windows of a batch of images of one shape for the index (OfA or theme)."""
-        described = self.describe_encoded(self.encoder.encode(batch))
+        return self.with_windows(self.describe_encoded(self.encoder.encode(batch)))
+
+    def with_windows(self, described: Described) -> Described:
+        """A copy with the windows of the settings, if there are any."""
         if not self.settings.windows:
             return described
         within = self.describe_windows(described.encoded, self.settings.windows)

@@ -27,6 +27,7 @@ from evaluation.searching import (
 )
 from evaluation.streaming import StreamedGallery, stream_photos
 from galleries.documents import Document
+from indexer.documents import windows_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -96,12 +97,14 @@ class PreparedTrial:
         """Describe gallery and queries."""
         documents = {}
         for batch, maps in encoded.batches(trial.gallery):
-            descriptors = method.describe_encoded(maps).descriptors.cpu().numpy()
-            for photo, row in zip(batch, descriptors, strict=True):
+            described = method.describe_encoded(maps)
+            windows = windows_of(method.with_windows(described), [p.size for p in batch])
+            descriptors = described.descriptors.cpu().numpy()
+            for photo, row, own in zip(batch, descriptors, windows, strict=True):
                 if row.any():
                     digest = encoded.digests[photo.file]
                     documents[photo.path] = Document(
-                        photo.path, str(photo.file), digest, *photo.size, row
+                        photo.path, str(photo.file), digest, *photo.size, row, windows=own
                     )
         asked = tuple(_described_queries(trial.queries, encoded, method, regions))
         return cls(trial, encoded, method, regions, asked, dict(sorted(documents.items())))
@@ -125,7 +128,10 @@ class PreparedTrial:
     ) -> Iterator[Score]:
         """Scores of one query at every stage."""
         searched = len(self.documents) + len(self.trial.streamed or ())
+        windows = self.method.settings.windows and self.trial.streamed is None
         for stage in stages:
+            if stage.needs_windows and not windows:
+                continue
             plan = stage.plan(searched, one.query.leave_out)
             ranking, took = searcher.rank_timed(one.described, plan)
             yield Score.of(system, stage.name, one.query, ranking, took)

@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float16, Float32, Int
+from jaxtyping import Float, Float16, Float32, Int, Int64
 from torch import Tensor
 
 from descriptors.aggregation import aggregate, join_layers, region_class_vectors
 from galleries.documents import Document, FirstHit
+from galleries.errors import NoWindows
 from indexer.encoding import encode_documents
 from indexer.reading import IndexingPlan
 from reranker.pipeline import Searcher
-from reranker.ranking import SearchPlan
+from reranker.ranking import RerankBy, SearchPlan
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from descriptors.arrays import Encoded, QueryDescription
     from descriptors.method import Method
@@ -51,15 +53,22 @@ class Stage:
     name: str
     window: int = 0
     expand: int = 0
-    regions: bool = True
+    by: RerankBy = "maps"
+    windows: bool = False
     alpha: float = 0.0
+
+    @property
+    def needs_windows(self) -> bool:
+        """Whether it compares windows in the index."""
+        return self.windows or (self.window > 0 and self.by == "windows")
 
     def plan(self, gallery: int, leave_out: str | None) -> SearchPlan:
         """A search that ranks a gallery of this size, except for one photo."""
         return SearchPlan(
             k=gallery,
             window=self.window,
-            regions=self.regions,
+            by=self.by,
+            windows=self.windows,
             expand=self.expand,
             alpha=self.alpha,
             leave_out=leave_out,
@@ -78,8 +87,12 @@ FIRST_STAGES = tuple(stage_of(0, expand) for expand in (0, 5, 10))
 ONLINE_STAGES = (*FIRST_STAGES, *(stage_of(100, expand) for expand in (0, 5, 10)))
 OFFLINE_STAGES = (
     *ONLINE_STAGES,
-    Stage("window100", 100, regions=False),
-    Stage("window100+QE5", 100, 5, regions=False),
+    Stage("window100", 100, by="images"),
+    Stage("window100+QE5", 100, 5, by="images"),
+    Stage("windows", windows=True),
+    Stage("windows+QE5", expand=5, windows=True),
+    Stage("R100 windows", 100, by="windows"),
+    Stage("R100 windows+QE5", 100, 5, by="windows"),
 )
 
 
@@ -104,6 +117,32 @@ class MemoryGallery:
         best = np.argsort(-cosines, kind="stable")[:k].tolist()
         return [FirstHit(self.ids[row], float(cosines[row])) for row in best]
 
+    def knn_windows(
+        self,
+        vector: Float32[np.ndarray, " D"],
+        k: int,
+        matching: Filter | None = None,
+        among: Collection[str] | None = None,
+    ) -> list[FirstHit]:
+        """See `Searchable.knn_windows`; always exact."""
+        del matching
+        rows, starts = self._windows
+        cosines = np.maximum.reduceat(rows @ vector, starts)
+        found: Iterable[int] = np.argsort(-cosines, kind="stable").tolist()
+        if among is not None:
+            found = (row for row in found if self.ids[row] in among)
+        return [FirstHit(self.ids[row], float(cosines[row])) for row in islice(found, k)]
+
+    @cached_property
+    def _windows(self) -> tuple[Float32[np.ndarray, "_ D"], Int64[np.ndarray, " N"]]:
+        """Unit rows of all windows, and the first row of each document."""
+        each = [d.windows.vectors for d in self.documents.values() if d.windows is not None]
+        if len(each) < len(self.documents):
+            raise NoWindows
+        rows = np.concatenate(each).astype(np.float32)
+        rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+        return rows, np.cumsum([0, *map(len, each[:-1])])
+
     def get(self, ids: Sequence[str]) -> dict[str, Document]:
         """See `Searchable.get`."""
         return {i: self.documents[i] for i in ids if i in self.documents}
@@ -123,8 +162,8 @@ class StageSearcher(Searcher):
         encode = partial(encode_documents, method=method, plan=IndexingPlan())
         super().__init__(method, gallery, features, regions, encode)
         self._features = features
-        # By whether regions were tried, and by id; with the milliseconds of each.
-        self._matches: dict[tuple[bool, str], tuple[Match | None, float]] = {}
+        # By what was compared, and by id; with the milliseconds of each.
+        self._matches: dict[tuple[RerankBy | None, str], tuple[Match | None, float]] = {}
         self._spared_ms = 0.0
 
     def close(self) -> None:
@@ -152,7 +191,7 @@ class StageSearcher(Searcher):
         self, query: QueryDescription, documents: Sequence[Document], plan: SearchPlan
     ) -> dict[str, Match | None]:
         """See `Searcher.match`."""
-        keys = {document.id: (plan.regions, document.id) for document in documents}
+        keys = {document.id: (plan.by, document.id) for document in documents}
         new = [document for document in documents if keys[document.id] not in self._matches]
         self._spared_ms += sum(
             self._matches[key][1] for key in keys.values() if key in self._matches

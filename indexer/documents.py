@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from typing import Any
 
-    from descriptors.arrays import Described
+    from descriptors.arrays import Described, Size
     from indexer.reading import Prepared
 
-__all__ = ["documents_of", "now", "passes", "reject_of"]
+__all__ = ["documents_of", "now", "passes", "reject_of", "windows_of"]
 
 
 def documents_of(
@@ -34,7 +34,11 @@ def documents_of(
         names: class names by number.
     """
     descriptors = described.descriptors.float().cpu().numpy()
-    classes, at, windows = _classes(described, names), now(), _windows(batch, described)
+    classes, at, windows = (
+        _classes(described, names),
+        now(),
+        windows_of(described, [p.size for p in batch]),
+    )
     for image, descriptor, best, own in zip(batch, descriptors, classes, windows, strict=True):
         source = image.source
         yield (
@@ -57,12 +61,12 @@ def documents_of(
         )
 
 
-def _windows(batch: Sequence[Prepared], described: Described) -> list[Windows | None]:
-    """The windows of each image."""
+def windows_of(described: Described, sizes: Sequence[Size]) -> list[Windows | None]:
+    """The windows of each image of a batch, from the sizes of the upright images."""
     if described.windows is None:
-        return [None] * len(batch)
+        return [None] * len(sizes)
     vectors = described.windows.float().cpu().numpy()
-    boxes = (window_boxes(vectors.shape[1], image.size) for image in batch)
+    boxes = (window_boxes(vectors.shape[1], size) for size in sizes)
     return [Windows.of(rows, of_image) for rows, of_image in zip(vectors, boxes, strict=True)]
 
 

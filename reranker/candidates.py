@@ -30,6 +30,7 @@ __all__ = [
     "Candidate",
     "expanded",
     "reranked",
+    "rescored",
     "searched_again",
     "unmatched_warning",
     "without_vector",
@@ -71,6 +72,17 @@ def reranked(
         c if (match := matches.get(c.key)) is None else Candidate(c.key, match.score, match)
         for c in window
     )
+
+
+def rescored(
+    window: Sequence[Candidate[Key]], cosines: Mapping[Key, float]
+) -> list[Candidate[Key]]:
+    """Sort the window by the cosine of each hit's best window in the index.
+
+    Convention:
+        A hit without a cosine keeps its score; `UNCOMPARED` hits come last, in their order.
+    """
+    return _best_first(Candidate(c.key, cosines.get(c.key, c.score)) for c in window)
 
 
 def without_vector(

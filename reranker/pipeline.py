@@ -1,7 +1,6 @@
 """A query's way to its answer over a gallery.
 
-first_search(R) -> per hit: heat map -> regions -> best match -> reorder
--> expand with the best regions -> search again
+first search -> re-rank R hits by their windows, or by CAM regions -> expand -> search again
 """
 
 from __future__ import annotations
@@ -16,11 +15,12 @@ import torch
 from jaxtyping import Float, Float32
 from torch import Tensor
 
-from descriptors.arrays import QueryDescription
+from descriptors.arrays import Box, QueryDescription
 from reranker.candidates import (
     Candidate,
     expanded,
     reranked,
+    rescored,
     searched_again,
     unmatched_warning,
     without_vector,
@@ -97,9 +97,10 @@ class Searcher:
         with _timed(order.milliseconds, "documents"):
             documents = self.gallery.get([c.key for c in (*last, *first)])
         places = {c.key: (c.score, rank) for rank, c in enumerate(order.first, start=1)}
+        compared = _array(query.descriptor) if plan.windows or self.by_windows(plan) else None
         return Ranking(
-            _hits(last, documents, places),
-            _hits(first, documents, places),
+            _hits(last, documents, places, compared),
+            _hits(first, documents, places, compared if plan.windows else None),
             order.milliseconds,
             tuple(order.warnings),
         )
@@ -112,7 +113,7 @@ class Searcher:
         """As `search`, but without reading the documents of the answer."""
         order = Order()
         with _timed(order.milliseconds, "first_search"):
-            found = self._knn(query.descriptor, plan)
+            found = self._knn(query.descriptor, plan, windows=plan.windows)
         order.first = order.last = [Candidate(hit.id, hit.cosine) for hit in found]
         if plan.window:
             with _timed(order.milliseconds, "rerank"):
@@ -128,23 +129,35 @@ class Searcher:
         """The best region of each document whose maps can be read or made."""
         return self.matcher.match(query, documents, plan.region_settings(self.regions))
 
-    def _knn(self, vector: Float[Tensor, " D"], plan: SearchPlan) -> list[FirstHit]:
-        array: Float32[np.ndarray, " D"] = vector.cpu().numpy()
+    def by_windows(self, plan: SearchPlan) -> bool:
+        """Whether a plan re-ranks by the windows in the index."""
+        has = self.method.settings.windows > 0
+        return plan.window > 0 and (has if plan.by is None else plan.by == "windows")
+
+    def _knn(
+        self, vector: Float[Tensor, " D"], plan: SearchPlan, *, windows: bool
+    ) -> list[FirstHit]:
+        search = self.gallery.knn_windows if windows else self.gallery.knn
         k = plan.max_hits
-        hits = self.gallery.knn(array, k + (plan.leave_out is not None), plan.matching)
+        hits = search(_array(vector), k + (plan.leave_out is not None), plan.matching)
         return [hit for hit in hits if hit.id != plan.leave_out][:k]
 
     def _rerank(
         self, query: QueryDescription, order: Order, plan: SearchPlan
     ) -> list[Candidate[str]]:
-        first = order.first[: plan.window]
+        first, rest = order.first[: plan.window], order.first[plan.window :]
+        if self.by_windows(plan):
+            ids = [c.key for c in first]
+            found = self.gallery.knn_windows(_array(query.descriptor), len(ids), among=ids)
+            cosines = {hit.id: hit.cosine for hit in found}
+            return rescored([c for c in first if c.key in cosines], cosines) + rest
         documents = self.gallery.get([c.key for c in first])
         window = [c for c in first if c.key in documents]  # some may have been deleted meanwhile
         matches = self.match(query, list(documents.values()), plan)
         unmatched = len(window) - len(matches)
         if unmatched:
             order.warnings.append(unmatched_warning(unmatched, len(window)))
-        return reranked(window, matches) + order.first[plan.window :]
+        return reranked(window, matches) + rest
 
     def _search_again(
         self, query: QueryDescription, ranked: list[Candidate[str]], plan: SearchPlan
@@ -163,7 +176,8 @@ class Searcher:
         )
         if again is None:
             return ranked
-        found = {hit.id: hit.cosine for hit in self._knn(again, plan)}
+        windows = plan.windows or self.by_windows(plan)
+        found = {hit.id: hit.cosine for hit in self._knn(again, plan, windows=windows)}
         remembered = again if self.regions.remember_regions else None
         return searched_again(ranked, found, remembered)[: plan.max_hits]
 
@@ -172,16 +186,39 @@ def _hits(
     candidates: Sequence[Candidate[str]],
     documents: Mapping[str, Document],
     places: Mapping[str, tuple[float, int]],
+    compared: Float32[np.ndarray, " D"] | None,
 ) -> tuple[Hit, ...]:
-    """Hits with their documents; those deleted since the search are left out."""
+    """Hits with their documents; those deleted since the search are left out.
+
+    Args:
+        candidates: best first.
+        documents: by id.
+        places: first score and rank by id.
+        compared: the query vector that was compared with windows; None for none.
+    """
     hits: list[Hit] = []
     for c in candidates:
         if c.key in documents:
             first_score, first_rank = places.get(c.key, (None, None))
-            box = None if c.match is None else c.match.box
+            box = _box(c, documents[c.key], compared)
             rank = len(hits) + 1
             hits.append(Hit(documents[c.key], c.score, rank, first_score, first_rank, box))
     return tuple(hits)
+
+
+def _box(
+    hit: Candidate[str], document: Document, compared: Float32[np.ndarray, " D"] | None
+) -> Box | None:
+    """The best region of a hit, or its window that is most similar to a vector."""
+    if hit.match is not None:
+        return hit.match.box
+    if compared is None or document.windows is None:
+        return None
+    return document.windows.best(compared)
+
+
+def _array(vector: Float[Tensor, " D"]) -> Float32[np.ndarray, " D"]:
+    return vector.cpu().numpy()
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from descriptors.errors import RequestError
 from descriptors.expansion import GRAPH_HITS
@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from galleries.documents import Document
     from galleries.filters import Filter
 
-__all__ = ["Hit", "Ranking", "SearchPlan"]
+__all__ = ["Hit", "Ranking", "RerankBy", "SearchPlan"]
+
+RerankBy = Literal["windows", "maps", "images"]
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,9 @@ class SearchPlan:
     Attributes:
         k: hits wanted.
         window: R, how many first hits are re-ranked; 0 for none.
-        regions: re-rank by CAM regions; False for OnA (whole images) on the window.
+        by: re-rank by the windows in the index, by CAM regions of feature maps, or by whole images
+            with the query's classes (OnA); None for windows if the gallery has them, else maps.
+        windows: compare the query with windows in the first search.
         expand: n, hits that expand the query for a second search; 0 for none. See
             `descriptors.expansion.expanded_query`.
         alpha: exponent of alpha-QE; 0 for plain averaging.
@@ -36,7 +40,8 @@ class SearchPlan:
 
     k: int = 10
     window: int = 0
-    regions: bool = True
+    by: RerankBy | None = None
+    windows: bool = False
     expand: int = 0
     alpha: float = 0.0
     matching: Filter | None = None
@@ -51,7 +56,7 @@ class SearchPlan:
 
     def region_settings(self, of_gallery: RegionSettings) -> RegionSettings:
         """The gallery's settings, or those for whole images (OnA)."""
-        return of_gallery if self.regions else of_gallery.of_whole_images()
+        return of_gallery.of_whole_images() if self.by == "images" else of_gallery
 
     @property
     def max_hits(self) -> int:
@@ -65,10 +70,10 @@ class Hit:
 
     Attributes:
         document: the image.
-        score: cosine, of its best region if it was re-ranked.
+        score: cosine, of its best window or region if these were compared.
         rank: from 1.
         first_score, first_rank: in the first search; None if only the second one found it.
-        box: best region in pixels of the image; None if it was not re-ranked.
+        box: best window or region in pixels of the image; None if only whole images were compared.
     """
 
     document: Document

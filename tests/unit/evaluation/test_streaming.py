@@ -189,7 +189,7 @@ class TestStreamedGallery:
 
 def test_streamed_photos_score_as_plain_ones_of_the_gallery(tmp_path):
     """Re-ranking and expansion included; and they do count."""
-    stages = (Stage("first"), Stage("R5", 5), Stage("R5+QE3", 5, 3), Stage("w", 5, regions=False))
+    stages = (Stage("first"), Stage("R5", 5), Stage("R5+QE3", 5, 3), Stage("w", 5, by="images"))
     root, paris = make_revisited(tmp_path / "root"), make_paris(tmp_path / "paris")
     others = make_distractors(tmp_path / "others", 20)
 

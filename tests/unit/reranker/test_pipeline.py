@@ -178,7 +178,7 @@ class TestRerank:
     def test_without_regions_it_is_the_whole_image_with_the_query_s_classes(
         self, searcher, house, store, query
     ):
-        ranking = searcher.search(query, SearchPlan(k=COUNT, window=COUNT, regions=False))
+        ranking = searcher.search(query, SearchPlan(k=COUNT, window=COUNT, by="images"))
         for hit in ranking.hits:
             document = hit.document
             assert hit.box == Box(0, 0, document.width, document.height)
