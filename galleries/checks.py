@@ -11,10 +11,10 @@ import numpy as np
 from jaxtyping import Float32
 
 from descriptors.errors import RequestError
-from galleries.errors import MalformedDocument
+from galleries.errors import MalformedDocument, NoWindows
 
 if TYPE_CHECKING:
-    from galleries.documents import Document, Reject
+    from galleries.documents import Document, Reject, Windows
 
 __all__ = [
     "MAX_ID_BYTES",
@@ -23,6 +23,7 @@ __all__ = [
     "check_meta",
     "check_query",
     "check_reject",
+    "check_windows",
     "fits_as_id",
     "is_unicode",
 ]
@@ -56,7 +57,28 @@ def check_document(document: Document, dims: int) -> None:
         raise MalformedDocument(
             f"{here}: its revision is {document.revision}, it must be from 0 to 2^63 - 1."
         )
+    if document.windows is not None:
+        _check_windows(here, document.windows, dims)
     check_meta(document.id, document.meta)
+
+
+def _check_windows(here: str, windows: Windows, dims: int) -> None:
+    vectors, boxes = windows.vectors, windows.boxes
+    shapes = (len(vectors), dims), (len(vectors), 4)
+    if not len(vectors) or (vectors.shape, boxes.shape) != shapes:
+        raise MalformedDocument(
+            f"{here}: its windows have vectors of shape {vectors.shape} and boxes of shape "
+            f"{boxes.shape}, the gallery needs at least one window of {dims} dimensions, and a box "
+            "of four numbers for each: index with the gallery's own settings."
+        )
+    if not vectors.any(axis=1).all():
+        raise MalformedDocument(f"{here}: one of its windows is zero: leave that window out.")
+
+
+def check_windows(settings: Mapping[str, Any]) -> None:
+    """Raise NoWindows if a gallery's method, as stored in its settings, has no windows."""
+    if not settings.get("method", {}).get("windows", 0):
+        raise NoWindows
 
 
 def check_meta(id_: str, meta: Mapping[str, Any]) -> None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     Gallery = LocalGallery | ElasticGallery
-    NewGallery = Callable[[int], Gallery]
+    NewGallery = Callable[..., Gallery]
 
 FINGERPRINT = "f" * 64
 
@@ -25,9 +25,9 @@ FINGERPRINT = "f" * 64
 def new_local_gallery(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NewGallery]:
     opened: list[Gallery] = []
 
-    def make(dims: int) -> Gallery:
-        folder = tmp_path_factory.mktemp("gallery")
-        opened.append(LocalGallery.create(folder, dims, FINGERPRINT, {}))
+    def make(dims: int, windows: int = 0) -> Gallery:
+        folder, about = tmp_path_factory.mktemp("gallery"), {"method": {"windows": windows}}
+        opened.append(LocalGallery.create(folder, dims, FINGERPRINT, about))
         return opened[-1]
 
     yield make
@@ -40,9 +40,10 @@ def new_elastic_gallery(elasticsearch_url: str) -> Iterator[NewGallery]:
     client = connect(elasticsearch_url)
     names: list[str] = []
 
-    def make(dims: int) -> Gallery:
+    def make(dims: int, windows: int = 0) -> Gallery:
         names.append(f"contract-{uuid.uuid4().hex[:12]}")
-        about = {"fingerprint": FINGERPRINT, "dims": dims}
+        method = {"windows": windows}
+        about = {"fingerprint": FINGERPRINT, "dims": dims, "method": method}
         # flat keeps vectors as they are and looks at each: the contract asks for float64's order.
         plan = IndexPlan(graph="flat", replicas=0)
         index = create(client, names[-1], about, dims, plan)
@@ -58,7 +59,7 @@ def new_elastic_gallery(elasticsearch_url: str) -> Iterator[NewGallery]:
     params=["local", pytest.param("elasticsearch", marks=pytest.mark.services)], scope="module"
 )
 def new_gallery(request: pytest.FixtureRequest) -> NewGallery:
-    """Makes empty galleries for descriptors of so many dimensions."""
+    """Makes empty galleries for descriptors of so many dimensions, and images of so many windows."""
     names = {"local": "new_local_gallery", "elasticsearch": "new_elastic_gallery"}
     made: NewGallery = request.getfixturevalue(names[request.param])
     return made

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from galleries.documents import Document, Reject
+from descriptors.arrays import Box
+from galleries.documents import Document, Reject, Windows
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -35,6 +36,12 @@ def document(
     return Document(id=id_, descriptor=unit(vector), **filled | said)
 
 
+def windows(*vectors: Sequence[float] | np.ndarray) -> Windows:
+    """Windows with these vectors, of any length; the i-th begins at pixel i of each side."""
+    rows = np.stack([unit(vector) for vector in vectors])
+    return Windows.of(rows, [Box(i, i, 640, 480) for i in range(len(rows))])
+
+
 def reject(id_: str, **said: Any) -> Reject:
     """A reject with this id."""
     filled = {"uri": f"/photos/{id_}", "kind": "unreadable_image", "reason": "It is cut off."}
@@ -51,5 +58,13 @@ def told_apart(expected: Document, found: Document) -> list[str]:
     return [
         field.name
         for field in fields(Document)
-        if not np.array_equal(getattr(expected, field.name), getattr(found, field.name))
+        if not _equal(getattr(expected, field.name), getattr(found, field.name))
     ]
+
+
+def _equal(expected: object, found: object) -> bool:
+    if isinstance(expected, Windows) and isinstance(found, Windows):
+        return np.array_equal(expected.vectors, found.vectors) and np.array_equal(
+            expected.boxes, found.boxes
+        )
+    return np.array_equal(expected, found)  # type: ignore[arg-type] - compares any two values
