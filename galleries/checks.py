@@ -63,15 +63,13 @@ def check_document(document: Document, dims: int) -> None:
 
 
 def _check_windows(here: str, windows: Windows, dims: int) -> None:
-    vectors, boxes = windows.vectors, windows.boxes
-    shapes = (len(vectors), dims), (len(vectors), 4)
-    if not len(vectors) or (vectors.shape, boxes.shape) != shapes:
+    count, dims_of_windows = windows.vectors.shape
+    if count == 0 or dims_of_windows != dims:
         raise MalformedDocument(
-            f"{here}: its windows have vectors of shape {vectors.shape} and boxes of shape "
-            f"{boxes.shape}, the gallery needs at least one window of {dims} dimensions, and a box "
-            "of four numbers for each: index with the gallery's own settings."
+            f"{here}: it has {count} windows of {dims_of_windows} dimensions, it needs at least "
+            f"one, of the gallery's {dims}: index with the gallery's own settings."
         )
-    if not vectors.any(axis=1).all():
+    if not windows.vectors.any(axis=1).all():
         raise MalformedDocument(f"{here}: one of its windows is zero: leave that window out.")
 
 

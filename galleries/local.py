@@ -1,12 +1,13 @@
 """A gallery in one folder: a SQLite file, and exact search in memory.
 
 For a hundred thousand images on one machine: 300 MB of disk and 200 MB of memory at 512
-dimensions. Several processes may read while one writes.
+dimensions, and 760 MB more disk for 14 windows each. Several processes may read while one writes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from os import PathLike
 from pathlib import Path
 from sqlite3 import Connection
@@ -15,13 +16,13 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32
 
-from galleries.checks import check_document, check_query
+from galleries.checks import check_document, check_query, check_windows
 from galleries.documents import Document, FirstHit, Known, Reject
 from galleries.errors import FingerprintMismatch
 from galleries.filters import Everything, Filter
 from galleries.gallery import Ready
 from galleries.local_file import GalleryFile
-from galleries.local_filters import Columns
+from galleries.local_memory import Memory
 from galleries.local_rows import (
     find_documents,
     find_known,
@@ -32,12 +33,17 @@ from galleries.local_rows import (
     write_meta,
     write_reject,
 )
-from galleries.local_vectors import Vectors
 
 __all__ = ["LocalGallery"]
 
 # Timeout of a second writer; longer than any transaction.
 _BUSY_SECONDS = 30.0
+
+# Windows that are all compared, in about 50 ms on 2 cores: 256 MB at 512 dimensions.
+_ALL_WINDOWS = 500_000
+
+# Documents whose windows are compared in a larger gallery.
+_FIRST_DOCUMENTS = 1000
 
 # Documents read at a time by a listing: a few MB.
 _PAGE_DOCUMENTS = 500
@@ -66,8 +72,7 @@ class LocalGallery:
     def __init__(self, file: GalleryFile) -> None:
         self._file = file
         self.dims, self.fingerprint, self.settings = file.dims, file.fingerprint, file.settings
-        self._vectors: Vectors | None = None
-        self._columns: tuple[tuple[int, int], Columns] | None = None
+        self._memory = Memory(file)
 
     @classmethod
     def create(
@@ -183,7 +188,7 @@ class LocalGallery:
             meanwhile are left out, changed ones appear in either version.
         """
         with self._file.reading() as rows:
-            columns = self._current_columns(rows)
+            columns = self._memory.columns(rows)
             numbers = columns.matching(rows, matching or Everything())
             ids = [id_ for number, id_ in columns.ids(rows).items() if number in numbers]
         for start in range(0, len(ids), _PAGE_DOCUMENTS):
@@ -199,7 +204,7 @@ class LocalGallery:
         with self._file.reading() as rows:
             if matching is None:
                 return int(rows.execute("SELECT count(*) FROM documents").fetchone()[0])
-            return len(self._current_columns(rows).matching(rows, matching))
+            return len(self._memory.columns(rows).matching(rows, matching))
 
     def knn(
         self, vector: Float32[np.ndarray, " D"], k: int, matching: Filter | None = None
@@ -219,37 +224,57 @@ class LocalGallery:
         if k < 1:
             return []
         with self._file.reading() as rows:
-            vectors = self._current_vectors(rows)
-            allowed = None
-            if matching is not None:
-                allowed = self._current_columns(rows).matching(rows, matching)
+            vectors = self._memory.vectors(rows)
+            allowed = self._allowed(rows, matching)
         return vectors.nearest(vector, k, allowed)
 
-    def _current_columns(self, rows: Connection) -> Columns:
-        """The columns of this state of the file; discarded after every write."""
-        state = self._file.state(rows)
-        if self._columns is None or self._columns[0] != state:
-            self._columns = state, Columns()
-        return self._columns[1]
+    def knn_windows(
+        self,
+        vector: Float32[np.ndarray, " D"],
+        k: int,
+        matching: Filter | None = None,
+        among: Collection[str] | None = None,
+    ) -> list[FirstHit]:
+        """Find the k documents with the most similar windows; see `Searchable`.
 
-    def _current_vectors(self, rows: Connection) -> Vectors:
-        """The descriptors, read again if some have changed."""
-        (changes,) = rows.execute("SELECT changes FROM gallery").fetchone()
-        if self._vectors is None or self._vectors.changes != changes:
-            # Freed first, to save memory.
-            self._vectors = None
-            pairs = rows.execute("SELECT number, id FROM documents ORDER BY id")
-            descriptors = rows.execute("SELECT number, descriptor FROM vectors")
-            try:
-                self._vectors = Vectors.gather(changes, pairs, descriptors, self.dims)
-            except (KeyError, ValueError) as error:
-                raise self._file.damaged(str(error)) from error
-        return self._vectors
+        Convention:
+            Without ids all windows are compared in a gallery of up to 500,000, kept in memory;
+            in a larger one those of the first 1,000 documents by their descriptors (or k, if that
+            is more), read from the file.
+
+        Raises:
+            NoWindows: the gallery's method has no windows.
+            RequestError: see `knn`.
+        """
+        check_windows(self.settings)
+        check_query(vector, self.dims)
+        if k < 1:
+            return []
+        with self._file.reading() as rows:
+            allowed = self._allowed(rows, matching)
+            if among is None and self._is_small(rows):
+                windows = self._memory.windows(rows)
+            else:
+                if among is None:
+                    count = max(k, _FIRST_DOCUMENTS)
+                    first = self._memory.vectors(rows).nearest(vector, count, allowed)
+                    among = [hit.id for hit in first]
+                windows = self._memory.windows_of(rows, among)
+        return windows.nearest(vector, k, allowed)
+
+    def _allowed(self, rows: Connection, matching: Filter | None) -> AbstractSet[int] | None:
+        """The row numbers of the documents that match; None for all."""
+        return None if matching is None else self._memory.columns(rows).matching(rows, matching)
+
+    def _is_small(self, rows: Connection) -> bool:
+        """Whether all windows are compared."""
+        (documents,) = rows.execute("SELECT count(*) FROM documents").fetchone()
+        return int(documents) * int(self.settings["method"]["windows"]) <= _ALL_WINDOWS
 
     def close(self) -> None:
         """Close the file and free the memory; can be repeated."""
         self._file.close()
-        self._vectors = self._columns = None
+        self._memory.clear()
 
     def __enter__(self) -> LocalGallery:  # noqa: PYI034 - beartype cannot check Self in a method
         return self

@@ -13,7 +13,7 @@ from typing import Any
 
 from galleries.errors import ContractError, GalleryBusy, GalleryDamaged, GalleryNotFound
 
-__all__ = ["GalleryFile"]
+__all__ = ["WINDOWS", "GalleryFile"]
 
 FILE_NAME = "gallery.sqlite"
 
@@ -43,6 +43,14 @@ CREATE TABLE leaves (
 CREATE TABLE rejects (
     id TEXT PRIMARY KEY, uri TEXT NOT NULL, kind TEXT NOT NULL, reason TEXT NOT NULL,
     source_tag TEXT NOT NULL, rejected_at TEXT NOT NULL, meta TEXT NOT NULL) WITHOUT ROWID;
+"""
+
+# 8-bit levels and four 32-bit numbers of each window. A file made before there were windows has no
+# such table until a document with windows is written to it; it keeps its format.
+WINDOWS = """
+CREATE TABLE IF NOT EXISTS windows (
+    number INTEGER PRIMARY KEY REFERENCES documents ON DELETE CASCADE,
+    vectors BLOB NOT NULL, boxes BLOB NOT NULL)
 """
 
 
@@ -207,7 +215,7 @@ def _write_ahead(connection: sqlite3.Connection, busy_seconds: float) -> None:
 
 def _write_tables(connection: sqlite3.Connection, gallery: tuple[int, str, str, int]) -> None:
     # Not `executescript`, which would end the transaction.
-    for statement in _TABLES.split(";\n"):
+    for statement in (*_TABLES.split(";\n"), WINDOWS):
         connection.execute(statement)
     connection.execute("INSERT INTO gallery VALUES (?, ?, ?, ?)", gallery)
     connection.execute(f"PRAGMA application_id = {_APPLICATION}")

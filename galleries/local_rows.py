@@ -6,7 +6,7 @@ Every function runs in a transaction of the caller. Those that write raise Malfo
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from sqlite3 import Connection
 from typing import Any
@@ -14,12 +14,15 @@ from typing import Any
 import numpy as np
 
 from galleries.checks import check_meta, check_reject, is_unicode
-from galleries.documents import Document, ImageClass, Known, Reject
+from galleries.documents import Document, ImageClass, Known, Reject, Windows
 from galleries.errors import MalformedDocument
+from galleries.local_file import WINDOWS
 from galleries.local_filters import leaves
 
-__all__ = ["find_documents", "find_known", "find_reject_tags", "find_rejects"]
-__all__ += ["remove", "write_document", "write_meta", "write_reject"]
+__all__ = ["all_windows", "find_documents", "find_known", "find_reject_tags", "find_rejects"]
+__all__ += ["find_windows", "remove", "write_document", "write_meta", "write_reject"]
+
+_WINDOWS = "SELECT number, id, vectors FROM documents CROSS JOIN windows USING (number)"
 
 
 def write_document(rows: Connection, document: Document) -> None:
@@ -47,6 +50,8 @@ def write_document(rows: Connection, document: Document) -> None:
         (number,) = rows.execute(query, values).fetchone()
         vector = np.asarray(document.descriptor, dtype="<f4").tobytes()
         rows.execute("INSERT INTO vectors VALUES (?, ?)", (number, vector))
+        if document.windows is not None:
+            _write_windows(rows, number, document.windows)
         _write_leaves(rows, number, document.classes, document.meta)
 
 
@@ -80,8 +85,30 @@ def remove(rows: Connection, table: str, ids: Sequence[str]) -> list[str]:
 def find_documents(rows: Connection, ids: Sequence[str]) -> dict[str, Document]:
     """Read the documents with these ids."""
     columns = "id, uri, digest, width, height, descriptor, classes, meta, source_tag, revision"
-    query = f"SELECT {columns}, indexed_at FROM documents JOIN vectors USING (number) WHERE id = ?"  # noqa: S608
+    tables = f"documents JOIN vectors USING (number) {_with_windows(rows)}"
+    query = f"SELECT {columns}, indexed_at, vectors, boxes FROM {tables} WHERE id = ?"  # noqa: S608
     return {id_: _document(*row) for id_, row in _each(rows, query, ids).items()}
+
+
+def _with_windows(rows: Connection) -> str:
+    """The join that gives a document its windows; a file from before there were any has none."""
+    query = "SELECT 1 FROM sqlite_master WHERE name = 'windows'"
+    if rows.execute(query).fetchone() is None:
+        return "JOIN (SELECT NULL AS vectors, NULL AS boxes)"
+    return "LEFT JOIN windows USING (number)"
+
+
+def all_windows(rows: Connection) -> Iterator[tuple[int, str, bytes]]:
+    """Row number, id, and 8-bit levels of the windows of every image, in order of the ids."""
+    # A cross join, so that SQLite reads the ids in order and does not sort the vectors.
+    yield from rows.execute(f"{_WINDOWS} ORDER BY id")
+
+
+def find_windows(rows: Connection, ids: Iterable[str]) -> Iterator[tuple[int, str, bytes]]:
+    """As `all_windows`, of the images with these ids."""
+    for id_ in sorted(set(ids)):
+        if is_unicode(id_):
+            yield from rows.execute(f"{_WINDOWS} WHERE id = ?", (id_,))
 
 
 def find_known(rows: Connection, ids: Sequence[str]) -> dict[str, Known]:
@@ -113,11 +140,27 @@ def _each(rows: Connection, query: str, ids: Sequence[str]) -> dict[str, Any]:
 
 
 def _document(*row: Any) -> Document:
-    id_, uri, digest, width, height, vector, classes, meta, tag, revision, at = row
+    id_, uri, digest, width, height, vector, classes, meta, tag, revision, at, levels, boxes = row
     # A copy, since torch warns of read-only memory.
     descriptor = np.frombuffer(vector, dtype="<f4").astype(np.float32)
     best, fields = _classes(classes), json.loads(meta)
-    return Document(id_, uri, digest, width, height, descriptor, best, fields, tag, revision, at)
+    windows = None if levels is None else _windows(levels, boxes)
+    return Document(
+        id_, uri, digest, width, height, descriptor, best, fields, tag, revision, at, windows
+    )
+
+
+def _windows(levels: bytes, boxes: bytes) -> Windows:
+    pixels = np.frombuffer(boxes, dtype="<i4").astype(np.int32).reshape(-1, 4)
+    vectors = np.frombuffer(levels, dtype=np.int8).reshape(len(pixels), -1).copy()
+    return Windows(vectors, pixels)
+
+
+def _write_windows(rows: Connection, number: int, windows: Windows) -> None:
+    levels = np.asarray(windows.vectors, dtype=np.int8).tobytes()
+    boxes = np.asarray(windows.boxes, dtype="<i4").tobytes()
+    rows.execute(WINDOWS)
+    rows.execute("INSERT INTO windows VALUES (?, ?, ?)", (number, levels, boxes))
 
 
 def _classes(text: str) -> tuple[ImageClass, ...]:

@@ -10,10 +10,10 @@ from jaxtyping import Float32, Float64, Int64
 
 from galleries.documents import FirstHit
 
-__all__ = ["Vectors"]
+__all__ = ["UNIT_ROUNDING", "Vectors", "candidates"]
 
 # Half the distance between 1 and the next float32.
-_UNIT_ROUNDING = 2.0**-24
+UNIT_ROUNDING = 2.0**-24
 
 # Rows for exact cosines in float64 at a time: 16 MB at 512 dimensions.
 _ROWS_AT_A_TIME = 4096
@@ -92,7 +92,7 @@ class Vectors:
             rough = np.where(among, rough, -np.inf)
         # The slack bounds the difference of two rough cosines that are equal in exact arithmetic:
         # each float32 sum of D products, and each length, has an error of at most D roundings.
-        rows = _candidates(rough, k, slack=4 * (len(query) + 4) * _UNIT_ROUNDING)
+        rows = candidates(rough, k, slack=4 * (len(query) + 4) * UNIT_ROUNDING)
         cosines = self._exact(rows, query)
         best = np.lexsort((rows, -cosines))[:k]
         return [FirstHit(self.ids[rows[b]], float(cosines[b])) for b in best]
@@ -110,10 +110,16 @@ class Vectors:
         return cosines.clip(-1.0, 1.0)
 
 
-def _candidates(
+def candidates(
     rough: Float32[np.ndarray, " N"], k: int, *, slack: float
 ) -> Int64[np.ndarray, " R"]:
-    """The rows whose exact cosines may be among the best k."""
+    """The rows whose exact cosines may be among the best k.
+
+    Args:
+        rough: cosines; minus infinity for rows that are not wanted.
+        k: at least 1.
+        slack: the largest difference of two rough cosines that are equal.
+    """
     possible = np.flatnonzero(rough > -np.inf)
     if len(possible) <= k:
         return possible

@@ -58,11 +58,11 @@ class House:
             path.write_bytes(encoded(shapes(*SIZES[i % 3], seed=i, count=4)))
             city = "Köln" if i % 3 == 0 else "Bonn"
             sources.append(Source(f"{i:02d}", str(path), {"city": city}))
-        house = cls(
-            root,
-            method,
-            LocalGallery.create(root / "gallery", method.settings.dims, method.fingerprint(), {}),
+        about = {"method": method.settings.model_dump(mode="json")}
+        gallery = LocalGallery.create(
+            root / "gallery", method.settings.dims, method.fingerprint(), about
         )
+        house = cls(root, method, gallery)
         store = house.store()
         with house.gallery:
             assert index_sources(sources, method, house.gallery, store).indexed == COUNT

@@ -70,8 +70,9 @@ def test_a_gallery_in_memory_answers_equal_ones_in_their_order():
 class TestStageSearcher:
     def test_ranks_as_the_product_does(self, prepared, tmp_path):
         method = prepared.method
+        about = {"method": method.settings.model_dump(mode="json")}
         with LocalGallery.create(
-            tmp_path, method.settings.dims, method.fingerprint(), {}
+            tmp_path, method.settings.dims, method.fingerprint(), about
         ) as gallery:
             gallery.put(list(prepared.documents.values()))
             plain = Searcher(method, gallery, prepared.encoded.store, REGIONS)

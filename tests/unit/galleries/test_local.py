@@ -18,7 +18,7 @@ import pytest
 from galleries.errors import GalleryBusy
 from galleries.filters import Exists
 from galleries.local import LocalGallery
-from tests.support.documents import document, ids_of, reject, unit
+from tests.support.documents import document, ids_of, reject, unit, windows
 
 FILE = "gallery.sqlite"
 
@@ -144,11 +144,12 @@ def test_an_image_takes_less_than_ten_thousand_bytes_of_disk(folder):
 def test_deleted_and_replaced_images_leave_nothing_behind(folder):
     with create(folder) as gallery:
         for _ in range(3):
-            gallery.put([document(f"{i}", meta={"x": [1, 2, 2]}) for i in range(9)])
+            seen = windows([1, 0, 0, 0])
+            gallery.put([document(f"{i}", meta={"x": [1, 2, 2]}, windows=seen) for i in range(9)])
         gallery.put_rejects([reject("0")])
         gallery.delete([f"{i}" for i in range(9)])
     with closing(sqlite3.connect(folder / FILE)) as connection:
-        for table in ("documents", "vectors", "leaves", "rejects"):
+        for table in ("documents", "vectors", "windows", "leaves", "rejects"):
             assert connection.execute(f"SELECT * FROM {table}").fetchall() == []  # noqa: S608
 
 

@@ -14,9 +14,10 @@ from galleries.errors import (
     GalleryBusy,
     GalleryDamaged,
     GalleryNotFound,
+    NoWindows,
 )
 from galleries.local import LocalGallery
-from tests.support.documents import document, ids_of, unit
+from tests.support.documents import document, ids_of, told_apart, unit, windows
 
 FILE = "gallery.sqlite"
 SETTINGS = {"network": "ü", "dims": 4, "layers": [1, 2], "whiten": None, "alpha": 0.1}
@@ -163,6 +164,33 @@ def test_a_gallery_that_makes_no_sense_is_reported(folder, statement, complaint)
     for use in (LocalGallery.open, create):
         with pytest.raises(GalleryDamaged, match=complaint), use(folder) as gallery:
             gallery.knn(unit([1, 0, 0, 0]), 1)
+
+
+def test_a_file_from_before_there_were_windows_opens_as_it_is(folder):
+    one = document("a", windows=windows([1, 0, 0, 0]))
+    with create(folder) as gallery:
+        gallery.put([document("a")])
+    spoil(folder, "DROP TABLE windows", "PRAGMA wal_checkpoint(TRUNCATE)")
+    before = (folder / FILE).read_bytes()
+    with LocalGallery.open(folder) as old, LocalGallery.open(folder) as other:
+        assert told_apart(document("a"), old.get(["a"])["a"]) == []
+        with pytest.raises(NoWindows):
+            old.knn_windows(unit([1, 0, 0, 0]), 1)
+        assert (folder / FILE).read_bytes() == before
+        old.delete(["a"])
+        old.put([document("b")])
+        old.put([one])
+        assert told_apart(one, other.get(["a"])["a"]) == []
+
+
+@pytest.mark.parametrize("levels", ["x''", "x'010203'", "x'0102030405'"])
+def test_windows_of_other_dimensions_are_reported(folder, levels):
+    with create(folder, settings={"method": {"windows": 5}}) as gallery:
+        gallery.put([document("a", windows=windows([1, 0, 0, 0]))])
+        spoil(folder, f"UPDATE windows SET vectors = {levels}")  # noqa: S608
+        for among in (None, ["a"]):
+            with pytest.raises(GalleryDamaged, match=r"the windows of 'a' have \d bytes, not 4"):
+                gallery.knn_windows(unit([1, 0, 0, 0]), 1, among=among)
 
 
 def test_an_error_that_is_not_the_files_stays_what_it_is(folder):

@@ -135,9 +135,9 @@ class TestFirstSearch:
 
     @pytest.mark.parametrize("plan", [SearchPlan(), SearchPlan(window=9, expand=2, alpha=1.0)])
     def test_an_empty_gallery_answers_with_nothing(self, house, tmp_path, query, plan):
-        method = house.method
-        with LocalGallery.create(tmp_path, method.settings.dims, method.fingerprint(), {}) as empty:
-            ranking = Searcher(method, empty, None, REGIONS).search(query, plan)
+        there = house.gallery
+        with LocalGallery.create(tmp_path, there.dims, there.fingerprint, there.settings) as empty:
+            ranking = Searcher(house.method, empty, None, REGIONS).search(query, plan)
         assert (ranking.hits, ranking.first, ranking.warnings) == ((), (), ())
 
     @pytest.mark.parametrize("said", [{"k": 0}, {"window": -1}, {"expand": -1}, {"alpha": -0.5}])
@@ -277,7 +277,8 @@ def test_images_deleted_during_a_search_are_left_out(
     house, tmp_path, store, query, plan, all_of_them
 ):
     original = house.gallery
-    with Vanishing.create(tmp_path, original.dims, original.fingerprint, {}) as gallery:
+    about = original.dims, original.fingerprint, original.settings
+    with Vanishing.create(tmp_path, *about) as gallery:
         gallery.put(list(original.documents()))
         searcher = Searcher(house.method, gallery, store, REGIONS)
         before = ids(searcher.search(query, plan).first)
