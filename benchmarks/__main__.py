@@ -23,12 +23,14 @@ if TYPE_CHECKING:
     from benchmarks.timing import Row
     from descriptors.method import Method
 
-_NAMES = ("encode", "rerank", "bulk", "recall", "memory", "proxy")
+_NAMES = ("encode", "rerank", "windows", "bulk", "recall", "memory", "proxy")
 _MAX_IMAGES = 600
 
 
 def bench(
-    name: Annotated[str, typer.Argument(help="encode, rerank, bulk, recall, memory, or proxy.")],
+    name: Annotated[
+        str, typer.Argument(help="encode, rerank, windows, bulk, recall, memory, or proxy.")
+    ],
     photos: Annotated[
         Path | None,
         typer.Argument(help="Folder of photos (default: the demo's images)."),
@@ -39,7 +41,9 @@ def bench(
     count: Annotated[
         int | None,
         typer.Option(
-            min=1, help="Documents (bulk: 5,000; recall: 100,000; memory, proxy: 20,000)."
+            min=1,
+            help="Documents (windows: 20,000 and 100,000; bulk: 5,000; recall: 100,000; memory, "
+            "proxy: 20,000).",
         ),
     ] = None,
 ) -> None:
@@ -47,13 +51,14 @@ def bench(
 
     encode: images/s from pixels to descriptor, over those of the bare network.
     rerank: ms per query with stored maps, over those with recomputed maps.
+    windows: ms per query by windows in a local gallery, over those by whole images; memory.
     bulk: documents/s written by a worker without its network, over those of the bare client;
     images/s of enqueue and a worker, over those of `camsearch index`.
     recall: recall@100 compared with exact search, ms and bytes, by index type.
     memory: of a worker that indexes many small images.
     proxy: kNN through `camsearch serve`, over direct kNN; re-ranked searches by id and by
     upload; 50 clients for a minute.
-    All but encode and rerank need an otherwise idle Elasticsearch and Redis.
+    All but encode, rerank and windows need an otherwise idle Elasticsearch and Redis.
     """
     if name not in _NAMES:
         raise RequestError(f"There is no benchmark {name!r}: choose one of {', '.join(_NAMES)}.")
@@ -63,6 +68,11 @@ def bench(
             from benchmarks.worker import bench_memory
 
             tables = {"rows": bench_memory(read_settings(), scratch, count or 20_000, _tell)}
+        elif name == "windows":
+            from benchmarks.local import bench_windows
+
+            counts = (20_000, 100_000) if count is None else (count,)
+            tables = {"rows": bench_windows(scratch, counts)}
         else:
             method = method_of(MethodSettings(), None, None, options.machine(device, precision))
             tables = _measured(name, method, _images(photos, scratch), scratch, count)

@@ -1,7 +1,8 @@
-"""Encoding and re-ranking, without servers."""
+"""Encoding, re-ranking and search by windows, without servers."""
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from dataclasses import replace
 from functools import partial
@@ -10,10 +11,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from jaxtyping import Float32
 
 from benchmarks.timing import percentiles, take_turns, timed_ms
+from benchmarks.worker import resident_mb
+from descriptors.arrays import Box
 from descriptors.encoder import to_working_size
 from descriptors.images import read_image
+from galleries.documents import Document, Windows
 from galleries.features import FeatureStore
 from galleries.local import LocalGallery
 from indexer.encoding import encode_documents
@@ -30,9 +35,10 @@ if TYPE_CHECKING:
     from benchmarks.timing import Row
     from descriptors.method import Method
     from descriptors.settings import RegionSettings
-    from galleries.documents import Document
 
-__all__ = ["bench_encode", "bench_rerank", "index_files"]
+__all__ = ["bench_encode", "bench_rerank", "bench_windows", "index_files"]
+
+_BATCH = 250
 
 
 def bench_encode(
@@ -104,7 +110,7 @@ def bench_rerank(
     again = Searcher(method, gallery, None, regions, encode)
     rows = []
     for window in windows:
-        plan = SearchPlan(k=10, window=window)
+        plan = SearchPlan(k=10, window=window, by="maps")
         slow = [again.search(queries[0], plan).milliseconds["rerank"]]
         kept.search(queries[0], plan)
         fast = [kept.search(query, plan).milliseconds["rerank"] for query in queries]
@@ -116,6 +122,72 @@ def bench_rerank(
     for part in (kept, again, features, gallery):
         part.close()
     return rows
+
+
+def bench_windows(
+    folder: Path, counts: Sequence[int], dims: int = 512, windows: int = 14, repeats: int = 30
+) -> list[Row]:
+    """Search by windows in local galleries of made vectors, compared with whole images.
+
+    Returns:
+        For each number of images: whole images, windows with ratio = windows / whole images, the
+        same restricted to the first 100 and 1,000 ids, and the process's memory after all of them.
+    """
+    rows, rng = [], np.random.default_rng(0)
+    axes = rng.standard_normal((64, dims), dtype=np.float32)
+    for count in counts:
+        with LocalGallery.create(
+            folder / str(count), dims, "f" * 64, {"method": {"windows": windows}}
+        ) as gallery:
+            for start in range(0, count, _BATCH):
+                size = min(_BATCH, count - start)
+                parts = _made(rng, axes, size * windows).reshape(size, windows, dims)
+                gallery.put([_document(start + i, own) for i, own in enumerate(parts)])
+            times = _window_times(gallery, _made(rng, axes, repeats))
+            whole = float(np.median(times["whole images, k 100"]))
+            memory = {"resident_mb": round(resident_mb(os.getpid()))}
+            for what, took in times.items():
+                ratio = None if "whole" in what else float(np.median(took)) / whole
+                to = "" if ratio is None else "whole images"
+                rows.append(_row("windows", what, count, took, ratio, to) | memory)
+    return rows
+
+
+def _made(
+    rng: np.random.Generator, axes: Float32[np.ndarray, "J D"], count: int
+) -> Float32[np.ndarray, "N D"]:
+    """Unit vectors that are mostly within a few axes."""
+    noise = 0.3 * rng.standard_normal((count, axes.shape[1]), dtype=np.float32)
+    vectors = rng.standard_normal((count, len(axes)), dtype=np.float32) @ axes / 8 + noise
+    unit: Float32[np.ndarray, "N D"] = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    return unit
+
+
+def _document(number: int, parts: Float32[np.ndarray, "M D"]) -> Document:
+    windows = Windows.of(parts, [Box(0, 0, 640, 480)] * len(parts))
+    id_ = f"{number:08d}"
+    return Document(id_, id_, "d" * 64, 640, 480, descriptor=parts[0], windows=windows)
+
+
+def _window_times(
+    gallery: LocalGallery, queries: Float32[np.ndarray, "N D"]
+) -> dict[str, list[float]]:
+    """Milliseconds of each query by kind of search."""
+    first = [[hit.id for hit in gallery.knn(query, 1000)] for query in queries]
+    gallery.knn_windows(queries[0], 1)  # reads what it keeps in memory
+
+    def windows(k: int, among: int | None) -> list[float]:
+        return [
+            timed_ms(partial(gallery.knn_windows, query, k, among=ids[:among] if among else None))
+            for query, ids in zip(queries, first, strict=True)
+        ]
+
+    return {
+        "whole images, k 100": [timed_ms(partial(gallery.knn, query, 100)) for query in queries],
+        "windows, k 100": windows(100, None),
+        "windows of 100 ids": windows(100, 100),
+        "windows of 1,000 ids": windows(1000, 1000),
+    }
 
 
 def index_files(
