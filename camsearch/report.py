@@ -6,8 +6,6 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from camsearch.search_report import (
     HitImage,
     SearchReport,
@@ -23,11 +21,11 @@ from camsearch.search_report import (
 from descriptors.arrays import Size
 from descriptors.errors import RequestError
 from reranker.explain.drawing import data_url, heat_layer, thumbnail
+from reranker.explain.pages import write_page
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
-
 
 __all__ = ["write_report"]
 
@@ -61,31 +59,10 @@ def write_report(path: Path, reports: Sequence[SearchReport], *, note: str = "")
     Raises:
         RequestError: for another suffix, no report, or a path that cannot be written.
     """
-    if path.suffix.lower() != ".html":
-        raise RequestError(
-            f"A report cannot be written as {path.name!r}: its name must end in .html."
-        )
     if not reports:
         raise RequestError("There is no search to report: search first.")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(_page(reports, note), encoding="utf-8")
-    except OSError as error:
-        raise RequestError(
-            f"The report cannot be written to {path} ({error}): choose another path."
-        ) from error
-
-
-def _page(reports: Sequence[SearchReport], note: str) -> str:
-    jinja = Environment(
-        loader=PackageLoader("camsearch"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     sections = [_section(f"search-{i}", report) for i, report in enumerate(reports, start=1)]
-    return jinja.get_template("report.html").render(sections=sections, note=note)
+    write_page(path, "camsearch", "report.html", sections=sections, note=note)
 
 
 def _section(name: str, report: SearchReport) -> dict[str, Any]:

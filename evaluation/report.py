@@ -5,10 +5,9 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import ImageDraw
 
-from descriptors.errors import ImageError, RequestError
+from descriptors.errors import ImageError
 from descriptors.images import read_image
 from evaluation.ours import OURS
 from evaluation.plots import difference_plot, recall_plot, stage_plot, sweep_plot
@@ -17,6 +16,7 @@ from evaluation.scores import by_system
 from evaluation.significance import NamedSystem, compare
 from evaluation.tables import comparison_words
 from reranker.explain.drawing import BOX_COLOUR, data_url, thumbnail
+from reranker.explain.pages import write_page
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -53,33 +53,6 @@ def write_evaluation_report(
     Raises:
         RequestError: for another suffix, or a path that cannot be written.
     """
-    if path.suffix.lower() != ".html":
-        raise RequestError(
-            f"The report cannot be written as {path.name!r}: let its name end in .html."
-        )
-    page = _page(evaluation, trials, compared, ablation)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(page, encoding="utf-8")
-    except OSError as error:
-        raise RequestError(
-            f"The report cannot be written to {path} ({error}): choose another place."
-        ) from error
-
-
-def _page(
-    evaluation: Evaluation,
-    trials: Sequence[Trial],
-    compared: tuple[NamedSystem, NamedSystem] | None,
-    ablation: Ablation | None,
-) -> str:
-    jinja = Environment(
-        loader=PackageLoader("evaluation"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     scores, images = by_system(evaluation.scores), _Images(trials)
     pair = compared or _best_of_both(evaluation.rows)
     best = max(evaluation.rows, key=lambda row: row.all)
@@ -87,7 +60,10 @@ def _page(
         (score for of_trial in scores[best.system, best.stage] for score in of_trial),
         key=lambda score: (score.average_precision, score.query.name),
     )
-    return jinja.get_template("evaluation.html").render(
+    write_page(
+        path,
+        "evaluation",
+        "evaluation.html",
         evaluation=evaluation,
         stages=stage_plot(evaluation.rows),
         curves=recall_plot(_curves(evaluation)),
