@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from reranker.service import Service
 
-__all__ = ["make_app", "own_endpoints"]
+__all__ = ["make_app"]
 
 # Response headers that pages of other origins may read.
 _EXPOSED_HEADERS = (
@@ -41,7 +41,7 @@ def make_app(service: Service) -> ASGIApp:
     settings = service.settings
     proxy = Proxy(
         service.upstream,
-        ObservedApp(own_endpoints(service), service.tracing),
+        ObservedApp(_own_endpoints(service), service.tracing),
         ObservedVisual(service.visual, service.tracing),
         settings,
         service.metrics.forwarded,
@@ -49,7 +49,7 @@ def make_app(service: Service) -> ASGIApp:
     return _with_cors(proxy, settings.serve_cors)
 
 
-def own_endpoints(service: Service) -> FastAPI:
+def _own_endpoints(service: Service) -> FastAPI:
     """Build the application that serves ``/_camsearch``."""
 
     @asynccontextmanager

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from descriptors.method import Method
 
 __all__ = [
-    "NamedChannel",
     "NamedLayer",
     "box_windows",
     "class_vectors_of",

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BOX_COLOUR",
-    "BOX_RIM",
     "data_url",
     "draw_box",
     "heat_colours",
@@ -24,7 +23,7 @@ __all__ = [
     "with_heat",
 ]
 
-BOX_COLOUR, BOX_RIM = (255, 214, 51), (18, 18, 20)
+BOX_COLOUR, _BOX_RIM = (255, 214, 51), (18, 18, 20)
 
 # From cold to hot, with increasing lightness, so that the ramp is readable in greyscale.
 _RAMP = np.array(
@@ -118,5 +117,5 @@ def draw_box(image: Image.Image, box: Box, full: Size, *, thick: int = 3) -> Non
     x0, y0 = corners[:2]
     x1, y1 = max(corners[2], x0), max(corners[3], y0)
     pen = ImageDraw.Draw(image)
-    pen.rectangle((x0 - rim, y0 - rim, x1 + rim, y1 + rim), outline=BOX_RIM, width=thick + 2 * rim)
+    pen.rectangle((x0 - rim, y0 - rim, x1 + rim, y1 + rim), outline=_BOX_RIM, width=thick + 2 * rim)
     pen.rectangle((x0, y0, x1, y1), outline=BOX_COLOUR, width=thick)

@@ -24,14 +24,14 @@ from reranker.observability.tracing import Tracing
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["EXPLAINED", "OUTCOMES", "STAGES", "Metrics"]
+__all__ = ["OUTCOMES", "STAGES", "Metrics"]
 
 # Stages of an image search, in their order.
 STAGES = ("contract", "describe", "first_search", "rerank", "expand", "second_search", "render")
 # Outcomes of an image search: ranked; ranked with a warning; first search only, as requested;
 # refused as invalid; refused because of overload.
 OUTCOMES = ("ranked", "warned", "first_search", "refused", "overloaded")
-EXPLAINED = ("explained", "refused", "overloaded")
+_EXPLAINED = ("explained", "refused", "overloaded")
 # Of forwarded requests; "none" for no answer.
 _CLASSES = ("none", "1xx", "2xx", "3xx", "4xx", "5xx")
 
@@ -80,7 +80,7 @@ class Metrics:
         for metric, labels in (
             (self._stages, STAGES),
             (self.searches, OUTCOMES),
-            (self._explained, EXPLAINED),
+            (self._explained, _EXPLAINED),
         ):
             for label in labels:
                 metric.labels(label)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from reranker.http.exchange import Headers, Request, Visual
     from reranker.observability.tracing import Tracing
 
-__all__ = ["NOTE", "ObservedApp", "ObservedVisual", "SearchNote", "request_id_of"]
+__all__ = ["NOTE", "ObservedApp", "ObservedVisual", "request_id_of"]
 
 _log = logging.getLogger(__name__)
 _searches = logging.getLogger("camsearch.search")
