@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from tests.services.ports import free_port
-from tests.services.recipe import Recipe, data_folder
+from tests.services.recipe import Recipe, data_folder, free_port
 
 if TYPE_CHECKING:
     from pathlib import Path
