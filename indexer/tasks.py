@@ -196,26 +196,24 @@ def _malformed(image: object, error: ValidationError) -> Source:
         f"This entry is not valid ({where}: {first['msg']}): send an object with uri, and "
         "optionally id, meta and revision."
     )
-    text = _text_of(image)
+    text = _sorted_json(image) or f"{type(image).__name__} that is not JSON"
     given = image.get("id") if isinstance(image, dict) else None
     id_ = given if isinstance(given, str) and fits_as_id(given) else id_of_address(text)
     return Source(id_, text[:500], problem=problem)
 
 
-def _text_of(image: object) -> str:
-    try:
-        return str(json.dumps(image, sort_keys=True))
-    except (TypeError, ValueError, RecursionError):  # such as sets, or deep nesting
-        return f"{type(image).__name__} that is not JSON"
-
-
 def _digest_of(images: object, gallery: str, task: str) -> str:
     """A digest of the images; the id of the task if they are not JSON."""
+    text = _sorted_json([gallery, images])
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:32] if text else task
+
+
+def _sorted_json(value: object) -> str:
+    """The value as JSON; "" if it is not JSON, such as sets and deep nesting."""
     try:
-        text = json.dumps([gallery, images], sort_keys=True)
+        return str(json.dumps(value, sort_keys=True))
     except (TypeError, ValueError, RecursionError):
-        return task
-    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:32]
+        return ""
 
 
 def _done(task: Task, work: Callable[[], Any]) -> Any:
@@ -245,8 +243,8 @@ def _send_parts(
     shared: dict[str, Any] = {"gallery": chunk.gallery, "run": chunk.run}
     shared |= {"again": chunk.again, "retry_rejects": chunk.retry_rejects}
     calls = {
-        part.id: ([images[int(part.id.rpartition(".")[2])]], shared | {"chunk": part.id})
-        for part in parts
+        part.id: ([image], shared | {"chunk": part.id})
+        for part, image in zip(parts, images, strict=True)
     }
     if chunk.run:
         texts = {i: task_text(one, named, queue) for i, (one, named) in calls.items()}
