@@ -17,7 +17,7 @@ from descriptors.errors import CamsearchError
 from descriptors.images import check_size
 from indexer.errors import SourceUnreachable, SourceUnreadable
 from indexer.named_machines import NAMING, check_machine
-from indexer.web import WebAccess, fetch
+from indexer.web import WebAccess, fetch, may_pass
 
 if TYPE_CHECKING:
     from descriptors.images import ImageLimits
@@ -38,7 +38,6 @@ _PASSING_NAMES = (
     *("EHOSTUNREACH", "ECONNREFUSED", "ECONNRESET", "ECONNABORTED", "EPIPE"),
 )
 _PASSING = frozenset(getattr(errno, name) for name in _PASSING_NAMES if hasattr(errno, name))
-_PASSING_STATUS = frozenset([408, 425, 429, 500, 502, 503, 504])
 _NO_WEB = WebAccess()
 
 # file:/x, file:///x and file://localhost/x are equivalent (RFC 8089).
@@ -147,7 +146,7 @@ def _is_passing(error: Exception) -> bool:
         return True
     status = getattr(error, "code", None) or getattr(error, "status", None)
     number = error.errno if isinstance(error, OSError) else None
-    return status in _PASSING_STATUS or number in _PASSING
+    return may_pass(status) or number in _PASSING
 
 
 def _read_stored(uri: str, limits: ImageLimits) -> bytes:

@@ -6,16 +6,16 @@ import codecs
 import csv
 import re
 from itertools import accumulate, islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from descriptors.errors import RequestError
 from indexer.sources import legible
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-__all__ = ["MAX_META_FIELDS", "OWN_COLUMNS", "TOO_MANY", "csv_rows"]
+__all__ = ["OWN_COLUMNS", "TOO_MANY", "csv_rows"]
 
 # The columns that are not metadata; TOO_MANY holds cells beyond the last column.
 TOO_MANY = "\n"
@@ -81,44 +81,46 @@ def _type_of(name: str, mapping: Mapping[str, Any]) -> str | None:
 
 def _columns(path: Path, warn: Callable[[str], None]) -> list[str]:
     """The names of the columns; "" for those that are ignored."""
+    shown = legible(str(path))
     line, header = next(_all_rows(path), (1, []))
     names = [_column_name(cell) for cell in header]
     if not {"path", "uri"} & set(names):
         raise RequestError(
-            f"The manifest {legible(str(path))} has no column 'path' or 'uri': name one in its "
-            "first line, and separate columns with commas, semicolons or tabs."
+            f"The manifest {shown} has no column 'path' or 'uri': name one in its first line, and "
+            "separate columns with commas, semicolons or tabs."
         )
     named = [name for name in names if name]
-    for name in named:
-        inner = [other for other in named if other.startswith(f"{name}.")]
-        if named.count(name) > 1:
-            raise RequestError(
-                f"Line {line} of {legible(str(path))} has two columns {name!r}: rename or remove "
-                "one of them."
-            )
-        if inner:
-            raise RequestError(
-                f"Line {line} of {legible(str(path))} has a column {name!r} beside {inner[0]!r}: "
-                f"a field cannot hold both a value and further fields. Rename {name!r}, for "
-                f"example to '{name}.value'."
-            )
+    _check_names(named, f"Line {line} of {shown}")
     if len(named) < len(names):
         warn(
-            f"{legible(str(path))}: {len(names) - len(named)} columns without a name are ignored. "
-            "Name them in the first line to keep them."
+            f"{shown}: {len(names) - len(named)} columns without a name are ignored. Name them in "
+            "the first line to keep them."
         )
-    for cell, name in zip(header, names, strict=True):
-        if name and name not in OWN_COLUMNS and name != cell.strip():
-            warn(f"{legible(str(path))}: the column {cell!r} is searched as 'meta.{name}'.")
-    own = (name for name in named if name not in OWN_COLUMNS)
-    fields = {field for name in own for field in accumulate(name.split("."), "{}.{}".format)}
+    columns = zip(header, names, strict=True)
+    own = [(cell, name) for cell, name in columns if name and name not in OWN_COLUMNS]
+    for cell, name in own:
+        if name != cell.strip():
+            warn(f"{shown}: the column {cell!r} is searched as 'meta.{name}'.")
+    fields = {field for _, name in own for field in accumulate(name.split("."), "{}.{}".format)}
     if len(fields) > MAX_META_FIELDS:
         warn(
-            f"{legible(str(path))}: {len(fields)} metadata fields, but Elasticsearch indexes "
+            f"{shown}: {len(fields)} metadata fields, but Elasticsearch indexes "
             f"{MAX_META_FIELDS} by default; the others are stored but not searchable. Remove "
             "columns, or raise index.mapping.total_fields.limit of the index before this run."
         )
     return names
+
+
+def _check_names(names: Sequence[str], where: str) -> None:
+    """Refuse a repeated name, and one that is both a value and an object."""
+    for name in names:
+        if names.count(name) > 1:
+            raise RequestError(f"{where} has two columns {name!r}: rename or remove one of them.")
+        if inner := [other for other in names if other.startswith(f"{name}.")]:
+            raise RequestError(
+                f"{where} has a column {name!r} beside {inner[0]!r}: a field cannot hold both a "
+                f"value and further fields. Rename {name!r}, for example to '{name}.value'."
+            )
 
 
 def _column_name(cell: str) -> str:
@@ -135,15 +137,7 @@ def _all_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
     """The header and the rows that are not blank, with the number of their last line."""
     csv.field_size_limit(_MAX_CELL)
     with path.open(encoding=_encoding(path), newline="") as file:
-        first = file.readline()
-        stated = re.fullmatch(r'"?sep=(.)"?\r?\n?', first, re.IGNORECASE)
-        if stated:
-            delimiter, before = stated[1], 1
-        else:
-            while first and not first.strip(" \t,;\r\n"):
-                first = file.readline()
-            delimiter, before = _delimiter(path, first), 0
-            file.seek(0)
+        delimiter, before = _skip_to_header(path, file)
         # Strict: otherwise an unclosed quote swallows all following rows.
         reader = csv.reader(file, delimiter=delimiter, strict=True)
         end = before
@@ -160,9 +154,20 @@ def _all_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
         except csv.Error as error:
             raise RequestError(
                 f"The row at line {end + 1} of the manifest {legible(str(path))} cannot be read "
-                f"({error}): put "
-                'the cell in quotes and double each quote within it, as in "12"" disc".'
+                f"({error}): put the cell in quotes and double each quote within it, as in "
+                '"12"" disc".'
             ) from error
+
+
+def _skip_to_header(path: Path, file: TextIO) -> tuple[str, int]:
+    """The delimiter, and the number of lines read: 1 if the first one states the delimiter."""
+    first = file.readline()
+    if stated := re.fullmatch(r'"?sep=(.)"?\r?\n?', first, re.IGNORECASE):
+        return stated[1], 1
+    while first and not first.strip(" \t,;\r\n"):
+        first = file.readline()
+    file.seek(0)
+    return _delimiter(path, first), 0
 
 
 def _delimiter(path: Path, header: str) -> str:

@@ -33,9 +33,10 @@ _LOOK_SECONDS = 60.0
 _log = logging.getLogger("camsearch")
 
 
-def task_text(name: str, images: list[dict[str, Any]], named: Mapping[str, Any], queue: str) -> str:
-    """A task as JSON for the ledger."""
-    return str(json.dumps({"name": name, "args": [images], "kwargs": dict(named), "queue": queue}))
+def task_text(images: list[dict[str, Any]], named: Mapping[str, Any], queue: str) -> str:
+    """A task `index_images` as JSON for the ledger."""
+    task = {"name": INDEX_IMAGES, "args": [images], "kwargs": dict(named), "queue": queue}
+    return str(json.dumps(task))
 
 
 def new_run() -> str:
@@ -80,16 +81,11 @@ class Enqueuer:
         """
         self.ledger.open_run(run, gallery)
         revision, sent = time.time_ns() // 1_000_000, 0
+        shared = {"gallery": gallery, "run": run, "again": again, "retry_rejects": retry_rejects}
         try:
             for number, images in enumerate(self._chunks(sources, revision)):
                 self._wait_for_room(run, on_progress)
-                # Counted before it is sent, so that the run does not appear finished too early.
-                chunk = f"{run}.{number}"
-                named: dict[str, Any] = {"gallery": gallery, "run": run, "chunk": chunk}
-                named |= {"again": again, "retry_rejects": retry_rejects}
-                task = task_text(INDEX_IMAGES, images, named, self.settings.queue)
-                self.ledger.ask(run, len(images), chunk, task)
-                self.app.send_task(INDEX_IMAGES, args=[images], kwargs=named, ignore_result=True)
+                self._send(images, shared | {"chunk": f"{run}.{number}"})
                 sent += len(images)
                 self._tell(run, on_progress)
         finally:
@@ -118,6 +114,12 @@ class Enqueuer:
         ):
             self._tell(run, on_progress)
             self.sleep(_POLL_SECONDS)
+
+    def _send(self, images: list[dict[str, Any]], named: dict[str, Any]) -> None:
+        # Counted before it is sent, so that the run does not appear finished too early.
+        task = task_text(images, named, self.settings.queue)
+        self.ledger.ask(named["run"], len(images), named["chunk"], task)
+        self.app.send_task(INDEX_IMAGES, args=[images], kwargs=named, ignore_result=True)
 
     def _tell(self, run: str, on_progress: Callable[[RunState], None]) -> None:
         state = self.ledger.state(run)

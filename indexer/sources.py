@@ -20,8 +20,7 @@ from indexer.errors import MalformedRow, SourceUnreadable
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-__all__ = ["IMAGE_SUFFIXES", "Skipped", "Source"]
-__all__ += ["find_images", "id_of_address", "in_pages", "legible"]
+__all__ = ["Skipped", "Source", "find_images", "id_of_address", "in_pages", "legible"]
 
 Item = TypeVar("Item")
 

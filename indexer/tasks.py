@@ -13,7 +13,6 @@ from dataclasses import asdict
 from datetime import date, datetime
 from decimal import Decimal
 from functools import cache
-from math import isfinite
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -24,7 +23,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from redis.exceptions import RedisError
 
 from descriptors.errors import RequestError
-from galleries.checks import MAX_ID_BYTES, fits_as_id, is_unicode
+from galleries.checks import MAX_ID_BYTES, MAX_META_DEPTH, check_json, fits_as_id, is_unicode
+from galleries.errors import MalformedDocument
 from indexer.enqueueing import INDEX_IMAGES, task_text
 from indexer.errors import MalformedRow
 from indexer.progress import Chunk
@@ -40,13 +40,10 @@ if TYPE_CHECKING:
     from indexer.settings import IndexerSettings
     from indexer.worker import GalleryWorker
 
-__all__ = ["DELETE_IMAGES", "FIT_WHITENING", "register", "sources_of"]
+__all__ = ["register"]
 
-DELETE_IMAGES = "camsearch.delete_images"
-FIT_WHITENING = "camsearch.fit_whitening"
-
-# Elasticsearch's default for index.mapping.depth.limit, ``meta`` included.
-_MAX_DEPTH = 20
+# ``meta`` itself is one level, and the values in its deepest object are another.
+_MAX_LEVELS = MAX_META_DEPTH + 2
 
 
 class _Image(BaseModel):
@@ -104,7 +101,7 @@ def register(
         del counts["asked"]
         return counts | {"failed": result.failed, "divided": len(result.apart)}
 
-    @app.task(name=DELETE_IMAGES, bind=True, shared=False, max_retries=None)
+    @app.task(name="camsearch.delete_images", bind=True, shared=False, max_retries=None)
     def delete_images(self: Task, ids: Any, gallery: str | None = None) -> int:
         """Delete images by id, with their maps and rejects; returns how many existed."""
         if not isinstance(ids, list) or not all(isinstance(i, str) for i in ids):
@@ -112,7 +109,7 @@ def register(
         gone: int = _done(self, lambda: worker().delete(ids, gallery or settings.images))
         return gone
 
-    @app.task(name=FIT_WHITENING, bind=True, shared=False, max_retries=None)
+    @app.task(name="camsearch.fit_whitening", bind=True, shared=False, max_retries=None)
     def fit_whitening(
         self: Task, uris: list[str], out: str, method: dict[str, Any] | None = None
     ) -> dict[str, Any]:
@@ -157,9 +154,10 @@ def _source(image: object, now: int) -> Source:
         )
         id_ = id_of_address(id_)
     try:
-        meta = _json_value(asked.meta or {}, 1)
-    except MalformedRow as error:
-        problem = problem or error
+        meta = _plain(asked.meta or {})
+        check_json(id_ or asked.uri, meta)
+    except (MalformedDocument, MalformedRow) as error:
+        problem, meta = problem or MalformedRow(error.reason), {}
     if not is_unicode(asked.uri):
         problem = problem or MalformedRow(
             f"The uri {asked.uri[:100]!a} is not Unicode text: remove the lone surrogate."
@@ -168,38 +166,26 @@ def _source(image: object, now: int) -> Source:
     return Source(id_, asked.uri, meta, problem, revision)
 
 
-def _json_value(value: Any, depth: int) -> Any:
-    """Convert metadata to JSON: times to ISO 8601, Decimal and UUID to text.
+def _plain(value: Any, level: int = 1) -> Any:
+    """Metadata with times as ISO 8601, and Decimal and UUID as text, which the queue decodes.
 
     Raises:
-        MalformedRow: for other types, and values that are nested too deep.
+        MalformedRow: lists and objects are nested too deep.
     """
-    if depth > _MAX_DEPTH:
+    if level > _MAX_LEVELS:
         raise MalformedRow(
-            f"Its meta is nested deeper than {_MAX_DEPTH} levels: send fewer, or a string."
+            f"Its meta is nested deeper than {_MAX_LEVELS} levels: send fewer, or a string."
         )
     match value:
         case dict():
-            pairs = value.items()
-            return {_json_value(k, depth): _json_value(v, depth + 1) for k, v in pairs}
+            return {name: _plain(one, level + 1) for name, one in value.items()}
         case list() | tuple():
-            return [_json_value(one, depth + 1) for one in value]
+            return [_plain(one, level + 1) for one in value]
         case datetime() | date():
             return value.isoformat()
         case Decimal() | UUID():
             return str(value)
-        case None | bool() | int() | str() | float() if _is_holdable(value):
-            return value
-    raise MalformedRow(
-        f"Its meta holds a {type(value).__name__} that JSON cannot hold ({ascii(value)[:100]}): "
-        "send text, finite numbers, lists and objects."
-    )
-
-
-def _is_holdable(value: str | float | None) -> bool:
-    if isinstance(value, str):
-        return is_unicode(value)
-    return not isinstance(value, float) or isfinite(value)
+    return value
 
 
 def _malformed(image: object, error: ValidationError) -> Source:
@@ -210,26 +196,24 @@ def _malformed(image: object, error: ValidationError) -> Source:
         f"This entry is not valid ({where}: {first['msg']}): send an object with uri, and "
         "optionally id, meta and revision."
     )
-    text = _text_of(image)
+    text = _sorted_json(image) or f"{type(image).__name__} that is not JSON"
     given = image.get("id") if isinstance(image, dict) else None
     id_ = given if isinstance(given, str) and fits_as_id(given) else id_of_address(text)
     return Source(id_, text[:500], problem=problem)
 
 
-def _text_of(image: object) -> str:
-    try:
-        return str(json.dumps(image, sort_keys=True))
-    except (TypeError, ValueError, RecursionError):  # such as sets, or deep nesting
-        return f"{type(image).__name__} that is not JSON"
-
-
 def _digest_of(images: object, gallery: str, task: str) -> str:
     """A digest of the images; the id of the task if they are not JSON."""
+    text = _sorted_json([gallery, images])
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:32] if text else task
+
+
+def _sorted_json(value: object) -> str:
+    """The value as JSON; "" if it is not JSON, such as sets and deep nesting."""
     try:
-        text = json.dumps([gallery, images], sort_keys=True)
+        return str(json.dumps(value, sort_keys=True))
     except (TypeError, ValueError, RecursionError):
-        return task
-    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:32]
+        return ""
 
 
 def _done(task: Task, work: Callable[[], Any]) -> Any:
@@ -259,11 +243,11 @@ def _send_parts(
     shared: dict[str, Any] = {"gallery": chunk.gallery, "run": chunk.run}
     shared |= {"again": chunk.again, "retry_rejects": chunk.retry_rejects}
     calls = {
-        part.id: ([images[int(part.id.rpartition(".")[2])]], shared | {"chunk": part.id})
-        for part in parts
+        part.id: ([image], shared | {"chunk": part.id})
+        for part, image in zip(parts, images, strict=True)
     }
     if chunk.run:
-        texts = {i: task_text(INDEX_IMAGES, one, named, queue) for i, (one, named) in calls.items()}
+        texts = {i: task_text(one, named, queue) for i, (one, named) in calls.items()}
         left = _done(task, lambda: ledger.divide(chunk.run, chunk.id, texts))
         calls = {id_: call for id_, call in calls.items() if id_ in left}
     for one, named in calls.values():

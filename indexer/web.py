@@ -33,7 +33,7 @@ from indexer.named_machines import machine_of
 if TYPE_CHECKING:
     from descriptors.images import ImageLimits
 
-__all__ = ["WebAccess", "fetch"]
+__all__ = ["WebAccess", "fetch", "may_pass"]
 
 _PORTS = {"http": 80, "https": 443}
 _ENTRY = re.compile(r"(\*\.)?[a-z0-9_-]+(\.[a-z0-9_-]+)*\.?|\[[0-9a-f:.]+\]")
@@ -270,10 +270,17 @@ def _body(response: HTTPResponse, url: Url, limits: ImageLimits) -> bytes:
     return bytes(body)
 
 
+def may_pass(status: object) -> bool:
+    """Whether a later request may succeed after this status: 408, 425, 429 and 5xx."""
+    if not isinstance(status, int):
+        return False
+    return status in _PASSING or status >= HTTPStatus.INTERNAL_SERVER_ERROR
+
+
 def _check_status(response: HTTPResponse, url: Url) -> None:
     status, said = response.status, f"{url} answers {response.status} {response.reason}"
     elsewhere = response.headers.get("Location")
-    if status in _PASSING or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+    if may_pass(status):
         raise SourceUnreachable(f"{said}: try again later.")
     if elsewhere and HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
         raise SourceUnreadable(

@@ -47,8 +47,7 @@ if TYPE_CHECKING:
     from indexer.ledger import Ledger
     from indexer.settings import IndexerSettings
 
-__all__ = ["Chunk", "GalleryWorker", "Result", "TryAgain"]
-
+__all__ = ["GalleryWorker", "TryAgain"]
 
 _BEAT_SECONDS = 1.0  # readers look at minutes
 
@@ -188,8 +187,10 @@ class GalleryWorker:
                 self._beat(before + progress.finished)
 
         try:
-            plan = replace(
-                self._plan(chunk), coarse_maps=regions_about(gallery.settings).coarse_maps
+            plan = self._plan(
+                again=chunk.again,
+                retry_rejects=chunk.retry_rejects,
+                coarse_maps=regions_about(gallery.settings).coarse_maps,
             )
             progress = index_sources(chunk.sources, method, gallery, features, plan, beat)
             self._beat(before + progress.finished)
@@ -198,14 +199,8 @@ class GalleryWorker:
             if features is not None:
                 features.close()
 
-    def _plan(self, chunk: Chunk | None = None) -> IndexingPlan:
-        return IndexingPlan.on(
-            self.machine,
-            web=self._web,
-            again=chunk is not None and chunk.again,
-            retry_rejects=chunk is not None and chunk.retry_rejects,
-            class_names=class_names(),
-        )
+    def _plan(self, **more: bool) -> IndexingPlan:
+        return IndexingPlan.on(self.machine, web=self._web, class_names=class_names(), **more)
 
     def _given_up(self, chunk: Chunk, kind: str, reason: str, *, divide: bool) -> Result:
         """Divide a chunk, or list its images as failed."""

@@ -17,7 +17,7 @@ from indexer.pipeline import index_sources
 from tests.e2e.clients import CLIENTS, Client, ClientMissing, RegistryUnreachable
 from tests.e2e.photos import write_photos
 from tests.e2e.serving import serving
-from tests.services import indices
+from tests.services.elasticsearch import delete_indices
 from tests.services.settings import ServiceSettings
 
 # The same on every processor, so that what docs/dialect.md shows is what comes out.
@@ -73,7 +73,7 @@ def gallery(elasticsearch_url, sources, library, tmp_path_factory):
         assert done.indexed == len(sources)
         client.indices.refresh(index=name)
         yield name
-    indices.delete(elasticsearch_url, prefix)
+    delete_indices(elasticsearch_url, prefix)
 
 
 @pytest.fixture(scope="session")

@@ -69,7 +69,6 @@ def container(image: Image, port: int) -> Recipe:
     ]
     return Recipe(
         start=("docker", "run", "--rm", *options, image.name, *image.command),
-        stop=("docker", "stop", "-t", "30", name),
         kill=("docker", "kill", name),
         forget=("docker", "volume", "rm", "--force", name),
     )

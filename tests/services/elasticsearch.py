@@ -11,9 +11,8 @@ from tests.services import docker
 from tests.services.errors import ServiceBroken, ServiceMissing
 from tests.services.jars import home_for, jdk_for
 from tests.services.node import HEAP, QUICK, node
-from tests.services.ports import free_port
-from tests.services.process import KeptProcess
-from tests.services.server import Server
+from tests.services.recipe import free_port
+from tests.services.server import KeptProcess, Server
 from tests.services.settings import ELASTICSEARCH
 from tests.support.clock import HANG_S
 
@@ -43,11 +42,21 @@ def ask(url: str, method: str = "GET", body: object = None) -> http.client.HTTPR
     return answer
 
 
+def delete_indices(url: str, prefix: str) -> None:
+    """All that start so, named one by one: Elasticsearch refuses to delete by `*`."""
+    # Closed and hidden ones too.
+    query = "expand_wildcards=all&filter_path=*.settings.index.uuid"
+    with ask(f"{url}/{prefix}*/_settings?{query}") as answer:
+        names = list(json.load(answer))
+    for name in names:
+        with ask(f"{url}/{name}", "DELETE"):
+            pass
+
+
 class ElasticsearchServer(Server):
     """One node; ready when its health is yellow, the best that a single node with replicas gets."""
 
     name: ClassVar[str] = "Elasticsearch"
-    start_s: ClassVar[float] = HANG_S
 
     def answers(self) -> bool:
         health = f"{self.url}/_cluster/health?wait_for_status=yellow&timeout=1s"

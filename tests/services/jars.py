@@ -14,15 +14,16 @@ from __future__ import annotations
 
 import hashlib
 import platform
+import re
 import shutil
 import subprocess
 import tempfile
 import zipfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.services.errors import ServiceMissing
-from tests.services.jdk import Jdk, find_jdk
 from tests.services.locks import alone
 
 if TYPE_CHECKING:
@@ -36,6 +37,9 @@ _NETTY_JARS = (f"{_NETTY}-*.jar", "netty-*.jar", "elasticsearch-ssl-config-*.jar
 _INSTALL = "run `python -m tests.services install`, or see to it by hand"
 _DOWNLOAD_S = 900.0
 _COMPILE_S = 120.0
+_JDKS = Path("/usr/lib/jvm")
+_JAVA_VERSION = re.compile(r'(?:JAVA_VERSION=|version )"(?:1\.)?(\d+)')
+_ASK_S = 20.0
 
 
 def java_versions(version: str) -> tuple[int, int]:
@@ -43,9 +47,66 @@ def java_versions(version: str) -> tuple[int, int]:
     return (17, 24) if version.startswith("8.") else (21, 99)
 
 
+@dataclass(frozen=True)
+class Jdk:
+    """Where it is, and its major version."""
+
+    home: Path
+    major: int
+
+    @property
+    def java(self) -> Path:
+        return self.home / "bin" / "java"
+
+    @property
+    def javac(self) -> Path:
+        return self.home / "bin" / "javac"
+
+
+def _major(home: Path) -> int | None:
+    """From the file that JDKs carry; asking java itself takes a good part of a second each."""
+    release = home / "release"
+    said = release.read_text(errors="replace") if release.is_file() else _ask(home / "bin" / "java")
+    found = _JAVA_VERSION.search(said)
+    return int(found[1]) if found else None
+
+
+def _ask(java: Path) -> str:
+    try:
+        done = subprocess.run(
+            [java, "-version"], capture_output=True, text=True, check=False, timeout=_ASK_S
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stderr + done.stdout
+
+
+def _homes(java_home: Path | None) -> list[Path]:
+    homes = [java_home] if java_home else []
+    on_path = shutil.which("javac")
+    if on_path:
+        homes.append(Path(on_path).resolve().parents[1])
+    if _JDKS.is_dir():
+        homes += sorted(_JDKS.iterdir())
+    return list(dict.fromkeys(home.resolve() for home in homes if (home / "bin/javac").exists()))
+
+
 def jdk_for(settings: ServiceSettings) -> Jdk:
+    """The newest in JAVA_HOME, on the PATH and in /usr/lib/jvm that Elasticsearch starts on.
+
+    Raises:
+        ServiceMissing: there is none.
+    """
     least, most = java_versions(settings.elasticsearch_version)
-    return find_jdk(settings.java_home, least=least, most=most)
+    found = [Jdk(home, major) for home in _homes(settings.java_home) if (major := _major(home))]
+    fitting = [jdk for jdk in found if least <= jdk.major <= most]
+    if not fitting:
+        have = ", ".join(sorted({str(jdk.major) for jdk in found})) or "none"
+        raise ServiceMissing(
+            f"Elasticsearch needs a JDK from version {least} to {most}, and this machine has "
+            f"{have}: install one, and set JAVA_HOME if it is not in {_JDKS}."
+        )
+    return max(fitting, key=lambda jdk: jdk.major)
 
 
 def zstd() -> Path | None:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from tests.services.ports import free_port
-from tests.services.recipe import Recipe, data_folder
+from tests.services.recipe import Recipe, data_folder, free_port
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.services.jdk import Jdk
+    from tests.services.jars import Jdk
 
 HEAP = "512m"
 # A node of the tests lives for minutes: it starts in half the time if its code is compiled once.

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import pytest
 
-from tests.services import databases, elasticsearch, indices, redis
+from tests.services import databases, elasticsearch, redis
 from tests.services.errors import ServiceMissing
 from tests.services.settings import ServiceSettings
 from tests.services.sharing import Shared, share
@@ -35,14 +35,8 @@ if TYPE_CHECKING:
     from tests.services.server import Server
 
 _SETTINGS = pytest.StashKey[ServiceSettings]()
-_OURS = {
-    "elasticsearch_url",
-    "index_prefix",
-    "own_elasticsearch",
-    "own_redis",
-    "redis_db_url",
-    "redis_url",
-}
+_OURS = {"elasticsearch_url", "index_prefix", "redis_url", "redis_db_url"}
+_OURS |= {"own_elasticsearch", "own_redis"}
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -85,24 +79,26 @@ def _services_folder(
     return run / "services"
 
 
+def _shared(
+    folder: Path, given_or_own: Callable[[Path, ServiceSettings], Server], settings: ServiceSettings
+) -> Iterator[Shared]:
+    with _skip_where_missing(settings):
+        shared = share(folder, partial(given_or_own, settings=settings))
+    yield shared
+    shared.close()
+
+
 @pytest.fixture(scope="session")
 def _shared_elasticsearch(
     _service_settings: ServiceSettings, _services_folder: Path
 ) -> Iterator[Shared]:
-    make = partial(elasticsearch.given_or_own, settings=_service_settings)
-    with _skip_where_missing(_service_settings):
-        shared = share(_services_folder / "elasticsearch", make)
-    yield shared
-    shared.close()
+    folder = _services_folder / "elasticsearch"
+    yield from _shared(folder, elasticsearch.given_or_own, _service_settings)
 
 
 @pytest.fixture(scope="session")
 def _shared_redis(_service_settings: ServiceSettings, _services_folder: Path) -> Iterator[Shared]:
-    make = partial(redis.given_or_own, settings=_service_settings)
-    with _skip_where_missing(_service_settings):
-        shared = share(_services_folder / "redis", make)
-    yield shared
-    shared.close()
+    yield from _shared(_services_folder / "redis", redis.given_or_own, _service_settings)
 
 
 @pytest.fixture(scope="session")
@@ -122,7 +118,7 @@ def index_prefix(elasticsearch_url: str) -> Iterator[str]:
     """What the names of this test's indices start with; these are deleted after it."""
     prefix = f"test-{uuid.uuid4().hex[:12]}-"
     yield prefix
-    indices.delete(elasticsearch_url, prefix)
+    elasticsearch.delete_indices(elasticsearch_url, prefix)
 
 
 @pytest.fixture

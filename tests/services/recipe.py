@@ -1,10 +1,12 @@
-"""How one server is run, ended and forgotten: what its keeper is told."""
+"""How one server is run, ended and forgotten: what its keeper is told; its port and its data."""
 
 from __future__ import annotations
 
 import json
 import os
+import random
 import shutil
+import socket
 import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,6 +14,23 @@ from pathlib import Path
 _FILE = "recipe.json"
 _MEMORY = Path("/dev/shm")  # noqa: S108 - a folder of a chance name is made in it
 _ROOM = 2 * 2**30
+
+# Below the range from which kernels lend ports to outgoing connections (32768 on Linux, 49152
+# elsewhere): one of those could take a server's port between its kill and its restart.
+_PORTS = range(20_000, 32_000)
+
+
+def free_port() -> int:
+    """Drawn by chance, so that two processes that look at once hardly get the same."""
+    chance = random.SystemRandom()
+    while True:
+        port = chance.choice(_PORTS)
+        with socket.socket() as trial:
+            try:
+                trial.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
 
 
 def data_folder(folder: Path) -> Path:
@@ -30,10 +49,9 @@ def data_folder(folder: Path) -> Path:
 
 @dataclass(frozen=True)
 class Recipe:
-    """Commands, as lists of words; an empty one says that a signal does it."""
+    """Commands, as lists of words; an empty `kill` says that a signal does it."""
 
     start: tuple[str, ...]
-    stop: tuple[str, ...] = ()
     kill: tuple[str, ...] = ()
     forget: tuple[str, ...] = ()  # run once it is needed no more: removes its data
 

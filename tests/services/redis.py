@@ -7,10 +7,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 from tests.services import docker
 from tests.services.errors import ServiceBroken, ServiceMissing
-from tests.services.ports import free_port
-from tests.services.process import KeptProcess
-from tests.services.recipe import Recipe, data_folder
-from tests.services.server import Server
+from tests.services.recipe import Recipe, data_folder, free_port
+from tests.services.server import KeptProcess, Server
 from tests.services.settings import REDIS
 from tests.support.clock import HANG_S
 
@@ -55,7 +53,6 @@ class RedisServer(Server):
     """Its `url` names database 0."""
 
     name: ClassVar[str] = "Redis"
-    start_s: ClassVar[float] = HANG_S
 
     def answers(self) -> bool:
         from redis.exceptions import RedisError

@@ -69,10 +69,11 @@ def _started(folder: Path, make: Callable[[Path], Server]) -> tuple[str, bool]:
         # So that the other workers do not wait for Maven or Docker to fail once more.
         state.write_text(json.dumps({"missing": str(missing)}))
         raise
-    if server.ours:
+    ours = server.process is not None
+    if server.process is not None:
         try:
             server.start()
         finally:
-            server.let_go()
-    state.write_text(json.dumps({"url": server.url, "ours": server.ours}))
-    return server.url, server.ours
+            server.process.let_go()
+    state.write_text(json.dumps({"url": server.url, "ours": ours}))
+    return server.url, ours

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.services import databases, indices, redis
-from tests.services.elasticsearch import ElasticsearchServer, ask
+from tests.services import databases, redis
+from tests.services.elasticsearch import ElasticsearchServer, ask, delete_indices
 from tests.services.errors import NotOurs, ServiceMissing
 from tests.services.locks import Lease, is_held_alone
-from tests.services.process import wait_until
 from tests.services.recipe import Recipe
 from tests.services.redis import connect
+from tests.services.server import wait_until
 from tests.services.settings import ServiceSettings
 from tests.services.sharing import Shared
 from tests.support.clock import HANG_S
@@ -45,7 +45,7 @@ def test_a_test_s_indices_are_deleted_whatever_their_state(elasticsearch_url, in
     said(f"{elasticsearch_url}/{index_prefix}closed", "PUT")
     said(f"{elasticsearch_url}/{index_prefix}closed/_close", "POST")
     said(f"{elasticsearch_url}/{index_prefix}hidden", "PUT", {"settings": {"index.hidden": True}})
-    indices.delete(elasticsearch_url, index_prefix)
+    delete_indices(elasticsearch_url, index_prefix)
     assert said(f"{elasticsearch_url}/{index_prefix}*/_settings?expand_wildcards=all") == {}
 
 
@@ -57,7 +57,6 @@ def test_redis_keeps_what_it_was_told_across_a_kill(own_redis):
     server.kill()
     assert not server.answers()
     server.start()
-    server.restart()
     with connect(server.url) as client:
         assert client.lrange("tasks", 0, -1) == [b"one", b"two"]
 
@@ -91,7 +90,6 @@ def test_data_in_a_given_server_are_left_alone(own_redis, tmp_path):
 
 def test_a_given_server_is_not_ours_to_kill(redis_url, tmp_path):
     server = redis.given_or_own(tmp_path, ServiceSettings(redis=redis_url))
-    assert not server.ours
     with server, pytest.raises(NotOurs, match=r"not to be killed .* of their own"):
         server.kill()
     assert server.answers()
@@ -123,5 +121,5 @@ with redis.own(Path({str(tmp_path)!r}), ServiceSettings()):
         assert is_held_alone(tmp_path / "alive")
         needs_it.send_signal(ending)
         needs_it.wait(HANG_S)
-    assert wait_until(lambda: not is_held_alone(tmp_path / "alive"), HANG_S)
+    assert wait_until(lambda: not is_held_alone(tmp_path / "alive"))
     assert not Path(Recipe.read(tmp_path).forget[-1]).exists()

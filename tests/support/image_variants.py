@@ -9,10 +9,15 @@ import struct
 import zlib
 from dataclasses import dataclass
 from io import BytesIO
+from itertools import product
+from typing import TYPE_CHECKING
 
 import imagecodecs
 import numpy as np
 import tifffile
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 __all__ = ["Variant", "chunk", "exif_block", "png", "rgb", "stored_for", "variants"]
 
@@ -119,165 +124,134 @@ def tiff(samples: np.ndarray, **options: object) -> bytes:
     return data
 
 
-def variants() -> list[Variant]:
+def variants() -> Iterator[Variant]:
     """Every kind."""
-    return [*_png(), *_tiff(), *_jpeg(), *_jpeg2000(), *_avif(), *_oriented()]
+    for depth in (1, 2, 4, 8, 16):
+        yield from _png_grey(depth)
+    for depth in (1, 2, 4, 8):
+        yield from _png_palette(depth)
+    for depth in (8, 16):
+        yield from _png_rgb(depth)
+    yield from _png_chunks()
+    yield from _tiff_grey()
+    for depth in (8, 10, 12, 16):
+        yield from _tiff_rgb(depth)
+    for depth, order in product((8, 16), ("contig", "separate")):
+        yield from _tiff_alpha(depth, order)
+    yield from _tiff_other()
+    yield from _jpeg()
+    yield from _jpeg2000()
+    yield from _avif()
+    for turn in range(1, 9):
+        yield from _oriented(turn)
 
 
 def _grey(depth: int) -> np.ndarray:
+    return rgb(np.uint16, 2**depth - 1)[:, :, 0]
+
+
+def _colour(depth: int) -> np.ndarray:
+    return rgb(np.uint8 if depth == 8 else np.uint16, 2**depth - 1)
+
+
+def _png_grey(depth: int) -> Iterator[Variant]:
+    grey = _grey(depth)
+    seen = _eight(grey, 2**depth - 1)
+    yield Variant(f"png grey {depth}", png(grey, depth, 0), seen)
+    key = int(grey[0, WIDTH // 3])
+    data = png(grey, depth, 0, chunk(b"tRNS", struct.pack(">H", key)))
+    over = _over_white(seen, grey != key)
+    yield Variant(f"png grey {depth} tRNS", data, over, readable=depth > 1)
+
+
+def _png_palette(depth: int) -> Iterator[Variant]:
+    index, number = _grey(depth), np.arange(2**depth)
+    colours = np.stack([number, 255 - number, number * 7 % 256], 1)
+    colours = (colours * (200 // 2**depth + 1) % 256).astype(np.uint8)
+    table, seen = chunk(b"PLTE", colours.tobytes()), colours[index]
+    yield Variant(f"png palette {depth}", png(index, depth, 3, table), seen)
+    alphas = np.linspace(0, 255, 2**depth).astype(np.uint8)
+    data = png(index, depth, 3, table + chunk(b"tRNS", alphas.tobytes()))
+    yield Variant(f"png palette {depth} tRNS", data, _over_white(seen, alphas[index] / 255))
+
+
+def _png_rgb(depth: int) -> Iterator[Variant]:
+    """Three colours, with one that is clear, and with alpha, which grey may have too."""
     top = 2**depth - 1
-    return rgb(np.uint16, top)[:, :, 0]
+    colour = rgb(np.uint16, top)
+    yield Variant(f"png rgb {depth}", png(colour, depth, 2), _eight(colour, top))
+    keyed, key = colour.copy(), colour[3, 3]
+    keyed[5:20, 5:20] = key
+    keyed[20:30, 5:20] = key
+    keyed[20:30, 5:20, 2] += 1  # next to the key, not the key
+    data = png(keyed, depth, 2, chunk(b"tRNS", struct.pack(">3H", *key.tolist())))
+    over = _over_white(_eight(keyed, top), (keyed != key).any(axis=2))
+    yield Variant(f"png rgb {depth} tRNS", data, over)
+    alpha = _grey(depth)[:, ::-1, None]
+    for name, kind, base in (("rgb", 6, colour), ("grey", 4, colour[:, :, 1:2])):
+        data = png(np.concatenate([base, alpha], 2), depth, kind)
+        shown = _eight(np.broadcast_to(base, colour.shape), top)
+        over = _over_white(shown, alpha[:, :, 0] / top)
+        yield Variant(f"png {name} alpha {depth}", data, over)
 
 
-def _png() -> list[Variant]:
-    found = []
-    for depth in (1, 2, 4, 8, 16):
-        top, grey = 2**depth - 1, _grey(depth)
-        seen = _eight(grey, top)
-        found.append(Variant(f"png grey {depth}", png(grey, depth, 0), seen))
-        key = int(grey[0, WIDTH // 3])
-        clear = chunk(b"tRNS", struct.pack(">H", key))
-        found.append(
-            Variant(
-                f"png grey {depth} tRNS",
-                png(grey, depth, 0, clear),
-                _over_white(seen, grey != key),
-                readable=depth > 1,
-            )
-        )
-    for depth in (1, 2, 4, 8):
-        count = 2**depth
-        index = _grey(depth)
-        colours = np.stack(
-            [np.arange(count), 255 - np.arange(count), np.arange(count) * 7 % 256], 1
-        )
-        colours = (colours * (200 // count + 1) % 256).astype(np.uint8)
-        table = chunk(b"PLTE", colours.tobytes())
-        seen = colours[index]
-        found.append(Variant(f"png palette {depth}", png(index, depth, 3, table), seen))
-        alphas = np.linspace(0, 255, count).astype(np.uint8)
-        found.append(
-            Variant(
-                f"png palette {depth} tRNS",
-                png(index, depth, 3, table + chunk(b"tRNS", alphas.tobytes())),
-                _over_white(seen, alphas[index] / 255),
-            )
-        )
-    for depth in (8, 16):
-        top = 2**depth - 1
-        colour = rgb(np.uint16, top)
-        seen = _eight(colour, top)
-        found.append(Variant(f"png rgb {depth}", png(colour, depth, 2), seen))
-        keyed = colour.copy()
-        keyed[5:20, 5:20] = keyed[3, 3]
-        keyed[20:30, 5:20] = keyed[3, 3] + [0, 0, 1]  # next to the key, not the key
-        clear = chunk(b"tRNS", struct.pack(">3H", *keyed[3, 3].tolist()))
-        shown = (keyed != keyed[3, 3]).any(axis=2)
-        found.append(
-            Variant(
-                f"png rgb {depth} tRNS",
-                png(keyed, depth, 2, clear),
-                _over_white(_eight(keyed, top), shown),
-            )
-        )
-        alpha = _grey(depth)[:, ::-1, None]
-        for name, kind, base in (("rgb", 6, colour), ("grey", 4, colour[:, :, 1:2])):
-            found.append(
-                Variant(
-                    f"png {name} alpha {depth}",
-                    png(np.concatenate([base, alpha], 2), depth, kind),
-                    _over_white(
-                        _eight(np.broadcast_to(base, colour.shape), top), alpha[:, :, 0] / top
-                    ),
-                )
-            )
-    plain, seen = rgb(), rgb()
-    text = b"XML:com.adobe.xmp\0\0\0\0\0" + b"x" * 1_400_000
-    noise = np.random.default_rng(1).bytes(1_400_000)
+def _png_chunks() -> Iterator[Variant]:
+    """Large and broken chunks beside the pixels."""
+    plain, noise = rgb(), zlib.compress(np.random.default_rng(1).bytes(1_400_000))
+    xmp = b"XML:com.adobe.xmp\0"
     extra = {
-        "large iTXt": chunk(b"iTXt", text),
+        "large iTXt": chunk(b"iTXt", xmp + b"\0\0\0\0" + b"x" * 1_400_000),
         "large compressed iTXt": chunk(
-            b"iTXt", b"XML:com.adobe.xmp\0\1\0\0\0" + zlib.compress(b"x" * 5_000_000)
+            b"iTXt", xmp + b"\1\0\0\0" + zlib.compress(b"x" * 5_000_000)
         ),
-        "large zTXt": chunk(b"zTXt", b"Comment\0\0" + zlib.compress(noise)),
+        "large zTXt": chunk(b"zTXt", b"Comment\0\0" + noise),
         "large tEXt": chunk(b"tEXt", b"Comment\0" + b"x" * 2_000_000),
-        "large iCCP": chunk(b"iCCP", b"profile\0\0" + zlib.compress(noise)),
+        "large iCCP": chunk(b"iCCP", b"profile\0\0" + noise),
         "broken iCCP": chunk(b"iCCP", b"profile\0\0not zlib"),
     }
-    for kind in (
-        b"tEXt",
-        b"zTXt",
-        b"iTXt",
-        b"pHYs",
-        b"gAMA",
-        b"iCCP",
-        b"tIME",
-        b"cHRM",
-        b"eXIf",
-        b"acTL",
-    ):
-        extra[f"bad CRC {kind.decode()}"] = chunk(kind, b"12345678\0", broken=True)
-    found += [Variant(f"png {name}", png(plain, 8, 2, part), seen) for name, part in extra.items()]
-    found += [
-        Variant(f"png {name} behind", png(plain, 8, 2, b"", part), seen)
-        for name, part in extra.items()
-    ]
+    for kind in ("tEXt", "zTXt", "iTXt", "pHYs", "gAMA", "iCCP", "tIME", "cHRM", "eXIf", "acTL"):
+        extra[f"bad CRC {kind}"] = chunk(kind.encode(), b"12345678\0", broken=True)
+    for name, part in extra.items():
+        yield Variant(f"png {name}", png(plain, 8, 2, part), plain)
+        yield Variant(f"png {name} behind", png(plain, 8, 2, b"", part), plain)
     broken = chunk(b"tRNS", b"\0\0\0\0\0\0", broken=True)
-    return [*found, Variant("png bad CRC tRNS", png(plain, 8, 2, broken), seen, readable=False)]
+    yield Variant("png bad CRC tRNS", png(plain, 8, 2, broken), plain, readable=False)
 
 
-def _tiff() -> list[Variant]:
-    rgbs = [v for depth in (8, 10, 12, 16) for v in _tiff_rgb(depth)]
-    alphas = [
-        v
-        for depth in (8, 16)
-        for order in ("contig", "separate")
-        for v in _tiff_alpha(depth, order)
-    ]
-    return [*_tiff_grey(), *rgbs, *alphas, *_tiff_other()]
-
-
-def _tiff_grey() -> list[Variant]:
-    found = []
-    for depth in (1, 2, 4, 6, 8, 10, 12, 14, 16):
+def _tiff_grey() -> Iterator[Variant]:
+    kinds = product((1, 2, 4, 6, 8, 10, 12, 14, 16), "<>", ("minisblack", "miniswhite"))
+    for depth, order, zero in kinds:
         top, grey = 2**depth - 1, _grey(depth)
         grey = grey if depth > 8 else grey.astype(np.uint8)
-        for order in "<>":
-            for zero in ("minisblack", "miniswhite"):
-                seen = _eight(grey if zero == "minisblack" else top - grey, top)
-                stored = (grey != 0) if depth == 1 else grey
-                packed = {} if depth in (1, 8, 16) else {"bitspersample": depth}
-                data = tiff(stored, photometric=zero, byteorder=order, **packed)
-                found.append(Variant(f"tiff {zero} {depth} {order}", data, seen))
-    return found
+        seen = _eight(grey if zero == "minisblack" else top - grey, top)
+        stored = (grey != 0) if depth == 1 else grey
+        packed = {} if depth in (1, 8, 16) else {"bitspersample": depth}
+        data = tiff(stored, photometric=zero, byteorder=order, **packed)
+        yield Variant(f"tiff {zero} {depth} {order}", data, seen)
 
 
-def _tiff_rgb(depth: int) -> list[Variant]:
-    top = 2**depth - 1
-    colour = rgb(np.uint8 if depth == 8 else np.uint16, top)
-    seen = _eight(colour, top)
-    planes = np.ascontiguousarray(colour.transpose(2, 0, 1))
+def _tiff_rgb(depth: int) -> Iterator[Variant]:
+    colour = _colour(depth)
+    seen = _eight(colour, 2**depth - 1)
     packed = {} if depth in (8, 16) else {"bitspersample": depth}
-    kinds = [
-        (tile, how) for tile in (None, (16, 16)) for how in (None, "deflate", "lzw", "zstd", "lzma")
-    ]
-    found = []
+    kinds = product((None, (16, 16)), (None, "deflate", "lzw", "zstd", "lzma"))
     for tile, how in [(None, None)] if packed else kinds:
         options = {"photometric": "rgb", "tile": tile, "compression": how, **packed}
         options |= {"predictor": True} if how in ("deflate", "lzw") else {}
-        for order, samples in (("contig", colour), ("separate", planes)):
-            data = tiff(samples, planarconfig=order, **options)
-            readable = how not in ("zstd", "lzma")
-            found.append(
-                Variant(f"tiff rgb {depth} {order} {tile} {how}", data, seen, readable=readable)
-            )
-    return found
+        for order in ("contig", "separate"):
+            data = tiff(_laid(colour, order), planarconfig=order, **options)
+            name = f"tiff rgb {depth} {order} {tile} {how}"
+            yield Variant(name, data, seen, readable=how not in ("zstd", "lzma"))
 
 
-def _tiff_alpha(depth: int, order: str) -> list[Variant]:
+def _laid(samples: np.ndarray, order: str) -> np.ndarray:
+    """Samples with their channels last ("contig") or first ("separate")."""
+    return samples if order == "contig" else np.ascontiguousarray(samples.transpose(2, 0, 1))
+
+
+def _tiff_alpha(depth: int, order: str) -> Iterator[Variant]:
     """Alpha beside RGB, grey and CMYK, and CMYK alone."""
-    top = 2**depth - 1
-    colour = rgb(np.uint8 if depth == 8 else np.uint16, top)
+    top, colour = 2**depth - 1, _colour(depth)
     seen = _eight(colour, top)
     alpha = np.round(rgb(np.float64, 1)[:, ::-1, :1] * top).astype(colour.dtype)
     share = alpha[:, :, 0] / top
@@ -285,7 +259,6 @@ def _tiff_alpha(depth: int, order: str) -> list[Variant]:
     grey, over_grey = colour[:, :, :1], _over_white(_eight(colour[:, :, 0], top), share)
     inks = np.concatenate([top - colour, np.full_like(alpha, top // 4)], 2)
     printed = np.round(seen * (1 - top // 4 / top)).astype(np.uint8)
-    found = []
     for name, photometric, kind, base, shown in (
         ("rgb", "rgb", "unassalpha", colour, _over_white(seen, share)),
         ("rgb", "rgb", "assocalpha", held, _over_white(seen, share)),
@@ -294,43 +267,35 @@ def _tiff_alpha(depth: int, order: str) -> list[Variant]:
         ("cmyk", "separated", "unassalpha", inks, _over_white(printed, share)),
         ("cmyk", "separated", None, inks, printed),
     ):
-        samples = np.concatenate([base, alpha], 2) if kind else base
-        samples = samples if order == "contig" else np.ascontiguousarray(samples.transpose(2, 0, 1))
+        samples = _laid(np.concatenate([base, alpha], 2) if kind else base, order)
         more = {"extrasamples": [kind]} if kind else {}
         data = tiff(samples, photometric=photometric, planarconfig=order, **more)
-        found.append(Variant(f"tiff {name} {kind} {depth} {order}", data, shown))
-    return found
+        yield Variant(f"tiff {name} {kind} {depth} {order}", data, shown)
 
 
-def _tiff_other() -> list[Variant]:
-    found = []
+def _tiff_other() -> Iterator[Variant]:
     for depth in (8, 16):
-        count = 2**depth
         index = _grey(depth).astype(np.uint8 if depth == 8 else np.uint16)
-        table = (np.arange(count) * 65535 // (count - 1)).astype(np.uint16)
+        table = (np.arange(2**depth) * 65535 // (2**depth - 1)).astype(np.uint16)
         table = np.stack([table, table[::-1], np.roll(table, 1)])
         data = tiff(index, photometric="palette", colormap=table)
         seen = _eight(table.T[index], 65535)
-        found.append(Variant(f"tiff palette {depth}", data, seen, readable=depth == 8))
+        yield Variant(f"tiff palette {depth}", data, seen, readable=depth == 8)
     for kind in (np.float16, np.float32, np.float64, np.int16, np.int32, np.uint32, np.int8):
-        samples = rgb(kind, 1 if np.dtype(kind).kind == "f" else 100)
-        for name, values in (("grey", samples[:, :, 0]), ("rgb", samples)):
-            photometric = "minisblack" if name == "grey" else "rgb"
+        of_floats = np.dtype(kind).kind == "f"
+        samples = rgb(kind, 1 if of_floats else 100)
+        for name, photometric, values in (
+            ("grey", "minisblack", samples[:, :, 0]),
+            ("rgb", "rgb", samples),
+        ):
             data = tiff(values, photometric=photometric)
-            seen = _eight(values, 1 if np.dtype(kind).kind == "f" else np.iinfo(kind).max)
-            found.append(Variant(f"tiff {name} {np.dtype(kind).name}", data, seen, readable=False))
-    lab = tiff(rgb(), photometric="cielab")
-    found.append(Variant("tiff lab", lab, rgb(), readable=False))
+            seen = _eight(values, 1 if of_floats else np.iinfo(kind).max)
+            yield Variant(f"tiff {name} {np.dtype(kind).name}", data, seen, readable=False)
+    yield Variant("tiff lab", tiff(rgb(), photometric="cielab"), rgb(), readable=False)
+    jpeg = {"photometric": "rgb", "compression": "jpeg", "compressionargs": {"level": 98}}
     for subsampling in ((1, 1), (2, 2)):
-        data = tiff(
-            rgb(),
-            photometric="rgb",
-            compression="jpeg",
-            compressionargs={"level": 98},
-            subsampling=subsampling,
-        )
-        found.append(Variant(f"tiff jpeg {subsampling}", data, rgb(), 14))
-    return found
+        data = tiff(rgb(), subsampling=subsampling, **jpeg)
+        yield Variant(f"tiff jpeg {subsampling}", data, rgb(), 14)
 
 
 def _jpeg() -> list[Variant]:
@@ -349,63 +314,47 @@ def _jpeg() -> list[Variant]:
     ]
 
 
-def _jpeg2000() -> list[Variant]:
-    found = []
-    for form in ("jp2", "j2k"):
-        for depth in (8, 10, 12, 16):
-            kind = np.uint8 if depth == 8 else np.uint16
-            colour = rgb(kind, 2**depth - 1)
-            for name, values in (("rgb", colour), ("grey", np.ascontiguousarray(colour[:, :, 0]))):
-                data = imagecodecs.jpeg2k_encode(
-                    values, level=0, codecformat=form, bitspersample=depth, reversible=True
-                )
-                found.append(
-                    Variant(f"{form} {name} {depth}", data, _eight(values, 2**depth - 1), 1)
-                )
+def _jpeg2000() -> Iterator[Variant]:
+    options = {"level": 0, "reversible": True}
+    for form, depth in product(("jp2", "j2k"), (8, 10, 12, 16)):
+        colour = _colour(depth)
+        for name, values in (("rgb", colour), ("grey", np.ascontiguousarray(colour[:, :, 0]))):
+            data = imagecodecs.jpeg2k_encode(
+                values, codecformat=form, bitspersample=depth, **options
+            )
+            yield Variant(f"{form} {name} {depth}", data, _eight(values, 2**depth - 1), 1)
+    values, over = _with_alpha()
+    data = imagecodecs.jpeg2k_encode(values, codecformat="jp2", **options)
+    yield Variant("jp2 rgb alpha", data, over, 1, readable=False)
+
+
+def _with_alpha() -> tuple[np.ndarray, np.ndarray]:
+    """RGBA of 8 bit, and what it shows."""
     alpha = rgb()[:, ::-1, :1]
-    values = np.ascontiguousarray(np.concatenate([rgb(), alpha], 2))
     over = _over_white(rgb(), alpha[:, :, 0] / 255)
-    data = imagecodecs.jpeg2k_encode(values, level=0, codecformat="jp2", reversible=True)
-    return [*found, Variant("jp2 rgb alpha", data, over, 1, readable=False)]
+    return np.ascontiguousarray(np.concatenate([rgb(), alpha], 2)), over
 
 
-def _avif() -> list[Variant]:
-    found = []
+def _avif() -> Iterator[Variant]:
+    options = {"level": 100, "pixelformat": "444", "speed": 8}
     for depth in (8, 10, 12):
-        colour = rgb(np.uint8 if depth == 8 else np.uint16, 2**depth - 1)
-        data = imagecodecs.avif_encode(
-            colour, level=100, bitspersample=depth, pixelformat="444", speed=8
-        )
-        found.append(Variant(f"avif {depth}", data, _eight(colour, 2**depth - 1), 3))
-    alpha = rgb()[:, ::-1, :1]
-    values = np.ascontiguousarray(np.concatenate([rgb(), alpha], 2))
-    data = imagecodecs.avif_encode(values, level=100, pixelformat="444", speed=8)
-    return [*found, Variant("avif alpha", data, _over_white(rgb(), alpha[:, :, 0] / 255), 4)]
+        data = imagecodecs.avif_encode(_colour(depth), bitspersample=depth, **options)
+        yield Variant(f"avif {depth}", data, _eight(_colour(depth), 2**depth - 1), 3)
+    values, over = _with_alpha()
+    yield Variant("avif alpha", imagecodecs.avif_encode(values, **options), over, 4)
 
 
-def _oriented() -> list[Variant]:
-    found = []
-    for turn in range(1, 9):
-        stored = stored_for(rgb(), turn)
-        block = exif_block(turn)
-        for depth in (8, 16):
-            wide = stored.astype(np.uint16) * 257 if depth == 16 else stored
-            for order in ("contig", "separate"):
-                samples = (
-                    wide if order == "contig" else np.ascontiguousarray(wide.transpose(2, 0, 1))
-                )
-                data = tiff(
-                    samples,
-                    photometric="rgb",
-                    planarconfig=order,
-                    extratags=[(274, 3, 1, turn, True)],
-                )
-                found.append(Variant(f"tiff turn {turn} {depth} {order}", data, rgb()))
-        found.append(Variant(f"png turn {turn}", png(stored, 8, 2, chunk(b"eXIf", block)), rgb()))
-        behind = png(stored, 8, 2, b"", chunk(b"eXIf", block))
-        found.append(Variant(f"png turn {turn} behind", behind, rgb()))
-        whole = imagecodecs.jpeg8_encode(stored, level=98)
-        marker = b"Exif\0\0" + block
-        part = b"\xff\xe1" + struct.pack(">H", len(marker) + 2) + marker
-        found.append(Variant(f"jpeg turn {turn}", whole[:2] + part + whole[2:], rgb(), 12))
-    return found
+def _oriented(turn: int) -> Iterator[Variant]:
+    stored, block = stored_for(rgb(), turn), exif_block(turn)
+    for depth, order in product((8, 16), ("contig", "separate")):
+        wide = stored.astype(np.uint16) * 257 if depth == 16 else stored
+        tag = {"photometric": "rgb", "extratags": [(274, 3, 1, turn, True)]}
+        data = tiff(_laid(wide, order), planarconfig=order, **tag)
+        yield Variant(f"tiff turn {turn} {depth} {order}", data, rgb())
+    part = chunk(b"eXIf", block)
+    yield Variant(f"png turn {turn}", png(stored, 8, 2, part), rgb())
+    yield Variant(f"png turn {turn} behind", png(stored, 8, 2, b"", part), rgb())
+    whole = imagecodecs.jpeg8_encode(stored, level=98)
+    marker = b"Exif\0\0" + block
+    segment = b"\xff\xe1" + struct.pack(">H", len(marker) + 2) + marker
+    yield Variant(f"jpeg turn {turn}", whole[:2] + segment + whole[2:], rgb(), 12)

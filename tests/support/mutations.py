@@ -39,43 +39,28 @@ _PATHS = (
     *(["/images/_search"] * 20),
     *(["/images/_msearch"] * 3),
     *("/_search", "/images,images/_search", "/%69mages/_search", "/images/_search/", "/*/_search"),
-    *(
-        "/none/_search",
-        "/-x/_search",
-        "/_msearch",
-        "/a%2Fb/_search",
-        "/%/_search",
-        "/images/_search/template",
-        "/_all/_search",
-    ),
+    *("/none/_search", "/-x/_search", "/_msearch", "/a%2Fb/_search", "/%/_search"),
+    *("/images/_search/template", "/_all/_search"),
 )
 _PARAMETERS = ("size", "from", "filter_path", "timeout", "pretty", "_source", "sort", "scroll")
 _PARAMETERS += ("typed_keys", "rest_total_hits_as_int", "format", "source", "routing", "q", "x")
-_VALUES = (
-    "",
-    "0",
-    "3",
-    "-1",
-    "99999999999",
-    "true",
-    "false",
-    "hits.hits._id",
-    "-hits",
-    "**",
+_VALUES = ("", "0", "3", "-1", "99999999999", "true", "false", "hits.hits._id", "-hits", "**")
+_VALUES += (
     "1ms",
+    "%00",
+    "%zz",
+    "%F0%9F",
+    "a,b",
+    "1m",
+    "yaml",
+    "%7B%22knn%22%3A%7B%7D%7D",
+    "+",
+    "_score",
 )
-_VALUES += ("%00", "%zz", "%F0%9F", "a,b", "1m", "yaml", "%7B%22knn%22%3A%7B%7D%7D", "+", "_score")
 _TYPES = (
-    b"application/json",
-    b"application/json",
-    b"application/vnd.elasticsearch+json; compatible-with=9",
-)
-_TYPES += (
-    b"application/x-ndjson",
-    b"text/plain",
-    b"",
+    *(b"application/json", b"application/json", b"application/x-ndjson", b"text/plain", b""),
+    *(b"application/vnd.elasticsearch+json; compatible-with=9", b"\xff"),
     b"application/json; charset=utf-16",
-    b"\xff",
 )
 _ACCEPTS = (b"*/*", b"application/json", b"application/yaml", b"text/html", b"", b"\xff")
 

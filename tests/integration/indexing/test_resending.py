@@ -16,7 +16,7 @@ from indexer.settings import IndexerSettings
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-RUN, QUEUE, NAME = "r", "q", "camsearch.index_images"
+RUN, QUEUE = "r", "q"
 IMAGES = [{"uri": "a.jpg"}]
 
 
@@ -44,7 +44,7 @@ def resender(app: Mock, ledger: Ledger) -> Resender:
 
 
 def ask(ledger: Ledger, chunk: str, queue: str = QUEUE) -> None:
-    ledger.ask(RUN, 1, chunk, task_text(NAME, IMAGES, {"chunk": chunk}, queue))
+    ledger.ask(RUN, 1, chunk, task_text(IMAGES, {"chunk": chunk}, queue))
 
 
 def test_a_task_that_is_nowhere_at_two_looks_is_sent_again(
@@ -54,7 +54,11 @@ def test_a_task_that_is_nowhere_at_two_looks_is_sent_again(
     assert resender.look() == 0
     assert resender.look() == 1
     app.send_task.assert_called_once_with(
-        NAME, args=[IMAGES], kwargs={"chunk": "c"}, queue=QUEUE, ignore_result=True
+        "camsearch.index_images",
+        args=[IMAGES],
+        kwargs={"chunk": "c"},
+        queue=QUEUE,
+        ignore_result=True,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import json
 import multiprocessing
@@ -9,14 +10,16 @@ import os
 import signal
 import socket
 import threading
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 
 import pytest
 
+from reranker.app import make_app
+from reranker.observability.logs import configure_logs
+from reranker.proxy.server import end_in_order, listen, server_of
 from tests.support.clock import HANG_S, wait_for
 from tests.support.forked import forked
-from tests.support.serve_tiny import serve_tiny
-from tests.support.tiny_service import image_text, make_gallery, re_ranked
+from tests.support.tiny_service import image_text, make_gallery, re_ranked, tiny_service
 
 CALLERS = 12
 
@@ -28,6 +31,52 @@ def folder(tmp_path_factory):
     made = tmp_path_factory.mktemp("gallery")
     make_gallery(made)
     return made
+
+
+def serve_tiny(folder, test):
+    """Serve a folder in a process of its own, until that is told to end.
+
+    Args:
+        folder: of `make_gallery`.
+        test: is told the port, then "read" or "part" for each piece of a search that was read (the
+            last one or not), and "closed" at the end. No search is answered before it sends a word.
+    """
+    configure_logs()
+    end_in_order()
+    try:
+        with tiny_service(folder) as service, listen("127.0.0.1", 0) as listening:
+            test.send(listening.getsockname()[1])
+            with suppress(KeyboardInterrupt):  # as the command does
+                app = held_back(make_app(service), test)
+                server_of(app).run(sockets=[listening])
+    finally:
+        test.send("closed")
+
+
+def held_back(app, test):
+    """Reads each search, says so, and hands it on once it may."""
+    is_free = threading.Event()
+
+    def wait():
+        with suppress(EOFError):
+            test.recv()
+            is_free.set()
+
+    threading.Thread(target=wait, daemon=True).start()
+
+    async def held(scope, receive, send):
+        async def received():
+            message = await receive()
+            if message["type"] == "http.request":
+                test.send("part" if message["more_body"] else "read")
+                if not message["more_body"]:
+                    await asyncio.to_thread(is_free.wait)
+            return message
+
+        is_search = scope["type"] == "http" and scope["method"] == "POST"
+        await app(scope, received if is_search else receive, send)
+
+    return held
 
 
 @contextmanager
