@@ -150,7 +150,7 @@ class Searcher:
             ids = [c.key for c in first]
             found = self.gallery.knn_windows(_array(query.descriptor), len(ids), among=ids)
             cosines = {hit.id: hit.cosine for hit in found}
-            return rescored([c for c in first if c.key in cosines], cosines) + rest
+            return rescored(first, cosines) + rest
         documents = self.gallery.get([c.key for c in first])
         window = [c for c in first if c.key in documents]  # some may have been deleted meanwhile
         matches = self.match(query, list(documents.values()), plan)

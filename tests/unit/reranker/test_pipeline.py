@@ -10,6 +10,7 @@ import torch
 
 from descriptors.arrays import Box, Size, box_of_region
 from descriptors.errors import RequestError
+from galleries.errors import NoWindows
 from galleries.filters import Term
 from galleries.kept_maps import stack_kept
 from galleries.local import LocalGallery
@@ -149,7 +150,7 @@ class TestFirstSearch:
 class TestRerank:
     def test_the_window_is_sorted_by_best_regions_and_the_rest_stays(self, searcher, query, match):
         window = 12
-        ranking = searcher.search(query, SearchPlan(k=COUNT, window=window))
+        ranking = searcher.search(query, SearchPlan(k=COUNT, window=window, by="maps"))
         before, after = ids(ranking.first), ids(ranking.hits)
         assert before != after
         assert (sorted(before[:window]), before[window:]) == (
@@ -170,8 +171,8 @@ class TestRerank:
             assert (hit.box, hit.score, hit.rank) == (None, hit.first_score, hit.first_rank)
 
     def test_the_window_reaches_beyond_the_hits_wanted(self, searcher, query):
-        few = searcher.search(query, SearchPlan(k=3, window=COUNT))
-        all_of_them = searcher.search(query, SearchPlan(k=COUNT, window=COUNT))
+        few = searcher.search(query, SearchPlan(k=3, window=COUNT, by="maps"))
+        all_of_them = searcher.search(query, SearchPlan(k=COUNT, window=COUNT, by="maps"))
         assert ids(few.hits) == ids(all_of_them.hits)[:3]
         assert ids(few.first) == ids(all_of_them.first)[:3]
 
@@ -190,14 +191,14 @@ class TestRerank:
     def test_a_hit_without_a_usable_region_keeps_its_first_score(self, searcher_with, query):
         # No region is as large as that, and the whole image does not count.
         strict = searcher_with(min_side=4000, whole_image=False)
-        ranking = strict.search(query, SearchPlan(window=10))
+        ranking = strict.search(query, SearchPlan(window=10, by="maps"))
         assert ids(ranking.hits) == ids(ranking.first)
         assert ranking.warnings == ()
         assert {hit.box for hit in ranking.hits} == {None}
 
     def test_hits_without_maps_keep_their_first_score_and_it_is_said_once(self, house, query):
         ranking = Searcher(house.method, house.gallery, None, REGIONS).search(
-            query, SearchPlan(window=7)
+            query, SearchPlan(window=7, by="maps")
         )
         assert ids(ranking.hits) == ids(ranking.first)
         (warning,) = ranking.warnings
@@ -221,7 +222,7 @@ class TestExpansion:
         self, searcher_with, house, query, match, window
     ):
         """docs/method.md section 5; where the window ends, hits give their whole descriptor."""
-        plan = SearchPlan(k=COUNT, window=window, expand=4)
+        plan = SearchPlan(k=COUNT, window=window, by="maps", expand=4)
         searcher = searcher_with(**PAPER)
         best = searcher.search(query, replace(plan, expand=0)).hits[:4]
         added = [match(h.document)[0].descriptor.numpy() for h in best[:window]]
@@ -230,7 +231,9 @@ class TestExpansion:
         for hit in searcher.search(query, plan).hits:
             WHITENED.check(expected[hit.document.id], hit.score, hit.document.id)
 
-    @pytest.mark.parametrize("plan", [SearchPlan(k=4, expand=3), SearchPlan(8, 6, expand=3)])
+    @pytest.mark.parametrize(
+        "plan", [SearchPlan(k=4, expand=3), SearchPlan(8, 6, "maps", expand=3)]
+    )
     def test_by_default_hits_that_diffusion_reaches_expand(
         self, searcher, house, query, match, plan
     ):
@@ -258,10 +261,72 @@ class TestExpansion:
         assert list(took) == ["first_search", "rerank", "expand", "documents"]
 
 
+@pytest.fixture
+def best_windows(house):
+    """The cosine and the box of each document's window that is most similar to a vector."""
+
+    def found(vector):
+        vector = np.asarray(vector, dtype=np.float64)
+        best = {}
+        for document in house.gallery.documents():
+            rows = document.windows.vectors.astype(np.float64)
+            of_rows = rows @ vector / np.linalg.norm(rows, axis=1) / np.linalg.norm(vector)
+            row = int(of_rows.argmax())
+            best[document.id] = float(of_rows[row]), Box(*document.windows.boxes[row].tolist())
+        return best
+
+    return found
+
+
+class TestWindows:
+    def test_the_first_search_finds_the_best_windows(self, searcher, query, best_windows):
+        ranking = searcher.search(query, SearchPlan(k=COUNT, windows=True))
+        best = best_windows(query.descriptor)
+        check_scores(ranking.hits, {id_: cosine for id_, (cosine, _) in best.items()})
+        assert [hit.box for hit in ranking.hits] == [best[id_][1] for id_ in ids(ranking.hits)]
+        assert len({hit.box for hit in ranking.hits}) > 1
+        assert ranking.first == ranking.hits
+
+    @pytest.mark.parametrize("by", [None, "windows"])
+    def test_the_first_hits_are_sorted_by_windows_and_the_rest_stays(
+        self, searcher, query, best_windows, by
+    ):
+        ranking = searcher.search(query, SearchPlan(k=COUNT, window=12, by=by))
+        best, first = best_windows(query.descriptor), ids(ranking.first)
+        check_scores(ranking.hits[:12], {id_: best[id_][0] for id_ in first[:12]})
+        assert ids(ranking.hits)[:12] != first[:12]
+        assert ids(ranking.hits)[12:] == first[12:]
+        assert [hit.box for hit in ranking.hits] == [best[id_][1] for id_ in ids(ranking.hits)]
+
+    @pytest.mark.parametrize("plan", [SearchPlan(k=COUNT, windows=True), SearchPlan(COUNT, 12)])
+    def test_the_second_search_is_over_windows_too(self, searcher_with, query, best_windows, plan):
+        searcher = searcher_with(**PLAIN)
+        first = searcher.search(query, plan).hits[:3]
+        expanded = query.descriptor.numpy() + np.sum([h.document.descriptor for h in first], 0)
+        ranking = searcher.search(query, replace(plan, expand=3))
+        best = best_windows(expanded)
+        check_scores(ranking.hits, {id_: cosine for id_, (cosine, _) in best.items()})
+
+    def test_a_gallery_without_windows_says_so(self, house, tmp_path, store, query):
+        there = house.gallery
+        settings = there.settings | {"method": {"windows": 0}}
+        with LocalGallery.create(tmp_path, there.dims, there.fingerprint, settings) as old:
+            old.put([replace(d, windows=None) for d in there.documents()])
+            searcher = Searcher(house.method, old, store, REGIONS)
+            with pytest.raises(NoWindows, match="camsearch gallery rebuild"):
+                searcher.search(query, SearchPlan(windows=True))
+            searcher.close()
+
+
 class Vanishing(LocalGallery):
     """A gallery from which somebody deletes images right after each search."""
 
     doomed: tuple[str, ...] = ()
+
+    def knn_windows(self, vector, k, matching=None, among=None):
+        hits = super().knn_windows(vector, k, matching, among)
+        self.delete(self.doomed)
+        return hits
 
     def knn(self, vector, k, matching=None):
         hits = super().knn(vector, k, matching)
@@ -271,7 +336,14 @@ class Vanishing(LocalGallery):
 
 @pytest.mark.parametrize("all_of_them", [False, True])
 @pytest.mark.parametrize(
-    "plan", [SearchPlan(k=COUNT, window=2), SearchPlan(k=COUNT, window=4, expand=8)], ids=repr
+    "plan",
+    [
+        SearchPlan(k=COUNT, window=2),
+        SearchPlan(k=COUNT, window=2, by="maps"),
+        SearchPlan(k=COUNT, window=4, expand=8),
+        SearchPlan(k=COUNT, windows=True),
+    ],
+    ids=repr,
 )
 def test_images_deleted_during_a_search_are_left_out(
     house, tmp_path, store, query, plan, all_of_them
