@@ -23,13 +23,13 @@ if TYPE_CHECKING:
     from benchmarks.timing import Row
     from descriptors.method import Method
 
-_NAMES = ("encode", "rerank", "windows", "bulk", "recall", "memory", "proxy")
+_NAMES = ("encode", "rerank", "windows", "bulk", "recall", "nested", "memory", "proxy")
 _MAX_IMAGES = 600
 
 
 def bench(
     name: Annotated[
-        str, typer.Argument(help="encode, rerank, windows, bulk, recall, memory, or proxy.")
+        str, typer.Argument(help="encode, rerank, windows, bulk, recall, nested, memory, or proxy.")
     ],
     photos: Annotated[
         Path | None,
@@ -42,8 +42,8 @@ def bench(
         int | None,
         typer.Option(
             min=1,
-            help="Documents (windows: 20,000 and 100,000; bulk: 5,000; recall: 100,000; memory, "
-            "proxy: 20,000).",
+            help="Documents (windows: 20,000 and 100,000; bulk: 5,000; recall: 100,000; "
+            "nested: 2,000; memory, proxy: 20,000).",
         ),
     ] = None,
 ) -> None:
@@ -55,6 +55,7 @@ def bench(
     bulk: documents/s written by a worker without its network, over those of the bare client;
     images/s of enqueue and a worker, over those of `camsearch index`.
     recall: recall@100 compared with exact search, ms and bytes, by index type.
+    nested: bytes an image and ms per query by windows in Elasticsearch, by profile.
     memory: of a worker that indexes many small images.
     proxy: kNN through `camsearch serve`, over direct kNN; re-ranked searches by id and by
     upload; 50 clients for a minute.
@@ -101,6 +102,7 @@ def _against_elasticsearch(
 ) -> list[Row]:
     from benchmarks.bulk import bench_bulk
     from benchmarks.local import index_files
+    from benchmarks.nested import bench_nested
     from benchmarks.recall import bench_recall
     from benchmarks.worker import bench_worker
     from camsearch import servers
@@ -111,6 +113,8 @@ def _against_elasticsearch(
     descriptors = np.stack([document.descriptor for document in documents])
     if name == "recall":
         return bench_recall(client, descriptors, count or 100_000, on_progress=_tell)
+    if name == "nested":
+        return bench_nested(client, descriptors, count or 2000, on_progress=_tell)
     ledger = servers.ledger(settings)
     rows = bench_bulk(client, ledger, settings, descriptors, count=count or 5000)
     return rows + bench_worker(settings, images, scratch / "worker", on_progress=_tell)

@@ -156,10 +156,13 @@ def _bytes(client: Elasticsearch, index: str) -> Row:
 
 
 @contextmanager
-def empty_gallery(client: Elasticsearch, dims: int, plan: IndexPlan) -> Iterator[ElasticGallery]:
-    """An empty gallery, dropped afterwards."""
+def empty_gallery(
+    client: Elasticsearch, dims: int, plan: IndexPlan, windows: int = 0
+) -> Iterator[ElasticGallery]:
+    """An empty gallery for images of so many windows, dropped afterwards."""
     name = f"camsearch-bench-{uuid.uuid4().hex[:8]}"
-    index = create(client, name, {"fingerprint": "b" * 64, "dims": dims}, dims, plan)
+    about = {"fingerprint": "b" * 64, "dims": dims, "method": {"windows": windows}}
+    index = create(client, name, about, dims, plan)
     try:
         yield ElasticGallery(client, index, rejects_index(name))
     finally:

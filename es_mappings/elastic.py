@@ -9,22 +9,24 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float32
 
-from descriptors.errors import RequestError
 from es_mappings.elastic_bulk import Bulk, check_held, deletion, write
 from es_mappings.elastic_client import Server, answered
-from es_mappings.elastic_reading import MAX_HITS, listing, nearest, read_by_id
+from es_mappings.elastic_nearest import FirstSearch
+from es_mappings.elastic_reading import listing, read_by_id
 from es_mappings.fields import (
     DESCRIPTOR,
     document_of,
     gallery_settings,
+    meta_names,
     query_of,
     reject_of,
     reject_source,
     source_of,
 )
+from es_mappings.windows import REGIONS, windows_count
 from galleries.checks import check_document, check_meta, check_query, check_reject, fits_as_id
 from galleries.documents import Document, FirstHit, Known, Reject
-from galleries.errors import ContractError
+from galleries.errors import ContractError, NoWindows
 from galleries.gallery import Ready
 
 if TYPE_CHECKING:
@@ -94,6 +96,9 @@ class ElasticGallery:
         self.settings: Mapping[str, Any] = gallery_settings(self.index, body["mappings"])
         self.fingerprint = str(self.settings["fingerprint"])
         self.dims = int(properties[DESCRIPTOR]["dims"])
+        windows = windows_count(self.settings) if REGIONS in properties else 0
+        profile = str(self.settings.get("profile", "rerank"))
+        self._search = FirstSearch(client, self.index, windows, profile)
         meta: dict[str, Any] = properties.get("meta", {})
         self.meta_properties: Mapping[str, Any] = meta.get("properties", {})
         self.meta_mapping = hashlib.sha256(json.dumps(meta, sort_keys=True).encode()).hexdigest()
@@ -102,16 +107,7 @@ class ElasticGallery:
         """Names of metadata fields, such as ``meta.city``, in order."""
         with answered("the mapping"):
             found = self._client.indices.get_mapping(index=self.index)
-        names: list[str] = []
-        mapped = found[self.index]["mappings"]["properties"].get("meta", {})
-        waiting: list[tuple[str, dict[str, Any]]] = [("meta", mapped)]
-        while waiting:
-            path, mapped = waiting.pop()
-            inner = mapped.get("properties", {})
-            waiting.extend((f"{path}.{name}", below) for name, below in inner.items())
-            if mapped.get("type", "object") not in ("object", "nested"):
-                names.append(path)
-        return sorted(names)
+        return meta_names(found[self.index]["mappings"]["properties"].get("meta", {}))
 
     def put(self, documents: Sequence[Document]) -> None:
         """Write documents, unless a later revision exists; see `Writable`.
@@ -226,29 +222,38 @@ class ElasticGallery:
         """Find the k documents with the highest cosine; see `Searchable`.
 
         Convention:
-            As exact as the index's graph. More hits are requested until ties at the end are
-            complete and can be ordered by id.
+            As exact as the index's graph.
 
         Raises:
             RequestError: the vector has other dimensions or no direction, k is more than
                 10,000, or the filter is refused, for example for an unknown field.
         """
         check_query(vector, self.dims)
-        if k > MAX_HITS:
-            raise RequestError(
-                f"{k} hits are more than Elasticsearch's limit of {MAX_HITS:,}: ask for fewer."
-            )
-        query = query_of(matching)
-        if k < 1:
-            return []
-        asked = k + 1
-        while True:
-            found = nearest(self._client, self.index, vector, asked, query)
-            whole = len(found) < asked or asked >= MAX_HITS
-            # With one extra hit, the last two show whether a tie is cut off.
-            if whole or found[k - 1].cosine > found[-1].cosine:
-                return sorted(found, key=lambda hit: (-hit.cosine, hit.id))[:k]
-            asked = min(4 * asked, MAX_HITS)
+        return self._search.nearest(vector, k, query_of(matching))
+
+    def knn_windows(
+        self,
+        vector: Float32[np.ndarray, " D"],
+        k: int,
+        matching: Filter | None = None,
+        among: Collection[str] | None = None,
+    ) -> list[FirstHit]:
+        """Find the k documents with the most similar windows; see `Searchable`.
+
+        Convention:
+            The query is rounded to 8 bits as windows are. Without ids, profile `search` asks the
+            graph. Profile `rerank` compares all windows if no more than 300,000 match, and
+            otherwise those of the first 1,000 documents by their descriptors (or k, if that is
+            more).
+
+        Raises:
+            NoWindows: the gallery's method has no windows.
+            RequestError: see `knn`.
+        """
+        if not self._search.windows:
+            raise NoWindows
+        check_query(vector, self.dims)
+        return self._search.by_windows(vector, k, query_of(matching), among)
 
     def _write(self, writes: Mapping[str, bytes], more: Sequence[bytes] = ()) -> None:
         """Write by id, and further actions; raises DocumentsRefused for refused ids only."""

@@ -62,6 +62,11 @@ class Server:
         """Whether a vector may be written as base64 of big-endian float32."""
         return self.version >= (9, 3)
 
+    @property
+    def may_terminate_early(self) -> bool:
+        """Whether a search of a graph may stop early, which an index can turn off."""
+        return self.version >= (9, 2)
+
 
 def connect(
     address: str,

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float32, Int8
 
 from es_mappings.elastic_client import answered
 from es_mappings.fields import DESCRIPTOR
+from es_mappings.windows import VECTOR
 from galleries.documents import FirstHit
 
 if TYPE_CHECKING:
@@ -22,8 +23,8 @@ __all__ = ["MAX_HITS", "listing", "nearest", "read_by_id"]
 MAX_HITS = 10_000
 
 # num_candidates per hit, and in total; `python -m benchmarks recall` measures cost and recall.
-_CANDIDATES_PER_HIT = 2
-_MIN_CANDIDATES = 200
+_CANDIDATES_PER_HIT = {DESCRIPTOR: 2, VECTOR: 5}
+_MIN_CANDIDATES = {DESCRIPTOR: 200, VECTOR: 500}
 
 _PAGE = 500
 _ASK_AT_ONCE = 1000
@@ -84,20 +85,33 @@ def listing(
 def nearest(
     client: Elasticsearch,
     index: str,
-    vector: Float32[np.ndarray, " D"],
+    vector: Float32[np.ndarray, " D"] | Int8[np.ndarray, " D"],
     k: int,
     query: Mapping[str, Any],
+    *,
+    candidates: int = 0,
 ) -> list[FirstHit]:
-    """The k hits of a kNN search among the documents that match a query, best first."""
+    """The k hits of a kNN search among the documents that match a query, best first.
+
+    Args:
+        client: of the server.
+        index: to search.
+        vector: floats are compared with descriptors, 8-bit levels with windows.
+        k: hits wanted, at most `MAX_HITS`.
+        query: filter on documents.
+        candidates: of each shard, at least.
+    """
+    field = DESCRIPTOR if vector.dtype == np.float32 else VECTOR
+    enough = max(candidates, _CANDIDATES_PER_HIT[field] * k, _MIN_CANDIDATES[field])
     knn: dict[str, Any] = {
-        "field": DESCRIPTOR,
+        "field": field,
         "query_vector": vector.tolist(),
         "k": k,
-        "num_candidates": min(max(_CANDIDATES_PER_HIT * k, _MIN_CANDIDATES), MAX_HITS),
+        "num_candidates": min(enough, MAX_HITS),
     }
     if "match_all" not in query:
         knn["filter"] = query
     with answered("a kNN search"):
         answer = client.search(index=index, knn=knn, size=k, source=False, track_total_hits=False)
-    # The score of a dot product is (1 + dot) / 2.
+    # The score of a dot product or cosine is (1 + it) / 2.
     return [FirstHit(hit["_id"], 2 * hit["_score"] - 1) for hit in answer["hits"]["hits"]]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float32
 
+from es_mappings.windows import REGIONS, regions_of, windows_of
 from galleries.documents import Document, ImageClass, Reject
 from galleries.errors import ContractError
 from galleries.filters import And, Everything, Exists, Filter, Ids, Not, Or, Range, Term, path_of
@@ -20,6 +21,7 @@ __all__ = [
     "DESCRIPTOR",
     "document_of",
     "gallery_settings",
+    "meta_names",
     "query_of",
     "reject_of",
     "reject_source",
@@ -56,6 +58,8 @@ def source_of(document: Document, *, base64_vector: bool) -> dict[str, Any]:
     }
     if document.indexed_at:
         source[_INDEXED_AT] = document.indexed_at
+    if document.windows is not None:
+        source[REGIONS] = regions_of(document.windows)
     return source
 
 
@@ -73,6 +77,7 @@ def document_of(source: Mapping[str, Any]) -> Document:
         source_tag=source["source_tag"],
         revision=source["revision"],
         indexed_at=source.get(_INDEXED_AT, ""),
+        windows=windows_of(source.get(REGIONS)),
     )
 
 
@@ -143,3 +148,16 @@ def gallery_settings(index: str, mappings: Mapping[str, Any]) -> dict[str, Any]:
             "create the index with `camsearch gallery create`."
         )
     return about
+
+
+def meta_names(mapped: dict[str, Any]) -> list[str]:
+    """Names of metadata fields, such as ``meta.city``, in order, from the mapping of ``meta``."""
+    names: list[str] = []
+    waiting = [("meta", mapped)]
+    while waiting:
+        path, mapped = waiting.pop()
+        inner = mapped.get("properties", {})
+        waiting.extend((f"{path}.{name}", below) for name, below in inner.items())
+        if mapped.get("type", "object") not in ("object", "nested"):
+            names.append(path)
+    return sorted(names)

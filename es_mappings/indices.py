@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from es_mappings.elastic import ElasticGallery
 from es_mappings.elastic_client import answered, packaged_json
 from es_mappings.fields import DESCRIPTOR, gallery_settings
+from es_mappings.windows import Profile, add_windows, keep_searching
 from galleries.errors import ContractError, FingerprintMismatch, GalleryNotFound
 
 if TYPE_CHECKING:
@@ -66,12 +67,15 @@ class IndexPlan:
         shards, replicas: of the index.
         meta_mapping: explicit mapping of the caller's fields, as the ``properties`` of
             an object; other fields are mapped dynamically.
+        profile: of the windows, if the method has any: `rerank` compares them exactly, `search`
+            has a graph of them.
     """
 
     graph: Graph = "int8_hnsw"
     shards: int = 1
     replicas: int = 1
     meta_mapping: Mapping[str, Any] | None = None
+    profile: Profile = "rerank"
 
     def body(self, about: Mapping[str, Any], dims: int) -> dict[str, Any]:
         """The body of the request that creates the index."""
@@ -89,6 +93,7 @@ class IndexPlan:
         if self.graph in OVERSAMPLE:
             options["rescore_vector"] = {"oversample": OVERSAMPLE[self.graph]}
         descriptor["index_options"] = options
+        add_windows(mappings, about, dims, self.profile)
         if self.meta_mapping:
             mappings["properties"]["meta"]["properties"] = dict(self.meta_mapping)
         return body
@@ -177,7 +182,8 @@ def create_beside(
     index = f"{prefix}{max((int(name[len(prefix) :]) for name in taken), default=0) + 1}"
     with answered(f"a new index {index}"):
         patient = client.options(request_timeout=_CREATE_S, max_retries=0)
-        patient.indices.create(index=index, **(plan or IndexPlan()).body(about, dims))
+        body = keep_searching(client, (plan or IndexPlan()).body(about, dims))
+        patient.indices.create(index=index, **body)
     _make_rejects(client, gallery, plan or IndexPlan())
     return index
 

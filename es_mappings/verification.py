@@ -5,9 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from es_mappings.elastic_client import answered, packaged_json
+from es_mappings.elastic_client import Server, answered, packaged_json
 from es_mappings.fields import DESCRIPTOR
 from es_mappings.indices import live_index, rejects_index, write_alias
+from es_mappings.windows import (
+    EARLY_TERMINATION,
+    PROFILES,
+    REGIONS,
+    VECTOR,
+    regions_mapping,
+    windows_count,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -49,6 +57,8 @@ def verify(client: Elasticsearch, gallery: str) -> list[Finding]:
         *_of_aliases(client, gallery, index),
         *_of_method(mappings),
         *_of_vectors(mappings),
+        *_of_windows(mappings),
+        *_of_early_termination(client, index, mappings),
         *_of_documents(client, index),
     ]
 
@@ -128,6 +138,51 @@ def _of_graph(options: Mapping[str, Any]) -> Iterator[Finding]:
             f"The vectors are stored as {kind} without rescoring.",
             "Search with `rescore_vector: {oversample: 3}`, or rebuild, which puts it into the "
             "mapping.",
+            fatal=False,
+        )
+
+
+def _of_windows(mappings: Mapping[str, Any]) -> Iterator[Finding]:
+    """Whether `regions` is mapped as `IndexPlan` maps it."""
+    about = mappings.get("_meta", {}).get("camsearch", {})
+    field = mappings.get("properties", {}).get(REGIONS)
+    if not windows_count(about):
+        return
+    if field is None or field.get("type") != "nested":
+        kind = "missing" if field is None else f"of type {field.get('type', 'object')}"
+        yield Finding(f"The field {REGIONS} is {kind}, not nested, so windows are lost.", _REBUILD)
+        return
+    made = regions_mapping(about["dims"], about.get("profile", "rerank"))["properties"]["vector"]
+    there = field.get("properties", {}).get("vector", {})
+    changed = [name for name, value in made.items() if there.get(name, True) != value]
+    if changed:
+        yield Finding(
+            f"The field {VECTOR} is not mapped as camsearch maps it ({', '.join(changed)}). With "
+            "another index type the score of a hit may be lower than that of its `inner_hits` "
+            "(Elasticsearch issues 138011 and 138496).",
+            _REBUILD,
+            fatal=bool({"type", "element_type", "dims", "similarity", "index"} & set(changed)),
+        )
+
+
+def _of_early_termination(
+    client: Elasticsearch, index: str, mappings: Mapping[str, Any]
+) -> Iterator[Finding]:
+    """Whether searches of a graph of windows stop too early."""
+    regions = mappings.get("properties", {}).get(REGIONS, {})
+    options = regions.get("properties", {}).get("vector", {}).get("index_options", {})
+    has_graph = options.get("type") == PROFILES["search"]["type"]
+    if not has_graph or not Server.of(client).may_terminate_early:
+        return
+    with answered(f"the settings of {index}"):
+        found = client.indices.get_settings(
+            index=index, name=EARLY_TERMINATION, flat_settings=True, include_defaults=True
+        )[index]
+    if str({**found.get("defaults", {}), **found["settings"]}.get(EARLY_TERMINATION)) == "true":
+        yield Finding(
+            f"{EARLY_TERMINATION} is true: searches of windows stop early and miss images "
+            "(recall .70 in the place of .98).",
+            f'Set it to false: `PUT /{index}/_settings` with `{{"{EARLY_TERMINATION}": false}}`.',
             fatal=False,
         )
 

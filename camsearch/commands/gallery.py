@@ -37,6 +37,14 @@ GraphOption = Annotated[
         "--graph", help="Index type: int8_hnsw, hnsw, int4_hnsw, bbq_hnsw, flat or int8_flat."
     ),
 ]
+ProfileOption = Annotated[
+    str,
+    typer.Option(
+        "--profile",
+        help="Index of windows: rerank compares them exactly; search has a graph, for first "
+        "searches by windows in large galleries, and writes ten times slower.",
+    ),
+]
 Shards = Annotated[int, typer.Option(min=1, help="Primary shards.")]
 Replicas = Annotated[int, typer.Option(min=0, help="Copies of each shard on other nodes.")]
 
@@ -52,6 +60,7 @@ def create(
     whitening: options.Whitening = None,
     maps: Maps = None,
     graph: GraphOption = "int8_hnsw",
+    profile: ProfileOption = "rerank",
     shards: Shards = 1,
     replicas: Replicas = 1,
     meta_mapping: options.MetaMapping = None,
@@ -62,7 +71,7 @@ def create(
 
     settings = read_settings()
     about = _about(preset, network, layers, side, weights, whitening, maps)
-    plan = _plan(graph, shards, replicas, meta_mapping)
+    plan = _plan(graph, profile, shards, replicas, meta_mapping)
     name = gallery or settings.images
     index = indices.create(servers.elastic(settings), name, about, about["dims"], plan)
     typer.echo(f"The gallery {name} is the index {index}.")
@@ -174,6 +183,7 @@ def rebuild(
     whitening: options.Whitening = None,
     maps: Maps = None,
     graph: GraphOption = "int8_hnsw",
+    profile: ProfileOption = "rerank",
     shards: Shards = 1,
     replicas: Replicas = 1,
     meta_mapping: options.MetaMapping = None,
@@ -194,7 +204,7 @@ def rebuild(
     index = into
     if index is None:
         about = _about(preset, network, layers, side, weights, whitening, maps)
-        plan = _plan(graph, shards, replicas, meta_mapping)
+        plan = _plan(graph, profile, shards, replicas, meta_mapping)
         index = indices.create_beside(client, name, about, about["dims"], plan)
         typer.echo(f"New index {index}; searches still use {live.index}.")
     target = indices.open_gallery(client, index)
@@ -252,11 +262,16 @@ def _about(
     )
 
 
-def _plan(graph: str, shards: int, replicas: int, meta_mapping: Path | None) -> IndexPlan:
+def _plan(
+    graph: str, profile: str, shards: int, replicas: int, meta_mapping: Path | None
+) -> IndexPlan:
     from es_mappings.indices import Graph, IndexPlan
+    from es_mappings.windows import PROFILES
 
     graphs = get_args(Graph)
     if graph not in graphs:
         raise RequestError(f"--graph {graph} is unknown: choose one of {', '.join(graphs)}.")
+    if profile not in PROFILES:
+        raise RequestError(f"--profile {profile} is unknown: choose one of {', '.join(PROFILES)}.")
     mapping = options.read_meta_mapping(meta_mapping)
-    return IndexPlan(graph, shards, replicas, mapping)  # type: ignore[arg-type] # checked above
+    return IndexPlan(graph, shards, replicas, mapping, profile)  # type: ignore[arg-type] # checked above

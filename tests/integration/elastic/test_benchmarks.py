@@ -10,6 +10,7 @@ import pytest
 from redis import Redis
 
 from benchmarks import bulk
+from benchmarks.nested import bench_nested
 from benchmarks.proxy import Rounds, bench_load, bench_pass_through
 from benchmarks.recall import bench_recall, empty_gallery, fill_index
 from descriptors.errors import RequestError
@@ -66,6 +67,17 @@ def test_recall_of_an_exact_index_is_whole(client: Elasticsearch, vectors: np.nd
     assert (row["graph"], row["vectors"], row["recall"]) == ("flat", 150, 1.0)
     assert 0 < row["ms_p50"] <= row["ms_p95"]
     assert row["index_bytes"] > 150 * 64 * 4
+
+
+def test_windows_cost_bytes_and_are_found_exactly_by_the_default_profile(
+    client: Elasticsearch, vectors: np.ndarray
+):
+    rows = bench_nested(client, vectors, 120, queries=3)
+    size = {row["profile"]: row["bytes_a_document"] for row in rows}
+    assert size["none"] + 14 * 64 < size["rerank"] < size["search"]
+    recall = {row["profile"]: row["recall"] for row in rows if row["search"] == "windows"}
+    assert recall["rerank"] > 0.95  # of a query that is rounded to 8 bits
+    assert list(recall) == ["rerank", "search"]
 
 
 def test_passing_through_is_compared_with_the_direct_way(
