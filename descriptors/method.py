@@ -94,11 +94,22 @@ class Method:
         """Descriptors and windows of a batch of images of one shape for the index (OfA or theme)."""
         return self.with_windows(self.describe_encoded(self.encoder.encode(batch)))
 
+    @torch.inference_mode()
     def with_windows(self, described: Described) -> Described:
-        """A copy with the windows of the settings, if there are any."""
+        """A copy with the windows of the settings, each described like the box of a query.
+
+        Source:
+            docs/method.md section 11.
+        """
         if not self.settings.windows:
             return described
-        within = self.describe_windows(described.encoded, self.settings.windows)
+        encoded, encoder = self.encoder.ready(described.encoded), self.encoder
+        boxes = window_boxes(self.settings.windows, encoded.working)[1:]
+        scores = window_scores(boxes, encoded, encoder.weight, encoder.bias)
+        classes = self._classes(scores.flatten(0, 1)).unflatten(0, scores.shape[:2])
+        regions = [window_regions(boxes, encoded.working, encoded, on) for on in encoded.features]
+        each = tuple(of_layer.expand(len(encoded), -1, -1) for of_layer in regions)
+        within = self.describe_classes(encoded, classes, each)
         windows = torch.cat([described.descriptors[:, None], within], dim=1)
         return replace(described, windows=windows)
 
@@ -113,31 +124,6 @@ class Method:
         probabilities = encoded.scores.softmax(dim=1).gather(1, classes)
         descriptors = self.describe_classes(encoded, classes)[:, 0]
         return Described(descriptors, classes, probabilities, encoded)
-
-    @torch.inference_mode()
-    def describe_windows(self, encoded: Encoded, count: int) -> Float[Tensor, "B M D"]:
-        """Descriptors of the windows within each image, without the whole image.
-
-        Args:
-            encoded: maps of images of one shape.
-            count: windows of an image, with the whole image; M is one less.
-
-        Returns:
-            Unit rows; zero for a window without activation.
-
-        Source:
-            docs/method.md section 11. Each window is described like the box of a query.
-        """
-        encoded = self.encoder.ready(encoded)
-        boxes = window_boxes(count, encoded.working)[1:]
-        on = [window_regions(boxes, encoded, maps) for maps in encoded.features]
-        of_evidence = window_regions(boxes, encoded, encoded.evidence)
-        scores = window_scores(
-            encoded.evidence, of_evidence, self.encoder.weight, self.encoder.bias
-        )
-        classes = self._classes(scores.flatten(0, 1)).unflatten(0, scores.shape[:2])
-        regions = tuple(r.expand(len(encoded), -1, -1) for r in on)
-        return self.describe_classes(encoded, classes, regions)
 
     @torch.inference_mode()
     def describe_classes(

@@ -13,6 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
 
+from descriptors.aggregation import region_windows
 from descriptors.arrays import Box, Encoded, FeatureMaps, Size, region_of_box
 
 if TYPE_CHECKING:
@@ -52,29 +53,36 @@ def window_boxes(count: int, image: Size) -> list[Box]:
     return boxes
 
 
-def window_regions(boxes: Sequence[Box], encoded: Encoded, maps: FeatureMaps) -> Int[Tensor, "M 4"]:
-    """The cells of a layer that windows cover; their pixels are of the working size."""
+def window_regions(
+    boxes: Sequence[Box], image: Size, encoded: Encoded, maps: FeatureMaps
+) -> Int[Tensor, "M 4"]:
+    """The cells of a layer that boxes cover.
+
+    Args:
+        boxes: in pixels of an image of this size.
+        image: size of the image.
+        encoded: its maps.
+        maps: of the layer.
+    """
     grid = encoded.grid(maps.cells)
-    regions = [region_of_box(box, encoded.working, grid) for box in boxes]
+    regions = [region_of_box(box, image, grid) for box in boxes]
     return torch.tensor(regions, device=maps.levels.device)
 
 
 def window_scores(
-    evidence: FeatureMaps,
-    regions: Int[Tensor, "M 4"],
-    weight: Float[Tensor, "C J"],
-    bias: Float[Tensor, " C"],
+    boxes: Sequence[Box], encoded: Encoded, weight: Float[Tensor, "C J"], bias: Float[Tensor, " C"]
 ) -> Float[Tensor, "B M C"]:
-    """The class scores of each window, from the evidence within it; see `class_scores`."""
+    """The class scores of windows, from the evidence within them; see `class_scores`.
+
+    Args:
+        boxes: of the windows, in pixels of the working size.
+        encoded: maps of a batch.
+        weight, bias: of the classifier.
+    """
+    evidence = encoded.evidence
+    regions = window_regions(boxes, encoded.working, encoded, evidence)
     height, width = evidence.levels.shape[2:]
-    x = torch.arange(width, device=regions.device)
-    y = torch.arange(height, device=regions.device)
-    columns = (x >= regions[:, :1]) & (x < regions[:, 2:3])
-    rows = (y >= regions[:, 1:2]) & (y < regions[:, 3:])
-    inside = (rows[:, :, None] & columns[:, None]).flatten(1).float()
-    inside /= inside.sum(dim=1, keepdim=True)
-    pooled = torch.bmm(
-        inside.expand(len(evidence.levels), -1, -1),
-        evidence.levels.float().flatten(2).transpose(1, 2),
-    )
+    inside = region_windows(regions[None], height, width, centring=False)[0].flatten(1)
+    shares = (inside / inside.sum(dim=1, keepdim=True)).expand(len(encoded), -1, -1)
+    pooled = torch.bmm(shares, evidence.levels.float().flatten(2).transpose(1, 2))
     return functional.linear(pooled * evidence.scale[:, None], weight, bias)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,7 +15,9 @@ import torch
 from jaxtyping import Float, Float32
 from torch import Tensor
 
-from descriptors.arrays import Box, QueryDescription
+from descriptors.arrays import Box, QueryDescription, Size
+from descriptors.refining import refine_box
+from galleries.kept_maps import stack_kept
 from reranker.candidates import (
     Candidate,
     expanded,
@@ -98,8 +100,12 @@ class Searcher:
             documents = self.gallery.get([c.key for c in (*last, *first)])
         places = {c.key: (c.score, rank) for rank, c in enumerate(order.first, start=1)}
         compared = _array(query.descriptor) if plan.windows or self.by_windows(plan) else None
+        hits = _hits(last, documents, places, compared)
+        if plan.refine and compared is not None:
+            with _timed(order.milliseconds, "refine"):
+                hits = self.refined(query, hits)
         return Ranking(
-            _hits(last, documents, places, compared),
+            hits,
             _hits(first, documents, places, compared if plan.windows else None),
             order.milliseconds,
             tuple(order.warnings),
@@ -128,6 +134,24 @@ class Searcher:
     ) -> dict[str, Match | None]:
         """The best region of each document whose maps can be read or made."""
         return self.matcher.match(query, documents, plan.region_settings(self.regions))
+
+    def refined(self, query: QueryDescription, hits: Sequence[Hit]) -> tuple[Hit, ...]:
+        """Hits whose boxes are fitted to the object; see `descriptors.refining`.
+
+        Convention:
+            A hit without a box stays as it is, and so does one without kept maps whose image
+            cannot be read.
+        """
+        maps = self.matcher.maps_of([hit.document for hit in hits if hit.box is not None])
+        encoder, fitted = self.method.encoder, list[Hit]()
+        for hit in hits:
+            document, box = hit.document, hit.box
+            if box is not None and document.id in maps:
+                encoded = stack_kept([maps[document.id]], encoder.device, encoder.kept_dtype)
+                size = Size(document.width, document.height)
+                box = refine_box(self.method, query, encoded, size, box)
+            fitted.append(replace(hit, box=box))
+        return tuple(fitted)
 
     def by_windows(self, plan: SearchPlan) -> bool:
         """Whether a plan re-ranks by the windows in the index."""

@@ -36,6 +36,8 @@ class SearchPlan:
         alpha: exponent of alpha-QE; 0 for plain averaging.
         matching: filter on documents.
         leave_out: id of a document to leave out, such as the query's own.
+        refine: fit the window of each hit of the answer to the object; encodes a hit whose maps are
+            not kept.
     """
 
     k: int = 10
@@ -46,6 +48,7 @@ class SearchPlan:
     alpha: float = 0.0
     matching: Filter | None = None
     leave_out: str | None = None
+    refine: bool = False
 
     def __post_init__(self) -> None:
         """Refuse numbers out of range."""

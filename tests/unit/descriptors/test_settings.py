@@ -25,8 +25,9 @@ OTHER: dict[str, Any] = {
     "centring_prior": False,
     "power": 0.75,
     "probability_weights": True,
+    "windows": 30,
 }
-AFTER_THE_WHITENING = {"n_classes", "theme", "n_pca", "probability_weights"}
+AFTER_THE_WHITENING = {"n_classes", "theme", "n_pca", "probability_weights", "windows"}
 
 # What galleries said of their re-ranking before there was diffusion.
 

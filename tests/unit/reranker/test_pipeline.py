@@ -10,6 +10,7 @@ import torch
 
 from descriptors.arrays import Box, Size, box_of_region
 from descriptors.errors import RequestError
+from descriptors.refining import refine_box
 from galleries.errors import NoWindows
 from galleries.filters import Term
 from galleries.kept_maps import stack_kept
@@ -306,6 +307,25 @@ class TestWindows:
         ranking = searcher.search(query, replace(plan, expand=3))
         best = best_windows(expanded)
         check_scores(ranking.hits, {id_: cosine for id_, (cosine, _) in best.items()})
+
+    def test_boxes_are_refined_when_asked(self, searcher, house, query, store):
+        plan = SearchPlan(k=COUNT, windows=True)
+        coarse = searcher.search(query, plan).hits
+        fine = searcher.search(query, replace(plan, refine=True)).hits
+        assert ids(fine) == ids(coarse)
+        for hit, before in zip(fine, coarse, strict=True):
+            document = hit.document
+            kept = store.get({document.id: document.digest})[document.id]
+            size = Size(document.width, document.height)
+            maps = stack_kept([kept], CPU, house.method.encoder.kept_dtype)
+            assert hit.box == refine_box(house.method, query, maps, size, before.box)
+        assert [hit.box for hit in fine] != [hit.box for hit in coarse]
+
+    def test_without_maps_and_images_boxes_stay(self, house, query):
+        blind = Searcher(house.method, house.gallery, None, REGIONS)
+        hits = blind.search(query, SearchPlan(k=3, windows=True)).hits
+        assert [hit.box for hit in blind.refined(query, hits)] == [hit.box for hit in hits]
+        blind.close()
 
     def test_a_gallery_without_windows_says_so(self, house, tmp_path, store, query):
         there = house.gallery
