@@ -31,7 +31,9 @@ from reranker.dialect.values import (
     read_page,
     refusal,
 )
+from reranker.dialect.windows import WINDOW_VECTOR
 from reranker.errors import DialectError, NotServed
+from reranker.folder_windows import inner_hits, unit_vector
 
 __all__ = ["ONE_SHARD", "PARAMETERS", "Parameters", "View", "check_served", "not_served", "search"]
 
@@ -99,8 +101,11 @@ def search(
         total, best, found = _matching(gallery, query, page)
     else:
         total, best, found = _nearest(gallery, knn, page)
+    inner = inner_hits(knn)
     hits = [
-        {"_index": index, "_id": document.id, "_score": score, **view.of(document)}
+        {"_index": index, "_id": document.id, "_score": score}
+        | view.of(document)
+        | inner(index, document)
         for document, score in found
     ]
     return {
@@ -147,9 +152,10 @@ def _nearest(
     gallery: LocalGallery, clause: Any, page: Page
 ) -> tuple[int, float | None, Sequence[_Hit]]:
     """The number of hits, the best score, and the page."""
-    said = _object(clause, "knn", _KNN_KEYS)
-    if said.get("field") != DESCRIPTOR:
-        raise not_served(f"A search in another field than [{DESCRIPTOR}]")
+    in_windows = isinstance(clause, dict) and clause.get("field") == WINDOW_VECTOR
+    said = _object(clause, "knn", _KNN_KEYS | ({"inner_hits"} if in_windows else set()))
+    if said.get("field") not in {DESCRIPTOR, WINDOW_VECTOR}:
+        raise not_served(f"A search in another field than [{DESCRIPTOR}] and [{WINDOW_VECTOR}]")
     k = page.start + page.size
     if said.get("k") is not None:
         k = a_whole_number(said["k"], "knn.k", 1, _MAX_HITS)
@@ -159,7 +165,9 @@ def _nearest(
     matching = None if filter_ is None else parse_filter(filter_)
     least = -1.0 if least is None else a_number(least, "knn.similarity", -1)
     boost = a_number(said.get("boost", 1.0), "knn.boost", 0)
-    hits = gallery.knn(_vector(said.get("query_vector")), k, matching)
+    vector = _vector(said.get("query_vector"))
+    search = gallery.knn_windows if in_windows else gallery.knn
+    hits = search(unit_vector(vector) if in_windows else vector, k, matching)
     scored = [
         (hit.id, _as_float32(boost * (1 + hit.cosine) / 2)) for hit in hits if hit.cosine >= least
     ]

@@ -2,7 +2,9 @@
 
 values      query strings, JSON values, paging and wildcards; errors and warnings
 searches    `VisualSearch`, a parsed search, and the requests to Elasticsearch made from it
-options     images with boxes; re-ranking and expansion
+windows     vectors of 8 bits, restricted searches and boxes of windows
+images      query images with boxes
+options     re-ranking and expansion
 parsing     a search's body and query string -> `VisualSearch`, or None if it uses no key of ours
 msearch     the same for `_msearch`, and merging its answers
 answers     Elasticsearch's hits in the new order; `filter_path`

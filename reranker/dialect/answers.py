@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from descriptors.arrays import Box
@@ -21,8 +21,10 @@ from es_mappings.fields import DESCRIPTOR
 from reranker.dialect.options import NAME
 from reranker.dialect.searches import VisualSearch
 from reranker.dialect.values import fits
+from reranker.dialect.windows import REGIONS
 
-__all__ = ["FoundHit", "RankedHit", "answer_of", "cut", "filtered", "read_hits"]
+__all__ = ["FoundHit", "RankedHit", "answer_of", "cut", "filtered", "page_of", "read_hits"]
+__all__ += ["with_boxes"]
 
 _DOT = re.compile(r"(?<!\\)\.")
 _ANY_NAMES = "**"
@@ -61,8 +63,8 @@ class RankedHit:
 
     Attributes:
         raw: Elasticsearch's JSON.
-        cosine: of its best region or of the second search; None to keep Elasticsearch's score.
-        box: best region in pixels of the image; None if there is none.
+        cosine: of its best window or region, or of the second search; None to keep Elasticsearch's score.
+        box: best window or region in pixels of the image; None if there is none.
         first_score, first_rank: in the first search; None if it did not find the hit.
     """
 
@@ -71,6 +73,11 @@ class RankedHit:
     box: Box | None = None
     first_score: float | None = None
     first_rank: int | None = None
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Index and id."""
+        return self.raw.get("_index", ""), self.raw["_id"]
 
     @property
     def score(self) -> float | None:
@@ -102,24 +109,37 @@ def answer_of(
         at least the number of known hits. With `min_score` it is the number of known hits that
         reach it, with relation `gte` if there may be more.
     """
-    passed = [hit for hit in ordered if _reaches(hit, search.min_score)]
-    page = passed[search.start : search.start + search.size]
+    passed = _passed(search, ordered)
     scores = [hit.score for hit in passed if hit.score is not None] if search.size else []
     hits = {
         **first.get("hits", {}),
         "max_score": max(scores, default=None),
-        "hits": [_rendered(hit, search) for hit in page],
+        "hits": [_rendered(hit, search) for hit in page_of(search, ordered)],
     }
     if "total" in hits:
         hits["total"] = _total(hits["total"], ordered, passed, search)
     return {**first, "took": took, "hits": hits}
 
 
+def page_of(search: VisualSearch, ordered: Sequence[RankedHit]) -> list[RankedHit]:
+    """The hits that are shown, of all in their final order."""
+    return _passed(search, ordered)[search.start : search.start + search.size]
+
+
+def with_boxes(hits: Sequence[RankedHit], boxes: Mapping[tuple[str, str], Box]) -> list[RankedHit]:
+    """The hits with these boxes; those of other hits stay."""
+    return [replace(hit, box=boxes[hit.key]) if hit.key in boxes else hit for hit in hits]
+
+
+def _passed(search: VisualSearch, ordered: Sequence[RankedHit]) -> list[RankedHit]:
+    return [hit for hit in ordered if _reaches(hit, search.min_score)]
+
+
 def _rendered(hit: RankedHit, search: VisualSearch) -> dict[str, Any]:
     rendered = dict(hit.raw)
     rendered["_score"] = hit.score
     if search.hides_vectors and isinstance(rendered.get("_source"), dict):
-        vectors = {DESCRIPTOR, *(slot.field for slot in search.slots)}
+        vectors = {DESCRIPTOR, REGIONS, *(slot.field for slot in search.slots)}
         rendered["_source"] = {k: v for k, v in rendered["_source"].items() if k not in vectors}
     ours = {
         "box": hit.box.as_list() if hit.box else None,

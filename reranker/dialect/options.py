@@ -1,45 +1,37 @@
-"""Read camsearch's own keys: images with boxes, re-ranking, expansion, and their conflicts."""
+"""Read camsearch's own keys: re-ranking and expansion, and their conflicts."""
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
-from descriptors.arrays import Box
+from reranker.dialect.images import IMAGE_KEYS, read_query_image
 from reranker.dialect.searches import (
     DialectLimits,
     Expand,
     ImageQuery,
-    ImageSource,
     Rerank,
     Slot,
 )
 from reranker.dialect.values import (
     a_flag,
     a_number,
-    a_text,
     a_whole_number,
     an_object,
     refusal,
 )
 from reranker.errors import DialectError
+from reranker.ranking import RerankBy
 
-__all__ = ["IMAGE_KEYS", "NAME", "Options", "check_conflicts", "check_images"]
-__all__ += ["read_query_image", "take_options"]
+__all__ = ["NAME", "Options", "check_conflicts", "check_images", "take_options"]
 
 NAME = "camsearch"
-IMAGE_KEYS = ("image", "box")
 
 _RANKING_KEYS = ("rank_window_size", "rerank", "expand")
 _WINDOW = 100
 _EXPAND_HITS = 10
-_SOURCES = ("data", "id", "url")
-_COORDINATES = 4
-_MAX_ID = 512  # Elasticsearch's, in bytes
-_MAX_URL = 8191
+_RERANK_BY: tuple[RerankBy, ...] = get_args(RerankBy)
 _REFUSED = ("collapse", "search_after", "pit", "rescore", "slice")
 _BY_SCORE: tuple[Any, ...] = (
     "_score",
@@ -171,11 +163,30 @@ def _rerank(value: Any, path: str, window: int, limits: DialectLimits) -> Rerank
         return None
     if value is True:
         return Rerank(window)
-    given = an_object(value, path, ("regions", "classes"))
-    classes = given.get("classes")
-    if classes is not None:
-        classes = a_whole_number(classes, f"{path}.classes", 1, limits.classes)
-    return Rerank(window, a_flag(given.get("regions", True), f"{path}.regions"), classes)
+    given = an_object(value, path, ("by", "regions", "classes"))
+    by, classes = _rerank_by(given, path), given.get("classes")
+    if classes is None:
+        return Rerank(window, by)
+    if by == "windows":
+        raise DialectError(
+            f"[{path}.classes] does not apply to windows, which have their own classes: leave it "
+            'out, or re-rank by "maps" or "images".'
+        )
+    classes = a_whole_number(classes, f"{path}.classes", 1, limits.classes)
+    return Rerank(window, by or "maps", classes)
+
+
+def _rerank_by(given: Mapping[str, Any], path: str) -> RerankBy | None:
+    """What is compared; `regions` is how it was said before windows."""
+    by, regions = given.get("by"), given.get("regions")
+    if by is not None and regions is not None:
+        raise DialectError(f"[{path}.by] and [{path}.regions] exclude each other: give [by].")
+    if regions is not None:
+        return "maps" if a_flag(regions, f"{path}.regions") else "images"
+    if by is not None and by not in _RERANK_BY:
+        raise refusal(f"{path}.by", '"windows", "maps" or "images"', by)
+    found: RerankBy | None = by
+    return found
 
 
 def _expand(value: Any, path: str, limits: DialectLimits) -> Expand | None:
@@ -204,66 +215,6 @@ def check_images(options: Options | None, slots: Sequence[Slot], limits: Dialect
             f"[{options.path}.image] is not used: there is no [knn] without a vector, and no "
             "re-ranking."
         )
-
-
-def read_query_image(value: Mapping[str, Any], path: str, limits: DialectLimits) -> ImageQuery:
-    """Read `image` and the optional `box` of an object.
-
-    Raises:
-        DialectError: a value is not valid. Null is the same as an absent key.
-    """
-    box = value.get("box")
-    image = _read_image(value.get("image"), f"{path}.image", limits)
-    return ImageQuery(image, None if box is None else _read_box(box, f"{path}.box"))
-
-
-def _read_image(value: Any, path: str, limits: DialectLimits) -> ImageSource:
-    given = {k: v for k, v in an_object(value, path, _SOURCES).items() if v is not None}
-    if len(given) != 1:
-        raise DialectError(
-            f"[{path}] must have exactly one of [data], [id] and [url], not {len(given)}."
-        )
-    [(source, text)] = given.items()
-    path = f"{path}.{source}"
-    if source == "data":
-        return ImageSource(data=_read_base64(text, path, limits.image_bytes))
-    if source == "id":
-        return ImageSource(id=a_text(text, path, _MAX_ID))
-    return ImageSource(url=a_text(text, path, _MAX_URL))
-
-
-def _read_base64(value: Any, path: str, most: int) -> bytes:
-    """Decode base64, with line breaks or as a data URL."""
-    text = value if isinstance(value, str) else ""
-    text = text.partition(",")[2] if text.startswith("data:") else text
-    if "\n" in text:
-        text = text.replace("\r", "").replace("\n", "")
-    if len(text) * 3 // 4 - 2 > most:
-        raise DialectError(
-            f"[{path}] has more than the {most:,} bytes allowed: send a smaller image, "
-            "or raise CAMSEARCH_SERVE_MAX_IMAGE."
-        )
-    try:
-        data = base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise refusal(path, "the base64 of an image's file", value) from error
-    if not data:
-        raise refusal(path, "the base64 of an image's file", value)
-    return data
-
-
-def _read_box(value: Any, path: str) -> Box:
-    if not isinstance(value, list):
-        raise refusal(path, "[x0, y0, x1, y1], pixels of the upright image", value)
-    if len(value) != _COORDINATES:
-        raise DialectError(
-            f"[{path}] has {len(value)} numbers: give four, [x0, y0, x1, y1], pixels of the "
-            "upright image."
-        )
-    x0, y0, x1, y1 = (a_number(v, f"{path}.{i}", 0) for i, v in enumerate(value))
-    if x1 <= x0 or y1 <= y0:
-        raise DialectError(f"[{path}] is empty: give [x0, y0, x1, y1] with x0 < x1 and y0 < y1.")
-    return Box(x0, y0, x1, y1)
 
 
 def check_conflicts(body: Mapping[str, Any], parameters: Mapping[str, str]) -> None:

@@ -9,14 +9,8 @@ from typing import Any
 
 import orjson
 
-from reranker.dialect.options import (
-    IMAGE_KEYS,
-    NAME,
-    check_conflicts,
-    check_images,
-    read_query_image,
-    take_options,
-)
+from reranker.dialect.images import IMAGE_KEYS, read_query_image
+from reranker.dialect.options import NAME, check_conflicts, check_images, take_options
 from reranker.dialect.searches import (
     DialectLimits,
     ImageQuery,
@@ -151,8 +145,9 @@ def understand(body: dict[str, Any], query: str, limits: DialectLimits) -> Visua
     parameters = parameters_of(query)
     timeout = seconds_of(parameters.get("timeout", body.get("timeout")))
     check_images(options, slots, limits)
+    pretty = parameters.get("pretty", "false") != "false"
     if options is None or not options.ranks:
-        return VisualSearch(body, query, slots, timeout=timeout)
+        return VisualSearch(body, query, slots, timeout=timeout, pretty=pretty)
     check_conflicts(body, parameters)
     page = read_page(body, parameters, limits.hits)
     return VisualSearch(
@@ -167,7 +162,7 @@ def understand(body: dict[str, Any], query: str, limits: DialectLimits) -> Visua
         page.min_score,
         timeout,
         parameters.get("filter_path", ""),
-        parameters.get("pretty", "false") != "false",
+        pretty,
         missing_fields(body, parameters),
         "_source" not in body and not any(name.startswith("_source") for name in parameters),
     )

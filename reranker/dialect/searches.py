@@ -12,6 +12,8 @@ import orjson
 from descriptors.arrays import Box
 from descriptors.expansion import GRAPH_HITS
 from reranker.dialect.values import fits, without
+from reranker.dialect.windows import WINDOW_VECTOR, window_levels
+from reranker.ranking import RerankBy
 
 __all__ = ["DialectLimits", "Expand", "ImageQuery", "ImageSource", "Path", "Rerank", "Slot"]
 __all__ += ["Vectors", "VisualSearch", "again_body", "first_body", "forwarded_query"]
@@ -88,12 +90,13 @@ class Rerank:
 
     Attributes:
         window: R, how many.
-        regions: by CAM regions; False for OnA (whole images) on the window.
+        by: windows in the index, CAM regions of feature maps, or whole images with the query's
+            classes (OnA); None for windows if the index has them, else maps.
         classes: number of classes of the query; None for the settings' number.
     """
 
     window: int
-    regions: bool = True
+    by: RerankBy | None = None
     classes: int | None = None
 
 
@@ -158,6 +161,11 @@ class VisualSearch:
     def ranks(self) -> bool:
         """Whether to re-rank or expand; otherwise the first answer is returned unchanged."""
         return self.image is not None
+
+    @property
+    def in_windows(self) -> bool:
+        """Whether an image is searched in windows."""
+        return any(slot.field == WINDOW_VECTOR for slot in self.slots)
 
     @property
     def by_vectors_alone(self) -> bool:
@@ -225,7 +233,9 @@ def forwarded_query(search: VisualSearch) -> str:
 def _asked(search: VisualSearch, vectors: Vectors) -> dict[str, Any]:
     body = dict(search.body)
     for slot in search.slots:
-        body = _put(body, slot.path, vectors[slot.image])
+        vector = vectors[slot.image]
+        levels = window_levels(vector) if slot.field == WINDOW_VECTOR else vector
+        body = _put(body, slot.path, levels)
     if not search.ranks:
         return body
     for key in ("from", "min_score"):

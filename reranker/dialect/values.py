@@ -15,7 +15,7 @@ import orjson
 from reranker.errors import DialectError
 
 __all__ = ["Page", "a_flag", "a_number", "a_text", "a_whole_number", "about_indices", "an_object"]
-__all__ += ["fits", "parameters_of", "read_page", "refusal", "seconds_of"]
+__all__ += ["about_stages", "fits", "parameters_of", "read_page", "refusal", "seconds_of"]
 __all__ += ["warning", "without", "written_json"]
 
 _MAX_SHOWN = 60
@@ -152,6 +152,12 @@ def without(query: str, names: Collection[str]) -> str:
 def about_indices(query: str) -> str:
     """The parameters that decide which indices a path resolves to, unchanged."""
     return "&".join(p for p in _SEPARATOR.split(query) if p and _read(p)[0] in _ABOUT_INDICES)
+
+
+def about_stages(query: str) -> str:
+    """As `about_indices`, with the preference that all stages of a search share."""
+    kept = (*_ABOUT_INDICES, "preference")
+    return "&".join(p for p in _SEPARATOR.split(query) if p and _read(p)[0] in kept)
 
 
 def _read(part: str) -> tuple[str, str]:

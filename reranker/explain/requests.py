@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from reranker.dialect.options import IMAGE_KEYS, read_query_image
+from reranker.dialect.images import IMAGE_KEYS, read_query_image
 from reranker.dialect.values import a_flag, a_text, an_object
 from reranker.errors import DialectError
 

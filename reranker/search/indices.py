@@ -14,7 +14,7 @@ import torch
 from es_mappings.fields import DESCRIPTOR
 from galleries.errors import FingerprintMismatch
 from reranker.dialect.answers import FoundHit, read_hits
-from reranker.dialect.values import about_indices
+from reranker.dialect.values import about_indices, about_stages
 from reranker.errors import NotOurIndex, UpstreamRefused
 from reranker.http.exchange import JSON, Request, encoded_index, search_path
 
@@ -118,7 +118,7 @@ class Indices:
             "aggs": {"indices": {"terms": {"field": "_index", "size": _MAX_PIT_INDICES}}},
         }
         refused = "Elasticsearch refused to search the point in time."
-        found = await self._search(replace(request, path=search_path(""), query=""), body, refused)
+        found = await self.search(replace(request, path=search_path(""), query=""), body, refused)
         names = [bucket["key"] for bucket in found["aggregations"]["indices"]["buckets"]]
         if not names:
             raise NotOurIndex(
@@ -143,7 +143,7 @@ class Indices:
         """
         asked = replace(request, path=search_path(index), query="")
         refused = f"Elasticsearch refused to search for [{image_id}]."
-        hits = read_hits(await self._search(asked, _by_id([image_id], 1, fields), refused))
+        hits = read_hits(await self.search(asked, _by_id([image_id], 1, fields), refused))
         return hits[0] if hits else None
 
     async def vectors(
@@ -163,9 +163,8 @@ class Indices:
             return {}
         size = min(len(keys) * _COPIES, _MAX_HITS)
         body = _by_id(sorted({image_id for _, image_id in keys}), size, [DESCRIPTOR])
-        asked = replace(request, query=about_indices(request.query))
         refused = "Elasticsearch refused to return the vectors of hits."
-        found, wanted = await self._search(asked, body, refused), set(keys)
+        found, wanted = await self.search(request, body, refused), set(keys)
         vectors = {
             key: np.asarray(hit.get("fields", {}).get(DESCRIPTOR) or (), np.float32)
             for hit in found["hits"]["hits"]
@@ -177,12 +176,26 @@ class Indices:
             if vector.shape == like.shape
         }
 
-    async def _search(
+    async def search(
         self, request: Request, body: Mapping[str, Any], refused: str
     ) -> Mapping[str, Any]:
+        """Elasticsearch's answer to a search of ours.
+
+        Args:
+            request: of the caller, whose path, index options, preference and headers are used.
+            body: to search with.
+            refused: sentence for the error.
+
+        Raises:
+            UpstreamRefused: Elasticsearch refuses.
+        """
         others = (pair for pair in request.headers if pair[0] not in _MEDIA)
         asked = replace(
-            request, method="POST", headers=(*JSON, *_ACCEPT, *others), body=orjson.dumps(body)
+            request,
+            method="POST",
+            query=about_stages(request.query),
+            headers=(*JSON, *_ACCEPT, *others),
+            body=orjson.dumps(body),
         )
         return _read(await self.ask(asked), refused)
 

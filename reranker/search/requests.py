@@ -20,7 +20,7 @@ from reranker.http.error_answers import error_answer, refusal
 from reranker.http.exchange import JSON, Answer, encoded_index
 from reranker.http.headers import value_of
 from reranker.http.paths import index_of, words_of
-from reranker.search.search import Ranked
+from reranker.search.running import Ranked
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

@@ -43,7 +43,7 @@ def settings_of(rerank: Rerank | None, own: RegionSettings) -> RegionSettings:
     """The matcher's `own` settings, changed by what the search asks for."""
     if rerank is None:
         return own
-    settings = own if rerank.regions else own.of_whole_images()
+    settings = own.of_whole_images() if rerank.by == "images" else own
     if rerank.classes is not None:
         settings = settings.model_copy(update={"n_classes": rerank.classes})
     return settings

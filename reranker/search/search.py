@@ -7,35 +7,35 @@ returned in a new order.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import orjson
 
 from reranker.candidates import (
-    UNCOMPARED,
     Candidate,
     expanded,
     reranked,
+    rescored,
     searched_again,
     unmatched_warning,
     without_vector,
 )
-from reranker.dialect.answers import RankedHit, answer_of, read_hits
+from reranker.dialect.answers import RankedHit, answer_of
 from reranker.dialect.searches import again_body, first_body, forwarded_query
 from reranker.errors import UpstreamRefused, UpstreamUnreachable
 from reranker.search.rerank import NotReranked, match_by_maps, settings_of
+from reranker.search.running import Key, Ranked, Running, by_key
+from reranker.search.windows import Windows, on_one_copy
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection
 
-    import numpy as np
     from jaxtyping import Float
     from torch import Tensor
 
     from descriptors.arrays import QueryDescription
-    from reranker.dialect.answers import FoundHit
     from reranker.dialect.searches import Expand, ImageQuery, Rerank, VisualSearch
     from reranker.http.exchange import Answer, Request
     from reranker.matching import Matcher
@@ -55,85 +55,8 @@ _LATE_AGAIN = (
     "longer timeout."
 )
 
-_Key = tuple[str, str]
-
-
-@dataclass(frozen=True)
-class Ranked:
-    """The answer of a ranked search.
-
-    Attributes:
-        answer: JSON, before `filter_path`.
-        headers: of Elasticsearch's first answer.
-        warnings: sentences for the caller.
-    """
-
-    answer: dict[str, Any]
-    headers: tuple[tuple[bytes, bytes], ...]
-    warnings: tuple[str, ...]
-
-
-@dataclass
-class _Running:
-    """The state of a running search.
-
-    Attributes:
-        asked: the caller's request, for Elasticsearch; its body is replaced.
-        search: the parsed search.
-        queries: description of each of its images.
-        until: deadline, in seconds of the loop's clock.
-        found: hits of the first search, by index and id.
-        again: hits of the second search; None if there was none.
-        order: the current order of the hits.
-        warnings: sentences for the caller.
-    """
-
-    asked: Request
-    search: VisualSearch
-    queries: Mapping[ImageQuery, QueryDescription]
-    until: float
-    found: Mapping[_Key, FoundHit] = field(default_factory=dict)
-    again: Mapping[_Key, FoundHit] | None = None
-    order: list[Candidate[_Key]] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
-
-    @property
-    def own(self) -> QueryDescription:
-        """The query that re-ranking and expansion compare with."""
-        if self.search.image is None:
-            raise ValueError("A search that does not rank has no image of its own.")
-        return self.queries[self.search.image]
-
-    def vectors(self, expanded: Float[Tensor, " D"] | None = None) -> dict[ImageQuery, np.ndarray]:
-        """The vector of each image, with the expanded one, if any, for the search's own."""
-        found = {image: query.descriptor for image, query in self.queries.items()}
-        if expanded is not None and self.search.image is not None:
-            found[self.search.image] = expanded
-        return {image: vector.float().cpu().numpy() for image, vector in found.items()}
-
-    def cosine(self, hit: FoundHit) -> float:
-        """The cosine of a hit, if Elasticsearch's score is one."""
-        if hit.score is None or not self.search.by_vectors_alone:
-            return UNCOMPARED
-        return 2 * hit.score - 1
-
-    def hits(self) -> list[RankedHit]:
-        """The hits to answer, with each document as of the last search that found it."""
-        again = self.again or {}
-        hits = []
-        for c in self.order:
-            first = self.found.get(c.key)
-            known = c.match is not None if self.again is None else True
-            hits.append(
-                RankedHit(
-                    (again.get(c.key) or self.found[c.key]).raw,
-                    c.score if known and c.score != UNCOMPARED else None,
-                    None if c.match is None else c.match.box,
-                    None if first is None else first.score,
-                    None if first is None else first.rank,
-                )
-            )
-        return hits
+_NOT_COMPARED = "The hits are in the order of the first search, as windows were not compared."
+_NO_BOXES = "The boxes of hits could not be read in time: search again, or use a longer timeout."
 
 
 class VisualSearcher:
@@ -152,6 +75,7 @@ class VisualSearcher:
         self._ask, self._indices, self._images = indices.ask, indices, images
         self._matcher, self._gate, self._metrics = matcher, gate, metrics
         self._timeout_s = timeout_s
+        self._windows = Windows(indices, matcher.method.settings.windows)
 
     async def search(self, request: Request, index: str, search: VisualSearch) -> Answer | Ranked:
         """Run a search; Elasticsearch's own answer if that is all, or it refuses.
@@ -162,6 +86,7 @@ class VisualSearcher:
             search: its parsed body.
 
         Raises:
+            NoWindows: the search needs windows, and the index has none.
             CamsearchError: the query cannot be described, or Elasticsearch cannot be reached.
         """
         clock = asyncio.get_running_loop().time
@@ -170,26 +95,49 @@ class VisualSearcher:
             if search.body.get("pit") is not None:
                 index = await self._indices.of_pit(request, search.body["pit"])
             await self._indices.check(request, index)
+            by_windows = self._windows.rerank(search)
         with self._metrics.stage("describe"):
             queries = await self._describe(request, index, search)
         # The timeout covers re-ranking and expansion, too.
         limit = self._timeout_s if search.timeout is None else search.timeout
-        asked = replace(request, query=forwarded_query(search))
-        running = _Running(asked, search, queries, started + limit)
+        asked = replace(request, query=on_one_copy(forwarded_query(search), search))
+        running = Running(asked, search, queries, started + limit, by_windows)
         with self._metrics.stage("first_search"):
             body = first_body(search, running.vectors())
             first = await self._ask(replace(asked, body=body))
-        if not search.ranks or first.status != HTTPStatus.OK:
+        if first.status != HTTPStatus.OK:
             return first
+        if not search.ranks:
+            return await self._boxed(running, first) if search.in_windows else first
         response = orjson.loads(first.body)
-        running.found = _by_key(response)
+        running.found = by_key(response)
         await self._rank(running)
         if not running.found and response.get("timed_out"):
             running.warnings.append(_LATE)
+        hits = await self._hits(running)
         with self._metrics.stage("render"):
             took = round((clock() - started) * 1e3)
-            answer = answer_of(search, response, running.hits(), took)
+            answer = answer_of(search, response, hits, took)
         return Ranked(answer, first.headers, tuple(running.warnings))
+
+    async def _boxed(self, running: Running, first: Answer) -> Answer:
+        with self._metrics.stage("boxes"):
+            vectors = running.vectors()
+            return await self._windows.in_answer(running.asked, running.search, first, vectors)
+
+    async def _hits(self, running: Running) -> list[RankedHit]:
+        """The hits to answer, those of the page with their boxes."""
+        hits, search = running.hits(), running.search
+        if search.image is None or not (running.by_windows or search.in_windows):
+            return hits
+        vector = running.vectors()[search.image]
+        try:
+            with self._metrics.stage("boxes"):
+                async with asyncio.timeout_at(running.until):
+                    return await self._windows.with_boxes(running.asked, search, hits, vector)
+        except (TimeoutError, UpstreamUnreachable, UpstreamRefused):
+            running.warnings.append(_NO_BOXES)
+            return hits
 
     async def _describe(
         self, request: Request, index: str, search: VisualSearch
@@ -201,7 +149,7 @@ class VisualSearcher:
         )
         return dict(zip(search.images, described, strict=True))
 
-    async def _rank(self, running: _Running) -> None:
+    async def _rank(self, running: Running) -> None:
         """Re-rank and expand; on failure keep the previous order and add a warning."""
         search = running.search
         running.order = [Candidate(key, running.cosine(h)) for key, h in running.found.items()]
@@ -222,9 +170,12 @@ class VisualSearcher:
                     "hits are in the order before the expansion."
                 )
 
-    async def _rerank(self, running: _Running, rerank: Rerank) -> None:
+    async def _rerank(self, running: Running, rerank: Rerank) -> None:
         window = running.order[: rerank.window]
         self._metrics.window(len(window))
+        if running.by_windows:
+            await self._rerank_by_windows(running, window)
+            return
         hits = [running.found[c.key] for c in window]
         settings = settings_of(rerank, self._matcher.regions)
         try:
@@ -242,7 +193,27 @@ class VisualSearcher:
             running.warnings.append(unmatched_warning(unmatched, len(window)))
         running.order[: rerank.window] = reranked(window, matches)
 
-    async def _search_again(self, running: _Running, expand: Expand) -> None:
+    async def _rerank_by_windows(self, running: Running, window: list[Candidate[Key]]) -> None:
+        keys = {c.key for c in window}
+        try:
+            async with asyncio.timeout_at(running.until):
+                cosines = await self._compare(running, keys, running.own.descriptor)
+        except TimeoutError:
+            running.warnings.append(_LATE)
+        except (UpstreamRefused, UpstreamUnreachable) as failed:
+            running.warnings.append(f"{_NOT_COMPARED} {failed.reason}")
+        else:
+            running.order[: len(window)] = rescored(window, cosines)
+
+    async def _compare(
+        self, running: Running, keys: Collection[Key], vector: Float[Tensor, " D"]
+    ) -> dict[Key, float]:
+        array = vector.float().cpu().numpy()
+        cosines = await self._windows.cosines(running.asked, keys, array)
+        running.compared |= cosines.keys()
+        return cosines
+
+    async def _search_again(self, running: Running, expand: Expand) -> None:
         """Search again with the expanded query.
 
         Raises:
@@ -266,12 +237,10 @@ class VisualSearcher:
             answer = await self._ask(replace(running.asked, body=body))
         if answer.status != HTTPStatus.OK:
             raise UpstreamRefused("Elasticsearch refuses the second search.", answer)
-        running.again = _by_key(orjson.loads(answer.body))
+        running.again = by_key(orjson.loads(answer.body))
         cosines = {key: running.cosine(hit) for key, hit in running.again.items()}
+        if running.by_windows and search.by_vectors_alone and not search.in_windows:
+            cosines |= await self._compare(running, running.again.keys(), again)
         remembers = settings.remember_regions and search.by_vectors_alone
         order = searched_again(running.order, cosines, again if remembers else None)
         running.order = order[: search.first_hits]
-
-
-def _by_key(response: Mapping[str, Any]) -> dict[_Key, FoundHit]:
-    return {(hit.index, hit.id): hit for hit in read_hits(response)}

@@ -139,4 +139,7 @@ def re_ranked(image: dict[str, Any], size: int = 3) -> dict[str, Any]:
     """The body of a re-ranked search."""
     builder = {"camsearch": {"image": image}}
     knn = {"field": "descriptor", "k": 6, "num_candidates": 9, "query_vector_builder": builder}
-    return {"size": size, "retriever": {"camsearch": {"retriever": {"knn": knn}, "rerank": {}}}}
+    return {
+        "size": size,
+        "retriever": {"camsearch": {"retriever": {"knn": knn}, "rerank": {"by": "maps"}}},
+    }

@@ -51,6 +51,7 @@ def searches(house):
         ranked(built(image, box=[2, 2, 60, 40]), **options, **expand),
         ranked(built({"id": "05"})) | {"size": 15, "min_score": 0.2, "timeout": "5s"},
         ranked(built({"id": "05"}) | {"filter": matching}, rerank={"regions": False}),
+        ranked(built(image) | {"field": "regions.vector"}, rerank={"by": "windows"}, **expand),
         {"knn": knn, "ext": {"camsearch": {"image": image, "rank_window_size": 4, **expand}}},
         {"knn": knn, "ext": {"camsearch": {"image": {"id": "07"}, "rerank": False, **expand}}},
         {"knn": knn | {"query_vector": [0.1] * 14}, **ranked(knn, image=image, rerank=True)},

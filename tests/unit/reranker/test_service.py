@@ -16,7 +16,7 @@ KNN = {"field": "descriptor", "k": 9, "num_candidates": 50}
 
 
 def body_of(image, **ours):
-    return {"knn": KNN, "ext": {"camsearch": {"image": image, "rerank": {}} | ours}}
+    return {"knn": KNN, "ext": {"camsearch": {"image": image, "rerank": {"by": "maps"}} | ours}}
 
 
 def test_no_more_hits_are_encoded_again_than_the_settings_say(house):

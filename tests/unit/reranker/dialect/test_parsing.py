@@ -91,7 +91,7 @@ def test_the_inner_retriever_takes_our_place():
     )
     assert search.body == {"retriever": {"knn": PLAIN}}
     assert [slot.path for slot in search.slots] == [("retriever", "knn")]
-    assert (Rerank(7, regions=False, classes=6), Expand(3, 1.5)) == (search.rerank, search.expand)
+    assert (Rerank(7, "images", 6), Expand(3, 1.5)) == (search.rerank, search.expand)
     assert search.image == OURS
     assert (search.start, search.size, search.first_hits) == (0, 10, 100)
 

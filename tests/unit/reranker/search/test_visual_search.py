@@ -17,7 +17,8 @@ from reranker.http.exchange import Answer, Request
 from reranker.pipeline import Searcher
 from reranker.ranking import SearchPlan
 from reranker.search.indices import Indices
-from reranker.search.search import Ranked, VisualSearcher
+from reranker.search.running import Ranked
+from reranker.search.search import VisualSearcher
 from tests.support.clock import HANG_S, move_clock, run_with_clock
 from tests.support.house import COUNT, JSON, REGIONS, found_ids, said
 from tests.support.wire import on_a_loop
@@ -31,7 +32,8 @@ KNN = {"field": "descriptor", "k": COUNT, "num_candidates": 50}
 
 def body_of(house, *, size=COUNT, ours=None, **said_of_body):
     knn = KNN | {"query_vector_builder": {"camsearch": {"image": house.image(0)}}}
-    ranking = {"retriever": {"knn": knn}, "rank_window_size": 9} | (ours or {})
+    ranking = {"retriever": {"knn": knn}, "rank_window_size": 9, "rerank": {"by": "maps"}}
+    ranking |= ours or {}
     return {"retriever": {"camsearch": ranking}, "size": size} | said_of_body
 
 
@@ -122,10 +124,9 @@ class TestRequests:
         ranked(service, body, "filter_path=hits&size=5")
         assert [(one.method, one.path, one.query) for one in upstream.asked] == [
             ("GET", "/images/_mapping", ""),
-            ("POST", "/images/_search", ""),
-            ("POST", "/images/_search", ""),
-            ("POST", "/images/_search", ""),
+            *[("POST", "/images/_search", upstream.asked[1].query)] * 3,
         ]
+        assert upstream.asked[1].query.startswith("preference=")
         assert all(one.headers == HEADERS for one in upstream.asked)
         first, vectors, again = upstream.bodies
         assert first["fields"] == ["digest", "width", "height", "uri"]
@@ -158,8 +159,11 @@ class TestAsInPython:
     @pytest.mark.parametrize(
         ("plan", "ours"),
         [
-            (SearchPlan(k=5, window=6, expand=4), {"rank_window_size": 6, "expand": {"hits": 4}}),
-            (SearchPlan(k=COUNT, window=12, regions=False, matching=Term("meta.city", "Bonn")), {}),
+            (
+                SearchPlan(k=5, window=6, by="maps", expand=4),
+                {"rank_window_size": 6, "expand": {"hits": 4}},
+            ),
+            (SearchPlan(k=COUNT, window=12, by="images", matching=Term("meta.city", "Bonn")), {}),
         ],
     )
     def test_order_scores_boxes_and_first_places(self, service, house, plan, ours):
@@ -184,7 +188,7 @@ class TestOptions:
     @pytest.mark.parametrize(
         ("rerank", "changed"),
         [
-            (True, {}),
+            ({"by": "maps"}, {}),
             (
                 {"regions": False, "classes": 1},
                 {"thresholds": (), "whole_image": True, "n_classes": 1},
@@ -368,7 +372,7 @@ class TestSecondSearch:
         body = {
             "knn": knn,
             "query": {"match": {"meta.city": "Bonn"}},
-            "retriever": {"camsearch": {"expand": {"hits": 2}}},
+            "retriever": {"camsearch": {"rerank": {"by": "maps"}, "expand": {"hits": 2}}},
         }
         found = ranked(service, body)
         assert found_ids(found.answer) == order

@@ -1,0 +1,140 @@
+"""Compare hits by their windows in the index, with the caller's credentials."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from galleries.errors import NoWindows
+from reranker.dialect.answers import page_of, read_hits, with_boxes
+from reranker.dialect.values import parameters_of, written_json
+from reranker.dialect.windows import WINDOW_VECTOR, among, best_boxes, windows_body
+from reranker.http.exchange import Answer
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+    import numpy as np
+    from jaxtyping import Float32
+
+    from descriptors.arrays import Box
+    from reranker.dialect.answers import RankedHit
+    from reranker.dialect.searches import ImageQuery, VisualSearch
+    from reranker.http.exchange import Request
+    from reranker.search.indices import Indices
+
+__all__ = ["Windows", "on_one_copy"]
+
+_Key = tuple[str, str]
+
+
+def on_one_copy(query: str, search: VisualSearch) -> str:
+    """The query string, with a preference if there is none, so that one shard copy answers all.
+
+    Convention:
+        A search of one stage stays as it is; a point in time refuses a preference.
+    """
+    stages = search.ranks or search.in_windows
+    if not stages or search.body.get("pit") is not None or "preference" in parameters_of(query):
+        return query
+    return "&".join(part for part in (query, f"preference={secrets.token_hex(8)}") if part)
+
+
+class Windows:
+    """The windows of the documents of an index."""
+
+    def __init__(self, indices: Indices, count: int) -> None:
+        """Args: count of windows of each image; 0 if the method has none."""
+        self._indices, self._count = indices, count
+
+    def rerank(self, search: VisualSearch) -> bool:
+        """Whether a search re-ranks by windows: if it says so, or by default if there are any.
+
+        Raises:
+            NoWindows: it needs windows, and there are none.
+        """
+        by = search.rerank.by if search.rerank else "images"
+        if not self._count and (search.in_windows or by == "windows"):
+            raise NoWindows
+        return by == "windows" or (by is None and self._count > 0)
+
+    async def cosines(
+        self, request: Request, keys: Collection[_Key], vector: Float32[np.ndarray, " D"]
+    ) -> dict[_Key, float]:
+        """The cosine of the best window of each document, exactly; those without are left out.
+
+        Args:
+            request: the caller's search, whose path, headers and preference are used.
+            keys: index and id of each.
+            vector: unit vector.
+
+        Raises:
+            UpstreamRefused, UpstreamUnreachable: Elasticsearch does not answer.
+        """
+        found = {}
+        for response in await self._ask(request, keys, vector, boxes=False):
+            for hit in read_hits(response):
+                if hit.score is not None and (hit.index, hit.id) in keys:
+                    found[hit.index, hit.id] = 2 * hit.score - 1
+        return found
+
+    async def boxes(
+        self,
+        request: Request,
+        keys: Collection[_Key],
+        vector: Float32[np.ndarray, " D"],
+        pit: Mapping[str, Any] | None = None,
+    ) -> dict[_Key, Box]:
+        """As `cosines`, the box of that window in pixels of the image."""
+        found: dict[_Key, Box] = {}
+        for response in await self._ask(request, keys, vector, boxes=True, pit=pit):
+            found |= best_boxes(response)
+        return {key: box for key, box in found.items() if key in keys}
+
+    async def with_boxes(
+        self,
+        request: Request,
+        search: VisualSearch,
+        hits: list[RankedHit],
+        vector: Float32[np.ndarray, " D"],
+    ) -> list[RankedHit]:
+        """All hits, those of the shown page with the box of their best window."""
+        keys = {hit.key for hit in page_of(search, hits)}
+        return with_boxes(hits, await self.boxes(request, keys, vector))
+
+    async def in_answer(
+        self,
+        request: Request,
+        search: VisualSearch,
+        answer: Answer,
+        vectors: Mapping[ImageQuery, Float32[np.ndarray, " D"]],
+    ) -> Answer:
+        """Elasticsearch's answer to a search in windows, with the box of each hit."""
+        response = orjson.loads(answer.body)
+        hits = {(hit.index, hit.id): hit.raw for hit in read_hits(response)}
+        image = next(slot.image for slot in search.slots if slot.field == WINDOW_VECTOR)
+        boxes = await self.boxes(request, hits, vectors[image], search.body.get("pit"))
+        for key, box in boxes.items():
+            raw: Any = hits[key]
+            raw["fields"] = {**raw.get("fields", {}), "camsearch.box": box.as_list()}
+        body = written_json(response, pretty=search.pretty)
+        return Answer(answer.status, answer.headers, body)
+
+    async def _ask(
+        self,
+        request: Request,
+        keys: Collection[_Key],
+        vector: Float32[np.ndarray, " D"],
+        *,
+        boxes: bool,
+        pit: Mapping[str, Any] | None = None,
+    ) -> list[Mapping[str, Any]]:
+        refused = "Elasticsearch refused to compare windows of hits."
+        parts = among(sorted({image_id for _, image_id in keys}), self._count)
+        bodies = [windows_body(vector, ids, boxes=boxes, pit=pit) for ids in parts]
+        return await asyncio.gather(
+            *(self._indices.search(request, body, refused) for body in bodies)
+        )

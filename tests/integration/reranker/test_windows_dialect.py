@@ -1,0 +1,127 @@
+"""Searches in windows, through the proxy's parts: as brute force finds, in a folder and an index."""
+
+from __future__ import annotations
+
+import asyncio
+
+import numpy as np
+import orjson
+import pytest
+
+from es_mappings import indices
+from es_mappings.elastic import ElasticGallery
+from es_mappings.elastic_client import connect
+from es_mappings.windows import levels_of
+from reranker.folder import LocalUpstream
+from reranker.http.exchange import Request
+from reranker.proxy.upstream import ElasticsearchUpstream, UpstreamSettings
+from tests.support.house import COUNT, JSON, REGIONS, Scripted, found_ids
+
+R = 8
+KNN = {"field": "descriptor", "k": COUNT, "num_candidates": COUNT}
+
+
+@pytest.fixture(params=["folder", pytest.param("elasticsearch", marks=pytest.mark.services)])
+def upstream(request, house):
+    if request.param == "folder":
+        return Scripted(LocalUpstream(house.gallery))
+    url = request.getfixturevalue("elasticsearch_url")
+    name = f"{request.getfixturevalue('index_prefix')}windows"
+    about = {
+        "fingerprint": house.method.fingerprint(),
+        "dims": house.method.settings.dims,
+        "method": house.method.settings.model_dump(mode="json"),
+    }
+    with connect(url) as client:
+        plan = indices.IndexPlan(graph="flat", replicas=0)
+        index = indices.create(client, name, about, about["dims"], plan)
+        gallery = ElasticGallery(client, index, indices.rejects_index(name), refresh=True)
+        gallery.put(list(house.gallery.documents()))
+    made = Scripted(ElasticsearchUpstream(UpstreamSettings(url)))
+    made.index = name
+    return made
+
+
+def searched(house, upstream, body, query=""):
+    """An answer's JSON and the searches that were asked."""
+
+    async def run(service):
+        try:
+            path = f"/{getattr(upstream, 'index', 'images')}/_search"
+            return await service.visual(Request("POST", path, query, JSON, orjson.dumps(body)))
+        finally:
+            await upstream.other.close()
+
+    upstream.asked.clear()
+    with house.service(upstream) as service:
+        answer = asyncio.run(run(service))
+    assert answer.status == 200, answer.body
+    assert not [value for name, value in answer.headers if name == b"warning"]
+    return orjson.loads(answer.body)
+
+
+def built(house, number=0, **more):
+    builder = {"camsearch": {"image": house.image(number)}}
+    return KNN | {"query_vector_builder": builder} | more
+
+
+def cosines(house, number=0):
+    """Of the best window of each image, with the query as 8-bit levels; and its box."""
+    query = house.method.describe_query(house.rgb_image(number), REGIONS).descriptor.numpy()
+    levels = levels_of(query).astype(np.float32)
+    levels /= np.linalg.norm(levels)
+    return {
+        one.id: (float(one.windows.cosines(levels).max()), one.windows.best(levels).as_list())
+        for one in house.gallery.documents()
+    }
+
+
+def best_first(true, ids):
+    return sorted(ids, key=lambda id_: (-round(true[id_][0], 5), id_))
+
+
+def check(true, hits, *, boxes=True):
+    for hit in hits:
+        cosine, box = true[hit["_id"]]
+        assert hit["_score"] == pytest.approx((1 + cosine) / 2, abs=1e-5)
+        if boxes:
+            assert hit["fields"]["camsearch.box"] == box
+
+
+def test_a_first_search_in_windows_brings_boxes_of_its_page(house, upstream):
+    body = {"knn": built(house, field="regions.vector"), "size": 5, "from": 2, "_source": False}
+    found, true = searched(house, upstream, body), cosines(house)
+    assert found_ids(found) == best_first(true, true)[2:7]
+    check(true, found["hits"]["hits"])
+    first, boxes = upstream.bodies
+    assert "inner_hits" not in first["knn"]
+    assert sorted(boxes["knn"]["filter"]["ids"]["values"]) == sorted(found_ids(found))
+
+
+def test_hits_are_re_ranked_by_windows_on_one_copy_with_boxes_of_the_page(house, upstream):
+    plain = searched(house, upstream, {"knn": built(house), "size": COUNT})
+    first = found_ids(plain)
+    inner = {"retriever": {"knn": built(house)}, "rank_window_size": R}
+    body = {"retriever": {"camsearch": inner}, "from": 2, "size": 3}
+    found, true = searched(house, upstream, body), cosines(house)
+    assert found_ids(found) == best_first(true, first[:R])[2:5]
+    check(true, found["hits"]["hits"])
+    assert all(hit["fields"]["camsearch.first_rank"] for hit in found["hits"]["hits"])
+    _, compared, boxes = upstream.bodies
+    assert sorted(compared["knn"]["filter"]["ids"]["values"]) == sorted(first[:R])
+    assert "inner_hits" not in compared["knn"]
+    assert sorted(boxes["knn"]["filter"]["ids"]["values"]) == sorted(found_ids(found))
+    queries = {one.query for one in upstream.asked if one.path.endswith("_search")}
+    assert len(queries) == 1
+    assert queries.pop().startswith("preference=")
+
+
+def test_filters_hold_and_the_callers_preference_is_used_by_every_stage(house, upstream):
+    knn = built(house, filter={"term": {"meta.city": "Köln"}})
+    body = {"retriever": {"camsearch": {"retriever": {"knn": knn}, "expand": {"hits": 2}}}}
+    body |= {"size": COUNT}
+    found = searched(house, upstream, body, "preference=me")
+    cologne = {one.id for one in house.gallery.documents() if one.meta["city"] == "Köln"}
+    assert set(found_ids(found)) == cologne
+    asked = [one.query for one in upstream.asked if one.path.endswith("_search")]
+    assert asked == ["preference=me"] * 6  # first, windows, vectors, second, windows, boxes
