@@ -56,7 +56,7 @@ class Asked:
         dataset: a name in `DATASETS`, or paper.
         cache: folder of feature maps.
         queries, fit_on, distractors, stream: see `read_dataset`.
-        preset, network, layers, max_side, classes: of the method; None for the preset's value.
+        preset, network, layers, max_side, classes, windows: of the method; None for the preset's value.
         weights: files, or ``NETWORK=FILE``.
         systems: comma-separated names.
         compare: two systems with their stages.
@@ -78,6 +78,7 @@ class Asked:
     layers: str | None = None
     max_side: int | None = None
     classes: int | None = None
+    windows: int | None = None
     systems: str | None = None
     table: str | None = None
     ablate: str | None = None
@@ -96,13 +97,14 @@ class Asked:
             size, so that results are comparable; other networks use their own.
         """
         changed: dict[str, Any] = {"n_classes": self.classes, "n_pca": self.classes}
+        changed["windows"] = self.windows
         layers, side = self.layers, self.max_side
         if self.network is None:
             default = options.method_settings("default")
             if layers is None:
                 layers = ",".join(f"{layer.name}:{layer.dims}" for layer in default.layers)
             if self.classes is None:
-                changed = {"n_classes": default.n_classes, "n_pca": default.n_pca}
+                changed |= {"n_classes": default.n_classes, "n_pca": default.n_pca}
             side = default.side if side is None else side
         if side is not None:
             changed |= {"side": side, "side_is": "longer", "side_multiple": 32}

@@ -19,7 +19,7 @@ __all__ = ["at_size", "check_json", "check_report", "check_together", "the_folde
 
 # Options without effect beside another: tables have their own settings and systems.
 _NOT_WITH_TABLE = (
-    *("--preset", "--layers", "--classes"),
+    *("--preset", "--layers", "--classes", "--windows"),
     *("--systems", "--ablate", "--queries-of", "--report", "--compare"),
 )
 _NOT_WITH_THROUGH = (

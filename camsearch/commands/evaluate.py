@@ -90,6 +90,7 @@ def evaluate(
     classes: Annotated[
         int | None, typer.Option(help="N_C: best classes in a descriptor (default: 8).")
     ] = None,
+    windows: options.Windows = None,
     systems: Annotated[
         str | None, typer.Option(help="Only these systems, such as OfA,R-MAC (default: all).")
     ] = None,
@@ -166,6 +167,7 @@ def evaluate(
         layers=layers,
         max_side=max_side,
         classes=classes,
+        windows=options.window_count(windows),
         systems=systems,
         table=table,
         ablate=ablate,

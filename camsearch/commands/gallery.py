@@ -27,8 +27,8 @@ app.command("reconcile", epilog=RECONCILE_EXAMPLE)(reconcile)
 Maps = Annotated[
     str | None,
     typer.Option(
-        help="Where to store feature maps: a folder that all machines share, or an fsspec address "
-        "such as s3://bucket/maps; without it, re-ranking recomputes them."
+        help="Where to store feature maps, for re-ranking by maps: a folder that all machines "
+        "share, or an fsspec address such as s3://bucket/maps (default: none are stored)."
     ),
 ]
 GraphOption = Annotated[
@@ -49,13 +49,14 @@ Shards = Annotated[int, typer.Option(min=1, help="Primary shards.")]
 Replicas = Annotated[int, typer.Option(min=0, help="Copies of each shard on other nodes.")]
 
 
-@app.command("create", epilog="Example: camsearch gallery create --maps s3://bucket/maps")
+@app.command("create", epilog="Example: camsearch gallery create --windows 30")
 def create(
     gallery: GalleryName = None,
     preset: options.Preset = "default",
     network: options.Network = None,
     layers: options.Layers = None,
     side: options.Side = None,
+    windows: options.Windows = None,
     weights: options.Weights = None,
     whitening: options.Whitening = None,
     maps: Maps = None,
@@ -68,12 +69,17 @@ def create(
     """Create the gallery's index, aliases and index of rejects, unless they exist."""
     from camsearch import servers
     from es_mappings import indices
+    from galleries.about import settings_about
 
     settings = read_settings()
-    about = _about(preset, network, layers, side, weights, whitening, maps)
-    plan = _plan(graph, profile, shards, replicas, meta_mapping)
     name = gallery or settings.images
-    index = indices.create(servers.elastic(settings), name, about, about["dims"], plan)
+    client = servers.elastic(settings)
+    count = options.window_count(windows)
+    if count is None and indices.live_index(client, name) is not None:
+        count = settings_about(indices.open_gallery(client, name).settings).windows
+    about = _about(preset, network, layers, side, count, weights, whitening, maps)
+    plan = _plan(graph, profile, shards, replicas, meta_mapping)
+    index = indices.create(client, name, about, about["dims"], plan)
     typer.echo(f"The gallery {name} is the index {index}.")
 
 
@@ -179,6 +185,7 @@ def rebuild(
     network: options.Network = None,
     layers: options.Layers = None,
     side: options.Side = None,
+    windows: options.Windows = None,
     weights: options.Weights = None,
     whitening: options.Whitening = None,
     maps: Maps = None,
@@ -203,7 +210,8 @@ def rebuild(
     live = indices.open_gallery(client, name)
     index = into
     if index is None:
-        about = _about(preset, network, layers, side, weights, whitening, maps)
+        count = options.window_count(windows)
+        about = _about(preset, network, layers, side, count, weights, whitening, maps)
         plan = _plan(graph, profile, shards, replicas, meta_mapping)
         index = indices.create_beside(client, name, about, about["dims"], plan)
         typer.echo(f"New index {index}; searches still use {live.index}.")
@@ -239,6 +247,7 @@ def _about(
     network: str | None,
     layers: str | None,
     side: int | None,
+    windows: int | None,
     weights: Path | None,
     whitening: Path | None,
     maps: str | None,
@@ -248,7 +257,7 @@ def _about(
     from descriptors.settings import RegionSettings
     from galleries.about import about_method
 
-    chosen = options.method_settings(preset, network, layers, side=side)
+    chosen = options.method_settings(preset, network, layers, side=side, windows=windows)
     weights = options.weight_file(weights, chosen.network)
     method = method_of(chosen, whitening, weights, options.machine())
     if maps is not None and "://" not in maps:

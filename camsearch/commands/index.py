@@ -47,15 +47,17 @@ def index(
         str | None, typer.Option(help="Fixed classes by name or number, separated by commas.")
     ] = None,
     side: options.Side = None,
+    windows: options.Windows = None,
     weights: options.Weights = None,
     whitening: options.Whitening = None,
     maps: Annotated[
         str,
         typer.Option(
-            help="Where to store feature maps: a folder in the gallery's, or an fsspec address; "
-            "with 'off', re-ranking recomputes them. An existing gallery keeps its own setting."
+            help="Where to store feature maps, for re-ranking with --by maps: a folder in the "
+            "gallery's, or an fsspec address; with 'off' they are encoded again when needed. An "
+            "existing gallery keeps its own setting."
         ),
-    ] = "maps",
+    ] = "off",
     exclude: options.Exclude = None,
     again: Annotated[bool, typer.Option("--again", help="Also index unchanged images.")] = False,
     retry_rejects: Annotated[
@@ -65,7 +67,7 @@ def index(
     precision: options.Precision = None,
 ) -> None:
     """Index images. Unchanged images are skipped."""
-    from camsearch.library import ImageLibrary
+    from camsearch.library import ImageLibrary, with_own_windows
     from descriptors.settings import RegionSettings
     from indexer.manifests import read_manifest
     from indexer.sources import Skipped, find_images
@@ -83,7 +85,10 @@ def index(
         named = ", ".join(str(path) for path in (*(paths or []), *([manifest] if manifest else [])))
         raise RequestError(f"There is no image in {named}: name folders with images.")
     folder = options.gallery_folder(gallery)
-    settings = options.method_settings(preset, network, layers, theme, side=side)
+    count = options.window_count(windows)
+    settings = options.method_settings(preset, network, layers, theme, side=side, windows=count)
+    if count is None:
+        settings = with_own_windows(folder, settings)
     library = ImageLibrary.create(
         folder,
         settings,

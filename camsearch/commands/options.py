@@ -34,6 +34,7 @@ __all__ = [
     "Side",
     "Weights",
     "Whitening",
+    "Windows",
     "gallery_folder",
     "is_given",
     "listed",
@@ -45,6 +46,7 @@ __all__ = [
     "stopped",
     "warn",
     "weight_file",
+    "window_count",
     "write_json",
 ]
 
@@ -79,6 +81,13 @@ Layers = Annotated[
     str | None, typer.Option(help="Feature layers and dimensions: mid:256,last:256.")
 ]
 Side = Annotated[int | None, typer.Option(help="Working size in pixels.")]
+Windows = Annotated[
+    Literal["none", "5", "14", "30", "66", "130"] | None,
+    typer.Option(
+        help="Windows of each image in the index, the whole image included: the more, the smaller "
+        "the things that are found (default: the preset's, 14; an existing gallery's own)."
+    ),
+]
 Weights = Annotated[
     Path | None,
     typer.Option(
@@ -170,6 +179,13 @@ def method_settings(
         raise SettingsError(
             f"These settings are not valid ({name}: {first['msg']}): choose another value."
         ) from error
+
+
+def window_count(given: Windows) -> int | None:
+    """The number of windows; 0 for ``none``, None if not given."""
+    if given is None:
+        return None
+    return 0 if given == "none" else int(given)
 
 
 def weight_file(given: Path | None, network: str) -> Path | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -13,16 +13,17 @@ from rich.text import Text
 
 from camsearch.commands import options
 from camsearch.commands.indexing_bar import plain_console
+from descriptors.errors import RequestError
 
 if TYPE_CHECKING:
-    from reranker.ranking import Hit, Ranking
+    from reranker.ranking import Hit, Ranking, SearchPlan
 
 __all__ = ["EXAMPLE", "hit_json", "print_hits", "search"]
 
 # Wide enough for every id: programs read one hit per line.
 _PIPE_WIDTH = 4096
 
-EXAMPLE = "Example: camsearch search query.jpg --box 40,12,300,280 --rerank 100 --report out.html"
+EXAMPLE = "Example: camsearch search query.jpg --box 40,12,300,280 --report out.html"
 
 
 def search(
@@ -30,8 +31,19 @@ def search(
     box: options.BoxOption = None,
     k: Annotated[int, typer.Option("-k", min=1, help="Number of hits.")] = 10,
     rerank: Annotated[
-        int, typer.Option(min=0, help="R: re-rank this many first hits by CAM regions; 0 for none.")
-    ] = 100,
+        int | None,
+        typer.Option(
+            min=0,
+            help="R: re-rank this many first hits; 0 for none (default: 1000 by windows, else 100).",
+        ),
+    ] = None,
+    by: Annotated[
+        Literal["windows", "maps", "images"] | None,
+        typer.Option(
+            help="Re-rank by the windows in the index, by regions that the query's class maps "
+            "propose, or by whole images (default: windows if the gallery has them, else maps)."
+        ),
+    ] = None,
     expand: Annotated[
         int, typer.Option(min=0, help="Expand the query with this many hits; 0 for none.")
     ] = 0,
@@ -48,22 +60,26 @@ def search(
 ) -> None:
     """Find images of the same object, and its location in each."""
     from camsearch.library import ImageLibrary
-    from reranker.ranking import SearchPlan
+    from reranker.ranking import RERANKED, SearchPlan
 
+    if by is not None and rerank == 0:
+        raise RequestError("--by has no effect with --rerank 0: remove one of them.")
     wanted = options.parse_box(box)
     matching = options.parse_filters(filters or [])
-    plan = SearchPlan(k, rerank, expand=expand, alpha=alpha, matching=matching)
     with ImageLibrary.open(
         options.gallery_folder(gallery), options.machine(device, precision)
     ) as library:
         asked = library.read(image)
         query = library.describe(asked, wanted)
+        by = library.searcher.compared(by)
+        first = RERANKED[by] if rerank is None else rerank
+        plan = SearchPlan(k, first, by, expand=expand, alpha=alpha, matching=matching)
         ranking = library.searcher.search(query, plan)
         told = plain_console()
         for warning in ranking.warnings:
             told.print(f"warning: {warning}")
         if as_json:
-            typer.echo(json.dumps(_ranking_json(ranking), indent=2))
+            typer.echo(json.dumps(_search_json(plan, ranking), indent=2))
         else:
             print_hits(ranking.hits)
         if report:
@@ -109,8 +125,9 @@ def hit_json(hit: Hit) -> dict[str, Any]:
     }
 
 
-def _ranking_json(ranking: Ranking) -> dict[str, Any]:
+def _search_json(plan: SearchPlan, ranking: Ranking) -> dict[str, Any]:
     return {
+        "reranked": {"hits": plan.window, "by": plan.by} if plan.window else None,
         "hits": [hit_json(hit) for hit in ranking.hits],
         "first": [hit_json(hit) for hit in ranking.first],
         "milliseconds": {k: round(v, 3) for k, v in ranking.milliseconds.items()},

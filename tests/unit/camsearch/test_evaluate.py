@@ -142,6 +142,7 @@ REFUSED = [
     ("photos {photos} --root elsewhere", "Two folders are given"),
     ("photos {photos} --table features --systems OfA", "--systems has no effect with --table"),
     ("photos {photos} --table features --ablate dims", "--ablate has no effect with --table"),
+    ("photos {photos} --table features --windows 5", "--windows has no effect with --table"),
     ("photos {photos} --ablate dims --compare OfA:first,SPoC:first", "--compare has no effect"),
     ("photos {photos} --through http://x --fit-on d", "--fit-on has no effect with --through"),
     ("photos {photos} --index images", "--index has no effect without --through"),
