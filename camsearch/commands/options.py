@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from camsearch.settings import CommandSettings, read_settings
-from descriptors.errors import RequestError
+from descriptors.errors import RequestError, written
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -35,6 +35,7 @@ __all__ = [
     "Weights",
     "Whitening",
     "Windows",
+    "check_writable",
     "gallery_folder",
     "is_given",
     "listed",
@@ -287,6 +288,20 @@ def stopped(say: Callable[[], str]) -> Iterator[None]:
         raise typer.Exit(INTERRUPTED) from None
 
 
+def check_writable(path: Path, what: str) -> None:
+    """Make the folder of a file that a long run writes at its end, and try to open the file.
+
+    Raises:
+        RequestError: it cannot be written.
+    """
+    with written(f"{what} {path}"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        there = path.exists()
+        path.open("ab").close()
+        if not there:
+            path.unlink()
+
+
 def write_json(path: Path | None, content: object) -> None:
     """Write results to a file, or print them for ``-``."""
     if path is None:
@@ -295,9 +310,5 @@ def write_json(path: Path | None, content: object) -> None:
     if str(path) == "-":
         typer.echo(text)
         return
-    try:
+    with written(f"--json {path}"):
         path.write_text(text + "\n")
-    except OSError as error:
-        raise RequestError(
-            f"The results cannot be written to {path} ({error.strerror}): choose another path."
-        ) from error

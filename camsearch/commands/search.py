@@ -18,7 +18,7 @@ from descriptors.errors import RequestError
 if TYPE_CHECKING:
     from reranker.ranking import Hit, Ranking, SearchPlan
 
-__all__ = ["EXAMPLE", "hit_json", "print_hits", "search"]
+__all__ = ["EXAMPLE", "search"]
 
 # Wide enough for every id: programs read one hit per line.
 _PIPE_WIDTH = 4096
@@ -81,7 +81,7 @@ def search(
         if as_json:
             typer.echo(json.dumps(_search_json(plan, ranking), indent=2))
         else:
-            print_hits(ranking.hits)
+            _print_hits(ranking.hits)
         if report:
             from camsearch.report import write_report
             from camsearch.search_report import search_report
@@ -91,7 +91,7 @@ def search(
             told.print(f"Report: {report.absolute()}")
 
 
-def print_hits(hits: tuple[Hit, ...]) -> None:
+def _print_hits(hits: tuple[Hit, ...]) -> None:
     """Print a table with one hit per line."""
     table = Table(box=None, pad_edge=False)
     for name, right in (("rank", True), ("score", True), ("first", True), ("box", False)):
@@ -111,7 +111,7 @@ def print_hits(hits: tuple[Hit, ...]) -> None:
         console.print(table)
 
 
-def hit_json(hit: Hit) -> dict[str, Any]:
+def _hit_json(hit: Hit) -> dict[str, Any]:
     """A hit as JSON."""
     return {
         "rank": hit.rank,
@@ -128,8 +128,8 @@ def hit_json(hit: Hit) -> dict[str, Any]:
 def _search_json(plan: SearchPlan, ranking: Ranking) -> dict[str, Any]:
     return {
         "reranked": {"hits": plan.window, "by": plan.by} if plan.window else None,
-        "hits": [hit_json(hit) for hit in ranking.hits],
-        "first": [hit_json(hit) for hit in ranking.first],
+        "hits": [_hit_json(hit) for hit in ranking.hits],
+        "first": [_hit_json(hit) for hit in ranking.first],
         "milliseconds": {k: round(v, 3) for k, v in ranking.milliseconds.items()},
         "warnings": list(ranking.warnings),
     }

@@ -573,7 +573,7 @@ class TestRefusals:
 
     def test_figures_that_cannot_be_written(self, tmp_path):
         (tmp_path / "file").touch()
-        with pytest.raises(RequestError, match=r"cannot be written to .*choose another path"):
+        with pytest.raises(RequestError, match=r"cannot be written .*choose another path"):
             options.write_json(tmp_path / "file" / "figures.json", {"rows": []})
 
     def test_messages_may_look_like_markup(self, camsearch, tmp_path):

@@ -154,7 +154,7 @@ REFUSED = [
         "--compare names 'R-MAC', which is not measured",
     ),
     ("photos {photos} --report out.txt", "its name must end in .html"),
-    ("photos {photos} --report {photos}/photos.csv/a.html", "report cannot be written"),
+    ("photos {photos} --report {photos}/photos.csv/a.html", "photos.csv/a.html cannot be written"),
     ("photos {photos} --json /no/such/folder/x.json", "there is no folder /no/such/folder"),
     ("photos {photos} --ablate bogus --report out.html", "--ablate knows no setting 'bogus'"),
 ]
