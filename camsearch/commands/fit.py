@@ -10,7 +10,9 @@ from rich.console import Console
 from rich.progress import track
 
 from camsearch.commands import options
+from camsearch.commands.grouped import grouped
 from camsearch.commands.indexing_bar import plain_console
+from camsearch.commands.method_options import NetworkOptions
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -29,16 +31,14 @@ EXAMPLE = (
 )
 
 
+@grouped
 def fit(
     paths: Annotated[list[Path], typer.Argument(help="Folders and images to fit on.")],
     out: Annotated[
         Path, typer.Option("--out", "-o", help="File to write, ending in .safetensors.")
     ],
-    preset: options.Preset = "default",
-    network: options.Network = None,
-    layers: options.Layers = None,
-    side: options.Side = None,
-    weights: options.Weights = None,
+    *,
+    chosen: NetworkOptions,
     most: Annotated[
         int, typer.Option(min=1, help="Fit on at most this many images, evenly spaced.")
     ] = 5000,
@@ -61,13 +61,13 @@ def fit(
         raise RequestError(f"--out {out} must end in .safetensors (a .json is written beside it).")
     options.check_writable(out, "--out")
     machine = options.machine(device, precision)
-    settings = options.method_settings(preset, network, layers, side=side)
-    loaded = load_network(settings.network, options.weight_file(weights, settings.network))
+    settings = chosen.settings()
+    loaded = load_network(settings.network, chosen.weight_file())
     encoder = Encoder(loaded, settings, machine.device, machine.precision)
     sources = list(find_images(paths))
     count = min(most, len(sources))
-    chosen = [sources[i * len(sources) // count] for i in range(count)]
-    collected = _collect(encoder, chosen, machine)
+    some = [sources[i * len(sources) // count] for i in range(count)]
+    collected = _collect(encoder, some, machine)
     check_enough(collected.images, settings)
     names = ", ".join(str(path) for path in paths)
     whitening = collected.fit(f"{collected.images} images of {names}")
@@ -76,7 +76,7 @@ def fit(
     console = plain_console()
     console.print(
         f"Whitening of {collected.images} images written to {out} "
-        f"({len(chosen) - collected.images} could not be read)."
+        f"({len(some) - collected.images} could not be read)."
     )
 
 

@@ -9,7 +9,9 @@ import typer
 from rich.console import Console
 
 from camsearch.commands import options
+from camsearch.commands.grouped import grouped
 from camsearch.commands.indexing_bar import indexing_bar, plain_console
+from camsearch.commands.method_options import MethodOptions
 from descriptors.errors import RequestError
 
 if TYPE_CHECKING:
@@ -25,6 +27,7 @@ EXAMPLE = "Example: camsearch index photos/ --gallery my-gallery"
 
 
 @options.stopped(lambda: "Stopped: nothing was indexed. Run the same command to start again.")
+@grouped
 def index(
     ctx: typer.Context,
     paths: Annotated[
@@ -40,16 +43,11 @@ def index(
         ),
     ] = None,
     meta_mapping: options.MetaMapping = None,
-    preset: options.Preset = "default",
-    network: options.Network = None,
-    layers: options.Layers = None,
+    *,
+    chosen: MethodOptions,
     theme: Annotated[
         str | None, typer.Option(help="Fixed classes by name or number, separated by commas.")
     ] = None,
-    side: options.Side = None,
-    windows: options.Windows = None,
-    weights: options.Weights = None,
-    whitening: options.Whitening = None,
     maps: Annotated[
         str,
         typer.Option(
@@ -66,7 +64,7 @@ def index(
     device: options.Device = None,
     precision: options.Precision = None,
 ) -> None:
-    """Index images. Unchanged images are skipped."""
+    """Index images. Unchanged images are skipped; an existing gallery keeps its windows."""
     from camsearch.library import ImageLibrary, with_own_windows
     from descriptors.settings import RegionSettings
     from indexer.manifests import read_manifest
@@ -85,22 +83,21 @@ def index(
         named = ", ".join(str(path) for path in (*(paths or []), *([manifest] if manifest else [])))
         raise RequestError(f"There is no image in {named}: name folders with images.")
     folder = options.gallery_folder(gallery)
-    count = options.window_count(windows)
-    settings = options.method_settings(preset, network, layers, theme, side=side, windows=count)
-    if count is None:
+    settings = chosen.settings(theme=theme)
+    if chosen.windows is None:
         settings = with_own_windows(folder, settings)
     library = ImageLibrary.create(
         folder,
         settings,
-        RegionSettings.preset(preset),
-        whitening=whitening,
-        weights=options.weight_file(weights, settings.network),
+        RegionSettings.preset(chosen.preset),
+        whitening=chosen.whitening,
+        weights=chosen.weight_file(),
         maps=None if maps == "off" else maps,
         machine=options.machine(device, precision),
     )
     with library:
-        given = {name for name in ("maps", "preset") if options.is_given(ctx, name)}
-        for sentence in _ignored(library, folder, given, maps, preset):
+        given = options.given_names(ctx)
+        for sentence in _ignored(library, folder, given, maps, chosen.preset):
             options.warn(sentence)
         _index_and_tell(library, sources, folder, again=again, retry_rejects=retry_rejects)
 
@@ -112,14 +109,14 @@ def _ignored(
     from descriptors.settings import RegionSettings
 
     own = library.gallery.settings["maps"] or "off"
-    if "maps" in given and maps != own:
+    if "--maps" in given and maps != own:
         yield (
             f"--maps {maps} has no effect: the gallery {folder} was made with --maps {own}. "
             "Index into another folder to change it."
         )
     asked = RegionSettings.preset(preset).model_dump()
     others = [name for name, value in library.regions.model_dump().items() if value != asked[name]]
-    if "preset" in given and others:
+    if "--preset" in given and others:
         yield (
             f"--preset {preset} does not change how the gallery {folder} re-ranks and expands: it "
             f"was made with another {', '.join(others)}. Index into another folder for these."

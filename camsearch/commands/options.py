@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from descriptors.machine import Machine
-    from descriptors.settings import MethodSettings
     from galleries.filters import Filter
 
 __all__ = [
@@ -26,28 +25,18 @@ __all__ = [
     "Exclude",
     "GalleryFolder",
     "JsonFile",
-    "Layers",
     "MetaMapping",
-    "Network",
     "Precision",
-    "Preset",
-    "Side",
-    "Weights",
-    "Whitening",
-    "Windows",
     "check_writable",
     "gallery_folder",
-    "is_given",
+    "given_names",
     "listed",
     "machine",
-    "method_settings",
     "parse_box",
     "parse_filters",
     "read_meta_mapping",
     "stopped",
     "warn",
-    "weight_file",
-    "window_count",
     "write_json",
 ]
 
@@ -73,33 +62,6 @@ Exclude = Annotated[
         "'drafts'); may be repeated."
     ),
 ]
-Preset = Annotated[str, typer.Option(help="default, or paper (the published method).")]
-Network = Annotated[
-    str | None,
-    typer.Option(help="Another network: see docs/networks.md, or timm:NAME for a timm network."),
-]
-Layers = Annotated[
-    str | None, typer.Option(help="Feature layers and dimensions: mid:256,last:256.")
-]
-Side = Annotated[int | None, typer.Option(help="Working size in pixels.")]
-Windows = Annotated[
-    Literal["none", "5", "14", "30", "66", "130"] | None,
-    typer.Option(
-        help="Windows of each image in the index, the whole image included: the more, the smaller "
-        "the things that are found (default: the preset's, 14; an existing gallery's own)."
-    ),
-]
-Weights = Annotated[
-    Path | None,
-    typer.Option(
-        help="Local weight file, for a network without packaged weights; 'download' fetches "
-        "torchvision's."
-    ),
-]
-Whitening = Annotated[
-    Path | None,
-    typer.Option(help="A whitening made by `camsearch fit` (default: the packaged one)."),
-]
 BoxOption = Annotated[
     str | None,
     typer.Option("--box", help="x0,y0,x1,y1 in pixels of the upright image, around one object."),
@@ -117,8 +79,12 @@ MetaMapping = Annotated[
 ]
 
 
-def is_given(ctx: typer.Context, name: str) -> bool:
-    """Whether a parameter was given on the command line."""
+def given_names(ctx: typer.Context) -> set[str]:
+    """The options given on the command line, such as ``--read-only``."""
+    return {f"--{name.replace('_', '-')}" for name in ctx.params if _is_given(ctx, name)}
+
+
+def _is_given(ctx: typer.Context, name: str) -> bool:
     source = ctx.get_parameter_source(name)
     return source is not None and source.name == "COMMANDLINE"
 
@@ -141,77 +107,6 @@ def machine(device: str | None = None, precision: Precision = None) -> Machine:
         readers=settings.readers,
         limits=ImageLimits(settings.max_bytes, settings.max_pixels),
     )
-
-
-def method_settings(
-    preset: str,
-    network: str | None = None,
-    layers: str | None = None,
-    theme: str | None = None,
-    **changed: Any,
-) -> MethodSettings:
-    """The settings of a preset with the options of the command line applied.
-
-    Args:
-        preset: default or paper.
-        network: another network, with its own layers and working size.
-        layers: such as ``mid:256,last:256``; without numbers, 512 dimensions are divided evenly.
-        theme: class names or numbers, separated by commas.
-        changed: other fields; None keeps the preset's value.
-    """
-    from pydantic import ValidationError
-
-    from descriptors.backbones import network_settings
-    from descriptors.classes import class_numbers
-    from descriptors.errors import SettingsError
-    from descriptors.settings import MethodSettings
-
-    settings = network_settings(network, preset) if network else MethodSettings.preset(preset)
-    update = {k: v for k, v in changed.items() if v is not None}
-    if layers is not None:
-        update["layers"] = _layers(layers)
-    if theme:
-        update["theme"] = class_numbers([name.strip() for name in theme.split(",")])
-    try:
-        return MethodSettings.model_validate(settings.model_dump() | update)
-    except ValidationError as error:
-        first = error.errors()[0]
-        name = ".".join(str(part) for part in first["loc"]) or "together"
-        raise SettingsError(
-            f"These settings are not valid ({name}: {first['msg']}): choose another value."
-        ) from error
-
-
-def window_count(given: Windows) -> int | None:
-    """The number of windows; 0 for ``none``, None if not given."""
-    if given is None:
-        return None
-    return 0 if given == "none" else int(given)
-
-
-def weight_file(given: Path | None, network: str) -> Path | None:
-    """The given weight file, or for ``download`` that of torchvision.
-
-    Raises:
-        ArtifactError: if it cannot be downloaded.
-    """
-    if given != Path("download"):
-        return given
-    from camsearch.downloads import download_weights
-    from descriptors.backbones import find_network
-
-    return download_weights(network, find_network(network))
-
-
-def _layers(text: str) -> list[dict[str, Any]]:
-    names = [part.partition(":") for part in text.split(",")]
-    share = 512 // len(names)
-    try:
-        return [{"name": n.strip(), "dims": int(d) if d else share} for n, _, d in names]
-    except ValueError as error:
-        raise RequestError(
-            f"--layers {text!r} is not valid: write names and dimensions as mid:256,last:256."
-        ) from error
 
 
 def parse_box(text: str | None) -> tuple[float, float, float, float] | None:
