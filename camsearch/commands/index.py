@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -26,14 +27,13 @@ __all__ = ["EXAMPLE", "index", "index_with_bar"]
 EXAMPLE = "Example: camsearch index photos/ --gallery my-gallery"
 
 
-@options.stopped(lambda: "Stopped: nothing was indexed. Run the same command to start again.")
-@grouped
-def index(
-    ctx: typer.Context,
+@dataclass(frozen=True)
+class _Images:
+    """Which images to index."""
+
     paths: Annotated[
         list[Path] | None, typer.Argument(help="Folders (recursively) and image files.")
-    ] = None,
-    gallery: options.GalleryFolder = None,
+    ] = None
     manifest: Annotated[
         Path | None,
         typer.Option(
@@ -41,9 +41,42 @@ def index(
             "-m",
             help="CSV or JSONL with path (or uri), optionally id; other columns become metadata.",
         ),
-    ] = None,
-    meta_mapping: options.MetaMapping = None,
+    ] = None
+    meta_mapping: options.MetaMapping = None
+    exclude: options.Exclude = None
+
+    def sources(self) -> list[Source]:
+        """The images of the folders, files and manifest; prints which files are skipped.
+
+        Raises:
+            RequestError: there are none.
+        """
+        from indexer.manifests import read_manifest
+        from indexer.sources import Skipped, find_images
+
+        named = [*(self.paths or []), *([self.manifest] if self.manifest else [])]
+        if not named:
+            raise RequestError("Nothing to index: name folders or files, or a --manifest.")
+        skipped = Skipped()
+        sources = list(find_images(self.paths or [], self.exclude or (), skipped))
+        for sentence in skipped.sentences():
+            typer.echo(sentence, err=True)
+        if self.manifest:
+            mapping = options.read_meta_mapping(self.meta_mapping)
+            sources += read_manifest(self.manifest, options.warn, mapping)
+        if not sources:
+            places = ", ".join(map(str, named))
+            raise RequestError(f"There is no image in {places}: name folders with images.")
+        return sources
+
+
+@options.stopped(lambda: "Stopped: nothing was indexed. Run the same command to start again.")
+@grouped
+def index(
+    ctx: typer.Context,
     *,
+    images: _Images,
+    gallery: options.GalleryFolder = None,
     chosen: MethodOptions,
     theme: Annotated[
         str | None, typer.Option(help="Fixed classes by name or number, separated by commas.")
@@ -56,7 +89,6 @@ def index(
             "existing gallery keeps its own setting."
         ),
     ] = "off",
-    exclude: options.Exclude = None,
     again: Annotated[bool, typer.Option("--again", help="Also index unchanged images.")] = False,
     retry_rejects: Annotated[
         bool, typer.Option("--retry-rejects", help="Also retry unchanged rejects.")
@@ -67,22 +99,8 @@ def index(
     """Index images. Unchanged images are skipped; an existing gallery keeps its windows."""
     from camsearch.library import ImageLibrary, with_own_windows
     from descriptors.settings import RegionSettings
-    from indexer.manifests import read_manifest
-    from indexer.sources import Skipped, find_images
 
-    if not paths and not manifest:
-        raise RequestError("Nothing to index: name folders or files, or a --manifest.")
-    skipped = Skipped()
-    sources = list(find_images(paths or [], exclude or (), skipped))
-    for sentence in skipped.sentences():
-        typer.echo(sentence, err=True)
-    if manifest:
-        mapping = options.read_meta_mapping(meta_mapping)
-        sources += read_manifest(manifest, options.warn, mapping)
-    if not sources:
-        named = ", ".join(str(path) for path in (*(paths or []), *([manifest] if manifest else [])))
-        raise RequestError(f"There is no image in {named}: name folders with images.")
-    folder = options.gallery_folder(gallery)
+    sources, folder = images.sources(), options.gallery_folder(gallery)
     settings = chosen.settings(theme=theme)
     if chosen.windows is None:
         settings = with_own_windows(folder, settings)

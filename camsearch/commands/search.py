@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -12,10 +13,12 @@ from rich.table import Table
 from rich.text import Text
 
 from camsearch.commands import options
+from camsearch.commands.grouped import grouped
 from camsearch.commands.indexing_bar import plain_console
 from descriptors.errors import RequestError
 
 if TYPE_CHECKING:
+    from reranker.pipeline import Searcher
     from reranker.ranking import Hit, Ranking, SearchPlan
 
 __all__ = ["EXAMPLE", "search"]
@@ -26,32 +29,63 @@ _PIPE_WIDTH = 4096
 EXAMPLE = "Example: camsearch search query.jpg --box 40,12,300,280 --report out.html"
 
 
-def search(
-    image: Annotated[Path, typer.Argument(help="The query image.")],
-    box: options.BoxOption = None,
-    k: Annotated[int, typer.Option("-k", min=1, help="Number of hits.")] = 10,
+@dataclass(frozen=True)
+class _Search:
+    """How to search."""
+
+    k: Annotated[int, typer.Option("-k", min=1, help="Number of hits.")] = 10
     rerank: Annotated[
         int | None,
         typer.Option(
             min=0,
             help="R: re-rank this many first hits; 0 for none (default: 1000 by windows, else 100).",
         ),
-    ] = None,
+    ] = None
     by: Annotated[
         Literal["windows", "maps", "images"] | None,
         typer.Option(
             help="Re-rank by the windows in the index, by regions that the query's class maps "
             "propose, or by whole images (default: windows if the gallery has them, else maps)."
         ),
-    ] = None,
+    ] = None
     expand: Annotated[
         int, typer.Option(min=0, help="Expand the query with this many hits; 0 for none.")
-    ] = 0,
-    alpha: Annotated[float, typer.Option(min=0, help="Alpha-QE exponent; 0: equal weights.")] = 0.0,
+    ] = 0
+    alpha: Annotated[float, typer.Option(min=0, help="Alpha-QE exponent; 0: equal weights.")] = 0.0
     filters: Annotated[
         list[str] | None,
         typer.Option("--filter", help="field=value (meta.city=Paris), or Elasticsearch's JSON."),
-    ] = None,
+    ] = None
+
+    def plan(self) -> SearchPlan:
+        """The plan, without what only the gallery decides.
+
+        Raises:
+            RequestError: options that are not valid.
+        """
+        from reranker.ranking import SearchPlan
+
+        if self.by is not None and self.rerank == 0:
+            raise RequestError("--by has no effect with --rerank 0: remove one of them.")
+        matching = options.parse_filters(self.filters or [])
+        return SearchPlan(
+            self.k, by=self.by, expand=self.expand, alpha=self.alpha, matching=matching
+        )
+
+    def completed(self, plan: SearchPlan, searcher: Searcher) -> SearchPlan:
+        """The plan for a gallery: what re-ranking compares, and of how many hits."""
+        from reranker.ranking import RERANKED
+
+        by = searcher.compared(plan.by)
+        return replace(plan, by=by, window=RERANKED[by] if self.rerank is None else self.rerank)
+
+
+@grouped
+def search(
+    image: Annotated[Path, typer.Argument(help="The query image.")],
+    box: options.BoxOption = None,
+    *,
+    wanted: _Search,
     gallery: options.GalleryFolder = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
     report: Annotated[Path | None, typer.Option(help="Write an HTML report: out.html.")] = None,
@@ -60,20 +94,13 @@ def search(
 ) -> None:
     """Find images of the same object, and its location in each."""
     from camsearch.library import ImageLibrary
-    from reranker.ranking import RERANKED, SearchPlan
 
-    if by is not None and rerank == 0:
-        raise RequestError("--by has no effect with --rerank 0: remove one of them.")
-    wanted = options.parse_box(box)
-    matching = options.parse_filters(filters or [])
+    plan, query_box = wanted.plan(), options.parse_box(box)
     with ImageLibrary.open(
         options.gallery_folder(gallery), options.machine(device, precision)
     ) as library:
         asked = library.read(image)
-        query = library.describe(asked, wanted)
-        by = library.searcher.compared(by)
-        first = RERANKED[by] if rerank is None else rerank
-        plan = SearchPlan(k, first, by, expand=expand, alpha=alpha, matching=matching)
+        query, plan = library.describe(asked, query_box), wanted.completed(plan, library.searcher)
         ranking = library.searcher.search(query, plan)
         told = plain_console()
         for warning in ranking.warnings:
