@@ -576,6 +576,13 @@ class TestRefusals:
         with pytest.raises(RequestError, match=r"cannot be written .*choose another path"):
             options.write_json(tmp_path / "file" / "figures.json", {"rows": []})
 
+    def test_a_check_before_a_long_run_leaves_files_as_they_are(self, tmp_path):
+        options.check_writable(tmp_path / "new" / "a", "--out")
+        assert list((tmp_path / "new").iterdir()) == []
+        (tmp_path / "a").write_text("kept")
+        options.check_writable(tmp_path / "a", "--out")
+        assert (tmp_path / "a").read_text() == "kept"
+
     def test_messages_may_look_like_markup(self, camsearch, tmp_path):
         said = camsearch("info", "-g", tmp_path / "[bold]a[" / "b]")
         assert_one_sentence(said, f"There is no gallery in {tmp_path}/[bold]a[/b]")

@@ -50,6 +50,19 @@ def test_rows_and_a_comparison_as_json(camsearch, photos, options, tmp_path):
     assert found["compared"]["gained"] == pytest.approx(gained)
 
 
+@pytest.mark.parametrize("windows", ["none", "5"])
+def test_windows_are_measured_unless_there_are_none(camsearch, photos, options, tmp_path, windows):
+    out = tmp_path / "out.json"
+    said = camsearch(
+        *("evaluate", "photos", photos, *options, "--systems", "OfA"),
+        *("--windows", windows, "--json", out),
+    )
+    assert said.status == 0, said.err
+    stages = {row["stage"] for row in json.loads(out.read_text())["rows"]}
+    assert "R100" in stages
+    assert ("windows" in stages) == (windows == "5")
+
+
 def test_a_report_is_one_page(camsearch, photos, options, tmp_path):
     out = tmp_path / "deep" / "out.html"
     said = camsearch(
