@@ -58,7 +58,7 @@ def bench_worker(
     """
     sources = [Source(str(path), str(path)) for path in images]
     local, queued = [], []
-    with ImageLibrary.create(scratch / "gallery") as library:
+    with ImageLibrary.create(scratch / "gallery", maps="maps") as library:
         about = about_method(library.method, RegionSettings(), maps=str(scratch / "shared-maps"))
         with _index(settings, about) as ours, _worker(ours):
             on_progress("starting the worker")

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from camsearch.commands import options
+from camsearch.commands.method_options import method_settings, weight_file, window_count
 from camsearch.evaluation_options import at_size, check_report, weight_files
 from descriptors.backbones import load_network
 from descriptors.encoder import Encoder
@@ -36,10 +36,10 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
+    from camsearch.commands.evaluate import EvaluateOptions
     from descriptors.machine import Machine
     from descriptors.settings import MethodSettings
     from evaluation.ablation import Ablation
-    from evaluation.datasets.photos import Queries
     from evaluation.trials import Progress, Trial
 
 __all__ = ["Asked", "Content", "measure"]
@@ -50,42 +50,19 @@ _WINDOW, _EXPAND = 100, 5
 
 @dataclass(frozen=True)
 class Asked:
-    """The options of `camsearch evaluate`.
+    """What `camsearch evaluate` is asked for.
 
     Attributes:
         dataset: a name in `DATASETS`, or paper.
         cache: folder of feature maps.
-        queries, fit_on, distractors, stream: see `read_dataset`.
-        preset, network, layers, max_side, classes: of the method; None for the preset's value.
-        weights: files, or ``NETWORK=FILE``.
-        systems: comma-separated names.
-        compare: two systems with their stages.
-        ablate, queries_of: settings to vary, and queries per part.
-        through, index: URL of a server, and its index.
+        options: of the command line.
     """
 
     dataset: str
     folder: Path
     machine: Machine
     cache: Path
-    queries: Queries | None = None
-    fit_on: str | None = None
-    distractors: Path | None = None
-    stream: bool | None = None
-    preset: str = "default"
-    network: str | None = None
-    weights: tuple[str, ...] = ()
-    layers: str | None = None
-    max_side: int | None = None
-    classes: int | None = None
-    systems: str | None = None
-    table: str | None = None
-    ablate: str | None = None
-    queries_of: int = 0
-    report: Path | None = None
-    compare: str | None = None
-    through: str | None = None
-    index: str | None = None
+    options: EvaluateOptions
 
     @property
     def settings(self) -> MethodSettings:
@@ -95,27 +72,29 @@ class Asked:
             On the default network both presets use both layers, 8 classes and the same working
             size, so that results are comparable; other networks use their own.
         """
-        changed: dict[str, Any] = {"n_classes": self.classes, "n_pca": self.classes}
-        layers, side = self.layers, self.max_side
-        if self.network is None:
-            default = options.method_settings("default")
+        given = self.options
+        changed: dict[str, Any] = {"n_classes": given.classes, "n_pca": given.classes}
+        changed["windows"] = window_count(given.windows)
+        layers, side = given.layers, given.max_side
+        if given.network is None:
+            default = method_settings("default")
             if layers is None:
                 layers = ",".join(f"{layer.name}:{layer.dims}" for layer in default.layers)
-            if self.classes is None:
-                changed = {"n_classes": default.n_classes, "n_pca": default.n_pca}
+            if given.classes is None:
+                changed |= {"n_classes": default.n_classes, "n_pca": default.n_pca}
             side = default.side if side is None else side
         if side is not None:
             changed |= {"side": side, "side_is": "longer", "side_multiple": 32}
-        return options.method_settings(self.preset, self.network, layers, **changed)
+        return method_settings(given.preset, given.network, layers, **changed)
 
     @property
     def regions(self) -> RegionSettings:
         """Settings of re-ranking."""
-        return RegionSettings.preset(self.preset)
+        return RegionSettings.preset(self.options.preset)
 
     def trials(self, show: Progress) -> tuple[Trial, ...]:
         """The trials of the dataset."""
-        return _trials(self, self.dataset, self.folder, self.fit_on, show)
+        return _trials(self, self.dataset, self.folder, self.options.fit_on, show)
 
     def encoder(self, settings: MethodSettings) -> Encoder:
         """The network with its weights.
@@ -123,8 +102,8 @@ class Asked:
         Raises:
             ArtifactError: if the weights are missing.
         """
-        plain, named = weight_files(self.weights)
-        weights = options.weight_file(named.get(settings.network, plain), settings.network)
+        plain, named = weight_files(self.options.weights or ())
+        weights = weight_file(named.get(settings.network, plain), settings.network)
         loaded = load_network(settings.network, weights)
         return Encoder(loaded, settings, self.machine.device, self.machine.precision)
 
@@ -142,79 +121,85 @@ def measure(asked: Asked, show: Progress) -> Content:
     Raises:
         RequestError: for options that are not valid.
     """
-    if asked.through is not None:
-        return _measure_through(asked, asked.through, show)
-    if asked.table is not None:
-        return _measure_paper(asked, asked.table, show)
-    if asked.ablate is not None and asked.report is None:
-        chosen_knobs(asked.ablate)  # validate before images are read
-        return _ablation_content(_ablation(asked, asked.trials(show), asked.ablate, show))
+    if asked.options.through is not None:
+        return _measure_through(asked, asked.options.through, show)
+    if asked.options.table is not None:
+        return _measure_paper(asked, asked.options.table, show)
+    if asked.options.ablate is not None and asked.options.report is None:
+        chosen_knobs(asked.options.ablate)  # validate before images are read
+        return _ablation_content(_ablation(asked, asked.trials(show), asked.options.ablate, show))
     return _measure_systems(asked, show)
 
 
 def _measure_systems(asked: Asked, show: Progress) -> Content:
     """Measure every system at every stage, with an optional ablation and report."""
-    systems = None if asked.systems is None else [n.strip() for n in asked.systems.split(",")]
+    systems = (
+        None
+        if asked.options.systems is None
+        else [n.strip() for n in asked.options.systems.split(",")]
+    )
     _check_systems(asked, systems)
     trials = asked.trials(show)
-    if asked.compare is not None:
+    if asked.options.compare is not None:
         streamed = any(trial.streamed for trial in trials)
-        named_pair(asked.compare, stages_measured(systems, streamed=streamed))
-    queries = asked.queries or DATASETS[asked.dataset].queries
+        named_pair(asked.options.compare, stages_measured(systems, streamed=streamed))
+    queries = asked.options.queries or DATASETS[asked.dataset].queries
     evaluation = evaluate_trials(
         trials,
-        About(asked.dataset, str(asked.folder), queries, asked.fit_on),
+        About(asked.dataset, str(asked.folder), queries, asked.options.fit_on),
         asked.encoder(asked.settings),
         asked.regions,
         asked.cache,
         show,
-        preset_name=asked.preset,
+        preset_name=asked.options.preset,
         systems=systems,
     )
     shown: list[RenderableType] = [table_of(evaluation), *evaluation.left_out]
     shown += dict.fromkeys(note for trial in trials for note in trial.notes)
     as_json = evaluation.as_dict()
     pair, scores = None, by_system(evaluation.scores)
-    if asked.compare is not None:
+    if asked.options.compare is not None:
         names = dict.fromkeys(system for system, _ in scores)
-        pair = named_pair(asked.compare, {n: [st for s, st in scores if s == n] for n in names})
+        pair = named_pair(
+            asked.options.compare, {n: [st for s, st in scores if s == n] for n in names}
+        )
         found, _ = compare(*(scores[one] for one in pair))
         shown.append(comparison_words((str(pair[0]), str(pair[1])), found, evaluation.trials))
         as_json["compared"] = {"one": str(pair[0]), "other": str(pair[1]), **asdict(found)}
     ablation = None
-    if asked.ablate is not None:
-        ablation = _ablation(asked, trials, asked.ablate, show)
+    if asked.options.ablate is not None:
+        ablation = _ablation(asked, trials, asked.options.ablate, show)
         more = _ablation_content(ablation)
         shown += more.shown
         as_json["ablation"] = more.as_json
-    if asked.report is not None:
+    if asked.options.report is not None:
         from evaluation.report import write_evaluation_report
 
-        write_evaluation_report(asked.report, evaluation, trials, pair, ablation)
+        write_evaluation_report(asked.options.report, evaluation, trials, pair, ablation)
     return Content(shown, as_json)
 
 
 def _check_systems(asked: Asked, systems: list[str] | None) -> None:
     """Validate options before images are read."""
     check_systems(systems)
-    if asked.ablate is not None:
-        chosen_knobs(asked.ablate)
-    if asked.compare is not None:
-        named_pair(asked.compare, stages_measured(systems))
-    if asked.report is not None:
+    if asked.options.ablate is not None:
+        chosen_knobs(asked.options.ablate)
+    if asked.options.compare is not None:
+        named_pair(asked.options.compare, stages_measured(systems))
+    if asked.options.report is not None:
         require_matplotlib()
-        check_report(asked.report)
+        check_report(asked.options.report)
 
 
 def _ablation(asked: Asked, trials: tuple[Trial, ...], settings: str, show: Progress) -> Ablation:
     return ablate(
-        sampled(trials, asked.queries_of),
+        sampled(trials, asked.options.queries_of),
         asked.encoder(asked.settings),
         Setup(asked.settings, asked.regions, stage_of(_WINDOW, _EXPAND)),
         chosen_knobs(settings),
         asked.cache,
         show,
-        preset_name=asked.preset,
+        preset_name=asked.options.preset,
     )
 
 
@@ -234,9 +219,9 @@ def _measure_through(asked: Asked, address: str, show: Progress) -> Content:
     found = evaluate_through(
         asked.folder,
         elastic(settings),
-        asked.index or settings.images,
+        asked.options.index or settings.images,
         asked.machine,
-        queries=asked.queries or "full",
+        queries=asked.options.queries or "full",
         progress=show,
     )
     table = rows_table(found.rows)
@@ -247,17 +232,17 @@ def _measure_through(asked: Asked, address: str, show: Progress) -> Content:
 def _measure_paper(asked: Asked, table: str, show: Progress) -> Content:
     """Measure the paper's tables on one dataset, or on all of theirs."""
     tables = paper_tables(table)
-    if asked.dataset == "paper" and asked.distractors is not None:
+    if asked.dataset == "paper" and asked.options.distractors is not None:
         raise RequestError("--distractors is for one dataset: remove it for `evaluate paper`.")
     names = PAPER_DATASETS if asked.dataset == "paper" else (asked.dataset,)
     measured = measure_tables(
         tables,
         {name: _found(asked, name, show) for name in names},
-        lambda settings: asked.encoder(at_size(settings, asked.max_side)),
+        lambda settings: asked.encoder(at_size(settings, asked.options.max_side)),
         RegionSettings.preset("paper"),
         asked.cache,
         show,
-        network=asked.network,
+        network=asked.options.network,
     )
     shown: list[RenderableType] = [paper_table(one) for one in measured]
     shown += [f"- {line}" for line in reasons(measured)]
@@ -271,7 +256,7 @@ def _found(asked: Asked, name: str, show: Progress) -> tuple[Trial, ...] | str:
     # Datasets with distractors are in the same folder; each city is fitted on the other.
     cities = ("oxford5k", "paris6k")
     city, other = cities if name.startswith("oxford") else cities[::-1]
-    fit_on = asked.fit_on or f"{other}:"
+    fit_on = asked.options.fit_on or f"{other}:"
     if fit_on.endswith(":"):
         fit_on += str(asked.folder / other)
     try:
@@ -288,10 +273,10 @@ def _trials(
     return read_dataset(
         name,
         folder,
-        queries=asked.queries,
+        queries=asked.options.queries,
         fit_on=None if fit_on is None else FitOn.parse(fit_on, name),
-        distractors=asked.distractors,
-        stream=asked.stream,
+        distractors=asked.options.distractors,
+        stream=asked.options.stream,
         cache=asked.cache,
         progress=show,
     )

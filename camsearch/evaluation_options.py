@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from camsearch.commands.options import check_writable
 from descriptors.backbones import find_network
 from descriptors.errors import RequestError
 
@@ -19,7 +19,7 @@ __all__ = ["at_size", "check_json", "check_report", "check_together", "the_folde
 
 # Options without effect beside another: tables have their own settings and systems.
 _NOT_WITH_TABLE = (
-    *("--preset", "--layers", "--classes"),
+    *("--preset", "--layers", "--classes", "--windows"),
     *("--systems", "--ablate", "--queries-of", "--report", "--compare"),
 )
 _NOT_WITH_THROUGH = (
@@ -72,19 +72,14 @@ def check_report(path: Path) -> None:
     """Check that a report can be written.
 
     Raises:
-        RequestError: for another suffix than ``.html``, or a folder that is not writable.
+        RequestError: for another suffix than ``.html``, or if it cannot be written.
     """
     if path.suffix.lower() != ".html":
         raise RequestError(
             f"The report cannot be written to {path}: it is an HTML page, so its name must end "
             "in .html."
         )
-    above = next(folder for folder in path.absolute().parents if folder.exists())
-    if not above.is_dir() or not os.access(above, os.W_OK):
-        raise RequestError(
-            f"The report cannot be written to {path}, since {above} is not a writable folder: "
-            "choose another path."
-        )
+    check_writable(path, "--report")
 
 
 def check_json(path: Path | None) -> None:

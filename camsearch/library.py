@@ -2,7 +2,7 @@
 
 >>> library = ImageLibrary.create("my-gallery")
 >>> progress = library.index(["photos/"])
->>> for hit in library.search("query.jpg", box=(40, 12, 300, 280), rerank=100).hits:
+>>> for hit in library.search("query.jpg", box=(40, 12, 300, 280), rerank=1000).hits:
 ...     print(Path(hit.document.uri).name, hit.score, hit.box)
 same-thing.jpg 0.9... Box(x0=..., y0=..., x1=..., y1=...)
 other.jpg 0... Box(x0=..., y0=..., x1=..., y1=...)
@@ -30,7 +30,9 @@ from galleries.about import (
     features_of,
     method_about,
     regions_about,
+    settings_about,
 )
+from galleries.errors import GalleryNotFound
 from galleries.local import LocalGallery
 from indexer.addresses import read_source
 from indexer.encoding import encode_documents
@@ -54,8 +56,9 @@ if TYPE_CHECKING:
     from galleries.kept_maps import KeptMaps
     from indexer.progress import Progress
     from indexer.sources import Source
+    from reranker.ranking import RerankBy
 
-__all__ = ["ImageLibrary", "Machine"]
+__all__ = ["ImageLibrary", "Machine", "with_own_windows"]
 
 
 class ImageLibrary:
@@ -83,20 +86,22 @@ class ImageLibrary:
         *,
         whitening: Path | None = None,
         weights: Path | None = None,
-        maps: str | None = "maps",
+        maps: str | None = None,
         machine: Machine | None = None,
     ) -> Self:
         """Create a gallery in a folder, or open an existing one with the same settings.
 
         Args:
             folder: created if missing.
-            settings: of the method; None for the default preset.
+            settings: of the method; None for the default preset, with the windows that an existing
+                gallery has.
             regions: of re-ranking; None for the default preset.
             whitening: a file written by `camsearch fit`, which is copied; None for the packaged
                 one.
             weights: a local weight file; None for the packaged weights.
             maps: where to store feature maps: a folder in the gallery's, or an fsspec address;
-                with None, re-ranking recomputes them.
+                with None they are encoded again where they are needed. An existing gallery keeps
+                its own setting.
             machine: where to compute.
 
         Raises:
@@ -104,7 +109,8 @@ class ImageLibrary:
             ArtifactError: if weights or whitening are missing or do not fit.
         """
         folder, machine = Path(folder), machine or Machine()
-        settings, regions = settings or MethodSettings(), regions or RegionSettings()
+        settings = settings or with_own_windows(folder, MethodSettings())
+        regions = regions or RegionSettings()
         source = whitening or packaged_whitening()
         method = method_of(settings, whitening, weights, machine)
         about = about_method(
@@ -183,6 +189,7 @@ class ImageLibrary:
         *,
         k: int = 10,
         rerank: int = 0,
+        by: RerankBy | None = None,
         expand: int = 0,
         alpha: float = 0.0,
         matching: Filter | None = None,
@@ -193,13 +200,15 @@ class ImageLibrary:
             image: a file, or an image that has been read.
             box: ``x0, y0, x1, y1`` in pixels of the upright image, half-open.
             k: number of hits.
-            rerank: R, number of first hits to re-rank by CAM regions; 0 for none.
+            rerank: R, number of first hits to re-rank; 0 for none.
+            by: what re-ranking compares: ``windows`` of the index, CAM regions of feature ``maps``
+                or whole ``images``; None for windows if the gallery has them, else maps.
             expand: n, number of hits that expand the query; 0 for none.
             alpha: exponent of alpha-QE; 0 for equal weights.
             matching: a filter on the documents.
         """
         query = image if isinstance(image, RgbImage) else self.read(image)
-        plan = SearchPlan(k, rerank, expand=expand, alpha=alpha, matching=matching)
+        plan = SearchPlan(k, rerank, by, expand=expand, alpha=alpha, matching=matching)
         return self.searcher.search(self.describe(query, box), plan)
 
     def query_heat(self, image: RgbImage, query: QueryDescription) -> Float[np.ndarray, "H W"]:
@@ -243,6 +252,16 @@ class ImageLibrary:
 
     def _encode(self, documents: Sequence[IndexedImage]) -> Mapping[str, KeptMaps]:
         return encode_documents(documents, self.method, self._plan())
+
+
+def with_own_windows(folder: Path, settings: MethodSettings) -> MethodSettings:
+    """The settings with the windows of the gallery in a folder; as they are if there is none."""
+    try:
+        with LocalGallery.open(folder) as gallery:
+            windows = settings_about(gallery.settings).windows
+    except GalleryNotFound:
+        return settings
+    return settings.model_copy(update={"windows": windows})
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from descriptors.arrays import Box, QueryDescription
     from descriptors.images import RgbImage
     from galleries.documents import Document
-    from reranker.ranking import Hit, Ranking, SearchPlan
+    from reranker.ranking import Hit, Ranking, RerankBy, SearchPlan
 
 __all__ = [
     "HitImage",
@@ -45,6 +45,11 @@ _STAGES = {
     "rerank": "re-ranking",
     "expand": "expansion and second search",
     "documents": "reading the documents",
+}
+_COMPARED: dict[RerankBy, str] = {
+    "windows": "by their most similar windows",
+    "maps": "by their best regions",
+    "images": "as whole images",
 }
 
 
@@ -160,9 +165,9 @@ def plan_words(plan: SearchPlan) -> str:
     if plan.matching is not None:
         steps[0] += " that match the filter"
     if plan.window:
-        by = "as whole images" if plan.by == "images" else "by their best regions"
         which = "all" if plan.window == found else f"the first {plan.window}"
-        steps.append(f"{which} re-ranked {by} (R = {plan.window})")
+        by = f" {_COMPARED[plan.by]}" if plan.by else ""
+        steps.append(f"{which} re-ranked{by} (R = {plan.window})")
     if plan.expand:
         alpha = f", \N{GREEK SMALL LETTER ALPHA} = {plan.alpha:g}" if plan.alpha else ""
         best = "the best hit" if plan.expand == 1 else f"the best {plan.expand} hits"
@@ -216,7 +221,7 @@ def search_report(  # noqa: PLR0913 - the parts of a search
         title,
         image,
         ranking,
-        plan,
+        replace(plan, by=library.searcher.compared(plan.by)),
         library.gallery.count(),
         images,
         query.box,

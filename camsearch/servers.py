@@ -21,7 +21,6 @@ from indexer.ledger import Ledger
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from celery import Celery
     from elasticsearch import Elasticsearch
 
     from camsearch.settings import CommandSettings
@@ -30,10 +29,10 @@ if TYPE_CHECKING:
     from indexer.enqueueing import Enqueuer
     from indexer.worker import GalleryWorker
 
-__all__ = ["BrokerUnreachable", "app_of", "broker_answers", "elastic", "enqueuer", "ledger"]
+__all__ = ["BrokerUnreachable", "broker_answers", "elastic", "enqueuer", "ledger"]
 __all__ += ["open_gallery", "worker"]
 
-_TRIES = 8
+_RETRIES = 8  # about 16 s
 _LONGEST_WAIT = 5.0
 
 
@@ -67,8 +66,8 @@ def open_gallery(settings: CommandSettings, name: str) -> ElasticGallery:
     return indices.open_gallery(elastic(settings), name)
 
 
-def ledger(settings: CommandSettings) -> Ledger:
-    """The ledger in Redis; requests are retried for a while.
+def ledger(settings: CommandSettings, retries: int = _RETRIES) -> Ledger:
+    """The ledger in Redis; a request is retried while Redis does not answer.
 
     Raises:
         SettingsError: the URL is not valid.
@@ -80,7 +79,7 @@ def ledger(settings: CommandSettings) -> Ledger:
             socket_timeout=10,
             socket_connect_timeout=5,
             health_check_interval=10,
-            retry=Retry(EqualJitterBackoff(cap=_LONGEST_WAIT, base=0.1), _TRIES),
+            retry=Retry(EqualJitterBackoff(cap=_LONGEST_WAIT, base=0.1), retries),
             retry_on_error=[NoConnection, TooLate],
         )
     except ValueError as error:
@@ -103,11 +102,6 @@ def broker_answers(settings: CommandSettings) -> Iterator[None]:
             f"Redis does not answer at {without_password(settings.broker)} ({error}): check that "
             "it is running and that CAMSEARCH_BROKER is correct."
         ) from error
-
-
-def app_of(settings: CommandSettings) -> Celery:
-    """The Celery app, without tasks."""
-    return make_app(settings)
 
 
 def enqueuer(settings: CommandSettings) -> Enqueuer:

@@ -16,6 +16,14 @@ unchanged. Arguments are positional, because keyword-only exceptions lose their 
 queue's JSON.
 """
 
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 __all__ = [
     "ArtifactError",
     "CamsearchError",
@@ -27,6 +35,7 @@ __all__ = [
     "SettingsError",
     "UnreadableImage",
     "UnsupportedImage",
+    "written",
 ]
 
 
@@ -79,3 +88,21 @@ class SettingsError(CamsearchError):
 
 class RequestError(CamsearchError):
     """A search or a command asks for something impossible."""
+
+
+@contextmanager
+def written(what: str, *errors: type[Exception]) -> Iterator[None]:
+    """Translate errors of writing a file that the caller named.
+
+    Args:
+        what: the file, such as ``--out my.safetensors``.
+        errors: of a library, besides `OSError`.
+
+    Raises:
+        RequestError: it cannot be written.
+    """
+    caught: tuple[type[Exception], ...] = (OSError, *errors)
+    try:
+        yield
+    except caught as error:
+        raise RequestError(f"{what} cannot be written ({error}): choose another path.") from error

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from galleries.local import LocalGallery
 
 __all__ = ["WHITENING", "about_folder", "about_method", "features_of", "method_about"]
-__all__ += ["regions_about"]
+__all__ += ["regions_about", "settings_about"]
 
 # In the folder of a local gallery.
 WHITENING = "whitening.safetensors"
@@ -61,6 +61,18 @@ def about_folder(gallery: LocalGallery) -> dict[str, Any]:
     return {"whitening": WHITENING, "fingerprint": gallery.fingerprint, **gallery.settings}
 
 
+def settings_about(about: Mapping[str, Any]) -> MethodSettings:
+    """The settings of a gallery's method.
+
+    Raises:
+        GalleryDamaged: this version cannot read them.
+    """
+    try:
+        return MethodSettings.of_gallery(about["method"])
+    except (KeyError, ValidationError) as error:
+        raise _of_another_version() from error
+
+
 def method_about(about: Mapping[str, Any], machine: Machine, folder: Path = Path()) -> Method:
     """The method that made a gallery's vectors.
 
@@ -74,10 +86,10 @@ def method_about(about: Mapping[str, Any], machine: Machine, folder: Path = Path
         ArtifactError: weights or whitening are missing or damaged.
         FingerprintMismatch: the gallery was made with others.
     """
+    settings = settings_about(about)
     try:
-        settings = MethodSettings.of_gallery(about["method"])
         files = [about["whitening"], about["weights"]]
-    except (KeyError, ValidationError) as error:
+    except KeyError as error:
         raise _of_another_version() from error
     whitening, weights = (None if name is None else folder / name for name in files)
     method = method_of(settings, whitening, weights, machine)

@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 from redis.exceptions import RedisError
+from safetensors import SafetensorError
 
 from descriptors.backbones import load_network
 from descriptors.classes import class_names
 from descriptors.encoder import Encoder
-from descriptors.errors import ArtifactError, RequestError, SettingsError
+from descriptors.errors import ArtifactError, RequestError, SettingsError, written
 from descriptors.settings import MethodSettings
 from es_mappings.elastic import ElasticGallery
 from es_mappings.elastic_bulk import Bulk
@@ -170,10 +171,8 @@ class GalleryWorker:
         collected = collect_vectors(encoder, sources, self._plan())
         check_enough(collected.images, settings)
         whitening = collected.fit(f"{collected.images} images, by a task")
-        try:
+        with written(out, SafetensorError):
             whitening.save(Path(out))
-        except OSError as error:
-            raise RequestError(f"{out} cannot be written ({error}): name another path.") from error
         return {"images": collected.images, "digest": whitening.digest()}
 
     def _index(self, chunk: Chunk) -> Progress:

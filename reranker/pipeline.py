@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from galleries.gallery import Searchable
     from galleries.kept_maps import KeptMaps
     from reranker.matching import Match
+    from reranker.ranking import RerankBy
 
 __all__ = ["Order", "Searcher"]
 
@@ -153,10 +154,13 @@ class Searcher:
             fitted.append(replace(hit, box=box))
         return tuple(fitted)
 
+    def compared(self, by: RerankBy | None) -> RerankBy:
+        """What re-ranking compares: by default windows if the gallery has them, else maps."""
+        return by or ("windows" if self.method.settings.windows else "maps")
+
     def by_windows(self, plan: SearchPlan) -> bool:
         """Whether a plan re-ranks by the windows in the index."""
-        has = self.method.settings.windows > 0
-        return plan.window > 0 and (has if plan.by is None else plan.by == "windows")
+        return plan.window > 0 and self.compared(plan.by) == "windows"
 
     def _knn(
         self, vector: Float[Tensor, " D"], plan: SearchPlan, *, windows: bool

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from camsearch.settings import read_settings
-from descriptors.errors import RequestError
+from descriptors.errors import RequestError, written
 
 __all__ = ["EXAMPLE", "convert_weights"]
 
@@ -49,11 +49,7 @@ def convert_weights(
     if out.suffix != ".safetensors":
         raise RequestError(f"--out {out} must end in .safetensors.")
     converted = convert_vgg16_cam(keras_file, build_vgg16_cam(), order, flip=flip)
-    try:
+    with written(f"--out {out}", SafetensorError):
         save_file(converted.state, out)
-    except (OSError, SafetensorError) as error:
-        raise RequestError(
-            f"--out {out} cannot be written ({error}): choose another path."
-        ) from error
     turned = "rotated by 180 degrees" if converted.flipped else "not rotated"
     typer.echo(f"vgg16_cam written to {out}: kernels in {converted.order}'s order, {turned}.")

@@ -106,14 +106,15 @@ def _index(library: ImageLibrary, folder: Path, console: Console) -> None:
 def _search(library: ImageLibrary, query: _Query) -> SearchReport:
     """Search with re-ranking, leaving out the query image itself."""
     from camsearch.search_report import search_report
-    from reranker.ranking import SearchPlan
+    from reranker.ranking import RERANKED, SearchPlan
 
     image = library.read(query.path)
     description = library.method.describe_query(image, library.regions, query.box)
     own = next(
         (d.id for d in library.gallery.documents() if d.uri == str(query.path.absolute())), None
     )
-    plan = SearchPlan(k=_HITS, window=100, leave_out=own)
+    by = library.searcher.compared(None)
+    plan = SearchPlan(k=_HITS, window=RERANKED[by], by=by, leave_out=own)
     ranking = library.searcher.search(description, plan)
     title = query.scene or query.path.name
     return search_report(
@@ -128,7 +129,7 @@ def _search(library: ImageLibrary, query: _Query) -> SearchReport:
 
 
 def _table(reports: list[SearchReport]) -> Table:
-    table = Table(title="Searches: first search, then re-ranked by regions", title_justify="left")
+    table = Table(title="Searches: first search, then re-ranked", title_justify="left")
     for name in ("query", "best hits (score, rank in the first search)"):
         table.add_column(name, overflow="fold")
     table.add_column("right before", justify="right")

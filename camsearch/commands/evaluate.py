@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -11,12 +12,14 @@ from rich.console import Console
 from rich.progress import Progress
 
 from camsearch.commands import options
+from camsearch.commands.grouped import grouped
+from camsearch.commands.method_options import Network, Preset, Windows
 from camsearch.settings import read_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["EXAMPLE", "evaluate"]
+__all__ = ["EXAMPLE", "EvaluateOptions", "evaluate"]
 
 Queries = Literal["full", "boxes"]
 
@@ -35,6 +38,101 @@ camsearch evaluate oxford5k ~/oxford5k --fit-on ~/paris6k --preset paper --netwo
 camsearch evaluate paper ~/datasets --table paper --weights vgg16_cam=vgg16cam.safetensors"""
 
 
+@dataclass(frozen=True)
+class EvaluateOptions:
+    """The options of `camsearch evaluate`; None for the default of the dataset or preset."""
+
+    root: Annotated[Path | None, typer.Option(help="Folder of the dataset.")] = None
+    queries: Annotated[
+        Queries | None,
+        typer.Option(help="Full images, or boxes (default: the dataset's protocol)."),
+    ] = None
+    fit_on: Annotated[
+        str | None,
+        typer.Option(
+            help="Fit the whitening on this folder (DIR, or KIND:DIR for another dataset) and "
+            "search the whole dataset (default: half against half, if it has halves)."
+        ),
+    ] = None
+    distractors: Annotated[
+        Path | None, typer.Option(help="Folder of images to add to the gallery.")
+    ] = None
+    stream: Annotated[
+        bool | None,
+        typer.Option(
+            help="Keep only the vectors of distractors, not their maps, and measure only OfA "
+            "(default: for a million distractors)."
+        ),
+    ] = None
+    max_side: Annotated[
+        int | None, typer.Option(help="Working size: pixels of the longer side (default: 512).")
+    ] = None
+    preset: Preset = "default"
+    network: Network = None
+    weights: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Local weight file, or NETWORK=FILE; may be repeated. The file 'download' stands "
+            "for torchvision's weights."
+        ),
+    ] = None
+    layers: Annotated[
+        str | None,
+        typer.Option(help="Feature layers and dimensions (default: mid:256,last:256)."),
+    ] = None
+    classes: Annotated[
+        int | None, typer.Option(help="N_C: best classes in a descriptor (default: 8).")
+    ] = None
+    windows: Windows = None
+    systems: Annotated[
+        str | None, typer.Option(help="Only these systems, such as OfA,R-MAC (default: all).")
+    ] = None
+    table: Annotated[
+        str | None,
+        typer.Option(
+            help="Measure the paper's tables instead: paper for all, or features, systems, "
+            "reranking, networks, cost; --network replaces the paper's VGG-16."
+        ),
+    ] = None
+    ablate: Annotated[
+        str | None,
+        typer.Option(
+            help="Vary these settings one at a time, such as n_classes=4,8,16,dims,window, and "
+            "recommend values; 'all' for those that need no new encoding."
+        ),
+    ] = None
+    queries_of: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            show_default=False,
+            help="With --ablate: queries per part, evenly spaced; 0 for all (default: 150).",
+        ),
+    ] = _QUERIES_OF
+    report: Annotated[
+        Path | None,
+        typer.Option(help="Write plots, best and worst queries and a comparison to this .html."),
+    ] = None
+    compare: Annotated[
+        str | None,
+        typer.Option(
+            help="Compare two systems query by query, such as OfA:R100+QE5,R-MAC:first+QE5 "
+            "(default: the best of ours and the best of the others)."
+        ),
+    ] = None
+    through: Annotated[
+        str | None,
+        typer.Option(
+            help="URL of a `camsearch serve` whose index holds the folder's photos: compare its "
+            "results with those of the Python library."
+        ),
+    ] = None
+    index: Annotated[
+        str | None, typer.Option(help="With --through: the server's index (default: images).")
+    ] = None
+
+
+@grouped
 def evaluate(
     ctx: typer.Context,
     dataset: Annotated[
@@ -49,92 +147,8 @@ def evaluate(
     folder: Annotated[
         Path | None, typer.Argument(help="Folder of the dataset (or --root).")
     ] = None,
-    root: Annotated[Path | None, typer.Option(help="Folder of the dataset.")] = None,
-    queries: Annotated[
-        Queries | None,
-        typer.Option(help="Full images, or boxes (default: the dataset's protocol)."),
-    ] = None,
-    fit_on: Annotated[
-        str | None,
-        typer.Option(
-            help="Fit the whitening on this folder (DIR, or KIND:DIR for another dataset) and "
-            "search the whole dataset (default: half against half, if it has halves)."
-        ),
-    ] = None,
-    distractors: Annotated[
-        Path | None, typer.Option(help="Folder of images to add to the gallery.")
-    ] = None,
-    stream: Annotated[
-        bool | None,
-        typer.Option(
-            help="Keep only the vectors of distractors, not their maps, and measure only OfA "
-            "(default: for a million distractors)."
-        ),
-    ] = None,
-    max_side: Annotated[
-        int | None, typer.Option(help="Working size: pixels of the longer side (default: 512).")
-    ] = None,
-    preset: options.Preset = "default",
-    network: options.Network = None,
-    weights: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Local weight file, or NETWORK=FILE; may be repeated. The file 'download' stands "
-            "for torchvision's weights."
-        ),
-    ] = None,
-    layers: Annotated[
-        str | None,
-        typer.Option(help="Feature layers and dimensions (default: mid:256,last:256)."),
-    ] = None,
-    classes: Annotated[
-        int | None, typer.Option(help="N_C: best classes in a descriptor (default: 8).")
-    ] = None,
-    systems: Annotated[
-        str | None, typer.Option(help="Only these systems, such as OfA,R-MAC (default: all).")
-    ] = None,
-    table: Annotated[
-        str | None,
-        typer.Option(
-            help="Measure the paper's tables instead: paper for all, or features, systems, "
-            "reranking, networks, cost; --network replaces the paper's VGG-16."
-        ),
-    ] = None,
-    ablate: Annotated[
-        str | None,
-        typer.Option(
-            help="Vary these settings one at a time, such as n_classes=4,8,16,dims,window, and "
-            "recommend values; 'all' for those that need no new encoding."
-        ),
-    ] = None,
-    queries_of: Annotated[
-        int | None,
-        typer.Option(
-            min=0,
-            help="With --ablate: queries per part, evenly spaced; 0 for all (default: 150).",
-        ),
-    ] = None,
-    report: Annotated[
-        Path | None,
-        typer.Option(help="Write plots, best and worst queries and a comparison to this .html."),
-    ] = None,
-    compare: Annotated[
-        str | None,
-        typer.Option(
-            help="Compare two systems query by query, such as OfA:R100+QE5,R-MAC:first+QE5 "
-            "(default: the best of ours and the best of the others)."
-        ),
-    ] = None,
-    through: Annotated[
-        str | None,
-        typer.Option(
-            help="URL of a `camsearch serve` whose index holds the folder's photos: compare its "
-            "results with those of the Python library."
-        ),
-    ] = None,
-    index: Annotated[
-        str | None, typer.Option(help="With --through: the server's index (default: images).")
-    ] = None,
+    *,
+    given: EvaluateOptions,
     as_json: options.JsonFile = None,
     device: options.Device = None,
     precision: options.Precision = None,
@@ -148,38 +162,20 @@ def evaluate(
     from camsearch.evaluating import Asked, measure
     from camsearch.evaluation_options import check_json, check_together, the_folder
 
-    given = {f"--{name.replace('_', '-')}" for name in ctx.params if options.is_given(ctx, name)}
-    check_together(dataset, given)
+    check_together(dataset, options.given_names(ctx))
     check_json(as_json)
     asked = Asked(
         dataset,
-        the_folder(folder, root),
+        the_folder(folder, given.root),
         options.machine(device, precision),
         read_settings().cache.expanduser() / "evaluate",
-        queries=queries,
-        fit_on=fit_on,
-        distractors=distractors,
-        stream=stream,
-        preset=preset,
-        network=network,
-        weights=tuple(weights or ()),
-        layers=layers,
-        max_side=max_side,
-        classes=classes,
-        systems=systems,
-        table=table,
-        ablate=ablate,
-        queries_of=_QUERIES_OF if queries_of is None else queries_of,
-        report=report,
-        compare=compare,
-        through=through,
-        index=index,
+        given,
     )
     kept = (
         f"Stopped: feature maps and vectors are kept in {asked.cache}, results are not. Run the "
         "same command to continue."
     )
-    if through is not None:
+    if given.through is not None:
         kept = "Stopped: nothing is kept. Run the same command to measure again."
     with options.stopped(lambda: kept), _progress() as show:
         content = measure(asked, show)

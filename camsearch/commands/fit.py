@@ -10,7 +10,9 @@ from rich.console import Console
 from rich.progress import track
 
 from camsearch.commands import options
+from camsearch.commands.grouped import grouped
 from camsearch.commands.indexing_bar import plain_console
+from camsearch.commands.method_options import NetworkOptions
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
     from indexer.reading import Prepared, Refused
     from indexer.sources import Source
 
-__all__ = ["EXAMPLE", "collect", "fit"]
+__all__ = ["EXAMPLE", "fit"]
 
 EXAMPLE = (
     "Example: camsearch fit photos/ --out my.safetensors; "
@@ -29,16 +31,14 @@ EXAMPLE = (
 )
 
 
+@grouped
 def fit(
     paths: Annotated[list[Path], typer.Argument(help="Folders and images to fit on.")],
     out: Annotated[
         Path, typer.Option("--out", "-o", help="File to write, ending in .safetensors.")
     ],
-    preset: options.Preset = "default",
-    network: options.Network = None,
-    layers: options.Layers = None,
-    side: options.Side = None,
-    weights: options.Weights = None,
+    *,
+    chosen: NetworkOptions,
     most: Annotated[
         int, typer.Option(min=1, help="Fit on at most this many images, evenly spaced.")
     ] = 5000,
@@ -53,52 +53,34 @@ def fit(
 
     from descriptors.backbones import load_network
     from descriptors.encoder import Encoder
-    from descriptors.errors import RequestError
+    from descriptors.errors import RequestError, written
     from indexer.encoding import check_enough
     from indexer.sources import find_images
 
     if out.suffix != ".safetensors":
         raise RequestError(f"--out {out} must end in .safetensors (a .json is written beside it).")
-    _check_place(out)
+    options.check_writable(out, "--out")
     machine = options.machine(device, precision)
-    settings = options.method_settings(preset, network, layers, side=side)
-    loaded = load_network(settings.network, options.weight_file(weights, settings.network))
+    settings = chosen.settings()
+    loaded = load_network(settings.network, chosen.weight_file())
     encoder = Encoder(loaded, settings, machine.device, machine.precision)
     sources = list(find_images(paths))
     count = min(most, len(sources))
-    chosen = [sources[i * len(sources) // count] for i in range(count)]
-    collected = collect(encoder, chosen, machine)
+    some = [sources[i * len(sources) // count] for i in range(count)]
+    collected = _collect(encoder, some, machine)
     check_enough(collected.images, settings)
     names = ", ".join(str(path) for path in paths)
     whitening = collected.fit(f"{collected.images} images of {names}")
-    try:
+    with written(f"--out {out}", SafetensorError):
         whitening.save(out)
-    except (OSError, SafetensorError) as error:
-        raise RequestError(
-            f"--out {out} cannot be written ({error}): choose another path."
-        ) from error
     console = plain_console()
     console.print(
         f"Whitening of {collected.images} images written to {out} "
-        f"({len(chosen) - collected.images} could not be read)."
+        f"({len(some) - collected.images} could not be read)."
     )
 
 
-def _check_place(out: Path) -> None:
-    """Refuse an unwritable path before the images are read."""
-    from descriptors.errors import RequestError
-
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RequestError(
-            f"--out {out} cannot be written ({error.strerror}): choose another path."
-        ) from error
-    if out.is_dir():
-        raise RequestError(f"--out {out} is a folder: name a file in it.")
-
-
-def collect(encoder: Encoder, sources: list[Source], machine: Machine) -> WhiteningFit:
+def _collect(encoder: Encoder, sources: list[Source], machine: Machine) -> WhiteningFit:
     """Collect class vectors with a progress bar."""
     from indexer.encoding import collect_vectors
     from indexer.reading import IndexingPlan

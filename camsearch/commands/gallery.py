@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_args
 
@@ -9,12 +10,15 @@ import typer
 
 from camsearch.commands import options
 from camsearch.commands.enqueue import Detach, GalleryName, send_and_follow
+from camsearch.commands.grouped import grouped
+from camsearch.commands.method_options import MethodOptions
 from camsearch.commands.reconcile import EXAMPLE as RECONCILE_EXAMPLE
 from camsearch.commands.reconcile import reconcile
 from camsearch.settings import read_settings
 from descriptors.errors import RequestError
 
 if TYPE_CHECKING:
+    from descriptors.settings import MethodSettings
     from es_mappings.indices import IndexPlan
 
 __all__ = ["app"]
@@ -24,56 +28,81 @@ app = typer.Typer(
 )
 app.command("reconcile", epilog=RECONCILE_EXAMPLE)(reconcile)
 
-Maps = Annotated[
-    str | None,
-    typer.Option(
-        help="Where to store feature maps: a folder that all machines share, or an fsspec address "
-        "such as s3://bucket/maps; without it, re-ranking recomputes them."
-    ),
-]
-GraphOption = Annotated[
-    str,
-    typer.Option(
-        "--graph", help="Index type: int8_hnsw, hnsw, int4_hnsw, bbq_hnsw, flat or int8_flat."
-    ),
-]
-ProfileOption = Annotated[
-    str,
-    typer.Option(
-        "--profile",
-        help="Index of windows: rerank compares them exactly; search has a graph, for first "
-        "searches by windows in large galleries, and writes ten times slower.",
-    ),
-]
-Shards = Annotated[int, typer.Option(min=1, help="Primary shards.")]
-Replicas = Annotated[int, typer.Option(min=0, help="Copies of each shard on other nodes.")]
+
+@dataclass(frozen=True)
+class IndexOptions:
+    """An index in Elasticsearch."""
+
+    maps: Annotated[
+        str | None,
+        typer.Option(
+            help="Where to store feature maps, for re-ranking by maps: a folder that all machines "
+            "share, or an fsspec address such as s3://bucket/maps (default: none are stored)."
+        ),
+    ] = None
+    graph: Annotated[
+        str,
+        typer.Option(help="Index type: int8_hnsw, hnsw, int4_hnsw, bbq_hnsw, flat or int8_flat."),
+    ] = "int8_hnsw"
+    profile: Annotated[
+        str,
+        typer.Option(
+            help="Index of windows: rerank compares them exactly; search has a graph, for first "
+            "searches by windows in large galleries, and writes ten times slower."
+        ),
+    ] = "rerank"
+    shards: Annotated[int, typer.Option(min=1, help="Primary shards.")] = 1
+    replicas: Annotated[int, typer.Option(min=0, help="Copies of each shard on other nodes.")] = 1
+    meta_mapping: options.MetaMapping = None
+
+    def plan(self) -> IndexPlan:
+        """The options of a new index.
+
+        Raises:
+            RequestError: an unknown type or profile, or a mapping that cannot be read.
+        """
+        from es_mappings.indices import Graph, IndexPlan
+        from es_mappings.windows import PROFILES
+
+        graphs = get_args(Graph)
+        for option, given, known in (
+            ("--graph", self.graph, graphs),
+            ("--profile", self.profile, PROFILES),
+        ):
+            if given not in known:
+                raise RequestError(
+                    f"{option} {given} is unknown: choose one of {', '.join(known)}."
+                )
+        mapping = options.read_meta_mapping(self.meta_mapping)
+        # Checked above.
+        return IndexPlan(self.graph, self.shards, self.replicas, mapping, self.profile)  # type: ignore[arg-type]
 
 
-@app.command("create", epilog="Example: camsearch gallery create --maps s3://bucket/maps")
+@app.command("create", epilog="Example: camsearch gallery create --windows 30")
+@grouped
 def create(
     gallery: GalleryName = None,
-    preset: options.Preset = "default",
-    network: options.Network = None,
-    layers: options.Layers = None,
-    side: options.Side = None,
-    weights: options.Weights = None,
-    whitening: options.Whitening = None,
-    maps: Maps = None,
-    graph: GraphOption = "int8_hnsw",
-    profile: ProfileOption = "rerank",
-    shards: Shards = 1,
-    replicas: Replicas = 1,
-    meta_mapping: options.MetaMapping = None,
+    *,
+    chosen: MethodOptions,
+    stored: IndexOptions,
 ) -> None:
-    """Create the gallery's index, aliases and index of rejects, unless they exist."""
+    """Create the gallery's index, aliases and index of rejects, unless they exist.
+
+    An existing gallery keeps its windows.
+    """
     from camsearch import servers
     from es_mappings import indices
+    from galleries.about import settings_about
 
-    settings = read_settings()
-    about = _about(preset, network, layers, side, weights, whitening, maps)
-    plan = _plan(graph, profile, shards, replicas, meta_mapping)
+    settings, plan = read_settings(), stored.plan()
     name = gallery or settings.images
-    index = indices.create(servers.elastic(settings), name, about, about["dims"], plan)
+    client = servers.elastic(settings)
+    described = chosen.settings()
+    if chosen.windows is None and indices.live_index(client, name) is not None:
+        own = settings_about(indices.open_gallery(client, name).settings).windows
+        described = described.model_copy(update={"windows": own})
+    about = _about(chosen, described, stored)
+    index = indices.create(client, name, about, about["dims"], plan)
     typer.echo(f"The gallery {name} is the index {index}.")
 
 
@@ -170,23 +199,15 @@ def switch(
 
 
 @app.command("rebuild", epilog="Example: camsearch gallery rebuild --network resnet50 …")
+@grouped
 def rebuild(
     gallery: GalleryName = None,
     into: Annotated[
         str | None, typer.Option(help="Continue with an index that an earlier rebuild created.")
     ] = None,
-    preset: options.Preset = "default",
-    network: options.Network = None,
-    layers: options.Layers = None,
-    side: options.Side = None,
-    weights: options.Weights = None,
-    whitening: options.Whitening = None,
-    maps: Maps = None,
-    graph: GraphOption = "int8_hnsw",
-    profile: ProfileOption = "rerank",
-    shards: Shards = 1,
-    replicas: Replicas = 1,
-    meta_mapping: options.MetaMapping = None,
+    *,
+    chosen: MethodOptions,
+    stored: IndexOptions,
     detach: Detach = False,
 ) -> None:
     """Index all images into a new index, with other settings or another network.
@@ -203,8 +224,7 @@ def rebuild(
     live = indices.open_gallery(client, name)
     index = into
     if index is None:
-        about = _about(preset, network, layers, side, weights, whitening, maps)
-        plan = _plan(graph, profile, shards, replicas, meta_mapping)
+        plan, about = stored.plan(), _about(chosen, chosen.settings(), stored)
         index = indices.create_beside(client, name, about, about["dims"], plan)
         typer.echo(f"New index {index}; searches still use {live.index}.")
     target = indices.open_gallery(client, index)
@@ -235,43 +255,21 @@ def drop(
 
 
 def _about(
-    preset: str,
-    network: str | None,
-    layers: str | None,
-    side: int | None,
-    weights: Path | None,
-    whitening: Path | None,
-    maps: str | None,
+    chosen: MethodOptions, described: MethodSettings, stored: IndexOptions
 ) -> dict[str, Any]:
     """The description of the method that is stored in an index."""
     from descriptors.machine import method_of
     from descriptors.settings import RegionSettings
     from galleries.about import about_method
 
-    chosen = options.method_settings(preset, network, layers, side=side)
-    weights = options.weight_file(weights, chosen.network)
-    method = method_of(chosen, whitening, weights, options.machine())
+    weights, maps = chosen.weight_file(), stored.maps
+    method = method_of(described, chosen.whitening, weights, options.machine())
     if maps is not None and "://" not in maps:
         maps = str(Path(maps).absolute())
     return about_method(
         method,
-        RegionSettings.preset(preset),
-        whitening=whitening and whitening.absolute(),
+        RegionSettings.preset(chosen.preset),
+        whitening=chosen.whitening and chosen.whitening.absolute(),
         weights=weights and weights.absolute(),
         maps=maps,
     )
-
-
-def _plan(
-    graph: str, profile: str, shards: int, replicas: int, meta_mapping: Path | None
-) -> IndexPlan:
-    from es_mappings.indices import Graph, IndexPlan
-    from es_mappings.windows import PROFILES
-
-    graphs = get_args(Graph)
-    if graph not in graphs:
-        raise RequestError(f"--graph {graph} is unknown: choose one of {', '.join(graphs)}.")
-    if profile not in PROFILES:
-        raise RequestError(f"--profile {profile} is unknown: choose one of {', '.join(PROFILES)}.")
-    mapping = options.read_meta_mapping(meta_mapping)
-    return IndexPlan(graph, shards, replicas, mapping, profile)  # type: ignore[arg-type] # checked above

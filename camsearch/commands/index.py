@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,7 +10,9 @@ import typer
 from rich.console import Console
 
 from camsearch.commands import options
+from camsearch.commands.grouped import grouped
 from camsearch.commands.indexing_bar import indexing_bar, plain_console
+from camsearch.commands.method_options import MethodOptions
 from descriptors.errors import RequestError
 
 if TYPE_CHECKING:
@@ -24,13 +27,13 @@ __all__ = ["EXAMPLE", "index", "index_with_bar"]
 EXAMPLE = "Example: camsearch index photos/ --gallery my-gallery"
 
 
-@options.stopped(lambda: "Stopped: nothing was indexed. Run the same command to start again.")
-def index(
-    ctx: typer.Context,
+@dataclass(frozen=True)
+class _Images:
+    """Which images to index."""
+
     paths: Annotated[
         list[Path] | None, typer.Argument(help="Folders (recursively) and image files.")
-    ] = None,
-    gallery: options.GalleryFolder = None,
+    ] = None
     manifest: Annotated[
         Path | None,
         typer.Option(
@@ -38,25 +41,54 @@ def index(
             "-m",
             help="CSV or JSONL with path (or uri), optionally id; other columns become metadata.",
         ),
-    ] = None,
-    meta_mapping: options.MetaMapping = None,
-    preset: options.Preset = "default",
-    network: options.Network = None,
-    layers: options.Layers = None,
+    ] = None
+    meta_mapping: options.MetaMapping = None
+    exclude: options.Exclude = None
+
+    def sources(self) -> list[Source]:
+        """The images of the folders, files and manifest; prints which files are skipped.
+
+        Raises:
+            RequestError: there are none.
+        """
+        from indexer.manifests import read_manifest
+        from indexer.sources import Skipped, find_images
+
+        named = [*(self.paths or []), *([self.manifest] if self.manifest else [])]
+        if not named:
+            raise RequestError("Nothing to index: name folders or files, or a --manifest.")
+        skipped = Skipped()
+        sources = list(find_images(self.paths or [], self.exclude or (), skipped))
+        for sentence in skipped.sentences():
+            typer.echo(sentence, err=True)
+        if self.manifest:
+            mapping = options.read_meta_mapping(self.meta_mapping)
+            sources += read_manifest(self.manifest, options.warn, mapping)
+        if not sources:
+            places = ", ".join(map(str, named))
+            raise RequestError(f"There is no image in {places}: name folders with images.")
+        return sources
+
+
+@options.stopped(lambda: "Stopped: nothing was indexed. Run the same command to start again.")
+@grouped
+def index(
+    ctx: typer.Context,
+    *,
+    images: _Images,
+    gallery: options.GalleryFolder = None,
+    chosen: MethodOptions,
     theme: Annotated[
         str | None, typer.Option(help="Fixed classes by name or number, separated by commas.")
     ] = None,
-    side: options.Side = None,
-    weights: options.Weights = None,
-    whitening: options.Whitening = None,
     maps: Annotated[
         str,
         typer.Option(
-            help="Where to store feature maps: a folder in the gallery's, or an fsspec address; "
-            "with 'off', re-ranking recomputes them. An existing gallery keeps its own setting."
+            help="Where to store feature maps, for re-ranking with --by maps: a folder in the "
+            "gallery's, or an fsspec address; with 'off' they are encoded again when needed. An "
+            "existing gallery keeps its own setting."
         ),
-    ] = "maps",
-    exclude: options.Exclude = None,
+    ] = "off",
     again: Annotated[bool, typer.Option("--again", help="Also index unchanged images.")] = False,
     retry_rejects: Annotated[
         bool, typer.Option("--retry-rejects", help="Also retry unchanged rejects.")
@@ -64,38 +96,26 @@ def index(
     device: options.Device = None,
     precision: options.Precision = None,
 ) -> None:
-    """Index images. Unchanged images are skipped."""
-    from camsearch.library import ImageLibrary
+    """Index images. Unchanged images are skipped; an existing gallery keeps its windows."""
+    from camsearch.library import ImageLibrary, with_own_windows
     from descriptors.settings import RegionSettings
-    from indexer.manifests import read_manifest
-    from indexer.sources import Skipped, find_images
 
-    if not paths and not manifest:
-        raise RequestError("Nothing to index: name folders or files, or a --manifest.")
-    skipped = Skipped()
-    sources = list(find_images(paths or [], exclude or (), skipped))
-    for sentence in skipped.sentences():
-        typer.echo(sentence, err=True)
-    if manifest:
-        mapping = options.read_meta_mapping(meta_mapping)
-        sources += read_manifest(manifest, options.warn, mapping)
-    if not sources:
-        named = ", ".join(str(path) for path in (*(paths or []), *([manifest] if manifest else [])))
-        raise RequestError(f"There is no image in {named}: name folders with images.")
-    folder = options.gallery_folder(gallery)
-    settings = options.method_settings(preset, network, layers, theme, side=side)
+    sources, folder = images.sources(), options.gallery_folder(gallery)
+    settings = chosen.settings(theme=theme)
+    if chosen.windows is None:
+        settings = with_own_windows(folder, settings)
     library = ImageLibrary.create(
         folder,
         settings,
-        RegionSettings.preset(preset),
-        whitening=whitening,
-        weights=options.weight_file(weights, settings.network),
+        RegionSettings.preset(chosen.preset),
+        whitening=chosen.whitening,
+        weights=chosen.weight_file(),
         maps=None if maps == "off" else maps,
         machine=options.machine(device, precision),
     )
     with library:
-        given = {name for name in ("maps", "preset") if options.is_given(ctx, name)}
-        for sentence in _ignored(library, folder, given, maps, preset):
+        given = options.given_names(ctx)
+        for sentence in _ignored(library, folder, given, maps, chosen.preset):
             options.warn(sentence)
         _index_and_tell(library, sources, folder, again=again, retry_rejects=retry_rejects)
 
@@ -107,14 +127,14 @@ def _ignored(
     from descriptors.settings import RegionSettings
 
     own = library.gallery.settings["maps"] or "off"
-    if "maps" in given and maps != own:
+    if "--maps" in given and maps != own:
         yield (
             f"--maps {maps} has no effect: the gallery {folder} was made with --maps {own}. "
             "Index into another folder to change it."
         )
     asked = RegionSettings.preset(preset).model_dump()
     others = [name for name, value in library.regions.model_dump().items() if value != asked[name]]
-    if "preset" in given and others:
+    if "--preset" in given and others:
         yield (
             f"--preset {preset} does not change how the gallery {folder} re-ranks and expands: it "
             f"was made with another {', '.join(others)}. Index into another folder for these."

@@ -30,6 +30,7 @@ def info(
     as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> None:
     """Show a gallery's contents and rejects."""
+    from galleries.about import settings_about
     from galleries.local import LocalGallery
 
     folder = options.gallery_folder(gallery)
@@ -42,6 +43,8 @@ def info(
             "metadata": opened.meta_names(),
             "dims": opened.dims,
             "fingerprint": opened.fingerprint,
+            "windows": settings_about(opened.settings).windows,
+            "maps": opened.settings.get("maps"),
             "settings": opened.settings,
         }
     listed = [
@@ -65,6 +68,8 @@ def _about_lines(about: dict[str, Any]) -> Iterator[str]:
     yield f"rejects      {sum(kinds.values())}" + (f" ({why})" if why else "")
     yield f"metadata     {options.listed(about['metadata'])}"
     yield f"dimensions   {about['dims']}"
+    yield f"windows      {about['windows'] or 'none'}"
+    yield f"maps         {about['maps'] or 'off'}"
     yield f"fingerprint  {about['fingerprint'][:16]}"
     yield f"settings     {json.dumps(about['settings']['method'])}"
 

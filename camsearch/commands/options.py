@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from camsearch.settings import CommandSettings, read_settings
-from descriptors.errors import RequestError
+from descriptors.errors import RequestError, written
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from descriptors.machine import Machine
-    from descriptors.settings import MethodSettings
     from galleries.filters import Filter
 
 __all__ = [
@@ -26,25 +25,18 @@ __all__ = [
     "Exclude",
     "GalleryFolder",
     "JsonFile",
-    "Layers",
     "MetaMapping",
-    "Network",
     "Precision",
-    "Preset",
-    "Side",
-    "Weights",
-    "Whitening",
+    "check_writable",
     "gallery_folder",
-    "is_given",
+    "given_names",
     "listed",
     "machine",
-    "method_settings",
     "parse_box",
     "parse_filters",
     "read_meta_mapping",
     "stopped",
     "warn",
-    "weight_file",
     "write_json",
 ]
 
@@ -70,26 +62,6 @@ Exclude = Annotated[
         "'drafts'); may be repeated."
     ),
 ]
-Preset = Annotated[str, typer.Option(help="default, or paper (the published method).")]
-Network = Annotated[
-    str | None,
-    typer.Option(help="Another network: see docs/networks.md, or timm:NAME for a timm network."),
-]
-Layers = Annotated[
-    str | None, typer.Option(help="Feature layers and dimensions: mid:256,last:256.")
-]
-Side = Annotated[int | None, typer.Option(help="Working size in pixels.")]
-Weights = Annotated[
-    Path | None,
-    typer.Option(
-        help="Local weight file, for a network without packaged weights; 'download' fetches "
-        "torchvision's."
-    ),
-]
-Whitening = Annotated[
-    Path | None,
-    typer.Option(help="A whitening made by `camsearch fit` (default: the packaged one)."),
-]
 BoxOption = Annotated[
     str | None,
     typer.Option("--box", help="x0,y0,x1,y1 in pixels of the upright image, around one object."),
@@ -107,8 +79,12 @@ MetaMapping = Annotated[
 ]
 
 
-def is_given(ctx: typer.Context, name: str) -> bool:
-    """Whether a parameter was given on the command line."""
+def given_names(ctx: typer.Context) -> set[str]:
+    """The options given on the command line, such as ``--read-only``."""
+    return {f"--{name.replace('_', '-')}" for name in ctx.params if _is_given(ctx, name)}
+
+
+def _is_given(ctx: typer.Context, name: str) -> bool:
     source = ctx.get_parameter_source(name)
     return source is not None and source.name == "COMMANDLINE"
 
@@ -131,70 +107,6 @@ def machine(device: str | None = None, precision: Precision = None) -> Machine:
         readers=settings.readers,
         limits=ImageLimits(settings.max_bytes, settings.max_pixels),
     )
-
-
-def method_settings(
-    preset: str,
-    network: str | None = None,
-    layers: str | None = None,
-    theme: str | None = None,
-    **changed: Any,
-) -> MethodSettings:
-    """The settings of a preset with the options of the command line applied.
-
-    Args:
-        preset: default or paper.
-        network: another network, with its own layers and working size.
-        layers: such as ``mid:256,last:256``; without numbers, 512 dimensions are divided evenly.
-        theme: class names or numbers, separated by commas.
-        changed: other fields; None keeps the preset's value.
-    """
-    from pydantic import ValidationError
-
-    from descriptors.backbones import network_settings
-    from descriptors.classes import class_numbers
-    from descriptors.errors import SettingsError
-    from descriptors.settings import MethodSettings
-
-    settings = network_settings(network, preset) if network else MethodSettings.preset(preset)
-    update = {k: v for k, v in changed.items() if v is not None}
-    if layers is not None:
-        update["layers"] = _layers(layers)
-    if theme:
-        update["theme"] = class_numbers([name.strip() for name in theme.split(",")])
-    try:
-        return MethodSettings.model_validate(settings.model_dump() | update)
-    except ValidationError as error:
-        first = error.errors()[0]
-        name = ".".join(str(part) for part in first["loc"]) or "together"
-        raise SettingsError(
-            f"These settings are not valid ({name}: {first['msg']}): choose another value."
-        ) from error
-
-
-def weight_file(given: Path | None, network: str) -> Path | None:
-    """The given weight file, or for ``download`` that of torchvision.
-
-    Raises:
-        ArtifactError: if it cannot be downloaded.
-    """
-    if given != Path("download"):
-        return given
-    from camsearch.downloads import download_weights
-    from descriptors.backbones import find_network
-
-    return download_weights(network, find_network(network))
-
-
-def _layers(text: str) -> list[dict[str, Any]]:
-    names = [part.partition(":") for part in text.split(",")]
-    share = 512 // len(names)
-    try:
-        return [{"name": n.strip(), "dims": int(d) if d else share} for n, _, d in names]
-    except ValueError as error:
-        raise RequestError(
-            f"--layers {text!r} is not valid: write names and dimensions as mid:256,last:256."
-        ) from error
 
 
 def parse_box(text: str | None) -> tuple[float, float, float, float] | None:
@@ -271,6 +183,20 @@ def stopped(say: Callable[[], str]) -> Iterator[None]:
         raise typer.Exit(INTERRUPTED) from None
 
 
+def check_writable(path: Path, what: str) -> None:
+    """Make the folder of a file that a long run writes at its end, and try to open the file.
+
+    Raises:
+        RequestError: it cannot be written.
+    """
+    with written(f"{what} {path}"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        there = path.exists()
+        path.open("ab").close()
+        if not there:
+            path.unlink()
+
+
 def write_json(path: Path | None, content: object) -> None:
     """Write results to a file, or print them for ``-``."""
     if path is None:
@@ -279,9 +205,5 @@ def write_json(path: Path | None, content: object) -> None:
     if str(path) == "-":
         typer.echo(text)
         return
-    try:
+    with written(f"--json {path}"):
         path.write_text(text + "\n")
-    except OSError as error:
-        raise RequestError(
-            f"The results cannot be written to {path} ({error.strerror}): choose another path."
-        ) from error

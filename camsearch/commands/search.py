@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -12,34 +13,79 @@ from rich.table import Table
 from rich.text import Text
 
 from camsearch.commands import options
+from camsearch.commands.grouped import grouped
 from camsearch.commands.indexing_bar import plain_console
+from descriptors.errors import RequestError
 
 if TYPE_CHECKING:
-    from reranker.ranking import Hit, Ranking
+    from reranker.pipeline import Searcher
+    from reranker.ranking import Hit, Ranking, SearchPlan
 
-__all__ = ["EXAMPLE", "hit_json", "print_hits", "search"]
+__all__ = ["EXAMPLE", "search"]
 
 # Wide enough for every id: programs read one hit per line.
 _PIPE_WIDTH = 4096
 
-EXAMPLE = "Example: camsearch search query.jpg --box 40,12,300,280 --rerank 100 --report out.html"
+EXAMPLE = "Example: camsearch search query.jpg --box 40,12,300,280 --report out.html"
 
 
-def search(
-    image: Annotated[Path, typer.Argument(help="The query image.")],
-    box: options.BoxOption = None,
-    k: Annotated[int, typer.Option("-k", min=1, help="Number of hits.")] = 10,
+@dataclass(frozen=True)
+class _Search:
+    """How to search."""
+
+    k: Annotated[int, typer.Option("-k", min=1, help="Number of hits.")] = 10
     rerank: Annotated[
-        int, typer.Option(min=0, help="R: re-rank this many first hits by CAM regions; 0 for none.")
-    ] = 100,
+        int | None,
+        typer.Option(
+            min=0,
+            help="R: re-rank this many first hits; 0 for none (default: 1000 by windows, else 100).",
+        ),
+    ] = None
+    by: Annotated[
+        Literal["windows", "maps", "images"] | None,
+        typer.Option(
+            help="Re-rank by the windows in the index, by regions that the query's class maps "
+            "propose, or by whole images (default: windows if the gallery has them, else maps)."
+        ),
+    ] = None
     expand: Annotated[
         int, typer.Option(min=0, help="Expand the query with this many hits; 0 for none.")
-    ] = 0,
-    alpha: Annotated[float, typer.Option(min=0, help="Alpha-QE exponent; 0: equal weights.")] = 0.0,
+    ] = 0
+    alpha: Annotated[float, typer.Option(min=0, help="Alpha-QE exponent; 0: equal weights.")] = 0.0
     filters: Annotated[
         list[str] | None,
         typer.Option("--filter", help="field=value (meta.city=Paris), or Elasticsearch's JSON."),
-    ] = None,
+    ] = None
+
+    def plan(self) -> SearchPlan:
+        """The plan, without what only the gallery decides.
+
+        Raises:
+            RequestError: options that are not valid.
+        """
+        from reranker.ranking import SearchPlan
+
+        if self.by is not None and self.rerank == 0:
+            raise RequestError("--by has no effect with --rerank 0: remove one of them.")
+        matching = options.parse_filters(self.filters or [])
+        return SearchPlan(
+            self.k, by=self.by, expand=self.expand, alpha=self.alpha, matching=matching
+        )
+
+    def completed(self, plan: SearchPlan, searcher: Searcher) -> SearchPlan:
+        """The plan for a gallery: what re-ranking compares, and of how many hits."""
+        from reranker.ranking import RERANKED
+
+        by = searcher.compared(plan.by)
+        return replace(plan, by=by, window=RERANKED[by] if self.rerank is None else self.rerank)
+
+
+@grouped
+def search(
+    image: Annotated[Path, typer.Argument(help="The query image.")],
+    box: options.BoxOption = None,
+    *,
+    wanted: _Search,
     gallery: options.GalleryFolder = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
     report: Annotated[Path | None, typer.Option(help="Write an HTML report: out.html.")] = None,
@@ -48,24 +94,21 @@ def search(
 ) -> None:
     """Find images of the same object, and its location in each."""
     from camsearch.library import ImageLibrary
-    from reranker.ranking import SearchPlan
 
-    wanted = options.parse_box(box)
-    matching = options.parse_filters(filters or [])
-    plan = SearchPlan(k, rerank, expand=expand, alpha=alpha, matching=matching)
+    plan, query_box = wanted.plan(), options.parse_box(box)
     with ImageLibrary.open(
         options.gallery_folder(gallery), options.machine(device, precision)
     ) as library:
         asked = library.read(image)
-        query = library.describe(asked, wanted)
+        query, plan = library.describe(asked, query_box), wanted.completed(plan, library.searcher)
         ranking = library.searcher.search(query, plan)
         told = plain_console()
         for warning in ranking.warnings:
             told.print(f"warning: {warning}")
         if as_json:
-            typer.echo(json.dumps(_ranking_json(ranking), indent=2))
+            typer.echo(json.dumps(_search_json(plan, ranking), indent=2))
         else:
-            print_hits(ranking.hits)
+            _print_hits(ranking.hits)
         if report:
             from camsearch.report import write_report
             from camsearch.search_report import search_report
@@ -75,7 +118,7 @@ def search(
             told.print(f"Report: {report.absolute()}")
 
 
-def print_hits(hits: tuple[Hit, ...]) -> None:
+def _print_hits(hits: tuple[Hit, ...]) -> None:
     """Print a table with one hit per line."""
     table = Table(box=None, pad_edge=False)
     for name, right in (("rank", True), ("score", True), ("first", True), ("box", False)):
@@ -95,7 +138,7 @@ def print_hits(hits: tuple[Hit, ...]) -> None:
         console.print(table)
 
 
-def hit_json(hit: Hit) -> dict[str, Any]:
+def _hit_json(hit: Hit) -> dict[str, Any]:
     """A hit as JSON."""
     return {
         "rank": hit.rank,
@@ -109,10 +152,11 @@ def hit_json(hit: Hit) -> dict[str, Any]:
     }
 
 
-def _ranking_json(ranking: Ranking) -> dict[str, Any]:
+def _search_json(plan: SearchPlan, ranking: Ranking) -> dict[str, Any]:
     return {
-        "hits": [hit_json(hit) for hit in ranking.hits],
-        "first": [hit_json(hit) for hit in ranking.first],
+        "reranked": {"hits": plan.window, "by": plan.by} if plan.window else None,
+        "hits": [_hit_json(hit) for hit in ranking.hits],
+        "first": [_hit_json(hit) for hit in ranking.first],
         "milliseconds": {k: round(v, 3) for k, v in ranking.milliseconds.items()},
         "warnings": list(ranking.warnings),
     }

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from camsearch.commands import options
+from camsearch.commands.grouped import grouped
+from camsearch.commands.method_options import Weights, Whitening, weight_file
 from camsearch.settings import read_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
     from socket import socket
 
     from camsearch.serving import ServedMethod
@@ -24,33 +26,85 @@ if TYPE_CHECKING:
 __all__ = ["EXAMPLE", "serve"]
 
 _CHECK_TIMEOUT = 5.0
+_OF_ELASTICSEARCH = {"--elasticsearch", "--preset", "--weights", "--whitening", "--maps"}
 
 EXAMPLE = "Example: camsearch serve --elasticsearch http://localhost:9200 --index images"
 
 
+@dataclass(frozen=True)
+class _Place:
+    """Where the server finds Elasticsearch, and where it listens."""
+
+    elasticsearch: Annotated[
+        str | None, typer.Option(help="URL of Elasticsearch (default: http://localhost:9200).")
+    ] = None
+    index: Annotated[
+        str | None, typer.Option(help="Name of the gallery in Elasticsearch (default: images).")
+    ] = None
+    host: Annotated[str | None, typer.Option(help="Address to listen on (default: 127.0.0.1).")] = (
+        None
+    )
+    port: Annotated[
+        int | None,
+        typer.Option(min=0, max=65535, help="Port to listen on; 0 for a free one (default: 9280)."),
+    ] = None
+    read_only: Annotated[bool, typer.Option("--read-only", help="Refuse requests that write.")] = (
+        False
+    )
+
+    def settings(self) -> CommandSettings:
+        """The settings of the environment; what is given overrides them."""
+        given = {
+            "elasticsearch": self.elasticsearch,
+            "images": self.index,
+            "serve_host": self.host,
+            "serve_port": self.port,
+            "serve_read_only": self.read_only or None,
+        }
+        update = {name: value for name, value in given.items() if value is not None}
+        return read_settings().model_copy(update=update)
+
+
+@dataclass(frozen=True)
+class _Queries:
+    """How queries are described; None for the index's method."""
+
+    preset: Annotated[
+        Literal["default", "paper"] | None,
+        typer.Option(help="Describe queries with this preset (default: the index's method)."),
+    ] = None
+    weights: Weights = None
+    whitening: Whitening = None
+    maps: Annotated[
+        str | None,
+        typer.Option(help="Where feature maps are stored (default: as in the index)."),
+    ] = None
+
+    def method(self) -> ServedMethod:
+        """The method, as the server loads it."""
+        from camsearch.serving import ServedMethod
+        from descriptors.settings import MethodSettings, RegionSettings
+
+        return ServedMethod(
+            None if self.preset is None else MethodSettings.preset(self.preset),
+            None if self.preset is None else RegionSettings.preset(self.preset),
+            self.whitening,
+            weight_file(self.weights, MethodSettings().network),
+            self.maps,
+        )
+
+
+@grouped
 def serve(
+    ctx: typer.Context,
     gallery: Annotated[
         Path | None,
         typer.Option(
             "--gallery", "-g", help="Serve this folder as one index, without Elasticsearch."
         ),
     ] = None,
-    elasticsearch: Annotated[
-        str | None, typer.Option(help="URL of Elasticsearch (default: http://localhost:9200).")
-    ] = None,
-    index: Annotated[
-        str | None, typer.Option(help="Name of the gallery in Elasticsearch (default: images).")
-    ] = None,
-    host: Annotated[
-        str | None, typer.Option(help="Address to listen on (default: 127.0.0.1).")
-    ] = None,
-    port: Annotated[
-        int | None,
-        typer.Option(min=0, max=65535, help="Port to listen on; 0 for a free one (default: 9280)."),
-    ] = None,
-    read_only: Annotated[
-        bool, typer.Option("--read-only", help="Refuse requests that write.")
-    ] = False,
+    *,
+    place: _Place,
     check: Annotated[
         bool,
         typer.Option(
@@ -58,16 +112,7 @@ def serve(
             help="Only check whether the server at --host and --port is ready: exit with 0 or 1.",
         ),
     ] = False,
-    preset: Annotated[
-        Literal["default", "paper"] | None,
-        typer.Option(help="Describe queries with this preset (default: the index's method)."),
-    ] = None,
-    weights: options.Weights = None,
-    whitening: options.Whitening = None,
-    maps: Annotated[
-        str | None,
-        typer.Option(help="Where feature maps are stored (default: as in the index)."),
-    ] = None,
+    queries: _Queries,
     device: options.Device = None,
     precision: options.Precision = None,
 ) -> None:
@@ -76,50 +121,17 @@ def serve(
     Use it with any Elasticsearch client: requests that do not name camsearch are passed through.
     On Ctrl-C or SIGTERM it finishes the accepted requests.
     """
-    given = {
-        "elasticsearch": elasticsearch,
-        "images": index,
-        "serve_host": host,
-        "serve_port": port,
-        "serve_read_only": read_only or None,
-    }
-    settings = read_settings().model_copy(
-        update={name: value for name, value in given.items() if value is not None}
-    )
-    of_elasticsearch = {
-        "--elasticsearch": elasticsearch,
-        "--preset": preset,
-        "--weights": weights,
-        "--whitening": whitening,
-        "--maps": maps,
-    }
+    settings, given = place.settings(), options.given_names(ctx)
     if check:
-        others = {
-            "--gallery": gallery,
-            **of_elasticsearch,
-            "--index": index,
-            "--read-only": read_only or None,
-            "--device": device,
-            "--precision": precision,
-        }
+        others = given - {"--check", "--host", "--port"}
         _refuse_beside("--check", "which checks a running server", others)
         raise typer.Exit(_check(settings.serve_host, settings.serve_port))
-    if gallery is not None:
-        _refuse_beside("--gallery", "which has its own", of_elasticsearch)
-        _serve_folder(gallery, settings, options.machine(device, precision))
-        return
-    from camsearch.serving import ServedMethod
-    from descriptors.settings import MethodSettings, RegionSettings
-
     machine = options.machine(device, precision)
-    named = ServedMethod(
-        None if preset is None else MethodSettings.preset(preset),
-        None if preset is None else RegionSettings.preset(preset),
-        whitening,
-        options.weight_file(weights, MethodSettings().network),
-        maps,
-    )
-    _serve_elasticsearch(settings, machine, named)
+    if gallery is not None:
+        _refuse_beside("--gallery", "which has its own", given & _OF_ELASTICSEARCH)
+        _serve_folder(gallery, settings, machine)
+    else:
+        _serve_elasticsearch(settings, machine, queries.method())
 
 
 def _serve_folder(folder: Path, settings: CommandSettings, machine: Machine) -> None:
@@ -172,13 +184,12 @@ def _listening(settings: CommandSettings) -> Iterator[tuple[socket, str]]:
         yield listening, f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def _refuse_beside(option: str, why: str, given: Mapping[str, object]) -> None:
+def _refuse_beside(option: str, why: str, given: Collection[str]) -> None:
     """Raise `BadParameter` for options that have no effect together with another."""
-    for name, value in given.items():
-        if value is not None:
-            raise typer.BadParameter(
-                f"{name} cannot be used together with {option}, {why}: remove one of them."
-            )
+    for name in sorted(given):
+        raise typer.BadParameter(
+            f"{name} cannot be used together with {option}, {why}: remove one of them."
+        )
 
 
 def _check(host: str, port: int) -> int:

@@ -45,7 +45,7 @@ def status(
         _print_rejects(settings, gallery or settings.images, as_json=as_json)
         return
     with servers.broker_answers(settings):
-        ledger = servers.ledger(settings)
+        ledger = servers.ledger(settings, retries=1)  # someone waits for the answer
         found = ledger.runs() if run is None else [ledger.state(run)]
         runs = [state for state in found if state is not None]
         if run is not None and not runs:

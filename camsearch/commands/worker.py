@@ -45,12 +45,13 @@ def worker(
     settings = read_settings()
     if check:
         with servers.broker_answers(settings):
-            raise typer.Exit(_check(servers.ledger(settings), settings.queue))
+            raise typer.Exit(_check(servers.ledger(settings, retries=1), settings.queue))
     machine = options.machine(device, precision)
+    from indexer.app import make_app
     from indexer.enqueueing import Resender
     from indexer.tasks import register
 
-    app = servers.app_of(settings)
+    app = make_app(settings)
     works = servers.worker(settings, machine)
     logging.basicConfig(
         level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s"

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from descriptors.errors import RequestError
+from descriptors.errors import RequestError, written
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,10 +38,6 @@ def write_page(path: Path, package: str, template: str, **variables: object) -> 
         lstrip_blocks=True,
     )
     page = jinja.get_template(template).render(variables)
-    try:
+    with written(f"The report {path}"):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(page, encoding="utf-8")
-    except OSError as error:
-        raise RequestError(
-            f"The report cannot be written to {path} ({error}): choose another path."
-        ) from error

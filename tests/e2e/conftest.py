@@ -44,7 +44,7 @@ def gallery_folder(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def library(sources, gallery_folder):
-    with ImageLibrary.create(gallery_folder, machine=MACHINE) as made:
+    with ImageLibrary.create(gallery_folder, maps="maps", machine=MACHINE) as made:
         assert made.index(sources).indexed == len(sources)
         yield made
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from camsearch.commands.options import method_settings
+from camsearch.commands.method_options import method_settings
 from camsearch.settings import CommandSettings
 from descriptors.backbones import load_network
 from descriptors.encoder import Encoder

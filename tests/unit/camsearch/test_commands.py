@@ -211,11 +211,12 @@ class TestIndex:
         assert said.status == 0
         assert "warning: 1 images of the gallery cannot be read now" in said.err
 
-    def test_maps_may_be_off(self, tiny, camsearch, photos, tmp_path):
+    def test_maps_are_kept_only_where_asked(self, tiny, camsearch, photos, tmp_path):
         options = ["-g", tmp_path / "g"]
-        assert camsearch("index", photos, *options, *tiny.options, "--maps", "off").status == 0
+        assert camsearch("index", photos, *options, *tiny.options).status == 0
         assert not list((tmp_path / "g").rglob("*.maps"))
-        found = answer(camsearch("search", photos / "1.jpg", *options, "--json"))
+        found = answer(camsearch("search", photos / "1.jpg", *options, "--json", "--by", "maps"))
+        assert found["reranked"] == {"hits": 100, "by": "maps"}
         assert found["warnings"] == []
         assert found["hits"][0]["box"]
 
@@ -223,8 +224,8 @@ class TestIndex:
         self, tiny, camsearch, photos, tmp_path
     ):
         command = ["index", photos, "-g", tmp_path / "g", *tiny.options]
-        with tiny.library(tmp_path / "g", regions=RegionSettings(coarse_maps=False)):
-            pass
+        regions = RegionSettings(coarse_maps=False)
+        tiny.library(tmp_path / "g", regions=regions, maps="maps").close()
         said = camsearch(*command)
         assert (said.status, "warning" in said.err) == (0, False)
         assert "warning" not in camsearch(*command, "--maps", "maps").err
@@ -234,6 +235,21 @@ class TestIndex:
         assert (
             "was made with another coarse_maps." in camsearch(*command, "--preset", "default").err
         )
+
+    def test_a_gallery_keeps_its_own_windows(self, tiny, camsearch, photos, tmp_path):
+        command = ["index", photos, "-g", tmp_path / "g", *tiny.options]
+        assert camsearch(*command, "--windows", "none").status == 0
+        said = camsearch(*command)
+        assert said.status == 0, said.err
+        assert "6 unchanged" in said.err
+        assert "windows      none\n" in camsearch("info", "-g", tmp_path / "g").out
+        said = camsearch(*command, "--windows", "14")
+        assert_one_sentence(said, "index into another folder")
+        assert camsearch(*command, "--windows", "15").status == 2
+        found = answer(camsearch("search", photos / "1.jpg", "-g", tmp_path / "g", "--json"))
+        assert found["reranked"] == {"hits": 100, "by": "maps"}
+        said = camsearch("search", photos / "1.jpg", "-g", tmp_path / "g", "--by", "windows")
+        assert_one_sentence(said, "This gallery has no windows")
 
 
 class TestSearch:
@@ -250,7 +266,8 @@ class TestSearch:
 
     def test_json_says_everything(self, camsearch, gallery, photos):
         found = answer(camsearch("search", photos / "3.jpg", "-g", gallery, "--json"))
-        assert set(found) == {"hits", "first", "milliseconds", "warnings"}
+        assert set(found) == {"reranked", "hits", "first", "milliseconds", "warnings"}
+        assert found["reranked"] == {"hits": 1000, "by": "windows"}
         first = found["hits"][0]
         assert set(first) == (
             {"rank", "id", "uri", "score", "box", "first_rank", "first_score", "meta"}
@@ -311,10 +328,11 @@ class TestSearch:
 
     def test_images_that_are_gone_are_a_warning(self, tiny, camsearch, photos, tmp_path):
         options = ["-g", tmp_path / "g"]
-        camsearch("index", photos, *options, *tiny.options, "--maps", "off")
+        camsearch("index", photos, *options, *tiny.options)
         query = shutil.copy(photos / "1.jpg", tmp_path / "query.jpg")
         shutil.rmtree(photos)
-        said = camsearch("search", query, *options)
+        assert camsearch("search", query, *options).err == ""
+        said = camsearch("search", query, *options, "--by", "maps")
         assert said.status == 0
         assert said.err.startswith("warning: 6 of 6 hits keep their first score")
         assert len(said.out.splitlines()) == 1 + COUNT
@@ -328,11 +346,13 @@ class TestInfoAndDelete:
         assert "rejects      0" in said.out
         assert "metadata     meta.city, meta.year\n" in said.out
         assert "dimensions   14" in said.out
+        assert "windows      14\nmaps         off\n" in said.out
 
     def test_as_json(self, tiny, camsearch, photos, tmp_path):
         camsearch("index", photos, "-g", tmp_path / "g", *tiny.options)
         about = answer(camsearch("info", "-g", tmp_path / "g", "--json", "--rejects"))
         assert (about["images"], about["dims"]) == (COUNT, 14)
+        assert (about["windows"], about["maps"]) == (14, None)
         assert about["rejects"] == {"unreadable_image": 1}
         assert about["settings"]["method"]["network"] == "tiny"
         assert len(about["fingerprint"]) == 64
@@ -381,7 +401,9 @@ class TestInfoAndDelete:
         assert "wrong  settings: There is no setting CAMSEARCH_BATCHSIZE" in said.out
         assert "Traceback" not in said.out + said.err
 
-    def test_doctor_counts_images_without_maps(self, camsearch, gallery):
+    def test_doctor_counts_images_without_maps(self, tiny, camsearch, photos, tmp_path):
+        gallery = tmp_path / "g"
+        camsearch("index", photos, "-g", gallery, *tiny.options, "--maps", "maps")
         for path in sorted(gallery.rglob("*.maps"))[:2]:
             path.unlink()
         said = camsearch("doctor", "-g", gallery)
@@ -437,12 +459,13 @@ class TestRefusals:
                 ["{photos}/1.jpg", "--box=-50,-50,-1,-1"],
                 "outside the image, which is 96 x 64 pixel",
             ),
+            (["{photos}/1.jpg", "--by", "maps", "--rerank", "0"], "--by has no effect"),
             (["{photos}/1.jpg", "--filter", "=Köln"], "write field=value"),
             (["{photos}/1.jpg", "--filter", "city=Köln"], "city"),
             (["{photos}/1.jpg", "--filter", '{{"match": {{"meta.city": "x"}}}}'], "match"),
             (["{photos}/1.jpg", "--filter", '{{"bool": ' + "[" * 100_000], "not valid JSON"),
         ],
-        ids=range(13),
+        ids=range(14),
     )
     def test_a_search_that_cannot_be(self, camsearch, gallery, photos, words, why):
         words = [word.format(photos=photos) for word in words]
@@ -550,8 +573,15 @@ class TestRefusals:
 
     def test_figures_that_cannot_be_written(self, tmp_path):
         (tmp_path / "file").touch()
-        with pytest.raises(RequestError, match=r"cannot be written to .*choose another path"):
+        with pytest.raises(RequestError, match=r"cannot be written .*choose another path"):
             options.write_json(tmp_path / "file" / "figures.json", {"rows": []})
+
+    def test_a_check_before_a_long_run_leaves_files_as_they_are(self, tmp_path):
+        options.check_writable(tmp_path / "new" / "a", "--out")
+        assert list((tmp_path / "new").iterdir()) == []
+        (tmp_path / "a").write_text("kept")
+        options.check_writable(tmp_path / "a", "--out")
+        assert (tmp_path / "a").read_text() == "kept"
 
     def test_messages_may_look_like_markup(self, camsearch, tmp_path):
         said = camsearch("info", "-g", tmp_path / "[bold]a[" / "b]")

@@ -50,6 +50,19 @@ def test_rows_and_a_comparison_as_json(camsearch, photos, options, tmp_path):
     assert found["compared"]["gained"] == pytest.approx(gained)
 
 
+@pytest.mark.parametrize("windows", ["none", "5"])
+def test_windows_are_measured_unless_there_are_none(camsearch, photos, options, tmp_path, windows):
+    out = tmp_path / "out.json"
+    said = camsearch(
+        *("evaluate", "photos", photos, *options, "--systems", "OfA"),
+        *("--windows", windows, "--json", out),
+    )
+    assert said.status == 0, said.err
+    stages = {row["stage"] for row in json.loads(out.read_text())["rows"]}
+    assert "R100" in stages
+    assert ("windows" in stages) == (windows == "5")
+
+
 def test_a_report_is_one_page(camsearch, photos, options, tmp_path):
     out = tmp_path / "deep" / "out.html"
     said = camsearch(
@@ -142,6 +155,7 @@ REFUSED = [
     ("photos {photos} --root elsewhere", "Two folders are given"),
     ("photos {photos} --table features --systems OfA", "--systems has no effect with --table"),
     ("photos {photos} --table features --ablate dims", "--ablate has no effect with --table"),
+    ("photos {photos} --table features --windows 5", "--windows has no effect with --table"),
     ("photos {photos} --ablate dims --compare OfA:first,SPoC:first", "--compare has no effect"),
     ("photos {photos} --through http://x --fit-on d", "--fit-on has no effect with --through"),
     ("photos {photos} --index images", "--index has no effect without --through"),
@@ -153,7 +167,7 @@ REFUSED = [
         "--compare names 'R-MAC', which is not measured",
     ),
     ("photos {photos} --report out.txt", "its name must end in .html"),
-    ("photos {photos} --report {photos}/photos.csv/a.html", "report cannot be written"),
+    ("photos {photos} --report {photos}/photos.csv/a.html", "photos.csv/a.html cannot be written"),
     ("photos {photos} --json /no/such/folder/x.json", "there is no folder /no/such/folder"),
     ("photos {photos} --ablate bogus --report out.html", "--ablate knows no setting 'bogus'"),
 ]

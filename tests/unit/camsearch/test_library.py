@@ -16,14 +16,15 @@ import numpy as np
 import pytest
 
 import camsearch
-from camsearch.library import ImageLibrary
+from camsearch.library import ImageLibrary, with_own_windows
+from descriptors.arrays import Box
 from descriptors.backbones import NETWORKS
 from descriptors.errors import ArtifactError, CamsearchError, RequestError
 from descriptors.images import ImageLimits
 from descriptors.machine import Machine
 from descriptors.settings import RegionSettings
 from descriptors.whitening import LayerWhitening, Whitening
-from galleries.errors import FingerprintMismatch, GalleryDamaged, GalleryNotFound
+from galleries.errors import FingerprintMismatch, GalleryDamaged, GalleryNotFound, NoWindows
 from galleries.filters import Term
 from indexer.progress import Progress
 from indexer.sources import Source
@@ -97,7 +98,7 @@ def test_it_closes_itself(tiny, photos, tmp_path):
 class TestIndex:
     @pytest.fixture
     def library(self, tiny, tmp_path):
-        with tiny.library(tmp_path / "gallery") as library:
+        with tiny.library(tmp_path / "gallery", maps="maps") as library:
             yield library
 
     def test_folders_files_text_and_sources(self, library, photos):
@@ -181,8 +182,12 @@ class TestSearch:
         library, folder = made
         query = folder / "4.png"
         assert len(library.search(query, k=2).hits) == 2
-        assert library.search(query, k=9, rerank=3).hits[2].box is not None
-        assert library.search(query, k=9, rerank=3).hits[3].box is None
+        assert all(hit.box for hit in library.search(query, k=9, rerank=3).hits)
+        by_maps = library.search(query, k=9, rerank=3, by="maps").hits
+        assert [hit.box is not None for hit in by_maps] == [True] * 3 + [False] * 6
+        whole = Box(0, 0, 96, 64)
+        by_images = library.search(query, k=9, rerank=3, by="images").hits
+        assert [hit.box for hit in by_images] == [whole] * 3 + [None] * 6
         even = library.search(query, k=9, matching=Term("meta.even", value=True))
         assert sorted(ids(even.hits)) == ["0", "2", "4", "6", "8"]
         plain = library.search(query, k=9, expand=3)
@@ -221,20 +226,20 @@ class TestCreateAndOpen:
         np.testing.assert_allclose([h.score for h in before.hits], [h.score for h in after.hits])
 
     def test_it_can_be_moved(self, tiny, photos, tmp_path):
-        with tiny.library(tmp_path / "gallery") as first:
+        with tiny.library(tmp_path / "gallery", maps="maps") as first:
             first.index([photos])
         shutil.move(tmp_path / "gallery", tmp_path / "elsewhere")
         with ImageLibrary.open(tmp_path / "elsewhere", MACHINE) as moved:
-            ranking = moved.search(photos / "2.jpg", rerank=9)
+            ranking = moved.search(photos / "2.jpg", rerank=9, by="maps")
             assert ranking.warnings == ()
             assert all(moved.features.has(id_) for id_ in ids(ranking.hits))
 
     @pytest.mark.parametrize("name", ["a::b", "写真 [x] 50%"])
     def test_a_folder_of_any_name(self, tiny, photos, tmp_path, name):
-        with tiny.library(tmp_path / name) as first:
+        with tiny.library(tmp_path / name, maps="maps") as first:
             first.index([photos / "0.jpg"])
         with ImageLibrary.open(tmp_path / name, MACHINE) as second:
-            assert second.search(photos / "0.jpg", rerank=5).warnings == ()
+            assert second.search(photos / "0.jpg", rerank=5, by="maps").warnings == ()
         assert len(list((tmp_path / name).rglob("*.maps"))) == 1
 
     def test_other_settings_are_another_gallery(self, tiny, tmp_path):
@@ -306,7 +311,7 @@ class TestCreateAndOpen:
     def test_a_gallery_that_says_no_more_than_before_opens(self, tiny, tmp_path):
         """Until folders said of their method what an index does."""
         folder = tmp_path / "gallery"
-        tiny.library(folder).close()
+        tiny.library(folder, maps="maps").close()
         settings = settings_of(folder)
         write_settings(
             folder, {name: settings[name] for name in ("method", "regions", "weights", "maps")}
@@ -325,14 +330,44 @@ class TestCreateAndOpen:
         assert not (tmp_path / "gallery").exists()
 
 
+class TestWindows:
+    def test_a_gallery_made_before_goes_on_without(self, tiny, photos, tmp_path):
+        before = tiny.settings.model_copy(update={"windows": 0})
+        folder = tmp_path / "gallery"
+        with tiny.library(folder, settings=before) as library:
+            library.index([photos / "0.jpg"])
+        settings = settings_of(folder)
+        del settings["method"]["windows"]
+        write_settings(folder, settings)
+        assert with_own_windows(folder, tiny.settings) == before
+        with ImageLibrary.open(folder, MACHINE) as library:
+            library.index([photos])
+            assert library.gallery.count() == COUNT
+            assert library.search(photos / "2.jpg", rerank=9).hits[0].box is not None
+            with pytest.raises(NoWindows, match="--windows 14"):
+                library.search(photos / "2.jpg", rerank=9, by="windows")
+        with pytest.raises(FingerprintMismatch, match="another folder"):
+            tiny.library(folder)
+
+    def test_without_a_gallery_settings_stay_as_they_are(self, tiny, tmp_path):
+        assert with_own_windows(tmp_path / "none", tiny.settings) == tiny.settings
+
+
 class TestMaps:
+    def test_none_are_kept_unless_asked_for(self, tiny, photos, tmp_path):
+        with tiny.library(tmp_path / "gallery") as library:
+            library.index([photos])
+            assert library.features is None
+            assert library.search(photos / "1.jpg", rerank=9, by="maps").warnings == ()
+        assert not list(tmp_path.rglob("*.maps"))
+
     def test_kept_at_an_address(self, tiny, photos, tmp_path):
         place = uuid.uuid4().hex
         with tiny.library(tmp_path / "gallery", maps=f"memory://{place}") as library:
             library.index([photos])
             memory = fsspec.filesystem("memory")
             assert len(memory.find(f"/{place}")) == COUNT
-            assert library.search(photos / "1.jpg", k=9, rerank=9).warnings == ()
+            assert library.search(photos / "1.jpg", k=9, rerank=9, by="maps").warnings == ()
             library.delete([str(photos / "1.jpg")])
             assert len(memory.find(f"/{place}")) == COUNT - 1
         with ImageLibrary.open(tmp_path / "gallery", MACHINE) as again:

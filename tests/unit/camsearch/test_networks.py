@@ -39,7 +39,7 @@ def images_in(folder, count):
 
 
 def check_from_images_to_an_answer(camsearch, folder, name, weights, preset="default"):
-    """An image finds itself at every stage, re-ranked from kept maps alone.
+    """An image finds itself at every stage, re-ranked by its windows, or from kept maps alone.
 
     More cannot be asked of random weights, and of a whitening fitted on a dozen images.
     """
@@ -53,14 +53,17 @@ def check_from_images_to_an_answer(camsearch, folder, name, weights, preset="def
     whitening, gallery, query = folder / "w.safetensors", folder / "gallery", folder / "q.png"
     said = camsearch("fit", images, "--out", whitening, *options)
     assert said.status == 0, said.err
-    said = camsearch("index", images, "-g", gallery, "--whitening", whitening, *options)
+    options += ["--maps", "maps", "--whitening", whitening]
+    said = camsearch("index", images, "-g", gallery, *options)
     assert said.status == 0, said.err
     assert f"{count} indexed, 0 unchanged" in said.err
     shapes(200, 150, seed=KNOWN).save(query)
     for path in images.iterdir():
         path.unlink()
     asked = ["search", query, "-g", gallery, "--precision", "float32", "--json", "-k", 6]
-    for more in (["--rerank", 0], ["--rerank", 6], ["--rerank", 6, "--expand", 1]):
+    by = [["--by", "maps"]] + [["--by", "windows"]] * (preset == "default")
+    again = [[*one, "--expand", 1] for one in by]
+    for more in (["--rerank", 0], *by, *again):
         said = camsearch(*asked, *more)
         assert said.status == 0, said.err
         answer = json.loads(said.out)

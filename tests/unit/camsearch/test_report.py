@@ -138,10 +138,12 @@ class TestWords:
 
     def test_plan(self):
         assert plan_words(SearchPlan(k=5)) == "First search for 5 hits."
-        words = plan_words(SearchPlan(k=150, window=100, expand=3, alpha=2))
+        words = plan_words(SearchPlan(150, 100, "maps", expand=3, alpha=2))
         assert "the first 100 re-ranked by their best regions (R = 100)" in words
         assert "the best 3 hits (n = 3, \N{GREEK SMALL LETTER ALPHA} = 2)" in words
-        assert "all re-ranked" in plan_words(SearchPlan(k=5, window=100))
+        words = plan_words(SearchPlan(5, 1000, "windows"))
+        assert "all re-ranked by their most similar windows (R = 1000)" in words
+        assert "as whole images" in plan_words(SearchPlan(5, 100, "images"))
 
     def test_right_hits_are_counted_only_where_all_are_known(self):
         assert right_words(report()) == "2 right among the first 3 (before: 1)"

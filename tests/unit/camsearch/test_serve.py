@@ -33,7 +33,7 @@ def folder(tiny, tmp_path):
     photos.mkdir()
     for i in range(5):
         (photos / f"{i}.png").write_bytes(encoded(shapes(96, 64, seed=i)))
-    with tiny.library(tmp_path / "gallery") as library:
+    with tiny.library(tmp_path / "gallery", maps="maps") as library:
         library.index(photos)
     return tmp_path / "gallery"
 

@@ -12,11 +12,14 @@ from itertools import islice
 import pytest
 import trustme
 from celery.contrib.testing.worker import start_worker
+from redis.exceptions import ConnectionError as RedisConnectionError
 
 from camsearch import servers, serving
 from camsearch.settings import read_settings
+from es_mappings import indices
 from es_mappings.elastic_client import connect
 from indexer import manifests
+from indexer.app import make_app
 from indexer.enqueueing import Enqueuer
 from indexer.ledger import WorkerState
 from indexer.tasks import register
@@ -59,7 +62,7 @@ def working(created):
 
 @contextmanager
 def worker_of(settings):
-    app = servers.app_of(settings)
+    app = make_app(settings)
     register(app, settings, lambda: servers.worker(settings, MACHINE))
     options = {"perform_ping_check": False, "pool": "solo", "queues": [settings.queue]}
     with start_worker(app, shutdown_timeout=HANG_S, **options):
@@ -233,7 +236,7 @@ def test_a_missing_gallery_is_one_sentence(images, camsearch, photos):
 def test_a_worker_is_checked_by_its_progress(created, camsearch):
     assert camsearch("worker", "--check").status == 0
     settings = read_settings()
-    servers.app_of(settings).send_task("camsearch.delete_images", args=[["x"]])
+    make_app(settings).send_task("camsearch.delete_images", args=[["x"]])
     said = camsearch("worker", "--check")
     assert (said.status, said.out) == (
         1,
@@ -262,15 +265,43 @@ def test_a_gallery_that_cannot_be_is_refused(images, camsearch, arguments, why):
 
 
 def test_servers_that_do_not_answer_are_named(images, camsearch, monkeypatch, photos):
-    monkeypatch.setattr("redis.retry.sleep", lambda _seconds: None)
+    slept = []
+    monkeypatch.setattr("redis.retry.sleep", slept.append)
     monkeypatch.setenv("CAMSEARCH_BROKER", "redis://127.0.0.1:1/0")
-    assert "Redis does not answer at redis://127.0.0.1:1" in camsearch("status").err
+    # Someone waits for these, so one retry is enough; a worker's ledger has eight.
+    for command in (["status"], ["worker", "--check"]):
+        slept.clear()
+        assert "Redis does not answer at redis://127.0.0.1:1" in camsearch(*command).err
+        assert len(slept) == 1
+    slept.clear()
+    with pytest.raises(RedisConnectionError):
+        servers.ledger(read_settings()).waiting("q")
+    assert len(slept) == 8
     monkeypatch.setenv("CAMSEARCH_BROKER", "nonsense")
     assert "is not a valid Redis URL" in camsearch("status").err
     monkeypatch.setenv("CAMSEARCH_ELASTICSEARCH", "http://127.0.0.1:1")
     assert "Elasticsearch does not answer" in camsearch("enqueue", photos).err
     monkeypatch.setenv("CAMSEARCH_ELASTICSEARCH", "nonsense")
     assert "is not a valid Elasticsearch URL" in camsearch("gallery", "list").err
+    assert images
+
+
+def test_a_gallery_keeps_its_own_windows_until_it_is_rebuilt(images, camsearch, tiny):
+    options = ["--replicas", 0, *tiny.options[:-2]]
+    assert camsearch("gallery", "create", "--windows", "none", *options).status == 0
+    assert camsearch("gallery", "create", *options).status == 0  # as compose.yaml does each time
+    refused = camsearch("gallery", "create", "--windows", "14", *options)
+    assert refused.status == 1
+    assert "gallery rebuild" in refused.err
+    assert camsearch("gallery", "rebuild", "--detach", *options).status == 0
+    with connect(read_settings().elasticsearch) as client:
+        windows = {
+            state: indices.open_gallery(client, the_index(camsearch, state)).settings["method"][
+                "windows"
+            ]
+            for state in ("live", "beside")
+        }
+    assert windows == {"live": 0, "beside": 14}
     assert images
 
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import copy
 import json
 import pickle
+from pathlib import Path
+
+import pytest
 
 from descriptors import errors
-from descriptors.errors import CamsearchError
+from descriptors.errors import CamsearchError, RequestError, written
 
 
 def every_error(root: type[CamsearchError] = CamsearchError) -> list[type[CamsearchError]]:
@@ -15,7 +18,7 @@ def every_error(root: type[CamsearchError] = CamsearchError) -> list[type[Camsea
     return [root, *(error for child in root.__subclasses__() for error in every_error(child))]
 
 
-OWN = [getattr(errors, name) for name in errors.__all__]
+OWN = [one for name in errors.__all__ if isinstance(one := getattr(errors, name), type)]
 
 
 def test_an_error_travels_with_type_and_message() -> None:
@@ -42,3 +45,13 @@ def test_every_error_is_exported_and_drawn_in_the_tree() -> None:
 def test_an_image_error_has_a_short_stable_name() -> None:
     error = pickle.loads(pickle.dumps(errors.ImageTooSmall("x")))  # noqa: S301
     assert error.kind == "image_too_small"
+
+
+def test_a_file_that_cannot_be_written_is_named_with_a_remedy(tmp_path: Path) -> None:
+    words = r"--out .*/no/a cannot be written \(.*\): choose another path\."
+    with pytest.raises(RequestError, match=words), written(f"--out {tmp_path}/no/a"):
+        (tmp_path / "no" / "a").write_text("")
+    with pytest.raises(RequestError, match="full"), written("a", EOFError):
+        raise EOFError("full")
+    with pytest.raises(EOFError), written("a"):
+        raise EOFError
