@@ -96,8 +96,8 @@ class ImageLibrary:
             settings: of the method; None for the default preset, with the windows that an existing
                 gallery has.
             regions: of re-ranking; None for the default preset.
-            whitening: a file written by `camsearch fit`, which is copied; None for the packaged
-                one.
+            whitening: a file written by `camsearch fit`, which is copied; None for the network's
+                packaged one.
             weights: a local weight file; None for the packaged weights.
             maps: where to store feature maps: a folder in the gallery's, or an fsspec address;
                 with None they are encoded again where they are needed. An existing gallery keeps
@@ -111,8 +111,8 @@ class ImageLibrary:
         folder, machine = Path(folder), machine or Machine()
         settings = settings or with_own_windows(folder, MethodSettings())
         regions = regions or RegionSettings()
-        source = whitening or packaged_whitening()
         method = method_of(settings, whitening, weights, machine)
+        source = whitening or packaged_whitening(settings.network)
         about = about_method(
             method,
             regions,

@@ -21,7 +21,11 @@ import torch
 from torch import Tensor, nn
 
 from descriptors.errors import ArtifactError, SettingsError
-from descriptors.networks.efficientnet_lite0 import EFFICIENTNET_LITE0
+from descriptors.networks.efficientnet_lite import (
+    EFFICIENTNET_LITE0,
+    EFFICIENTNET_LITE1,
+    EFFICIENTNET_LITE2,
+)
 from descriptors.networks.network import FeatureLayer, Network, fold_batch_norms
 from descriptors.networks.timm_networks import TIMM, timm_network
 from descriptors.networks.torchvision_networks import DENSENET161, MOBILENET_V2, RESNET50
@@ -43,6 +47,8 @@ __all__ = [
 
 NETWORKS: Mapping[str, Network] = {
     "efficientnet_lite0": EFFICIENTNET_LITE0,
+    "efficientnet_lite1": EFFICIENTNET_LITE1,
+    "efficientnet_lite2": EFFICIENTNET_LITE2,
     "resnet50": RESNET50,
     "densenet161": DENSENET161,
     "mobilenet_v2": MOBILENET_V2,

@@ -47,7 +47,7 @@ def method_of(
 
     Args:
         settings: of the method.
-        whitening: a file from `camsearch fit`; None for the packaged one.
+        whitening: a file from `camsearch fit`; None for the network's packaged one.
         weights: a local weight file; None for those of the network's package.
         machine: where to compute.
 
@@ -58,12 +58,14 @@ def method_of(
         load_network(settings.network, weights), settings, machine.device, machine.precision
     )
     try:
-        return Method(encoder, Whitening.load(whitening or packaged_whitening()))
+        file = whitening or packaged_whitening(settings.network)
+        return Method(encoder, Whitening.load(file))
     except ArtifactError as error:
         if whitening is not None:
             raise
         raise ArtifactError(
-            "The packaged whitening fits the default settings only: fit one on your images "
+            "A whitening is packaged for the default preset of efficientnet_lite0, "
+            "efficientnet_lite1 and efficientnet_lite2 only: fit one on your images "
             "with `camsearch fit PATH --out FILE` and the same options, then give it "
             "with --whitening FILE."
         ) from error

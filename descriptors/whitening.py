@@ -190,9 +190,20 @@ class Whitening:
         )
 
 
-def packaged_whitening() -> Path:
-    """Path of the whitening of the default preset."""
-    return Path(str(files("descriptors") / "data" / "efficientnet_lite0-default.safetensors"))
+def packaged_whitening(network: str) -> Path:
+    """Path of the whitening of a network's default preset.
+
+    Raises:
+        ArtifactError: none is packaged for this network.
+    """
+    data = Path(str(files("descriptors") / "data"))
+    packaged = {path.stem.removesuffix("-default"): path for path in data.glob("*.safetensors")}
+    if network not in packaged:
+        raise ArtifactError(
+            f"No whitening is packaged for {network} (there is one for "
+            f"{', '.join(sorted(packaged))}): fit one with `camsearch fit`."
+        )
+    return packaged[network]
 
 
 def stack_vectors(vectors: Sequence[Float[Tensor, "_ K"]]) -> Float[np.ndarray, "V K"]:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from descriptors.networks.network import Network
     from galleries.features import FeatureStore
     from galleries.local import LocalGallery
 
@@ -73,22 +74,34 @@ def _weights() -> str:
 
 
 def _networks() -> str:
-    """One line per network: the source of its weights, and the downloaded file."""
+    """One line per network: the source of its weights, and the file if it is there."""
     from camsearch.downloads import downloaded_path
     from descriptors.backbones import NETWORKS
 
     lines = []
     for name, network in NETWORKS.items():
-        path = downloaded_path(network)
+        path = downloaded_path(network) or _installed(network)
         lines.append(f"{name}: {network.weights_from}" + (f" (is at {path})" if path else ""))
     lines.append("timm:NAME: --weights FILE (a state dict of timm)")
     return "".join(f"\n         {line}" for line in lines)
 
 
+def _installed(network: Network) -> Path | None:
+    """The weight file of an installed package, or None."""
+    from descriptors.errors import ArtifactError
+
+    if network.packaged_weights is None:
+        return None
+    try:
+        return network.packaged_weights()
+    except ArtifactError:
+        return None
+
+
 def _whitening() -> str:
     from descriptors.whitening import Whitening, packaged_whitening
 
-    whitening = Whitening.load(packaged_whitening())
+    whitening = Whitening.load(packaged_whitening("efficientnet_lite0"))
     return f"fitted on {whitening.fitted_on}, digest {whitening.digest()[:16]}"
 
 

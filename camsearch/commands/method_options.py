@@ -41,7 +41,7 @@ Weights = Annotated[
 ]
 Whitening = Annotated[
     Path | None,
-    typer.Option(help="A whitening made by `camsearch fit` (default: the packaged one)."),
+    typer.Option(help="A whitening made by `camsearch fit` (default: the network's packaged one)."),
 ]
 
 

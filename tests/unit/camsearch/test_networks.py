@@ -82,6 +82,16 @@ def test_with_random_weights(camsearch, tmp_path, name):
     check_from_images_to_an_answer(camsearch, tmp_path, name, weights)
 
 
+@pytest.mark.parametrize("name", ["efficientnet_lite1", "efficientnet_lite2"])
+def test_with_the_packaged_weights_and_whitening(camsearch, tmp_path, name):
+    images, gallery = images_in(tmp_path, 3), tmp_path / "gallery"
+    said = camsearch("index", images, "-g", gallery, "--network", name)
+    assert said.status == 0, said.err
+    said = camsearch("search", images / "1.png", "-g", gallery, "--json")
+    assert said.status == 0, said.err
+    assert json.loads(said.out)["hits"][0]["uri"].endswith("/1.png")
+
+
 def test_vgg_16_cam_by_the_paper(camsearch, tmp_path):
     """The published method: another evidence than feature layer, sides as they come."""
     weights = random_weights("vgg16_cam", tmp_path)

