@@ -108,7 +108,7 @@ class TestOverFolder:
             path.unlink()
         with serving.over_folder(folder, read_settings(), MACHINE) as service:
             ids = ids_of(folder)
-            ours = {"image": {"id": ids[2]}, "rank_window_size": 3}
+            ours = {"image": {"id": ids[2]}, "rank_window_size": 3, "rerank": {"by": "maps"}}
             answer, headers = asked(service, {"knn": KNN, "ext": {"camsearch": ours}})
         boxes = ["camsearch.box" in hit.get("fields", {}) for hit in answer["hits"]["hits"]]
         assert boxes == [True] * 3 + [False] * 2

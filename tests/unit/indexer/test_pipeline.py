@@ -527,7 +527,8 @@ def test_a_command_that_is_stopped_goes_on_from_there(tmp_path, camsearch, stop)
     for i in range(100):  # flat ones, which the network passes quickly
         (photos / f"{i:03d}.png").write_bytes(encoded(noise(128, 16, seed=i)))
     (photos / "000-bad.png").write_bytes(b"bad")
-    log, command = tmp_path / "log", ("index", str(photos), "--gallery", str(gallery))
+    log = tmp_path / "log"
+    command = ("index", str(photos), "--gallery", str(gallery), "--maps", "maps")
     status = in_the_middle(log, command, gallery, stop)
     told = log.read_text()
     with LocalGallery.open(gallery) as opened:
