@@ -190,6 +190,7 @@ class ImageLibrary:
         k: int = 10,
         rerank: int = 0,
         by: RerankBy | None = None,
+        refine: bool = False,
         expand: int = 0,
         alpha: float = 0.0,
         matching: Filter | None = None,
@@ -203,12 +204,15 @@ class ImageLibrary:
             rerank: R, number of first hits to re-rank; 0 for none.
             by: what re-ranking compares: ``windows`` of the index, CAM regions of feature ``maps``
                 or whole ``images``; None for windows if the gallery has them, else maps.
+            refine: fit the window of each hit to the object; encodes hits whose maps are not kept.
             expand: n, number of hits that expand the query; 0 for none.
             alpha: exponent of alpha-QE; 0 for equal weights.
             matching: a filter on the documents.
         """
         query = image if isinstance(image, RgbImage) else self.read(image)
-        plan = SearchPlan(k, rerank, by, expand=expand, alpha=alpha, matching=matching)
+        plan = SearchPlan(
+            k, rerank, by, expand=expand, alpha=alpha, matching=matching, refine=refine
+        )
         return self.searcher.search(self.describe(query, box), plan)
 
     def query_heat(self, image: RgbImage, query: QueryDescription) -> Float[np.ndarray, "H W"]:

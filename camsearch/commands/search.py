@@ -52,6 +52,14 @@ class _Search:
         int, typer.Option(min=0, help="Expand the query with this many hits; 0 for none.")
     ] = 0
     alpha: Annotated[float, typer.Option(min=0, help="Alpha-QE exponent; 0: equal weights.")] = 0.0
+    refine: Annotated[
+        bool,
+        typer.Option(
+            "--refine",
+            help="Fit the box of each hit to the object: tighter than a window, but encodes each "
+            "hit whose maps are not kept.",
+        ),
+    ] = False
     filters: Annotated[
         list[str] | None,
         typer.Option("--filter", help="field=value (meta.city=Paris), or Elasticsearch's JSON."),
@@ -69,7 +77,12 @@ class _Search:
             raise RequestError("--by has no effect with --rerank 0: remove one of them.")
         matching = options.parse_filters(self.filters or [])
         return SearchPlan(
-            self.k, by=self.by, expand=self.expand, alpha=self.alpha, matching=matching
+            self.k,
+            by=self.by,
+            expand=self.expand,
+            alpha=self.alpha,
+            matching=matching,
+            refine=self.refine,
         )
 
     def completed(self, plan: SearchPlan, searcher: Searcher) -> SearchPlan:

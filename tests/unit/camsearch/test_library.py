@@ -182,7 +182,9 @@ class TestSearch:
         library, folder = made
         query = folder / "4.png"
         assert len(library.search(query, k=2).hits) == 2
-        assert all(hit.box for hit in library.search(query, k=9, rerank=3).hits)
+        coarse = [hit.box for hit in library.search(query, k=9, rerank=3).hits]
+        assert all(coarse)
+        assert [h.box for h in library.search(query, k=9, rerank=3, refine=True).hits] != coarse
         by_maps = library.search(query, k=9, rerank=3, by="maps").hits
         assert [hit.box is not None for hit in by_maps] == [True] * 3 + [False] * 6
         whole = Box(0, 0, 96, 64)
