@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from functools import partial
 from typing import TYPE_CHECKING
@@ -11,10 +12,12 @@ from jaxtyping import Float32
 
 from benchmarks.recall import empty_gallery, fill_index, like_real
 from benchmarks.timing import percentiles, timed_ms
-from descriptors.arrays import Box
+from descriptors.arrays import Size
+from descriptors.classes import class_names
+from descriptors.windows import window_boxes
 from es_mappings.indices import IndexPlan
 from es_mappings.windows import PROFILES
-from galleries.documents import Document, Windows
+from galleries.documents import Document, ImageClass, Windows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -26,7 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["bench_nested"]
 
-_WINDOWS = 14
+_WINDOWS, _CLASSES = 14, 8
 _K = 100
 
 
@@ -69,15 +72,33 @@ def bench_nested(
 
 
 def _documents(vectors: Float32[np.ndarray, "N M D"], windows: int) -> Iterator[Document]:
-    boxes = [Box(10 * i, 10 * i, 10 * i + 300, 10 * i + 200) for i in range(vectors.shape[1])]
+    """Images with as many fields and classes as the default method writes."""
+    rng = np.random.default_rng(1)
     for number, rows in enumerate(vectors):
-        one = Document(str(number), f"/{number:07d}.jpg", "d" * 64, 640, 480, rows[0])
-        yield Document(**vars(one) | {"windows": Windows.of(rows, boxes) if windows else None})
+        size = Size(*rng.integers(480, 641, 2).tolist())
+        boxes = window_boxes(vectors.shape[1], size)
+        chosen = rng.choice(len(class_names()), _CLASSES, replace=False).tolist()
+        yield Document(
+            id=_id(number),
+            uri=f"/{_id(number)}",
+            digest=hashlib.sha256(b"%d" % number).hexdigest(),
+            width=size.width,
+            height=size.height,
+            descriptor=rows[0],
+            classes=tuple(ImageClass(class_names()[n], round(rng.random(), 6)) for n in chosen),
+            source_tag=f"{number}:1760000000",
+            indexed_at="2026-01-01T00:00:00+00:00",
+            windows=Windows.of(rows, boxes) if windows else None,
+        )
+
+
+def _id(number: int) -> str:
+    return f"photos/{number:07d}.jpg"
 
 
 def _best(vectors: Float32[np.ndarray, "N M D"], query: Float32[np.ndarray, " D"]) -> set[str]:
     cosines = (vectors @ query).max(axis=1)
-    return {str(number) for number in np.argsort(-cosines)[:_K]}
+    return {_id(number) for number in np.argsort(-cosines)[:_K]}
 
 
 def _searches(
@@ -87,7 +108,7 @@ def _searches(
     windows: int,
 ) -> Iterator[Row]:
     """Recall and milliseconds of each kind of search, after a warm-up."""
-    some = [str(number) for number in range(_K)]
+    some = [_id(number) for number in range(_K)]
     kinds: dict[str, Callable[[Float32[np.ndarray, " D"]], object]] = {
         "whole images": lambda query: gallery.knn(query, _K)
     }

@@ -14,6 +14,7 @@ from jaxtyping import Float32
 from benchmarks.timing import percentiles
 from es_mappings.elastic import ElasticGallery
 from es_mappings.elastic_bulk import Bulk
+from es_mappings.elastic_client import Server
 from es_mappings.fields import DESCRIPTOR, source_of
 from es_mappings.indices import OVERSAMPLE, IndexPlan, create, drop, rejects_index
 from galleries.documents import Document, ImageClass
@@ -109,8 +110,9 @@ def _document(number: int, vector: Float32[np.ndarray, " D"]) -> Document:
 
 def fill_index(client: Elasticsearch, index: str, documents: Iterable[Document]) -> None:
     """Write documents and merge them into one segment."""
+    in_base64 = Server.of(client).takes_base64
     actions = (
-        {"_index": index, "_id": one.id, "_source": source_of(one, base64_vector=True)}
+        {"_index": index, "_id": one.id, "_source": source_of(one, base64_vector=in_base64)}
         for one in documents
     )
     patient = client.options(request_timeout=3600)

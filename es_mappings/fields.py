@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import orjson
 from jaxtyping import Float32
 
 from es_mappings.windows import REGIONS, regions_of, windows_of
@@ -50,7 +51,7 @@ def source_of(document: Document, *, base64_vector: bool) -> dict[str, Any]:
         "digest": document.digest,
         "width": document.width,
         "height": document.height,
-        DESCRIPTOR: vector_as_base64(vector) if base64_vector else vector.tolist(),
+        DESCRIPTOR: vector_as_base64(vector) if base64_vector else _numbers(vector),
         "classes": [{"name": one.name, "score": one.score} for one in document.classes],
         "source_tag": document.source_tag,
         "revision": document.revision,
@@ -97,6 +98,15 @@ def reject_of(source: Mapping[str, Any]) -> Reject:
 def vector_as_base64(vector: Float32[np.ndarray, " D"]) -> str:
     """Base64 of big-endian float32, for dense_vector fields of Elasticsearch 9.3 and later."""
     return base64.b64encode(vector.astype(">f4").tobytes()).decode()
+
+
+def _numbers(vector: Float32[np.ndarray, " D"]) -> list[float]:
+    """A vector as the shortest numbers that are read as the same float32.
+
+    `tolist` has the digits of a float64, which older servers keep: 4.5 KB more at 512 dimensions.
+    """
+    numbers: list[float] = orjson.loads(orjson.dumps(vector, option=orjson.OPT_SERIALIZE_NUMPY))
+    return numbers
 
 
 def _vector(written: list[float] | str) -> Float32[np.ndarray, " D"]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
@@ -20,6 +20,7 @@ from es_mappings.fields import DESCRIPTOR, source_of
 from galleries.documents import Document
 from galleries.filters import parse_filter
 from galleries.local import LocalGallery
+from reranker import folder_windows
 from reranker.dialect.answers import cut
 from reranker.dialect.msearch import CLUSTER_PARAMETERS
 from reranker.dialect.values import (
@@ -31,9 +32,8 @@ from reranker.dialect.values import (
     read_page,
     refusal,
 )
-from reranker.dialect.windows import WINDOW_VECTOR
+from reranker.dialect.windows import REGIONS, WINDOW_VECTOR
 from reranker.errors import DialectError, NotServed
-from reranker.folder_windows import inner_hits, unit_vector
 
 __all__ = ["ONE_SHARD", "PARAMETERS", "Parameters", "View", "check_served", "not_served", "search"]
 
@@ -101,7 +101,7 @@ def search(
         total, best, found = _matching(gallery, query, page)
     else:
         total, best, found = _nearest(gallery, knn, page)
-    inner = inner_hits(knn)
+    inner = folder_windows.inner_hits(knn)
     hits = [
         {"_index": index, "_id": document.id, "_score": score}
         | view.of(document)
@@ -167,7 +167,7 @@ def _nearest(
     boost = a_number(said.get("boost", 1.0), "knn.boost", 0)
     vector = _vector(said.get("query_vector"))
     search = gallery.knn_windows if in_windows else gallery.knn
-    hits = search(unit_vector(vector) if in_windows else vector, k, matching)
+    hits = search(folder_windows.unit_vector(vector) if in_windows else vector, k, matching)
     scored = [
         (hit.id, _as_float32(boost * (1 + hit.cosine) / 2)) for hit in hits if hit.cosine >= least
     ]
@@ -260,13 +260,16 @@ class View:
         """`_source` and `fields` of a document."""
         shown: dict[str, Any] = {}
         # Base64 is the fastest to make, and is replaced by the numbers.
-        source = source_of(document, base64_vector=True) | {DESCRIPTOR: document.descriptor}
+        source = source_of(replace(document, windows=None), base64_vector=True)
+        source |= {DESCRIPTOR: document.descriptor} | folder_windows.regions(document)
         if self.shows_source:
-            vectors = any(fits(one, DESCRIPTOR) for one in self.includes)
-            hidden = self.excludes if vectors else (*self.excludes, DESCRIPTOR)
+            hidden = (*self.excludes, *folder_windows.hidden_vectors(self.includes))
             shown["_source"] = cut(source, self.includes, hidden)
-        fields: dict[str, Any] = defaultdict(list)
-        for path, value in _leaves("", source) if self.fields else ():
+        fields: dict[str, Any] = defaultdict(
+            list, folder_windows.regions_fields(source, self.fields)
+        )
+        flat = {key: value for key, value in source.items() if key != REGIONS}
+        for path, value in _leaves("", flat) if self.fields else ():
             if any(fits(name, path) for name in self.fields):
                 fields[path].append(value)
         if DESCRIPTOR in fields:

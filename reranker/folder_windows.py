@@ -2,18 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float32
 
 from descriptors.errors import RequestError
+from es_mappings.fields import DESCRIPTOR
 from galleries.documents import Document
-from reranker.dialect.values import refusal
-from reranker.dialect.windows import REGIONS
+from reranker.dialect.values import fits, refusal
+from reranker.dialect.windows import REGIONS, WINDOW_VECTOR
 
-__all__ = ["inner_hits", "unit_vector"]
+__all__ = ["hidden_vectors", "inner_hits", "regions", "regions_fields", "unit_vector"]
+
+
+def regions(document: Document) -> dict[str, Any]:
+    """What `_source` has of a document's windows: vectors as numbers, and boxes."""
+    windows = document.windows
+    if windows is None:
+        return {}
+    rows = zip(windows.vectors, windows.boxes.tolist(), strict=True)
+    return {REGIONS: [{"vector": vector, "box": box} for vector, box in rows]}
+
+
+def hidden_vectors(includes: Sequence[str]) -> list[str]:
+    """The vectors that `_source` does not show, since no path asks for them."""
+    return [
+        vector
+        for vector in (DESCRIPTOR, WINDOW_VECTOR)
+        if not any(fits(one, vector) or fits(f"{one}.*", vector) for one in includes)
+    ]
+
+
+def regions_fields(source: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    """What `fields` has of windows: those of one window together."""
+    asked = [
+        key for key in ("vector", "box") if any(fits(name, f"{REGIONS}.{key}") for name in names)
+    ]
+    shown = [{key: one[key] for key in asked} for one in source.get(REGIONS, ()) if asked]
+    return {REGIONS: shown} if shown else {}
 
 
 def unit_vector(vector: Float32[np.ndarray, " D"]) -> Float32[np.ndarray, " D"]:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from es_mappings.elastic_bulk import Bulk, write
-from es_mappings.elastic_client import connect
+from es_mappings.elastic_client import Server, connect
 from es_mappings.indices import IndexPlan
 from galleries.checks import check_meta
 from galleries.errors import MalformedDocument
@@ -118,6 +118,9 @@ def test_the_rule_is_that_of_elasticsearch(elasticsearch_url, index_prefix):
         {one: value, other: also} for (one, other), value, also in product(names, values, values)
     ]
     metas = [*REFUSED, *HELD, *DEEPEST, *pairs]
+    with connect(elasticsearch_url, seconds=HANG_S) as client:
+        if Server.of(client).version < (9, 0):  # refuses one new field of two types in a document
+            metas = [meta for meta in metas if meta != {"a.b": 1, "a": {"b": "x"}}]
     name = f"{index_prefix}rule"
     body = IndexPlan(replicas=0).body({}, 4)
     body["settings"]["index"]["mapping"]["total_fields"]["limit"] = 100_000

@@ -17,13 +17,14 @@ import pytest
 from es_mappings.elastic import ElasticGallery
 from es_mappings.elastic_client import connect
 from es_mappings.indices import IndexPlan, create, drop, rejects_index
+from es_mappings.windows import regions_mapping
 from galleries.documents import ImageClass
 from galleries.local import LocalGallery
 from reranker.folder import LocalUpstream
 from reranker.http.exchange import Request
 from tests.contracts.conftest import FINGERPRINT
 from tests.support.clock import HANG_S
-from tests.support.documents import DIMS, document
+from tests.support.documents import DIMS, document, windows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -48,6 +49,7 @@ DOCUMENTS = [
         meta=META,
         source_tag="t",
         revision=3,
+        windows=windows(X, [0, 1, 0, 0]),
     ),
     document("b", [1, 1, 0, 0], meta={"city": "Paris"}),
     document("c", [0, 0, 1, 0], meta={"city": "Rome"}),
@@ -65,8 +67,17 @@ ABOUT_A = {
     "revision": 3,
     "meta": META,
     "indexed_at": "2024-05-06T07:08:09+00:00",
+    "regions": [{"box": [0, 0, 640, 480]}, {"box": [1, 1, 640, 480]}],
 }
 VECTOR = {"descriptor": X}
+WINDOWS = {
+    "regions": [
+        {"box": [0, 0, 640, 480], "vector": [127, 0, 0, 0]},
+        {"box": [1, 1, 640, 480], "vector": [0, 127, 0, 0]},
+    ]
+}
+WINDOW_VECTORS = {"regions": [{"vector": one["vector"]} for one in WINDOWS["regions"]]}
+METHOD = {"windows": 5}
 JSON = {"content-type": "application/json"}
 NDJSON = {"content-type": "application/x-ndjson"}
 A, B, C, D, E = (("a", 1.0), ("b", 0.8535534), ("c", 0.5), ("d", 0.0), ("e/é ?", 0.5))
@@ -75,7 +86,8 @@ PARIS = {"term": {"meta.city": "Paris"}}
 
 @pytest.fixture(scope="module")
 def local_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ask]:
-    with LocalGallery.create(tmp_path_factory.mktemp("g"), DIMS, FINGERPRINT, {}) as gallery:
+    about = {"method": METHOD}
+    with LocalGallery.create(tmp_path_factory.mktemp("g"), DIMS, FINGERPRINT, about) as gallery:
         gallery.put(DOCUMENTS)
         upstream = LocalUpstream(gallery, "images")
 
@@ -93,7 +105,8 @@ def elastic_api(elasticsearch_url: str) -> Iterator[Ask]:
     client = connect(elasticsearch_url)
     name = f"api-{uuid.uuid4().hex[:12]}"
     plan = IndexPlan(graph="hnsw", replicas=0)
-    index = create(client, name, {"fingerprint": FINGERPRINT, "dims": DIMS}, DIMS, plan)
+    about = {"fingerprint": FINGERPRINT, "dims": DIMS, "method": METHOD}
+    index = create(client, name, about, DIMS, plan)
     ElasticGallery(client, index, rejects_index(name), refresh=True).put(DOCUMENTS)
     connection = http.client.HTTPConnection(urlsplit(elasticsearch_url).netloc, timeout=HANG_S)
 
@@ -129,6 +142,39 @@ def ask(request: pytest.FixtureRequest) -> Ask:
         return status, json.loads(text) if text else None
 
     return asked
+
+
+@pytest.fixture
+def leaves_vectors_out(ask: Ask) -> bool:
+    """Whether it is as Elasticsearch from 9.2 on."""
+    number = ask("GET", "/")[1]["version"]["number"]
+    return tuple(map(int, number.split(".")[:2])) >= (9, 2)
+
+
+@pytest.fixture
+def shown(leaves_vectors_out: bool) -> Callable[[Any], Any]:
+    """What is shown of a `_source`: before Elasticsearch 9.2 all of it, vectors as written."""
+    if leaves_vectors_out:
+        return lambda said: said
+
+    def as_written(said: Any) -> Any:
+        whole = "digest" in (said or {})
+        more = VECTOR | WINDOWS if whole else {}
+        return said and {key: _as_written(value) for key, value in (said | more).items()}
+
+    return as_written
+
+
+def _as_written(value: Any) -> Any:
+    """A value of `_source`, of which the vectors of windows are hexadecimal."""
+    if not isinstance(value, list):
+        return value
+    return [
+        one | {"vector": bytes(one["vector"]).hex()}
+        if isinstance(one, dict) and "vector" in one
+        else one
+        for one in value
+    ]
 
 
 def knn(**said: Any) -> dict[str, Any]:
@@ -216,7 +262,10 @@ SOURCES = {
     "empty list": ([], ABOUT_A),
     "path": ("width", {"width": 640}),
     "vector by a pattern": (["des*"], VECTOR),
-    "everything by a pattern": (["*"], ABOUT_A | VECTOR),
+    "everything by a pattern": (["*"], ABOUT_A | VECTOR | WINDOWS),
+    "windows": ("regions", WINDOWS),
+    "their boxes": (["regions.box", "nothing"], {"regions": ABOUT_A["regions"]}),
+    "their vectors": (["descriptor", "*.vector"], VECTOR | WINDOW_VECTORS),
     "below a list": (["classes.n*"], {"classes": [{"name": "tower"}, {"name": "pole"}]}),
     "star within": (["m*.city"], {"meta": {"city": "Paris"}}),
     "empty values": (
@@ -233,10 +282,10 @@ ONLY_A = {"query": {"ids": {"values": ["a"]}}}
 
 
 @pytest.mark.parametrize("case", SOURCES)
-def test_source_is_shown_as_asked(ask, case):
+def test_source_is_shown_as_asked(ask, shown, case):
     said, expected = SOURCES[case]
     answer = ask("POST", "/{index}/_search", ONLY_A | {"_source": said})[1]
-    assert answer["hits"]["hits"][0]["_source"] == expected
+    assert answer["hits"]["hits"][0]["_source"] == shown(expected)
 
 
 @pytest.mark.parametrize(
@@ -249,9 +298,9 @@ def test_source_is_shown_as_asked(ask, case):
         ("_source=false", None),
     ],
 )
-def test_source_is_asked_for_beside_the_path_too(ask, query, expected):
+def test_source_is_asked_for_beside_the_path_too(ask, shown, query, expected):
     answer = ask("GET", f"/{{index}}/_doc/a?{query}".rstrip("?"))[1]
-    assert answer.get("_source") == expected
+    assert answer.get("_source") == shown(expected)
     body = ONLY_A | {"_source": ["uri"]}
     hit = ask("POST", f"/{{index}}/_search?{query}".rstrip("?"), body)[1]["hits"]["hits"][0]
     assert hit.get("_source") == (expected if query else {"uri": "/photos/a"})
@@ -270,6 +319,7 @@ FIELDS = {
     ("said", "expected"),
     [
         (["descriptor"], VECTOR),
+        (["regions", "*.box"], {"regions": ABOUT_A["regions"]}),
         (["clas*"], {"classes.name": ["tower", "pole"], "classes.score": [0.5, 0.25]}),
         ([{"field": "meta.*"}], FIELDS),
         (["meta", "nothing"], None),
@@ -282,6 +332,12 @@ def test_fields_are_shown_as_asked(ask, said, expected):
     assert answer["hits"]["hits"][0].get("fields") == expected
 
 
+def test_fields_of_a_window_come_together(ask, leaves_vectors_out):
+    asked = ONLY_A | {"_source": False, "fields": ["regions.*"]}
+    fields = ask("POST", "/{index}/_search", asked)[1]["hits"]["hits"][0]["fields"]
+    assert fields == (WINDOWS if leaves_vectors_out else {"regions": ABOUT_A["regions"]})
+
+
 def test_filter_path_is_for_every_answer_but_errors(ask):
     paths = "hits.hits,-hits.hits._s*,-hits.**._index,-hits.**.score"
     status, cut = ask("POST", f"/{{index}}/_search?filter_path={paths}", ONLY_A)
@@ -292,11 +348,11 @@ def test_filter_path_is_for_every_answer_but_errors(ask):
     assert (status, error["status"]) == (404, 404)
 
 
-def test_a_document_comes_by_its_id(ask):
+def test_a_document_comes_by_its_id(ask, shown):
     status, answer = ask("GET", "/{index}/_doc/a")
     mine = {key: value for key, value in answer.items() if key not in {"_seq_no", "_primary_term"}}
-    expected = {"_index": "images", "_id": "a", "_version": 3, "found": True, "_source": ABOUT_A}
-    assert (status, mine) == (200, expected)
+    expected = {"_index": "images", "_id": "a", "_version": 3, "found": True}
+    assert (status, mine) == (200, expected | {"_source": shown(ABOUT_A)})
     assert ask("GET", "/{index}/_doc/e%2F%C3%A9%20%3F")[1]["_id"] == "e/é ?"
     missing = {"_index": "images", "_id": "zz", "found": False}
     assert ask("GET", "/{index}/_doc/zz") == (404, missing)
@@ -318,7 +374,9 @@ def test_the_mapping_says_which_method_made_the_vectors(ask):
     for names in ("{index}", "{index}*"):
         mappings = ask("GET", f"/{names}/_mapping")[1]["images"]["mappings"]
         about = {"format": 1, "fingerprint": FINGERPRINT, "dims": DIMS}
+        about |= {"method": METHOD, "profile": "rerank"}
         assert mappings["_meta"]["camsearch"] == about
+        assert mappings["properties"]["regions"] == regions_mapping(DIMS, "rerank")
         assert mappings["properties"]["descriptor"]["dims"] == DIMS
 
 
