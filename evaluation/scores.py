@@ -32,7 +32,6 @@ __all__ = [
     "LeftOut",
     "Row",
     "Score",
-    "TrialScore",
     "by_system",
     "mean_precision",
     "positive_ranks",

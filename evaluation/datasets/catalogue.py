@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     Reader = Callable[[Request], tuple[Trial, ...]]
     Lister = Callable[[Path, PhotoFacts], FoundPhotos]
 
-__all__ = ["DATASETS", "Dataset", "FitOn", "read_dataset"]
+__all__ = ["DATASETS", "FitOn", "read_dataset"]
 
 # Any folder of images, to fit the whitening on.
 _IMAGES = "images"
