@@ -14,6 +14,7 @@ from jaxtyping import Float, Float16, Float32, Int, Int64
 from torch import Tensor
 
 from descriptors.aggregation import aggregate, join_layers, region_class_vectors
+from evaluation.where import Where, placed_hits
 from galleries.documents import Document, FirstHit
 from galleries.errors import NoWindows
 from indexer.encoding import encode_documents
@@ -28,9 +29,10 @@ if TYPE_CHECKING:
     from descriptors.method import Method
     from descriptors.settings import RegionSettings
     from evaluation.encoding import EncodedPhotos
-    from evaluation.trials import Photo
+    from evaluation.trials import Photo, PhotoQuery
     from galleries.features import FeatureStore
     from galleries.filters import Filter
+    from reranker.candidates import Candidate
     from reranker.matching import Match
 
 __all__ = [
@@ -175,8 +177,10 @@ class StageSearcher(Searcher):
         """Forget the matches of the last query."""
         self._matches.clear()
 
-    def rank_timed(self, query: QueryDescription, plan: SearchPlan) -> tuple[list[str], float]:
-        """The ids of the ranking, and the milliseconds a search without the cache would take.
+    def rank_timed(
+        self, query: QueryDescription, plan: SearchPlan
+    ) -> tuple[list[Candidate[str]], float]:
+        """The hits in their order, and the milliseconds a search without the cache would take.
 
         Convention:
             Documents of the answer are not read: it is the whole gallery here, and ten
@@ -184,8 +188,30 @@ class StageSearcher(Searcher):
         """
         self._spared_ms = 0.0
         order = self.rank(query, plan)
-        found = [candidate.key for candidate in order.last[: plan.k]]
-        return found, sum(order.milliseconds.values()) + self._spared_ms
+        return order.last[: plan.k], sum(order.milliseconds.values()) + self._spared_ms
+
+    def where(
+        self,
+        asked: PhotoQuery,
+        query: QueryDescription,
+        hits: Sequence[Candidate[str]],
+        plan: SearchPlan,
+    ) -> Where | None:
+        """How well the product's boxes of the right hits fit; None where nothing is to be said.
+
+        Args:
+            asked, query: the query, and its description.
+            hits: of the plan, in their order.
+            plan: one that compares whole images alone finds no boxes.
+        """
+        windows = self.compares_windows(plan)
+        if not asked.places or not (windows or (plan.window and plan.by == "maps")):
+            return None
+        by_id = {hit.key: hit for hit in hits}
+        right = placed_hits(asked, by_id)
+        documents = self.gallery.get(right)
+        boxes = self.boxes(query, [by_id[i] for i in right], documents, windows=windows)
+        return Where.of([(boxes.get(i), asked.places[i]) for i in right])
 
     def match(
         self, query: QueryDescription, documents: Sequence[Document], plan: SearchPlan
