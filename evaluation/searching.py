@@ -20,7 +20,7 @@ from galleries.errors import NoWindows
 from indexer.encoding import encode_documents
 from indexer.reading import IndexingPlan
 from reranker.pipeline import Searcher
-from reranker.ranking import RerankBy, SearchPlan
+from reranker.ranking import Hit, RerankBy, SearchPlan
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -58,6 +58,7 @@ class Stage:
     by: RerankBy = "maps"
     windows: bool = False
     alpha: float = 0.0
+    refine: bool = False
 
     @property
     def needs_windows(self) -> bool:
@@ -73,6 +74,7 @@ class Stage:
             windows=self.windows,
             expand=self.expand,
             alpha=self.alpha,
+            refine=self.refine,
             leave_out=leave_out,
         )
 
@@ -95,6 +97,7 @@ OFFLINE_STAGES = (
     Stage("windows+QE5", expand=5, windows=True),
     Stage("R100 windows", 100, by="windows"),
     Stage("R100 windows+QE5", 100, 5, by="windows"),
+    Stage("R100 windows refined", 100, by="windows", refine=True),
 )
 
 
@@ -197,13 +200,7 @@ class StageSearcher(Searcher):
         hits: Sequence[Candidate[str]],
         plan: SearchPlan,
     ) -> Where | None:
-        """How well the product's boxes of the right hits fit; None where nothing is to be said.
-
-        Args:
-            asked, query: the query, and its description.
-            hits: of the plan, in their order.
-            plan: one that compares whole images alone finds no boxes.
-        """
+        """How well the product's boxes of right hits fit; None for a plan or a query without any."""
         windows = self.compares_windows(plan)
         if not asked.places or not (windows or (plan.window and plan.by == "maps")):
             return None
@@ -211,6 +208,11 @@ class StageSearcher(Searcher):
         right = placed_hits(asked, by_id)
         documents = self.gallery.get(right)
         boxes = self.boxes(query, [by_id[i] for i in right], documents, windows=windows)
+        if plan.refine and windows:
+            found = [
+                Hit(documents[i], by_id[i].score, 1, None, None, box) for i, box in boxes.items()
+            ]
+            boxes = {hit.document.id: hit.box for hit in self.refined(query, found) if hit.box}
         return Where.of([(boxes.get(i), asked.places[i]) for i in right])
 
     def match(

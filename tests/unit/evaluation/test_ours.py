@@ -147,7 +147,7 @@ class TestWhere:
             gallery.put(list(with_windows.documents.values()))
             plain = Searcher(method, gallery, with_windows.encoded.store, REGIONS)
             searcher = with_windows.searcher()
-            for stage in (stage_of(100, 0), OFFLINE_STAGES[-2]):
+            for stage in (stage_of(100, 0), *OFFLINE_STAGES[-3:]):
                 plan = stage.plan(len(with_windows.documents), one.query.leave_out)
                 hits, _ = searcher.rank_timed(one.described, plan)
                 boxes = {h.document.id: h.box for h in plain.search(one.described, plan).hits}

@@ -18,7 +18,7 @@ from tests.unit.evaluation.miniature import make_miniature, tell_nobody, write_r
 
 FIRST = ("first", "first+QE5", "first+QE10")
 RERANKED = ("R100", "R100+QE5", "R100+QE10")
-WINDOWS = ("windows", "windows+QE5", "R100 windows", "R100 windows+QE5")
+WINDOWS = ("windows", "windows+QE5", "R100 windows", "R100 windows+QE5", "R100 windows refined")
 STAGES = {
     "OfA": (*FIRST, *RERANKED, "window100", "window100+QE5", *WINDOWS),
     "OnA": (*FIRST, *RERANKED),
