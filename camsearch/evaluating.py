@@ -29,6 +29,7 @@ from evaluation.tables import (
     reasons,
     rows_table,
     table_of,
+    where_tables,
 )
 
 if TYPE_CHECKING:
@@ -154,7 +155,8 @@ def _measure_systems(asked: Asked, show: Progress) -> Content:
         preset_name=asked.options.preset,
         systems=systems,
     )
-    shown: list[RenderableType] = [table_of(evaluation), *evaluation.left_out]
+    shown: list[RenderableType] = [table_of(evaluation), *where_tables(evaluation.rows)]
+    shown += evaluation.left_out
     shown += dict.fromkeys(note for trial in trials for note in trial.notes)
     as_json = evaluation.as_dict()
     pair, scores = None, by_system(evaluation.scores)

@@ -25,9 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "HitImage",
-    "Move",
     "SearchReport",
-    "Stage",
     "after_words",
     "move_after",
     "move_before",

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 from descriptors.encoder import Encoder, to_working_size
 from descriptors.errors import RequestError
 from evaluation.encoding import EncodedPhotos, encode_photos, image_of, maps_digest
+from evaluation.fitting import fit_method
 from evaluation.knobs import KNOBS, Setup
-from evaluation.ours import PreparedTrial, fit_method
+from evaluation.ours import PreparedTrial
 from evaluation.scores import mean_precision
 from evaluation.searching import stage_of
 from evaluation.significance import Comparison, compare, holm

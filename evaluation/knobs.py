@@ -16,7 +16,7 @@ from evaluation.searching import Stage, stage_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-__all__ = ["KNOBS", "Knob", "Setup", "chosen_knobs"]
+__all__ = ["KNOBS", "Setup", "chosen_knobs"]
 
 
 @dataclass(frozen=True)

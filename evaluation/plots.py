@@ -85,7 +85,8 @@ def stage_plot(rows: Sequence[Row]) -> str:
     for row in rows:
         best[row.system] = max(best.get(row.system, 0.0), row.all)
     names = sorted(best, key=lambda name: -best[name])
-    figure, axes = _figure((9.0, 1.2 + 0.3 * len(names)))
+    # Room for a line a system, and for a line a stage in the legend.
+    figure, axes = _figure((9.0, 1.2 + max(0.3 * len(names), 0.18 * len(stages))))
     for stage in stages:
         here = {row.system: row.all for row in rows if row.stage == stage}
         places = [place for place, name in enumerate(names) if name in here]

@@ -66,6 +66,7 @@ def write_evaluation_report(
         "evaluation.html",
         evaluation=evaluation,
         stages=stage_plot(evaluation.rows),
+        located=[row for row in evaluation.rows if row.where],
         curves=recall_plot(_curves(evaluation)),
         best=f"{best.system}:{best.stage}",
         worst_queries=[images.asked(score) for score in ranked[:_SHOWN]],

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from descriptors.errors import RequestError
 from evaluation.baselines.systems import ALL_BASELINES, chosen_baselines, dims_of, score_baselines
 from evaluation.encoding import encode_photos
-from evaluation.ours import OURS, STREAMED, score_ours
+from evaluation.ours import OURS, PACKAGED_IS_OURS, STREAMED, score_ours
 from evaluation.scores import LeftOut, Row, Score, summarise
 from evaluation.trials import all_photos
 
@@ -195,10 +195,10 @@ def score_systems(  # noqa: PLR0913 - all that a run is of
         if stages:
             here.extend(score_ours(trial, encoded, regions, progress, stages, left_out))
     baselines = _baselines(systems)
-    plain = [at for at, trial in enumerate(trials) if trial.streamed is None]
-    if len(plain) < len(trials):
+    plain = [at for at, trial in enumerate(trials) if trial.streamed is None and trial.fit]
+    for trial in trials if len(plain) < len(trials) else ():
         for name in baselines:
-            left_out.add(name, STREAMED)
+            left_out.add(name, PACKAGED_IS_OURS if trial.streamed is None else STREAMED)
     if baselines and plain:
         found = score_baselines(
             [trials[at] for at in plain], encoded, cache, progress, baselines, left_out

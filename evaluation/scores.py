@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 from descriptors.errors import RequestError
 from evaluation.datasets.files import unreadable_note
 from evaluation.datasets.photos import COLLECTIONS
+from evaluation.where import Where
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -32,7 +33,6 @@ __all__ = [
     "LeftOut",
     "Row",
     "Score",
-    "TrialScore",
     "by_system",
     "mean_precision",
     "positive_ranks",
@@ -111,6 +111,7 @@ class Score:
         ranks: of the positives of the first measure in the ranking without junk, from 0.
         milliseconds: of the search alone.
         answers: the first few of the ranking, without the query's own photo.
+        where: how well the boxes of the right hits fit; None if there are none, or no true ones.
     """
 
     system: str
@@ -120,6 +121,7 @@ class Score:
     ranks: tuple[int, ...]
     milliseconds: float
     answers: tuple[Answer, ...] = ()
+    where: Where | None = None
 
     @classmethod
     def of(
@@ -129,6 +131,7 @@ class Score:
         query: PhotoQuery,
         ranking: Iterable[str],
         milliseconds: float,
+        where: Where | None = None,
     ) -> Score:
         """Score a ranking of the whole gallery."""
         found = list(ranking)
@@ -139,7 +142,7 @@ class Score:
         precision = {measure: areas[j] for measure, j in query.judgements.items()}
         first = tuple(next(iter(ranks.values())))
         answers = tuple(_answers(query, found))
-        return cls(system, stage, query, precision, first, milliseconds, answers)
+        return cls(system, stage, query, precision, first, milliseconds, answers, where)
 
     @property
     def average_precision(self) -> float:
@@ -186,6 +189,8 @@ class Row:
         all, collections, measures: mean of the trials' values, see `TrialScore`.
         ms_per_query: mean milliseconds of the search alone.
         trials: each trial's own values, in order (half 0, half 1).
+        where: how well the boxes fit, by measure: of the right hits of all of its queries in all
+            trials together; empty without true boxes.
     """
 
     system: str
@@ -198,6 +203,7 @@ class Row:
     measures: Mapping[str, float]
     ms_per_query: float
     trials: tuple[TrialScore, ...]
+    where: Mapping[str, Where] = field(default_factory=dict)
 
 
 def by_system(
@@ -232,8 +238,20 @@ def summarise(
         mean = TrialScore.of([of_trial.measures for of_trial in means])
         took = fmean(score.milliseconds for group in groups for score in group)
         figures = (mean.all, mean.collections, mean.measures, took, means)
-        rows.append(Row(system, preset, stage, layers, dims[system], *figures))
+        where = _where([score for group in groups for score in group])
+        rows.append(Row(system, preset, stage, layers, dims[system], *figures, where))
     return tuple(rows)
+
+
+def _where(scores: Sequence[Score]) -> dict[str, Where]:
+    """Of the right hits of each measure's queries."""
+    found: dict[str, list[Where]] = defaultdict(list)
+    for score in scores:
+        if score.where is not None:
+            for measure in score.precision:
+                found[measure].append(score.where)
+    pooled = {measure: Where.pooled(some) for measure, some in found.items()}
+    return {measure: where for measure, where in pooled.items() if where is not None}
 
 
 def _answers(query: PhotoQuery, ranking: Sequence[str]) -> Iterator[Answer]:

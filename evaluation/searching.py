@@ -14,12 +14,13 @@ from jaxtyping import Float, Float16, Float32, Int, Int64
 from torch import Tensor
 
 from descriptors.aggregation import aggregate, join_layers, region_class_vectors
+from evaluation.where import Where, placed_hits
 from galleries.documents import Document, FirstHit
 from galleries.errors import NoWindows
 from indexer.encoding import encode_documents
 from indexer.reading import IndexingPlan
 from reranker.pipeline import Searcher
-from reranker.ranking import RerankBy, SearchPlan
+from reranker.ranking import Hit, RerankBy, SearchPlan
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -28,9 +29,10 @@ if TYPE_CHECKING:
     from descriptors.method import Method
     from descriptors.settings import RegionSettings
     from evaluation.encoding import EncodedPhotos
-    from evaluation.trials import Photo
+    from evaluation.trials import Photo, PhotoQuery
     from galleries.features import FeatureStore
     from galleries.filters import Filter
+    from reranker.candidates import Candidate
     from reranker.matching import Match
 
 __all__ = [
@@ -56,6 +58,7 @@ class Stage:
     by: RerankBy = "maps"
     windows: bool = False
     alpha: float = 0.0
+    refine: bool = False
 
     @property
     def needs_windows(self) -> bool:
@@ -71,6 +74,7 @@ class Stage:
             windows=self.windows,
             expand=self.expand,
             alpha=self.alpha,
+            refine=self.refine,
             leave_out=leave_out,
         )
 
@@ -93,6 +97,7 @@ OFFLINE_STAGES = (
     Stage("windows+QE5", expand=5, windows=True),
     Stage("R100 windows", 100, by="windows"),
     Stage("R100 windows+QE5", 100, 5, by="windows"),
+    Stage("R100 windows refined", 100, by="windows", refine=True),
 )
 
 
@@ -175,8 +180,10 @@ class StageSearcher(Searcher):
         """Forget the matches of the last query."""
         self._matches.clear()
 
-    def rank_timed(self, query: QueryDescription, plan: SearchPlan) -> tuple[list[str], float]:
-        """The ids of the ranking, and the milliseconds a search without the cache would take.
+    def rank_timed(
+        self, query: QueryDescription, plan: SearchPlan
+    ) -> tuple[list[Candidate[str]], float]:
+        """The hits in their order, and the milliseconds a search without the cache would take.
 
         Convention:
             Documents of the answer are not read: it is the whole gallery here, and ten
@@ -184,8 +191,29 @@ class StageSearcher(Searcher):
         """
         self._spared_ms = 0.0
         order = self.rank(query, plan)
-        found = [candidate.key for candidate in order.last[: plan.k]]
-        return found, sum(order.milliseconds.values()) + self._spared_ms
+        return order.last[: plan.k], sum(order.milliseconds.values()) + self._spared_ms
+
+    def where(
+        self,
+        asked: PhotoQuery,
+        query: QueryDescription,
+        hits: Sequence[Candidate[str]],
+        plan: SearchPlan,
+    ) -> Where | None:
+        """How well the product's boxes of right hits fit; None for a plan or a query without any."""
+        windows = self.compares_windows(plan)
+        if not asked.places or not (windows or (plan.window and plan.by == "maps")):
+            return None
+        by_id = {hit.key: hit for hit in hits}
+        right = placed_hits(asked, by_id)
+        documents = self.gallery.get(right)
+        boxes = self.boxes(query, [by_id[i] for i in right], documents, windows=windows)
+        if plan.refine and windows:
+            found = [
+                Hit(documents[i], by_id[i].score, 1, None, None, box) for i, box in boxes.items()
+            ]
+            boxes = {hit.document.id: hit.box for hit in self.refined(query, found) if hit.box}
+        return Where.of([(boxes.get(i), asked.places[i]) for i in right])
 
     def match(
         self, query: QueryDescription, documents: Sequence[Document], plan: SearchPlan

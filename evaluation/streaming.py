@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from evaluation.trials import Progress, StreamedPhotos
     from galleries.filters import Filter
 
-__all__ = ["BLOCK", "StreamedGallery", "StreamedVectors", "as_kept", "stream_photos"]
+__all__ = ["BLOCK", "StreamedGallery", "StreamedVectors", "stream_photos"]
 
 # Images per file of vectors; a stopped run loses at most these.
 BLOCK = 512

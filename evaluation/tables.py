@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
+from evaluation.datasets.catalogue import PACKAGED
 from evaluation.datasets.photos import COLLECTIONS
 
 if TYPE_CHECKING:
@@ -23,7 +24,15 @@ _HEADINGS = {COLLECTIONS: "photo collections"}
 
 _SETTINGS = ("N_C", "N_pca", "dims", "R", "QE")
 
-__all__ = ["ablation_table", "comparison_words", "paper_table", "reasons", "rows_table", "table_of"]
+__all__ = [
+    "ablation_table",
+    "comparison_words",
+    "paper_table",
+    "reasons",
+    "rows_table",
+    "table_of",
+    "where_tables",
+]
 
 
 def table_of(evaluation: Evaluation) -> Table:
@@ -34,8 +43,35 @@ def table_of(evaluation: Evaluation) -> Table:
     table.title = f"mAP, {evaluation.asked} queries ({asked}), {evaluation.photos} photos"
     parts = f"mean of {', '.join(evaluation.trials)}; " if len(evaluation.trials) > 1 else ""
     fitted_on = evaluation.about.fitted_on or "the other half"
-    table.caption = f"{parts}whitening fitted on {fitted_on}"
+    packaged = fitted_on == PACKAGED
+    table.caption = parts + (
+        "packaged whitening" if packaged else f"whitening fitted on {fitted_on}"
+    )
     return table
+
+
+def where_tables(found: Sequence[Row]) -> list[Table]:
+    """Where the thing is in right hits: a table with a line for each stage and measure, if any."""
+    rows = [row for row in found if row.where]
+    if not rows:
+        return []
+    table = Table(
+        title="Where: right hits among the first 100 whose box fits",
+        caption="shares of all hits together; IoU: intersection over union with a true box",
+    )
+    for heading in ("stage", "system", "queries"):
+        table.add_column(heading)
+    for heading in ("right hits", "IoU ≥ .3", "IoU ≥ .5", "centre inside"):
+        table.add_column(heading, justify="right")
+    for row in rows:
+        names = (row.stage, row.system)
+        for measure, where in row.where.items():
+            shares = (f"{share:.3f}" for share in (where.iou_30, where.iou_50, where.centre))
+            heading = _HEADINGS.get(measure, measure)
+            table.add_row(*names, heading, str(where.right), *shares)
+            names = ("", "")
+        table.add_section()
+    return [table]
 
 
 def rows_table(found: Sequence[Row]) -> Table:

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from galleries.documents import Document
     from galleries.features import FeatureStore
 
-__all__ = ["Through", "evaluate_through"]
+__all__ = ["evaluate_through"]
 
 STAGES = tuple(stage_of(window, expand) for window in (0, 100) for expand in (0, 5))
 

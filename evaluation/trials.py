@@ -5,7 +5,7 @@ Every dataset becomes trials; all other code only sees trials.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -28,8 +28,9 @@ class Photo:
         path: within the dataset's folder; its id in galleries and rankings.
         size: of the upright image, in pixels.
         file: its location.
-        scene: what it shows; "" for a distractor or if unknown.
+        scene: what it shows, several things joined by ``;``; "" for a distractor or if unknown.
         capture: ``photo_collection`` for independent photos by many people; "" if unknown.
+        kind: of the things it shows, such as ``logo``; "" if unknown.
     """
 
     path: str
@@ -37,6 +38,12 @@ class Photo:
     file: Path
     scene: str = ""
     capture: str = ""
+    kind: str = ""
+
+    @property
+    def things(self) -> tuple[str, ...]:
+        """Everything that the photo shows; a scene is one thing."""
+        return tuple(thing for thing in self.scene.split(";") if thing)
 
 
 @dataclass(frozen=True)
@@ -64,12 +71,15 @@ class PhotoQuery:
             right answer to this query is missing, and the query does not count in it.
         leave_out: path of a gallery photo that is never an answer, usually the query's own;
             None if all count.
+        places: boxes of the thing in right answers, by path; several in one photo are
+            alternatives. Right answers whose place is unknown are missing.
     """
 
     photo: Photo
     box: Box | None
     judgements: Mapping[str, Judgement]
     leave_out: str | None
+    places: Mapping[str, tuple[Box, ...]] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -112,7 +122,7 @@ class Trial:
 
     Attributes:
         name: such as ``half 0``.
-        fit: the photos the whitening is fitted on.
+        fit: the photos the whitening is fitted on; none for the packaged whitening.
         gallery: the photos that are searched.
         streamed: more photos that are searched, of which only vectors are kept.
         notes: sentences for the user, such as which files are left out.

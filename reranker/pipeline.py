@@ -100,14 +100,16 @@ class Searcher:
         with _timed(order.milliseconds, "documents"):
             documents = self.gallery.get([c.key for c in (*last, *first)])
         places = {c.key: (c.score, rank) for rank, c in enumerate(order.first, start=1)}
-        compared = _array(query.descriptor) if plan.windows or self.by_windows(plan) else None
-        hits = _hits(last, documents, places, compared)
-        if plan.refine and compared is not None:
+        windows = self.compares_windows(plan)
+        boxes = self.boxes(query, last, documents, windows=windows)
+        boxes_before = self.boxes(query, first, documents, windows=plan.windows)
+        hits = _hits(last, documents, places, boxes)
+        if plan.refine and windows:
             with _timed(order.milliseconds, "refine"):
                 hits = self.refined(query, hits)
         return Ranking(
             hits,
-            _hits(first, documents, places, compared if plan.windows else None),
+            _hits(first, documents, places, boxes_before),
             order.milliseconds,
             tuple(order.warnings),
         )
@@ -162,6 +164,31 @@ class Searcher:
         """Whether a plan re-ranks by the windows in the index."""
         return plan.window > 0 and self.compared(plan.by) == "windows"
 
+    def compares_windows(self, plan: SearchPlan) -> bool:
+        """Whether some stage of a plan compares the windows in the index."""
+        return plan.windows or self.by_windows(plan)
+
+    def boxes(
+        self,
+        query: QueryDescription,
+        hits: Sequence[Candidate[str]],
+        documents: Mapping[str, Document],
+        *,
+        windows: bool,
+    ) -> dict[str, Box]:
+        """Where hits show the query, by id: the best region, or the window most similar to it.
+
+        Args:
+            query: what was searched.
+            hits: of a search; those deleted meanwhile, or compared as whole images, have no box.
+            documents: of the hits, by id.
+            windows: whether the query was compared with windows.
+        """
+        compared = _array(query.descriptor) if windows else None
+        present = [hit for hit in hits if hit.key in documents]
+        boxes = ((hit.key, _box(hit, documents[hit.key], compared)) for hit in present)
+        return {key: box for key, box in boxes if box is not None}
+
     def _knn(
         self, vector: Float[Tensor, " D"], plan: SearchPlan, *, windows: bool
     ) -> list[FirstHit]:
@@ -204,8 +231,8 @@ class Searcher:
         )
         if again is None:
             return ranked
-        windows = plan.windows or self.by_windows(plan)
-        found = {hit.id: hit.cosine for hit in self._knn(again, plan, windows=windows)}
+        hits = self._knn(again, plan, windows=self.compares_windows(plan))
+        found = {hit.id: hit.cosine for hit in hits}
         remembered = again if self.regions.remember_regions else None
         return searched_again(ranked, found, remembered)[: plan.max_hits]
 
@@ -214,7 +241,7 @@ def _hits(
     candidates: Sequence[Candidate[str]],
     documents: Mapping[str, Document],
     places: Mapping[str, tuple[float, int]],
-    compared: Float32[np.ndarray, " D"] | None,
+    boxes: Mapping[str, Box],
 ) -> tuple[Hit, ...]:
     """Hits with their documents; those deleted since the search are left out.
 
@@ -222,14 +249,13 @@ def _hits(
         candidates: best first.
         documents: by id.
         places: first score and rank by id.
-        compared: the query vector that was compared with windows; None for none.
+        boxes: by id, of the hits that have one.
     """
     hits: list[Hit] = []
     for c in candidates:
         if c.key in documents:
             first_score, first_rank = places.get(c.key, (None, None))
-            box = _box(c, documents[c.key], compared)
-            rank = len(hits) + 1
+            rank, box = len(hits) + 1, boxes.get(c.key)
             hits.append(Hit(documents[c.key], c.score, rank, first_score, first_rank, box))
     return tuple(hits)
 

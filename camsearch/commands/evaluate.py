@@ -50,8 +50,9 @@ class EvaluateOptions:
     fit_on: Annotated[
         str | None,
         typer.Option(
-            help="Fit the whitening on this folder (DIR, or KIND:DIR for another dataset) and "
-            "search the whole dataset (default: half against half, if it has halves)."
+            help="Fit the whitening on this folder (DIR, or KIND:DIR for another dataset), or take "
+            "the packaged one (packaged), and search the whole dataset (default: half against "
+            "half, if it has halves)."
         ),
     ] = None
     distractors: Annotated[

@@ -22,7 +22,8 @@ from evaluation.datasets.files import (
     unreadable_note,
 )
 from evaluation.datasets.holidays import holidays_photos, read_holidays
-from evaluation.datasets.photos import folder_photos, read_folder, read_photos, read_trials
+from evaluation.datasets.instances import folder_photos, read_folder
+from evaluation.datasets.photos import read_photos, read_trials
 from evaluation.datasets.revisited import ROXFORD, RPARIS, read_revisited
 from evaluation.trials import StreamedPhotos
 
@@ -35,10 +36,12 @@ if TYPE_CHECKING:
     Reader = Callable[[Request], tuple[Trial, ...]]
     Lister = Callable[[Path, PhotoFacts], FoundPhotos]
 
-__all__ = ["DATASETS", "Dataset", "FitOn", "read_dataset"]
+__all__ = ["DATASETS", "PACKAGED", "FitOn", "read_dataset"]
 
 # Any folder of images, to fit the whitening on.
 _IMAGES = "images"
+# The packaged whitening, fitted on nothing here.
+PACKAGED = "packaged"
 
 # Makes the paths of distractors differ from those of the gallery.
 _PREFIX = "+distractors/"
@@ -84,8 +87,9 @@ class FitOn:
     """What a whitening is fitted on.
 
     Attributes:
-        kind: a name of `DATASETS`, or ``images`` for any folder of images.
-        root: its folder.
+        kind: a name of `DATASETS`, ``images`` for any folder of images, or ``packaged`` for the
+            packaged whitening.
+        root: its folder; of no meaning for ``packaged``.
     """
 
     kind: str
@@ -93,11 +97,13 @@ class FitOn:
 
     @classmethod
     def parse(cls, text: str, dataset: str) -> FitOn:
-        """``KIND:DIR``, or ``DIR`` of the dataset's default kind.
+        """``KIND:DIR``, ``DIR`` of the dataset's default kind, or ``packaged``.
 
         Raises:
             RequestError: for an unknown kind.
         """
+        if text == PACKAGED:
+            return cls(PACKAGED, Path())
         kind, colon, root = text.partition(":")
         if not text or (colon and not root):
             raise RequestError(f"--fit-on {text!r} names no folder: write DIR, or KIND:DIR.")
@@ -233,9 +239,14 @@ def _dataset(name: str) -> Dataset:
 
 
 def _fit_photos(fit_on: FitOn, facts: PhotoFacts) -> FoundPhotos:
-    """The photos of what the whitening is fitted on."""
+    """The photos of what the whitening is fitted on; none for the packaged one."""
+    if fit_on.kind == PACKAGED:
+        return FoundPhotos((), ())
     lister = folder_photos if fit_on.kind == _IMAGES else _dataset(fit_on.kind).photos
-    return lister(fit_on.root, facts)
+    found = lister(fit_on.root, facts)
+    if not found.photos:
+        raise RequestError(f"--fit-on {fit_on.root} has no photos: name another folder.")
+    return found
 
 
 def _notes(trial: Trial, fit: FoundPhotos) -> tuple[str, ...]:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from evaluation.trials import Trial
 
 __all__ = [
+    "CORNERS",
     "FoundPhotos",
     "Request",
     "Source",
@@ -39,6 +40,9 @@ __all__ = [
     "unreadable_note",
 ]
 
+
+# Columns of a box.
+CORNERS = ("x0", "y0", "x1", "y1")
 
 # Most names in a sentence.
 _NAMED = 5
@@ -71,7 +75,8 @@ class Request:
     Attributes:
         root: folder of the dataset (or your own CSV file).
         queries: full images or boxes; None for the dataset's own protocol.
-        fit: what the whitening is fitted on; None if nothing was named.
+        fit: what the whitening is fitted on, nothing for the packaged one; None if nothing was
+            named.
         facts: sizes of photo files.
     """
 
@@ -188,11 +193,20 @@ def require(
 
 def check_boxes(trials: tuple[Trial, ...]) -> None:
     """Refuse a box outside its image before anything is encoded, naming the image."""
-    for query in (query for trial in trials for query in trial.queries):
+    for trial in trials:
+        photos = {photo.path: photo for photo in trial.gallery}
+        for query in trial.queries:
+            _check_inside(query.photo, () if query.box is None else (query.box,))
+            for path, boxes in query.places.items():
+                _check_inside(photos[path], boxes)
+
+
+def _check_inside(photo: Photo, boxes: Sequence[Box]) -> None:
+    for box in boxes:
         try:
-            _ = None if query.box is None else query.box.inside(query.photo.size)
+            box.inside(photo.size)
         except RequestError as error:
-            raise RequestError(f"{query.photo.path}: {error.reason}") from error
+            raise RequestError(f"{photo.path}: {error.reason}") from error
 
 
 def unreadable_note(unreadable: Sequence[str], why: str) -> tuple[str, ...]:

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from evaluation.datasets.facts import PhotoFacts
     from evaluation.datasets.files import Request
 
-__all__ = ["HOLIDAYS", "holidays_photos", "read_holidays"]
+__all__ = ["holidays_photos", "read_holidays"]
 
 HOLIDAYS = Source("Holidays", "https://lear.inrialpes.fr/people/jegou/data.php.html")
 

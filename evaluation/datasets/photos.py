@@ -1,62 +1,41 @@
-"""Your own photos as trials: a folder with ``photos.csv``, or a folder of instances.
+"""Your own photos as trials: a folder with ``photos.csv``.
 
-``photos.csv`` has the columns path, scene ("" for a distractor), capture, width and height.
-For queries with a box there are also ``queries.csv`` (path, x0, y0, x1, y1; pixels, half-open)
-and ``junk.csv`` (path).
+``photos.csv`` has the columns path, scene ("" for a distractor; several things that a photo shows
+are joined by ``;``), capture, width and height, and perhaps kind. For queries with a box there are
+also ``queries.csv`` (path, x0, y0, x1, y1; pixels, half-open) and ``junk.csv`` (path), both with
+the column scene where a photo shows several things, and perhaps ``boxes.csv`` (path, thing, x0,
+y0, x1, y1), the places of every thing in every photo.
 
-In a folder of instances each subfolder is an instance; images beside the subfolders, and those
-in ``distractors``, are distractors. ``instances.csv`` in the folder, or any CSV named instead of
-a folder, overrides this: it has the columns path (relative to the CSV) and instance ("" for a
-distractor), and optionally x0, y0, x1, y1 (the box of a query; "" for none) and junk (1 for an
-image in which the instance is hardly visible, which then counts as neither right nor wrong).
-
-Every image of a scene or instance is a query, and is removed from its own ranking; with boxes,
-only images that have one are queries.
+Every photo of a scene is a query, and is removed from its own ranking; with boxes, each box of
+``queries.csv`` is one, and all other photos of its scene are right answers.
 
 Source:
     photos/README.md: halves by scene, each tested with the whitening of the other.
+    small/README.md: things in clutter, with their places; never fitted on itself.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Literal
 
 from descriptors.arrays import Size
 from descriptors.errors import RequestError
-from evaluation.datasets.files import (
-    FoundPhotos,
-    box_of,
-    find_files,
-    numbers,
-    paths_within,
-    photos_of,
-    read_rows,
-)
+from evaluation.datasets.files import CORNERS, box_of, numbers, read_rows
 from evaluation.trials import Judgement, Photo, PhotoQuery, Trial
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from descriptors.arrays import Box
-    from evaluation.datasets.facts import PhotoFacts
-    from evaluation.datasets.files import Request
 
-    # The boxes of queries, by path.
-    Boxes = Mapping[str, list[Box]]
+    # Boxes by thing, and by the path of a photo that shows it.
+    Places = Mapping[str, Mapping[str, Sequence[Box]]]
 
-__all__ = [
-    "COLLECTIONS",
-    "Queries",
-    "folder_photos",
-    "read_folder",
-    "read_photos",
-    "read_trials",
-    "trials_of",
-]
+__all__ = ["COLLECTIONS", "Queries", "Truth", "read_photos", "read_trials", "trials_of"]
 
 Queries = Literal["full", "boxes"]
 
@@ -64,15 +43,26 @@ Queries = Literal["full", "boxes"]
 COLLECTIONS = "collections"
 
 _COLLECTION = "photo_collection"
-_INSTANCES, _DISTRACTORS = "instances.csv", "distractors"
-_CORNERS = ("x0", "y0", "x1", "y1")
-_JUNK = {"1": True, "0": False, "": False}
-
 _PHOTOS_REMEDY = "name a folder with photos.csv (and queries.csv and junk.csv, for boxes)"
-_FOLDER_REMEDY = (
-    "name a folder with a subfolder per instance, or a CSV with the columns path and instance"
-)
-_REPAIR = "remove them from the folder (and the CSV), or repair them"
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What the lists of a folder say about queries with boxes.
+
+    Attributes:
+        boxes: of the queries.
+        junk: paths that are neither right nor wrong, by thing.
+        places: where every photo shows a thing; None if only the boxes of queries are known.
+    """
+
+    boxes: Places
+    junk: Mapping[str, Collection[str]]
+    places: Places | None = None
+
+    def places_of(self, thing: str) -> Mapping[str, Sequence[Box]]:
+        """Where photos show a thing, by path, as far as it is known."""
+        return (self.boxes if self.places is None else self.places).get(thing, {})
 
 
 def read_trials(
@@ -81,19 +71,19 @@ def read_trials(
     """The trials of a folder with ``photos.csv``.
 
     Args:
-        folder: also has ``queries.csv`` and ``junk.csv``, for boxes.
+        folder: also has ``queries.csv`` and ``junk.csv``, and perhaps ``boxes.csv``, for boxes.
         queries: every photo of a scene in full, or the boxes of ``queries.csv``.
-        fit_on: another such folder, or any photos, to fit the whitening on; the gallery is then
-            all of `folder`. Without it, each half is tested with the whitening of the other.
+        fit_on: another such folder, or any photos, to fit the whitening on (no photos: the packaged
+            one); the gallery is then all of `folder`. Without it, each half is tested with the
+            whitening of the other.
 
     Raises:
         RequestError: for a file, column or photo that is missing, or no query with a positive.
     """
     photos = read_photos(folder)
-    boxes = _read_boxes(folder, photos) if queries == "boxes" else None
-    junk = _read_junk(folder, photos) if queries == "boxes" else frozenset[str]()
+    truth = _read_truth(folder, photos) if queries == "boxes" else None
     fit = fit_on if fit_on is None or isinstance(fit_on, tuple) else read_photos(fit_on)
-    return trials_of(photos, boxes, junk, fit)
+    return trials_of(photos, truth, fit)
 
 
 def read_photos(folder: Path) -> tuple[Photo, ...]:
@@ -114,148 +104,90 @@ def read_photos(folder: Path) -> tuple[Photo, ...]:
 def _photo(row: Mapping[str, str], folder: Path) -> Photo:
     width, height = numbers(row, ("width", "height"), "photos.csv")
     size = Size(int(width), int(height))
-    return Photo(row["path"], size, folder / row["path"], row["scene"], row["capture"])
+    kind = row.get("kind") or ""
+    return Photo(row["path"], size, folder / row["path"], row["scene"], row["capture"], kind)
 
 
-def _read_boxes(folder: Path, photos: tuple[Photo, ...]) -> Boxes:
-    """The boxes of ``queries.csv``; a photo may have several."""
-    rows = read_rows(folder / "queries.csv", ("path", *_CORNERS), _PHOTOS_REMEDY)
-    known = {photo.path for photo in photos if photo.scene}
-    for row in rows:
-        if row["path"] not in known:
+def _read_truth(folder: Path, photos: tuple[Photo, ...]) -> Truth:
+    things = {photo.path: photo.things for photo in photos}
+    boxes = _read_boxes(folder / "queries.csv", "scene", things)
+    listed = folder / "boxes.csv"
+    places = _read_boxes(listed, "thing", things) if listed.is_file() else None
+    return Truth(boxes, _read_junk(folder, things), places)
+
+
+def _read_boxes(path: Path, column: str, things: Mapping[str, tuple[str, ...]]) -> Places:
+    """The boxes of a file; a photo may have several of one thing."""
+    boxes: dict[str, dict[str, list[Box]]] = defaultdict(lambda: defaultdict(list))
+    for row in read_rows(path, ("path", *CORNERS), _PHOTOS_REMEDY):
+        shown = things.get(row["path"], ())
+        if not shown:
             raise RequestError(
-                f"queries.csv lists {row['path']}, which is not a photo of a scene in photos.csv: "
+                f"{path.name} lists {row['path']}, which is not a photo of a scene in photos.csv: "
                 "correct the path."
             )
-    return _boxes(rows, "queries.csv")
-
-
-def _read_junk(folder: Path, photos: tuple[Photo, ...]) -> frozenset[str]:
-    rows = read_rows(folder / "junk.csv", ("path",), _PHOTOS_REMEDY)
-    junk = frozenset(row["path"] for row in rows)
-    unknown = sorted(junk.difference(photo.path for photo in photos))
-    if unknown:
-        raise RequestError(
-            f"junk.csv lists {unknown[0]}, which is not in photos.csv: correct the path."
-        )
-    return junk
-
-
-def _boxes(rows: Sequence[Mapping[str, str]], file: str) -> Boxes:
-    boxes: dict[str, list[Box]] = defaultdict(list)
-    for row in rows:
-        corners = numbers(row, _CORNERS, file)
-        boxes[row["path"]].append(box_of(corners, f"{file}, {row['path']}"))
+        thing = row.get(column) or ";".join(shown)
+        if thing not in shown:
+            raise RequestError(
+                f"{path.name} has a box of {thing!r} in {row['path']}, which shows "
+                f"{', '.join(shown)} by photos.csv: correct the column {column}, or photos.csv."
+            )
+        corners = numbers(row, CORNERS, path.name)
+        boxes[thing][row["path"]].append(box_of(corners, f"{path.name}, {row['path']}"))
     return boxes
 
 
-@dataclass(frozen=True)
-class _Instances:
-    """The images of a folder with their instances as scenes, sorted by path."""
-
-    photos: tuple[Photo, ...]
-    boxes: Boxes
-    junk: frozenset[str]
-
-
-def read_folder(request: Request) -> tuple[Trial, ...]:
-    """The trials of a folder of instances: one per half, or one if a folder to fit on is named.
-
-    Raises:
-        RequestError: for a file that is missing, damaged or wrong, or no query with a positive.
-    """
-    root, boxes = request.root, request.asks_boxes("full")
-    listed = root if root.is_file() else root / _INSTANCES
-    found = _from_csv(listed, request) if listed.is_file() else _from_subfolders(request)
-    if boxes and not found.boxes:
-        raise RequestError(
-            f"No image of {root} has a box: add the columns x0, y0, x1, y1 to {_INSTANCES}, "
-            "or search with full images."
-        )
-    # Junk is what a box does not find; a full image shows more than the instance.
-    junk = found.junk if boxes else frozenset[str]()
-    return trials_of(found.photos, found.boxes if boxes else None, junk, request.fit)
-
-
-def folder_photos(root: Path, facts: PhotoFacts) -> FoundPhotos:
-    """All images in a folder and below, or of a CSV.
-
-    Raises:
-        RequestError: if the folder does not exist or has no images.
-    """
-    if root.is_file():
-        return photos_of(_files(read_rows(root, ("path",), _FOLDER_REMEDY), root), facts)
-    files = find_files(root)
-    if not files:
-        raise RequestError(f"There are no images in {root}: name another folder.")
-    return photos_of(paths_within(files, root), facts)
-
-
-def _from_subfolders(request: Request) -> _Instances:
-    photos = folder_photos(request.root, request.facts).all_readable(_REPAIR)
-    return _Instances(tuple(replace(p, scene=_instance(p.path)) for p in photos), {}, frozenset())
-
-
-def _instance(path: str) -> str:
-    first, slash, _ = path.partition("/")
-    return first if slash and first != _DISTRACTORS else ""
-
-
-def _from_csv(path: Path, request: Request) -> _Instances:
-    rows = read_rows(path, ("path", "instance"), _FOLDER_REMEDY)
-    found = photos_of(_files(rows, path), request.facts).all_readable(_REPAIR)
-    instances = {row["path"]: row["instance"] for row in rows}
-    photos = tuple(replace(photo, scene=instances[photo.path]) for photo in found)
-    junk = frozenset(row["path"] for row in rows if _is_junk(row, path))
-    # A file may lack some of the columns; a box that lacks a corner is an error.
-    asked = [
-        {"path": row["path"]} | {corner: row.get(corner) or "" for corner in _CORNERS}
-        for row in rows
-        if any(row.get(corner) for corner in _CORNERS)
-    ]
-    return _Instances(photos, _boxes(asked, path.name), junk)
-
-
-def _is_junk(row: Mapping[str, str], path: Path) -> bool:
-    value = (row.get("junk") or "").strip()
-    if value not in _JUNK:
-        raise RequestError(
-            f"{path.name} has junk {value!r} for {row['path']}: write 1 for junk, 0 or nothing "
-            "otherwise."
-        )
-    return _JUNK[value]
-
-
-def _files(rows: Sequence[Mapping[str, str]], path: Path) -> dict[Path, str]:
-    """The path of each row by its file."""
-    files = {(path.parent / row["path"]).absolute(): row["path"] for row in rows}
-    if len(files) < len(rows):
-        raise RequestError(f"{path} lists an image twice: remove one of the lines.")
-    return files
+def _read_junk(folder: Path, things: Mapping[str, tuple[str, ...]]) -> dict[str, set[str]]:
+    """Paths by thing; a line without a scene is about all that the photo shows."""
+    junk: dict[str, set[str]] = defaultdict(set)
+    every = {thing for shown in things.values() for thing in shown}
+    for row in read_rows(folder / "junk.csv", ("path",), _PHOTOS_REMEDY):
+        if row["path"] not in things:
+            raise RequestError(
+                f"junk.csv lists {row['path']}, which is not in photos.csv: correct the path."
+            )
+        scene = row.get("scene")
+        if scene and scene not in every:
+            raise RequestError(
+                f"junk.csv lists {row['path']} for {scene!r}, which no photo of photos.csv shows: "
+                "correct the scene."
+            )
+        for thing in (scene,) if scene else things[row["path"]]:
+            junk[thing].add(row["path"])
+    return junk
 
 
 def trials_of(
-    photos: tuple[Photo, ...],
-    boxes: Boxes | None,
-    junk: Collection[str],
-    fit: tuple[Photo, ...] | None,
+    photos: tuple[Photo, ...], truth: Truth | None, fit: tuple[Photo, ...] | None
 ) -> tuple[Trial, ...]:
     """The trials of photos whose scenes are known.
 
     Args:
         photos: sorted by path.
-        boxes: of the queries; None for full images.
-        junk: paths of photos that are neither right nor wrong.
-        fit: what the whitening is fitted on; None for half against half.
+        truth: of queries with boxes; None for full images.
+        fit: what the whitening is fitted on, nothing for the packaged one; None for half against
+            half.
 
     Raises:
-        RequestError: if there is no query with a positive.
+        RequestError: if there is no query with a positive; if a photo shows several things, for
+            full images and for halves; for halves of photos with known places.
     """
+    several = next((photo.path for photo in photos if len(photo.things) > 1), None)
+    if several is not None and truth is None:
+        raise RequestError(
+            f"{several} shows several things, so that a full image is no query for one of them: "
+            "add --queries boxes."
+        )
     if fit is not None:
-        return (Trial("all", fit, photos, _queries(photos, boxes, junk)),)
+        return (Trial("all", fit, photos, _queries(photos, truth)),)
+    if several is not None or (truth is not None and truth.places is not None):
+        raise RequestError(
+            "A folder with boxes.csv, or with photos of several things, has no halves: add "
+            "--fit-on packaged, or --fit-on DIR with other photos."
+        )
     halves = _halves(photos)
     return tuple(
-        Trial(f"half {i}", halves[1 - i], half, _queries(half, boxes, junk))
+        Trial(f"half {i}", halves[1 - i], half, _queries(half, truth))
         for i, half in enumerate(halves)
     )
 
@@ -269,29 +201,46 @@ def _halves(photos: tuple[Photo, ...]) -> tuple[tuple[Photo, ...], tuple[Photo, 
     return first, tuple(p for p in photos if p.scene not in even and p.path not in early)
 
 
-def _queries(
-    gallery: tuple[Photo, ...], boxes: Boxes | None, junk: Collection[str]
-) -> tuple[PhotoQuery, ...]:
+def _queries(gallery: tuple[Photo, ...], truth: Truth | None) -> tuple[PhotoQuery, ...]:
     """Every query of a gallery that has a positive in it."""
-    scenes: dict[str, set[str]] = defaultdict(set)
+    shown: dict[str, set[str]] = defaultdict(set)
     for photo in gallery:
-        scenes[photo.scene].add(photo.path)
-    queries = []
-    for photo in gallery:
-        scene = scenes[photo.scene]
-        positives = frozenset(scene - {photo.path}.union(junk))
-        if not photo.scene or not positives:
-            continue
-        judgement = Judgement(positives, frozenset(scene.intersection(junk)))
-        measures = ("all", COLLECTIONS) if photo.capture == _COLLECTION else ("all",)
-        queries += [
-            PhotoQuery(photo, box, dict.fromkeys(measures, judgement), photo.path)
-            for box in ([None] if boxes is None else boxes.get(photo.path, []))
-        ]
+        for thing in photo.things:
+            shown[thing].add(photo.path)
+    queries = tuple(
+        query
+        for photo in gallery
+        for thing in photo.things
+        for query in _queries_for(thing, photo, shown[thing], truth)
+    )
     if not queries:
         raise RequestError(
             "No photo of this gallery is a query with a second photo of its scene (or instance): "
             "fill in the scenes (and, for boxes, the queries with their boxes). Without --fit-on "
             "each half of the scenes needs one."
         )
-    return tuple(queries)
+    return queries
+
+
+def _queries_for(
+    thing: str, photo: Photo, shown: Collection[str], truth: Truth | None
+) -> Iterator[PhotoQuery]:
+    """A photo's queries for a thing, which the photos `shown` show."""
+    junk = frozenset(() if truth is None else truth.junk.get(thing, ()))
+    positives = frozenset(shown) - junk - {photo.path}
+    if not positives:
+        return
+    judgements = dict.fromkeys(_measures(photo, truth), Judgement(positives, junk))
+    if truth is None:
+        yield PhotoQuery(photo, None, judgements, photo.path)
+        return
+    places = {path: tuple(b) for path, b in truth.places_of(thing).items() if path in positives}
+    for box in truth.boxes.get(thing, {}).get(photo.path, ()):
+        yield PhotoQuery(photo, box, judgements, photo.path, places)
+
+
+def _measures(photo: Photo, truth: Truth | None) -> tuple[str, ...]:
+    """All queries; and those of a kind, where every place is known, or else in collections."""
+    if truth is not None and truth.places is not None:
+        return ("all", photo.kind) if photo.kind else ("all",)
+    return ("all", COLLECTIONS) if photo.capture == _COLLECTION else ("all",)

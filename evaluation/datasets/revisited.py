@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from evaluation.datasets.facts import PhotoFacts
     from evaluation.datasets.files import FoundPhotos, Request
 
-__all__ = ["ROXFORD", "RPARIS", "Revisited", "read_revisited"]
+__all__ = ["ROXFORD", "RPARIS", "read_revisited"]
 
 _PAGE = "http://cmp.felk.cvut.cz/revisitop/"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
 import xml.etree.ElementTree as ET
 
 import pytest
@@ -12,7 +13,7 @@ from descriptors.encoder import Encoder
 from evaluation.paper import paper_tables
 from tests.support.datasets import make_distractors, make_oxford, make_paris
 from tests.unit.camsearch.reports import Page
-from tests.unit.evaluation.miniature import make_miniature
+from tests.unit.evaluation.miniature import make_miniature, write_rows
 
 pytestmark = pytest.mark.slow  # among the longest modules
 
@@ -85,6 +86,32 @@ def test_a_report_is_one_page(camsearch, photos, options, tmp_path):
     assert "paired permutation test over 4 scenes" in " ".join(text.split())
     assert 'class="answer right"' in text
     assert "Recommendation" in text
+
+
+def test_boxes_are_told_from_true_ones(camsearch, photos, options, tmp_path):
+    placed, out = shutil.copytree(photos, tmp_path / "placed"), tmp_path / "out"
+    boxes = [(f"instances/gate/{i:03d}.jpg", "gate", 8, 8, 80, 72) for i in (1, 2)]
+    bridge = ("instances/bridge/001.jpg", "bridge", 8, 8, 80, 72)
+    write_rows(placed / "queries.csv", [bridge, *boxes])
+    said = camsearch(
+        *("evaluate", "photos", placed, *options, "--systems", "OfA", "--queries", "boxes"),
+        *("--report", out.with_suffix(".html"), "--json", out),
+    )
+    assert said.status == 0, said.err
+    assert "Where: right hits among the first 100 whose box fits" in said.out
+    where = {row["stage"]: row["where"] for row in json.loads(out.read_text())["rows"]}
+    assert where["first"] == {}
+    assert where["R100"]["all"]["right"] == 2
+    page = Page(out.with_suffix(".html").read_text())
+    assert "where" in [about["id"] for tag, about in page.tags if tag == "section"]
+
+
+def test_photos_of_several_things_are_asked_for_with_boxes(camsearch, photos, tmp_path):
+    with (shutil.copytree(photos, tmp_path / "placed") / "photos.csv").open("a") as file:
+        file.write("both.jpg,gate;church,,96,96\n")
+    said = camsearch("evaluate", "photos", tmp_path / "placed")
+    assert said.status == 1
+    assert "add --queries boxes" in " ".join(said.err.split())
 
 
 def test_a_report_needs_matplotlib(camsearch, photos, options, tmp_path, monkeypatch):

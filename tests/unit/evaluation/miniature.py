@@ -16,6 +16,7 @@ SIDE = 96
 _HEADS = {
     "photos.csv": ("path", "scene", "capture", "width", "height"),
     "queries.csv": ("path", "scene", "x0", "y0", "x1", "y1"),
+    "boxes.csv": ("path", "thing", "x0", "y0", "x1", "y1"),
     "junk.csv": ("scene", "path", "reason"),
 }
 

@@ -8,10 +8,15 @@ import numpy as np
 import pytest
 import torch
 
+from descriptors.arrays import Box
+from descriptors.errors import RequestError
 from descriptors.settings import RegionSettings
-from evaluation.ours import PreparedTrial, fit_method, score_ours
+from evaluation.datasets.photos import read_trials
+from evaluation.fitting import fit_method
+from evaluation.ours import PreparedTrial, score_ours
 from evaluation.scores import LeftOut
 from evaluation.searching import OFFLINE_STAGES, MemoryGallery, online_vectors, stage_of
+from evaluation.where import Where
 from galleries.documents import Document, FirstHit
 from galleries.local import LocalGallery
 from reranker.pipeline import Searcher
@@ -80,8 +85,8 @@ class TestStageSearcher:
             for stage in OFFLINE_STAGES:
                 plan = stage.plan(len(prepared.documents), one.query.leave_out)
                 expected = [hit.document.id for hit in plain.search(one.described, plan).hits]
-                ranking, took = mine.rank_timed(one.described, plan)
-                assert ranking == expected
+                hits, took = mine.rank_timed(one.described, plan)
+                assert [hit.key for hit in hits] == expected
                 assert took > 0
             plain.close()
             mine.close()
@@ -108,6 +113,54 @@ class TestStageSearcher:
         searcher.rank_timed(one.described, plans[0])
         assert matched == [others, 0, others]
         searcher.close()
+
+
+@pytest.fixture(scope="module")
+def with_windows(miniature, encoded):
+    """Two queries for each other, in a method with windows."""
+    trial, _ = read_trials(miniature, "boxes")
+    mine = replace(encoded, encoder=tiny_encoder(tiny_settings(windows=5)))
+    first = trial.queries[0]
+    right = min(first.judgements["all"].positives)
+    query = replace(first, places={right: (Box(0, 0, 48, 48),)})
+    trial = replace(trial, queries=(query,))
+    return PreparedTrial.of(trial, mine, fit_method(trial.fit, mine), REGIONS)
+
+
+class TestWhere:
+    def test_stages_without_boxes_say_nothing(self, with_windows):
+        searcher, (one,) = with_windows.searcher(), with_windows.asked
+        scores = list(with_windows.score("OfA", one, searcher, OFFLINE_STAGES))
+        searcher.close()
+        placed = {score.stage for score in scores if score.where is not None}
+        without = {"first", "first+QE5", "first+QE10", "window100", "window100+QE5"}
+        assert placed == {score.stage for score in scores} - without
+        assert all(score.where is None or score.where.right == 1 for score in scores)
+
+    def test_the_boxes_are_those_of_the_product(self, with_windows, tmp_path):
+        method, (one,) = with_windows.method, with_windows.asked
+        about = {"method": method.settings.model_dump(mode="json")}
+        (right,) = one.query.places
+        with LocalGallery.create(
+            tmp_path, method.settings.dims, method.fingerprint(), about
+        ) as gallery:
+            gallery.put(list(with_windows.documents.values()))
+            plain = Searcher(method, gallery, with_windows.encoded.store, REGIONS)
+            searcher = with_windows.searcher()
+            for stage in (stage_of(100, 0), *OFFLINE_STAGES[-3:]):
+                plan = stage.plan(len(with_windows.documents), one.query.leave_out)
+                hits, _ = searcher.rank_timed(one.described, plan)
+                boxes = {h.document.id: h.box for h in plain.search(one.described, plan).hits}
+                query = replace(one.query, places={right: (boxes[right],)})
+                assert searcher.where(query, one.described, hits, plan) == Where(1, 1.0, 1.0, 1.0)
+            plain.close()
+            searcher.close()
+
+
+class TestFitMethod:
+    def test_the_packaged_whitening_fits_no_other_network(self, encoded):
+        with pytest.raises(RequestError, match="name photos to fit one on: --fit-on DIR"):
+            fit_method((), encoded)
 
 
 class TestScoreOurs:

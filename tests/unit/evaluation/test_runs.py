@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+from dataclasses import replace
+
 import pytest
 
 from descriptors.errors import RequestError
@@ -9,14 +12,15 @@ from descriptors.settings import RegionSettings
 from evaluation.baselines.systems import SYSTEMS
 from evaluation.datasets.photos import read_trials
 from evaluation.runs import About, evaluate_trials, stages_measured
-from evaluation.tables import table_of
-from tests.support.tiny_network import tiny_encoder, tiny_settings
-from tests.unit.evaluation.miniature import make_miniature, tell_nobody
+from evaluation.tables import table_of, where_tables
+from tests.support.tiny_network import tiny_encoder, tiny_settings, tiny_whitening
+from tests.unit.evaluation.miniature import make_miniature, tell_nobody, write_rows
 
 FIRST = ("first", "first+QE5", "first+QE10")
 RERANKED = ("R100", "R100+QE5", "R100+QE10")
+WINDOWS = ("windows", "windows+QE5", "R100 windows", "R100 windows+QE5", "R100 windows refined")
 STAGES = {
-    "OfA": (*FIRST, *RERANKED, "window100", "window100+QE5"),
+    "OfA": (*FIRST, *RERANKED, "window100", "window100+QE5", *WINDOWS),
     "OnA": (*FIRST, *RERANKED),
     "theme": FIRST,
     **dict.fromkeys(SYSTEMS, FIRST),
@@ -37,6 +41,12 @@ def run(trials, cache, **changes):
         preset_name="tiny",
         **(options | changes),
     )
+
+
+def tiny_file(folder):
+    path = folder / "tiny.safetensors"
+    tiny_whitening(tiny_encoder()).save(path)
+    return path
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +120,40 @@ class TestEvaluateTrials:
         )
         assert found.asked == 3
         assert {row.layers for row in found.rows} == {"last"}
-        assert len(found.rows) == sum(len(stages) for stages in STAGES.values())
+        # The paper has no windows.
+        expected = sum(len(stages) for stages in STAGES.values()) - len(WINDOWS)
+        assert len(found.rows) == expected
+
+    def test_where_is_told_of_stages_with_boxes(self, miniature, cache, tmp_path):
+        folder = shutil.copytree(miniature, tmp_path / "placed")
+        boxes = [(f"instances/gate/{i:03d}.jpg", "gate", 8, 8, 80, 72) for i in (1, 2)]
+        bridge = ("instances/bridge/001.jpg", "bridge", 8, 8, 80, 72)
+        write_rows(folder / "queries.csv", [bridge, *boxes])
+        found = run(read_trials(folder, "boxes"), cache, systems=["OfA", "SPoC"])
+        rows = {(row.system, row.stage): row for row in found.rows if row.where}
+        assert {stage for _, stage in rows} == {*RERANKED, *WINDOWS}
+        where = rows["OfA", "R100"].where
+        assert {measure: one.right for measure, one in where.items()} == {
+            "all": 2,
+            "collections": 2,
+        }
+        assert found.as_dict()["rows"][3]["where"]["all"].keys() == {
+            *("right", "iou_30", "iou_50", "centre")
+        }
+        (table,) = where_tables(found.rows)
+        assert table.row_count == 2 * len(rows)
+
+    @pytest.mark.parametrize("systems", [["OfA", "SPoC"], ["SPoC"]])
+    def test_no_baseline_has_a_packaged_whitening(self, trials, cache, systems, monkeypatch):
+        monkeypatch.setattr("evaluation.fitting.packaged_whitening", lambda: tiny_file(cache))
+        alone = [replace(trials[0], fit=())]
+        if systems == ["SPoC"]:
+            with pytest.raises(RequestError, match="Left out, SPoC: the packaged whitening is of"):
+                run(alone, cache, systems=systems)
+            return
+        found = run(alone, cache, systems=systems)
+        assert {row.system for row in found.rows} == {"OfA"}
+        assert found.left_out[0].startswith("Left out, SPoC: the packaged whitening is of our")
 
     @pytest.mark.parametrize(
         ("size", "why"), [(0, r"gate/002\.jpg: The image is"), (None, r"gate/002\.jpg cannot be")]

@@ -45,6 +45,16 @@ class TestFitOn:
     def test_a_folder_alone_is_of_the_usual_kind(self, dataset, kind):
         assert FitOn.parse("C:/data", dataset) == FitOn(kind, Path("C:/data"))
 
+    def test_the_packaged_whitening_is_fitted_on_nothing(self, oxford):
+        fit_on = FitOn.parse("packaged", "oxford5k")
+        (trial,) = read_dataset("oxford5k", oxford, fit_on=fit_on)
+        assert trial.fit == ()
+
+    def test_a_folder_without_photos(self, oxford, tmp_path):
+        (tmp_path / "photos.csv").write_text("path,scene,capture,width,height\n")
+        with pytest.raises(RequestError, match="has no photos: name another folder"):
+            read_dataset("oxford5k", oxford, fit_on=FitOn("photos", tmp_path))
+
     @pytest.mark.parametrize("text", ["", "paris6k:", "images:"])
     def test_no_folder(self, text):
         with pytest.raises(RequestError, match="names no folder"):

@@ -7,7 +7,7 @@ import pytest
 from descriptors.arrays import Box
 from descriptors.errors import RequestError
 from evaluation.datasets.facts import PhotoFacts
-from evaluation.datasets.photos import folder_photos, read_folder
+from evaluation.datasets.instances import folder_photos, read_folder
 from tests.support.datasets import BOX, make_csv_folder, make_folder, write_csv
 from tests.unit.evaluation.datasets.readers import FIT, request
 

@@ -78,6 +78,16 @@ class TestReadTrials:
         }
         assert query.judgements["all"].junk == {"instances/bridge/003.jpg"}
 
+    def test_the_box_of_another_query_is_the_place_of_a_right_answer(self, lists):
+        boxes = [(f"instances/church/{i:03d}.jpg", "church", i, 0, 9, 9) for i in (0, 1, 2)]
+        write_rows(
+            lists / "queries.csv", [*boxes, ("instances/bridge/000.jpg", "bridge", 0, 0, 9, 9)]
+        )
+        _, one = read_trials(lists, "boxes")
+        assert one.queries[1].places == {
+            f"instances/church/{i:03d}.jpg": (Box(i, 0, 9, 9),) for i in (0, 2)
+        }
+
     def test_several_boxes_of_a_photo_are_several_queries(self, lists):
         path = "instances/church/001.jpg"
         rows = [(path, "church", 0, 0, n, n) for n in (20, 40)]
@@ -98,6 +108,93 @@ class TestReadTrials:
         assert len(read_trials(lists, "full")) == 2
         with pytest.raises(RequestError, match=r"queries\.csv cannot be read"):
             read_trials(lists, "boxes")
+
+
+THINGS = """path,scene,capture,width,height,kind
+a.jpg,cup;pen,,40,30,goods
+b.jpg,cup,,40,30,goods
+c.jpg,cup;pen,,40,30,goods
+d.jpg,star,,40,30,logo
+e.jpg,star,,40,30,logo
+f.jpg,,,40,30,
+"""
+
+
+@pytest.fixture
+def things(tmp_path):
+    """The lists of photos that show several things."""
+    (tmp_path / "photos.csv").write_text(THINGS)
+    queries = [("a.jpg", "cup", 0, 0, 9, 9), ("a.jpg", "pen", 9, 9, 20, 20)]
+    write_rows(tmp_path / "queries.csv", [*queries, ("d.jpg", "star", 5, 5, 15, 15)])
+    write_rows(tmp_path / "junk.csv", [("star", "b.jpg", "a star on the cup, not boxed")])
+    boxes = [("b.jpg", "cup", 1, 1, 8, 8), ("b.jpg", "cup", 20, 1, 28, 8)]
+    boxes += [("c.jpg", "cup", 2, 2, 9, 9), ("c.jpg", "pen", 5, 0, 20, 9)]
+    write_rows(tmp_path / "boxes.csv", [*queries, *boxes, ("e.jpg", "star", 0, 0, 30, 30)])
+    return tmp_path
+
+
+class TestThings:
+    def test_every_box_asks_for_its_own_thing(self, things):
+        (trial,) = read_trials(things, "boxes", ())
+        asked = {tuple(query.judgements): [] for query in trial.queries}
+        for query in trial.queries:
+            judgement = query.judgements["all"]
+            asked[tuple(query.judgements)].append((query.box, sorted(judgement.positives)))
+        assert asked == {
+            ("all", "goods"): [
+                (Box(0, 0, 9, 9), ["b.jpg", "c.jpg"]),
+                (Box(9, 9, 20, 20), ["c.jpg"]),
+            ],
+            ("all", "logo"): [(Box(5, 5, 15, 15), ["e.jpg"])],
+        }
+        assert (trial.name, trial.fit, len(trial.gallery)) == ("all", (), 6)
+
+    def test_places_of_right_answers_and_their_alternatives(self, things):
+        cup, pen, star = read_trials(things, "boxes", ())[0].queries
+        assert cup.places == {
+            "b.jpg": (Box(1, 1, 8, 8), Box(20, 1, 28, 8)),
+            "c.jpg": (Box(2, 2, 9, 9),),
+        }
+        assert pen.places == {"c.jpg": (Box(5, 0, 20, 9),)}
+        assert star.places == {"e.jpg": (Box(0, 0, 30, 30),)}
+
+    def test_junk_is_of_one_thing(self, things):
+        junk = [
+            query.judgements["all"].junk for query in read_trials(things, "boxes", ())[0].queries
+        ]
+        assert junk == [frozenset(), frozenset(), {"b.jpg"}]
+
+    def test_without_boxes_csv_the_places_are_the_boxes_of_queries(self, made):
+        rows = [query for trial in read_trials(made, "boxes") for query in trial.queries]
+        assert {query.photo.path: query.places for query in rows} == {
+            f"instances/{scene}/001.jpg": {} for scene in ("bridge", "fountain", "church")
+        }
+
+    @pytest.mark.parametrize(
+        ("queries", "fit", "why"),
+        [
+            ("full", (), r"a\.jpg shows several things.* add --queries boxes"),
+            ("boxes", None, r"has no halves: add --fit-on packaged"),
+        ],
+    )
+    def test_full_images_and_halves_are_refused(self, things, queries, fit, why):
+        with pytest.raises(RequestError, match=why):
+            read_trials(things, queries, fit)
+
+    @pytest.mark.parametrize(
+        ("name", "row", "why"),
+        [
+            ("boxes", "f.jpg,cup,0,0,9,9", r"boxes\.csv lists f\.jpg, which is not a photo of a"),
+            ("boxes", "b.jpg,pen,0,0,9,9", r"boxes\.csv has a box of 'pen' in b\.jpg.*shows cup"),
+            ("queries", "a.jpg,,0,0,9,9", r"queries\.csv has a box of 'cup;pen' in a\.jpg"),
+            ("junk", "ladle,a.jpg,", r"for 'ladle', which no photo of photos\.csv shows"),
+        ],
+    )
+    def test_lists_that_contradict_each_other(self, things, name, row, why):
+        with (things / f"{name}.csv").open("a") as file:
+            file.write(f"{row}\n")
+        with pytest.raises(RequestError, match=why):
+            read_trials(things, "boxes", ())
 
 
 @pytest.mark.parametrize(

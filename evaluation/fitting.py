@@ -1,0 +1,41 @@
+"""The method of a trial: its whitening fitted on the trial's own photos, or the packaged one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from descriptors.errors import ArtifactError, RequestError
+from descriptors.method import Method
+from descriptors.whitening import Whitening, WhiteningFit, packaged_whitening
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from descriptors.encoder import Encoder
+    from evaluation.encoding import EncodedPhotos
+    from evaluation.trials import Photo
+
+__all__ = ["fit_method"]
+
+
+def fit_method(photos: Sequence[Photo], encoded: EncodedPhotos) -> Method:
+    """The method with a whitening fitted on photos, or with the packaged one if there are none.
+
+    Raises:
+        RequestError: if there are too few, or the packaged one is of other settings.
+    """
+    if not photos:
+        return _packaged_method(encoded.encoder)
+    fitting = WhiteningFit(encoded.encoder)
+    for _, maps in encoded.batches(photos):
+        fitting.add(maps)
+    return Method(encoded.encoder, fitting.fit(f"{len(photos)} photos of an evaluation"))
+
+
+def _packaged_method(encoder: Encoder) -> Method:
+    try:
+        return Method(encoder, Whitening.load(packaged_whitening()))
+    except ArtifactError as error:
+        raise RequestError(
+            f"{error.reason} For an evaluation, name photos to fit one on: --fit-on DIR."
+        ) from error
