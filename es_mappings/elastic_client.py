@@ -181,7 +181,8 @@ def _translated(what: str, error: ApiError) -> ContractError | RequestError:
             "`camsearch gallery create`."
         )
     if error.status_code == _BAD_REQUEST:
-        if "media_type" in reason or "compatible" in reason:
+        # HEAD requests are answered without a body; ours are refused for no other reason.
+        if "media_type" in reason or "compatible" in reason or error.body is None:
             return ContractError(
                 f"Elasticsearch does not understand this client ({reason}): install the client "
                 "of the server's major version, such as `pip install 'elasticsearch<9'`."
