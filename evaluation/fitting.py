@@ -34,7 +34,7 @@ def fit_method(photos: Sequence[Photo], encoded: EncodedPhotos) -> Method:
 
 def _packaged_method(encoder: Encoder) -> Method:
     try:
-        return Method(encoder, Whitening.load(packaged_whitening()))
+        return Method(encoder, Whitening.load(packaged_whitening(encoder.settings.network)))
     except ArtifactError as error:
         raise RequestError(
             f"{error.reason} For an evaluation, name photos to fit one on: --fit-on DIR."
