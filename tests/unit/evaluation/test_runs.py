@@ -145,7 +145,7 @@ class TestEvaluateTrials:
 
     @pytest.mark.parametrize("systems", [["OfA", "SPoC"], ["SPoC"]])
     def test_no_baseline_has_a_packaged_whitening(self, trials, cache, systems, monkeypatch):
-        monkeypatch.setattr("evaluation.fitting.packaged_whitening", lambda: tiny_file(cache))
+        monkeypatch.setattr("evaluation.fitting.packaged_whitening", lambda _: tiny_file(cache))
         alone = [replace(trials[0], fit=())]
         if systems == ["SPoC"]:
             with pytest.raises(RequestError, match="Left out, SPoC: the packaged whitening is of"):
