@@ -16,8 +16,8 @@ from reranker.dialect.windows import WINDOW_VECTOR, window_levels
 from reranker.ranking import RerankBy
 
 __all__ = ["DialectLimits", "Expand", "ImageQuery", "ImageSource", "Path", "Rerank", "Slot"]
-__all__ += ["Vectors", "VisualSearch", "again_body", "first_body", "forwarded_query"]
-__all__ += ["missing_fields"]
+__all__ += ["Vectors", "VisualSearch", "asked_body", "changed", "first_body"]
+__all__ += ["forwarded_query", "missing_fields"]
 
 Path = tuple[str | int, ...]
 
@@ -25,8 +25,6 @@ Path = tuple[str | int, ...]
 _WITHOUT_WINDOW = {"knn", "standard"}
 # Parameters that apply to the final hits and are not sent to Elasticsearch.
 _OURS = ("from", "size", "filter_path", "pretty")
-# Sections that only the first search sends.
-_ONCE = ("aggs", "aggregations", "suggest", "profile")
 # Fields that locate a hit's kept maps and its image.
 _NEEDED = ("digest", "width", "height", "uri")
 
@@ -216,13 +214,7 @@ def first_body(search: VisualSearch, vectors: Vectors) -> bytes:
             every stage, `from` and `min_score` are removed, and the fields that locate kept maps
             are added.
     """
-    return orjson.dumps(_asked(search, vectors), option=orjson.OPT_SERIALIZE_NUMPY)
-
-
-def again_body(search: VisualSearch, vectors: Vectors) -> bytes:
-    """As `first_body` with the expanded vector, without aggregations, suggestions and profile."""
-    body = {k: v for k, v in _asked(search, vectors).items() if k not in _ONCE}
-    return orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY)
+    return orjson.dumps(asked_body(search, vectors), option=orjson.OPT_SERIALIZE_NUMPY)
 
 
 def forwarded_query(search: VisualSearch) -> str:
@@ -230,12 +222,13 @@ def forwarded_query(search: VisualSearch) -> str:
     return without(search.query, _OURS) if search.ranks else search.query
 
 
-def _asked(search: VisualSearch, vectors: Vectors) -> dict[str, Any]:
-    body = dict(search.body)
+def asked_body(search: VisualSearch, vectors: Vectors) -> dict[str, Any]:
+    """As `first_body`, before it is written as JSON."""
+    body: dict[str, Any] = dict(search.body)
     for slot in search.slots:
         vector = vectors[slot.image]
         levels = window_levels(vector) if slot.field == WINDOW_VECTOR else vector
-        body = _put(body, slot.path, levels)
+        body = changed(body, slot.path, {"query_vector": levels})
     if not search.ranks:
         return body
     for key in ("from", "min_score"):
@@ -246,12 +239,12 @@ def _asked(search: VisualSearch, vectors: Vectors) -> dict[str, Any]:
     return body
 
 
-def _put(container: Any, path: Path, vector: Sequence[float] | np.ndarray) -> Any:
-    """Set the vector of the clause at the path, copying only the containers along it."""
+def changed(container: Any, path: Path, values: Mapping[str, Any]) -> Any:
+    """Set keys of the clause at the path, copying only the containers along it."""
     if not path:
-        return {**container, "query_vector": vector}
+        return {**container, **values}
     copied = container.copy()
-    copied[path[0]] = _put(container[path[0]], path[1:], vector)
+    copied[path[0]] = changed(container[path[0]], path[1:], values)
     return copied
 
 

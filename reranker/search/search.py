@@ -22,8 +22,9 @@ from reranker.candidates import (
     unmatched_warning,
     without_vector,
 )
-from reranker.dialect.answers import RankedHit, answer_of
-from reranker.dialect.searches import again_body, first_body, forwarded_query
+from reranker.dialect.answers import RankedHit, answer_of, page_of
+from reranker.dialect.searches import first_body, forwarded_query
+from reranker.dialect.second_search import again_body, documents_body, shown_at_most, wide_body
 from reranker.errors import UpstreamRefused, UpstreamUnreachable
 from reranker.search.rerank import NotReranked, match_by_maps, settings_of
 from reranker.search.running import Key, Ranked, Running, by_key
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from descriptors.arrays import QueryDescription
+    from reranker.dialect.answers import FoundHit
     from reranker.dialect.searches import Expand, ImageQuery, Rerank, VisualSearch
     from reranker.http.exchange import Answer, Request
     from reranker.matching import Matcher
@@ -55,6 +57,7 @@ _LATE_AGAIN = (
     "longer timeout."
 )
 
+_REFUSED_AGAIN = "Elasticsearch refuses the second search."
 _NOT_COMPARED = "The hits are in the order of the first search, as windows were not compared."
 _NO_BOXES = "The boxes of hits could not be read in time: search again, or use a longer timeout."
 
@@ -126,15 +129,18 @@ class VisualSearcher:
             return await self._windows.in_answer(running.asked, running.search, first, vectors)
 
     async def _hits(self, running: Running) -> list[RankedHit]:
-        """The hits to answer, those of the page with their boxes."""
+        """The hits to answer, those of the page that were compared by windows with their boxes."""
         hits, search = running.hits(), running.search
-        if search.image is None or not (running.by_windows or search.in_windows):
+        compared = None if search.in_windows else running.compared
+        if search.image is None or (compared is not None and not compared):
             return hits
         vector = running.vectors()[search.image]
         try:
             with self._metrics.stage("boxes"):
                 async with asyncio.timeout_at(running.until):
-                    return await self._windows.with_boxes(running.asked, search, hits, vector)
+                    return await self._windows.with_boxes(
+                        running.asked, search, hits, vector, compared
+                    )
         except (TimeoutError, UpstreamUnreachable, UpstreamRefused):
             running.warnings.append(_NO_BOXES)
             return hits
@@ -233,14 +239,38 @@ class VisualSearcher:
         if again is None:
             return
         with self._metrics.stage("second_search"):
-            body = again_body(search, running.vectors(again))
-            answer = await self._ask(replace(running.asked, body=body))
-        if answer.status != HTTPStatus.OK:
-            raise UpstreamRefused("Elasticsearch refuses the second search.", answer)
-        running.again = by_key(orjson.loads(answer.body))
+            if running.by_windows and search.by_vectors_alone and not search.in_windows:
+                await self._again_by_windows(running, again)
+                return
+            running.again = await self._found_again(
+                running, again_body(search, running.vectors(again))
+            )
         cosines = {key: running.cosine(hit) for key, hit in running.again.items()}
-        if running.by_windows and search.by_vectors_alone and not search.in_windows:
-            cosines |= await self._compare(running, running.again.keys(), again)
         remembers = settings.remember_regions and search.by_vectors_alone
         order = searched_again(running.order, cosines, again if remembers else None)
         running.order = order[: search.first_hits]
+
+    async def _found_again(self, running: Running, body: bytes) -> dict[Key, FoundHit]:
+        answer = await self._ask(replace(running.asked, body=body))
+        if answer.status != HTTPStatus.OK:
+            raise UpstreamRefused(_REFUSED_AGAIN, answer)
+        return by_key(orjson.loads(answer.body))
+
+    async def _again_by_windows(self, running: Running, again: Float[Tensor, " D"]) -> None:
+        """As a gallery is searched by windows: whole images give 1,000 hits, windows decide.
+
+        Raises:
+            UpstreamRefused, UpstreamUnreachable: Elasticsearch does not answer it.
+        """
+        search, vectors = running.search, running.vectors(again)
+        body = wide_body(search, vectors)
+        found = by_key(await self._indices.search(running.asked, body, _REFUSED_AGAIN))
+        cosines = {key: running.cosine(hit) for key, hit in found.items()}
+        cosines |= await self._compare(running, found.keys(), again)
+        order = searched_again(running.order, cosines, None)[: shown_at_most(search)]
+        page = page_of(search, replace(running, again=found, order=order).hits())
+        if page:
+            ids = sorted({hit.key[1] for hit in page})
+            shown = await self._found_again(running, documents_body(search, vectors, ids))
+            found |= {key: hit for key, hit in {**running.found, **shown}.items() if key in found}
+        running.again, running.order = found, order

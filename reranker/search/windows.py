@@ -100,9 +100,14 @@ class Windows:
         search: VisualSearch,
         hits: list[RankedHit],
         vector: Float32[np.ndarray, " D"],
+        compared: Collection[_Key] | None,
     ) -> list[RankedHit]:
-        """All hits, those of the shown page with the box of their best window."""
-        keys = {hit.key for hit in page_of(search, hits)}
+        """All hits, those of the shown page with the box of their best window.
+
+        Args: compared by their windows are these hits, which alone get a box; None for all.
+        """
+        page = {hit.key for hit in page_of(search, hits)}
+        keys = page if compared is None else page.intersection(compared)
         return with_boxes(hits, await self.boxes(request, keys, vector))
 
     async def in_answer(

@@ -12,7 +12,8 @@ import pytest
 
 from reranker.dialect.answers import RankedHit, answer_of, filtered, read_hits
 from reranker.dialect.parsing import parse_search
-from reranker.dialect.searches import DialectLimits, again_body, first_body, forwarded_query
+from reranker.dialect.searches import DialectLimits, first_body, forwarded_query
+from reranker.dialect.second_search import again_body
 
 pytestmark = pytest.mark.services
 

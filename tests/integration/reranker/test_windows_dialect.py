@@ -14,7 +14,9 @@ from es_mappings.elastic_client import connect
 from es_mappings.windows import levels_of
 from reranker.folder import LocalUpstream
 from reranker.http.exchange import Request
+from reranker.pipeline import Searcher
 from reranker.proxy.upstream import ElasticsearchUpstream, UpstreamSettings
+from reranker.ranking import SearchPlan
 from tests.support.house import COUNT, JSON, REGIONS, Scripted, found_ids
 
 R = 8
@@ -124,4 +126,30 @@ def test_filters_hold_and_the_callers_preference_is_used_by_every_stage(house, u
     cologne = {one.id for one in house.gallery.documents() if one.meta["city"] == "Köln"}
     assert set(found_ids(found)) == cologne
     asked = [one.query for one in upstream.asked if one.path.endswith("_search")]
-    assert asked == ["preference=me"] * 6  # first, windows, vectors, second, windows, boxes
+    assert asked == ["preference=me"] * 7  # first, windows, vectors, second, windows, page, boxes
+
+
+def test_an_expanded_query_is_compared_with_windows_as_in_python(house, upstream):
+    inner = {"retriever": {"knn": built(house)}, "rank_window_size": R, "expand": {"hits": 3}}
+    body = {"retriever": {"camsearch": inner}, "from": 1, "size": 4, "_source": ["uri"]}
+    found = searched(house, upstream, body)["hits"]["hits"]
+    searcher = Searcher(house.method, house.gallery, None, REGIONS)
+    query = house.method.describe_query(house.rgb_image(0), REGIONS)
+    ranking = searcher.search(query, SearchPlan(k=5, window=R, expand=3))
+    searcher.close()
+    same = [(hit.document.id, hit.document.uri) for hit in ranking.hits[1:]]
+    assert [(hit["_id"], hit["_source"]["uri"]) for hit in found] == same
+    assert [hit["_score"] for hit in found] == pytest.approx(
+        [(1 + hit.score) / 2 for hit in ranking.hits[1:]], abs=1e-3
+    )
+    _, _, _, wide, windows, page, _ = upstream.bodies
+    assert (wide["size"], wide["_source"]) == (1000, False)
+    assert len(windows["knn"]["filter"]["ids"]["values"]) == COUNT
+    assert page["_source"] == ["uri"]
+
+
+def test_an_expansion_finds_no_more_hits_than_the_first_search_may(house, upstream):
+    inner = {"retriever": {"knn": built(house, k=4)}, "expand": {"hits": 2}}
+    found = searched(house, upstream, {"retriever": {"camsearch": inner}, "size": COUNT})
+    assert len(found["hits"]["hits"]) == 4
+    assert all("camsearch.box" in hit["fields"] for hit in found["hits"]["hits"])

@@ -6,7 +6,8 @@ import numpy as np
 import orjson
 import pytest
 
-from reranker.dialect.searches import again_body, first_body, forwarded_query
+from reranker.dialect.searches import first_body, forwarded_query
+from reranker.dialect.second_search import again_body
 from tests.unit.reranker.dialect.bodies_of import clause, parsed, reranked
 
 BODY = {

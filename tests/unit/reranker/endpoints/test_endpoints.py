@@ -247,6 +247,9 @@ def test_the_page_names_the_index_and_loads_nothing_from_elsewhere(service):
     assert "<dd>6</dd>" in answer.text
     assert "default-src 'none'" in answer.headers["content-security-policy"]
     assert not re.findall(r"""(?:src|href)=["'](?!/_camsearch/)""", answer.text)
+    # What is compared is the default of the server: windows, if the index has them.
+    assert "rank_window_size" in answer.text
+    assert not re.findall(r"""["']?rerank["']?: \{""", answer.text)
 
 
 def test_the_page_escapes_what_it_is_told(folder):

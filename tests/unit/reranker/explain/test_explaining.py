@@ -160,6 +160,22 @@ def test_without_the_file_the_heat_map_stands_alone(folder):
         assert (shown.size, shown.mode) == ((96, 64), "RGBA")
 
 
+def test_a_gallery_that_keeps_no_maps_explains_as_well(service, folder):
+    for image in ({"data": image_text(folder)}, {"id": "0/a.png"}):
+        body = {"id": "3/a.png", "image": image, "box": BOX}
+        with tiny_service(folder, parts={"features": None}) as without:
+            found = explained(without, body)
+        kept = explained(service, body)
+        for one in (kept, found):
+            with Image.open(BytesIO(base64.b64decode(one.pop("heat_map")))) as shown:
+                assert (shown.size, shown.mode) == ((96, 64), "RGB")
+        assert [c["number"] for c in found["classes"]] == [c["number"] for c in kept["classes"]]
+        # Kept maps are rounded, and a box of an indexed image is cut out of them.
+        assert found["first_cosine"] == pytest.approx(kept["first_cosine"], abs=0.02)
+        assert found["cosine"] == pytest.approx(kept["cosine"], abs=0.02)
+        assert found["regions"][0]["box"] == found["box"]
+
+
 def test_a_bare_heat_map_is_as_large_as_the_image_but_not_larger_than_1024():
     heat = np.zeros((4, 8), np.float32)
     heat[0, 0] = 1
