@@ -113,6 +113,13 @@ def curl():
     return Client("curl", ("bash",), ".sh")
 
 
+def go():
+    """Go with its standard library alone."""
+    if shutil.which("go") is None:
+        raise ClientMissing("go is not here: install Go 1.21 or newer.")
+    return Client("Go", ("go", "run"), ".go")
+
+
 CLIENTS: dict[str, Callable[[], Client]] = {
     "python-9": lambda: python_9("sync"),
     "python-9-async": lambda: python_9("async"),
@@ -121,6 +128,8 @@ CLIENTS: dict[str, Callable[[], Client]] = {
     "javascript": javascript,
     "curl": curl,
 }
+# With those that run examples alone.
+RUNNERS = CLIENTS | {"go": go}
 
 
 def _installed(name, what, install):

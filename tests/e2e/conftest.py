@@ -14,7 +14,7 @@ from es_mappings.elastic_client import connect
 from galleries.about import about_method
 from galleries.features import FeatureStore
 from indexer.pipeline import index_sources
-from tests.e2e.clients import CLIENTS, Client, ClientMissing, RegistryUnreachable
+from tests.e2e.clients import RUNNERS, Client, ClientMissing, RegistryUnreachable
 from tests.e2e.photos import write_photos
 from tests.e2e.serving import serving
 from tests.services.elasticsearch import delete_indices
@@ -96,7 +96,7 @@ def had(request):
     def client(name):
         if name not in found:
             try:
-                found[name] = CLIENTS[name]()
+                found[name] = RUNNERS[name]()
             except ClientMissing as missing:
                 found[name] = missing
         one = found[name]

@@ -9,7 +9,11 @@ from pathlib import Path
 
 PAGE = Path(__file__).parents[2] / "docs" / "dialect.md"
 LANGUAGES = ("bash", "python", "javascript")
+# Of which some examples are whole programs.
+PROGRAMS = ("go",)
+_SPOKEN = (*LANGUAGES, *PROGRAMS)
 _ELASTICSEARCH_ONLY = "<!-- Elasticsearch only -->"
+_WITHOUT_PROXY = "<!-- Without the proxy -->"
 _FENCE = re.compile(
     r"^## (?P<heading>[^\n]+)$|^```(?P<kind>\w+)\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL
 )
@@ -29,6 +33,7 @@ class Example:
         code: with the lines it goes on from.
         printed: what it must print.
         elasticsearch_only: a gallery in a folder does not answer it.
+        without_proxy: Elasticsearch answers it by itself.
     """
 
     heading: str
@@ -36,6 +41,7 @@ class Example:
     code: str
     printed: str
     elasticsearch_only: bool
+    without_proxy: bool
 
 
 def examples(page):
@@ -44,15 +50,16 @@ def examples(page):
     for found in _FENCE.finditer(page):
         if found["heading"]:
             heading, waiting = found["heading"], {}
-        elif found["kind"] in LANGUAGES and not heading:
+        elif found["kind"] in _SPOKEN and not heading:
             start[found["kind"]] = found["code"]
-        elif found["kind"] in LANGUAGES:
+        elif found["kind"] in _SPOKEN:
             waiting[found["kind"]] = found["code"]
         else:
             section = page[page.rindex(f"## {heading}", 0, found.start()) : found.start()]
-            only = _ELASTICSEARCH_ONLY in section
+            marks = (_ELASTICSEARCH_ONLY in section, _WITHOUT_PROXY in section)
             for language, code in waiting.items():
-                yield Example(heading, language, start[language] + code, found["code"], only)
+                whole = start.get(language, "") + code
+                yield Example(heading, language, whole, found["code"], *marks)
             waiting = {}
 
 

@@ -7,12 +7,12 @@ import shutil
 import pytest
 
 from tests.e2e.clients import CACHE
-from tests.e2e.examples import LANGUAGES, PAGE, differs, examples
+from tests.e2e.examples import LANGUAGES, PAGE, PROGRAMS, differs, examples
 from tests.e2e.photos import QUERY
 
 EXAMPLES = list(examples(PAGE.read_text()))
-CLIENTS = {"bash": "curl", "python": "python-9", "javascript": "javascript"}
-SUFFIXES = {"bash": ".sh", "python": ".py", "javascript": ".mjs"}
+CLIENTS = {"bash": "curl", "python": "python-9", "javascript": "javascript", "go": "go"}
+SUFFIXES = {"bash": ".sh", "python": ".py", "javascript": ".mjs", "go": ".go"}
 ADDRESS = "http://localhost:9280"
 
 
@@ -20,9 +20,9 @@ def named(some):
     return [pytest.param(one, id=f"{one.heading} {one.language}") for one in some]
 
 
-def ran(had, example, served, index, photos, folder):
-    """What an example prints, asked of this proxy and index instead of the page's."""
-    code = example.code.replace(ADDRESS, served.url)
+def ran(had, example, url, index, photos, folder):
+    """What an example prints, asked of this address and index instead of the page's."""
+    code = example.code.replace(ADDRESS, url)
     for written in ("images/_", '"images"', "'images'"):
         code = code.replace(written, written.replace("images", index))
     path = folder / f"example{SUFFIXES[example.language]}"
@@ -36,22 +36,32 @@ def ran(had, example, served, index, photos, folder):
 
 @pytest.mark.parametrize("example", named(EXAMPLES))
 def test_on_elasticsearch(had, proxy, gallery, photos, tmp_path, example):
-    printed = ran(had, example, proxy, gallery, photos, tmp_path)
+    printed = ran(had, example, proxy.url, gallery, photos, tmp_path)
+    assert differs(example.printed, printed) is None, printed
+
+
+@pytest.mark.parametrize("example", named(e for e in EXAMPLES if e.without_proxy))
+def test_on_elasticsearch_by_itself(had, elasticsearch_url, gallery, photos, tmp_path, example):
+    printed = ran(had, example, elasticsearch_url, gallery, photos, tmp_path)
     assert differs(example.printed, printed) is None, printed
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("example", named(e for e in EXAMPLES if not e.elasticsearch_only))
 def test_on_a_folder(had, local_proxy, photos, tmp_path, example):
-    printed = ran(had, example, local_proxy, "images", photos, tmp_path)
+    printed = ran(had, example, local_proxy.url, "images", photos, tmp_path)
     assert differs(example.printed, printed) is None, printed
 
 
 def test_all_languages_are_spoken_everywhere():
     headings = {example.heading for example in EXAMPLES}
     assert len(headings) >= 8
-    spoken = sorted((example.heading, example.language) for example in EXAMPLES)
-    assert spoken == sorted((heading, language) for heading in headings for language in LANGUAGES)
+    spoken = [(example.heading, example.language) for example in EXAMPLES]
+    programs = [one for one in spoken if one[1] in PROGRAMS]
+    assert {language for _, language in programs} == set(PROGRAMS)
+    assert sorted(one for one in spoken if one not in programs) == sorted(
+        (heading, language) for heading in headings for language in LANGUAGES
+    )
     fences = PAGE.read_text().count("```")
     assert fences == 2 * (len(EXAMPLES) + len(headings) + len(LANGUAGES))
 
