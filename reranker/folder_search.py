@@ -154,7 +154,7 @@ def _nearest(
     """The number of hits, the best score, and the page."""
     in_windows = isinstance(clause, dict) and clause.get("field") == WINDOW_VECTOR
     said = _object(clause, "knn", _KNN_KEYS | ({"inner_hits"} if in_windows else set()))
-    if said.get("field") not in {DESCRIPTOR, WINDOW_VECTOR}:
+    if said.get("field") not in (DESCRIPTOR, WINDOW_VECTOR):
         raise not_served(f"A search in another field than [{DESCRIPTOR}] and [{WINDOW_VECTOR}]")
     k = page.start + page.size
     if said.get("k") is not None:

@@ -108,6 +108,9 @@ def test_elasticsearch_hangs(house, body):
     assert "does not answer" in answer.reason
 
 
+BY_MAPS = {"by": "maps"}
+
+
 def order(service, body):
     answer = run(ask(make_app(service), "POST", "/images/_search", body))
     assert answer.status == 200, answer.body
@@ -129,15 +132,15 @@ def test_the_kept_maps_go_and_come_back(house):
     image = house.image(5)
     with house.service() as service:
         in_first_order, _ = order(service, first(image))
-        in_order, said = order(service, ranked(image))
+        in_order, said = order(service, ranked(image, rerank=BY_MAPS))
         assert said == []
         assert in_order != in_first_order  # else nothing below would show
         with away(house.root / "maps"):
-            found, (warning,) = order(service, ranked(image))
+            found, (warning,) = order(service, ranked(image, rerank=BY_MAPS))
             assert found == in_first_order
             assert f"{COUNT} of {COUNT} hits keep their first score" in warning
             assert warning.startswith("299 Elasticsearch-")
-        assert order(service, ranked(image)) == (in_order, [])
+        assert order(service, ranked(image, rerank=BY_MAPS)) == (in_order, [])
 
 
 class Broken:
@@ -163,7 +166,7 @@ def test_the_store_of_maps_fails(house):
     with house.service(features=Broken(error)) as service:
         image = house.image(5)
         expected, _ = order(service, first(image))
-        found, warnings = order(service, ranked(image))
+        found, warnings = order(service, ranked(image, rerank=BY_MAPS))
     assert found == expected
     assert len(warnings) == 1
     assert str(error) not in warnings[0]
@@ -174,7 +177,7 @@ def test_the_store_of_maps_hangs(house):
     with house.service(features=store) as service:
         image = house.image(5)
         expected, _ = order(service, first(image))
-        body = ranked(image) | {"timeout": f"{HANG_S:.0f}s"}
+        body = ranked(image, rerank=BY_MAPS) | {"timeout": f"{HANG_S:.0f}s"}
 
         async def test():
             asked = asyncio.create_task(ask(make_app(service), "POST", "/images/_search", body))

@@ -102,6 +102,7 @@ NOT_SERVED = {
     "with both [knn] and [query]": lambda c: c.search(knn=KNN, query={"match_all": {}}),
     "[inner_hits] of [knn]": lambda c: c.search(knn=KNN | {"inner_hits": {}}),
     "another field": lambda c: c.search(knn=KNN | {"field": "width"}),
+    "another field than": lambda c: c.search(knn=KNN | {"field": ["descriptor"]}),
     "[rrf] of [retriever]": lambda c: c.search(retriever={"rrf": {"retrievers": []}}),
     "[format] of [fields]": lambda c: c.search(fields=[{"field": "indexed_at", "format": "x"}]),
     "[exclude_vectors] of [_source]": lambda c: c.search(source={"exclude_vectors": True}),
