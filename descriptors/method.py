@@ -27,12 +27,13 @@ from descriptors.images import RgbImage
 from descriptors.regions import (
     RegionMatch,
     best_match,
+    boxes_on_layers,
     on_layers,
     query_heat,
     regions_to_try,
     stack_regions,
 )
-from descriptors.windows import window_boxes, window_regions, window_scores
+from descriptors.windows import window_boxes, window_scores
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -107,7 +108,7 @@ class Method:
         boxes = window_boxes(self.settings.windows, encoded.working)[1:]
         scores = window_scores(boxes, encoded, encoder.weight, encoder.bias)
         classes = self._classes(scores.flatten(0, 1)).unflatten(0, scores.shape[:2])
-        regions = [window_regions(boxes, encoded.working, encoded, on) for on in encoded.features]
+        regions = boxes_on_layers(boxes, encoded.working, encoded)
         each = tuple(of_layer.expand(len(encoded), -1, -1) for of_layer in regions)
         within = self.describe_classes(encoded, classes, each)
         windows = torch.cat([described.descriptors[:, None], within], dim=1)
@@ -283,16 +284,7 @@ class Method:
         box: Box | None,
     ) -> QueryDescription:
         classes = top_classes(scores, max(self.settings.n_classes, regions.n_classes))
-        cut = None
-        if box is not None:
-            inside = box.inside(size)
-            cut = tuple(
-                torch.tensor(
-                    [[region_of_box(inside, size, encoded.grid(maps.cells))]],
-                    device=self.encoder.device,
-                )
-                for maps in encoded.features
-            )
+        cut = None if box is None else boxes_on_layers([box.inside(size)], size, encoded)
         first = self.describe_classes(encoded, self._classes(scores), cut)[0, 0]
         again = self.describe_classes(encoded, classes[:, : regions.n_classes], cut)[0, 0]
         return QueryDescription(first, again, classes[0], size, box)

@@ -11,7 +11,7 @@ import torch
 
 from descriptors.arrays import Box, Size
 from descriptors.cams import activation_maps
-from descriptors.windows import window_regions
+from descriptors.regions import boxes_on_layers
 
 if TYPE_CHECKING:
     from descriptors.arrays import Encoded, QueryDescription
@@ -56,8 +56,7 @@ def refine_box(
     maps = activation_maps(encoded.evidence, method.encoder.weight, classes)
 
     def cosines(boxes: list[Box]) -> list[float]:
-        on = (window_regions(boxes, size, encoded, of_layer) for of_layer in encoded.features)
-        regions = tuple(of_layer[None] for of_layer in on)
+        regions = boxes_on_layers(boxes, size, encoded)
         rows = method.describe_classes(encoded, classes, regions, maps)[0]
         found: list[float] = (rows @ query.region_descriptor).tolist()
         return found

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Int
 from scipy import ndimage
 from torch import Tensor
 
-from descriptors.arrays import Encoded, Region
+from descriptors.arrays import Box, Encoded, FeatureMaps, Region, Size, region_of_box
 from descriptors.cams import heat_map, resize_maps
 
 if TYPE_CHECKING:
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
     from descriptors.settings import RegionSettings
 
-__all__ = ["RegionMatch", "best_match", "on_coarser_grid", "on_layers", "propose_regions"]
+__all__ = ["RegionMatch", "best_match", "boxes_on_grid", "boxes_on_layers", "on_coarser_grid"]
+__all__ += ["on_layers", "propose_regions"]
 __all__ += ["query_heat", "regions_to_try", "stack_regions"]
 
 # Cells are connected along edges and corners, within one plane of the stack.
@@ -228,3 +229,25 @@ def on_layers(encoded: Encoded, finest: Int[Tensor, "B M 4"]) -> tuple[Int[Tenso
         )
         for maps in encoded.features
     )
+
+
+def boxes_on_layers(
+    boxes: Sequence[Box], image: Size, encoded: Encoded
+) -> tuple[Int[Tensor, "1 M 4"], ...]:
+    """Boxes on the grid of every layer, the same for each image of a batch.
+
+    Args:
+        boxes: in pixels of an upright image of this size.
+        image: size of the image.
+        encoded: its maps.
+    """
+    return tuple(boxes_on_grid(boxes, image, encoded, maps)[None] for maps in encoded.features)
+
+
+def boxes_on_grid(
+    boxes: Sequence[Box], image: Size, encoded: Encoded, maps: FeatureMaps
+) -> Int[Tensor, "M 4"]:
+    """As `boxes_on_layers`, on the grid of one layer."""
+    grid = encoded.grid(maps.cells)
+    regions = [region_of_box(box, image, grid) for box in boxes]
+    return torch.tensor(regions, device=maps.levels.device)

@@ -9,17 +9,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
 from descriptors.aggregation import region_windows
-from descriptors.arrays import Box, Encoded, FeatureMaps, Size, region_of_box
+from descriptors.arrays import Box, Encoded, Size
+from descriptors.regions import boxes_on_grid
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["PYRAMIDS", "window_boxes", "window_regions", "window_scores"]
+__all__ = ["PYRAMIDS", "window_boxes", "window_scores"]
 
 # Levels of the pyramid for each number of windows, the whole image included: n x n windows with
 # this share of the image's sides.
@@ -53,22 +54,6 @@ def window_boxes(count: int, image: Size) -> list[Box]:
     return boxes
 
 
-def window_regions(
-    boxes: Sequence[Box], image: Size, encoded: Encoded, maps: FeatureMaps
-) -> Int[Tensor, "M 4"]:
-    """The cells of a layer that boxes cover.
-
-    Args:
-        boxes: in pixels of an image of this size.
-        image: size of the image.
-        encoded: its maps.
-        maps: of the layer.
-    """
-    grid = encoded.grid(maps.cells)
-    regions = [region_of_box(box, image, grid) for box in boxes]
-    return torch.tensor(regions, device=maps.levels.device)
-
-
 def window_scores(
     boxes: Sequence[Box], encoded: Encoded, weight: Float[Tensor, "C J"], bias: Float[Tensor, " C"]
 ) -> Float[Tensor, "B M C"]:
@@ -80,7 +65,7 @@ def window_scores(
         weight, bias: of the classifier.
     """
     evidence = encoded.evidence
-    regions = window_regions(boxes, encoded.working, encoded, evidence)
+    regions = boxes_on_grid(boxes, encoded.working, encoded, evidence)
     height, width = evidence.levels.shape[2:]
     inside = region_windows(regions[None], height, width, centring=False)[0].flatten(1)
     shares = (inside / inside.sum(dim=1, keepdim=True)).expand(len(encoded), -1, -1)

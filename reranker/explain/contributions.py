@@ -4,24 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import torch
 from jaxtyping import Float, Int
 from pydantic import BaseModel
 from torch import Tensor
 
 from descriptors.aggregation import region_class_vectors
-from descriptors.arrays import Box, Encoded, Region, Size, region_of_box
-from descriptors.regions import on_coarser_grid
+from descriptors.arrays import Encoded
 
 if TYPE_CHECKING:
     from descriptors.method import Method
 
 __all__ = [
     "NamedLayer",
-    "box_windows",
     "class_vectors_of",
     "layer_parts",
-    "region_windows_of",
 ]
 
 # Channels reported per layer, largest contributions first.
@@ -82,31 +78,6 @@ def _channels(query: Float[Tensor, "N _"], hit: Float[Tensor, "N _"]) -> list[Na
     ]
 
 
-def box_windows(
-    encoded: Encoded, size: Size, box: Box | None
-) -> tuple[Int[Tensor, "1 1 4"], ...] | None:
-    """A box on the grid of each layer, as in `Method.describe_query`; None for no box."""
-    if box is None:
-        return None
-    inside = box.inside(size)
-    return tuple(
-        _window(region_of_box(inside, size, encoded.grid(maps.cells))) for maps in encoded.features
-    )
-
-
-def region_windows_of(encoded: Encoded, region: Region) -> tuple[Int[Tensor, "1 1 4"], ...]:
-    """A region of the finest grid on the grid of each layer, as in `Method.match_regions`."""
-    finest = encoded.finest
-    return tuple(
-        on_coarser_grid(_window(region), maps.stride // finest.stride, *maps.levels.shape[2:])
-        for maps in encoded.features
-    )
-
-
-def _window(region: Region) -> Int[Tensor, "1 1 4"]:
-    return torch.tensor([[list(region)]])
-
-
 def class_vectors_of(
     method: Method,
     encoded: Encoded,
@@ -114,7 +85,5 @@ def class_vectors_of(
     windows: tuple[Int[Tensor, "1 1 4"], ...] | None,
 ) -> tuple[Float[Tensor, "N _"], ...]:
     """Class vectors of one window of one image, per layer, not whitened."""
-    if windows is not None:
-        windows = tuple(window.to(method.encoder.device) for window in windows)
     vectors = region_class_vectors(method.encoder, encoded, classes[None], windows)
     return tuple(layer[0, 0] for layer in vectors)

@@ -15,15 +15,10 @@ from torch import Tensor
 
 from descriptors.arrays import Box, Encoded, QueryDescription, Region, Size, box_of_region
 from descriptors.classes import class_names
+from descriptors.regions import boxes_on_layers, on_layers
 from es_mappings.fields import DESCRIPTOR
 from reranker.errors import DialectError, ImageNotFound
-from reranker.explain.contributions import (
-    NamedLayer,
-    box_windows,
-    class_vectors_of,
-    layer_parts,
-    region_windows_of,
-)
+from reranker.explain.contributions import NamedLayer, class_vectors_of, layer_parts
 from reranker.explain.hit_files import heat_png
 from reranker.http.exchange import encoded_index
 from reranker.search.rerank import IMAGE_FIELDS, image_of
@@ -194,13 +189,14 @@ class Explainer:
     ) -> list[NamedLayer]:
         query, method = described.query, self._method
         classes = query.classes[: settings.n_classes]
-        cut = box_windows(described.encoded, query.image, query.box)
-        windows = region_windows_of(encoded, region)
+        cut = None
+        if query.box is not None:
+            inside = query.box.inside(query.image)
+            cut = boxes_on_layers([inside], query.image, described.encoded)
+        windows = on_layers(encoded, torch.tensor([[list(region)]], device=method.encoder.device))
         ours = class_vectors_of(method, described.encoded, classes, cut)
         theirs = class_vectors_of(method, encoded, classes, windows)
-        of_region = method.describe_classes(
-            encoded, classes[None], tuple(w.to(method.encoder.device) for w in windows)
-        )[0, 0]
+        of_region = method.describe_classes(encoded, classes[None], windows)[0, 0]
         return layer_parts(
             method,
             (query.region_descriptor, of_region),
