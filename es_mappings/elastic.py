@@ -23,11 +23,11 @@ from es_mappings.fields import (
     reject_source,
     source_of,
 )
-from es_mappings.windows import REGIONS, windows_count
+from es_mappings.windows import REGIONS
 from galleries.checks import check_document, check_meta, check_query, check_reject, fits_as_id
 from galleries.documents import Document, FirstHit, Known, Reject
 from galleries.errors import ContractError, NoWindows
-from galleries.gallery import Ready
+from galleries.gallery import Ready, windows_count
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence

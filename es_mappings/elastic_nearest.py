@@ -10,14 +10,16 @@ from jaxtyping import Float32, Int8
 
 from descriptors.errors import RequestError
 from es_mappings.elastic_client import answered
-from es_mappings.elastic_reading import MAX_HITS, nearest
+from es_mappings.elastic_reading import nearest
 from es_mappings.fields import query_of
-from es_mappings.windows import levels_of
+from es_mappings.windows import MAX_HITS, parts_of
 from galleries.checks import fits_as_id
+from galleries.documents import levels_of
 from galleries.filters import Ids
+from galleries.gallery import FIRST_DOCUMENTS
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Mapping, Sequence
 
     from elasticsearch import Elasticsearch
 
@@ -27,9 +29,6 @@ __all__ = ["FirstSearch"]
 
 # Windows that profile `rerank` compares in one search, in about 50 ms on 2 cores.
 _ALL_WINDOWS = 300_000
-
-# Documents whose windows are compared in a larger gallery.
-_FIRST_DOCUMENTS = 1000
 
 
 @dataclass(frozen=True)
@@ -87,18 +86,16 @@ class FirstSearch:
             return []
         levels = levels_of(vector)
         if among is None and self.profile == "rerank" and self._is_large(query):
-            among = [hit.id for hit in self.nearest(vector, max(k, _FIRST_DOCUMENTS), query)]
+            among = [hit.id for hit in self.nearest(vector, max(k, FIRST_DOCUMENTS), query)]
         if among is None:
             return self.nearest(levels, k, query)
         ids = [id_ for id_ in dict.fromkeys(among) if fits_as_id(id_)]
-        # A graph compares exactly where candidates are no fewer than windows.
-        size = MAX_HITS if self.profile == "rerank" else max(1, MAX_HITS // self.windows)
-        parts = (ids[start : start + size] for start in range(0, len(ids), size))
+        parts = parts_of(ids, 1 if self.profile == "rerank" else self.windows)
         found = [hit for part in parts for hit in self._among(levels, part, query)]
         return sorted(found, key=_order)[:k]
 
     def _among(
-        self, levels: Int8[np.ndarray, " D"], ids: list[str], query: Mapping[str, Any]
+        self, levels: Int8[np.ndarray, " D"], ids: Sequence[str], query: Mapping[str, Any]
     ) -> list[FirstHit]:
         """All documents with these ids that match a query, so that ties can be ordered."""
         both = {"bool": {"filter": [query, query_of(Ids(tuple(ids)))]}}

@@ -9,7 +9,7 @@ from jaxtyping import Float32, Int8
 
 from es_mappings.elastic_client import answered
 from es_mappings.fields import DESCRIPTOR
-from es_mappings.windows import VECTOR
+from es_mappings.windows import MAX_HITS, VECTOR
 from galleries.documents import FirstHit
 
 if TYPE_CHECKING:
@@ -17,10 +17,7 @@ if TYPE_CHECKING:
 
     from elasticsearch import Elasticsearch
 
-__all__ = ["MAX_HITS", "listing", "nearest", "read_by_id"]
-
-# Elasticsearch's limit of k and num_candidates.
-MAX_HITS = 10_000
+__all__ = ["listing", "nearest", "read_by_id"]
 
 # num_candidates per hit, and in total; `python -m benchmarks recall` measures cost and recall.
 _CANDIDATES_PER_HIT = {DESCRIPTOR: 2, VECTOR: 5}

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from es_mappings.elastic import ElasticGallery
-from es_mappings.elastic_client import answered, packaged_json
+from es_mappings.elastic_client import Server, answered, packaged_json
 from es_mappings.fields import DESCRIPTOR, gallery_settings
-from es_mappings.windows import Profile, add_windows, keep_searching
+from es_mappings.windows import EARLY_TERMINATION, Profile, add_windows
 from galleries.errors import ContractError, FingerprintMismatch, GalleryNotFound
 
 if TYPE_CHECKING:
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from elasticsearch import Elasticsearch
 
     from es_mappings.elastic_bulk import Bulk
-    from es_mappings.elastic_client import Server
 
 __all__ = [
     "OVERSAMPLE",
@@ -182,7 +181,10 @@ def create_beside(
     index = f"{prefix}{max((int(name[len(prefix) :]) for name in taken), default=0) + 1}"
     with answered(f"a new index {index}"):
         patient = client.options(request_timeout=_CREATE_S, max_retries=0)
-        body = keep_searching(client, (plan or IndexPlan()).body(about, dims))
+        body = (plan or IndexPlan()).body(about, dims)
+        has_graph = body["mappings"]["_meta"]["camsearch"].get("profile") == "search"
+        if has_graph and Server.of(client).may_terminate_early:
+            body["settings"][EARLY_TERMINATION] = False
         patient.indices.create(index=index, **body)
     _make_rejects(client, gallery, plan or IndexPlan())
     return index

@@ -14,8 +14,8 @@ from es_mappings.windows import (
     REGIONS,
     VECTOR,
     regions_mapping,
-    windows_count,
 )
+from galleries.gallery import windows_count
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

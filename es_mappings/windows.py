@@ -9,19 +9,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from jaxtyping import Float32, Int8
+from jaxtyping import Int8
 
-from es_mappings.elastic_client import Server
-from galleries.documents import MAX_LEVEL, Windows
+from galleries.documents import Windows
+from galleries.gallery import windows_count
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
-    from elasticsearch import Elasticsearch
+__all__ = ["BOX", "EARLY_TERMINATION", "MAX_HITS", "PROFILES", "REGIONS", "VECTOR", "Profile"]
+__all__ += ["add_windows", "parts_of", "regions_mapping", "regions_of", "windows_of"]
 
-__all__ = ["BOX", "EARLY_TERMINATION", "PROFILES", "REGIONS", "VECTOR", "Profile"]
-__all__ += ["add_windows", "keep_searching"]
-__all__ += ["levels_of", "regions_mapping", "regions_of", "windows_count", "windows_of"]
+# Elasticsearch's limit of hits, k and num_candidates.
+MAX_HITS = 10_000
 
 REGIONS, VECTOR, BOX = "regions", "regions.vector", "regions.box"
 
@@ -36,11 +36,6 @@ PROFILES: Mapping[Profile, Mapping[str, Any]] = {
 # True unless set in indices made by 9.3 and later. A search of a graph of windows then stops long
 # before it has found k images: recall falls from .98 to .70, and more candidates do not help.
 EARLY_TERMINATION = "index.dense_vector.hnsw_enable_early_termination"
-
-
-def windows_count(about: Mapping[str, Any]) -> int:
-    """The windows of each image, from the description of the method in a gallery; 0 for none."""
-    return int(about.get("method", {}).get("windows", 0))
 
 
 def regions_mapping(dims: int, profile: Profile) -> dict[str, Any]:
@@ -66,14 +61,6 @@ def add_windows(
         mappings["properties"][REGIONS] = regions_mapping(dims, profile)
 
 
-def keep_searching(client: Elasticsearch, body: dict[str, Any]) -> dict[str, Any]:
-    """The body of a new index, without early termination if it has a graph of windows."""
-    has_graph = body["mappings"]["_meta"]["camsearch"].get("profile") == "search"
-    if has_graph and Server.of(client).may_terminate_early:
-        body["settings"][EARLY_TERMINATION] = False
-    return body
-
-
 def regions_of(windows: Windows) -> list[dict[str, Any]]:
     """The value of `regions`; hexadecimal vectors are what every version reads fastest."""
     boxes = windows.boxes.tolist()
@@ -89,12 +76,16 @@ def windows_of(regions: Sequence[Mapping[str, Any]] | None) -> Windows | None:
     return Windows(vectors, np.array([region["box"] for region in regions], dtype=np.int32))
 
 
-def levels_of(vector: Float32[np.ndarray, " D"]) -> Int8[np.ndarray, " D"]:
-    """A query vector as 8-bit levels, since a field of bytes is only searched with bytes."""
-    levels: Int8[np.ndarray, " D"] = np.rint(vector * (MAX_LEVEL / np.abs(vector).max())).astype(
-        np.int8
-    )
-    return levels
+def parts_of(ids: Sequence[str], windows: int) -> Iterator[Sequence[str]]:
+    """Divide ids so that all windows of each part are compared, even by a graph.
+
+    Args:
+        ids: of documents.
+        windows: of each; 1 where a comparison is exact anyway.
+    """
+    # A graph compares exactly where candidates are no fewer than windows.
+    size = max(1, MAX_HITS // max(windows, 1))
+    return (ids[start : start + size] for start in range(0, len(ids), size))
 
 
 def _levels(written: str | Sequence[float]) -> Int8[np.ndarray, " D"]:

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from descriptors.errors import RequestError
-from galleries.errors import MalformedDocument, NoWindows
+from galleries.errors import MalformedDocument
 
 if TYPE_CHECKING:
     from galleries.documents import Document, Reject, Windows
@@ -23,7 +23,6 @@ __all__ = [
     "check_meta",
     "check_query",
     "check_reject",
-    "check_windows",
     "fits_as_id",
     "is_unicode",
 ]
@@ -71,12 +70,6 @@ def _check_windows(here: str, windows: Windows, dims: int) -> None:
         )
     if not windows.vectors.any(axis=1).all():
         raise MalformedDocument(f"{here}: one of its windows is zero: leave that window out.")
-
-
-def check_windows(settings: Mapping[str, Any]) -> None:
-    """Raise NoWindows if a gallery's method, as stored in its settings, has no windows."""
-    if not settings.get("method", {}).get("windows", 0):
-        raise NoWindows
 
 
 def check_meta(id_: str, meta: Mapping[str, Any]) -> None:

@@ -13,10 +13,10 @@ from jaxtyping import Float32, Int8, Int32
 from descriptors.arrays import Box
 
 __all__ = ["Document", "FirstHit", "ImageClass", "IndexedImage", "Known", "Reject"]
-__all__ += ["MAX_LEVEL", "Windows"]
+__all__ += ["Windows", "levels_of"]
 
 # Of an 8-bit window vector.
-MAX_LEVEL = 127
+_MAX_LEVEL = 127
 
 
 class ImageClass(NamedTuple):
@@ -24,6 +24,17 @@ class ImageClass(NamedTuple):
 
     name: str
     score: float
+
+
+def levels_of(vectors: Float32[np.ndarray, "*M D"]) -> Int8[np.ndarray, "*M D"]:
+    """Vectors as 8-bit levels; the largest of each is 127 or -127.
+
+    Args:
+        vectors: none of them zero.
+    """
+    peaks = np.abs(vectors).max(axis=-1, keepdims=True)
+    levels: Int8[np.ndarray, "*M D"] = np.rint(vectors * (_MAX_LEVEL / peaks)).astype(np.int8)
+    return levels
 
 
 @dataclass(frozen=True)
@@ -46,11 +57,9 @@ class Windows:
             vectors: unit or zero rows.
             boxes: of each.
         """
-        peaks = np.abs(vectors).max(axis=1, keepdims=True)
-        alive = peaks[:, 0] > 0
-        levels = np.rint(vectors[alive] * (MAX_LEVEL / peaks[alive])).astype(np.int8)
+        alive = np.abs(vectors).max(axis=1) > 0
         pixels = [(floor(box.x0), floor(box.y0), ceil(box.x1), ceil(box.y1)) for box in boxes]
-        return cls(levels, np.array(pixels, dtype=np.int32)[alive])
+        return cls(levels_of(vectors[alive]), np.array(pixels, dtype=np.int32)[alive])
 
     def cosines(self, vector: Float32[np.ndarray, " D"]) -> Float32[np.ndarray, " M"]:
         """The cosine of each window with a unit vector."""

@@ -5,13 +5,12 @@ The contract tests in tests/contracts run on every gallery.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from galleries.documents import Document
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
-    from typing import Any
 
     import numpy as np
     from jaxtyping import Float32
@@ -19,7 +18,15 @@ if TYPE_CHECKING:
     from galleries.documents import FirstHit, Known, Reject
     from galleries.filters import Filter
 
-__all__ = ["Ready", "Searchable", "Writable"]
+__all__ = ["FIRST_DOCUMENTS", "Ready", "Searchable", "Writable", "windows_count"]
+
+# Documents, found by their descriptors, whose windows are compared where all windows are too many.
+FIRST_DOCUMENTS = 1000
+
+
+def windows_count(settings: Mapping[str, Any]) -> int:
+    """The windows of each image, from the settings stored in a gallery; 0 for none."""
+    return int(settings.get("method", {}).get("windows", 0))
 
 
 class Ready(NamedTuple):

@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32
 
-from galleries.checks import check_document, check_query, check_windows
+from galleries.checks import check_document, check_query
 from galleries.documents import Document, FirstHit, Known, Reject
-from galleries.errors import FingerprintMismatch
+from galleries.errors import FingerprintMismatch, NoWindows
 from galleries.filters import Everything, Filter
-from galleries.gallery import Ready
+from galleries.gallery import FIRST_DOCUMENTS, Ready, windows_count
 from galleries.local_file import GalleryFile
 from galleries.local_memory import Memory
 from galleries.local_rows import (
@@ -41,9 +41,6 @@ _BUSY_SECONDS = 30.0
 
 # Windows that are all compared, in about 50 ms on 2 cores: 256 MB at 512 dimensions.
 _ALL_WINDOWS = 500_000
-
-# Documents whose windows are compared in a larger gallery.
-_FIRST_DOCUMENTS = 1000
 
 # Documents read at a time by a listing: a few MB.
 _PAGE_DOCUMENTS = 500
@@ -72,6 +69,7 @@ class LocalGallery:
     def __init__(self, file: GalleryFile) -> None:
         self._file = file
         self.dims, self.fingerprint, self.settings = file.dims, file.fingerprint, file.settings
+        self._windows = windows_count(self.settings)
         self._memory = Memory(file)
 
     @classmethod
@@ -246,7 +244,8 @@ class LocalGallery:
             NoWindows: the gallery's method has no windows.
             RequestError: see `knn`.
         """
-        check_windows(self.settings)
+        if not self._windows:
+            raise NoWindows
         check_query(vector, self.dims)
         if k < 1:
             return []
@@ -256,7 +255,7 @@ class LocalGallery:
                 windows = self._memory.windows(rows)
             else:
                 if among is None:
-                    count = max(k, _FIRST_DOCUMENTS)
+                    count = max(k, FIRST_DOCUMENTS)
                     first = self._memory.vectors(rows).nearest(vector, count, allowed)
                     among = [hit.id for hit in first]
                 windows = self._memory.windows_of(rows, among)
@@ -269,7 +268,7 @@ class LocalGallery:
     def _is_small(self, rows: Connection) -> bool:
         """Whether all windows are compared."""
         (documents,) = rows.execute("SELECT count(*) FROM documents").fetchone()
-        return int(documents) * int(self.settings["method"]["windows"]) <= _ALL_WINDOWS
+        return int(documents) * self._windows <= _ALL_WINDOWS
 
     def close(self) -> None:
         """Close the file and free the memory; can be repeated."""

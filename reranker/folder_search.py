@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from es_mappings.fields import DESCRIPTOR, source_of
+from es_mappings.windows import MAX_HITS
 from galleries.documents import Document
 from galleries.filters import parse_filter
 from galleries.local import LocalGallery
@@ -41,8 +42,6 @@ Parameters = Mapping[str, str]
 
 ONE_SHARD = {"total": 1, "successful": 1, "skipped": 0, "failed": 0}
 
-# Elasticsearch's default index.max_result_window, and its limit of num_candidates.
-_MAX_HITS = 10_000
 _MAX_NAME = 1000
 
 # Hits are always counted, so `track_total_hits` changes nothing; `timeout` is ignored.
@@ -94,7 +93,7 @@ def search(
     """
     started = time.perf_counter()
     check_served(body, _SEARCH_KEYS, "a search")
-    page = read_page(body, parameters, _MAX_HITS)
+    page = read_page(body, parameters, MAX_HITS)
     view = View.asked(body, parameters)
     knn, query = _clauses(body)
     if knn is None:
@@ -158,9 +157,9 @@ def _nearest(
         raise not_served(f"A search in another field than [{DESCRIPTOR}] and [{WINDOW_VECTOR}]")
     k = page.start + page.size
     if said.get("k") is not None:
-        k = a_whole_number(said["k"], "knn.k", 1, _MAX_HITS)
+        k = a_whole_number(said["k"], "knn.k", 1, MAX_HITS)
     if said.get("num_candidates") is not None:  # changes nothing: the search is exact
-        a_whole_number(said["num_candidates"], "knn.num_candidates", max(k, 1), _MAX_HITS)
+        a_whole_number(said["num_candidates"], "knn.num_candidates", max(k, 1), MAX_HITS)
     filter_, least = said.get("filter"), said.get("similarity")
     matching = None if filter_ is None else parse_filter(filter_)
     least = -1.0 if least is None else a_number(least, "knn.similarity", -1)

@@ -7,7 +7,10 @@ from typing import Any
 
 import orjson
 
+from es_mappings.windows import MAX_HITS
+from galleries.gallery import FIRST_DOCUMENTS
 from reranker.dialect.searches import Vectors, VisualSearch, asked_body, changed
+from reranker.dialect.values import max_copies
 
 __all__ = ["again_body", "documents_body", "shown_at_most", "wide_body"]
 
@@ -17,13 +20,7 @@ _ONCE = ("aggs", "aggregations", "suggest", "profile")
 _OF_HITS = ("fields", "docvalue_fields", "script_fields", "stored_fields", "highlight", "explain")
 _ABOUT_HITS = ("version", "seq_no_primary_term", "track_total_hits", "_source", "size")
 
-# As many hits by whole images as a gallery in a folder compares by their windows.
-_WIDE = 1000
 _WIDE_CANDIDATES = 1500
-# Indices that may have documents of the same ids.
-_COPIES = 100
-# Elasticsearch's limit of k and of hits.
-_MAX_HITS = 10_000
 
 
 def again_body(search: VisualSearch, vectors: Vectors) -> bytes:
@@ -41,12 +38,12 @@ def wide_body(search: VisualSearch, vectors: Vectors) -> dict[str, Any]:
     body = {k: v for k, v in _again(search, vectors).items() if k not in (*_OF_HITS, *_ABOUT_HITS)}
     [slot] = search.slots
     clause = _at(body, slot.path)
-    k = max(_WIDE, shown_at_most(search))
+    k = max(FIRST_DOCUMENTS, shown_at_most(search))
     candidates = max(_WIDE_CANDIDATES, k, clause.get("num_candidates", 0))
     wide = {
         "query_vector": [float(one) for one in clause["query_vector"]],
         "k": k,
-        "num_candidates": min(candidates, _MAX_HITS),
+        "num_candidates": min(candidates, MAX_HITS),
     }
     body = changed(body, slot.path, wide)
     return {**body, "size": k, "_source": False, "track_total_hits": False}
@@ -58,7 +55,7 @@ def documents_body(search: VisualSearch, vectors: Vectors, ids: Sequence[str]) -
     [slot] = search.slots
     own = _at(body, slot.path).get("filter", [])
     filters = own if isinstance(own, list) else [own]
-    count = min(len(ids) * _COPIES, _MAX_HITS)
+    count = max_copies(len(ids))
     only = {
         "filter": [*filters, {"ids": {"values": list(ids)}}],
         "k": count,

@@ -12,13 +12,16 @@ from urllib.parse import quote, unquote_plus
 
 import orjson
 
+from es_mappings.windows import MAX_HITS
 from reranker.errors import DialectError
 
 __all__ = ["Page", "a_flag", "a_number", "a_text", "a_whole_number", "about_indices", "an_object"]
-__all__ += ["about_stages", "fits", "parameters_of", "read_page", "refusal", "seconds_of"]
+__all__ += ["fits", "max_copies", "parameters_of", "read_page", "refusal", "seconds_of"]
 __all__ += ["warning", "without", "written_json"]
 
 _MAX_SHOWN = 60
+# Copies of an id that the searched indices may contain.
+_COPIES = 100
 _ABOUT_INDICES = ("allow_no_indices", "expand_wildcards", "ignore_unavailable")
 _SEPARATOR = re.compile("[&;]")
 _TIME = re.compile(r"\s*([0-9]{1,15})(nanos|micros|ms|s|m|h|d)\s*", re.IGNORECASE)
@@ -149,15 +152,15 @@ def without(query: str, names: Collection[str]) -> str:
     return "&".join(p for p in _SEPARATOR.split(query) if p and _read(p)[0] not in names)
 
 
-def about_indices(query: str) -> str:
-    """The parameters that decide which indices a path resolves to, unchanged."""
-    return "&".join(p for p in _SEPARATOR.split(query) if p and _read(p)[0] in _ABOUT_INDICES)
-
-
-def about_stages(query: str) -> str:
-    """As `about_indices`, with the preference that all stages of a search share."""
-    kept = (*_ABOUT_INDICES, "preference")
+def about_indices(query: str, *more: str) -> str:
+    """The parameters that decide which indices a path resolves to, and `more`, unchanged."""
+    kept = (*_ABOUT_INDICES, *more)
     return "&".join(p for p in _SEPARATOR.split(query) if p and _read(p)[0] in kept)
+
+
+def max_copies(ids: int) -> int:
+    """The number of hits to ask for by this many ids, which several indices may contain."""
+    return min(ids * _COPIES, MAX_HITS)
 
 
 def _read(part: str) -> tuple[str, str]:

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float32
 
 from descriptors.arrays import Box
-from es_mappings.windows import BOX, REGIONS, VECTOR, levels_of
+from es_mappings.windows import BOX, REGIONS, VECTOR
+from galleries.documents import levels_of
+from reranker.dialect.values import max_copies
 
-__all__ = ["REGIONS", "WINDOW_VECTOR", "among", "best_boxes", "window_levels", "windows_body"]
+__all__ = ["REGIONS", "WINDOW_VECTOR", "best_boxes", "window_levels", "windows_body"]
 
 WINDOW_VECTOR = VECTOR
 _COORDINATES = 4
-
-# Elasticsearch's limit of num_candidates, and of hits.
-_MAX_CANDIDATES = 10_000
-# Indices that may have documents of the same ids.
-_COPIES = 100
 
 
 def window_levels(vector: Sequence[float] | np.ndarray) -> list[int]:
@@ -30,17 +27,6 @@ def window_levels(vector: Sequence[float] | np.ndarray) -> list[int]:
     """
     levels: list[int] = levels_of(np.asarray(vector, np.float32)).tolist()
     return levels
-
-
-def among(ids: Sequence[str], windows: int) -> Iterator[Sequence[str]]:
-    """Divide ids so that Elasticsearch compares all windows of each part, even with a graph.
-
-    Args:
-        ids: of documents.
-        windows: of each.
-    """
-    most = max(1, _MAX_CANDIDATES // max(windows, 1))
-    return (ids[start : start + most] for start in range(0, len(ids), most))
 
 
 def windows_body(
@@ -54,11 +40,11 @@ def windows_body(
 
     Args:
         vector: unit vector.
-        ids: of documents, a part of `among`.
+        ids: of documents, a part of `parts_of`.
         boxes: whether to return the box of that window.
         pit: point in time to search.
     """
-    count = min(_MAX_CANDIDATES, len(ids) * _COPIES)
+    count = max_copies(len(ids))
     knn = {
         "field": WINDOW_VECTOR,
         "query_vector": window_levels(vector),

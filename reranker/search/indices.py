@@ -14,7 +14,7 @@ import torch
 from es_mappings.fields import DESCRIPTOR
 from galleries.errors import FingerprintMismatch
 from reranker.dialect.answers import FoundHit, read_hits
-from reranker.dialect.values import about_indices, about_stages
+from reranker.dialect.values import about_indices, max_copies
 from reranker.errors import NotOurIndex, UpstreamRefused
 from reranker.http.exchange import JSON, Request, encoded_index, search_path
 
@@ -36,9 +36,6 @@ _BELIEVED_S = 10.0
 _MAX_BELIEVED = 1000
 # More names would make a path longer than Elasticsearch accepts.
 _MAX_PIT_INDICES = 100
-# Copies of an id that the searched indices may contain, only one of which is the hit.
-_COPIES = 100
-_MAX_HITS = 10_000
 
 
 class Indices:
@@ -161,7 +158,7 @@ class Indices:
         """
         if not keys:
             return {}
-        size = min(len(keys) * _COPIES, _MAX_HITS)
+        size = max_copies(len(keys))
         body = _by_id(sorted({image_id for _, image_id in keys}), size, [DESCRIPTOR])
         refused = "Elasticsearch refused to return the vectors of hits."
         found, wanted = await self.search(request, body, refused), set(keys)
@@ -193,7 +190,7 @@ class Indices:
         asked = replace(
             request,
             method="POST",
-            query=about_stages(request.query),
+            query=about_indices(request.query, "preference"),
             headers=(*JSON, *_ACCEPT, *others),
             body=orjson.dumps(body),
         )

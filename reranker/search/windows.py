@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from es_mappings.windows import parts_of
 from galleries.errors import NoWindows
 from reranker.dialect.answers import page_of, read_hits, with_boxes
 from reranker.dialect.values import parameters_of, written_json
-from reranker.dialect.windows import WINDOW_VECTOR, among, best_boxes, windows_body
+from reranker.dialect.windows import WINDOW_VECTOR, best_boxes, windows_body
 from reranker.http.exchange import Answer
 
 if TYPE_CHECKING:
@@ -138,7 +139,7 @@ class Windows:
         pit: Mapping[str, Any] | None = None,
     ) -> list[Mapping[str, Any]]:
         refused = "Elasticsearch refused to compare windows of hits."
-        parts = among(sorted({image_id for _, image_id in keys}), self._count)
+        parts = parts_of(sorted({image_id for _, image_id in keys}), self._count)
         bodies = [windows_body(vector, ids, boxes=boxes, pit=pit) for ids in parts]
         return await asyncio.gather(
             *(self._indices.search(request, body, refused) for body in bodies)

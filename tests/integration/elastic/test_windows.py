@@ -67,7 +67,7 @@ def test_a_large_gallery_compares_the_windows_of_its_first_hits(client, name, mo
     gallery = created(client, name, "rerank")
     gallery.put(list(there.values()))
     monkeypatch.setattr(elastic_nearest, "_ALL_WINDOWS", MANY * COUNT - 1)
-    monkeypatch.setattr(elastic_nearest, "_FIRST_DOCUMENTS", 20)
+    monkeypatch.setattr(elastic_nearest, "FIRST_DOCUMENTS", 20)
     vector = unit(np.random.default_rng(9).standard_normal(DIMS))
     first = {hit.id: there[hit.id] for hit in gallery.knn(vector, 20)}
     hits = gallery.knn_windows(vector, 5)

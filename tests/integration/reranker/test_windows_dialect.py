@@ -11,7 +11,7 @@ import pytest
 from es_mappings import indices
 from es_mappings.elastic import ElasticGallery
 from es_mappings.elastic_client import connect
-from es_mappings.windows import levels_of
+from galleries.documents import levels_of
 from reranker.folder import LocalUpstream
 from reranker.http.exchange import Request
 from reranker.pipeline import Searcher

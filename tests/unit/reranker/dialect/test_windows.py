@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from descriptors.arrays import Box
+from es_mappings.windows import parts_of
 from galleries.errors import NoWindows
 from reranker.dialect.searches import Rerank
-from reranker.dialect.windows import among, best_boxes, window_levels, windows_body
+from reranker.dialect.windows import best_boxes, window_levels, windows_body
 from reranker.errors import DialectError
 from reranker.search.windows import Windows, on_one_copy
 from tests.unit.reranker.dialect.bodies_of import clause, parsed, reranked
@@ -50,7 +51,7 @@ def test_a_vector_of_bytes_is_the_direction_with_127_for_its_largest_number():
 
 def test_ids_are_divided_where_candidates_would_be_fewer_than_windows():
     ids = [str(i) for i in range(1000)]
-    assert [len(part) for part in among(ids, 14)] == [714, 286]
+    assert [len(part) for part in parts_of(ids, 14)] == [714, 286]
 
 
 def test_a_restricted_search_and_its_boxes():
