@@ -142,9 +142,9 @@ class PreparedTrial:
         searched = len(self.documents) + len(self.trial.streamed or ())
         windows = self.method.settings.windows and self.trial.streamed is None
         for stage in stages:
-            if stage.needs_windows and not windows:
-                continue
             plan = stage.plan(searched, one.query.leave_out)
+            if searcher.compares_windows(plan) and not windows:
+                continue
             hits, took = searcher.rank_timed(one.described, plan)
             where = searcher.where(one.query, one.described, hits, plan)
             ranking = [hit.key for hit in hits]

@@ -60,11 +60,6 @@ class Stage:
     alpha: float = 0.0
     refine: bool = False
 
-    @property
-    def needs_windows(self) -> bool:
-        """Whether it compares windows in the index."""
-        return self.windows or (self.window > 0 and self.by == "windows")
-
     def plan(self, gallery: int, leave_out: str | None) -> SearchPlan:
         """A search that ranks a gallery of this size, except for one photo."""
         return SearchPlan(
@@ -135,7 +130,8 @@ class MemoryGallery:
         cosines = np.maximum.reduceat(rows @ vector, starts)
         found: Iterable[int] = np.argsort(-cosines, kind="stable").tolist()
         if among is not None:
-            found = (row for row in found if self.ids[row] in among)
+            wanted = set(among)
+            found = (row for row in found if self.ids[row] in wanted)
         return [FirstHit(self.ids[row], float(cosines[row])) for row in islice(found, k)]
 
     @cached_property

@@ -10,6 +10,7 @@ import pytest
 
 from camsearch.library import ImageLibrary
 from descriptors.arrays import Box
+from evaluation.where import overlap
 
 if TYPE_CHECKING:
     from reranker.ranking import Ranking
@@ -88,12 +89,3 @@ def test_every_hit_says_where(library, large, query) -> None:
         assert hit.box is not None
         assert 0 <= hit.box.x0 < hit.box.x1 <= hit.document.width
         assert 0 <= hit.box.y0 < hit.box.y1 <= hit.document.height
-
-
-def overlap(one: Box, other: Box) -> float:
-    """Intersection over union."""
-    across = min(one.x1, other.x1) - max(one.x0, other.x0)
-    down = min(one.y1, other.y1) - max(one.y0, other.y0)
-    shared = max(across, 0) * max(down, 0)
-    areas = sum((box.x1 - box.x0) * (box.y1 - box.y0) for box in (one, other))
-    return shared / (areas - shared)
