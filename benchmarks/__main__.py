@@ -57,8 +57,8 @@ def bench(
     recall: recall@100 compared with exact search, ms and bytes, by index type.
     nested: bytes an image and ms per query by windows in Elasticsearch, by profile.
     memory: of a worker that indexes many small images.
-    proxy: kNN through `camsearch serve`, over direct kNN; re-ranked searches by id and by
-    upload; 50 clients for a minute.
+    proxy: kNN through `camsearch serve`, over direct kNN; searches by windows and by maps, by id
+    and by upload; 50 clients for a minute each.
     All but encode, rerank and windows need an otherwise idle Elasticsearch and Redis.
     """
     if name not in _NAMES:
@@ -133,10 +133,15 @@ def _proxy(method: Method, images: list[Path], scratch: Path, count: int) -> dic
         )
         _tell("re-ranking")
         searches = bench_searches(served.proxy, served.index, served.ids[:40], images[:40])
-        _tell("50 clients")
-        bodies = [search_body({"id": one}, 100) for one in served.ids[:200]]
-        load = bench_load(served.proxy, served.index, bodies, lambda: resident_mb(served.pid))
-    return {"pass_through": passing, "searches": searches, "load": [load]}
+        load = []
+        for over in ("windows", "maps"):
+            _tell(f"50 clients, {over}")
+            bodies = [search_body({"id": one}, 100, over) for one in served.ids[:200]]
+            measured = bench_load(
+                served.proxy, served.index, bodies, lambda: resident_mb(served.pid)
+            )
+            load.append({"R 100 over": over} | measured)
+    return {"pass_through": passing, "searches": searches, "load": load}
 
 
 def _tell(what: str) -> None:
