@@ -98,7 +98,7 @@ class VisualSearcher:
             if search.body.get("pit") is not None:
                 index = await self._indices.of_pit(request, search.body["pit"])
             await self._indices.check(request, index)
-            by_windows = self._windows.rerank(search)
+            by_windows = self._windows.reranks(search)
         with self._metrics.stage("describe"):
             queries = await self._describe(request, index, search)
         # The timeout covers re-ranking and expansion, too.
