@@ -114,10 +114,6 @@ class Searcher:
             tuple(order.warnings),
         )
 
-    def close(self) -> None:
-        """Stop the threads."""
-        self.matcher.close()
-
     def rank(self, query: QueryDescription, plan: SearchPlan) -> Order:
         """As `search`, but without reading the documents of the answer."""
         order = Order()
@@ -132,11 +128,79 @@ class Searcher:
                 order.last = self._search_again(query, order.last, plan)
         return order
 
+    def _knn(
+        self, vector: Float[Tensor, " D"], plan: SearchPlan, *, windows: bool
+    ) -> list[FirstHit]:
+        search = self.gallery.knn_windows if windows else self.gallery.knn
+        k = plan.max_hits
+        hits = search(_array(vector), k + (plan.leave_out is not None), plan.matching)
+        return [hit for hit in hits if hit.id != plan.leave_out][:k]
+
+    def _rerank(
+        self, query: QueryDescription, order: Order, plan: SearchPlan
+    ) -> list[Candidate[str]]:
+        first, rest = order.first[: plan.window], order.first[plan.window :]
+        if self.by_windows(plan):
+            ids = [c.key for c in first]
+            found = self.gallery.knn_windows(_array(query.descriptor), len(ids), among=ids)
+            cosines = {hit.id: hit.cosine for hit in found}
+            return rescored(first, cosines) + rest
+        documents = self.gallery.get([c.key for c in first])
+        window = [c for c in first if c.key in documents]  # some may have been deleted meanwhile
+        matches = self.match(query, list(documents.values()), plan)
+        unmatched = len(window) - len(matches)
+        if unmatched:
+            order.warnings.append(unmatched_warning(unmatched, len(window)))
+        return reranked(window, matches) + rest
+
     def match(
         self, query: QueryDescription, documents: Sequence[Document], plan: SearchPlan
     ) -> dict[str, Match | None]:
         """The best region of each document whose maps can be read or made."""
         return self.matcher.match(query, documents, plan.region_settings(self.regions))
+
+    def _search_again(
+        self, query: QueryDescription, ranked: list[Candidate[str]], plan: SearchPlan
+    ) -> list[Candidate[str]]:
+        documents = self.gallery.get(without_vector(ranked, plan.expand, self.regions))
+        again = expanded(
+            query.descriptor,
+            ranked,
+            {
+                i: torch.from_numpy(document.descriptor).to(query.descriptor.device)
+                for i, document in documents.items()
+            },
+            hits=plan.expand,
+            alpha=plan.alpha,
+            settings=self.regions,
+        )
+        if again is None:
+            return ranked
+        hits = self._knn(again, plan, windows=self.compares_windows(plan))
+        found = {hit.id: hit.cosine for hit in hits}
+        remembered = again if self.regions.remember_regions else None
+        return searched_again(ranked, found, remembered)[: plan.max_hits]
+
+    def boxes(
+        self,
+        query: QueryDescription,
+        hits: Sequence[Candidate[str]],
+        documents: Mapping[str, Document],
+        *,
+        windows: bool,
+    ) -> dict[str, Box]:
+        """Where hits show the query, by id: the best region, or the window most similar to it.
+
+        Args:
+            query: what was searched.
+            hits: of a search; those deleted meanwhile, or compared as whole images, have no box.
+            documents: of the hits, by id.
+            windows: whether the query was compared with windows.
+        """
+        compared = _array(query.descriptor) if windows else None
+        present = [hit for hit in hits if hit.key in documents]
+        boxes = ((hit.key, _box(hit, documents[hit.key], compared)) for hit in present)
+        return {key: box for key, box in boxes if box is not None}
 
     def refined(self, query: QueryDescription, hits: Sequence[Hit]) -> tuple[Hit, ...]:
         """Hits whose boxes are fitted to the object; see `descriptors.refining`.
@@ -168,73 +232,9 @@ class Searcher:
         """Whether some stage of a plan compares the windows in the index."""
         return plan.windows or self.by_windows(plan)
 
-    def boxes(
-        self,
-        query: QueryDescription,
-        hits: Sequence[Candidate[str]],
-        documents: Mapping[str, Document],
-        *,
-        windows: bool,
-    ) -> dict[str, Box]:
-        """Where hits show the query, by id: the best region, or the window most similar to it.
-
-        Args:
-            query: what was searched.
-            hits: of a search; those deleted meanwhile, or compared as whole images, have no box.
-            documents: of the hits, by id.
-            windows: whether the query was compared with windows.
-        """
-        compared = _array(query.descriptor) if windows else None
-        present = [hit for hit in hits if hit.key in documents]
-        boxes = ((hit.key, _box(hit, documents[hit.key], compared)) for hit in present)
-        return {key: box for key, box in boxes if box is not None}
-
-    def _knn(
-        self, vector: Float[Tensor, " D"], plan: SearchPlan, *, windows: bool
-    ) -> list[FirstHit]:
-        search = self.gallery.knn_windows if windows else self.gallery.knn
-        k = plan.max_hits
-        hits = search(_array(vector), k + (plan.leave_out is not None), plan.matching)
-        return [hit for hit in hits if hit.id != plan.leave_out][:k]
-
-    def _rerank(
-        self, query: QueryDescription, order: Order, plan: SearchPlan
-    ) -> list[Candidate[str]]:
-        first, rest = order.first[: plan.window], order.first[plan.window :]
-        if self.by_windows(plan):
-            ids = [c.key for c in first]
-            found = self.gallery.knn_windows(_array(query.descriptor), len(ids), among=ids)
-            cosines = {hit.id: hit.cosine for hit in found}
-            return rescored(first, cosines) + rest
-        documents = self.gallery.get([c.key for c in first])
-        window = [c for c in first if c.key in documents]  # some may have been deleted meanwhile
-        matches = self.match(query, list(documents.values()), plan)
-        unmatched = len(window) - len(matches)
-        if unmatched:
-            order.warnings.append(unmatched_warning(unmatched, len(window)))
-        return reranked(window, matches) + rest
-
-    def _search_again(
-        self, query: QueryDescription, ranked: list[Candidate[str]], plan: SearchPlan
-    ) -> list[Candidate[str]]:
-        documents = self.gallery.get(without_vector(ranked, plan.expand, self.regions))
-        again = expanded(
-            query.descriptor,
-            ranked,
-            {
-                i: torch.from_numpy(document.descriptor).to(query.descriptor.device)
-                for i, document in documents.items()
-            },
-            hits=plan.expand,
-            alpha=plan.alpha,
-            settings=self.regions,
-        )
-        if again is None:
-            return ranked
-        hits = self._knn(again, plan, windows=self.compares_windows(plan))
-        found = {hit.id: hit.cosine for hit in hits}
-        remembered = again if self.regions.remember_regions else None
-        return searched_again(ranked, found, remembered)[: plan.max_hits]
+    def close(self) -> None:
+        """Stop the threads."""
+        self.matcher.close()
 
 
 def _hits(
