@@ -39,6 +39,7 @@ __all__ = [
     "FIRST_STAGES",
     "OFFLINE_STAGES",
     "ONLINE_STAGES",
+    "WINDOW_STAGES",
     "MemoryGallery",
     "OnlineVectors",
     "Stage",
@@ -84,14 +85,17 @@ def stage_of(window: int, expand: int, alpha: float = 0.0) -> Stage:
 
 FIRST_STAGES = tuple(stage_of(0, expand) for expand in (0, 5, 10))
 ONLINE_STAGES = (*FIRST_STAGES, *(stage_of(100, expand) for expand in (0, 5, 10)))
-OFFLINE_STAGES = (
-    *ONLINE_STAGES,
-    Stage("window100", 100, by="images"),
-    Stage("window100+QE5", 100, 5, by="images"),
+WINDOW_STAGES = (
     Stage("windows", windows=True),
     Stage("windows+QE5", expand=5, windows=True),
     Stage("R100 windows", 100, by="windows"),
     Stage("R100 windows+QE5", 100, 5, by="windows"),
+)
+OFFLINE_STAGES = (
+    *ONLINE_STAGES,
+    Stage("window100", 100, by="images"),
+    Stage("window100+QE5", 100, 5, by="images"),
+    *WINDOW_STAGES,
     Stage("R100 windows refined", 100, by="windows", refine=True),
 )
 
