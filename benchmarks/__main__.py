@@ -37,7 +37,7 @@ def bench(
     ] = None,
     as_json: options.JsonFile = None,
     device: options.Device = None,
-    precision: options.Precision = None,
+    precision: options.PrecisionOption = None,
     count: Annotated[
         int | None,
         typer.Option(

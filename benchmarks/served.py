@@ -81,7 +81,9 @@ def served_gallery(
     originals = index_files(method, images, scratch / "originals", store, regions)
     on_progress(f"writing {count} documents")
     documents = list(_documents(originals, count, store))
-    index = indices.create(client, name, about, about["dims"], indices.IndexPlan(replicas=0))
+    index = indices.create_gallery(
+        client, name, about, about["dims"], indices.IndexPlan(replicas=0)
+    )
     try:
         fill_index(client, index, documents)
         with _proxy(settings, name) as (process, address):
@@ -89,7 +91,7 @@ def served_gallery(
             yield ServedGallery(name, address, process.pid, [d.id for d in documents], vectors)
     finally:
         store.close()
-        indices.drop(client, name)
+        indices.drop_gallery(client, name)
 
 
 def _documents(

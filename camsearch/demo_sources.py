@@ -24,7 +24,7 @@ __all__ = [
     "CLUTTER",
     "SCENES",
     "Material",
-    "Photo",
+    "PackagedImage",
     "SceneSource",
     "credits_note",
     "open_photo",
@@ -40,7 +40,7 @@ _DISTRIBUTIONS = {"skimage": "scikit-image", "sklearn": "scikit-learn"}
 
 
 @dataclass(frozen=True)
-class Photo:
+class PackagedImage:
     """A photo in an installed package.
 
     Attributes:
@@ -64,7 +64,7 @@ class SceneSource:
     """
 
     name: str
-    photo: Photo
+    photo: PackagedImage
     outline: Outline
     printed: bool = False
 
@@ -78,7 +78,7 @@ class Material:
         tinted: whether it gets a random colour.
     """
 
-    photo: Photo
+    photo: PackagedImage
     part: Fractions = _WHOLE
     tinted: bool = False
 
@@ -92,17 +92,17 @@ def _rectangle(x0: float, y0: float, x1: float, y1: float) -> Outline:
     return ((x0, y0), (x1, y0), (x1, y1), (x0, y1))
 
 
-_ASTRONAUT = Photo("astronaut.png", "public domain", "NASA")
-_CAMERA = Photo("camera.png", "CC0", "Lav Varshney")
-_CHELSEA = Photo("chelsea.png", "CC0", "Stefan van der Walt")
-_CHINA = Photo("china.jpg", "CC BY 2.0", "danielbuechele", "sklearn")
-_COFFEE = Photo("coffee.png", "CC0", "Rachel Michetti")
-_COINS = Photo("coins.png", "no known copyright restrictions", "Brooklyn Museum")
-_FLOWER = Photo("flower.jpg", "CC BY 2.0", "vultilion", "sklearn")
-_HORSE = Photo("horse.png", "CC0", "Andreas Preuss")
-_HUBBLE = Photo("hubble_deep_field.jpg", "public domain", "NASA")
-_RETINA = Photo("retina.jpg", "CC0", "Mikael Häggström")
-_ROCKET = Photo("rocket.jpg", "public domain", "SpaceX")
+_ASTRONAUT = PackagedImage("astronaut.png", "public domain", "NASA")
+_CAMERA = PackagedImage("camera.png", "CC0", "Lav Varshney")
+_CHELSEA = PackagedImage("chelsea.png", "CC0", "Stefan van der Walt")
+_CHINA = PackagedImage("china.jpg", "CC BY 2.0", "danielbuechele", "sklearn")
+_COFFEE = PackagedImage("coffee.png", "CC0", "Rachel Michetti")
+_COINS = PackagedImage("coins.png", "no known copyright restrictions", "Brooklyn Museum")
+_FLOWER = PackagedImage("flower.jpg", "CC BY 2.0", "vultilion", "sklearn")
+_HORSE = PackagedImage("horse.png", "CC0", "Andreas Preuss")
+_HUBBLE = PackagedImage("hubble_deep_field.jpg", "public domain", "NASA")
+_RETINA = PackagedImage("retina.jpg", "CC0", "Mikael Häggström")
+_ROCKET = PackagedImage("rocket.jpg", "public domain", "SpaceX")
 
 # fmt: off
 _CUP_OUTLINE: Outline = (
@@ -149,12 +149,12 @@ SCENES: tuple[SceneSource, ...] = (
 
 
 CLUTTER: tuple[Material, ...] = (
-    Material(Photo("brick.png", "CC0", "cc0textures.com"), tinted=True),
-    Material(Photo("grass.png", "CC0", "cc0textures.com"), tinted=True),
-    Material(Photo("gravel.png", "CC0", "cc0textures.com"), tinted=True),
-    Material(Photo("text.png", "public domain", "Wikipedia"), tinted=True),
-    Material(Photo("cell.png", "CC0", "Paul Müller"), tinted=True),
-    Material(Photo("ihc.png", "no known copyright restrictions", "scikit-image")),
+    Material(PackagedImage("brick.png", "CC0", "cc0textures.com"), tinted=True),
+    Material(PackagedImage("grass.png", "CC0", "cc0textures.com"), tinted=True),
+    Material(PackagedImage("gravel.png", "CC0", "cc0textures.com"), tinted=True),
+    Material(PackagedImage("text.png", "public domain", "Wikipedia"), tinted=True),
+    Material(PackagedImage("cell.png", "CC0", "Paul Müller"), tinted=True),
+    Material(PackagedImage("ihc.png", "no known copyright restrictions", "scikit-image")),
     Material(_HUBBLE),
     Material(_COFFEE, (0.8, 0, 1, 1)),
     Material(_COFFEE, (0, 0.2, 0.125, 1)),
@@ -172,7 +172,7 @@ CLUTTER: tuple[Material, ...] = (
 )
 
 
-def photo_path(photo: Photo) -> Path:
+def photo_path(photo: PackagedImage) -> Path:
     """The path of a photo in its installed package.
 
     Raises:
@@ -193,7 +193,7 @@ def photo_path(photo: Photo) -> Path:
     return path
 
 
-def open_photo(photo: Photo) -> Image.Image:
+def open_photo(photo: PackagedImage) -> Image.Image:
     """Open a photo; nothing is downloaded."""
     from descriptors.images import read_image
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from descriptors.encoder import Encoder, to_working_size
 from descriptors.errors import RequestError
-from evaluation.encoding import EncodedPhotos, encode_photos, image_of, maps_digest
+from evaluation.encoding import EncodedPhotos, encode_photos, maps_digest, pixels_of
 from evaluation.fitting import fit_method
 from evaluation.knobs import KNOBS, Setup
 from evaluation.ours import PreparedTrial
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from descriptors.method import Method
     from descriptors.settings import MethodSettings
     from evaluation.scores import Score
-    from evaluation.trials import PhotoQuery, Progress, Trial
+    from evaluation.trials import DatasetQuery, Progress, Trial
 
 __all__ = ["Ablation", "Cost", "Variant", "ablate", "measure_cost", "sampled"]
 
@@ -163,7 +163,7 @@ def sampled(trials: Sequence[Trial], queries: int) -> tuple[Trial, ...]:
         depends on the number of scenes more than on that of queries.
     """
 
-    def spread(every: tuple[PhotoQuery, ...]) -> tuple[PhotoQuery, ...]:
+    def spread(every: tuple[DatasetQuery, ...]) -> tuple[DatasetQuery, ...]:
         count = min(queries or len(every), len(every))
         return tuple(every[len(every) * i // count] for i in range(count))
 
@@ -184,7 +184,7 @@ def _encode_ms(encoded: EncodedPhotos, trial: Trial) -> float:
     """The network's pass of one image, the median of a few."""
     encoder, took = encoded.encoder, []
     for photo in trial.gallery[:_TIMED]:
-        batch = encoder.prepare([to_working_size(image_of(photo), encoder.settings)])
+        batch = encoder.prepare([to_working_size(pixels_of(photo), encoder.settings)])
         started = time.perf_counter()
         encoder.encode(batch)
         took.append((time.perf_counter() - started) * 1e3)

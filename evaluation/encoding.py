@@ -29,15 +29,15 @@ if TYPE_CHECKING:
     from descriptors.arrays import Encoded
     from descriptors.encoder import Encoder
     from descriptors.settings import MethodSettings
-    from evaluation.trials import Photo, Progress
+    from evaluation.trials import DatasetImage, Progress
     from indexer.reading import Prepared
 
 __all__ = [
     "EncodedPhotos",
     "UnpackedMaps",
     "encode_photos",
-    "image_of",
     "maps_digest",
+    "pixels_of",
     "read_batches",
     "write_whole",
 ]
@@ -62,7 +62,9 @@ class EncodedPhotos:
     store: PhotoMaps
     digests: Mapping[Path, str]
 
-    def batches(self, photos: Sequence[Photo]) -> Iterator[tuple[list[Photo], Encoded]]:
+    def batches(
+        self, photos: Sequence[DatasetImage]
+    ) -> Iterator[tuple[list[DatasetImage], Encoded]]:
         """The maps of photos, some of one shape at a time; the order is not the one given.
 
         Raises:
@@ -72,7 +74,7 @@ class EncodedPhotos:
         for start in range(0, len(by_size), _READ_BATCH):
             part = by_size[start : start + _READ_BATCH]
             found = self.store.get({str(p.file): self.digests[p.file] for p in part})
-            groups: dict[tuple[object, ...], list[Photo]] = defaultdict(list)
+            groups: dict[tuple[object, ...], list[DatasetImage]] = defaultdict(list)
             for photo in part:
                 if str(photo.file) not in found:
                     raise RequestError(
@@ -122,7 +124,7 @@ class UnpackedMaps(PhotoMaps):
 
 
 def encode_photos(
-    photos: Sequence[Photo], encoder: Encoder, folder: Path, progress: Progress
+    photos: Sequence[DatasetImage], encoder: Encoder, folder: Path, progress: Progress
 ) -> EncodedPhotos:
     """Encode the photos whose maps are not kept yet in `folder`.
 
@@ -143,7 +145,7 @@ def encode_photos(
     return EncodedPhotos(encoder, store, digests)
 
 
-def image_of(photo: Photo) -> RgbImage:
+def pixels_of(photo: DatasetImage) -> RgbImage:
     """The pixels of a photo at full size.
 
     Raises:

@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 
     from descriptors.encoder import Encoder
     from evaluation.encoding import EncodedPhotos
-    from evaluation.trials import Photo
+    from evaluation.trials import DatasetImage
 
 __all__ = ["fit_method"]
 
 
-def fit_method(photos: Sequence[Photo], encoded: EncodedPhotos) -> Method:
+def fit_method(photos: Sequence[DatasetImage], encoded: EncodedPhotos) -> Method:
     """The method with a whitening fitted on photos, or with the packaged one if there are none.
 
     Raises:

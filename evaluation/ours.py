@@ -14,7 +14,7 @@ import torch
 
 from descriptors.expansion import hits_to_read
 from descriptors.method import Method
-from evaluation.encoding import UnpackedMaps, image_of
+from evaluation.encoding import UnpackedMaps, pixels_of
 from evaluation.fitting import fit_method
 from evaluation.scores import LeftOut, Score
 from evaluation.searching import (
@@ -27,7 +27,7 @@ from evaluation.searching import (
 )
 from evaluation.streaming import StreamedGallery, stream_photos
 from galleries.documents import Document
-from indexer.documents import windows_of
+from indexer.documents import windows_per_image
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from descriptors.settings import RegionSettings
     from evaluation.encoding import EncodedPhotos
     from evaluation.searching import OnlineVectors, Stage
-    from evaluation.trials import PhotoQuery, Progress, Trial
+    from evaluation.trials import DatasetQuery, Progress, Trial
 
 __all__ = [
     "MAX_ONLINE_BYTES",
@@ -81,7 +81,7 @@ OURS: Mapping[str, Sequence[Stage]] = MappingProxyType(
 class AskedQuery(NamedTuple):
     """A query, and its description by one method."""
 
-    query: PhotoQuery
+    query: DatasetQuery
     described: QueryDescription
 
 
@@ -110,7 +110,7 @@ class PreparedTrial:
         documents = {}
         for batch, maps in encoded.batches(trial.gallery):
             described = method.describe_encoded(maps)
-            windows = windows_of(method.with_windows(described), [p.size for p in batch])
+            windows = windows_per_image(method.with_windows(described), [p.size for p in batch])
             descriptors = described.descriptors.cpu().numpy()
             for photo, row, own in zip(batch, descriptors, windows, strict=True):
                 if row.any():
@@ -185,7 +185,7 @@ def score_ours(
 
 
 def _described_queries(
-    queries: Sequence[PhotoQuery], encoded: EncodedPhotos, method: Method, regions: RegionSettings
+    queries: Sequence[DatasetQuery], encoded: EncodedPhotos, method: Method, regions: RegionSettings
 ) -> Iterator[AskedQuery]:
     """Queries from their kept maps; the classes of a box are predicted from its pixels."""
     kept = defaultdict(list)
@@ -193,7 +193,7 @@ def _described_queries(
         if query.box is None or method.settings.theme:
             kept[query.photo].append(query)
         else:
-            described = method.describe_query(image_of(query.photo), regions, query.box)
+            described = method.describe_query(pixels_of(query.photo), regions, query.box)
             yield AskedQuery(query, described)
     for batch, maps in encoded.batches(list(kept)):
         for row, photo in enumerate(batch):

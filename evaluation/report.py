@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
     from evaluation.ablation import Ablation
     from evaluation.runs import Evaluation
-    from evaluation.scores import Answer, Row, Score
-    from evaluation.trials import Photo, Trial
+    from evaluation.scores import JudgedHit, Row, Score
+    from evaluation.trials import DatasetImage, Trial
 
 __all__ = ["write_evaluation_report"]
 
@@ -155,14 +155,14 @@ class _Images:
             "answers": [self._answer(answer) for answer in score.answers],
         }
 
-    def _answer(self, answer: Answer) -> dict[str, str]:
+    def _answer(self, answer: JudgedHit) -> dict[str, str]:
         verdict = {True: "right", False: "wrong", None: "junk"}[answer.right]
         photo = self._photos.get(answer.path)
         url = "" if photo is None else self._url(photo, None)
         return {"url": url, "words": answer.path, "verdict": verdict}
 
 
-def _thumbnail_url(photo: Photo, box: tuple[float, ...] | None) -> str:
+def _thumbnail_url(photo: DatasetImage, box: tuple[float, ...] | None) -> str:
     """A small image; "" if it cannot be read, for which the page has a placeholder."""
     try:
         image = read_image(photo.file.read_bytes(), reduce_to=2 * _THUMBNAIL).image

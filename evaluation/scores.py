@@ -26,10 +26,10 @@ from evaluation.where import Where
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
-    from evaluation.trials import PhotoQuery
+    from evaluation.trials import DatasetQuery
 
 __all__ = [
-    "Answer",
+    "JudgedHit",
     "LeftOut",
     "Row",
     "Score",
@@ -95,7 +95,7 @@ _ANSWERS_KEPT = 8
 
 
 @dataclass(frozen=True)
-class Answer:
+class JudgedHit:
     """One of the first answers to a query: a photo, and whether it is right; None for junk."""
 
     path: str
@@ -116,11 +116,11 @@ class Score:
 
     system: str
     stage: str
-    query: PhotoQuery
+    query: DatasetQuery
     precision: Mapping[str, float]
     ranks: tuple[int, ...]
     milliseconds: float
-    answers: tuple[Answer, ...] = ()
+    answers: tuple[JudgedHit, ...] = ()
     where: Where | None = None
 
     @classmethod
@@ -128,7 +128,7 @@ class Score:
         cls,
         system: str,
         stage: str,
-        query: PhotoQuery,
+        query: DatasetQuery,
         ranking: Iterable[str],
         milliseconds: float,
         where: Where | None = None,
@@ -254,12 +254,12 @@ def _where(scores: Sequence[Score]) -> dict[str, Where]:
     return {measure: where for measure, where in pooled.items() if where is not None}
 
 
-def _answers(query: PhotoQuery, ranking: Sequence[str]) -> Iterator[Answer]:
+def _answers(query: DatasetQuery, ranking: Sequence[str]) -> Iterator[JudgedHit]:
     """The first answers of a ranking, by the query's first measure."""
     judgement = next(iter(query.judgements.values()))
     others = (path for path in ranking if path != query.leave_out)
     for path in islice(others, _ANSWERS_KEPT):
-        yield Answer(path, None if path in judgement.junk else path in judgement.positives)
+        yield JudgedHit(path, None if path in judgement.junk else path in judgement.positives)
 
 
 @dataclass

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from descriptors.method import Method
     from descriptors.settings import RegionSettings
     from evaluation.encoding import EncodedPhotos
-    from evaluation.trials import Photo, PhotoQuery
+    from evaluation.trials import DatasetImage, DatasetQuery
     from galleries.features import FeatureStore
     from galleries.filters import Filter
     from reranker.candidates import Candidate
@@ -191,7 +191,7 @@ class StageSearcher(Searcher):
 
     def where(
         self,
-        asked: PhotoQuery,
+        asked: DatasetQuery,
         query: QueryDescription,
         hits: Sequence[Candidate[str]],
         plan: SearchPlan,
@@ -261,7 +261,7 @@ class OnlineVectors:
 def online_vectors(
     method: Method,
     encoded: EncodedPhotos,
-    photos: Sequence[Photo],
+    photos: Sequence[DatasetImage],
     classes: Int[Tensor, " U"],
 ) -> OnlineVectors:
     """The whitened class vectors of gallery photos, in their order, for distinct classes."""

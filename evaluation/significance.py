@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from evaluation.scores import Score
-    from evaluation.trials import PhotoQuery
+    from evaluation.trials import DatasetQuery
 
 __all__ = ["Comparison", "NamedSystem", "QueryDifference", "compare", "holm", "named_pair"]
 
@@ -78,7 +78,7 @@ def named_pair(text: str, stages: Mapping[str, Sequence[str]]) -> tuple[NamedSys
 class QueryDifference(NamedTuple):
     """One query with its average precision by two systems."""
 
-    query: PhotoQuery
+    query: DatasetQuery
     one: float
     other: float
 

@@ -37,13 +37,13 @@ if TYPE_CHECKING:
     from evaluation.datasets.photos import Queries
     from evaluation.scores import Row
     from evaluation.searching import Stage
-    from evaluation.trials import PhotoQuery, Progress
+    from evaluation.trials import DatasetQuery, Progress
     from galleries.documents import Document
     from galleries.features import FeatureStore
 
 __all__ = ["evaluate_through"]
 
-STAGES = tuple(stage_of(window, expand) for window in (0, 100) for expand in (0, 5))
+SERVED_STAGES = tuple(stage_of(window, expand) for window in (0, 100) for expand in (0, 5))
 
 _MAX_DOCUMENTS = 10_000
 
@@ -148,13 +148,13 @@ def evaluate_through(
     means = {(row.system, row.stage): row.all for row in rows}
     apart = [
         abs(means["through the server", stage.name] - means["through Python", stage.name])
-        for stage in STAGES
+        for stage in SERVED_STAGES
     ]
     return Through(rows, len(trial.queries), max(apart))
 
 
 def _score(
-    served: _Served, searcher: Searcher, paths: Mapping[str, str], query: PhotoQuery
+    served: _Served, searcher: Searcher, paths: Mapping[str, str], query: DatasetQuery
 ) -> Iterator[Score]:
     """One query at every stage, both ways."""
     own = next(i for i, path in paths.items() if path == query.photo.path)
@@ -164,7 +164,7 @@ def _score(
     asked: dict[str, Any] = {"image": {"data": base64.b64encode(data).decode()}}
     if query.box is not None:
         asked["box"] = query.box.as_list()
-    for stage in STAGES:
+    for stage in SERVED_STAGES:
         started = time.perf_counter()
         found = served.client.search(index=served.index, **served.body(stage, asked, own))
         took = (time.perf_counter() - started) * 1e3

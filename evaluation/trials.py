@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     # Called with what is being done, how many are done, and of how many.
     Progress = Callable[[str, int, int], None]
 
-__all__ = ["Judgement", "Photo", "PhotoQuery", "StreamedPhotos", "Trial", "all_photos"]
+__all__ = ["DatasetImage", "DatasetQuery", "Judgement", "StreamedPhotos", "Trial", "all_photos"]
 
 
 @dataclass(frozen=True)
-class Photo:
+class DatasetImage:
     """One photo of a dataset.
 
     Attributes:
@@ -61,7 +61,7 @@ class Judgement:
 
 
 @dataclass(frozen=True)
-class PhotoQuery:
+class DatasetQuery:
     """A photo, or a box of it, to search for.
 
     Attributes:
@@ -75,7 +75,7 @@ class PhotoQuery:
             alternatives. Right answers whose place is unknown are missing.
     """
 
-    photo: Photo
+    photo: DatasetImage
     box: Box | None
     judgements: Mapping[str, Judgement]
     leave_out: str | None
@@ -129,14 +129,14 @@ class Trial:
     """
 
     name: str
-    fit: tuple[Photo, ...]
-    gallery: tuple[Photo, ...]
-    queries: tuple[PhotoQuery, ...]
+    fit: tuple[DatasetImage, ...]
+    gallery: tuple[DatasetImage, ...]
+    queries: tuple[DatasetQuery, ...]
     streamed: StreamedPhotos | None = None
     notes: tuple[str, ...] = ()
 
 
-def all_photos(trials: Sequence[Trial]) -> list[Photo]:
+def all_photos(trials: Sequence[Trial]) -> list[DatasetImage]:
     """Every photo whose maps some trials need, once, by file."""
     photos = {
         photo.file: photo

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from descriptors.arrays import Box
     from descriptors.settings import LayerSettings
-    from evaluation.trials import Photo, Progress, Trial
+    from evaluation.trials import DatasetImage, Progress, Trial
 
 __all__ = ["BagOfWords", "Vocabulary", "tf_idf"]
 
@@ -195,7 +195,7 @@ class _Reader:
     points: Mapping[Path, Keypoints]
     known: dict[Path, Int[np.ndarray, " _"]] = field(default_factory=dict)
 
-    def read(self, photo: Photo, box: Box | None) -> PlacedWords:
+    def read(self, photo: DatasetImage, box: Box | None) -> PlacedWords:
         """The words of a photo, or of a box of it."""
         points = self.points[photo.file]
         if photo.file not in self.known:

@@ -34,9 +34,9 @@ if TYPE_CHECKING:
 __all__ = [
     "Bench",
     "DenseSystem",
-    "Describer",
+    "PostProcessing",
     "Rankings",
-    "expanded",
+    "expanded_queries",
     "first_hits",
     "left_out",
     "ms_per_query",
@@ -102,7 +102,7 @@ def scores_of(name: str, trial: Trial, found: Rankings) -> Iterator[Score]:
 
 
 @dataclass(frozen=True)
-class Describer:
+class PostProcessing:
     """Turns an image's vectors into what is searched.
 
     Attributes:
@@ -122,7 +122,7 @@ class Describer:
         system: DenseSystem,
         vectors: Sequence[Float[Tensor, "P V _"]],
         layers: Sequence[LayerSettings],
-    ) -> Describer:
+    ) -> PostProcessing:
         """Fit the whitening on all vectors of other photos, if the system has one.
 
         Raises:
@@ -163,7 +163,7 @@ class Bench:
 
     trial: Trial
     encoded: EncodedPhotos
-    describe: Describer
+    describe: PostProcessing
     gallery: Float[Tensor, "G *v D"]
     queries: Float[Tensor, "Q *v D"]
 
@@ -192,11 +192,11 @@ def search_descriptors(bench: Bench) -> Iterator[Rankings]:
         queries = bench.queries
         if stage.expand:
             first = ranked(bench.queries @ bench.gallery.T, bench.leave_out)
-            queries = expanded(bench, first[:, : stage.expand])
+            queries = expanded_queries(bench, first[:, : stage.expand])
         yield bench.ranked_after(stage.name, started, queries @ bench.gallery.T)
 
 
-def expanded(bench: Bench, found: Int[Tensor, "Q n"]) -> Float[Tensor, "Q D"]:
+def expanded_queries(bench: Bench, found: Int[Tensor, "Q n"]) -> Float[Tensor, "Q D"]:
     """Each query summed with the descriptors of its first hits, l2.
 
     Source:
@@ -215,7 +215,7 @@ class DenseSystem:
         pool: one layer's maps to unit vectors.
         whitened: by a PCA fitted on other photos, to as many dimensions as ours.
         power: whether the element-wise square root comes before the whitening, as in ours.
-        summed: see `Describer`.
+        summed: see `PostProcessing`.
         search: from descriptors to rankings.
         stages: names of what `search` yields, in order.
         vectors: per image, if they are not summed.

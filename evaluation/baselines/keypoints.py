@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
 from descriptors.errors import RequestError
-from evaluation.encoding import image_of, write_whole
+from evaluation.encoding import pixels_of, write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from descriptors.arrays import Box
-    from evaluation.trials import Photo, Progress
+    from evaluation.trials import DatasetImage, Progress
 
 __all__ = [
     "MAX_KEYPOINTS",
@@ -76,7 +76,7 @@ def require_opencv() -> None:
         )
 
 
-def extract(photo: Photo) -> Keypoints:
+def extract(photo: DatasetImage) -> Keypoints:
     """The keypoints of a photo.
 
     Raises:
@@ -87,7 +87,7 @@ def extract(photo: Photo) -> Keypoints:
     """
     import cv2
 
-    image = image_of(photo)
+    image = pixels_of(photo)
     grey = image.image.convert("L")
     if max(grey.size) > SIDE:
         grey.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
@@ -101,7 +101,7 @@ def extract(photo: Photo) -> Keypoints:
 
 
 def keypoints_of(
-    photos: Sequence[Photo], digests: Mapping[Path, str], cache: Path, progress: Progress
+    photos: Sequence[DatasetImage], digests: Mapping[Path, str], cache: Path, progress: Progress
 ) -> dict[Path, Keypoints]:
     """The keypoints of photos by file; extracts only those that are not in `cache`.
 

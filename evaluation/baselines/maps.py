@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from descriptors.arrays import Box, Encoded
     from evaluation.encoding import EncodedPhotos
-    from evaluation.trials import Photo, Trial
+    from evaluation.trials import DatasetImage, Trial
 
     Pool = Callable[["LayerMaps"], Float[Tensor, "B V K"]]
     # A photo, or a box of it.
@@ -161,7 +161,7 @@ class Pooler:
                 boxes[query.photo.file][query.box] = None
         return cls(encoded, list(dict.fromkeys(pools)), {f: list(b) for f, b in boxes.items()})
 
-    def batches(self, photos: Sequence[Photo]) -> Iterator[list[tuple[Key, Pooled]]]:
+    def batches(self, photos: Sequence[DatasetImage]) -> Iterator[list[tuple[Key, Pooled]]]:
         """The vectors of photos and their boxes; the order is not the one given."""
         for batch, maps in self.encoded.batches(photos):
             layers = self._pooled(maps.features)
@@ -182,7 +182,7 @@ class Pooler:
         return {pool: [pool(layer).cpu() for layer in layers] for pool in self.pools}
 
 
-def cut_to(maps: Encoded, photo: Photo, box: Box) -> tuple[FeatureMaps, ...]:
+def cut_to(maps: Encoded, photo: DatasetImage, box: Box) -> tuple[FeatureMaps, ...]:
     """The cells of one photo's layers inside a box, as in the systems' papers."""
     inside = box.inside(photo.size)
     return tuple(

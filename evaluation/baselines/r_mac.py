@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from descriptors.arrays import FeatureMaps
     from evaluation.baselines.dense import Bench
-    from evaluation.trials import Photo, PhotoQuery
+    from evaluation.trials import DatasetImage, DatasetQuery
 
 __all__ = ["r_mac", "r_mac_regions", "search_and_localise"]
 
@@ -131,7 +131,7 @@ def _best_regions(bench: Bench, window: Int[Tensor, "Q R"]) -> Float[Tensor, "Q 
     rows = {bench.trial.gallery[row].file: row for row in askers}
     found = torch.zeros(*window.shape, bench.queries.shape[1])
 
-    def locate(photo: Photo, features: Sequence[FeatureMaps]) -> None:
+    def locate(photo: DatasetImage, features: Sequence[FeatureMaps]) -> None:
         queries, ranks = np.array(askers[rows[photo.file]]).T
         localiser = Localiser.of(features)
         windows = localiser.find(macs[queries], ratios[queries])
@@ -146,7 +146,7 @@ def _best_regions(bench: Bench, window: Int[Tensor, "Q R"]) -> Float[Tensor, "Q 
 
 def _asked(bench: Bench) -> tuple[Float[Tensor, "Q K"], Float[np.ndarray, " Q"]]:
     """MAC and width / height of each query."""
-    asked: dict[object, list[tuple[int, PhotoQuery]]] = defaultdict(list)
+    asked: dict[object, list[tuple[int, DatasetQuery]]] = defaultdict(list)
     for row, query in enumerate(bench.trial.queries):
         asked[query.photo].append((row, query))
     macs: dict[int, Tensor] = {}

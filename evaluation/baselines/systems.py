@@ -16,7 +16,7 @@ from torch import Tensor
 
 from descriptors.errors import RequestError
 from evaluation.baselines.bow import BagOfWords
-from evaluation.baselines.dense import Bench, DenseSystem, Describer, scores_of
+from evaluation.baselines.dense import Bench, DenseSystem, PostProcessing, scores_of
 from evaluation.baselines.keypoints import keypoints_of, require_opencv
 from evaluation.baselines.maps import Pooler, asked_keys, batched, gallery_keys, stacked
 from evaluation.baselines.pooling import (
@@ -166,7 +166,9 @@ def score_baselines(
     return scores
 
 
-def _bench(trial: Trial, encoded: EncodedPhotos, describe: Describer, found: Descriptors) -> Bench:
+def _bench(
+    trial: Trial, encoded: EncodedPhotos, describe: PostProcessing, found: Descriptors
+) -> Bench:
     gallery = torch.stack([found[key] for key in gallery_keys(trial)])
     return Bench(
         trial, encoded, describe, gallery, torch.stack([found[key] for key in asked_keys(trial)])
@@ -179,7 +181,7 @@ def _describe(
     systems: Mapping[str, DenseSystem],
     progress: Progress,
     left_out: LeftOut,
-) -> list[dict[str, tuple[Describer, Descriptors]]]:
+) -> list[dict[str, tuple[PostProcessing, Descriptors]]]:
     """The descriptors of every trial by every system, and what made them.
 
     Convention:
@@ -211,14 +213,14 @@ def _fitted(
     systems: Mapping[str, DenseSystem],
     kept: Mapping[Key, Pooled],
     left_out: LeftOut,
-) -> dict[str, tuple[Describer, Descriptors]]:
+) -> dict[str, tuple[PostProcessing, Descriptors]]:
     """Each system that can be fitted, with its whitening and an empty dict for descriptors."""
     layers = encoded.encoder.settings.layers
-    found: dict[str, tuple[Describer, Descriptors]] = {}
+    found: dict[str, tuple[PostProcessing, Descriptors]] = {}
     for name, system in systems.items():
         vectors = stacked(kept[photo.file, None][system.pool] for photo in trial.fit)
         try:
-            found[name] = (Describer.fitted(system, vectors, layers), {})
+            found[name] = (PostProcessing.fitted(system, vectors, layers), {})
         except RequestError as error:
             left_out.add(name, error.reason)
     return found

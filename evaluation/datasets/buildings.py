@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from descriptors.errors import RequestError
 from evaluation.datasets.files import (
-    Source,
+    DatasetSource,
     box_of,
     find_files,
     image_folder,
@@ -29,7 +29,7 @@ from evaluation.datasets.files import (
     stems,
     unreadable_note,
 )
-from evaluation.trials import Judgement, PhotoQuery, Trial
+from evaluation.trials import DatasetQuery, Judgement, Trial
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,8 +37,8 @@ if TYPE_CHECKING:
 
     from descriptors.arrays import Box
     from evaluation.datasets.facts import PhotoFacts
-    from evaluation.datasets.files import FoundPhotos, Request
-    from evaluation.trials import Photo
+    from evaluation.datasets.files import DatasetRequest, FoundPhotos
+    from evaluation.trials import DatasetImage
 
 __all__ = ["OXFORD", "PARIS", "Buildings", "read_buildings"]
 
@@ -62,7 +62,7 @@ class Buildings:
         corrupt: whether some files of its archives are not images.
     """
 
-    source: Source
+    source: DatasetSource
     images: tuple[str, ...]
     truth: str
     fit_on: str
@@ -92,7 +92,7 @@ class Buildings:
 
 
 OXFORD = Buildings(
-    Source("Oxford5k", "https://www.robots.ox.ac.uk/~vgg/data/oxbuildings/"),
+    DatasetSource("Oxford5k", "https://www.robots.ox.ac.uk/~vgg/data/oxbuildings/"),
     images=("oxbuild_images", "oxbuild_images-v1", "jpg", "images"),
     truth="gt_files_170407.tgz",
     fit_on="paris6k:DIR",
@@ -100,7 +100,7 @@ OXFORD = Buildings(
     corrupt=False,
 )
 PARIS = Buildings(
-    Source("Paris6k", "https://www.robots.ox.ac.uk/~vgg/data/parisbuildings/"),
+    DatasetSource("Paris6k", "https://www.robots.ox.ac.uk/~vgg/data/parisbuildings/"),
     images=("paris", "jpg", "images"),
     truth="paris_120310.tgz",
     fit_on="oxford5k:DIR",
@@ -109,7 +109,7 @@ PARIS = Buildings(
 )
 
 
-def read_buildings(buildings: Buildings, request: Request) -> tuple[Trial, ...]:
+def read_buildings(buildings: Buildings, request: DatasetRequest) -> tuple[Trial, ...]:
     """The one trial of Oxford5k or Paris6k.
 
     Raises:
@@ -140,13 +140,13 @@ class _TruthReader:
         gone: names of images that are known to be damaged.
     """
 
-    source: Source
+    source: DatasetSource
     root: Path
     folder: Path
-    photos: Mapping[str, Photo]
+    photos: Mapping[str, DatasetImage]
     gone: frozenset[str]
 
-    def query(self, path: Path, *, boxes: bool) -> PhotoQuery:
+    def query(self, path: Path, *, boxes: bool) -> DatasetQuery:
         """One query with what counts as found."""
         name, box = _read_query(path)
         stem = path.name.removesuffix(_QUERY)
@@ -158,7 +158,7 @@ class _TruthReader:
                 f"{path} has neither a good nor an ok image: unpack the ground truth again."
             )
         judgement = Judgement(self._paths(positives), self._paths(junk))
-        return PhotoQuery(self.photos[name], box if boxes else None, {"all": judgement}, None)
+        return DatasetQuery(self.photos[name], box if boxes else None, {"all": judgement}, None)
 
     def _names(self, name: str) -> frozenset[str]:
         path = self.folder / name
@@ -177,7 +177,7 @@ class _TruthReader:
         return frozenset(self.photos[name].path if name in self.photos else name for name in names)
 
 
-def _truth_folder(buildings: Buildings, root: Path, photos: Mapping[str, Photo]) -> Path:
+def _truth_folder(buildings: Buildings, root: Path, photos: Mapping[str, DatasetImage]) -> Path:
     """The folder whose queries are images of this dataset; another's may be beside it."""
     folders = sorted({path.parent for path in root.rglob("*" + _QUERY)})
     fitting = [

@@ -13,8 +13,8 @@ from descriptors.errors import RequestError
 from evaluation.datasets.buildings import OXFORD, PARIS, read_buildings
 from evaluation.datasets.facts import PhotoFacts
 from evaluation.datasets.files import (
+    DatasetRequest,
     FoundPhotos,
-    Request,
     check_boxes,
     find_files,
     paths_within,
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from evaluation.datasets.photos import Queries
     from evaluation.trials import Progress, Trial
 
-    Reader = Callable[[Request], tuple[Trial, ...]]
+    Reader = Callable[[DatasetRequest], tuple[Trial, ...]]
     Lister = Callable[[Path, PhotoFacts], FoundPhotos]
 
 __all__ = ["DATASETS", "PACKAGED", "FitOn", "read_dataset"]
@@ -118,7 +118,7 @@ class FitOn:
         return cls(_dataset(dataset).fits_on, Path(text))
 
 
-def _read_photos_csv(request: Request) -> tuple[Trial, ...]:
+def _read_photos_csv(request: DatasetRequest) -> tuple[Trial, ...]:
     return read_trials(request.root, request.queries or "full", request.fit)
 
 
@@ -178,7 +178,7 @@ def read_dataset(  # noqa: PLR0913 - one keyword an option of the command line
     """
     dataset, facts = _dataset(name), PhotoFacts(cache, progress)
     fit = None if fit_on is None else _fit_photos(fit_on, facts)
-    trials = dataset.read(Request(root, queries, None if fit is None else fit.photos, facts))
+    trials = dataset.read(DatasetRequest(root, queries, None if fit is None else fit.photos, facts))
     check_boxes(trials)
     if fit is not None:
         trials = tuple(replace(t, notes=t.notes + _notes(t, fit)) for t in trials)

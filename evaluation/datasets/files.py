@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from descriptors.arrays import Box
 from descriptors.errors import RequestError
-from evaluation.trials import Photo
+from evaluation.trials import DatasetImage
 from indexer.sources import find_images
 
 if TYPE_CHECKING:
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CORNERS",
+    "DatasetRequest",
+    "DatasetSource",
     "FoundPhotos",
-    "Request",
-    "Source",
     "box_of",
     "check_boxes",
     "find_files",
@@ -49,7 +49,7 @@ _NAMED = 5
 
 
 @dataclass(frozen=True)
-class Source:
+class DatasetSource:
     """Where the official files of a dataset come from.
 
     Attributes:
@@ -69,7 +69,7 @@ class Source:
 
 
 @dataclass(frozen=True)
-class Request:
+class DatasetRequest:
     """What a reader of a dataset is given.
 
     Attributes:
@@ -82,14 +82,14 @@ class Request:
 
     root: Path
     queries: Queries | None
-    fit: tuple[Photo, ...] | None
+    fit: tuple[DatasetImage, ...] | None
     facts: PhotoFacts
 
     def asks_boxes(self, default: Queries) -> bool:
         """Whether queries have boxes."""
         return (self.queries or default) == "boxes"
 
-    def fit_photos(self, source: Source, example: str) -> tuple[Photo, ...]:
+    def fit_photos(self, source: DatasetSource, example: str) -> tuple[DatasetImage, ...]:
         """What the whitening is fitted on, for a dataset that never fits on itself.
 
         Raises:
@@ -107,10 +107,10 @@ class Request:
 class FoundPhotos:
     """Photos, and paths of files that are not images, both sorted by path."""
 
-    photos: tuple[Photo, ...]
+    photos: tuple[DatasetImage, ...]
     unreadable: tuple[str, ...]
 
-    def all_readable(self, remedy: str = "unpack the archive again") -> tuple[Photo, ...]:
+    def all_readable(self, remedy: str = "unpack the archive again") -> tuple[DatasetImage, ...]:
         """The photos, if every file is one.
 
         Raises:
@@ -155,18 +155,20 @@ def photos_of(paths: Mapping[Path, str], facts: PhotoFacts) -> FoundPhotos:
         RequestError: for a file that is missing or cannot be read.
     """
     sizes = facts.sizes(list(paths))
-    photos = [Photo(paths[file], size, file) for file, size in sizes.items() if size is not None]
+    photos = [
+        DatasetImage(paths[file], size, file) for file, size in sizes.items() if size is not None
+    ]
     unreadable = [paths[file] for file, size in sizes.items() if size is None]
     return FoundPhotos(tuple(sorted(photos, key=lambda p: p.path)), tuple(sorted(unreadable)))
 
 
-def stems(photos: Iterable[Photo], source: Source) -> dict[str, Photo]:
+def stems(photos: Iterable[DatasetImage], source: DatasetSource) -> dict[str, DatasetImage]:
     """Photos by file name without its ending, as ground truths name them.
 
     Raises:
         RequestError: if two files have one name.
     """
-    found: dict[str, Photo] = {}
+    found: dict[str, DatasetImage] = {}
     for photo in photos:
         stem = photo.file.stem
         if stem in found:
@@ -179,7 +181,7 @@ def stems(photos: Iterable[Photo], source: Source) -> dict[str, Photo]:
 
 
 def require(
-    names: Collection[str], photos: Mapping[str, Photo], source: Source, root: Path
+    names: Collection[str], photos: Mapping[str, DatasetImage], source: DatasetSource, root: Path
 ) -> None:
     """Refuse a ground truth whose images are not all there.
 
@@ -201,7 +203,7 @@ def check_boxes(trials: tuple[Trial, ...]) -> None:
                 _check_inside(photos[path], boxes)
 
 
-def _check_inside(photo: Photo, boxes: Sequence[Box]) -> None:
+def _check_inside(photo: DatasetImage, boxes: Sequence[Box]) -> None:
     for box in boxes:
         try:
             box.inside(photo.size)
@@ -216,7 +218,7 @@ def unreadable_note(unreadable: Sequence[str], why: str) -> tuple[str, ...]:
     return (f"Left out, {len(unreadable)} that are not images ({why}): {_some(unreadable)}.",)
 
 
-def incomplete_note(source: Source, found: int, published: int) -> tuple[str, ...]:
+def incomplete_note(source: DatasetSource, found: int, published: int) -> tuple[str, ...]:
     """A sentence about a dataset with missing images, which makes every search easier."""
     if found >= published:
         return ()

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 
 from descriptors.errors import RequestError
 from evaluation.datasets.files import (
+    DatasetSource,
     FoundPhotos,
-    Source,
     find_files,
     image_folder,
     incomplete_note,
@@ -27,18 +27,18 @@ from evaluation.datasets.files import (
     read_words,
     require,
 )
-from evaluation.trials import Judgement, PhotoQuery, Trial
+from evaluation.trials import DatasetQuery, Judgement, Trial
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
     from evaluation.datasets.facts import PhotoFacts
-    from evaluation.datasets.files import Request
+    from evaluation.datasets.files import DatasetRequest
 
 __all__ = ["holidays_photos", "read_holidays"]
 
-HOLIDAYS = Source("Holidays", "https://lear.inrialpes.fr/people/jegou/data.php.html")
+HOLIDAYS = DatasetSource("Holidays", "https://lear.inrialpes.fr/people/jegou/data.php.html")
 
 _PUBLISHED = 1_491
 _IMAGES = ("jpg", "images")
@@ -58,7 +58,7 @@ def holidays_photos(root: Path, facts: PhotoFacts) -> FoundPhotos:
     return photos_of(paths_within(files, root), facts)
 
 
-def read_holidays(request: Request) -> tuple[Trial, ...]:
+def read_holidays(request: DatasetRequest) -> tuple[Trial, ...]:
     """The one trial of Holidays.
 
     Raises:
@@ -77,7 +77,7 @@ def read_holidays(request: Request) -> tuple[Trial, ...]:
         {n for q, found in answers.items() for n in (q, *found)}, by_name, HOLIDAYS, request.root
     )
     queries = tuple(
-        PhotoQuery(
+        DatasetQuery(
             by_name[name],
             None,
             {"all": Judgement(frozenset(by_name[n].path for n in found))},

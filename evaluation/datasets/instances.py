@@ -35,9 +35,9 @@ if TYPE_CHECKING:
 
     from descriptors.arrays import Box
     from evaluation.datasets.facts import PhotoFacts
-    from evaluation.datasets.files import Request
+    from evaluation.datasets.files import DatasetRequest
     from evaluation.datasets.photos import Places
-    from evaluation.trials import Photo, Trial
+    from evaluation.trials import DatasetImage, Trial
 
 __all__ = ["folder_photos", "read_folder"]
 
@@ -54,12 +54,12 @@ _REPAIR = "remove them from the folder (and the CSV), or repair them"
 class _Instances:
     """The images of a folder with their instances as scenes, sorted by path."""
 
-    photos: tuple[Photo, ...]
+    photos: tuple[DatasetImage, ...]
     boxes: Places
     junk: Mapping[str, set[str]]
 
 
-def read_folder(request: Request) -> tuple[Trial, ...]:
+def read_folder(request: DatasetRequest) -> tuple[Trial, ...]:
     """The trials of a folder of instances: one per half, or one if a folder to fit on is named.
 
     Raises:
@@ -92,7 +92,7 @@ def folder_photos(root: Path, facts: PhotoFacts) -> FoundPhotos:
     return photos_of(paths_within(files, root), facts)
 
 
-def _from_subfolders(request: Request) -> _Instances:
+def _from_subfolders(request: DatasetRequest) -> _Instances:
     photos = folder_photos(request.root, request.facts).all_readable(_REPAIR)
     return _Instances(tuple(replace(p, scene=_instance(p.path)) for p in photos), {}, {})
 
@@ -102,7 +102,7 @@ def _instance(path: str) -> str:
     return first if slash and first != _DISTRACTORS else ""
 
 
-def _from_csv(path: Path, request: Request) -> _Instances:
+def _from_csv(path: Path, request: DatasetRequest) -> _Instances:
     rows = read_rows(path, ("path", "instance"), _FOLDER_REMEDY)
     found = photos_of(_files(rows, path), request.facts).all_readable(_REPAIR)
     instances = {row["path"]: row["instance"] for row in rows}

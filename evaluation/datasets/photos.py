@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Literal
 from descriptors.arrays import Size
 from descriptors.errors import RequestError
 from evaluation.datasets.files import CORNERS, box_of, numbers, read_rows
-from evaluation.trials import Judgement, Photo, PhotoQuery, Trial
+from evaluation.trials import DatasetImage, DatasetQuery, Judgement, Trial
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -66,7 +66,7 @@ class Truth:
 
 
 def read_trials(
-    folder: Path, queries: Queries, fit_on: Path | tuple[Photo, ...] | None = None
+    folder: Path, queries: Queries, fit_on: Path | tuple[DatasetImage, ...] | None = None
 ) -> tuple[Trial, ...]:
     """The trials of a folder with ``photos.csv``.
 
@@ -86,7 +86,7 @@ def read_trials(
     return trials_of(photos, truth, fit)
 
 
-def read_photos(folder: Path) -> tuple[Photo, ...]:
+def read_photos(folder: Path) -> tuple[DatasetImage, ...]:
     """The photos of ``photos.csv``, sorted by path.
 
     Raises:
@@ -101,14 +101,14 @@ def read_photos(folder: Path) -> tuple[Photo, ...]:
     return tuple(photos)
 
 
-def _photo(row: Mapping[str, str], folder: Path) -> Photo:
+def _photo(row: Mapping[str, str], folder: Path) -> DatasetImage:
     width, height = numbers(row, ("width", "height"), "photos.csv")
     size = Size(int(width), int(height))
     kind = row.get("kind") or ""
-    return Photo(row["path"], size, folder / row["path"], row["scene"], row["capture"], kind)
+    return DatasetImage(row["path"], size, folder / row["path"], row["scene"], row["capture"], kind)
 
 
-def _read_truth(folder: Path, photos: tuple[Photo, ...]) -> Truth:
+def _read_truth(folder: Path, photos: tuple[DatasetImage, ...]) -> Truth:
     things = {photo.path: photo.things for photo in photos}
     boxes = _read_boxes(folder / "queries.csv", "scene", things)
     listed = folder / "boxes.csv"
@@ -158,7 +158,7 @@ def _read_junk(folder: Path, things: Mapping[str, tuple[str, ...]]) -> dict[str,
 
 
 def trials_of(
-    photos: tuple[Photo, ...], truth: Truth | None, fit: tuple[Photo, ...] | None
+    photos: tuple[DatasetImage, ...], truth: Truth | None, fit: tuple[DatasetImage, ...] | None
 ) -> tuple[Trial, ...]:
     """The trials of photos whose scenes are known.
 
@@ -192,7 +192,9 @@ def trials_of(
     )
 
 
-def _halves(photos: tuple[Photo, ...]) -> tuple[tuple[Photo, ...], tuple[Photo, ...]]:
+def _halves(
+    photos: tuple[DatasetImage, ...],
+) -> tuple[tuple[DatasetImage, ...], tuple[DatasetImage, ...]]:
     """Scenes of even position and the first half of the distractors; then the rest."""
     scenes = sorted({photo.scene for photo in photos if photo.scene})
     distractors = [photo.path for photo in photos if not photo.scene]
@@ -201,7 +203,7 @@ def _halves(photos: tuple[Photo, ...]) -> tuple[tuple[Photo, ...], tuple[Photo, 
     return first, tuple(p for p in photos if p.scene not in even and p.path not in early)
 
 
-def _queries(gallery: tuple[Photo, ...], truth: Truth | None) -> tuple[PhotoQuery, ...]:
+def _queries(gallery: tuple[DatasetImage, ...], truth: Truth | None) -> tuple[DatasetQuery, ...]:
     """Every query of a gallery that has a positive in it."""
     shown: dict[str, set[str]] = defaultdict(set)
     for photo in gallery:
@@ -223,8 +225,8 @@ def _queries(gallery: tuple[Photo, ...], truth: Truth | None) -> tuple[PhotoQuer
 
 
 def _queries_for(
-    thing: str, photo: Photo, shown: Collection[str], truth: Truth | None
-) -> Iterator[PhotoQuery]:
+    thing: str, photo: DatasetImage, shown: Collection[str], truth: Truth | None
+) -> Iterator[DatasetQuery]:
     """A photo's queries for a thing, which the photos `shown` show."""
     junk = frozenset(() if truth is None else truth.junk.get(thing, ()))
     positives = frozenset(shown) - junk - {photo.path}
@@ -232,14 +234,14 @@ def _queries_for(
         return
     judgements = dict.fromkeys(_measures(photo, truth), Judgement(positives, junk))
     if truth is None:
-        yield PhotoQuery(photo, None, judgements, photo.path)
+        yield DatasetQuery(photo, None, judgements, photo.path)
         return
     places = {path: tuple(b) for path, b in truth.places_of(thing).items() if path in positives}
     for box in truth.boxes.get(thing, {}).get(photo.path, ()):
-        yield PhotoQuery(photo, box, judgements, photo.path, places)
+        yield DatasetQuery(photo, box, judgements, photo.path, places)
 
 
-def _measures(photo: Photo, truth: Truth | None) -> tuple[str, ...]:
+def _measures(photo: DatasetImage, truth: Truth | None) -> tuple[str, ...]:
     """All queries; and those of a kind, where every place is known, or else in collections."""
     if truth is not None and truth.places is not None:
         return ("all", photo.kind) if photo.kind else ("all",)

@@ -18,16 +18,16 @@ from pydantic import BaseModel, ConfigDict, ValidationError, conlist
 
 from descriptors.errors import RequestError
 from evaluation.datasets.buildings import OXFORD, PARIS, Buildings
-from evaluation.datasets.files import Source, box_of, require, stems
+from evaluation.datasets.files import DatasetSource, box_of, require, stems
 from evaluation.datasets.pickles import read_plain_pickle
-from evaluation.trials import Judgement, PhotoQuery, Trial
+from evaluation.trials import DatasetQuery, Judgement, Trial
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from evaluation.datasets.facts import PhotoFacts
-    from evaluation.datasets.files import FoundPhotos, Request
+    from evaluation.datasets.files import DatasetRequest, FoundPhotos
 
 __all__ = ["ROXFORD", "RPARIS", "read_revisited"]
 
@@ -71,7 +71,7 @@ class Revisited:
         fit_on: example of what to fit the whitening on.
     """
 
-    source: Source
+    source: DatasetSource
     buildings: Buildings
     annotation: str
     fit_on: str
@@ -81,11 +81,11 @@ class Revisited:
         return self.buildings.photos(root, facts)
 
 
-ROXFORD = Revisited(Source("ROxford5k", _PAGE), OXFORD, "gnd_roxford5k.pkl", "paris6k:DIR")
-RPARIS = Revisited(Source("RParis6k", _PAGE), PARIS, "gnd_rparis6k.pkl", "oxford5k:DIR")
+ROXFORD = Revisited(DatasetSource("ROxford5k", _PAGE), OXFORD, "gnd_roxford5k.pkl", "paris6k:DIR")
+RPARIS = Revisited(DatasetSource("RParis6k", _PAGE), PARIS, "gnd_rparis6k.pkl", "oxford5k:DIR")
 
 
-def read_revisited(revisited: Revisited, request: Request) -> tuple[Trial, ...]:
+def read_revisited(revisited: Revisited, request: DatasetRequest) -> tuple[Trial, ...]:
     """The one trial of ROxford5k or RParis6k.
 
     Raises:
@@ -103,7 +103,7 @@ def read_revisited(revisited: Revisited, request: Request) -> tuple[Trial, ...]:
     boxes = request.asks_boxes("boxes")
     paths = [photo.path for photo in gallery]
     queries = tuple(
-        PhotoQuery(
+        DatasetQuery(
             photos[name],
             box_of(about.bbx, f"{path}, query {name}") if boxes else None,
             judgements,

@@ -19,7 +19,7 @@ from evaluation.encoding import encode_photos
 from evaluation.ours import score_ours
 from evaluation.searching import Stage
 from evaluation.streaming import StreamedGallery, StreamedVectors, stream_photos
-from evaluation.trials import Photo, StreamedPhotos, all_photos
+from evaluation.trials import DatasetImage, StreamedPhotos, all_photos
 from galleries.documents import Document
 from tests.support.datasets import make_distractors, make_paris, make_revisited
 from tests.support.images import letter, with_orientation
@@ -78,7 +78,7 @@ class TestStreamPhotos:
         assert {tuple(size) for size in found.sizes.tolist()} == {(96, 96), (96, 80)}
         assert found.unreadable == ()
         assert int(found.cosines(found.vector(6)).argmax()) == 6
-        plain = [Photo(n, (9, 9), photos.file(row)) for row, n in enumerate(photos.names)]
+        plain = [DatasetImage(n, (9, 9), photos.file(row)) for row, n in enumerate(photos.names)]
         encoded = encode_photos(plain, method.encoder, tmp_path, tell_nobody)
         for row in (0, 7):
             [(_, maps)] = encoded.batches([plain[row]])

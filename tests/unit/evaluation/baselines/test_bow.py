@@ -10,7 +10,7 @@ from descriptors.arrays import Box, Size
 from descriptors.errors import RequestError
 from evaluation.baselines.bow import BagOfWords, Vocabulary, inverse_frequencies, tf_idf
 from evaluation.baselines.keypoints import Keypoints, extract
-from evaluation.trials import Judgement, Photo, PhotoQuery, Trial
+from evaluation.trials import DatasetImage, DatasetQuery, Judgement, Trial
 
 SIDE = 200
 
@@ -101,10 +101,10 @@ class Bench:
     @staticmethod
     def photo(image, file):
         image.save(file)
-        return Photo(file.name, Size(*image.size), file)
+        return DatasetImage(file.name, Size(*image.size), file)
 
     def search(self, query, box=None, leave_out=None):
-        asked = PhotoQuery(query, box, {"all": Judgement(frozenset({"8.png"}))}, leave_out)
+        asked = DatasetQuery(query, box, {"all": Judgement(frozenset({"8.png"}))}, leave_out)
         trial = Trial("made", tuple(self.fit), tuple(self.photos), (asked,))
         found = BagOfWords(words=100).search(trial, self.points, lambda *_: None)
         names = [photo.path for photo in self.photos]

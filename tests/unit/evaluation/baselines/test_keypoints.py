@@ -16,13 +16,13 @@ from evaluation.baselines.keypoints import (
     keypoints_of,
     require_opencv,
 )
-from evaluation.trials import Photo
+from evaluation.trials import DatasetImage
 from tests.support.images import gradient, shapes
 
 
 def photo_of(image, file):
     image.save(file)
-    return Photo(file.name, Size(*image.size), file)
+    return DatasetImage(file.name, Size(*image.size), file)
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ class TestExtract:
 
     def test_a_photo_that_cannot_be_read(self, tmp_path):
         with pytest.raises(RequestError, match="cannot be read"):
-            extract(Photo("gone.png", Size(9, 9), tmp_path / "gone.png"))
+            extract(DatasetImage("gone.png", Size(9, 9), tmp_path / "gone.png"))
 
 
 class TestInside:

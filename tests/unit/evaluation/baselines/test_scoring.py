@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from evaluation.baselines.dense import Bench, DenseSystem, Describer
+from evaluation.baselines.dense import Bench, DenseSystem, PostProcessing
 from evaluation.baselines.localisation import Localiser
 from evaluation.baselines.maps import Pooler, asked_keys, gallery_keys, stacked
 from evaluation.baselines.r_mac import r_mac, r_mac_regions, search_and_localise
@@ -89,7 +89,7 @@ def r_mac_bench(encoded, trial):
     vectors = {}
     for batch in Pooler.of(encoded, [r_mac], [trial]).batches(trial.gallery):
         vectors.update({key: pooled[r_mac] for key, pooled in batch})
-    describe = Describer.fitted(DenseSystem(r_mac, whitened=False), [], [])
+    describe = PostProcessing.fitted(DenseSystem(r_mac, whitened=False), [], [])
     gallery, queries = (
         describe(stacked(vectors[key] for key in keys))
         for keys in (gallery_keys(trial), asked_keys(trial))

@@ -6,12 +6,12 @@ from pathlib import Path
 
 from descriptors.arrays import Size
 from evaluation.datasets.facts import PhotoFacts
-from evaluation.datasets.files import Request
-from evaluation.trials import Photo
+from evaluation.datasets.files import DatasetRequest
+from evaluation.trials import DatasetImage
 
-FIT = (Photo("elsewhere.jpg", Size(4, 3), Path("/elsewhere.jpg")),)
+FIT = (DatasetImage("elsewhere.jpg", Size(4, 3), Path("/elsewhere.jpg")),)
 
 
 def request(root, queries=None, fit=FIT):
     """A request that keeps nothing between runs."""
-    return Request(root, queries, fit, PhotoFacts(None))
+    return DatasetRequest(root, queries, fit, PhotoFacts(None))
