@@ -24,7 +24,7 @@ __all__ = [
     "CLUTTER",
     "SCENES",
     "Material",
-    "PackagedImage",
+    "PackagedPhoto",
     "SceneSource",
     "credits_note",
     "open_photo",
@@ -40,7 +40,7 @@ _DISTRIBUTIONS = {"skimage": "scikit-image", "sklearn": "scikit-learn"}
 
 
 @dataclass(frozen=True)
-class PackagedImage:
+class PackagedPhoto:
     """A photo in an installed package.
 
     Attributes:
@@ -64,7 +64,7 @@ class SceneSource:
     """
 
     name: str
-    photo: PackagedImage
+    photo: PackagedPhoto
     outline: Outline
     printed: bool = False
 
@@ -78,7 +78,7 @@ class Material:
         tinted: whether it gets a random colour.
     """
 
-    photo: PackagedImage
+    photo: PackagedPhoto
     part: Fractions = _WHOLE
     tinted: bool = False
 
@@ -92,17 +92,17 @@ def _rectangle(x0: float, y0: float, x1: float, y1: float) -> Outline:
     return ((x0, y0), (x1, y0), (x1, y1), (x0, y1))
 
 
-_ASTRONAUT = PackagedImage("astronaut.png", "public domain", "NASA")
-_CAMERA = PackagedImage("camera.png", "CC0", "Lav Varshney")
-_CHELSEA = PackagedImage("chelsea.png", "CC0", "Stefan van der Walt")
-_CHINA = PackagedImage("china.jpg", "CC BY 2.0", "danielbuechele", "sklearn")
-_COFFEE = PackagedImage("coffee.png", "CC0", "Rachel Michetti")
-_COINS = PackagedImage("coins.png", "no known copyright restrictions", "Brooklyn Museum")
-_FLOWER = PackagedImage("flower.jpg", "CC BY 2.0", "vultilion", "sklearn")
-_HORSE = PackagedImage("horse.png", "CC0", "Andreas Preuss")
-_HUBBLE = PackagedImage("hubble_deep_field.jpg", "public domain", "NASA")
-_RETINA = PackagedImage("retina.jpg", "CC0", "Mikael Häggström")
-_ROCKET = PackagedImage("rocket.jpg", "public domain", "SpaceX")
+_ASTRONAUT = PackagedPhoto("astronaut.png", "public domain", "NASA")
+_CAMERA = PackagedPhoto("camera.png", "CC0", "Lav Varshney")
+_CHELSEA = PackagedPhoto("chelsea.png", "CC0", "Stefan van der Walt")
+_CHINA = PackagedPhoto("china.jpg", "CC BY 2.0", "danielbuechele", "sklearn")
+_COFFEE = PackagedPhoto("coffee.png", "CC0", "Rachel Michetti")
+_COINS = PackagedPhoto("coins.png", "no known copyright restrictions", "Brooklyn Museum")
+_FLOWER = PackagedPhoto("flower.jpg", "CC BY 2.0", "vultilion", "sklearn")
+_HORSE = PackagedPhoto("horse.png", "CC0", "Andreas Preuss")
+_HUBBLE = PackagedPhoto("hubble_deep_field.jpg", "public domain", "NASA")
+_RETINA = PackagedPhoto("retina.jpg", "CC0", "Mikael Häggström")
+_ROCKET = PackagedPhoto("rocket.jpg", "public domain", "SpaceX")
 
 # fmt: off
 _CUP_OUTLINE: Outline = (
@@ -149,12 +149,12 @@ SCENES: tuple[SceneSource, ...] = (
 
 
 CLUTTER: tuple[Material, ...] = (
-    Material(PackagedImage("brick.png", "CC0", "cc0textures.com"), tinted=True),
-    Material(PackagedImage("grass.png", "CC0", "cc0textures.com"), tinted=True),
-    Material(PackagedImage("gravel.png", "CC0", "cc0textures.com"), tinted=True),
-    Material(PackagedImage("text.png", "public domain", "Wikipedia"), tinted=True),
-    Material(PackagedImage("cell.png", "CC0", "Paul Müller"), tinted=True),
-    Material(PackagedImage("ihc.png", "no known copyright restrictions", "scikit-image")),
+    Material(PackagedPhoto("brick.png", "CC0", "cc0textures.com"), tinted=True),
+    Material(PackagedPhoto("grass.png", "CC0", "cc0textures.com"), tinted=True),
+    Material(PackagedPhoto("gravel.png", "CC0", "cc0textures.com"), tinted=True),
+    Material(PackagedPhoto("text.png", "public domain", "Wikipedia"), tinted=True),
+    Material(PackagedPhoto("cell.png", "CC0", "Paul Müller"), tinted=True),
+    Material(PackagedPhoto("ihc.png", "no known copyright restrictions", "scikit-image")),
     Material(_HUBBLE),
     Material(_COFFEE, (0.8, 0, 1, 1)),
     Material(_COFFEE, (0, 0.2, 0.125, 1)),
@@ -172,7 +172,7 @@ CLUTTER: tuple[Material, ...] = (
 )
 
 
-def photo_path(photo: PackagedImage) -> Path:
+def photo_path(photo: PackagedPhoto) -> Path:
     """The path of a photo in its installed package.
 
     Raises:
@@ -193,7 +193,7 @@ def photo_path(photo: PackagedImage) -> Path:
     return path
 
 
-def open_photo(photo: PackagedImage) -> Image.Image:
+def open_photo(photo: PackagedPhoto) -> Image.Image:
     """Open a photo; nothing is downloaded."""
     from descriptors.images import read_image
 

@@ -55,10 +55,10 @@ def positive_ranks(
         RequestError: if an id is both positive and junk, or is ranked twice.
     """
     if not set(positives).isdisjoint(junk):
-        raise RequestError("A photo is both positive and junk: remove it from one of the lists.")
+        raise RequestError("An image is both positive and junk: remove it from one of the lists.")
     kept = [answer for answer in ranking if answer not in junk]
     if len(set(kept)) != len(kept):
-        raise RequestError("The ranking has an answer twice: rank each photo once.")
+        raise RequestError("The ranking has an answer twice: rank each image once.")
     return [rank for rank, answer in enumerate(kept) if answer in positives]
 
 
@@ -96,7 +96,7 @@ _ANSWERS_KEPT = 8
 
 @dataclass(frozen=True)
 class JudgedHit:
-    """One of the first answers to a query: a photo, and whether it is right; None for junk."""
+    """One of the first answers to a query: an image, and whether it is right; None for junk."""
 
     path: str
     right: bool | None
@@ -110,7 +110,7 @@ class Score:
         precision: trapezoidal average precision by the name of a measure.
         ranks: of the positives of the first measure in the ranking without junk, from 0.
         milliseconds: of the search alone.
-        answers: the first few of the ranking, without the query's own photo.
+        answers: the first few of the ranking, without the query's own image.
         where: how well the boxes of the right hits fit; None if there are none, or no true ones.
     """
 
@@ -268,7 +268,7 @@ class LeftOut:
 
     Attributes:
         reasons: a sentence by the name of a system; the first one stays.
-        streamed: names of streamed photos that cannot be read.
+        streamed: names of streamed images that cannot be read.
     """
 
     reasons: dict[str, str] = field(default_factory=dict)
@@ -279,7 +279,7 @@ class LeftOut:
         self.reasons.setdefault(system, reason)
 
     def sentences(self) -> tuple[str, ...]:
-        """Each reason once, with its systems; then the unreadable photos."""
+        """Each reason once, with its systems; then the unreadable images."""
         systems: dict[str, list[str]] = {}
         for system, reason in self.reasons.items():
             systems.setdefault(reason, []).append(system)

@@ -177,7 +177,7 @@ def _groups(trials: Sequence[Sequence[QueryDifference]]) -> Float64[np.ndarray, 
     for number, found in enumerate(trials):
         weight = 1 / (len(trials) * len(found))
         for difference in found:
-            scene = difference.query.photo.scene or difference.query.name
+            scene = difference.query.image.scene or difference.query.name
             group = groups[number, scene]
             group[0] += weight * difference.gained
             group[1] += weight

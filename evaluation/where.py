@@ -2,7 +2,7 @@
 
 Convention:
     Counted are the right answers among the first 100 of a ranking (without junk) whose true place
-    is known. Of several true boxes of the thing in one photo any will do. A right hit without a
+    is known. Of several true boxes of the thing in one image any will do. A right hit without a
     box fits nowhere.
 """
 

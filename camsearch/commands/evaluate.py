@@ -124,7 +124,7 @@ class EvaluateOptions:
     through: Annotated[
         str | None,
         typer.Option(
-            help="URL of a `camsearch serve` whose index holds the folder's photos: compare its "
+            help="URL of a `camsearch serve` whose index holds the folder's images: compare its "
             "results with those of the Python library."
         ),
     ] = None

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from descriptors.settings import LayerSettings
     from evaluation.baselines.maps import Pool
-    from evaluation.encoding import EncodedPhotos
+    from evaluation.encoding import EncodedImages
     from evaluation.trials import Trial
 
     Search = Callable[["Bench"], Iterator["Rankings"]]
@@ -64,7 +64,7 @@ class Rankings:
 
 def left_out(trial: Trial) -> Int[Tensor, " Q"]:
     """The gallery row that each query leaves out; -1 for none."""
-    rows = {photo.path: row for row, photo in enumerate(trial.gallery)}
+    rows = {image.path: row for row, image in enumerate(trial.gallery)}
     return torch.tensor([rows.get(query.leave_out or "", -1) for query in trial.queries])
 
 
@@ -95,7 +95,7 @@ def ms_per_query(started: float, rows: Int[Tensor, "Q G"]) -> float:
 
 def scores_of(name: str, trial: Trial, found: Rankings) -> Iterator[Score]:
     """The score of every ranking; `Score.of` removes what a query leaves out."""
-    ids = [photo.path for photo in trial.gallery]
+    ids = [image.path for image in trial.gallery]
     for query, rows in zip(trial.queries, found.rows.tolist(), strict=True):
         ranking = [ids[row] for row in rows]
         yield Score.of(name, found.stage, query, ranking, found.milliseconds)
@@ -123,10 +123,10 @@ class PostProcessing:
         vectors: Sequence[Float[Tensor, "P V _"]],
         layers: Sequence[LayerSettings],
     ) -> PostProcessing:
-        """Fit the whitening on all vectors of other photos, if the system has one.
+        """Fit the whitening on all vectors of other images, if the system has one.
 
         Raises:
-            RequestError: if there are too few photos.
+            RequestError: if there are too few images.
         """
         if not system.whitened:
             return cls(None, system.power, system.summed)
@@ -157,12 +157,12 @@ class Bench:
 
     Attributes:
         encoded: the maps, for systems that read them again.
-        describe: fitted on the trial's other photos.
+        describe: fitted on the trial's other images.
         gallery, queries: descriptors, in the trial's order.
     """
 
     trial: Trial
-    encoded: EncodedPhotos
+    encoded: EncodedImages
     describe: PostProcessing
     gallery: Float[Tensor, "G *v D"]
     queries: Float[Tensor, "Q *v D"]
@@ -213,7 +213,7 @@ class DenseSystem:
 
     Attributes:
         pool: one layer's maps to unit vectors.
-        whitened: by a PCA fitted on other photos, to as many dimensions as ours.
+        whitened: by a PCA fitted on other images, to as many dimensions as ours.
         power: whether the element-wise square root comes before the whitening, as in ours.
         summed: see `PostProcessing`.
         search: from descriptors to rankings.

@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING
 from descriptors.errors import RequestError
 from evaluation.datasets.files import (
     DatasetSource,
-    FoundPhotos,
+    FoundImages,
     find_files,
     image_folder,
+    images_of,
     incomplete_note,
     paths_within,
-    photos_of,
     read_words,
     require,
 )
@@ -33,10 +33,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from evaluation.datasets.facts import PhotoFacts
+    from evaluation.datasets.facts import ImageFacts
     from evaluation.datasets.files import DatasetRequest
 
-__all__ = ["holidays_photos", "read_holidays"]
+__all__ = ["holidays_images", "read_holidays"]
 
 HOLIDAYS = DatasetSource("Holidays", "https://lear.inrialpes.fr/people/jegou/data.php.html")
 
@@ -46,7 +46,7 @@ _NAME = re.compile(r"\d{4}\d{2}")
 _PERFECT = "perfect_*result.dat"
 
 
-def holidays_photos(root: Path, facts: PhotoFacts) -> FoundPhotos:
+def holidays_images(root: Path, facts: ImageFacts) -> FoundImages:
     """The images whose names are six digits.
 
     Raises:
@@ -55,7 +55,7 @@ def holidays_photos(root: Path, facts: PhotoFacts) -> FoundPhotos:
     files = [f for f in find_files(image_folder(root, _IMAGES)) if _NAME.fullmatch(f.stem)]
     if not files:
         raise HOLIDAYS.missing("images named by six digits, such as 100000.jpg", root)
-    return photos_of(paths_within(files, root), facts)
+    return images_of(paths_within(files, root), facts)
 
 
 def read_holidays(request: DatasetRequest) -> tuple[Trial, ...]:
@@ -66,10 +66,10 @@ def read_holidays(request: DatasetRequest) -> tuple[Trial, ...]:
     """
     if request.asks_boxes("full"):
         raise RequestError("Holidays has no boxes: search with full images.")
-    fit = request.fit_photos(HOLIDAYS, "images:DIR")
-    photos = holidays_photos(request.root, request.facts).all_readable()
-    by_name = {photo.file.name: photo for photo in photos}
-    if len(by_name) != len(photos):
+    fit = request.fit_images(HOLIDAYS, "images:DIR")
+    images = holidays_images(request.root, request.facts).all_readable()
+    by_name = {image.file.name: image for image in images}
+    if len(by_name) != len(images):
         raise RequestError("Two images of Holidays share a name: keep one copy of each.")
     paths = sorted(request.root.rglob(_PERFECT))
     answers = _perfect(paths[0]) if paths else _by_name(by_name)
@@ -89,8 +89,8 @@ def read_holidays(request: DatasetRequest) -> tuple[Trial, ...]:
     if not queries:
         what = "queries (names ending in 00, or lines of " + _PERFECT + ") with a second image"
         raise HOLIDAYS.missing(what, request.root)
-    notes = incomplete_note(HOLIDAYS, len(photos), _PUBLISHED)
-    return (Trial("all", fit, photos, queries, notes=notes),)
+    notes = incomplete_note(HOLIDAYS, len(images), _PUBLISHED)
+    return (Trial("all", fit, images, queries, notes=notes),)
 
 
 def _by_name(names: Mapping[str, object]) -> dict[str, frozenset[str]]:

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from evaluation.datasets.facts import PhotoFacts
-    from evaluation.datasets.files import DatasetRequest, FoundPhotos
+    from evaluation.datasets.facts import ImageFacts
+    from evaluation.datasets.files import DatasetRequest, FoundImages
 
 __all__ = ["ROXFORD", "RPARIS", "read_revisited"]
 
@@ -76,9 +76,9 @@ class Revisited:
     annotation: str
     fit_on: str
 
-    def photos(self, root: Path, facts: PhotoFacts) -> FoundPhotos:
+    def images(self, root: Path, facts: ImageFacts) -> FoundImages:
         """All images, queries too."""
-        return self.buildings.photos(root, facts)
+        return self.buildings.images(root, facts)
 
 
 ROXFORD = Revisited(DatasetSource("ROxford5k", _PAGE), OXFORD, "gnd_roxford5k.pkl", "paris6k:DIR")
@@ -92,19 +92,19 @@ def read_revisited(revisited: Revisited, request: DatasetRequest) -> tuple[Trial
         RequestError: for a file or image that is missing or damaged, or nothing to fit on.
     """
     source, root = revisited.source, request.root
-    fit = request.fit_photos(source, revisited.fit_on)
+    fit = request.fit_images(source, revisited.fit_on)
     path = next(iter(sorted(root.rglob(revisited.annotation))), None)
     if path is None:
         raise source.missing(f"the annotation {revisited.annotation}", root)
     annotation = _read(path)
-    photos = stems(revisited.photos(root, request.facts).photos, source)
-    require({*annotation.imlist, *annotation.qimlist}, photos, source, root)
-    gallery = [photos[name] for name in annotation.imlist]
+    images = stems(revisited.images(root, request.facts).images, source)
+    require({*annotation.imlist, *annotation.qimlist}, images, source, root)
+    gallery = [images[name] for name in annotation.imlist]
     boxes = request.asks_boxes("boxes")
-    paths = [photo.path for photo in gallery]
+    paths = [image.path for image in gallery]
     queries = tuple(
         DatasetQuery(
-            photos[name],
+            images[name],
             box_of(about.bbx, f"{path}, query {name}") if boxes else None,
             judgements,
             None,

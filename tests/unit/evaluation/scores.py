@@ -11,9 +11,9 @@ from evaluation.trials import DatasetImage, DatasetQuery, Judgement
 
 def made_query(number, scene="", **measures):
     path = f"{scene or 'photo'}/{number:03d}.jpg"
-    photo = DatasetImage(path, Size(8, 6), Path(path), scene)
+    image = DatasetImage(path, Size(8, 6), Path(path), scene)
     judgements = measures or {"all": Judgement(frozenset({"right"}))}
-    return DatasetQuery(photo, None, judgements, path)
+    return DatasetQuery(image, None, judgements, path)
 
 
 def made_scores(precisions, scenes, system="OfA", stage="first"):

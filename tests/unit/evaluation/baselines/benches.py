@@ -1,4 +1,4 @@
-"""A bench whose gallery and queries are given vectors, without any photo."""
+"""A bench whose gallery and queries are given vectors, without any image."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from evaluation.baselines.dense import Bench, PostProcessing
 from evaluation.trials import DatasetImage, DatasetQuery, Judgement, Trial
 
 
-def photos(count):
+def images(count):
     return tuple(DatasetImage(str(i), Size(64, 48), Path(f"/nowhere/{i}")) for i in range(count))
 
 
 def trial_of(gallery, leave_out):
-    """A trial of this many photos, asked with the first ones."""
-    searched = photos(gallery)
+    """A trial of this many images, asked with the first ones."""
+    searched = images(gallery)
     queries = tuple(
         DatasetQuery(
             searched[i],

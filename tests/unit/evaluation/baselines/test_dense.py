@@ -76,7 +76,7 @@ class TestDescriber:
             describe([torch.from_numpy(rows[:1]).float()]),
         )
 
-    def test_too_few_photos_to_fit_on(self):
+    def test_too_few_images_to_fit_on(self):
         with pytest.raises(RequestError, match="fit on more images"):
             fitted(unit_rows(3, 1, 6))
 
