@@ -35,13 +35,13 @@ def bench(
             help="encode, rerank, windows, bulk, recall, nested, growth, memory, or proxy."
         ),
     ],
-    photos: Annotated[
+    images: Annotated[
         Path | None,
-        typer.Argument(help="Folder of photos (default: the demo's images)."),
+        typer.Argument(help="Folder of images (default: the demo's images)."),
     ] = None,
     as_json: options.JsonFile = None,
     device: options.Device = None,
-    precision: options.Precision = None,
+    precision: options.PrecisionOption = None,
     count: Annotated[
         int | None,
         typer.Option(
@@ -81,7 +81,7 @@ def bench(
             tables = {"rows": bench_windows(scratch, counts)}
         else:
             method = method_of(MethodSettings(), None, None, options.machine(device, precision))
-            tables = _measured(name, method, _images(photos, scratch), scratch, count)
+            tables = _measured(name, method, _images(images, scratch), scratch, count)
     for rows in tables.values():
         _print(rows)
     options.write_json(as_json, tables)
@@ -163,15 +163,15 @@ def _print(rows: Sequence[dict[str, Any]]) -> None:
     Console().print(table)
 
 
-def _images(photos: Path | None, scratch: Path) -> list[Path]:
+def _images(folder: Path | None, scratch: Path) -> list[Path]:
     from camsearch.demo_images import make_demo_images
     from indexer.sources import find_images
 
-    if photos is None:
+    if folder is None:
         return [view.path for view in make_demo_images(scratch / "images")]
-    found = [Path(source.uri) for source in find_images([photos])]
+    found = [Path(source.uri) for source in find_images([folder])]
     if not found:
-        raise RequestError(f"There is no image in {photos}: name a folder with photos.")
+        raise RequestError(f"There is no image in {folder}: name a folder with images.")
     return found[:: max(1, len(found) // _MAX_IMAGES)]
 
 

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from evaluation.datasets.photos import Queries
     from evaluation.scores import Row
     from evaluation.searching import Stage
-    from evaluation.trials import PhotoQuery, Progress
+    from evaluation.trials import DatasetQuery, Progress
     from galleries.documents import Document
     from galleries.features import FeatureStore
 
@@ -97,7 +97,7 @@ class _Served:
         return (*_FIRST, *windows, *(_BY_MAPS if self.features or not windows else ()))
 
     def body(self, stage: Stage, asked: Mapping[str, Any], own: str) -> dict[str, Any]:
-        """A search that ranks everything except the query's own photo."""
+        """A search that ranks everything except the query's own image."""
         builder = {"query_vector_builder": {"camsearch": asked}}
         knn = self._knn(builder, own, windows=stage.windows)
         ours: dict[str, Any] = {"retriever": {"knn": knn}}
@@ -156,19 +156,19 @@ def evaluate_through(
     Args:
         folder: with ``photos.csv``; see `evaluation.datasets.photos`.
         client: of a server that `camsearch serve` runs.
-        index: of the folder's photos, with uris ending in their paths.
+        index: of the folder's images, with uris ending in their paths.
         machine: where this process computes.
         queries: full images, or boxes.
         progress: called with what is being done, how many are done, and of how many.
 
     Raises:
-        RequestError: if a photo of the folder is not in the index, or a search is refused.
+        RequestError: if an image of the folder is not in the index, or a search is refused.
         GalleryUnreachable: the server does not answer.
     """
     (trial,) = read_trials(folder, queries, folder)
     try:
         served = _Served.of(client, index, machine)
-        paths = _paths(served, {photo.path for photo in trial.gallery})
+        paths = _paths(served, {image.path for image in trial.gallery})
         gallery = MemoryGallery(served.documents)
         searcher = Searcher(served.method, gallery, served.features, served.regions)
         scores: list[Score] = []
@@ -189,13 +189,13 @@ def evaluate_through(
 
 
 def _score(
-    served: _Served, searcher: Searcher, paths: Mapping[str, str], query: PhotoQuery
+    served: _Served, searcher: Searcher, paths: Mapping[str, str], query: DatasetQuery
 ) -> Iterator[Score]:
     """One query at every stage, both ways."""
-    own = next(i for i, path in paths.items() if path == query.photo.path)
-    data = query.photo.file.read_bytes()
-    image = read_image(data, reduce_to=None if query.box else served.method.settings.side)
-    described = served.method.describe_query(image, served.regions, query.box)
+    own = next(i for i, path in paths.items() if path == query.image.path)
+    data = query.image.file.read_bytes()
+    pixels = read_image(data, reduce_to=None if query.box else served.method.settings.side)
+    described = served.method.describe_query(pixels, served.regions, query.box)
     asked: dict[str, Any] = {"image": {"data": base64.b64encode(data).decode()}}
     if query.box is not None:
         asked["box"] = query.box.as_list()
@@ -216,10 +216,10 @@ def _score(
 
 
 def _paths(served: _Served, wanted: set[str]) -> dict[str, str]:
-    """The photo of each document, by id.
+    """The image of each document, by id.
 
     Raises:
-        RequestError: if a photo has no document, or a document is not a photo of the folder.
+        RequestError: if an image has no document, or a document is not an image of the folder.
     """
     paths = {}
     for image_id, document in served.documents.items():
@@ -228,14 +228,14 @@ def _paths(served: _Served, wanted: set[str]) -> dict[str, str]:
         path = next((end for end in ends if end in wanted), None)
         if path is None:
             raise RequestError(
-                f"{served.index} contains {image_id}, which is not a photo of the folder: index "
-                "only the folder's photos in an index of their own."
+                f"{served.index} contains {image_id}, which is not an image of the folder: index "
+                "only the folder's images in an index of their own."
             )
         paths[image_id] = path
     missing = wanted - set(paths.values())
     if missing:
         raise RequestError(
-            f"{len(missing)} photos of the folder are not in {served.index}, such as "
+            f"{len(missing)} images of the folder are not in {served.index}, such as "
             f"{min(missing)}: index them first."
         )
     return paths

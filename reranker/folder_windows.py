@@ -11,7 +11,7 @@ from jaxtyping import Float32
 from descriptors.errors import RequestError
 from es_mappings.fields import DESCRIPTOR
 from galleries.documents import Document
-from reranker.dialect.values import fits, refusal
+from reranker.dialect.values import fits, invalid_value
 from reranker.dialect.windows import REGIONS, WINDOW_VECTOR
 
 __all__ = ["hidden_vectors", "inner_hits", "regions", "regions_fields", "unit_vector"]
@@ -73,7 +73,7 @@ def inner_hits(knn: Any) -> Callable[[str, Document], dict[str, Any]]:
     if asked is None:
         return lambda *_: {}
     if not isinstance(asked, dict):
-        raise refusal("knn.inner_hits", "an object", asked)
+        raise invalid_value("knn.inner_hits", "an object", asked)
     name = str(asked.get("name", REGIONS))
     vector = unit_vector(np.asarray(knn["query_vector"], np.float32))
     return lambda index, document: {"inner_hits": {name: {"hits": _best(index, document, vector)}}}
