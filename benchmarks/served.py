@@ -85,7 +85,9 @@ def served_gallery(
     originals = index_files(method, images, scratch / "originals", store, regions)
     on_progress(f"writing {count} documents")
     documents = list(_documents(originals, count, store))
-    index = indices.create(client, name, about, about["dims"], indices.IndexPlan(replicas=0))
+    index = indices.create_gallery(
+        client, name, about, about["dims"], indices.IndexPlan(replicas=0)
+    )
     try:
         fill_index(client, index, documents)
         vectors = [d.descriptor.tolist() for d in documents[:_QUERIES]]
@@ -95,7 +97,7 @@ def served_gallery(
             yield ServedGallery(name, address, process.pid, ids, vectors)
     finally:
         store.close()
-        indices.drop(client, name)
+        indices.drop_gallery(client, name)
 
 
 def _documents(

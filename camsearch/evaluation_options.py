@@ -14,7 +14,14 @@ if TYPE_CHECKING:
 
     from descriptors.settings import MethodSettings
 
-__all__ = ["at_size", "check_json", "check_report", "check_together", "the_folder", "weight_files"]
+__all__ = [
+    "at_size",
+    "check_json_path",
+    "check_report",
+    "check_together",
+    "the_folder",
+    "weight_files",
+]
 
 
 # Options without effect beside another: tables have their own settings and systems.
@@ -82,7 +89,7 @@ def check_report(path: Path) -> None:
     check_writable(path, "--report")
 
 
-def check_json(path: Path | None) -> None:
+def check_json_path(path: Path | None) -> None:
     """Raise `RequestError` if the folder of a JSON file is missing."""
     if path is not None and not path.absolute().parent.is_dir():
         raise RequestError(

@@ -37,14 +37,14 @@ __all__ = [
     "without_vector",
 ]
 
-Key = TypeVar("Key", bound=Hashable)
+_Key = TypeVar("_Key", bound=Hashable)
 
 # The score of a hit whose Elasticsearch score is not a cosine, as in a search by text.
 UNCOMPARED = float("-inf")
 
 
 @dataclass(slots=True)
-class Candidate(Generic[Key]):
+class Candidate(Generic[_Key]):
     """A hit between the stages of a search.
 
     Attributes:
@@ -53,14 +53,14 @@ class Candidate(Generic[Key]):
         match: its best region; None if it has none.
     """
 
-    key: Key
+    key: _Key
     score: float
     match: Match | None = None
 
 
 def reranked(
-    first: Sequence[Candidate[Key]], matches: Mapping[Key, Match | None]
-) -> list[Candidate[Key]]:
+    first: Sequence[Candidate[_Key]], matches: Mapping[_Key, Match | None]
+) -> list[Candidate[_Key]]:
     """Sort the first hits by the cosine of the best region of each.
 
     Convention:
@@ -75,7 +75,9 @@ def reranked(
     )
 
 
-def rescored(first: Sequence[Candidate[Key]], cosines: Mapping[Key, float]) -> list[Candidate[Key]]:
+def rescored(
+    first: Sequence[Candidate[_Key]], cosines: Mapping[_Key, float]
+) -> list[Candidate[_Key]]:
     """Sort the first hits by the cosine of the best window of each, as stored in the index.
 
     Convention:
@@ -85,8 +87,8 @@ def rescored(first: Sequence[Candidate[Key]], cosines: Mapping[Key, float]) -> l
 
 
 def without_vector(
-    ranked: Sequence[Candidate[Key]], hits: int, settings: RegionSettings
-) -> list[Key]:
+    ranked: Sequence[Candidate[_Key]], hits: int, settings: RegionSettings
+) -> list[_Key]:
     """Keys of the hits that expand the query with their indexed vector."""
     best = ranked[: hits_to_read(hits, settings)]
     return [c.key for c in best if _of_match(c, settings) is None]
@@ -94,8 +96,8 @@ def without_vector(
 
 def expanded(
     query: Float[Tensor, " D"],
-    ranked: Sequence[Candidate[Key]],
-    indexed: Mapping[Key, Float[Tensor, " D"]],
+    ranked: Sequence[Candidate[_Key]],
+    indexed: Mapping[_Key, Float[Tensor, " D"]],
     *,
     hits: int,
     alpha: float,
@@ -124,10 +126,10 @@ def expanded(
 
 
 def searched_again(
-    ranked: Sequence[Candidate[Key]],
-    found: Mapping[Key, float],
+    ranked: Sequence[Candidate[_Key]],
+    found: Mapping[_Key, float],
     query: Float[Tensor, " D"] | None,
-) -> list[Candidate[Key]]:
+) -> list[Candidate[_Key]]:
     """Merge the second search's hits with the matches found so far.
 
     Args:
@@ -159,9 +161,9 @@ def unmatched_warning(unmatched: int, window: int) -> str:
     )
 
 
-def _of_match(c: Candidate[Key], settings: RegionSettings) -> Float[Tensor, " D"] | None:
+def _of_match(c: Candidate[_Key], settings: RegionSettings) -> Float[Tensor, " D"] | None:
     return None if c.match is None else c.match.expanding(settings)
 
 
-def _best_first(candidates: Iterable[Candidate[Key]]) -> list[Candidate[Key]]:
+def _best_first(candidates: Iterable[Candidate[_Key]]) -> list[Candidate[_Key]]:
     return sorted(candidates, key=lambda c: -c.score)

@@ -46,7 +46,7 @@ def demo(
         "camsearch-demo"
     ),
     device: options.Device = None,
-    precision: options.Precision = None,
+    precision: options.PrecisionOption = None,
 ) -> None:
     """Index, search, re-rank and report, without a server or downloads."""
     from camsearch.demo_sources import credits_note

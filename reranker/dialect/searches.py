@@ -16,7 +16,7 @@ from reranker.dialect.windows import WINDOW_VECTOR, window_levels
 from reranker.ranking import RerankBy
 
 __all__ = ["IMAGE_FIELDS", "DialectLimits", "Expand", "ImageQuery", "ImageSource", "Path"]
-__all__ += ["Rerank", "Slot", "Vectors", "VisualSearch", "asked_body", "changed", "first_body"]
+__all__ += ["QueryVectors", "Rerank", "Slot", "VisualSearch", "asked_body", "changed", "first_body"]
 __all__ += ["forwarded_query", "missing_fields"]
 
 Path = tuple[str | int, ...]
@@ -79,7 +79,7 @@ class ImageQuery:
     box: Box | None = None
 
 
-Vectors = Mapping[ImageQuery, Sequence[float] | np.ndarray]
+QueryVectors = Mapping[ImageQuery, Sequence[float] | np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -202,7 +202,7 @@ class VisualSearch:
         return max(self.start + self.size, window, expanding)
 
 
-def first_body(search: VisualSearch, vectors: Vectors) -> bytes:
+def first_body(search: VisualSearch, vectors: QueryVectors) -> bytes:
     """The body of the first search.
 
     Args:
@@ -222,7 +222,7 @@ def forwarded_query(search: VisualSearch) -> str:
     return without(search.query, _OURS) if search.ranks else search.query
 
 
-def asked_body(search: VisualSearch, vectors: Vectors) -> dict[str, Any]:
+def asked_body(search: VisualSearch, vectors: QueryVectors) -> dict[str, Any]:
     """As `first_body`, before it is written as JSON."""
     body: dict[str, Any] = dict(search.body)
     for slot in search.slots:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from reranker.dialect.answers import FoundHit
     from reranker.dialect.searches import Rerank
     from reranker.matching import Match, Matcher
+    from reranker.search.running import HitKey
 
 __all__ = ["NotReranked", "image_of", "match_by_maps", "settings_of"]
 
@@ -48,7 +49,7 @@ def settings_of(rerank: Rerank | None, own: RegionSettings) -> RegionSettings:
 
 async def match_by_maps(
     matcher: Matcher, query: QueryDescription, hits: Sequence[FoundHit], settings: RegionSettings
-) -> dict[tuple[str, str], Match | None]:
+) -> dict[HitKey, Match | None]:
     """As `Matcher.match`, on a thread, by index and id.
 
     Raises:

@@ -27,8 +27,8 @@ from reranker.dialect.searches import first_body, forwarded_query
 from reranker.dialect.second_search import again_body, documents_body, shown_at_most, wide_body
 from reranker.errors import UpstreamRefused, UpstreamUnreachable
 from reranker.search.rerank import NotReranked, match_by_maps, settings_of
-from reranker.search.running import Key, Ranked, Running, by_key
-from reranker.search.windows import Windows, on_one_copy
+from reranker.search.running import HitKey, Ranked, Running, by_key
+from reranker.search.windows import WindowSearcher, on_one_copy
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -78,7 +78,7 @@ class VisualSearcher:
         self._ask, self._indices, self._images = indices.ask, indices, images
         self._matcher, self._gate, self._metrics = matcher, gate, metrics
         self._timeout_s = timeout_s
-        self._windows = Windows(indices, matcher.method.settings.windows)
+        self._windows = WindowSearcher(indices, matcher.method.settings.windows)
 
     async def search(self, request: Request, index: str, search: VisualSearch) -> Answer | Ranked:
         """Run a search; Elasticsearch's own answer if that is all, or it refuses.
@@ -177,7 +177,7 @@ class VisualSearcher:
             running.warnings.append(unmatched_warning(unmatched, len(window)))
         running.order[: rerank.window] = reranked(window, matches)
 
-    async def _rerank_by_windows(self, running: Running, window: list[Candidate[Key]]) -> None:
+    async def _rerank_by_windows(self, running: Running, window: list[Candidate[HitKey]]) -> None:
         keys = {c.key for c in window}
         try:
             async with asyncio.timeout_at(running.until):
@@ -190,8 +190,8 @@ class VisualSearcher:
             running.order[: len(window)] = rescored(window, cosines)
 
     async def _compare(
-        self, running: Running, keys: Collection[Key], vector: Float[Tensor, " D"]
-    ) -> dict[Key, float]:
+        self, running: Running, keys: Collection[HitKey], vector: Float[Tensor, " D"]
+    ) -> dict[HitKey, float]:
         array = vector.float().cpu().numpy()
         cosines = await self._windows.cosines(running.asked, keys, array)
         running.compared |= cosines.keys()
@@ -228,7 +228,7 @@ class VisualSearcher:
         order = searched_again(running.order, cosines, again if remembers else None)
         running.order = order[: search.first_hits]
 
-    async def _found_again(self, running: Running, body: bytes) -> dict[Key, FoundHit]:
+    async def _found_again(self, running: Running, body: bytes) -> dict[HitKey, FoundHit]:
         answer = await self._ask(replace(running.asked, body=body))
         if answer.status != HTTPStatus.OK:
             raise UpstreamRefused(_REFUSED_AGAIN, answer)

@@ -26,10 +26,9 @@ if TYPE_CHECKING:
     from reranker.dialect.searches import ImageQuery, VisualSearch
     from reranker.http.exchange import Request
     from reranker.search.indices import Indices
+    from reranker.search.running import HitKey
 
-__all__ = ["Windows", "on_one_copy"]
-
-_Key = tuple[str, str]
+__all__ = ["WindowSearcher", "on_one_copy"]
 
 
 def on_one_copy(query: str, search: VisualSearch) -> str:
@@ -44,7 +43,7 @@ def on_one_copy(query: str, search: VisualSearch) -> str:
     return "&".join(part for part in (query, f"preference={secrets.token_hex(8)}") if part)
 
 
-class Windows:
+class WindowSearcher:
     """The windows of the documents of an index."""
 
     def __init__(self, indices: Indices, count: int) -> None:
@@ -63,8 +62,8 @@ class Windows:
         return by == "windows" or (by is None and self._count > 0)
 
     async def cosines(
-        self, request: Request, keys: Collection[_Key], vector: Float32[np.ndarray, " D"]
-    ) -> dict[_Key, float]:
+        self, request: Request, keys: Collection[HitKey], vector: Float32[np.ndarray, " D"]
+    ) -> dict[HitKey, float]:
         """The cosine of the best window of each document, exactly; those without are left out.
 
         Args:
@@ -83,12 +82,12 @@ class Windows:
     async def boxes(
         self,
         request: Request,
-        keys: Collection[_Key],
+        keys: Collection[HitKey],
         vector: Float32[np.ndarray, " D"],
         pit: Mapping[str, Any] | None = None,
-    ) -> dict[_Key, Box]:
+    ) -> dict[HitKey, Box]:
         """As `cosines`, the box of that window in pixels of the image."""
-        found: dict[_Key, Box] = {}
+        found: dict[HitKey, Box] = {}
         for response in await self._ask(request, keys, vector, boxes=True, pit=pit):
             found |= best_boxes(response)
         return {key: box for key, box in found.items() if key in keys}
@@ -99,7 +98,7 @@ class Windows:
         search: VisualSearch,
         hits: list[RankedHit],
         vector: Float32[np.ndarray, " D"],
-        compared: Collection[_Key] | None,
+        compared: Collection[HitKey] | None,
     ) -> list[RankedHit]:
         """All hits, those of the shown page with the box of their best window.
 
@@ -130,7 +129,7 @@ class Windows:
     async def _ask(
         self,
         request: Request,
-        keys: Collection[_Key],
+        keys: Collection[HitKey],
         vector: Float32[np.ndarray, " D"],
         *,
         boxes: bool,

@@ -16,7 +16,7 @@ import pytest
 
 from es_mappings.elastic import ElasticGallery
 from es_mappings.elastic_client import connect
-from es_mappings.indices import IndexPlan, create, drop, rejects_index
+from es_mappings.indices import IndexPlan, create_gallery, drop_gallery, rejects_index
 from es_mappings.windows import regions_mapping
 from galleries.documents import ImageClass
 from galleries.local import LocalGallery
@@ -106,7 +106,7 @@ def elastic_api(elasticsearch_url: str) -> Iterator[Ask]:
     name = f"api-{uuid.uuid4().hex[:12]}"
     plan = IndexPlan(graph="hnsw", replicas=0)
     about = {"fingerprint": FINGERPRINT, "dims": DIMS, "method": METHOD}
-    index = create(client, name, about, DIMS, plan)
+    index = create_gallery(client, name, about, DIMS, plan)
     ElasticGallery(client, index, rejects_index(name), refresh=True).put(DOCUMENTS)
     connection = http.client.HTTPConnection(urlsplit(elasticsearch_url).netloc, timeout=HANG_S)
 
@@ -121,7 +121,7 @@ def elastic_api(elasticsearch_url: str) -> Iterator[Ask]:
 
     yield ask
     connection.close()
-    drop(client, name)
+    drop_gallery(client, name)
     client.close()
 
 

@@ -36,7 +36,7 @@ def upstream(request, house):
     }
     with connect(url) as client:
         plan = indices.IndexPlan(graph="flat", replicas=0)
-        index = indices.create(client, name, about, about["dims"], plan)
+        index = indices.create_gallery(client, name, about, about["dims"], plan)
         gallery = ElasticGallery(client, index, indices.rejects_index(name), refresh=True)
         gallery.put(list(house.gallery.documents()))
     made = Scripted(ElasticsearchUpstream(UpstreamSettings(url)))

@@ -9,7 +9,7 @@ from galleries.errors import NoWindows
 from reranker.dialect.searches import Rerank
 from reranker.dialect.windows import best_boxes, best_cosines, window_levels, windows_body
 from reranker.errors import DialectError
-from reranker.search.windows import Windows, on_one_copy
+from reranker.search.windows import WindowSearcher, on_one_copy
 from tests.unit.reranker.dialect.bodies_of import clause, parsed, reranked
 
 
@@ -83,9 +83,9 @@ def test_one_copy_answers_searches_of_several_stages():
 
 def test_windows_are_the_default_where_there_are_any():
     search = parsed(reranked())
-    assert Windows(None, 14).reranks(search)
-    assert not Windows(None, 0).reranks(search)
-    assert not Windows(None, 14).reranks(parsed(reranked(rerank={"by": "maps"})))
+    assert WindowSearcher(None, 14).reranks(search)
+    assert not WindowSearcher(None, 0).reranks(search)
+    assert not WindowSearcher(None, 14).reranks(parsed(reranked(rerank={"by": "maps"})))
 
 
 @pytest.mark.parametrize(
@@ -93,4 +93,4 @@ def test_windows_are_the_default_where_there_are_any():
 )
 def test_windows_of_a_method_without_any_are_refused(body):
     with pytest.raises(NoWindows, match="no windows"):
-        Windows(None, 0).reranks(parsed(body))
+        WindowSearcher(None, 0).reranks(parsed(body))
