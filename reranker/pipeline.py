@@ -216,7 +216,7 @@ class Searcher:
             if box is not None and document.id in maps:
                 encoded = stack_kept([maps[document.id]], encoder.device, encoder.kept_dtype)
                 size = Size(document.width, document.height)
-                box = refine_box(self.method, query, encoded, size, box)
+                box = refine_box(self.method, query, encoded, size, box, self.regions)
             fitted.append(replace(hit, box=box))
         return tuple(fitted)
 
