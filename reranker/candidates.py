@@ -1,7 +1,7 @@
 """The order of a search's hits: re-ranking, query expansion, second search.
 
-    rescored(first, cosines) or reranked(first, matches) -> expanded(query, ...)
-    -> searched_again(found)
+    first hits -> rescored(first, cosines) or reranked(first, matches)
+    -> expanded(query, ...) -> searched_again(found)
 
 Pure functions over keys, cosines and matches. `reranker.pipeline` calls them for a gallery,
 `reranker.search` for Elasticsearch; these read documents, maps and vectors. Any function that
