@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from descriptors.errors import RequestError
 from evaluation.baselines.systems import ALL_BASELINES, chosen_baselines, dims_of, score_baselines
 from evaluation.encoding import encode_images
+from evaluation.examples import BY_EXAMPLES
 from evaluation.ours import OURS, PACKAGED_IS_OURS, STREAMED, score_ours
 from evaluation.scores import LeftOut, Row, Score, summarise
 from evaluation.trials import all_images
@@ -102,7 +103,7 @@ def evaluate_trials(  # noqa: PLR0913 - all that a run is of
         cache: folder of feature maps, kept for the next run.
         progress: called with what is being done, how many are done, and of how many.
         preset_name: the name of these settings in the rows.
-        systems: names of those to measure; None for all.
+        systems: names of those to measure; None for all but those by several images.
 
     Raises:
         RequestError: for an unknown system, an image that cannot be read, too few images, or
@@ -164,7 +165,7 @@ def stages_measured(
     return {
         name: some
         for name, some in stages.items()
-        if (systems is None or name in systems) and (not streamed or name == "OfA")
+        if _is_chosen(name, systems) and (not streamed or name == "OfA")
     }
 
 
@@ -189,7 +190,7 @@ def score_systems(  # noqa: PLR0913 - all that a run is of
     Raises:
         RequestError: if there are too few images to fit our own whitening on.
     """
-    stages = {name: some for name, some in ours.items() if systems is None or name in systems}
+    stages = {name: some for name, some in ours.items() if _is_chosen(name, systems)}
     scores: list[list[Score]] = [[] for _ in trials]
     for trial, here in zip(trials, scores, strict=True):
         if stages:
@@ -207,6 +208,11 @@ def score_systems(  # noqa: PLR0913 - all that a run is of
             scores[at] += of_trial
     # A mean over some trials is not comparable with means over all.
     return [[s for s in of_trial if s.system not in left_out.reasons] for of_trial in scores]
+
+
+def _is_chosen(name: str, systems: Collection[str] | None) -> bool:
+    """Queries by several images are measured only if they are named."""
+    return name not in BY_EXAMPLES if systems is None else name in systems
 
 
 def _baselines(systems: Collection[str] | None) -> tuple[str, ...]:

@@ -8,13 +8,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from descriptors.arrays import Box
-from reranker.dialect.searches import DialectLimits, ImageQuery, ImageSource
+from reranker.dialect.searches import DialectLimits, Example, ImageQuery, ImageSource
 from reranker.dialect.values import a_number, a_text, an_object, invalid_value
 from reranker.errors import DialectError
 
-__all__ = ["IMAGE_KEYS", "read_query_image"]
+__all__ = ["EXAMPLE_KEYS", "IMAGE_KEYS", "read_example", "read_query_image"]
 
-IMAGE_KEYS = ("image", "box")
+EXAMPLE_KEYS = ("image", "box")
+IMAGE_KEYS = (*EXAMPLE_KEYS, "images", "without")
 
 _SOURCES = ("data", "id", "url")
 _COORDINATES = 4
@@ -23,14 +24,44 @@ _MAX_URL = 8191
 
 
 def read_query_image(value: Mapping[str, Any], path: str, limits: DialectLimits) -> ImageQuery:
+    """Read what an object with `IMAGE_KEYS` asks for: one image or several, and what it is not.
+
+    Raises:
+        DialectError: a value is not valid. Null is the same as an absent key.
+    """
+    without = value.get("without")
+    negative = () if without is None else _read_examples(without, f"{path}.without", limits)
+    if value.get("images") is None:
+        return ImageQuery((read_example(value, path, limits),), negative)
+    for key, remedy in (("image", "give one"), ("box", "give each of the images its own [box]")):
+        if value.get(key) is not None:
+            raise DialectError(f"[{path}.{key}] cannot be combined with [images]: {remedy}.")
+    return ImageQuery(_read_examples(value["images"], f"{path}.images", limits), negative)
+
+
+def read_example(value: Mapping[str, Any], path: str, limits: DialectLimits) -> Example:
     """Read `image` and the optional `box` of an object.
 
     Raises:
         DialectError: a value is not valid. Null is the same as an absent key.
     """
-    box = value.get("box")
     image = _read_image(value.get("image"), f"{path}.image", limits)
-    return ImageQuery(image, None if box is None else _read_box(box, f"{path}.box"))
+    return Example(image, _read_box(value.get("box"), f"{path}.box"))
+
+
+def _read_examples(value: Any, path: str, limits: DialectLimits) -> tuple[Example, ...]:
+    if not isinstance(value, list):
+        raise invalid_value(path, "a list of images", value)
+    if not 0 < len(value) <= limits.images:
+        raise DialectError(f"[{path}] has {len(value)} images: give 1 to {limits.images}.")
+    return tuple(_read_listed(one, f"{path}.{i}", limits) for i, one in enumerate(value))
+
+
+def _read_listed(value: Any, path: str, limits: DialectLimits) -> Example:
+    """In a list, an image's box is within it."""
+    given = an_object(value, path, (*_SOURCES, "box"))
+    image = {key: one for key, one in given.items() if key != "box"}
+    return Example(_read_image(image, path, limits), _read_box(given.get("box"), f"{path}.box"))
 
 
 def _read_image(value: Any, path: str, limits: DialectLimits) -> ImageSource:
@@ -68,7 +99,9 @@ def _read_base64(value: Any, path: str, most: int) -> bytes:
     return data
 
 
-def _read_box(value: Any, path: str) -> Box:
+def _read_box(value: Any, path: str) -> Box | None:
+    if value is None:
+        return None
     if not isinstance(value, list):
         raise invalid_value(path, "[x0, y0, x1, y1], pixels of the upright image", value)
     if len(value) != _COORDINATES:

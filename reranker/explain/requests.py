@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from reranker.dialect.images import IMAGE_KEYS, read_query_image
+from reranker.dialect.images import EXAMPLE_KEYS, read_example
 from reranker.dialect.values import a_flag, a_text, an_object
 from reranker.errors import DialectError
 
 if TYPE_CHECKING:
-    from reranker.dialect.searches import DialectLimits, ImageQuery
+    from reranker.dialect.searches import DialectLimits, Example
 
 __all__ = ["EXPLAIN_SCHEMA", "ExplainRequest", "read_explain_request", "read_index"]
 
@@ -77,7 +77,7 @@ class ExplainRequest:
 
     index: str | None
     id: str
-    image: ImageQuery
+    image: Example
     regions: bool = True
 
 
@@ -91,12 +91,12 @@ def read_explain_request(body: bytes, limits: DialectLimits) -> ExplainRequest:
         parsed = orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise DialectError(f"The body is not valid JSON ({error}): send an object.") from error
-    known = ("index", "id", *IMAGE_KEYS, "regions")
+    known = ("index", "id", *EXAMPLE_KEYS, "regions")
     given = {k: v for k, v in an_object(parsed, "body", known).items() if v is not None}
     return ExplainRequest(
         read_index(given["index"]) if "index" in given else None,
         a_text(given.get("id"), "id", _MAX_ID),
-        read_query_image(given, "body", limits),
+        read_example(given, "body", limits),
         a_flag(given.get("regions", True), "regions"),
     )
 
