@@ -26,14 +26,14 @@ from galleries.errors import GalleryUnreachable
 from reranker.pipeline import Searcher
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from elasticsearch import Elasticsearch
 
     from descriptors.machine import Machine
     from descriptors.method import Method
-    from descriptors.settings import RegionSettings
+    from descriptors.settings import MethodSettings, RegionSettings
     from evaluation.datasets.photos import Queries
     from evaluation.scores import Row
     from evaluation.searching import Stage
@@ -141,7 +141,11 @@ def evaluate_through(
         raise RequestError(f"The server refuses a search: {error}.") from error
     except TransportError as error:
         raise GalleryUnreachable(f"The server does not answer ({error}): start it.") from error
-    settings = served.method.settings
+    return _compared(scores, index, served.method.settings, len(trial.queries))
+
+
+def _compared(scores: Sequence[Score], index: str, settings: MethodSettings, asked: int) -> Through:
+    """The rows of both ways, and how far they are apart."""
     layers = "+".join(layer.name for layer in settings.layers)
     dims = dict.fromkeys(("through the server", "through Python"), settings.dims)
     rows = summarise([scores], index, layers, dims)
@@ -150,7 +154,7 @@ def evaluate_through(
         abs(means["through the server", stage.name] - means["through Python", stage.name])
         for stage in SERVED_STAGES
     ]
-    return Through(rows, len(trial.queries), max(apart))
+    return Through(rows, asked, max(apart))
 
 
 def _score(
