@@ -61,12 +61,12 @@ class Through:
     Attributes:
         rows: of each stage, through the server, by plain kNN where that suffices, and in Python.
         asked: the number of queries.
-        most_apart: the greatest difference from Python in a stage's mAP.
+        max_difference: the greatest difference from Python in a stage's mAP.
     """
 
     rows: tuple[Row, ...]
     asked: int
-    most_apart: float
+    max_difference: float
 
 
 @dataclass(frozen=True)
