@@ -23,13 +23,17 @@ if TYPE_CHECKING:
     from benchmarks.timing import Row
     from descriptors.method import Method
 
-_NAMES = ("encode", "rerank", "windows", "bulk", "recall", "nested", "memory", "proxy")
+_NAMES = ("encode", "rerank", "windows", "bulk", "recall", "nested", "growth", "memory", "proxy")
 _MAX_IMAGES = 600
+_GROWTH = (10_000, 30_000, 100_000, 300_000)
 
 
 def bench(
     name: Annotated[
-        str, typer.Argument(help="encode, rerank, windows, bulk, recall, nested, memory, or proxy.")
+        str,
+        typer.Argument(
+            help="encode, rerank, windows, bulk, recall, nested, growth, memory, or proxy."
+        ),
     ],
     images: Annotated[
         Path | None,
@@ -43,7 +47,7 @@ def bench(
         typer.Option(
             min=1,
             help="Documents (windows: 20,000 and 100,000; bulk: 5,000; recall: 100,000; "
-            "nested: 2,000; memory, proxy: 20,000).",
+            "nested: 2,000; growth: 10,000 to 300,000; memory, proxy: 20,000).",
         ),
     ] = None,
 ) -> None:
@@ -56,9 +60,10 @@ def bench(
     images/s of enqueue and a worker, over those of `camsearch index`.
     recall: recall@100 compared with exact search, ms and bytes, by index type.
     nested: bytes an image and ms per query by windows in Elasticsearch, by profile.
+    growth: the same for `rerank`, the default profile, by number of images.
     memory: of a worker that indexes many small images.
-    proxy: kNN through `camsearch serve`, over direct kNN; re-ranked searches by id and by
-    upload; 50 clients for a minute.
+    proxy: kNN through `camsearch serve`, over direct kNN; searches by windows and by maps, by id
+    and by upload; 50 clients for a minute each.
     All but encode, rerank and windows need an otherwise idle Elasticsearch and Redis.
     """
     if name not in _NAMES:
@@ -114,7 +119,10 @@ def _against_elasticsearch(
     if name == "recall":
         return bench_recall(client, descriptors, count or 100_000, on_progress=_tell)
     if name == "nested":
-        return bench_nested(client, descriptors, count or 2000, on_progress=_tell)
+        return bench_nested(client, descriptors, (count or 2000,), on_progress=_tell)
+    if name == "growth":
+        counts = _GROWTH if count is None else (count,)
+        return bench_nested(client, descriptors, counts, ("rerank",), on_progress=_tell)
     ledger = servers.ledger(settings)
     rows = bench_bulk(client, ledger, settings, descriptors, count=count or 5000)
     return rows + bench_worker(settings, images, scratch / "worker", on_progress=_tell)
@@ -133,10 +141,15 @@ def _proxy(method: Method, images: list[Path], scratch: Path, count: int) -> dic
         )
         _tell("re-ranking")
         searches = bench_searches(served.proxy, served.index, served.ids[:40], images[:40])
-        _tell("50 clients")
-        bodies = [search_body({"id": one}, 100) for one in served.ids[:200]]
-        load = bench_load(served.proxy, served.index, bodies, lambda: resident_mb(served.pid))
-    return {"pass_through": passing, "searches": searches, "load": [load]}
+        load = []
+        for over in ("windows", "maps"):
+            _tell(f"50 clients, {over}")
+            bodies = [search_body({"id": one}, 100, over) for one in served.ids[:200]]
+            measured = bench_load(
+                served.proxy, served.index, bodies, lambda: resident_mb(served.pid)
+            )
+            load.append({"R 100 over": over} | measured)
+    return {"pass_through": passing, "searches": searches, "load": load}
 
 
 def _tell(what: str) -> None:

@@ -43,6 +43,7 @@ _STAGES = {
     "rerank": "re-ranking",
     "expand": "expansion and second search",
     "documents": "reading the documents",
+    "refine": "fitting the boxes",
 }
 _COMPARED: dict[RerankBy, str] = {
     "windows": "by their most similar windows",

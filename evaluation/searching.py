@@ -39,6 +39,7 @@ __all__ = [
     "FIRST_STAGES",
     "OFFLINE_STAGES",
     "ONLINE_STAGES",
+    "WINDOW_STAGES",
     "MemoryGallery",
     "OnlineVectors",
     "Stage",
@@ -69,14 +70,17 @@ def stage_of(window: int, expand: int, alpha: float = 0.0) -> Stage:
 
 FIRST_STAGES = tuple(stage_of(0, expand) for expand in (0, 5, 10))
 ONLINE_STAGES = (*FIRST_STAGES, *(stage_of(100, expand) for expand in (0, 5, 10)))
-OFFLINE_STAGES = (
-    *ONLINE_STAGES,
-    Stage(name="window100", window=100, by="images"),
-    Stage(name="window100+QE5", window=100, by="images", expand=5),
+WINDOW_STAGES = (
     Stage(name="windows", windows=True),
     Stage(name="windows+QE5", windows=True, expand=5),
     Stage(name="R100 windows", window=100, by="windows"),
     Stage(name="R100 windows+QE5", window=100, by="windows", expand=5),
+)
+OFFLINE_STAGES = (
+    *ONLINE_STAGES,
+    Stage(name="window100", window=100, by="images"),
+    Stage(name="window100+QE5", window=100, by="images", expand=5),
+    *WINDOW_STAGES,
     Stage(name="R100 windows refined", window=100, by="windows", refine=True),
 )
 

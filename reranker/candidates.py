@@ -1,10 +1,11 @@
 """The order of a search's hits: re-ranking, query expansion, second search.
 
-    first hits -> reranked(window, matches) -> expanded(query, ...) -> searched_again(found)
+    first hits -> rescored(first, cosines) or reranked(first, matches)
+    -> expanded(query, ...) -> searched_again(found)
 
 Pure functions over keys, cosines and matches. `reranker.pipeline` calls them for a gallery,
 `reranker.search` for Elasticsearch; these read documents, maps and vectors. Any function that
-returns a `Match` per hit can re-rank.
+returns a cosine or a `Match` per hit can re-rank.
 """
 
 from __future__ import annotations
@@ -58,9 +59,9 @@ class Candidate(Generic[_Key]):
 
 
 def reranked(
-    window: Sequence[Candidate[_Key]], matches: Mapping[_Key, Match | None]
+    first: Sequence[Candidate[_Key]], matches: Mapping[_Key, Match | None]
 ) -> list[Candidate[_Key]]:
-    """Sort the window by the cosine of each hit's best region.
+    """Sort the first hits by the cosine of the best region of each.
 
     Convention:
         A hit without a match keeps its score; `UNCOMPARED` hits come last, in their order.
@@ -70,19 +71,19 @@ def reranked(
     """
     return _best_first(
         c if (match := matches.get(c.key)) is None else Candidate(c.key, match.score, match)
-        for c in window
+        for c in first
     )
 
 
 def rescored(
-    window: Sequence[Candidate[_Key]], cosines: Mapping[_Key, float]
+    first: Sequence[Candidate[_Key]], cosines: Mapping[_Key, float]
 ) -> list[Candidate[_Key]]:
-    """Sort the window by the cosine of each hit's best window in the index.
+    """Sort the first hits by the cosine of the best window of each, as stored in the index.
 
     Convention:
         A hit without a cosine keeps its score; `UNCOMPARED` hits come last, in their order.
     """
-    return _best_first(Candidate(c.key, cosines.get(c.key, c.score)) for c in window)
+    return _best_first(Candidate(c.key, cosines.get(c.key, c.score)) for c in first)
 
 
 def without_vector(

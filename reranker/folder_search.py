@@ -36,15 +36,8 @@ from reranker.dialect.values import (
 from reranker.dialect.windows import REGIONS, WINDOW_VECTOR
 from reranker.errors import DialectError, NotServed
 
-__all__ = [
-    "ONE_SHARD",
-    "PARAMETERS",
-    "Parameters",
-    "View",
-    "check_served",
-    "not_served",
-    "search_folder",
-]
+__all__ = ["ONE_SHARD", "PARAMETERS", "Parameters", "View"]
+__all__ += ["check_served", "not_served", "search_folder"]
 
 Parameters = Mapping[str, str]
 
@@ -173,8 +166,8 @@ def _nearest(
     least = -1.0 if least is None else a_number(least, "knn.similarity", -1)
     boost = a_number(said.get("boost", 1.0), "knn.boost", 0)
     vector = _vector(said.get("query_vector"))
-    search_folder = gallery.knn_windows if in_windows else gallery.knn
-    hits = search_folder(folder_windows.unit_vector(vector) if in_windows else vector, k, matching)
+    nearest = gallery.knn_windows if in_windows else gallery.knn
+    hits = nearest(folder_windows.unit_vector(vector) if in_windows else vector, k, matching)
     scored = [
         (hit.id, _as_float32(boost * (1 + hit.cosine) / 2)) for hit in hits if hit.cosine >= least
     ]

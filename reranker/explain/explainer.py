@@ -17,11 +17,12 @@ from descriptors.arrays import Box, Encoded, QueryDescription, Region, Size, box
 from descriptors.classes import class_names
 from descriptors.regions import boxes_on_layers, on_layers
 from es_mappings.fields import DESCRIPTOR
+from reranker.dialect.searches import IMAGE_FIELDS
 from reranker.errors import DialectError, ImageNotFound
 from reranker.explain.contributions import NamedLayer, class_vectors_of, layer_parts
 from reranker.explain.hit_files import heat_png
 from reranker.http.exchange import encoded_index
-from reranker.search.rerank import IMAGE_FIELDS, image_of
+from reranker.search.rerank import image_of
 
 if TYPE_CHECKING:
     from descriptors.settings import RegionSettings

@@ -19,12 +19,9 @@ if TYPE_CHECKING:
     from reranker.matching import Match, Matcher
     from reranker.search.running import HitKey
 
-__all__ = ["IMAGE_FIELDS", "NotReranked", "image_of", "match_by_maps", "settings_of"]
+__all__ = ["NotReranked", "image_of", "match_by_maps", "settings_of"]
 
 _log = logging.getLogger(__name__)
-
-# Fields that locate a document's kept maps and image.
-IMAGE_FIELDS = ("digest", "uri", "width", "height")
 
 
 class NotReranked(Exception):

@@ -98,7 +98,7 @@ class VisualSearcher:
             if search.body.get("pit") is not None:
                 index = await self._indices.of_pit(request, search.body["pit"])
             await self._indices.check(request, index)
-            by_windows = self._windows.rerank(search)
+            by_windows = self._windows.reranks(search)
         with self._metrics.stage("describe"):
             queries = await self._describe(request, index, search)
         # The timeout covers re-ranking and expansion, too.
@@ -122,28 +122,6 @@ class VisualSearcher:
             took = round((clock() - started) * 1e3)
             answer = answer_of(search, response, hits, took)
         return Ranked(answer, first.headers, tuple(running.warnings))
-
-    async def _boxed(self, running: Running, first: Answer) -> Answer:
-        with self._metrics.stage("boxes"):
-            vectors = running.vectors()
-            return await self._windows.in_answer(running.asked, running.search, first, vectors)
-
-    async def _hits(self, running: Running) -> list[RankedHit]:
-        """The hits to answer, those of the page that were compared by windows with their boxes."""
-        hits, search = running.hits(), running.search
-        compared = None if search.in_windows else running.compared
-        if search.image is None or (compared is not None and not compared):
-            return hits
-        vector = running.vectors()[search.image]
-        try:
-            with self._metrics.stage("boxes"):
-                async with asyncio.timeout_at(running.until):
-                    return await self._windows.with_boxes(
-                        running.asked, search, hits, vector, compared
-                    )
-        except (TimeoutError, UpstreamUnreachable, UpstreamRefused):
-            running.warnings.append(_NO_BOXES)
-            return hits
 
     async def _describe(
         self, request: Request, index: str, search: VisualSearch
@@ -274,3 +252,25 @@ class VisualSearcher:
             shown = await self._found_again(running, documents_body(search, vectors, ids))
             found |= {key: hit for key, hit in {**running.found, **shown}.items() if key in found}
         running.again, running.order = found, order
+
+    async def _hits(self, running: Running) -> list[RankedHit]:
+        """The hits to answer, those of the page that were compared by windows with their boxes."""
+        hits, search = running.hits(), running.search
+        compared = None if search.in_windows else running.compared
+        if search.image is None or (compared is not None and not compared):
+            return hits
+        vector = running.vectors()[search.image]
+        try:
+            with self._metrics.stage("boxes"):
+                async with asyncio.timeout_at(running.until):
+                    return await self._windows.with_boxes(
+                        running.asked, search, hits, vector, compared
+                    )
+        except (TimeoutError, UpstreamUnreachable, UpstreamRefused):
+            running.warnings.append(_NO_BOXES)
+            return hits
+
+    async def _boxed(self, running: Running, first: Answer) -> Answer:
+        with self._metrics.stage("boxes"):
+            vectors = running.vectors()
+            return await self._windows.in_answer(running.asked, running.search, first, vectors)

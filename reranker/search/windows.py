@@ -12,7 +12,7 @@ from es_mappings.windows import parts_of
 from galleries.errors import NoWindows
 from reranker.dialect.answers import page_of, read_hits, with_boxes
 from reranker.dialect.values import parameters_of, written_json
-from reranker.dialect.windows import WINDOW_VECTOR, best_boxes, windows_body
+from reranker.dialect.windows import WINDOW_VECTOR, best_boxes, best_cosines, windows_body
 from reranker.http.exchange import Answer
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class WindowSearcher:
         """Args: count of windows of each image; 0 if the method has none."""
         self._indices, self._count = indices, count
 
-    def rerank(self, search: VisualSearch) -> bool:
+    def reranks(self, search: VisualSearch) -> bool:
         """Whether a search re-ranks by windows: if it says so, or by default if there are any.
 
         Raises:
@@ -74,12 +74,10 @@ class WindowSearcher:
         Raises:
             UpstreamRefused, UpstreamUnreachable: Elasticsearch does not answer.
         """
-        found = {}
+        found: dict[_Key, float] = {}
         for response in await self._ask(request, keys, vector, boxes=False):
-            for hit in read_hits(response):
-                if hit.score is not None and (hit.index, hit.id) in keys:
-                    found[hit.index, hit.id] = 2 * hit.score - 1
-        return found
+            found |= best_cosines(response)
+        return {key: cosine for key, cosine in found.items() if key in keys}
 
     async def boxes(
         self,

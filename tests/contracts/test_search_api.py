@@ -202,6 +202,25 @@ NEAREST = {
 }
 
 
+@pytest.mark.parametrize(
+    ("asked", "offsets"), [({}, [1, 0]), ({"size": 1}, [1]), ({"size": 0}, [])]
+)
+def test_inner_hits_are_the_most_similar_windows(ask, asked, offsets):
+    inner = {"_source": ["regions.box"], **asked}
+    clause = knn(field="regions.vector", query_vector=[3, 4, 0, 0], inner_hits=inner)
+    [hit] = ask("POST", "/{index}/_search", {"knn": clause})[1]["hits"]["hits"]
+    best = hit["inner_hits"]["regions"]["hits"]
+    assert best["total"] == {"value": 2, "relation": "eq"}
+    assert [one["_nested"] for one in best["hits"]] == [
+        {"field": "regions", "offset": offset} for offset in offsets
+    ]
+    scores = [one["_score"] for one in best["hits"]]
+    assert scores == pytest.approx([0.9, 0.8][: len(offsets)])
+    assert best["max_score"] == (pytest.approx(0.9) if offsets else None)
+    boxes = [ABOUT_A["regions"][offset] for offset in offsets]
+    assert [one["_source"] for one in best["hits"]] == boxes
+
+
 @pytest.mark.parametrize("case", NEAREST)
 def test_the_nearest_come_first(ask, case):
     body, expected, total = NEAREST[case]

@@ -318,7 +318,8 @@ class TestWindows:
             kept = store.get({document.id: document.digest})[document.id]
             size = Size(document.width, document.height)
             maps = stack_kept([kept], CPU, house.method.encoder.kept_dtype)
-            assert hit.box == refine_box(house.method, query, maps, size, before.box)
+            fitted = refine_box(house.method, query, maps, size, before.box, searcher.regions)
+            assert hit.box == fitted
         assert [hit.box for hit in fine] != [hit.box for hit in coarse]
 
     @pytest.mark.parametrize("plan", [SearchPlan(), SearchPlan(window=3, by="maps")], ids=repr)
