@@ -126,7 +126,7 @@ class _Served:
 
     @property
     def _all(self) -> dict[str, Any]:
-        return {"size": len(self.documents), "source": False}
+        return {"size": len(self.documents), "source": False, "filter_path": "hits.hits._id"}
 
     def _knn(self, asked: Mapping[str, Any], own: str, *, windows: bool) -> dict[str, Any]:
         return {
