@@ -27,7 +27,7 @@ IMAGE_FIELDS = ("digest", "uri", "width", "height")
 
 
 class NotReranked(Exception):
-    """Re-ranking failed, with a sentence for the caller. Never leaves the search."""
+    """Re-ranking failed, with a sentence for the caller of a search."""
 
 
 def image_of(hit: FoundHit | None) -> IndexedImage | None:
