@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from galleries.filters import Filter
     from reranker.candidates import Candidate
     from reranker.matching import Match
+    from reranker.ranking import RerankBy
 
 __all__ = [
     "FIRST_STAGES",

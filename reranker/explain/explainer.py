@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from descriptors.settings import RegionSettings
     from galleries.documents import IndexedImage
     from reranker.dialect.answers import FoundHit
+    from reranker.dialect.endpoints import ExplainRequest
     from reranker.explain.hit_files import HitFiles
-    from reranker.explain.requests import ExplainRequest
     from reranker.http.exchange import Request
     from reranker.matching import Matcher
     from reranker.search.admission import Gate

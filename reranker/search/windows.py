@@ -74,7 +74,7 @@ class WindowSearcher:
         Raises:
             UpstreamRefused, UpstreamUnreachable: Elasticsearch does not answer.
         """
-        found: dict[_Key, float] = {}
+        found: dict[HitKey, float] = {}
         for response in await self._ask(request, keys, vector, boxes=False):
             found |= best_cosines(response)
         return {key: cosine for key, cosine in found.items() if key in keys}
