@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from camsearch.commands.options import check_writable
 from descriptors.backbones import find_network
 from descriptors.errors import RequestError
+from reranker.explain.pages import check_suffix
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -81,11 +82,7 @@ def check_report(path: Path) -> None:
     Raises:
         RequestError: for another suffix than ``.html``, or if it cannot be written.
     """
-    if path.suffix.lower() != ".html":
-        raise RequestError(
-            f"The report cannot be written to {path}: it is an HTML page, so its name must end "
-            "in .html."
-        )
+    check_suffix(path)
     check_writable(path, "--report")
 
 

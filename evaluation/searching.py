@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from itertools import islice
 from typing import TYPE_CHECKING
@@ -20,7 +20,7 @@ from galleries.errors import NoWindows
 from indexer.encoding import encode_documents
 from indexer.reading import IndexingPlan
 from reranker.pipeline import Searcher
-from reranker.ranking import Hit, RerankBy, SearchPlan
+from reranker.ranking import Hit, SearchPlan
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from galleries.filters import Filter
     from reranker.candidates import Candidate
     from reranker.matching import Match
+    from reranker.ranking import RerankBy
 
 __all__ = [
     "FIRST_STAGES",
@@ -49,30 +50,15 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True)
-class Stage:
-    """One way to search: its name in the table, and fields of `SearchPlan`."""
+@dataclass(frozen=True, kw_only=True)
+class Stage(SearchPlan):
+    """One way to search, with its name in the tables."""
 
     name: str
-    window: int = 0
-    expand: int = 0
-    by: RerankBy = "maps"
-    windows: bool = False
-    alpha: float = 0.0
-    refine: bool = False
 
     def plan(self, gallery: int, leave_out: str | None) -> SearchPlan:
         """A search that ranks a gallery of this size, except for one image."""
-        return SearchPlan(
-            k=gallery,
-            window=self.window,
-            by=self.by,
-            windows=self.windows,
-            expand=self.expand,
-            alpha=self.alpha,
-            refine=self.refine,
-            leave_out=leave_out,
-        )
+        return replace(self, k=gallery, leave_out=leave_out)
 
 
 def stage_of(window: int, expand: int, alpha: float = 0.0) -> Stage:
@@ -80,23 +66,23 @@ def stage_of(window: int, expand: int, alpha: float = 0.0) -> Stage:
     parts = [f"R{window}" if window else "first"]
     if expand:
         parts.append(f"QE{expand}" + (f"^{alpha:g}" if alpha else ""))
-    return Stage("+".join(parts), window, expand, alpha=alpha)
+    return Stage(name="+".join(parts), window=window, by="maps", expand=expand, alpha=alpha)
 
 
 FIRST_STAGES = tuple(stage_of(0, expand) for expand in (0, 5, 10))
 ONLINE_STAGES = (*FIRST_STAGES, *(stage_of(100, expand) for expand in (0, 5, 10)))
 WINDOW_STAGES = (
-    Stage("windows", windows=True),
-    Stage("windows+QE5", expand=5, windows=True),
-    Stage("R100 windows", 100, by="windows"),
-    Stage("R100 windows+QE5", 100, 5, by="windows"),
+    Stage(name="windows", windows=True),
+    Stage(name="windows+QE5", windows=True, expand=5),
+    Stage(name="R100 windows", window=100, by="windows"),
+    Stage(name="R100 windows+QE5", window=100, by="windows", expand=5),
 )
 OFFLINE_STAGES = (
     *ONLINE_STAGES,
-    Stage("window100", 100, by="images"),
-    Stage("window100+QE5", 100, 5, by="images"),
+    Stage(name="window100", window=100, by="images"),
+    Stage(name="window100+QE5", window=100, by="images", expand=5),
     *WINDOW_STAGES,
-    Stage("R100 windows refined", 100, by="windows", refine=True),
+    Stage(name="R100 windows refined", window=100, by="windows", refine=True),
 )
 
 

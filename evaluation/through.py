@@ -29,7 +29,7 @@ from galleries.errors import GalleryUnreachable
 from reranker.pipeline import Searcher
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from elasticsearch import Elasticsearch
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from descriptors.arrays import QueryDescription
     from descriptors.machine import Machine
     from descriptors.method import Method
-    from descriptors.settings import RegionSettings
+    from descriptors.settings import MethodSettings, RegionSettings
     from evaluation.datasets.photos import Queries
     from evaluation.scores import Row
     from evaluation.searching import Stage
@@ -61,12 +61,12 @@ class Through:
     Attributes:
         rows: of each stage, through the server, by plain kNN where that suffices, and in Python.
         asked: the number of queries.
-        most_apart: the greatest difference from Python in a stage's mAP.
+        max_difference: the greatest difference from Python in a stage's mAP.
     """
 
     rows: tuple[Row, ...]
     asked: int
-    most_apart: float
+    max_difference: float
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ class _Served:
 
     @property
     def _all(self) -> dict[str, Any]:
-        return {"size": len(self.documents), "source": False}
+        return {"size": len(self.documents), "source": False, "filter_path": "hits.hits._id"}
 
     def _knn(self, asked: Mapping[str, Any], own: str, *, windows: bool) -> dict[str, Any]:
         return {
@@ -180,12 +180,16 @@ def evaluate_through(
         raise RequestError(f"The server refuses a search: {error}.") from error
     except TransportError as error:
         raise GalleryUnreachable(f"The server does not answer ({error}): start it.") from error
-    settings = served.method.settings
+    return _compared(scores, index, served.method.settings, len(trial.queries))
+
+
+def _compared(scores: Sequence[Score], index: str, settings: MethodSettings, asked: int) -> Through:
+    """The rows of all ways, and how far they are apart."""
     layers = "+".join(layer.name for layer in settings.layers)
     dims = dict.fromkeys((_SERVER, _PLAIN, _PYTHON), settings.dims)
     rows = summarise([scores], index, layers, dims)
     python = {row.stage: row.all for row in rows if row.system == _PYTHON}
-    return Through(rows, len(trial.queries), max(abs(row.all - python[row.stage]) for row in rows))
+    return Through(rows, asked, max(abs(row.all - python[row.stage]) for row in rows))
 
 
 def _score(

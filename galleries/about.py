@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from descriptors.method import Method
 
 __all__ = ["WHITENING", "about_folder", "about_method", "features_of", "method_about"]
-__all__ += ["regions_about", "settings_about", "with_own_windows"]
+__all__ += ["regions_about", "settings_about", "with_own_windows", "with_windows_of"]
 
 # In the folder of a local gallery.
 WHITENING = "whitening.safetensors"
@@ -77,10 +77,14 @@ def with_own_windows(folder: Path, settings: MethodSettings) -> MethodSettings:
     """The settings with the windows of the gallery in a folder; as they are if there is none."""
     try:
         with LocalGallery.open(folder) as gallery:
-            windows = settings_about(gallery.settings).windows
+            return with_windows_of(gallery.settings, settings)
     except GalleryNotFound:
         return settings
-    return settings.model_copy(update={"windows": windows})
+
+
+def with_windows_of(about: Mapping[str, Any], settings: MethodSettings) -> MethodSettings:
+    """The settings, with the windows of an existing gallery; see `settings_about`."""
+    return settings.model_copy(update={"windows": settings_about(about).windows})
 
 
 def method_about(about: Mapping[str, Any], machine: Machine, folder: Path = Path()) -> Method:

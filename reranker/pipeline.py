@@ -16,6 +16,7 @@ from jaxtyping import Float, Float32
 from torch import Tensor
 
 from descriptors.arrays import Box, QueryDescription, Size
+from descriptors.errors import RequestError
 from descriptors.refining import refine_box
 from galleries.kept_maps import stack_kept
 from reranker.candidates import (
@@ -98,17 +99,25 @@ class Searcher:
 
         Source:
             paper sections 5.1 and 4.4; docs/method.md sections 5 and 6.
+
+        Raises:
+            RequestError: boxes are to be refined, and no windows are compared.
         """
+        windows = self.compares_windows(plan)
+        if plan.refine and not windows:
+            raise RequestError(
+                "Only windows are refined, and this search compares none: re-rank by windows, or "
+                "search without refine."
+            )
         order = self.rank(query, plan)
         first, last = order.first[: plan.k], order.last[: plan.k]
         with _timed(order.milliseconds, "documents"):
             documents = self.gallery.get([c.key for c in (*last, *first)])
         places = {c.key: (c.score, rank) for rank, c in enumerate(order.first, start=1)}
-        windows = self.compares_windows(plan)
         boxes = self.boxes(query, last, documents, windows=windows)
         boxes_before = self.boxes(query, first, documents, windows=plan.windows)
         hits = _hits(last, documents, places, boxes)
-        if plan.refine and windows:
+        if plan.refine:
             with _timed(order.milliseconds, "refine"):
                 hits = self.refined(query, hits)
         return Ranking(

@@ -92,15 +92,14 @@ def create(
     """
     from camsearch import servers
     from es_mappings import indices
-    from galleries.about import settings_about
+    from galleries.about import with_windows_of
 
     settings, plan = read_settings(), stored.plan()
     name = gallery or settings.images
     client = servers.elastic(settings)
     described = chosen.settings()
     if chosen.windows is None and indices.live_index(client, name) is not None:
-        own = settings_about(indices.open_gallery(client, name).settings).windows
-        described = described.model_copy(update={"windows": own})
+        described = with_windows_of(indices.open_gallery(client, name).settings, described)
     about = _about(chosen, described, stored)
     index = indices.create_gallery(client, name, about, about["dims"], plan)
     typer.echo(f"The gallery {name} is the index {index}.")

@@ -183,18 +183,12 @@ def read_dataset(  # noqa: PLR0913 - one keyword an option of the command line
     if fit is not None:
         trials = tuple(replace(t, notes=t.notes + _notes(t, fit)) for t in trials)
     promised = dataset.distractors
-    if promised is not None and distractors is None:
-        distractors = root / promised.folder
-        if not distractors.is_dir():
-            raise RequestError(
-                f"{name} needs its distractors in {distractors}, or another folder of them named: "
-                f"get them from {promised.page}."
-            )
-    if distractors is None:
+    folder = distractors or _own_distractors(name, root, promised)
+    if folder is None:
         return trials
     if stream is None:
         stream = promised is not None and promised.streamed
-    trials, count = _with_distractors(trials, distractors, None if stream else facts)
+    trials, count = _with_distractors(trials, folder, None if stream else facts)
     # One in a hundred may be unreadable.
     if promised is None or count >= 0.99 * promised.count:
         return trials
@@ -203,6 +197,23 @@ def read_dataset(  # noqa: PLR0913 - one keyword an option of the command line
         "are comparable only with all of them."
     )
     return tuple(replace(one, notes=(*one.notes, note)) for one in trials)
+
+
+def _own_distractors(name: str, root: Path, promised: _Distractors | None) -> Path | None:
+    """The folder of a dataset's own distractors; None if it has none.
+
+    Raises:
+        RequestError: if the folder is missing.
+    """
+    if promised is None:
+        return None
+    folder = root / promised.folder
+    if not folder.is_dir():
+        raise RequestError(
+            f"{name} needs its distractors in {folder}, or another folder of them named: get them "
+            f"from {promised.page}."
+        )
+    return folder
 
 
 def _with_distractors(

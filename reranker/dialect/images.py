@@ -12,7 +12,7 @@ from reranker.dialect.searches import DialectLimits, Example, ImageQuery, ImageS
 from reranker.dialect.values import a_number, a_text, an_object, invalid_value
 from reranker.errors import DialectError
 
-__all__ = ["EXAMPLE_KEYS", "IMAGE_KEYS", "read_example", "read_query_image"]
+__all__ = ["EXAMPLE_KEYS", "IMAGE_KEYS", "read_query_image"]
 
 EXAMPLE_KEYS = ("image", "box")
 IMAGE_KEYS = (*EXAMPLE_KEYS, "images", "without")
@@ -31,29 +31,30 @@ def read_query_image(value: Mapping[str, Any], path: str, limits: DialectLimits)
     """
     without = value.get("without")
     negative = () if without is None else _read_examples(without, f"{path}.without", limits)
+    query = ImageQuery(_read_views(value, path, limits), negative)
+    if (count := len(query.examples)) > limits.images:
+        raise DialectError(
+            f"[{path}] has {count} images, those of [without] included: give at most "
+            f"{limits.images}."
+        )
+    return query
+
+
+def _read_views(value: Mapping[str, Any], path: str, limits: DialectLimits) -> tuple[Example, ...]:
     if value.get("images") is None:
-        return ImageQuery((read_example(value, path, limits),), negative)
+        image = _read_image(value.get("image"), f"{path}.image", limits)
+        return (Example(image, _read_box(value.get("box"), f"{path}.box")),)
     for key, remedy in (("image", "give one"), ("box", "give each of the images its own [box]")):
         if value.get(key) is not None:
             raise DialectError(f"[{path}.{key}] cannot be combined with [images]: {remedy}.")
-    return ImageQuery(_read_examples(value["images"], f"{path}.images", limits), negative)
-
-
-def read_example(value: Mapping[str, Any], path: str, limits: DialectLimits) -> Example:
-    """Read `image` and the optional `box` of an object.
-
-    Raises:
-        DialectError: a value is not valid. Null is the same as an absent key.
-    """
-    image = _read_image(value.get("image"), f"{path}.image", limits)
-    return Example(image, _read_box(value.get("box"), f"{path}.box"))
+    return _read_examples(value["images"], f"{path}.images", limits)
 
 
 def _read_examples(value: Any, path: str, limits: DialectLimits) -> tuple[Example, ...]:
     if not isinstance(value, list):
         raise invalid_value(path, "a list of images", value)
-    if not 0 < len(value) <= limits.images:
-        raise DialectError(f"[{path}] has {len(value)} images: give 1 to {limits.images}.")
+    if not value:
+        raise DialectError(f"[{path}] is empty: give at least one image, or leave it out.")
     return tuple(_read_listed(one, f"{path}.{i}", limits) for i, one in enumerate(value))
 
 

@@ -24,7 +24,7 @@ from reranker.dialect.values import (
 from reranker.errors import DialectError
 from reranker.ranking import RerankBy
 
-__all__ = ["NAME", "Options", "check_conflicts", "check_images", "take_options"]
+__all__ = ["NAME", "Options", "check_conflicts", "check_images", "read_rerank", "take_options"]
 
 NAME = "camsearch"
 
@@ -155,12 +155,16 @@ def _ranking(
         1,
         limits.window,
     )
-    rerank = _rerank(given.get("rerank", True), f"{path}.rerank", window, limits)
+    rerank = read_rerank(given.get("rerank", True), f"{path}.rerank", window, limits)
     return rerank, _expand(given.get("expand"), f"{path}.expand", limits)
 
 
-def _rerank(value: Any, path: str, window: int, limits: DialectLimits) -> Rerank | None:
-    """True and {} mean the defaults; false and null mean no re-ranking."""
+def read_rerank(value: Any, path: str, window: int, limits: DialectLimits) -> Rerank | None:
+    """Read what is compared: true and {} mean the defaults, false and null no re-ranking.
+
+    Raises:
+        DialectError: it is not valid.
+    """
     if value is None or value is False:
         return None
     if value is True:

@@ -25,7 +25,7 @@ _log = logging.getLogger(__name__)
 
 
 class NotReranked(Exception):
-    """Re-ranking failed, with a sentence for the caller. Never leaves the search."""
+    """Re-ranking failed, with a sentence for the caller of a search."""
 
 
 def image_of(hit: FoundHit | None) -> IndexedImage | None:

@@ -22,9 +22,10 @@ from reranker.candidates import (
     unmatched_warning,
     without_vector,
 )
-from reranker.dialect.answers import RankedHit, answer_of, page_of
+from reranker.dialect.answers import RankedHit, answer_of, page_of, shows_boxes
 from reranker.dialect.searches import first_body, forwarded_query
 from reranker.dialect.second_search import again_body, documents_body, shown_at_most, wide_body
+from reranker.dialect.values import without
 from reranker.errors import UpstreamRefused, UpstreamUnreachable
 from reranker.search.rerank import NotReranked, match_by_maps, settings_of
 from reranker.search.running import HitKey, Ranked, Running, by_key
@@ -104,7 +105,9 @@ class VisualSearcher:
             queries = await self._describe(request, index, search)
         # The timeout covers re-ranking and expansion, too.
         limit = self._timeout_s if search.timeout is None else search.timeout
-        asked = replace(request, query=on_one_copy(forwarded_query(search), search))
+        boxed = search.in_windows and not search.ranks and shows_boxes(search)
+        query = without(search.query, ("filter_path",)) if boxed else forwarded_query(search)
+        asked = replace(request, query=on_one_copy(query, search))
         running = Running(asked, search, queries, started + limit, by_windows)
         with self._metrics.stage("first_search"):
             body = first_body(search, running.vectors())
@@ -112,7 +115,7 @@ class VisualSearcher:
         if first.status != HTTPStatus.OK:
             return first
         if not search.ranks:
-            return await self._boxed(running, first) if search.in_windows else first
+            return await self._boxed(running, first) if boxed else first
         response = orjson.loads(first.body)
         running.found = by_key(response)
         await self._rank(running)
@@ -259,6 +262,8 @@ class VisualSearcher:
         hits, search = running.hits(), running.search
         compared = None if search.in_windows else running.compared
         if search.image is None or (compared is not None and not compared):
+            return hits
+        if not shows_boxes(search):
             return hits
         vector = running.vectors()[search.image]
         try:

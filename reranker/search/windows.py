@@ -10,7 +10,7 @@ import orjson
 
 from es_mappings.windows import parts_of
 from galleries.errors import NoWindows
-from reranker.dialect.answers import page_of, read_hits, with_boxes
+from reranker.dialect.answers import filtered, page_of, read_hits, with_boxes
 from reranker.dialect.values import parameters_of, written_json
 from reranker.dialect.windows import WINDOW_VECTOR, best_boxes, best_cosines, windows_body
 from reranker.errors import OneImageOnly
@@ -80,7 +80,7 @@ class WindowSearcher:
         Raises:
             UpstreamRefused, UpstreamUnreachable: Elasticsearch does not answer.
         """
-        found: dict[_Key, float] = {}
+        found: dict[HitKey, float] = {}
         for response in await self._ask(request, keys, vector, boxes=False):
             found |= best_cosines(response)
         return {key: cosine for key, cosine in found.items() if key in keys}
@@ -121,7 +121,11 @@ class WindowSearcher:
         answer: Answer,
         vectors: Mapping[ImageQuery, Float32[np.ndarray, " D"]],
     ) -> Answer:
-        """Elasticsearch's answer to a search in windows, with the box of each hit."""
+        """Elasticsearch's answer to a search in windows, with the box of each hit.
+
+        Convention:
+            `filter_path` is applied here, since it may keep the boxes without the ids.
+        """
         response = orjson.loads(answer.body)
         hits = {(hit.index, hit.id): hit.raw for hit in read_hits(response)}
         image = next(slot.image for slot in search.slots if slot.field == WINDOW_VECTOR)
@@ -129,7 +133,7 @@ class WindowSearcher:
         for key, box in boxes.items():
             raw: Any = hits[key]
             raw["fields"] = {**raw.get("fields", {}), "camsearch.box": box.as_list()}
-        body = written_json(response, pretty=search.pretty)
+        body = written_json(filtered(response, search.filter_path), pretty=search.pretty)
         return Answer(answer.status, answer.headers, body)
 
     async def _ask(

@@ -24,7 +24,7 @@ def test_a_server_answers_as_python_does(sources, photos, gallery, proxy):
     with connect(proxy.url) as client:
         found = evaluate_through(photos, client, gallery, MACHINE)
     assert found.asked == len(sources)
-    assert found.most_apart < 0.001
+    assert found.max_difference < 0.001
     server, python = "through the server", "through Python"
     three, two = (server, "plain kNN", python), (server, python)
     assert [(row.system, row.stage) for row in found.rows] == [

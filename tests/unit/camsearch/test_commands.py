@@ -477,12 +477,13 @@ class TestRefusals:
             (["{photos}/1.jpg", "--without-box", "1,2,30,40"], "1 boxes for 0 images"),
             (["{photos}/1.jpg", "{photos}/2.jpg", "--by", "maps"], "re-rank by windows"),
             (["{photos}/1.jpg", "--by", "maps", "--rerank", "0"], "--by has no effect"),
+            (["{photos}/1.jpg", "--refine", "--by", "maps"], "Only windows are refined"),
             (["{photos}/1.jpg", "--filter", "=Köln"], "write field=value"),
             (["{photos}/1.jpg", "--filter", "city=Köln"], "city"),
             (["{photos}/1.jpg", "--filter", '{{"match": {{"meta.city": "x"}}}}'], "match"),
             (["{photos}/1.jpg", "--filter", '{{"bool": ' + "[" * 100_000], "not valid JSON"),
         ],
-        ids=range(17),
+        ids=range(18),
     )
     def test_a_search_that_cannot_be(self, camsearch, gallery, photos, words, why):
         words = [word.format(photos=photos) for word in words]

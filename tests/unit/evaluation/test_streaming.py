@@ -17,7 +17,7 @@ from evaluation import streaming
 from evaluation.datasets.catalogue import FitOn, read_dataset
 from evaluation.encoding import encode_images
 from evaluation.ours import score_ours
-from evaluation.searching import Stage
+from evaluation.searching import Stage, stage_of
 from evaluation.streaming import StreamedGallery, StreamedVectors, stream_images
 from evaluation.trials import DatasetImage, StreamedImages, all_images
 from galleries.documents import Document
@@ -189,7 +189,8 @@ class TestStreamedGallery:
 
 def test_streamed_images_score_as_plain_ones_of_the_gallery(tmp_path):
     """Re-ranking and expansion included; and they do count."""
-    stages = (Stage("first"), Stage("R5", 5), Stage("R5+QE3", 5, 3), Stage("w", 5, by="images"))
+    whole = Stage(name="w", window=5, by="images")
+    stages = (stage_of(0, 0), stage_of(5, 0), stage_of(5, 3), whole)
     root, paris = make_revisited(tmp_path / "root"), make_paris(tmp_path / "paris")
     others = make_distractors(tmp_path / "others", 20)
 
