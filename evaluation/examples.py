@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from evaluation.searching import Stage, StageSearcher
     from evaluation.trials import DatasetQuery
 
-__all__ = ["BY_EXAMPLES", "EXAMPLE_STAGES", "LIKE_NEGATIVE", "score_examples"]
+__all__ = ["EXAMPLES", "LIKE_NEGATIVE", "score_examples"]
 
-EXAMPLE_STAGES = (FIRST_STAGES[0], FIRST_STAGES[1], *WINDOW_STAGES)
+_STAGES = (FIRST_STAGES[0], FIRST_STAGES[1], *WINDOW_STAGES)
 
 # The measure of negatives: the share of the first ten hits that is more similar to the wrong hit
 # than to the query.
@@ -65,14 +65,14 @@ class _Bench:
 def score_examples(
     prepared: PreparedTrial, stages: Mapping[str, Sequence[Stage]]
 ) -> Iterator[Score]:
-    """Scores of the systems of `BY_EXAMPLES` that are wanted.
+    """Scores of the systems of `EXAMPLES` that are wanted.
 
     Args:
         prepared: the trial; without windows only whole images are compared.
         stages: of each system that is wanted; others than ours are ignored.
     """
     bench, windows = _Bench(prepared), prepared.method.settings.windows
-    for name, score in BY_EXAMPLES.items():
+    for name, score in _SYSTEMS.items():
         for stage in stages.get(name, ()):
             if windows or not bench.searcher.compares_windows(stage.plan(1, None)):
                 yield from (replace(one, system=name) for one in score(bench, stage))
@@ -119,13 +119,13 @@ def _negative(bench: _Bench, stage: Stage, *, told: bool) -> Iterator[Score]:
 
 
 def _groups(asked: Sequence[AskedQuery], count: int) -> Iterator[Sequence[AskedQuery]]:
-    """Each query with those after it that look for the same, from the last on to the first.
+    """Each query with those after it by path that look for the same; the first follow the last.
 
     Convention:
         Views are of different images, and leave at least one right answer.
     """
     alike: dict[frozenset[str], list[AskedQuery]] = defaultdict(list)
-    for one in asked:
+    for one in sorted(asked, key=lambda one: one.query.name):
         alike[_relevant(one.query)].append(one)
     for shown, queries in alike.items():
         for first in range(len(queries)):
@@ -154,7 +154,7 @@ def _without(query: DatasetQuery, hidden: Collection[str]) -> DatasetQuery:
     return replace(query, judgements={n: j for n, j in judged.items() if j.positives})
 
 
-BY_EXAMPLES: Mapping[str, Callable[[_Bench, Stage], Iterator[Score]]] = MappingProxyType(
+_SYSTEMS: Mapping[str, Callable[[_Bench, Stage], Iterator[Score]]] = MappingProxyType(
     {
         "views 2": partial(_views, count=2),
         "best of 2": partial(_best_of, count=2),
@@ -164,3 +164,6 @@ BY_EXAMPLES: Mapping[str, Callable[[_Bench, Stage], Iterator[Score]]] = MappingP
         "no negative": partial(_negative, told=False),
     }
 )
+
+# The stages at which each is measured.
+EXAMPLES: Mapping[str, Sequence[Stage]] = MappingProxyType(dict.fromkeys(_SYSTEMS, _STAGES))

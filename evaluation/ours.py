@@ -15,7 +15,7 @@ import torch
 from descriptors.expansion import hits_to_read
 from descriptors.method import Method
 from evaluation.encoding import UnpackedMaps, pixels_of
-from evaluation.examples import BY_EXAMPLES, EXAMPLE_STAGES, score_examples
+from evaluation.examples import score_examples
 from evaluation.fitting import fit_method
 from evaluation.scores import LeftOut, Score
 from evaluation.searching import (
@@ -73,10 +73,9 @@ _TOO_MANY = (
 # As many as the paper's list for Paris (section 4.3); twice N_C of the default preset.
 _THEME_CLASSES = 16
 
-# The stages at which each of our systems is measured; those by examples only if they are named.
+# The stages at which each of our systems is measured.
 OURS: Mapping[str, Sequence[Stage]] = MappingProxyType(
     {"OfA": OFFLINE_STAGES, "OnA": ONLINE_STAGES, "theme": FIRST_STAGES}
-    | dict.fromkeys(BY_EXAMPLES, EXAMPLE_STAGES)
 )
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from descriptors.errors import RequestError
 from evaluation.baselines.systems import ALL_BASELINES, chosen_baselines, dims_of, score_baselines
 from evaluation.encoding import encode_images
-from evaluation.examples import BY_EXAMPLES
+from evaluation.examples import EXAMPLES
 from evaluation.ours import OURS, PACKAGED_IS_OURS, STREAMED, score_ours
 from evaluation.scores import LeftOut, Row, Score, summarise
 from evaluation.trials import all_images
@@ -32,6 +32,10 @@ __all__ = [
     "score_systems",
     "stages_measured",
 ]
+
+
+# Queries by several images are measured only if they are named.
+_EVERY_OWN = {**OURS, **EXAMPLES}
 
 
 @dataclass(frozen=True)
@@ -123,7 +127,7 @@ def evaluate_trials(  # noqa: PLR0913 - all that a run is of
     if not any(scores):
         raise RequestError(" ".join(left_out.sentences()))
     layers = "+".join(layer.name for layer in encoder.settings.layers)
-    dims = dict.fromkeys(OURS, encoder.settings.dims)
+    dims = dict.fromkeys(_EVERY_OWN, encoder.settings.dims)
     dims |= {name: dims_of(name, encoder) for name in _baselines(systems)}
     return Evaluation(
         about,
@@ -144,7 +148,7 @@ def check_systems(systems: Collection[str] | None) -> None:
     Raises:
         RequestError: for an unknown name, or for BoW without OpenCV.
     """
-    known = (*OURS, *ALL_BASELINES)
+    known = (*_EVERY_OWN, *ALL_BASELINES)
     unknown = [name for name in systems or () if name not in known]
     if unknown:
         raise RequestError(f"There is no system {unknown[0]!r}: choose among {', '.join(known)}.")
@@ -160,7 +164,7 @@ def stages_measured(
         systems: see `evaluate_trials`.
         streamed: whether there are streamed images, with which only OfA is measured.
     """
-    stages = {name: tuple(stage.name for stage in some) for name, some in OURS.items()}
+    stages = {name: tuple(stage.name for stage in some) for name, some in _EVERY_OWN.items()}
     stages |= {name: ALL_BASELINES[name].stages for name in _baselines(systems)}
     return {
         name: some
@@ -176,7 +180,7 @@ def score_systems(  # noqa: PLR0913 - all that a run is of
     cache: Path,
     progress: Progress,
     *,
-    ours: Mapping[str, Sequence[Stage]] = OURS,
+    ours: Mapping[str, Sequence[Stage]] = _EVERY_OWN,
     systems: Collection[str] | None = None,
     left_out: LeftOut,
 ) -> list[list[Score]]:
@@ -211,11 +215,10 @@ def score_systems(  # noqa: PLR0913 - all that a run is of
 
 
 def _is_chosen(name: str, systems: Collection[str] | None) -> bool:
-    """Queries by several images are measured only if they are named."""
-    return name not in BY_EXAMPLES if systems is None else name in systems
+    return name not in EXAMPLES if systems is None else name in systems
 
 
 def _baselines(systems: Collection[str] | None) -> tuple[str, ...]:
     """Those of the chosen systems that are not ours."""
-    names = None if systems is None else [name for name in systems if name not in OURS]
+    names = None if systems is None else [name for name in systems if name not in _EVERY_OWN]
     return chosen_baselines(names)

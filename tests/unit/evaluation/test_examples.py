@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from descriptors.settings import RegionSettings
-from evaluation.examples import BY_EXAMPLES, EXAMPLE_STAGES, LIKE_NEGATIVE, score_examples
+from evaluation.examples import EXAMPLES, LIKE_NEGATIVE, score_examples
 from evaluation.fitting import fit_method
 from evaluation.ours import PreparedTrial
 from evaluation.scores import trapezoidal_average_precision
@@ -23,9 +23,8 @@ def prepared(trials, encoded):
 
 @pytest.fixture(scope="module")
 def scores(prepared):
-    wanted = dict.fromkeys(BY_EXAMPLES, EXAMPLE_STAGES)
     found: dict[tuple[str, str], list] = {}
-    for score in score_examples(prepared, wanted):
+    for score in score_examples(prepared, EXAMPLES):
         found.setdefault((score.system, score.stage), []).append(score)
     return found
 
@@ -41,8 +40,8 @@ def by_hand(prepared, paths, vector):
 
 
 def test_each_view_begins_a_query_with_those_after_it(prepared, scores):
-    for stage in EXAMPLE_STAGES:
-        for system in ("views 2", "best of 2", "views 3", "best of 3"):
+    for system in ("views 2", "best of 2", "views 3", "best of 3"):
+        for stage in EXAMPLES[system]:
             found = scores[system, stage.name]
             assert len(found) == len(prepared.asked) == VIEWS * len(SCENES) // 2
             for score in found:
