@@ -206,7 +206,7 @@ class Searcher:
             found = self.gallery.knn_windows(_array(query.descriptor), len(ids), among=ids)
             cosines = {hit.id: hit.cosine for hit in found}
             return rescored(first, cosines) + rest
-        documents = self.gallery.get([c.key for c in first])
+        documents = self.gallery.get([c.key for c in first], windows=False)
         window = [c for c in first if c.key in documents]  # some may have been deleted meanwhile
         matches = self.match(query, list(documents.values()), plan)
         unmatched = len(window) - len(matches)
@@ -217,7 +217,8 @@ class Searcher:
     def _search_again(
         self, query: QueryDescription, ranked: list[Candidate[str]], plan: SearchPlan
     ) -> list[Candidate[str]]:
-        documents = self.gallery.get(without_vector(ranked, plan.expand, self.regions))
+        expanding = without_vector(ranked, plan.expand, self.regions)
+        documents = self.gallery.get(expanding, windows=False)
         again = expanded(
             query.descriptor,
             ranked,
