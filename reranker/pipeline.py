@@ -15,9 +15,7 @@ import torch
 from jaxtyping import Float, Float32
 from torch import Tensor
 
-from descriptors.arrays import Box, QueryDescription, Size
-from descriptors.refining import refine_box
-from galleries.kept_maps import stack_kept
+from descriptors.arrays import Box, QueryDescription
 from reranker.candidates import (
     Candidate,
     expanded,
@@ -145,16 +143,9 @@ class Searcher:
             A hit without a box stays as it is, and so does one without kept maps whose image
             cannot be read.
         """
-        maps = self.matcher.maps_of([hit.document for hit in hits if hit.box is not None])
-        encoder, fitted = self.method.encoder, list[Hit]()
-        for hit in hits:
-            document, box = hit.document, hit.box
-            if box is not None and document.id in maps:
-                encoded = stack_kept([maps[document.id]], encoder.device, encoder.kept_dtype)
-                size = Size(document.width, document.height)
-                box = refine_box(self.method, query, encoded, size, box)
-            fitted.append(replace(hit, box=box))
-        return tuple(fitted)
+        boxes = [(hit.document, hit.box) for hit in hits if hit.box is not None]
+        fitted = self.matcher.refined(query, boxes)
+        return tuple(replace(hit, box=fitted.get(hit.document.id, hit.box)) for hit in hits)
 
     def compared(self, by: RerankBy | None) -> RerankBy:
         """What re-ranking compares: by default windows if the gallery has them, else maps."""

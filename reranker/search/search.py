@@ -22,11 +22,11 @@ from reranker.candidates import (
     unmatched_warning,
     without_vector,
 )
-from reranker.dialect.answers import RankedHit, answer_of, page_of
+from reranker.dialect.answers import RankedHit, answer_of, page_of, with_boxes
 from reranker.dialect.searches import first_body, forwarded_query
 from reranker.dialect.second_search import again_body, documents_body, shown_at_most, wide_body
 from reranker.errors import UpstreamRefused, UpstreamUnreachable
-from reranker.search.rerank import NotReranked, match_by_maps, settings_of
+from reranker.search.rerank import NotReranked, match_by_maps, refine_by_maps, settings_of
 from reranker.search.running import Key, Ranked, Running, by_key
 from reranker.search.windows import Windows, on_one_copy
 
@@ -59,6 +59,7 @@ _LATE_AGAIN = (
 
 _REFUSED_AGAIN = "Elasticsearch refuses the second search."
 _NOT_COMPARED = "The hits are in the order of the first search, as windows were not compared."
+_NOT_FITTED = "The boxes of hits were not fitted in time: they are those of windows."
 _NO_BOXES = "The boxes of hits could not be read in time: search again, or use a longer timeout."
 
 
@@ -117,7 +118,7 @@ class VisualSearcher:
         await self._rank(running)
         if not running.found and response.get("timed_out"):
             running.warnings.append(_LATE)
-        hits = await self._hits(running)
+        hits = await self._fitted(running, await self._hits(running))
         with self._metrics.stage("render"):
             took = round((clock() - started) * 1e3)
             answer = answer_of(search, response, hits, took)
@@ -274,3 +275,22 @@ class VisualSearcher:
             shown = await self._found_again(running, documents_body(search, vectors, ids))
             found |= {key: hit for key, hit in {**running.found, **shown}.items() if key in found}
         running.again, running.order = found, order
+
+    async def _fitted(self, running: Running, hits: list[RankedHit]) -> list[RankedHit]:
+        """The hits, those of the page with boxes fitted to the object if that is asked for."""
+        rerank, page = running.search.rerank, page_of(running.search, hits)
+        known = {**running.found, **(running.again or {})}
+        boxes = [(known[hit.key], hit.box) for hit in page if hit.box is not None]
+        if rerank is None or not rerank.refine or not boxes:
+            return hits
+        try:
+            with self._metrics.stage("boxes"):
+                async with asyncio.timeout_at(running.until), self._gate.passed():
+                    fitted = await refine_by_maps(self._matcher, running.own, boxes)
+        except TimeoutError:
+            running.warnings.append(_NOT_FITTED)
+            return hits
+        except NotReranked as failed:
+            running.warnings.append(str(failed))
+            return hits
+        return with_boxes(hits, fitted)

@@ -21,6 +21,8 @@ from tests.unit.reranker.dialect.bodies_of import clause, parsed, reranked
         ({"by": "windows"}, Rerank(100, "windows")),
         ({"by": "maps"}, Rerank(100, "maps")),
         ({"by": "images", "classes": 2}, Rerank(100, "images", 2)),
+        ({"refine": True}, Rerank(100, "windows", refine=True)),
+        ({"by": "maps", "refine": False}, Rerank(100, "maps")),
         ({"classes": 2}, Rerank(100, "maps", 2)),
         ({"regions": True}, Rerank(100, "maps")),
         ({"regions": False}, Rerank(100, "images")),
@@ -37,6 +39,9 @@ def test_what_is_compared(rerank, expected):
         ({"by": "magic"}, r'must be "windows", "maps" or "images"'),
         ({"by": "windows", "regions": True}, "exclude each other"),
         ({"by": "windows", "classes": 3}, "does not apply to windows"),
+        ({"refine": True, "classes": 3}, "does not apply to windows"),
+        ({"refine": True, "by": "maps"}, "fits the boxes of windows"),
+        ({"refine": "yes"}, "must be true or false"),
     ],
     ids=str,
 )
