@@ -27,7 +27,7 @@ from es_mappings.windows import REGIONS
 from galleries.checks import check_document, check_meta, check_query, check_reject, fits_as_id
 from galleries.documents import Document, FirstHit, Known, Reject
 from galleries.errors import ContractError, NoWindows
-from galleries.gallery import Ready, windows_count
+from galleries.gallery import CheckedDocument, windows_count
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -118,17 +118,17 @@ class ElasticGallery:
         """
         self.put_ready(self.make_ready(documents), [document.id for document in documents])
 
-    def make_ready(self, documents: Sequence[Document]) -> list[Ready]:
+    def make_ready(self, documents: Sequence[Document]) -> list[CheckedDocument]:
         """Check documents and serialise them as JSON; see `Writable`."""
         ready = []
         for document in documents:
             check_document(document, self.dims)
             source = source_of(document, base64_vector=self.server.takes_base64)
             written = write(self.index, document.id, source, document.revision)
-            ready.append(Ready(document, written))
+            ready.append(CheckedDocument(document, written))
         return ready
 
-    def put_ready(self, ready: Sequence[Ready], rejected: Collection[str]) -> None:
+    def put_ready(self, ready: Sequence[CheckedDocument], rejected: Collection[str]) -> None:
         """Write documents; see `put`."""
         # One write per id, since a retry could reverse the order of two.
         in_order = sorted(ready, key=lambda one: one.document.revision)

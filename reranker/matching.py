@@ -159,7 +159,7 @@ class Matcher:
                 return {}
             encoded = stack_kept([maps[image.id]], encoder.device, encoder.kept_dtype)
             size = Size(image.width, image.height)
-            return {image.id: refine_box(self.method, query, encoded, size, box)}
+            return {image.id: refine_box(self.method, query, encoded, size, box, self.regions)}
 
         return {i: box for fitted in self._matchers.map(fit, boxes) for i, box in fitted.items()}
 

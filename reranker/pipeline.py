@@ -16,6 +16,7 @@ from jaxtyping import Float, Float32
 from torch import Tensor
 
 from descriptors.arrays import Box, QueryDescription
+from descriptors.errors import RequestError
 from reranker.candidates import (
     Candidate,
     expanded,
@@ -92,17 +93,25 @@ class Searcher:
 
         Source:
             paper sections 5.1 and 4.4; docs/method.md sections 5 and 6.
+
+        Raises:
+            RequestError: boxes are to be refined, and no windows are compared.
         """
+        windows = self.compares_windows(plan)
+        if plan.refine and not windows:
+            raise RequestError(
+                "Only windows are refined, and this search compares none: re-rank by windows, or "
+                "search without refine."
+            )
         order = self.rank(query, plan)
         first, last = order.first[: plan.k], order.last[: plan.k]
         with _timed(order.milliseconds, "documents"):
             documents = self.gallery.get([c.key for c in (*last, *first)])
         places = {c.key: (c.score, rank) for rank, c in enumerate(order.first, start=1)}
-        windows = self.compares_windows(plan)
         boxes = self.boxes(query, last, documents, windows=windows)
         boxes_before = self.boxes(query, first, documents, windows=plan.windows)
         hits = _hits(last, documents, places, boxes)
-        if plan.refine and windows:
+        if plan.refine:
             with _timed(order.milliseconds, "refine"):
                 hits = self.refined(query, hits)
         return Ranking(
@@ -111,10 +120,6 @@ class Searcher:
             order.milliseconds,
             tuple(order.warnings),
         )
-
-    def close(self) -> None:
-        """Stop the threads."""
-        self.matcher.close()
 
     def rank(self, query: QueryDescription, plan: SearchPlan) -> Order:
         """As `search`, but without reading the documents of the answer."""
@@ -129,56 +134,6 @@ class Searcher:
             with _timed(order.milliseconds, "expand"):
                 order.last = self._search_again(query, order.last, plan)
         return order
-
-    def match(
-        self, query: QueryDescription, documents: Sequence[Document], plan: SearchPlan
-    ) -> dict[str, Match | None]:
-        """The best region of each document whose maps can be read or made."""
-        return self.matcher.match(query, documents, plan.region_settings(self.regions))
-
-    def refined(self, query: QueryDescription, hits: Sequence[Hit]) -> tuple[Hit, ...]:
-        """Hits whose boxes are fitted to the object; see `descriptors.refining`.
-
-        Convention:
-            A hit without a box stays as it is, and so does one without kept maps whose image
-            cannot be read.
-        """
-        boxes = [(hit.document, hit.box) for hit in hits if hit.box is not None]
-        fitted = self.matcher.refined(query, boxes)
-        return tuple(replace(hit, box=fitted.get(hit.document.id, hit.box)) for hit in hits)
-
-    def compared(self, by: RerankBy | None) -> RerankBy:
-        """What re-ranking compares: by default windows if the gallery has them, else maps."""
-        return by or ("windows" if self.method.settings.windows else "maps")
-
-    def by_windows(self, plan: SearchPlan) -> bool:
-        """Whether a plan re-ranks by the windows in the index."""
-        return plan.window > 0 and self.compared(plan.by) == "windows"
-
-    def compares_windows(self, plan: SearchPlan) -> bool:
-        """Whether some stage of a plan compares the windows in the index."""
-        return plan.windows or self.by_windows(plan)
-
-    def boxes(
-        self,
-        query: QueryDescription,
-        hits: Sequence[Candidate[str]],
-        documents: Mapping[str, Document],
-        *,
-        windows: bool,
-    ) -> dict[str, Box]:
-        """Where hits show the query, by id: the best region, or the window most similar to it.
-
-        Args:
-            query: what was searched.
-            hits: of a search; those deleted meanwhile, or compared as whole images, have no box.
-            documents: of the hits, by id.
-            windows: whether the query was compared with windows.
-        """
-        compared = _array(query.descriptor) if windows else None
-        present = [hit for hit in hits if hit.key in documents]
-        boxes = ((hit.key, _box(hit, documents[hit.key], compared)) for hit in present)
-        return {key: box for key, box in boxes if box is not None}
 
     def _knn(
         self, vector: Float[Tensor, " D"], plan: SearchPlan, *, windows: bool
@@ -205,6 +160,12 @@ class Searcher:
             order.warnings.append(unmatched_warning(unmatched, len(window)))
         return reranked(window, matches) + rest
 
+    def match(
+        self, query: QueryDescription, documents: Sequence[Document], plan: SearchPlan
+    ) -> dict[str, Match | None]:
+        """The best region of each document whose maps can be read or made."""
+        return self.matcher.match(query, documents, plan.region_settings(self.regions))
+
     def _search_again(
         self, query: QueryDescription, ranked: list[Candidate[str]], plan: SearchPlan
     ) -> list[Candidate[str]]:
@@ -227,6 +188,54 @@ class Searcher:
         found = {hit.id: hit.cosine for hit in hits}
         remembered = again if self.regions.remember_regions else None
         return searched_again(ranked, found, remembered)[: plan.max_hits]
+
+    def boxes(
+        self,
+        query: QueryDescription,
+        hits: Sequence[Candidate[str]],
+        documents: Mapping[str, Document],
+        *,
+        windows: bool,
+    ) -> dict[str, Box]:
+        """Where hits show the query, by id: the best region, or the window most similar to it.
+
+        Args:
+            query: what was searched.
+            hits: of a search; those deleted meanwhile, or compared as whole images, have no box.
+            documents: of the hits, by id.
+            windows: whether the query was compared with windows.
+        """
+        compared = _array(query.descriptor) if windows else None
+        present = [hit for hit in hits if hit.key in documents]
+        boxes = ((hit.key, _box(hit, documents[hit.key], compared)) for hit in present)
+        return {key: box for key, box in boxes if box is not None}
+
+    def refined(self, query: QueryDescription, hits: Sequence[Hit]) -> tuple[Hit, ...]:
+        """Hits whose boxes are fitted to the object; see `descriptors.refining`.
+
+        Convention:
+            A hit without a box stays as it is, and so does one without kept maps whose image
+            cannot be read.
+        """
+        boxes = [(hit.document, hit.box) for hit in hits if hit.box is not None]
+        fitted = self.matcher.refined(query, boxes)
+        return tuple(replace(hit, box=fitted.get(hit.document.id, hit.box)) for hit in hits)
+
+    def compared(self, by: RerankBy | None) -> RerankBy:
+        """What re-ranking compares: by default windows if the gallery has them, else maps."""
+        return by or ("windows" if self.method.settings.windows else "maps")
+
+    def by_windows(self, plan: SearchPlan) -> bool:
+        """Whether a plan re-ranks by the windows in the index."""
+        return plan.window > 0 and self.compared(plan.by) == "windows"
+
+    def compares_windows(self, plan: SearchPlan) -> bool:
+        """Whether some stage of a plan compares the windows in the index."""
+        return plan.windows or self.by_windows(plan)
+
+    def close(self) -> None:
+        """Stop the threads."""
+        self.matcher.close()
 
 
 def _hits(

@@ -24,7 +24,7 @@ from reranker.dialect.values import fits
 from reranker.dialect.windows import REGIONS
 
 __all__ = ["FoundHit", "RankedHit", "answer_of", "cut", "filtered", "page_of", "read_hits"]
-__all__ += ["score_of", "with_boxes"]
+__all__ += ["score_of", "shows_boxes", "with_boxes"]
 
 _DOT = re.compile(r"(?<!\\)\.")
 _ANY_NAMES = "**"
@@ -205,6 +205,12 @@ def _first(fields: Mapping[str, Any], name: str, kind: type) -> Any:
 
 def _number(value: Any) -> float | None:
     return float(value) if isinstance(value, (int, float)) else None
+
+
+def shows_boxes(search: VisualSearch) -> bool:
+    """Whether the search's `filter_path` keeps the box of a hit."""
+    hit = {"hits": {"hits": [{"fields": {f"{NAME}.box": [0]}}]}}
+    return filtered(hit, search.filter_path) == hit
 
 
 def filtered(answer: Mapping[str, Any], filter_path: str) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import orjson
 
 from reranker.dialect.images import IMAGE_KEYS, read_query_image
 from reranker.dialect.options import read_rerank
-from reranker.dialect.values import a_flag, a_text, an_object, refusal
+from reranker.dialect.values import a_flag, a_text, an_object, invalid_value
 from reranker.errors import DialectError
 
 if TYPE_CHECKING:
@@ -214,7 +214,7 @@ def _index_and_image(
 
 def _read_ids(value: Any, most: int) -> tuple[str, ...]:
     if not isinstance(value, list):
-        raise refusal("ids", "a list of ids", value)
+        raise invalid_value("ids", "a list of ids", value)
     if not 0 < len(value) <= most:
         raise DialectError(f"[ids] has {len(value):,} ids: give 1 to {most:,}.")
     ids = tuple(a_text(one, f"ids.{i}", _MAX_ID) for i, one in enumerate(value))

@@ -19,7 +19,7 @@ from reranker.dialect.values import (
     a_number,
     a_whole_number,
     an_object,
-    refusal,
+    invalid_value,
 )
 from reranker.errors import DialectError
 from reranker.ranking import RerankBy
@@ -108,7 +108,7 @@ def _take_retriever(body: dict[str, Any], limits: DialectLimits) -> Options | No
     inner = given.get("retriever")
     if inner is not None:
         if not isinstance(inner, dict):
-            raise refusal(f"{path}.retriever", "an object", inner)
+            raise invalid_value(f"{path}.retriever", "an object", inner)
         body["retriever"] = inner
         return options
     if body.get("knn") is None and body.get("query") is None:
@@ -194,7 +194,7 @@ def _rerank_by(given: Mapping[str, Any], path: str) -> RerankBy | None:
     if regions is not None:
         return "maps" if a_flag(regions, f"{path}.regions") else "images"
     if by is not None and by not in _RERANK_BY:
-        raise refusal(f"{path}.by", '"windows", "maps" or "images"', by)
+        raise invalid_value(f"{path}.by", '"windows", "maps" or "images"', by)
     found: RerankBy | None = by
     return found
 

@@ -27,7 +27,10 @@ if TYPE_CHECKING:
 __all__ = ["OUTCOMES", "STAGES", "Metrics"]
 
 # Stages of an image search, in their order.
-STAGES = ("contract", "describe", "first_search", "rerank", "expand", "second_search", "render")
+STAGES = (
+    *("contract", "describe", "first_search", "rerank"),
+    *("expand", "second_search", "boxes", "render"),
+)
 # Outcomes of an image search: ranked; ranked with a warning; first search only, as requested;
 # refused as invalid; refused because of overload.
 OUTCOMES = ("ranked", "warned", "first_search", "refused", "overloaded")

@@ -17,16 +17,14 @@ if TYPE_CHECKING:
     from reranker.dialect.answers import FoundHit
     from reranker.dialect.searches import Rerank
     from reranker.matching import Match, Matcher
+    from reranker.search.running import HitKey
 
-__all__ = ["IMAGE_FIELDS", "NotReranked", "image_of", "match_by_maps", "refine_by_maps"]
+__all__ = ["NotReranked", "image_of", "match_by_maps", "refine_by_maps"]
 __all__ += ["settings_of"]
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 _Stop: TypeAlias = "Callable[[], bool]"
-
-# Fields that locate a document's kept maps and image.
-IMAGE_FIELDS = ("digest", "uri", "width", "height")
 
 
 class NotReranked(Exception):
@@ -54,7 +52,7 @@ def settings_of(rerank: Rerank | None, own: RegionSettings) -> RegionSettings:
 
 async def match_by_maps(
     matcher: Matcher, query: QueryDescription, hits: Sequence[FoundHit], settings: RegionSettings
-) -> dict[tuple[str, str], Match | None]:
+) -> dict[HitKey, Match | None]:
     """As `Matcher.match`, on a thread, by index and id.
 
     Raises:

@@ -7,9 +7,10 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from reranker.dialect.searches import IMAGE_FIELDS
 from reranker.errors import DialectError, Overloaded
 from reranker.search.admission import caller_of
-from reranker.search.rerank import IMAGE_FIELDS, match_by_maps, settings_of
+from reranker.search.rerank import match_by_maps, settings_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -43,7 +43,9 @@ def images(elasticsearch_url, index_prefix, folder):
     store = FeatureStore(str(folder / "maps"), method.fingerprint())
     with connect(elasticsearch_url) as client, closing(store):
         about = about_method(method, REGIONS)
-        indices.create(client, name, about, method.settings.dims, indices.IndexPlan(replicas=0))
+        indices.create_gallery(
+            client, name, about, method.settings.dims, indices.IndexPlan(replicas=0)
+        )
         index_sources(sources, method, indices.open_gallery(client, name), store)
         client.indices.refresh(index=name)
     return name
@@ -149,7 +151,9 @@ def other(elasticsearch_url, index_prefix):
     about = {**about_method(method, REGIONS), "fingerprint": "a" * 64}
     vector = [1.0] + [0.0] * (method.settings.dims - 1)
     with connect(elasticsearch_url) as client:
-        indices.create(client, name, about, method.settings.dims, indices.IndexPlan(replicas=0))
+        indices.create_gallery(
+            client, name, about, method.settings.dims, indices.IndexPlan(replicas=0)
+        )
         made = {"id": "3/a.png", "descriptor": vector}
         client.index(index=name, id="3/a.png", document=made, refresh=True)
     return name

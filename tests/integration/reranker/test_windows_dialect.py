@@ -40,7 +40,7 @@ def upstream(request, house):
     }
     with connect(url) as client:
         plan = indices.IndexPlan(graph="flat", replicas=0)
-        index = indices.create(client, name, about, about["dims"], plan)
+        index = indices.create_gallery(client, name, about, about["dims"], plan)
         gallery = ElasticGallery(client, index, indices.rejects_index(name), refresh=True)
         gallery.put(list(house.gallery.documents()))
     made = Scripted(ElasticsearchUpstream(UpstreamSettings(url)))
@@ -120,6 +120,22 @@ def test_hits_are_re_ranked_by_windows_on_one_copy_with_boxes_of_the_page(house,
     queries = {one.query for one in upstream.asked if one.path.endswith("_search")}
     assert len(queries) == 1
     assert queries.pop().startswith("preference=")
+
+
+@pytest.mark.parametrize("ranked", [False, True])
+def test_boxes_are_read_only_where_filter_path_keeps_them(house, upstream, ranked):
+    knn = built(house, field="regions.vector")
+    body = {"retriever": {"camsearch": {"retriever": {"knn": knn}}}} if ranked else {"knn": knn}
+    body |= {"size": 3, "_source": False}
+    whole = searched(house, upstream, body)["hits"]["hits"]
+    asked = len(upstream.bodies)
+    found = searched(house, upstream, body, "filter_path=hits.hits.fields.camsearch*")
+    boxes = [hit["fields"]["camsearch.box"] for hit in found["hits"]["hits"]]
+    assert boxes == [hit["fields"]["camsearch.box"] for hit in whole]
+    assert len(upstream.bodies) == asked
+    found = searched(house, upstream, body, "filter_path=hits.hits._id")
+    assert found == {"hits": {"hits": [{"_id": hit["_id"]} for hit in whole]}}
+    assert len(upstream.bodies) == asked - 1
 
 
 def test_filters_hold_and_the_callers_preference_is_used_by_every_stage(house, upstream):

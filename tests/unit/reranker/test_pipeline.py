@@ -331,8 +331,14 @@ class TestWindows:
             kept = store.get({document.id: document.digest})[document.id]
             size = Size(document.width, document.height)
             maps = stack_kept([kept], CPU, house.method.encoder.kept_dtype)
-            assert hit.box == refine_box(house.method, query, maps, size, before.box)
+            fitted = refine_box(house.method, query, maps, size, before.box, searcher.regions)
+            assert hit.box == fitted
         assert [hit.box for hit in fine] != [hit.box for hit in coarse]
+
+    @pytest.mark.parametrize("plan", [SearchPlan(), SearchPlan(window=3, by="maps")], ids=repr)
+    def test_boxes_that_are_no_windows_are_not_refined(self, searcher, query, plan):
+        with pytest.raises(RequestError, match=r"Only windows are refined.*re-rank by windows"):
+            searcher.search(query, replace(plan, refine=True))
 
     def test_without_maps_and_images_boxes_stay(self, house, query):
         blind = Searcher(house.method, house.gallery, None, REGIONS)

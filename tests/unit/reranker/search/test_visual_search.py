@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import threading
 import time
 
@@ -14,6 +15,7 @@ from galleries.filters import Term
 from reranker.dialect.parsing import parse_search
 from reranker.errors import Overloaded, UpstreamUnreachable
 from reranker.http.exchange import Answer, Request
+from reranker.observability.metrics import Metrics
 from reranker.pipeline import Searcher
 from reranker.ranking import SearchPlan
 from reranker.search.indices import Indices
@@ -490,3 +492,14 @@ class TestSeveralIndices:
         old, new = (np.asarray(one["retriever"]["knn"]["query_vector"]) for one in searches)
         expected = old + house.gallery.get(["00"])["00"].descriptor
         np.testing.assert_allclose(new, expected / np.linalg.norm(expected), atol=1e-6)
+
+
+def stages_of(metrics):
+    told = metrics.exposition().decode()
+    return set(re.findall(r'camsearch_stage_seconds_count\{stage="(\w+)"', told))
+
+
+def test_stages_are_series_before_the_first_search(house, service):
+    for by in ("windows", "maps"):
+        ranked(service, body_of(house, ours=BOTH | {"rerank": {"by": by}}))
+    assert stages_of(service.metrics) == stages_of(Metrics())
