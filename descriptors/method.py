@@ -52,10 +52,13 @@ class Method:
         """Check that the parts fit together.
 
         Raises:
-            ArtifactError: the whitening was fitted for other settings or weights.
-            SettingsError: the theme has a class that the network lacks.
+            ArtifactError: the whitening was fitted for other settings or weights, or there are
+                no classes.
+            SettingsError: the theme has a class that does not exist.
         """
         self.encoder = encoder
+        if whitening.classes is not None:
+            self.encoder = encoder.with_classes(whitening.classes)
         self.settings = encoder.settings
         self.whitening = whitening.to(encoder.device)
         if whitening.vector_digest != self.settings.vector_digest():
@@ -68,12 +71,17 @@ class Method:
                 f"The whitening was fitted for other weights of {encoder.loaded.name} "
                 f"({whitening.fitted_on}): fit one with `camsearch fit`."
             )
-
-        unknown = [c for c in self.settings.theme if c >= len(encoder.weight)]
+        count = len(self.encoder.weight)
+        if not count:
+            raise ArtifactError(
+                f"{encoder.loaded.name} has no class labels, and this whitening no learned "
+                "classes: fit one with `camsearch fit --classes-from learned`."
+            )
+        unknown = [c for c in self.settings.theme if c >= count]
         if unknown:
             raise SettingsError(
-                f"The theme has class {unknown[0]}, but {encoder.loaded.name} has "
-                f"{len(encoder.weight)} classes, counted from 0: choose among them."
+                f"The theme has class {unknown[0]}, but there are {count} classes, counted from "
+                "0: choose among them."
             )
 
     def fingerprint(self) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
@@ -21,9 +21,10 @@ from torch.nn import functional
 from descriptors.aggregation import region_class_vectors
 from descriptors.cams import top_classes
 from descriptors.errors import ArtifactError, RequestError
+from descriptors.learned import LearnedClasses
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from descriptors.arrays import Encoded
     from descriptors.encoder import Encoder
@@ -110,29 +111,35 @@ class Whitening:
         vector_digest: `MethodSettings.vector_digest` of the settings it was fitted with.
         weights_digest: of the network's weights.
         fitted_on: description of the images, for display.
+        classes: learned from the same images; None for the network's own.
     """
 
     layers: tuple[LayerWhitening, ...]
     vector_digest: str
     weights_digest: str
     fitted_on: str
+    classes: LearnedClasses | None = None
 
     def digest(self) -> str:
         """SHA-256 of all numbers, hexadecimal."""
         digest = hashlib.sha256()
-        for layer in self.layers:
-            for tensor in (layer.mean, layer.projection):
-                digest.update(tensor.cpu().contiguous().numpy().astype("<f4").tobytes())
+        for tensor in self._tensors().values():
+            digest.update(tensor.numpy().astype("<f4").tobytes())
         return digest.hexdigest()
+
+    def _tensors(self) -> dict[str, Tensor]:
+        """All numbers, by their name in the file."""
+        tensors = {}
+        for i, layer in enumerate(self.layers):
+            tensors |= {f"{i}.mean": layer.mean, f"{i}.projection": layer.projection}
+        if self.classes is not None:
+            tensors |= {"classes.weight": self.classes.weight, "classes.bias": self.classes.bias}
+        return {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
 
     def save(self, path: Path) -> None:
         """Write ``path`` (safetensors) and beside it a file with the suffix ``.json``."""
-        tensors = {}
-        for i, layer in enumerate(self.layers):
-            tensors[f"{i}.mean"] = layer.mean.cpu().contiguous()
-            tensors[f"{i}.projection"] = layer.projection.cpu().contiguous()
         path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(tensors, path)
+        save_file(self._tensors(), path)
         path.with_suffix(".json").write_text(json.dumps(self._about(), indent=2) + "\n")
 
     def _about(self) -> dict[str, Any]:
@@ -161,7 +168,11 @@ class Whitening:
                 for i in range(len(about["layers"]))
             )
             whitening = cls(
-                layers, about["vector_digest"], about["weights_digest"], about["fitted_on"]
+                layers,
+                about["vector_digest"],
+                about["weights_digest"],
+                about["fitted_on"],
+                _classes(tensors),
             )
             expected = about["digest"]
         except FileNotFoundError as error:
@@ -182,12 +193,15 @@ class Whitening:
 
     def to(self, device: torch.device) -> Whitening:
         """A copy on another device."""
-        return Whitening(
-            tuple(layer.to(device) for layer in self.layers),
-            self.vector_digest,
-            self.weights_digest,
-            self.fitted_on,
-        )
+        layers = tuple(layer.to(device) for layer in self.layers)
+        return replace(self, layers=layers, classes=self.classes and self.classes.to(device))
+
+
+def _classes(tensors: Mapping[str, Tensor]) -> LearnedClasses | None:
+    """The learned classes of a file, if it has any."""
+    if "classes.weight" not in tensors:
+        return None
+    return LearnedClasses(tensors["classes.weight"], tensors["classes.bias"])
 
 
 def packaged_whitening(network: str) -> Path:
