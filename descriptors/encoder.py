@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Literal
 
@@ -78,6 +79,7 @@ class Encoder:
         self._evidence = network.evidence
         self.module = loaded.module.to(self.device).to(memory_format=torch.channels_last)
         self.weight, self.bias = _labels(loaded)
+        self.learned = False
         self._mean = torch.tensor(network.mean, device=self.device)[:, None, None] * 255
         self._std = torch.tensor(network.std, device=self.device)[:, None, None] * 255
         self._backwards = network.channel_order == "BGR"
@@ -96,7 +98,12 @@ class Encoder:
             )
         learned, on_device = copy.copy(self), classes.to(self.device)
         learned.weight, learned.bias = on_device.weight, on_device.bias
+        learned.learned = True
         return learned
+
+    def scored(self, encoded: Encoded) -> Encoded:
+        """A copy with the scores of these classes, for maps that were kept with others."""
+        return replace(encoded, scores=class_scores(encoded.evidence, self.weight, self.bias))
 
     def ready(self, encoded: Encoded) -> Encoded:
         """Maps in the type that this machine sums fastest: bytes or floating point."""

@@ -21,6 +21,7 @@ from descriptors.arrays import (
     region_of_box,
 )
 from descriptors.cams import activation_maps, class_scores, top_classes
+from descriptors.classes import class_names
 from descriptors.encoder import to_working_size
 from descriptors.errors import ArtifactError, SettingsError
 from descriptors.images import RgbImage
@@ -92,6 +93,14 @@ class Method:
             self.whitening.digest(),
         )
         return hashlib.sha256("".join(parts).encode()).hexdigest()
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """One name per class: learned ones, or ImageNet's if there are as many; else none."""
+        if self.whitening.classes is not None:
+            return self.whitening.classes.shown_names
+        names = class_names()
+        return names if len(names) == len(self.encoder.weight) else ()
 
     def encode(self, image: RgbImage) -> Encoded:
         """The maps of one image, as a batch of one."""

@@ -56,11 +56,13 @@ class EncodedPhotos:
         encoder: made the maps.
         store: has them, named by the digest of the photo's bytes.
         digests: SHA-256 of each photo's bytes, by file (two folders may have the same path).
+        learned: how many classes each trial learns; 0 for the network's own.
     """
 
     encoder: Encoder
     store: PhotoMaps
     digests: Mapping[Path, str]
+    learned: int = 0
 
     def batches(self, photos: Sequence[Photo]) -> Iterator[tuple[list[Photo], Encoded]]:
         """The maps of photos, some of one shape at a time; the order is not the one given.
@@ -81,7 +83,8 @@ class EncodedPhotos:
                 groups[found[str(photo.file)].shape].append(photo)
             for group in groups.values():
                 maps = [found[str(photo.file)] for photo in group]
-                yield group, stack_kept(maps, self.encoder.device)
+                stacked = stack_kept(maps, self.encoder.device)
+                yield group, self.encoder.scored(stacked) if self.encoder.learned else stacked
 
 
 class PhotoMaps(FeatureStore):
