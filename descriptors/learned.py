@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from descriptors.errors import RequestError
+from descriptors.windows import pooled_windows, window_boxes
 
 if TYPE_CHECKING:
     from descriptors.arrays import Encoded
@@ -20,11 +21,11 @@ __all__ = ["DEFAULT_COUNT", "ClassFit", "LearnedClasses"]
 
 # Classes that are learned unless another number is asked for.
 DEFAULT_COUNT = 64
-# Cells drawn from an image, and images that are clustered: 1,280 channels take 320 MB.
-_CELLS, _IMAGES = 60, 2_000
-# Axes in which cells are clustered, and what is added to each eigenvalue, as a share of their mean.
-_AXES, _FLOOR = 256, 0.1
-_MIN_IMAGES = 2
+# Windows of each image that are clustered, and images that are kept: 1,280 channels take 72 MB, and
+# ten times as much while they are clustered.
+_WINDOWS, _IMAGES = 14, 2_000
+# Added to each eigenvalue, as a share of their mean, and rounds of k-means.
+_FLOOR, _ROUNDS = 0.1, 40
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ class LearnedClasses:
 
 
 class ClassFit:
-    """Collects cells of the evidence from a stream of images, then clusters them.
+    """Collects the evidence of windows from a stream of images, then clusters it.
 
     Source:
         docs/method.md section 12.
@@ -71,23 +72,23 @@ class ClassFit:
             count: number of classes.
             seed: of the sample and of the clustering; the same images in the same order give the
                 same classes.
-            most: images whose cells are kept, which bounds the memory.
+            most: images that are kept, which bounds the memory.
         """
         self._count, self._seed, self._most = count, seed, most
         self._random = np.random.default_rng(seed)
-        # Of each kept image some cells, and the mean of all.
-        self.kept: list[tuple[Float[Tensor, "cells J"], Float[Tensor, " J"]]] = []
+        # Of each image the mean evidence of its windows, the whole image first.
+        self.kept: list[Float[Tensor, "M J"]] = []
         self.images = 0
 
     @torch.inference_mode()
     def add(self, encoded: Encoded) -> None:
         """Add a batch of images."""
-        values = encoded.evidence.values().flatten(2).transpose(1, 2).cpu()
-        for cells in values:
-            drawn = torch.from_numpy(self._random.integers(len(cells), size=_CELLS))
-            self._keep((cells[drawn].bfloat16(), cells.mean(dim=0)))
+        boxes = window_boxes(_WINDOWS, encoded.working)
+        # Half the memory; the exponent of float32, for networks with large values.
+        for image in pooled_windows(boxes, encoded).bfloat16().cpu():
+            self._keep(image)
 
-    def _keep(self, image: tuple[Float[Tensor, "cells J"], Float[Tensor, " J"]]) -> None:
+    def _keep(self, image: Float[Tensor, "M J"]) -> None:
         """Reservoir sampling: every image of the stream is as likely to be among those kept."""
         self.images += 1
         if len(self.kept) < self._most:
@@ -101,37 +102,35 @@ class ClassFit:
         Raises:
             RequestError: there are too few images for so many classes.
         """
-        if self.images * _CELLS < 2 * self._count or self.images < _MIN_IMAGES:
+        if self.images < max(2, 2 * self._count / _WINDOWS):
             raise RequestError(
                 f"{self.images} images are too few to learn {self._count} classes: fit on more, "
                 "or learn fewer with --learned."
             )
-        cells = torch.cat([cells for cells, _ in self.kept]).float()
-        pooled = torch.stack([mean for _, mean in self.kept])
-        axes, mean = _whitened_axes(cells)
-        weight = _centres((cells - mean) @ axes.T, self._count, self._seed) @ axes
+        images = torch.stack(self.kept).float()
+        windows = images.flatten(0, 1)
+        axes, mean = _whitened_axes(windows)
+        weight = _centres((windows - mean) @ axes.T, self._count, self._seed) @ axes
         # A class counts by how unusual it is: in deviations of its score over the images.
-        weight /= (pooled @ weight.T).std(dim=0).clamp_min(1e-6)[:, None]
+        weight /= (images[:, 0] @ weight.T).std(dim=0).clamp_min(1e-6)[:, None]
         return LearnedClasses(weight, -(weight @ mean))
 
 
 def _whitened_axes(
-    cells: Float[Tensor, "cells J"],
+    windows: Float[Tensor, "windows J"],
 ) -> tuple[Float[Tensor, "A J"], Float[Tensor, " J"]]:
-    """Principal axes of cells, each divided by its deviation, and the mean of the cells."""
-    mean = cells.mean(dim=0)
-    centred = cells - mean
-    values, vectors = torch.linalg.eigh((centred.T @ centred / len(cells)).double())
-    count = min(_AXES, len(values))
-    values, vectors = values[-count:].clamp_min(0), vectors[:, -count:]
-    scale = (values + _FLOOR * values.mean()).clamp_min(1e-12).rsqrt()
+    """Principal axes of windows, each divided by its deviation, and the windows' mean."""
+    mean = windows.mean(dim=0)
+    centred = windows - mean
+    values, vectors = torch.linalg.eigh((centred.T @ centred / len(windows)).double())
+    scale = (values.clamp_min(0) + _FLOOR * values.mean()).clamp_min(1e-12).rsqrt()
     return (vectors * scale).T.float(), mean
 
 
-def _centres(points: Float[Tensor, "cells A"], count: int, seed: int) -> Float[Tensor, "C A"]:
+def _centres(points: Float[Tensor, "windows A"], count: int, seed: int) -> Float[Tensor, "C A"]:
     """Spherical k-means: the unit mean of each cluster of directions."""
-    from sklearn.cluster import MiniBatchKMeans
+    from sklearn.cluster import KMeans
 
     unit = functional.normalize(points, dim=1).numpy()
-    found = MiniBatchKMeans(count, batch_size=4096, n_init=3, random_state=seed).fit(unit)
+    found = KMeans(count, max_iter=_ROUNDS, random_state=seed).fit(unit)
     return functional.normalize(torch.from_numpy(found.cluster_centers_).float(), dim=1)
