@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from descriptors.arrays import Box
-from descriptors.classes import class_names
 from descriptors.images import RgbImage, read_image
 from descriptors.machine import Machine, method_of
 from descriptors.settings import MethodSettings, RegionSettings
@@ -250,7 +249,7 @@ class ImageLibrary:
             self.machine,
             again=again,
             retry_rejects=retry_rejects,
-            class_names=class_names(),
+            class_names=self.method.class_names,
             coarse_maps=self.regions.coarse_maps,
         )
 
