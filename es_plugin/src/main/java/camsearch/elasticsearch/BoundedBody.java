@@ -1,6 +1,6 @@
 package camsearch.elasticsearch;
 
-import java.io.IOException;
+import java.net.ProtocolException;
 import java.net.http.HttpResponse.BodySubscriber;
 import java.net.http.HttpResponse.BodySubscribers;
 import java.nio.ByteBuffer;
@@ -33,7 +33,7 @@ final class BoundedBody implements BodySubscriber<byte[]> {
         received += buffers.stream().mapToLong(ByteBuffer::remaining).sum();
         if (received > MAX_BYTES) {
             subscription.cancel();
-            bytes.onError(new IOException("the answer has more than " + MAX_BYTES + " bytes"));
+            bytes.onError(new ProtocolException("the answer has more than " + MAX_BYTES + " bytes"));
         } else {
             bytes.onNext(buffers);
         }

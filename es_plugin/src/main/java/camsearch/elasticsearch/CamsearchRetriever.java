@@ -40,7 +40,7 @@ final class CamsearchRetriever extends CompoundRetrieverBuilder<CamsearchRetriev
     private static final int MAX_WINDOW = 1000;
 
     /** What JSON says, before it is known which image is compared. */
-    private record Said(RetrieverBuilder retriever, Object image, Object box, int window, Rerank rerank, Expand expand) {}
+    private record Said(RetrieverBuilder retriever, Object image, Object box, Integer window, Object rerank, Object expand) {}
 
     private static final class Parsed {
         private final Said said;
@@ -55,16 +55,7 @@ final class CamsearchRetriever extends CompoundRetrieverBuilder<CamsearchRetriev
 
     private static final ConstructingObjectParser<Parsed, RetrieverParserContext> PARSER = new ConstructingObjectParser<>(
         NAME,
-        args -> new Parsed(
-            new Said(
-                (RetrieverBuilder) args[0],
-                args[1],
-                args[2],
-                args[3] == null ? WINDOW : (Integer) args[3],
-                Rerank.of(args[4] == null ? true : args[4]),
-                Expand.of(args[5] == null ? false : args[5])
-            )
-        )
+        args -> new Parsed(new Said((RetrieverBuilder) args[0], args[1], args[2], (Integer) args[3], args[4], args[5]))
     );
 
     static {
@@ -114,11 +105,13 @@ final class CamsearchRetriever extends CompoundRetrieverBuilder<CamsearchRetriev
         List<ImageVectorBuilder> images = new ArrayList<>();
         Parsed parsed = ImageVectorBuilder.noting(images, () -> PARSER.apply(parser, context));
         Said said = parsed.said;
-        if (said.window < 1 || said.window > MAX_WINDOW) {
-            throw new IllegalArgumentException("[camsearch.rank_window_size] must be from 1 to " + MAX_WINDOW + ", not " + said.window + ".");
+        int window = said.window == null ? WINDOW : said.window;
+        if (window < 1 || window > MAX_WINDOW) {
+            throw new IllegalArgumentException("[camsearch.rank_window_size] must be from 1 to " + MAX_WINDOW + ", not " + window + ".");
         }
         ImageVectorBuilder image = image(said, images, maxBytes, describer);
-        var plan = new RankedSearch.Plan(image, said.window, said.rerank, said.expand);
+        Rerank rerank = Rerank.of(said.rerank == null ? true : said.rerank);
+        var plan = new RankedSearch.Plan(image, window, rerank, Expand.of(said.expand == null ? false : said.expand));
         List<RetrieverSource> inner = new ArrayList<>(List.of(RetrieverSource.from(said.retriever)));
         var made = new CamsearchRetriever(inner, plan, images.size() == 1 && images.get(0).sameImage(image), null);
         made.preFilterQueryBuilders = new ArrayList<>(parsed.filters);
@@ -206,7 +199,7 @@ final class CamsearchRetriever extends CompoundRetrieverBuilder<CamsearchRetriev
         context.registerAsyncAction((client, listener) -> {
             IndexMethod method = plan.image().describer().method(Describer.searched(client));
             var search = new RankedSearch(client, pit, planFor(method), method, query.get(), first, cosines);
-            search.run(found -> inner.setRankDocs(Candidate.ranked(found)), listener.delegateFailureAndWrap((l, result) -> {
+            search.run(inner::setRankDocs, listener.delegateFailureAndWrap((l, result) -> {
                 ranked.set(result);
                 l.onResponse(null);
             }));

@@ -85,7 +85,7 @@ record Candidate(int shard, int doc, String index, String id, float score, Found
         return docs;
     }
 
-    /** In the order of {@link #ranked}, for a query over these documents. */
+    /** For a query over these documents, whose scores and order do not count. */
     static RankDoc[] places(Collection<Candidate> candidates) {
         return candidates.stream().map(c -> new RankDoc(c.doc, 0, c.shard)).toArray(RankDoc[]::new);
     }

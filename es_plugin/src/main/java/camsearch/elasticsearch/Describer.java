@@ -102,7 +102,7 @@ final class Describer {
         if (field == null) {
             throw new IllegalArgumentException("The document [" + hit.getId() + "] has no descriptor: camsearch did not write it.");
         }
-        return Vectors.floats((Object) field.getValue());
+        return Vectors.floats(field.getValue());
     }
 
     private void ask(Searched searched, IndexMethod method, QueryImage image, String index, ActionListener<float[]> listener) {

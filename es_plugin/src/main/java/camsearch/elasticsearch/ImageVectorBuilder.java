@@ -108,7 +108,7 @@ final class ImageVectorBuilder implements QueryVectorBuilder {
 
     @Override
     public void buildVector(Client client, ActionListener<float[]> listener) {
-        describe(client, windows ? listener.map(unit -> Vectors.floats(Vectors.levels(unit))) : listener);
+        describe(client, windows ? listener.map(unit -> Vectors.ofLevels(Vectors.levels(unit))) : listener);
     }
 
     /** The unit vector; a knn and the retrievers around it share this builder, and the image is described once. */

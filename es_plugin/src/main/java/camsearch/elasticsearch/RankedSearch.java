@@ -22,6 +22,7 @@ import org.elasticsearch.index.query.RankDocsQueryBuilder;
 import org.elasticsearch.search.SearchHit;
 import org.elasticsearch.search.builder.PointInTimeBuilder;
 import org.elasticsearch.search.builder.SearchSourceBuilder;
+import org.elasticsearch.search.rank.RankDoc;
 import org.elasticsearch.search.sort.FieldSortBuilder;
 import org.elasticsearch.search.sort.ScoreSortBuilder;
 import org.elasticsearch.search.vectors.ExactKnnQueryBuilder;
@@ -77,13 +78,17 @@ final class RankedSearch {
         this.knn = byVectors && first.knnSearch().size() == 1 ? first.knnSearch().get(0) : null;
     }
 
-    /** Runs all of them; `onFirst` is told the documents of the first search. */
-    void run(Consumer<List<Candidate>> onFirst, ActionListener<RankedRetriever.Ranked> listener) {
+    /** Runs all of them; `onFound` is told all documents that any search found, which aggregations are over. */
+    void run(Consumer<RankDoc[]> onFound, ActionListener<RankedRetriever.Ranked> listener) {
         search(first, listener.delegateFailureAndWrap((l, hits) -> {
             List<Candidate> found = candidates(hits, true, byVectors);
             firstHits = byKey(found);
-            onFirst.accept(found);
-            rerank(found, l.delegateFailureAndWrap((ll, ranked) -> expand(ranked, ll.map(this::answer))));
+            rerank(found, l.delegateFailureAndWrap((ll, ranked) -> expand(ranked, ll.map(last -> {
+                Map<Long, Candidate> all = byKey(last);
+                all.putAll(firstHits);
+                onFound.accept(Candidate.places(all.values()));
+                return answer(last);
+            }))));
         }));
     }
 
@@ -213,7 +218,9 @@ final class RankedSearch {
     }
 
     private static Map<Long, Candidate> byKey(Collection<Candidate> candidates) {
-        return candidates.stream().collect(Collectors.toMap(Candidate::key, Function.identity()));
+        Map<Long, Candidate> found = new HashMap<>();
+        candidates.forEach(c -> found.put(c.key(), c));
+        return found;
     }
 
     private SearchSourceBuilder source(int size) {

@@ -1,6 +1,7 @@
 package camsearch.elasticsearch;
 
 import java.io.IOException;
+import java.net.ProtocolException;
 import java.net.URI;
 import java.net.http.HttpConnectTimeoutException;
 import java.net.http.HttpTimeoutException;
@@ -27,6 +28,9 @@ final class ServiceAnswer {
         Throwable cause = trouble instanceof CompletionException && trouble.getCause() != null ? trouble.getCause() : trouble;
         if (cause instanceof HttpTimeoutException && (cause instanceof HttpConnectTimeoutException) == false) {
             return error(RestStatus.GATEWAY_TIMEOUT, "did not answer within " + timeout.toMillis() + " ms: raise camsearch.timeout, or see the service's load", service, cause);
+        }
+        if (cause instanceof ProtocolException) {
+            return error(RestStatus.BAD_GATEWAY, "is not understood, " + cause.getMessage() + ": see whether camsearch.url is that of `camsearch serve`", service, cause);
         }
         if (cause instanceof SSLException) {
             return error(RestStatus.SERVICE_UNAVAILABLE, "is not trusted, or speaks no TLS: see camsearch.url and camsearch.certificate_authorities", service, cause);

@@ -31,7 +31,7 @@ final class Vectors {
     }
 
     /** Bytes as the numbers that a query vector has. */
-    static float[] floats(byte[] levels) {
+    static float[] ofLevels(byte[] levels) {
         float[] vector = new float[levels.length];
         for (int i = 0; i < vector.length; i++) {
             vector[i] = levels[i];
