@@ -51,7 +51,9 @@ def _version(lib: Path) -> str:
         found = re.fullmatch(r"elasticsearch-(\d+\.\d+\.\d+)\.jar", jar.name)
         if found:
             return found[1]
-    sys.exit(f"{lib} has no elasticsearch-VERSION.jar: name the folder of an unpacked Elasticsearch.")
+    sys.exit(
+        f"{lib} has no elasticsearch-VERSION.jar: name the folder of an unpacked Elasticsearch."
+    )
 
 
 def _tag(pom: str, name: str) -> str:
@@ -67,7 +69,9 @@ def _compile(lib: Path, release: str, classes: Path) -> None:
     sources = map(str, sorted((_PROJECT / "src/main/java").rglob("*.java")))
     options = ["--release", release, "-g", "-proc:none", "-cp", f"{lib}/*", "-d", str(classes)]
     if subprocess.run([javac, *options, *sources], check=False).returncode:
-        sys.exit("The plugin does not compile against this version: docs/plugin.md lists those that it fits.")
+        sys.exit(
+            "The plugin does not compile against this version: docs/plugin.md lists those that it fits."
+        )
 
 
 def _tree(classes: Path) -> dict[str, bytes]:

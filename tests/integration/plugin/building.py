@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -9,7 +10,7 @@ import zipfile
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tests.services.elasticsearch import ElasticsearchServer
 from tests.services.errors import ServiceMissing
@@ -64,32 +65,44 @@ def built(settings: ServiceSettings) -> Path:
 def plugin_node(
     folder: Path,
     settings: ServiceSettings,
-    said: Mapping[str, str],
+    said: Mapping[str, Any],
     secrets: Mapping[str, str] = {},
+    *,
+    installed: bool = True,
 ) -> Iterator[ElasticsearchServer]:
     """A node that has the plugin.
 
     Args:
         folder: for everything it writes.
         settings: which version.
-        said: more lines of elasticsearch.yml.
-        secrets: of its keystore.
+        said: settings of elasticsearch.yml.
+        secrets: those of its keystore.
+        installed: whether it has it.
     """
-    home, jdk, port = home_for(settings), jdk_for(settings), free_port()
-    unpacked = folder / "plugins" / "camsearch"
-    with zipfile.ZipFile(built(settings)) as made:
-        made.extractall(unpacked)
+    home, jdk = home_for(settings), jdk_for(settings)
+    port = said.get("http.port") or free_port()
+    plugins = folder / "plugins"
+    plugins.mkdir(parents=True)
+    if installed:
+        with zipfile.ZipFile(built(settings)) as made:
+            made.extractall(plugins / "camsearch")
     recipe = node(home, jdk, folder, port)
     config = folder / "config"
-    with (config / "elasticsearch.yml").open("a") as lines:
-        lines.writelines(f"{name}: {value}\n" for name, value in said.items())
-    (config / "secrets.properties").write_text("".join(f"{k}={v}\n" for k, v in secrets.items()))
+    _configure(config, said, secrets)
     release = str(java_versions(settings.elasticsearch_version)[0])
     options = ["--release", release, "-nowarn", "-cp", f"{home}/lib/*", "-d", str(folder)]
     subprocess.run([str(jdk.javac), *options, str(_LAUNCHER)], check=True, capture_output=True)
     # As tests.services.node starts it, with our launcher at the end.
     options = list(recipe.start[: recipe.start.index("-cp")])
     launched = ["-cp", str(folder), "PluginLauncher", str(config), str(home / "modules")]
-    recipe = replace(recipe, start=(*options, *launched, str(folder / "plugins")))
+    recipe = replace(recipe, start=(*options, *launched, str(plugins)))
     with ElasticsearchServer(f"http://127.0.0.1:{port}", KeptProcess(folder, recipe)) as started:
         yield started
+
+
+def _configure(config: Path, said: Mapping[str, Any], secrets: Mapping[str, str]) -> None:
+    written = config / "elasticsearch.yml"
+    lines = dict(line.split(": ", 1) for line in written.read_text().splitlines())
+    lines |= {name: json.dumps(value) for name, value in said.items()}
+    written.write_text("".join(f"{name}: {value}\n" for name, value in lines.items()))
+    (config / "secrets.properties").write_text("".join(f"{k}={v}\n" for k, v in secrets.items()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from es_mappings.elastic_client import connect
 from tests.integration.plugin.building import plugin_node
 from tests.integration.plugin.stub import served
 from tests.services.errors import ServiceMissing
+from tests.support.clock import HANG_S
 from tests.support.house import REGIONS
 
 if TYPE_CHECKING:
@@ -41,23 +43,39 @@ class Plugin:
         return dict(self.client.search(index=index, **said).body)
 
 
+@contextmanager
+def skipped_where_missing(settings: ServiceSettings) -> Iterator[None]:
+    """Skips where there is no JDK or Maven, or fails where CI is set."""
+    try:
+        yield
+    except ServiceMissing as missing:
+        if settings.ci:
+            reason = f"CI is set, so this is no reason to skip: {missing}"
+            raise pytest.fail.Exception(reason, pytrace=False) from None
+        raise pytest.skip.Exception(str(missing)) from None
+
+
+@pytest.fixture(scope="session")
+def settings(_service_settings: ServiceSettings) -> ServiceSettings:
+    """Which Elasticsearch, and where it is kept."""
+    return _service_settings
+
+
 @pytest.fixture(scope="module")
 def plugin(
-    house: House, _service_settings: ServiceSettings, tmp_path_factory: pytest.TempPathFactory
+    house: House, settings: ServiceSettings, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Plugin]:
     """One node for a module, three shards."""
-    try:
-        with served(house) as stub:
-            said = {"camsearch.url": stub.url, "camsearch.timeout": "2s"}
-            folder = tmp_path_factory.mktemp("node")
-            secrets = {"camsearch.api_key": KEY}
-            with plugin_node(folder, _service_settings, said, secrets) as node:
-                with connect(node.url) as client:
-                    yield Plugin(node.url, client, stub, filled(client, house))
-    except ServiceMissing as missing:
-        if _service_settings.ci:
-            raise pytest.fail.Exception(f"CI is set: {missing}", pytrace=False) from None
-        raise pytest.skip.Exception(str(missing)) from None
+    with served(house) as stub:
+        said = {"camsearch.url": stub.url, "camsearch.timeout": f"{HANG_S:.0f}s"}
+        folder = tmp_path_factory.mktemp("node")
+        secrets = {"camsearch.api_key": KEY}
+        with (
+            skipped_where_missing(settings),
+            plugin_node(folder, settings, said, secrets) as node,
+            connect(node.url) as client,
+        ):
+            yield Plugin(node.url, client, stub, filled(client, house))
 
 
 def filled(client: Elasticsearch, house: House, name: str = INDEX) -> ElasticGallery:
@@ -76,5 +94,11 @@ def filled(client: Elasticsearch, house: House, name: str = INDEX) -> ElasticGal
 
 
 @pytest.fixture(autouse=True)
-def _as_the_service(plugin: Plugin) -> None:
-    plugin.stub.reset()
+def _as_the_service(request: pytest.FixtureRequest) -> Iterator[None]:
+    """The stub of a module's node answers, and lets go of requests that waited."""
+    stub = request.getfixturevalue("plugin").stub if "plugin" in request.fixturenames else None
+    if stub is not None:
+        stub.reset()
+    yield
+    if stub is not None:
+        stub.reset()

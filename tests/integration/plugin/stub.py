@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import threading
-import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from descriptors.arrays import Box
 from descriptors.images import read_image
+from tests.support.clock import HANG_S
 from tests.support.house import REGIONS
 
 if TYPE_CHECKING:
@@ -36,24 +36,25 @@ class Asked:
 
 @dataclass
 class Stub:
-    """Answers as the service does, unless `instead` gives another answer."""
+    """Answers as the service does, unless `instead` gives another answer, while `answers` is set."""
 
     house: House
     url: str = ""
     key: str = ""
-    slow_s: float = 0.0
+    answers: threading.Event = field(default_factory=threading.Event)  # set: it does not wait
     instead: Callable[[Asked], Reply | None] = lambda asked: None
     asked: list[Asked] = field(default_factory=list)
 
     def reset(self) -> None:
         """Answer as the service again."""
-        self.key, self.slow_s, self.instead = "", 0.0, lambda asked: None
+        self.key, self.instead = "", lambda asked: None
+        self.answers.set()
         self.asked.clear()
 
     def answer(self, asked: Asked) -> Reply:
         """Status and body."""
         self.asked.append(asked)
-        time.sleep(self.slow_s)
+        self.answers.wait(HANG_S)
         scripted = self.instead(asked)
         if scripted is not None:
             return scripted
@@ -101,6 +102,7 @@ def refused(status: int, reason: str) -> Reply:
 def served(house: House) -> Iterator[Stub]:
     """A stub on a port of its own."""
     stub = Stub(house)
+    stub.reset()
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"

@@ -1,7 +1,6 @@
 package camsearch.elasticsearch;
 
 import java.net.URI;
-import java.time.Duration;
 import java.util.Collection;
 import java.util.List;
 
@@ -20,10 +19,13 @@ import org.elasticsearch.search.fetch.FetchSubPhase;
 
 /** Image search in Elasticsearch: the query vector builder and the retriever camsearch. */
 public final class CamsearchPlugin extends Plugin implements SearchPlugin, ActionPlugin {
-    static final Setting<URI> URL = new Setting<>("camsearch.url", "http://127.0.0.1:9280", CamsearchPlugin::address, Property.NodeScope);
-    static final Setting<TimeValue> TIMEOUT = Setting.positiveTimeSetting("camsearch.timeout", TimeValue.timeValueSeconds(10), Property.NodeScope);
+    static final Setting<URI> URL =
+        new Setting<>("camsearch.url", "http://127.0.0.1:9280", CamsearchPlugin::address, Property.NodeScope);
+    static final Setting<TimeValue> TIMEOUT =
+        Setting.positiveTimeSetting("camsearch.timeout", TimeValue.timeValueSeconds(10), Property.NodeScope, Property.Dynamic);
     static final Setting<String> AUTHORITIES = Setting.simpleString("camsearch.certificate_authorities", Property.NodeScope);
-    static final Setting<ByteSizeValue> MAX_IMAGE = Setting.byteSizeSetting("camsearch.max_image_size", ByteSizeValue.ofMb(20), Property.NodeScope);
+    static final Setting<ByteSizeValue> MAX_IMAGE =
+        Setting.byteSizeSetting("camsearch.max_image_size", ByteSizeValue.ofMb(20), Property.NodeScope);
     static final Setting<SecureString> KEY = SecureSetting.secureString("camsearch.api_key", null);
 
     private final SecureString key;
@@ -49,8 +51,8 @@ public final class CamsearchPlugin extends Plugin implements SearchPlugin, Actio
         Settings settings = services.environment().settings();
         String pem = AUTHORITIES.get(settings);
         var tls = pem.isEmpty() ? null : Trust.in(services.environment().configDir().resolve(pem));
-        var timeout = Duration.ofMillis(TIMEOUT.get(settings).millis());
-        var service = new ServiceClient(URL.get(settings), timeout, key, tls, services.threadPool());
+        var service = new ServiceClient(URL.get(settings), key, tls, services.threadPool());
+        services.clusterService().getClusterSettings().initializeAndWatch(TIMEOUT, service::timeout);
         describer = new Describer(service, services.clusterService(), services.indexNameExpressionResolver());
         filter = new Searched.Filter(services.threadPool().getThreadContext());
         return List.of();
@@ -75,7 +77,10 @@ public final class CamsearchPlugin extends Plugin implements SearchPlugin, Actio
     @Override
     public List<RetrieverSpec<?>> getRetrievers() {
         return List.of(
-            new RetrieverSpec<>(CamsearchRetriever.NAME, (parser, context) -> CamsearchRetriever.parse(parser, context, maxBytes, () -> describer))
+            new RetrieverSpec<>(
+                CamsearchRetriever.NAME,
+                (parser, context) -> CamsearchRetriever.parse(parser, context, maxBytes, () -> describer)
+            )
         );
     }
 

@@ -21,6 +21,7 @@ import org.elasticsearch.search.retriever.CompoundRetrieverBuilder;
 import org.elasticsearch.search.retriever.RetrieverBuilder;
 import org.elasticsearch.search.retriever.RetrieverParserContext;
 import org.elasticsearch.search.vectors.KnnSearchBuilder;
+import org.elasticsearch.search.vectors.KnnVectorQueryBuilder;
 import org.elasticsearch.xcontent.ConstructingObjectParser;
 import org.elasticsearch.xcontent.ObjectParser.ValueType;
 import org.elasticsearch.xcontent.ParseField;
@@ -59,7 +60,11 @@ final class CamsearchRetriever extends CompoundRetrieverBuilder<CamsearchRetriev
     );
 
     static {
-        PARSER.declareNamedObject(constructorArg(), (p, c, name) -> p.namedObject(RetrieverBuilder.class, name, c), new ParseField("retriever"));
+        PARSER.declareNamedObject(
+            constructorArg(),
+            (p, c, name) -> p.namedObject(RetrieverBuilder.class, name, c),
+            new ParseField("retriever")
+        );
         PARSER.declareObject(optionalConstructorArg(), (p, c) -> p.map(), new ParseField(QueryImage.IMAGE));
         PARSER.declareField(optionalConstructorArg(), (p, c) -> p.list(), new ParseField(QueryImage.BOX), ValueType.OBJECT_ARRAY);
         PARSER.declareInt(optionalConstructorArg(), RANK_WINDOW_SIZE_FIELD);
@@ -100,14 +105,18 @@ final class CamsearchRetriever extends CompoundRetrieverBuilder<CamsearchRetriev
     static CamsearchRetriever parse(XContentParser parser, RetrieverParserContext context, long maxBytes, Supplier<Describer> describer)
         throws IOException {
         if (context.clusterSupportsFeature(FEATURE) == false) {
-            throw new IllegalArgumentException("[camsearch] needs its plugin on all nodes of the cluster: install it on those that lack it.");
+            throw new IllegalArgumentException(
+                "[camsearch] needs its plugin on all nodes of the cluster: install it on those that lack it."
+            );
         }
         List<ImageVectorBuilder> images = new ArrayList<>();
         Parsed parsed = ImageVectorBuilder.noting(images, () -> PARSER.apply(parser, context));
         Said said = parsed.said;
         int window = said.window == null ? WINDOW : said.window;
         if (window < 1 || window > MAX_WINDOW) {
-            throw new IllegalArgumentException("[camsearch.rank_window_size] must be from 1 to " + MAX_WINDOW + ", not " + window + ".");
+            throw new IllegalArgumentException(
+                "[camsearch.rank_window_size] must be from 1 to " + MAX_WINDOW + ", not " + window + "."
+            );
         }
         ImageVectorBuilder image = image(said, images, maxBytes, describer);
         Rerank rerank = Rerank.of(said.rerank == null ? true : said.rerank);
@@ -130,12 +139,14 @@ final class CamsearchRetriever extends CompoundRetrieverBuilder<CamsearchRetriev
         }
         if (images.isEmpty() || images.stream().allMatch(images.get(0)::sameImage) == false) {
             String found = images.isEmpty() ? "no image" : "different images";
-            throw new IllegalArgumentException("[camsearch] must say what to look for, since its retriever has " + found + ": give it an [image].");
+            throw new IllegalArgumentException(
+                "[camsearch] must say what to look for, since its retriever has " + found + ": give it an [image]."
+            );
         }
         return images.get(0);
     }
 
-    private CamsearchRetriever with(List<RetrieverSource> inner, List<QueryBuilder> filters, RankedSearch.Plan plan, Supplier<float[]> query) {
+    private CamsearchRetriever with(List<RetrieverSource> inner, List<QueryBuilder> filters, Supplier<float[]> query) {
         var made = new CamsearchRetriever(inner, plan, byVectors, query);
         made.preFilterQueryBuilders = filters;
         made.retrieverName = retrieverName;
@@ -145,7 +156,7 @@ final class CamsearchRetriever extends CompoundRetrieverBuilder<CamsearchRetriev
 
     @Override
     protected CamsearchRetriever clone(List<RetrieverSource> inner, List<QueryBuilder> filters) {
-        return with(inner, filters, plan, query);
+        return with(inner, filters, query);
     }
 
     @Override
@@ -181,7 +192,7 @@ final class CamsearchRetriever extends CompoundRetrieverBuilder<CamsearchRetriev
             vector.set(unit);
             l.onResponse(null);
         })));
-        return with(innerRetrievers, preFilterQueryBuilders, plan, vector::get);
+        return with(innerRetrievers, preFilterQueryBuilders, vector::get);
     }
 
     private RankedRetriever searched(QueryRewriteContext context, RetrieverBuilder inner) {
@@ -191,7 +202,9 @@ final class CamsearchRetriever extends CompoundRetrieverBuilder<CamsearchRetriev
         boolean cosines = byVectors && comparable(first);
         if (plan.expand() != null) {
             if (cosines == false || first.knnSearch().isEmpty()) {
-                throw new IllegalArgumentException("[camsearch.expand] needs a [knn] retriever with the image, and nothing else, to search again.");
+                throw new IllegalArgumentException(
+                    "[camsearch.expand] needs a [knn] retriever with the image, and nothing else, to search again."
+                );
             }
             first.size(Math.max(plan.window(), Math.max(plan.expand().hits(), Expansion.GRAPH_HITS)));
         }
@@ -214,7 +227,8 @@ final class CamsearchRetriever extends CompoundRetrieverBuilder<CamsearchRetriev
         Rerank rerank = plan.rerank() == null ? null : plan.rerank().in(method);
         if (rerank != null && rerank.byWindows() == false && plan.expand() != null) {
             throw new IllegalArgumentException(
-                "[camsearch.expand] goes with windows, or without re-ranking, not with maps and images: leave it out, or search through `camsearch serve`."
+                "[camsearch.expand] goes with windows, or without re-ranking, not with maps and images: leave it out, "
+                    + "or search through `camsearch serve`."
             );
         }
         return new RankedSearch.Plan(plan.image(), plan.window(), rerank, plan.expand());
@@ -224,7 +238,7 @@ final class CamsearchRetriever extends CompoundRetrieverBuilder<CamsearchRetriev
     private static boolean comparable(SearchSourceBuilder first) {
         List<KnnSearchBuilder> knn = first.knnSearch();
         if (first.query() != null) {
-            return knn.isEmpty() && first.query() instanceof org.elasticsearch.search.vectors.KnnVectorQueryBuilder && first.query().boost() == 1;
+            return knn.isEmpty() && first.query() instanceof KnnVectorQueryBuilder && first.query().boost() == 1;
         }
         return knn.size() == 1 && knn.get(0).boost() == 1;
     }

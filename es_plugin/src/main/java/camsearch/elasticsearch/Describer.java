@@ -131,7 +131,14 @@ final class Describer {
      * @param rerank what is compared
      * @param ids of the documents
      */
-    void rank(Searched searched, QueryImage image, String index, List<String> ids, Rerank rerank, ActionListener<Map<String, Object>> listener) {
+    void rank(
+        Searched searched,
+        QueryImage image,
+        String index,
+        List<String> ids,
+        Rerank rerank,
+        ActionListener<Map<String, Object>> listener
+    ) {
         service.post("_camsearch/rank", body -> {
             image.toService(body);
             body.field("index", index).field("ids", ids).field("by", rerank.by());

@@ -94,9 +94,11 @@ record IndexMethod(String index, String fingerprint, boolean windows, Expansion 
             return null;
         }
         Map<?, ?> known = (Map<?, ?>) about;
-        boolean windows = known.get("method") instanceof Map<?, ?> method && method.get("windows") instanceof Number count && count.intValue() > 0;
+        Object windows = known.get("method") instanceof Map<?, ?> settings ? settings.get("windows") : null;
+        boolean has = windows instanceof Number count && count.intValue() > 0;
         Map<?, ?> regions = known.get("regions") instanceof Map<?, ?> map ? map : Map.of();
-        IndexMethod method = new IndexMethod(index.getIndex().getName(), (String) known.get("fingerprint"), windows, Expansion.of(regions));
+        String fingerprint = (String) known.get("fingerprint");
+        IndexMethod method = new IndexMethod(index.getIndex().getName(), fingerprint, has, Expansion.of(regions));
         if (KNOWN.size() >= MAX_KNOWN) {
             KNOWN.clear();
         }

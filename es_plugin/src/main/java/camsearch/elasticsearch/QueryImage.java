@@ -61,7 +61,9 @@ record QueryImage(String source, String value, List<Double> box) implements Writ
         }
         if (source.equals(DATA) && text.length() / 4 * 3L - 2 > maxBytes) {
             throw new IllegalArgumentException(
-                "[camsearch.image.data] has more than the " + maxBytes + " bytes allowed: send a smaller image, or raise camsearch.max_image_size."
+                "[camsearch.image.data] has more than the "
+                    + maxBytes
+                    + " bytes allowed: send a smaller image, or raise camsearch.max_image_size."
             );
         }
         return text;

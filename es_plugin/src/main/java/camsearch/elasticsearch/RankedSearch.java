@@ -67,7 +67,15 @@ final class RankedSearch {
      * @param first the first search
      * @param byVectors whether its scores are the cosines of the image
      */
-    RankedSearch(Client client, PointInTimeBuilder pit, Plan plan, IndexMethod method, float[] query, SearchSourceBuilder first, boolean byVectors) {
+    RankedSearch(
+        Client client,
+        PointInTimeBuilder pit,
+        Plan plan,
+        IndexMethod method,
+        float[] query,
+        SearchSourceBuilder first,
+        boolean byVectors
+    ) {
         this.client = client;
         this.pit = pit;
         this.plan = plan;
@@ -142,7 +150,8 @@ final class RankedSearch {
             int missing = answers.stream().mapToInt(RegionScores::missing).sum();
             if (missing > 0) {
                 HeaderWarning.addWarning(
-                    "{} of {} hits keep their first score: their feature maps are not kept and their images cannot be read. Index them again.",
+                    "{} of {} hits keep their first score: their feature maps are not kept and "
+                        + "their images cannot be read. Index them again.",
                     missing,
                     hits.size()
                 );
@@ -164,7 +173,8 @@ final class RankedSearch {
             return;
         }
         List<Candidate> near = ranked.subList(0, Math.min(method.expansion().hitsToRead(plan.expand.hits()), ranked.size()));
-        var read = source(near.size()).query(new RankDocsQueryBuilder(Candidate.places(near), null, true)).docValueField(Describer.DESCRIPTOR);
+        var places = new RankDocsQueryBuilder(Candidate.places(near), null, true);
+        var read = source(near.size()).query(places).docValueField(Describer.DESCRIPTOR);
         search(read, listener.delegateFailureAndWrap((l, hits) -> {
             Map<Long, float[]> vectors = new HashMap<>();
             for (SearchHit hit : hits) {

@@ -23,10 +23,11 @@ record RegionScores(String index, Map<String, Float> scores, Map<String, List<Do
             scores.put(String.valueOf(entry.getKey()), ((Number) entry.getValue()).floatValue());
         }
         for (var entry : ((Map<?, ?>) said.get("boxes")).entrySet()) {
-            if ((entry.getValue() instanceof List<?> box && box.stream().allMatch(one -> one instanceof Number)) == false) {
+            if ((entry.getValue() instanceof List<?> list && list.stream().allMatch(one -> one instanceof Number)) == false) {
                 throw ServiceAnswer.unexpected("numbers as boxes");
             }
-            boxes.put(String.valueOf(entry.getKey()), ((List<?>) entry.getValue()).stream().map(one -> ((Number) one).doubleValue()).toList());
+            List<?> box = (List<?>) entry.getValue();
+            boxes.put(String.valueOf(entry.getKey()), box.stream().map(one -> ((Number) one).doubleValue()).toList());
         }
         return new RegionScores(index, scores, boxes, said.get("missing") instanceof List<?> missing ? missing.size() : 0);
     }

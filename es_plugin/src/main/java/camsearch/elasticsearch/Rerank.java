@@ -37,7 +37,9 @@ record Rerank(String by, Integer classes) {
             return new Rerank(by, null);
         }
         if (WINDOWS.equals(by)) {
-            throw new IllegalArgumentException("[camsearch.rerank.classes] does not apply to windows, which have their own classes: leave it out.");
+            throw new IllegalArgumentException(
+                "[camsearch.rerank.classes] does not apply to windows, which have their own classes: leave it out."
+            );
         }
         if ((classes instanceof Integer count && count > 0) == false) {
             throw new IllegalArgumentException("[camsearch.rerank.classes] must be a whole number of at least 1.");

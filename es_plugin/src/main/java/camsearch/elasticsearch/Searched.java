@@ -47,9 +47,12 @@ record Searched(String[] indices, IndicesOptions indicesOptions, Task task) impl
      */
     IndexMethod method(ClusterState state, IndexNameExpressionResolver resolver) {
         if (Arrays.stream(indices).anyMatch(name -> name.indexOf(':') >= 0)) {
-            throw new IllegalArgumentException("[camsearch] does not search other clusters: send the search to the cluster that has the index.");
+            throw new IllegalArgumentException(
+                "[camsearch] does not search other clusters: send the search to the cluster that has the index."
+            );
         }
-        return IndexMethod.of(Arrays.stream(resolver.concreteIndices(state, this)).map(index -> IndexMethod.metadataOf(state, index)).toList());
+        var concrete = Arrays.stream(resolver.concreteIndices(state, this));
+        return IndexMethod.of(concrete.map(index -> IndexMethod.metadataOf(state, index)).toList());
     }
 
     /** Leaves each search where {@link #of} finds it. */

@@ -20,6 +20,7 @@ import org.elasticsearch.xcontent.XContentType;
 final class ServiceAnswer {
     /** Of docs/dialect.md: the paths and their JSON. */
     private static final int VERSION = 1;
+    private static final String SEE_URL = "see whether camsearch.url is that of `camsearch serve`";
 
     private ServiceAnswer() {}
 
@@ -27,16 +28,19 @@ final class ServiceAnswer {
     static Exception failure(URI service, Duration timeout, Throwable trouble) {
         Throwable cause = trouble instanceof CompletionException && trouble.getCause() != null ? trouble.getCause() : trouble;
         if (cause instanceof HttpTimeoutException && (cause instanceof HttpConnectTimeoutException) == false) {
-            return error(RestStatus.GATEWAY_TIMEOUT, "did not answer within " + timeout.toMillis() + " ms: raise camsearch.timeout, or see the service's load", service, cause);
+            String what = "did not answer within " + timeout.toMillis() + " ms: raise camsearch.timeout, or see the service's load";
+            return error(RestStatus.GATEWAY_TIMEOUT, what, service, cause);
         }
         if (cause instanceof ProtocolException) {
-            return error(RestStatus.BAD_GATEWAY, "is not understood, " + cause.getMessage() + ": see whether camsearch.url is that of `camsearch serve`", service, cause);
+            return error(RestStatus.BAD_GATEWAY, "is not understood, " + cause.getMessage() + ": " + SEE_URL, service, cause);
         }
         if (cause instanceof SSLException) {
-            return error(RestStatus.SERVICE_UNAVAILABLE, "is not trusted, or speaks no TLS: see camsearch.url and camsearch.certificate_authorities", service, cause);
+            String what = "is not trusted, or speaks no TLS: see camsearch.url and camsearch.certificate_authorities";
+            return error(RestStatus.SERVICE_UNAVAILABLE, what, service, cause);
         }
         if (cause instanceof IOException) {
-            return error(RestStatus.SERVICE_UNAVAILABLE, "cannot be reached: see whether it runs, and camsearch.url", service, cause);
+            String what = "cannot be reached: see whether it runs, and camsearch.url";
+            return error(RestStatus.SERVICE_UNAVAILABLE, what, service, cause);
         }
         return error(RestStatus.INTERNAL_SERVER_ERROR, "could not be asked", service, cause);
     }
@@ -51,11 +55,12 @@ final class ServiceAnswer {
         try (var parser = XContentType.JSON.xContent().createParser(XContentParserConfiguration.EMPTY, body)) {
             said = parser.map();
         } catch (Exception error) { // Jackson's own exceptions are not exported
-            throw error(RestStatus.BAD_GATEWAY, "answered " + status + " without JSON: see whether camsearch.url is that of `camsearch serve`", service, error);
+            throw error(RestStatus.BAD_GATEWAY, "answered " + status + " without JSON: " + SEE_URL, service, error);
         }
         if (status == 200) {
             if ((said.get("version") instanceof Number version && version.intValue() == VERSION) == false) {
-                throw error(RestStatus.BAD_GATEWAY, "answers in version " + said.get("version") + ", not " + VERSION + ": install the plugin of its release", service, null);
+                String what = "answers in version " + said.get("version") + ", not " + VERSION + ": install the plugin of its release";
+                throw error(RestStatus.BAD_GATEWAY, what, service, null);
             }
             return said;
         }
@@ -85,6 +90,7 @@ final class ServiceAnswer {
 
     /** For answers that lack what was asked for. */
     static ElasticsearchStatusException unexpected(String what) {
-        return new ElasticsearchStatusException("The camsearch service answered without {}: see camsearch.url.", RestStatus.BAD_GATEWAY, what);
+        String sentence = "The camsearch service answered without {}: see camsearch.url.";
+        return new ElasticsearchStatusException(sentence, RestStatus.BAD_GATEWAY, what);
     }
 }

@@ -8,7 +8,6 @@ import java.net.http.HttpRequest.BodyPublishers;
 import java.net.http.HttpResponse;
 import java.time.Duration;
 import java.util.Map;
-import java.util.concurrent.CompletableFuture;
 import java.util.regex.Pattern;
 
 import javax.net.ssl.SSLContext;
@@ -18,6 +17,7 @@ import org.elasticsearch.action.ActionRunnable;
 import org.elasticsearch.action.support.ContextPreservingActionListener;
 import org.elasticsearch.common.bytes.BytesReference;
 import org.elasticsearch.common.settings.SecureString;
+import org.elasticsearch.core.TimeValue;
 import org.elasticsearch.tasks.CancellableTask;
 import org.elasticsearch.tasks.Task;
 import org.elasticsearch.threadpool.ThreadPool;
@@ -35,20 +35,18 @@ final class ServiceClient {
     }
 
     private final URI service;
-    private final Duration timeout;
+    private volatile Duration timeout;
     private final String authorization;
     private final ThreadPool threads;
     private final HttpClient client;
 
     /**
      * @param service address, with a slash at its end
-     * @param timeout for an answer
      * @param key API key; empty for none
      * @param tls whom to trust; null for the authorities that Java trusts
      */
-    ServiceClient(URI service, Duration timeout, SecureString key, SSLContext tls, ThreadPool threads) {
+    ServiceClient(URI service, SecureString key, SSLContext tls, ThreadPool threads) {
         this.service = service;
-        this.timeout = timeout;
         this.authorization = key.length() == 0 ? null : "ApiKey " + key;
         this.threads = threads;
         HttpClient.Builder building = HttpClient.newBuilder()
@@ -56,6 +54,10 @@ final class ServiceClient {
             .connectTimeout(CONNECT)
             .executor(threads.generic());
         this.client = (tls == null ? building : building.sslContext(tls)).build();
+    }
+
+    void timeout(TimeValue given) {
+        timeout = Duration.ofMillis(given.millis());
     }
 
     /**
@@ -82,13 +84,13 @@ final class ServiceClient {
         // Not on the client's own thread, and `wrap` tells the listener if the pool refuses.
         answering.whenComplete(
             (answer, trouble) -> threads.executor(ThreadPool.Names.SEARCH_COORDINATION)
-                .execute(ActionRunnable.wrap(back, l -> l.onResponse(read(task, answering, answer, trouble))))
+                .execute(ActionRunnable.wrap(back, l -> l.onResponse(read(task, answer, trouble))))
         );
     }
 
-    private Map<String, Object> read(Task task, CompletableFuture<?> answering, HttpResponse<byte[]> answer, Throwable trouble) throws Exception {
-        if (answering.isCancelled() && task instanceof CancellableTask cancelled) {
-            cancelled.ensureNotCancelled();
+    private Map<String, Object> read(Task task, HttpResponse<byte[]> answer, Throwable trouble) throws Exception {
+        if (task instanceof CancellableTask cancellable) {
+            cancellable.ensureNotCancelled();
         }
         if (trouble != null) {
             throw ServiceAnswer.failure(service, timeout, trouble);

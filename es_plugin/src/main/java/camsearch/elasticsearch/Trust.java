@@ -38,7 +38,9 @@ final class Trust {
             return context;
         } catch (IOException | GeneralSecurityException error) {
             throw new IllegalArgumentException(
-                "camsearch.certificate_authorities names [" + pem + "], which cannot be read: give a PEM file below the configuration folder.",
+                "camsearch.certificate_authorities names ["
+                    + pem
+                    + "], which cannot be read: give a PEM file below the configuration folder.",
                 error
             );
         }
