@@ -57,6 +57,7 @@ wheel: setup
 ES ?= 9.5.3
 PLUGIN_VERSIONS ?= 8.19.21 9.1.0 9.2.0 9.3.0 9.5.3
 plugin:
+	rm -rf es_plugin/target/$(ES)
 	mvn --batch-mode --quiet -f es_plugin -Delasticsearch.version=$(ES) package
 	ls es_plugin/target/$(ES)/camsearch-*.zip
 

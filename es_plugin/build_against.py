@@ -75,12 +75,8 @@ def _compile(lib: Path, release: str, classes: Path) -> None:
 
 
 def _tree(classes: Path) -> dict[str, bytes]:
-    found = {}
-    for folder in (classes, _PROJECT / "src/main/resources"):
-        for path in sorted(folder.rglob("*")):
-            if path.is_file():
-                found[path.relative_to(folder).as_posix()] = path.read_bytes()
-    return found
+    paths = sorted(path for path in classes.rglob("*") if path.is_file())
+    return {path.relative_to(classes).as_posix(): path.read_bytes() for path in paths}
 
 
 def _filled(text: str, said: dict[str, str]) -> str:

@@ -49,6 +49,7 @@ def built(settings: ServiceSettings) -> Path:
             "The plugin is built by Maven, and there is no mvn: run `python -m tests.services "
             "install`, or install it by hand."
         )
+    shutil.rmtree(target, ignore_errors=True)  # else files of deleted sources stay in the jar
     version_word = f"-Delasticsearch.version={version}"
     words = [maven, "--batch-mode", "--quiet", "-f", str(_PROJECT), version_word, "package"]
     java = {**os.environ, "JAVA_HOME": str(jdk_for(settings).home)}

@@ -50,7 +50,7 @@ def test_a_retriever_is_refused_where_a_node_lacks_the_plugin(house, settings, t
         filled(client, house)
         status, reason = refusal(client, ranked(house.image(0)))
         assert status == 400
-        assert "needs its plugin on all nodes" in reason
+        assert "[without] lacks it" in reason
         # A vector is made before any other node is asked.
         found = client.search(index="images", **first(house.image(0)))
         assert (found["_shards"]["failed"], len(found["hits"]["hits"])) == (0, COUNT)

@@ -59,6 +59,11 @@ public final class CamsearchPlugin extends Plugin implements SearchPlugin, Actio
     }
 
     @Override
+    public Settings additionalSettings() {
+        return Settings.builder().put("node.attr." + Describer.ATTRIBUTE, true).build();
+    }
+
+    @Override
     public List<Setting<?>> getSettings() {
         return List.of(URL, TIMEOUT, AUTHORITIES, MAX_IMAGE, KEY);
     }

@@ -5,12 +5,10 @@ import java.io.UncheckedIOException;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Objects;
-import java.util.function.Predicate;
 import java.util.function.Supplier;
 
 import org.apache.lucene.search.ScoreDoc;
 import org.apache.lucene.util.SetOnce;
-import org.elasticsearch.features.NodeFeature;
 import org.elasticsearch.index.query.AbstractQueryBuilder;
 import org.elasticsearch.index.query.QueryBuilder;
 import org.elasticsearch.index.query.QueryRewriteContext;
@@ -34,8 +32,6 @@ import static org.elasticsearch.xcontent.ConstructingObjectParser.optionalConstr
 /** The retriever camsearch: the first hits of another one, compared with the query's image part by part. */
 final class CamsearchRetriever extends CompoundRetrieverBuilder<CamsearchRetriever> {
     static final String NAME = "camsearch";
-    /** All nodes must have it: shards on others would be left out. */
-    static final NodeFeature FEATURE = new NodeFeature("camsearch.retriever");
 
     private static final int WINDOW = 100;
     private static final int MAX_WINDOW = 1000;
@@ -100,15 +96,10 @@ final class CamsearchRetriever extends CompoundRetrieverBuilder<CamsearchRetriev
      * Reads a retriever.
      *
      * @param maxBytes of an image's file
-     * @throws IllegalArgumentException it is not valid, or nodes lack the plugin
+     * @throws IllegalArgumentException it is not valid
      */
     static CamsearchRetriever parse(XContentParser parser, RetrieverParserContext context, long maxBytes, Supplier<Describer> describer)
         throws IOException {
-        if (context.clusterSupportsFeature(FEATURE) == false) {
-            throw new IllegalArgumentException(
-                "[camsearch] needs its plugin on all nodes of the cluster: install it on those that lack it."
-            );
-        }
         List<ImageVectorBuilder> images = new ArrayList<>();
         Parsed parsed = ImageVectorBuilder.noting(images, () -> PARSER.apply(parser, context));
         Said said = parsed.said;
@@ -210,6 +201,7 @@ final class CamsearchRetriever extends CompoundRetrieverBuilder<CamsearchRetriev
         }
         SetOnce<RankedRetriever.Ranked> ranked = new SetOnce<>();
         context.registerAsyncAction((client, listener) -> {
+            plan.image().describer().checkNodes();
             IndexMethod method = plan.image().describer().method(Describer.searched(client));
             var search = new RankedSearch(client, pit, planFor(method), method, query.get(), first, cosines);
             search.run(inner::setRankDocs, listener.delegateFailureAndWrap((l, result) -> {

@@ -7,6 +7,7 @@ import org.elasticsearch.ElasticsearchStatusException;
 import org.elasticsearch.action.ActionListener;
 import org.elasticsearch.client.internal.Client;
 import org.elasticsearch.cluster.metadata.IndexNameExpressionResolver;
+import org.elasticsearch.cluster.node.DiscoveryNode;
 import org.elasticsearch.cluster.service.ClusterService;
 import org.elasticsearch.common.Strings;
 import org.elasticsearch.index.query.IdsQueryBuilder;
@@ -17,6 +18,8 @@ import org.elasticsearch.search.fetch.StoredFieldsContext;
 /** Turns images into query vectors, and compares hits by what the service knows of them. */
 final class Describer {
     static final String DESCRIPTOR = "descriptor";
+    /** Of nodes that have the plugin. */
+    static final String ATTRIBUTE = "camsearch";
 
     private final ServiceClient service;
     private final ClusterService cluster;
@@ -31,6 +34,25 @@ final class Describer {
     /** The method of the indices that the running search names. */
     IndexMethod method(Searched searched) {
         return searched.method(cluster.state(), resolver);
+    }
+
+    /**
+     * Checks that all nodes with shards can return the fields of hits.
+     *
+     * Without this, shards of a node that lacks the plugin would fail and be left out. A feature of
+     * the cluster would do, too, but then no node could join without the plugin, and it could only
+     * be removed by stopping all nodes.
+     *
+     * @throws IllegalArgumentException a node lacks the plugin
+     */
+    void checkNodes() {
+        for (DiscoveryNode node : cluster.state().nodes().getDataNodes().values()) {
+            if (node.getAttributes().containsKey(ATTRIBUTE) == false) {
+                throw new IllegalArgumentException(
+                    "[camsearch] needs its plugin on all data nodes, and [" + node.getName() + "] lacks it: install it there."
+                );
+            }
+        }
     }
 
     /**
