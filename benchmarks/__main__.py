@@ -23,27 +23,31 @@ if TYPE_CHECKING:
     from benchmarks.timing import Row
     from descriptors.method import Method
 
-_NAMES = ("encode", "rerank", "windows", "bulk", "recall", "nested", "memory", "proxy")
+_NAMES = ("encode", "rerank", "windows", "bulk", "recall", "nested", "growth", "memory", "proxy")
 _MAX_IMAGES = 600
+_GROWTH = (10_000, 30_000, 100_000, 300_000)
 
 
 def bench(
     name: Annotated[
-        str, typer.Argument(help="encode, rerank, windows, bulk, recall, nested, memory, or proxy.")
+        str,
+        typer.Argument(
+            help="encode, rerank, windows, bulk, recall, nested, growth, memory, or proxy."
+        ),
     ],
-    photos: Annotated[
+    images: Annotated[
         Path | None,
-        typer.Argument(help="Folder of photos (default: the demo's images)."),
+        typer.Argument(help="Folder of images (default: the demo's images)."),
     ] = None,
     as_json: options.JsonFile = None,
     device: options.Device = None,
-    precision: options.Precision = None,
+    precision: options.PrecisionOption = None,
     count: Annotated[
         int | None,
         typer.Option(
             min=1,
             help="Documents (windows: 20,000 and 100,000; bulk: 5,000; recall: 100,000; "
-            "nested: 2,000; memory, proxy: 20,000).",
+            "nested: 2,000; growth: 10,000 to 300,000; memory, proxy: 20,000).",
         ),
     ] = None,
 ) -> None:
@@ -56,9 +60,10 @@ def bench(
     images/s of enqueue and a worker, over those of `camsearch index`.
     recall: recall@100 compared with exact search, ms and bytes, by index type.
     nested: bytes an image and ms per query by windows in Elasticsearch, by profile.
+    growth: the same for `rerank`, the default profile, by number of images.
     memory: of a worker that indexes many small images.
-    proxy: kNN through `camsearch serve`, over direct kNN; re-ranked searches by id and by
-    upload; 50 clients for a minute.
+    proxy: kNN through `camsearch serve`, over direct kNN; searches by windows and by maps, by id
+    and by upload; 50 clients for a minute each.
     All but encode, rerank and windows need an otherwise idle Elasticsearch and Redis.
     """
     if name not in _NAMES:
@@ -76,7 +81,7 @@ def bench(
             tables = {"rows": bench_windows(scratch, counts)}
         else:
             method = method_of(MethodSettings(), None, None, options.machine(device, precision))
-            tables = _measured(name, method, _images(photos, scratch), scratch, count)
+            tables = _measured(name, method, _images(images, scratch), scratch, count)
     for rows in tables.values():
         _print(rows)
     options.write_json(as_json, tables)
@@ -114,7 +119,10 @@ def _against_elasticsearch(
     if name == "recall":
         return bench_recall(client, descriptors, count or 100_000, on_progress=_tell)
     if name == "nested":
-        return bench_nested(client, descriptors, count or 2000, on_progress=_tell)
+        return bench_nested(client, descriptors, (count or 2000,), on_progress=_tell)
+    if name == "growth":
+        counts = _GROWTH if count is None else (count,)
+        return bench_nested(client, descriptors, counts, ("rerank",), on_progress=_tell)
     ledger = servers.ledger(settings)
     rows = bench_bulk(client, ledger, settings, descriptors, count=count or 5000)
     return rows + bench_worker(settings, images, scratch / "worker", on_progress=_tell)
@@ -133,10 +141,15 @@ def _proxy(method: Method, images: list[Path], scratch: Path, count: int) -> dic
         )
         _tell("re-ranking")
         searches = bench_searches(served.proxy, served.index, served.ids[:40], images[:40])
-        _tell("50 clients")
-        bodies = [search_body({"id": one}, 100) for one in served.ids[:200]]
-        load = bench_load(served.proxy, served.index, bodies, lambda: resident_mb(served.pid))
-    return {"pass_through": passing, "searches": searches, "load": [load]}
+        load = []
+        for over in ("windows", "maps"):
+            _tell(f"50 clients, {over}")
+            bodies = [search_body({"id": one}, 100, over) for one in served.ids[:200]]
+            measured = bench_load(
+                served.proxy, served.index, bodies, lambda: resident_mb(served.pid)
+            )
+            load.append({"R 100 over": over} | measured)
+    return {"pass_through": passing, "searches": searches, "load": load}
 
 
 def _tell(what: str) -> None:
@@ -150,15 +163,15 @@ def _print(rows: Sequence[dict[str, Any]]) -> None:
     Console().print(table)
 
 
-def _images(photos: Path | None, scratch: Path) -> list[Path]:
+def _images(folder: Path | None, scratch: Path) -> list[Path]:
     from camsearch.demo_images import make_demo_images
     from indexer.sources import find_images
 
-    if photos is None:
+    if folder is None:
         return [view.path for view in make_demo_images(scratch / "images")]
-    found = [Path(source.uri) for source in find_images([photos])]
+    found = [Path(source.uri) for source in find_images([folder])]
     if not found:
-        raise RequestError(f"There is no image in {photos}: name a folder with photos.")
+        raise RequestError(f"There is no image in {folder}: name a folder with images.")
     return found[:: max(1, len(found) // _MAX_IMAGES)]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from jaxtyping import Float32
@@ -20,23 +20,27 @@ from es_mappings.windows import PROFILES
 from galleries.documents import Document, ImageClass, Windows
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from elasticsearch import Elasticsearch
 
     from benchmarks.timing import Row
     from es_mappings.elastic import ElasticGallery
+    from es_mappings.windows import Profile
 
 __all__ = ["bench_nested"]
 
 _WINDOWS, _CLASSES = 14, 8
-_K = 100
+_K, _WARM_UP = 100, 10
+# Documents made at once: some 60 MB of vectors.
+_CHUNK = 2000
 
 
 def bench_nested(
     client: Elasticsearch,
     descriptors: Float32[np.ndarray, "V D"],
-    count: int = 2000,
+    counts: Sequence[int] = (2000,),
+    profiles: Sequence[Profile | Literal["none"]] = ("none", *PROFILES),
     queries: int = 50,
     on_progress: Callable[[str], None] = lambda _: None,
 ) -> list[Row]:
@@ -47,36 +51,53 @@ def bench_nested(
         idle. The profile `none` has no windows.
 
     Returns:
-        For each profile and search: bytes a document, seconds of writing and merging, recall of
-        the 100 documents with the most similar windows, and milliseconds.
+        For each number of documents, profile and search: bytes a document, seconds of writing and
+        merging, recall of the 100 documents with the most similar windows, and milliseconds.
     """
-    made = like_real(descriptors, count * _WINDOWS + queries)
-    asked, made = made[count * _WINDOWS :], made[: count * _WINDOWS]
-    vectors = made.reshape(count, _WINDOWS, -1)
-    best = [_best(vectors, query) for query in asked]
+    asked = like_real(descriptors, queries, seed=2**32 - 1)
     rows: list[Row] = []
-    for profile in ("none", *PROFILES):
-        on_progress(f"{profile}: writing {count} documents")
-        windows = 0 if profile == "none" else _WINDOWS
-        plan = IndexPlan(replicas=0, profile="search" if profile == "search" else "rerank")
-        with empty_gallery(client, vectors.shape[2], plan, windows) as gallery:
-            started = time.perf_counter()
-            fill_index(client, gallery.index, _documents(vectors, windows))
-            about = {
-                "profile": profile,
-                "bytes_a_document": _bytes(client, gallery.index) // count,
-                "build_seconds": time.perf_counter() - started,
-            }
-            rows += [about | row for row in _searches(gallery, asked, best, windows)]
+    for count in counts:
+        best = _best(descriptors, count, asked)
+        for profile in profiles:
+            on_progress(f"{profile}: writing {count} documents")
+            windows = 0 if profile == "none" else _WINDOWS
+            plan = IndexPlan(replicas=0, profile="search" if profile == "search" else "rerank")
+            with empty_gallery(client, descriptors.shape[1], plan, windows) as gallery:
+                started = time.perf_counter()
+                fill_index(client, gallery.index, _documents(descriptors, count, windows))
+                about = {
+                    "documents": count,
+                    "profile": profile,
+                    "bytes_a_document": _bytes(client, gallery.index) // count,
+                    "build_seconds": round(time.perf_counter() - started, 1),
+                }
+                rows += [about | row for row in _searches(gallery, asked, best, windows)]
     return rows
 
 
-def _documents(vectors: Float32[np.ndarray, "N M D"], windows: int) -> Iterator[Document]:
+def _made(
+    descriptors: Float32[np.ndarray, "V D"], count: int
+) -> Iterator[tuple[int, Float32[np.ndarray, "N M D"]]]:
+    """The windows of all documents, some at a time, with the number of the first."""
+    for start in range(0, count, _CHUNK):
+        size = min(_CHUNK, count - start)
+        made = like_real(descriptors, size * _WINDOWS, seed=start)
+        yield start, made.reshape(size, _WINDOWS, -1)
+
+
+def _documents(
+    descriptors: Float32[np.ndarray, "V D"], count: int, windows: int
+) -> Iterator[Document]:
     """Images with as many fields and classes as the default method writes."""
     rng = np.random.default_rng(1)
-    for number, rows in enumerate(vectors):
+    numbered = (
+        (start + n, rows)
+        for start, made in _made(descriptors, count)
+        for n, rows in enumerate(made)
+    )
+    for number, rows in numbered:
         size = Size(*rng.integers(480, 641, 2).tolist())
-        boxes = window_boxes(vectors.shape[1], size)
+        boxes = window_boxes(_WINDOWS, size)
         chosen = rng.choice(len(class_names()), _CLASSES, replace=False).tolist()
         yield Document(
             id=_id(number),
@@ -96,9 +117,13 @@ def _id(number: int) -> str:
     return f"photos/{number:07d}.jpg"
 
 
-def _best(vectors: Float32[np.ndarray, "N M D"], query: Float32[np.ndarray, " D"]) -> set[str]:
-    cosines = (vectors @ query).max(axis=1)
-    return {_id(number) for number in np.argsort(-cosines)[:_K]}
+def _best(
+    descriptors: Float32[np.ndarray, "V D"], count: int, asked: Float32[np.ndarray, "Q D"]
+) -> list[set[str]]:
+    """Of each query, the documents with the most similar windows."""
+    parts = [(made @ asked.T).max(axis=1) for _, made in _made(descriptors, count)]
+    cosines = np.concatenate(parts)
+    return [{_id(number) for number in np.argsort(-of_query)[:_K]} for of_query in cosines.T]
 
 
 def _searches(
@@ -107,7 +132,7 @@ def _searches(
     best: list[set[str]],
     windows: int,
 ) -> Iterator[Row]:
-    """Recall and milliseconds of each kind of search, after a warm-up."""
+    """Recall and milliseconds of each kind of search, in turns after a warm-up."""
     some = [_id(number) for number in range(_K)]
     kinds: dict[str, Callable[[Float32[np.ndarray, " D"]], object]] = {
         "whole images": lambda query: gallery.knn(query, _K)
@@ -115,15 +140,17 @@ def _searches(
     if windows:
         kinds["windows"] = lambda query: gallery.knn_windows(query, _K)
         kinds["windows of 100 ids"] = lambda query: gallery.knn_windows(query, _K, among=some)
-    for kind, search in kinds.items():
-        for query in asked[:10]:
-            search(query)
+    took: dict[str, list[float]] = {kind: [] for kind in kinds}
+    for query in (*asked[:_WARM_UP], *asked):  # all kinds in turn, on the same machine
+        for kind, search in kinds.items():
+            took[kind].append(timed_ms(partial(search, query)))
+    for kind, times in took.items():
         row: Row = {"search": kind, "recall": float("nan")}
         if kind == "windows":
             found = (gallery.knn_windows(query, _K) for query in asked)
             same = [len(b & {hit.id for hit in f}) for b, f in zip(best, found, strict=True)]
             row["recall"] = sum(same) / (_K * len(asked))
-        yield row | percentiles([timed_ms(partial(search, query)) for query in asked], 1)
+        yield row | percentiles(times[min(_WARM_UP, len(asked)) :], 1)
 
 
 def _bytes(client: Elasticsearch, index: str) -> int:

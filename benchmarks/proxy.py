@@ -17,6 +17,7 @@ import numpy as np
 from benchmarks.timing import percentiles
 from descriptors.errors import RequestError
 from es_mappings.fields import DESCRIPTOR
+from es_mappings.windows import VECTOR
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -122,12 +123,7 @@ async def _all_at_once(
 
 
 def bench_searches(
-    proxy: str,
-    index: str,
-    ids: Sequence[str],
-    images: Sequence[Path],
-    windows: Sequence[int] = (100, 1000),
-    repeats: int = 20,
+    proxy: str, index: str, ids: Sequence[str], images: Sequence[Path], repeats: int = 20
 ) -> list[Row]:
     """Milliseconds of sequential searches by id and by upload; R = 0 is not re-ranked.
 
@@ -135,38 +131,56 @@ def bench_searches(
         RequestError: if a search fails or is not re-ranked.
     """
     uploads = [{"data": base64.b64encode(path.read_bytes()).decode()} for path in images]
-    kinds: dict[tuple[str, int], Sequence[dict[str, str]]] = {("by upload", 0): uploads}
-    kinds |= {("by id", window): [{"id": one} for one in ids] for window in windows}
-    kinds["by upload", windows[0]] = uploads
+    stored = [{"id": one} for one in ids]
+    kinds: dict[tuple[str, int, str], Sequence[dict[str, str]]] = {
+        ("by id", 0, "whole images"): stored,
+        ("by id", 0, "all windows"): stored,
+        ("by id", 100, "windows"): stored,
+        ("by id", 1000, "windows"): stored,
+        ("by id", 100, "maps"): stored,
+        ("by upload", 0, "whole images"): uploads,
+        ("by upload", 100, "windows"): uploads,
+        ("by upload", 100, "maps"): uploads,
+    }
 
-    async def ask_all() -> dict[tuple[str, int], list[float]]:
-        took: dict[tuple[str, int], list[float]] = {kind: [] for kind in kinds}
+    async def ask_all() -> dict[tuple[str, int, str], list[float]]:
+        took: dict[tuple[str, int, str], list[float]] = {kind: [] for kind in kinds}
         async with aiohttp.ClientSession(headers=_HEADERS) as session:
             for turn in range(-_WARM_UP, repeats):
-                for (what, window), asked in kinds.items():
-                    body = search_body(asked[turn % len(asked)], window)
-                    took[what, window].append(await _timed(session, f"{proxy}/{index}", body))
+                for kind, asked in kinds.items():
+                    body = search_body(asked[turn % len(asked)], *kind[1:])
+                    took[kind].append(await _timed(session, f"{proxy}/{index}", body))
         return took
 
     return [
-        {"what": what, "window": window, **percentiles(times[_WARM_UP:], 1), "searches": repeats}
-        for (what, window), times in asyncio.run(ask_all()).items()
+        {"what": what, "R": window, "over": over} | percentiles(times[_WARM_UP:], 1)
+        for (what, window, over), times in asyncio.run(ask_all()).items()
     ]
 
 
-def search_body(image: dict[str, str], window: int) -> bytes:
-    """The body of a search."""
+def search_body(image: dict[str, str], window: int, over: str) -> bytes:
+    """The body of a search.
+
+    Args:
+        image: as in the dialect.
+        window: R; 0 does not re-rank.
+        over: "all windows" for a first search over windows, "maps" to re-rank by maps.
+    """
     knn = {
-        "field": DESCRIPTOR,
+        "field": VECTOR if over == "all windows" else DESCRIPTOR,
         "k": max(window, 10),
         "num_candidates": max(2 * window, 100),
         "query_vector_builder": {"camsearch": {"image": image}},
     }
-    body: dict[str, Any] = {"size": 10, "_source": ["uri"], "knn": knn}
-    if window:
-        ours = {"retriever": {"knn": knn}, "rank_window_size": window}
-        body = {"size": 10, "_source": ["uri"], "retriever": {"camsearch": ours}}
-    return json.dumps(body).encode()
+    body: dict[str, Any] = {"size": 10, "_source": ["uri"]}
+    if not window:
+        return json.dumps(body | {"knn": knn}).encode()
+    ours = {
+        "retriever": {"knn": knn},
+        "rank_window_size": window,
+        "rerank": {"by": "maps" if over == "maps" else "windows"},
+    }
+    return json.dumps(body | {"retriever": {"camsearch": ours}}).encode()
 
 
 async def _timed(session: aiohttp.ClientSession, index: str, body: bytes) -> float:

@@ -16,7 +16,7 @@ from es_mappings.elastic import ElasticGallery
 from es_mappings.elastic_bulk import Bulk
 from es_mappings.elastic_client import Server
 from es_mappings.fields import DESCRIPTOR, source_of
-from es_mappings.indices import OVERSAMPLE, IndexPlan, create, drop, rejects_index
+from es_mappings.indices import OVERSAMPLE, IndexPlan, create_gallery, drop_gallery, rejects_index
 from galleries.documents import Document, ImageClass
 
 if TYPE_CHECKING:
@@ -164,8 +164,8 @@ def empty_gallery(
     """An empty gallery for images of so many windows, dropped afterwards."""
     name = f"camsearch-bench-{uuid.uuid4().hex[:8]}"
     about = {"fingerprint": "b" * 64, "dims": dims, "method": {"windows": windows}}
-    index = create(client, name, about, dims, plan)
+    index = create_gallery(client, name, about, dims, plan)
     try:
         yield ElasticGallery(client, index, rejects_index(name))
     finally:
-        drop(client, name)
+        drop_gallery(client, name)

@@ -18,10 +18,13 @@ from benchmarks.local import index_files
 from benchmarks.recall import fill_index, like_real
 from benchmarks.worker import running
 from camsearch import servers
+from descriptors.arrays import Size
 from descriptors.errors import RequestError
-from descriptors.settings import RegionSettings
+from descriptors.settings import MethodSettings, RegionSettings
+from descriptors.windows import window_boxes
 from es_mappings import indices
 from galleries.about import about_method
+from galleries.documents import Windows
 from galleries.features import FeatureStore
 
 if TYPE_CHECKING:
@@ -66,8 +69,9 @@ def served_gallery(
     """Create a gallery of synthetic documents and a proxy, and drop the gallery afterwards.
 
     Convention:
-        Each document has a vector like those of the images, and the maps of a random one of
-        them. The map files are hard links, so that they fit into the page cache.
+        Each document has windows like the descriptors of the images, the first of them as its
+        own descriptor, and the maps of a random image. The map files are hard links, so that they
+        fit into the page cache.
 
     Raises:
         RequestError: if the proxy does not start.
@@ -81,25 +85,36 @@ def served_gallery(
     originals = index_files(method, images, scratch / "originals", store, regions)
     on_progress(f"writing {count} documents")
     documents = list(_documents(originals, count, store))
-    index = indices.create(client, name, about, about["dims"], indices.IndexPlan(replicas=0))
+    index = indices.create_gallery(
+        client, name, about, about["dims"], indices.IndexPlan(replicas=0)
+    )
     try:
         fill_index(client, index, documents)
+        vectors = [d.descriptor.tolist() for d in documents[:_QUERIES]]
+        ids = [d.id for d in documents]
+        del documents
         with _proxy(settings, name) as (process, address):
-            vectors = [d.descriptor.tolist() for d in documents[:_QUERIES]]
-            yield ServedGallery(name, address, process.pid, [d.id for d in documents], vectors)
+            yield ServedGallery(name, address, process.pid, ids, vectors)
     finally:
         store.close()
-        indices.drop(client, name)
+        indices.drop_gallery(client, name)
 
 
 def _documents(
     originals: Sequence[Document], count: int, store: FeatureStore
 ) -> Iterator[Document]:
     drawn = random.Random(0)
-    vectors = like_real(np.stack([d.descriptor for d in originals]), count)
-    for number, vector in enumerate(vectors):
+    windows = MethodSettings().windows
+    vectors = like_real(np.stack([d.descriptor for d in originals]), count * windows)
+    for number, rows in enumerate(vectors.reshape(count, windows, -1)):
         original = drawn.choice(originals)
-        made = replace(original, id=f"{number:06d}", descriptor=vector)
+        boxes = window_boxes(windows, Size(original.width, original.height))
+        made = replace(
+            original,
+            id=f"{number:06d}",
+            descriptor=rows[0],
+            windows=Windows.of(rows, boxes),
+        )
         target = Path(store.path_of(made.id))
         target.parent.mkdir(parents=True, exist_ok=True)
         target.hardlink_to(store.path_of(original.id))

@@ -158,11 +158,11 @@ def _index(settings: CommandSettings, about: Mapping[str, Any]) -> Iterator[Comm
     """Settings with a separate queue and index, which is dropped afterwards."""
     name = f"camsearch-bench-{uuid.uuid4().hex[:8]}"
     client = servers.elastic(settings)
-    indices.create(client, name, about, about["dims"], indices.IndexPlan(replicas=0))
+    indices.create_gallery(client, name, about, about["dims"], indices.IndexPlan(replicas=0))
     try:
         yield settings.model_copy(update={"images": name, "queue": name})
     finally:
-        indices.drop(client, name)
+        indices.drop_gallery(client, name)
 
 
 def _enqueue(settings: CommandSettings, sources: Sequence[Source], seconds: float) -> float:

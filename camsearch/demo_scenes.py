@@ -14,7 +14,7 @@ from camsearch.demo_sources import CLUTTER, open_photo
 from descriptors.arrays import Box
 
 if TYPE_CHECKING:
-    from camsearch.demo_sources import Fractions, Material, Photo, SceneSource
+    from camsearch.demo_sources import Fractions, Material, PackagedPhoto, SceneSource
 
 __all__ = ["Light", "Pose", "clutter", "cover", "cut_out", "lay_on", "photo_part", "relight"]
 
@@ -61,11 +61,11 @@ class Light:
 
 
 @lru_cache(maxsize=32)
-def _photo(photo: Photo) -> Image.Image:
+def _photo(photo: PackagedPhoto) -> Image.Image:
     return open_photo(photo)
 
 
-def photo_part(photo: Photo, part: Fractions, longer: int) -> Image.Image:
+def photo_part(photo: PackagedPhoto, part: Fractions, longer: int) -> Image.Image:
     """Crop a photo to a part, in fractions, and resize it to a longer side."""
     image = _photo(photo)
     left, top, right, bottom = (

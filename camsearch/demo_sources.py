@@ -24,7 +24,7 @@ __all__ = [
     "CLUTTER",
     "SCENES",
     "Material",
-    "Photo",
+    "PackagedPhoto",
     "SceneSource",
     "credits_note",
     "open_photo",
@@ -40,7 +40,7 @@ _DISTRIBUTIONS = {"skimage": "scikit-image", "sklearn": "scikit-learn"}
 
 
 @dataclass(frozen=True)
-class Photo:
+class PackagedPhoto:
     """A photo in an installed package.
 
     Attributes:
@@ -64,7 +64,7 @@ class SceneSource:
     """
 
     name: str
-    photo: Photo
+    photo: PackagedPhoto
     outline: Outline
     printed: bool = False
 
@@ -78,7 +78,7 @@ class Material:
         tinted: whether it gets a random colour.
     """
 
-    photo: Photo
+    photo: PackagedPhoto
     part: Fractions = _WHOLE
     tinted: bool = False
 
@@ -92,17 +92,17 @@ def _rectangle(x0: float, y0: float, x1: float, y1: float) -> Outline:
     return ((x0, y0), (x1, y0), (x1, y1), (x0, y1))
 
 
-_ASTRONAUT = Photo("astronaut.png", "public domain", "NASA")
-_CAMERA = Photo("camera.png", "CC0", "Lav Varshney")
-_CHELSEA = Photo("chelsea.png", "CC0", "Stefan van der Walt")
-_CHINA = Photo("china.jpg", "CC BY 2.0", "danielbuechele", "sklearn")
-_COFFEE = Photo("coffee.png", "CC0", "Rachel Michetti")
-_COINS = Photo("coins.png", "no known copyright restrictions", "Brooklyn Museum")
-_FLOWER = Photo("flower.jpg", "CC BY 2.0", "vultilion", "sklearn")
-_HORSE = Photo("horse.png", "CC0", "Andreas Preuss")
-_HUBBLE = Photo("hubble_deep_field.jpg", "public domain", "NASA")
-_RETINA = Photo("retina.jpg", "CC0", "Mikael Häggström")
-_ROCKET = Photo("rocket.jpg", "public domain", "SpaceX")
+_ASTRONAUT = PackagedPhoto("astronaut.png", "public domain", "NASA")
+_CAMERA = PackagedPhoto("camera.png", "CC0", "Lav Varshney")
+_CHELSEA = PackagedPhoto("chelsea.png", "CC0", "Stefan van der Walt")
+_CHINA = PackagedPhoto("china.jpg", "CC BY 2.0", "danielbuechele", "sklearn")
+_COFFEE = PackagedPhoto("coffee.png", "CC0", "Rachel Michetti")
+_COINS = PackagedPhoto("coins.png", "no known copyright restrictions", "Brooklyn Museum")
+_FLOWER = PackagedPhoto("flower.jpg", "CC BY 2.0", "vultilion", "sklearn")
+_HORSE = PackagedPhoto("horse.png", "CC0", "Andreas Preuss")
+_HUBBLE = PackagedPhoto("hubble_deep_field.jpg", "public domain", "NASA")
+_RETINA = PackagedPhoto("retina.jpg", "CC0", "Mikael Häggström")
+_ROCKET = PackagedPhoto("rocket.jpg", "public domain", "SpaceX")
 
 # fmt: off
 _CUP_OUTLINE: Outline = (
@@ -149,12 +149,12 @@ SCENES: tuple[SceneSource, ...] = (
 
 
 CLUTTER: tuple[Material, ...] = (
-    Material(Photo("brick.png", "CC0", "cc0textures.com"), tinted=True),
-    Material(Photo("grass.png", "CC0", "cc0textures.com"), tinted=True),
-    Material(Photo("gravel.png", "CC0", "cc0textures.com"), tinted=True),
-    Material(Photo("text.png", "public domain", "Wikipedia"), tinted=True),
-    Material(Photo("cell.png", "CC0", "Paul Müller"), tinted=True),
-    Material(Photo("ihc.png", "no known copyright restrictions", "scikit-image")),
+    Material(PackagedPhoto("brick.png", "CC0", "cc0textures.com"), tinted=True),
+    Material(PackagedPhoto("grass.png", "CC0", "cc0textures.com"), tinted=True),
+    Material(PackagedPhoto("gravel.png", "CC0", "cc0textures.com"), tinted=True),
+    Material(PackagedPhoto("text.png", "public domain", "Wikipedia"), tinted=True),
+    Material(PackagedPhoto("cell.png", "CC0", "Paul Müller"), tinted=True),
+    Material(PackagedPhoto("ihc.png", "no known copyright restrictions", "scikit-image")),
     Material(_HUBBLE),
     Material(_COFFEE, (0.8, 0, 1, 1)),
     Material(_COFFEE, (0, 0.2, 0.125, 1)),
@@ -172,7 +172,7 @@ CLUTTER: tuple[Material, ...] = (
 )
 
 
-def photo_path(photo: Photo) -> Path:
+def photo_path(photo: PackagedPhoto) -> Path:
     """The path of a photo in its installed package.
 
     Raises:
@@ -193,7 +193,7 @@ def photo_path(photo: Photo) -> Path:
     return path
 
 
-def open_photo(photo: Photo) -> Image.Image:
+def open_photo(photo: PackagedPhoto) -> Image.Image:
     """Open a photo; nothing is downloaded."""
     from descriptors.images import read_image
 

@@ -227,7 +227,7 @@ def _measure_through(asked: Asked, address: str, show: Progress) -> Content:
         progress=show,
     )
     table = rows_table(found.rows)
-    table.title = f"mAP, {found.asked} queries, at most {found.most_apart:.4f} apart"
+    table.title = f"mAP, {found.asked} queries, at most {found.max_difference:.4f} apart"
     return Content([table], asdict(found))
 
 

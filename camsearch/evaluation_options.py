@@ -8,13 +8,21 @@ from typing import TYPE_CHECKING
 from camsearch.commands.options import check_writable
 from descriptors.backbones import find_network
 from descriptors.errors import RequestError
+from reranker.explain.pages import check_suffix
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
     from descriptors.settings import MethodSettings
 
-__all__ = ["at_size", "check_json", "check_report", "check_together", "the_folder", "weight_files"]
+__all__ = [
+    "at_size",
+    "check_json_path",
+    "check_report",
+    "check_together",
+    "the_folder",
+    "weight_files",
+]
 
 
 # Options without effect beside another: tables have their own settings and systems.
@@ -74,15 +82,11 @@ def check_report(path: Path) -> None:
     Raises:
         RequestError: for another suffix than ``.html``, or if it cannot be written.
     """
-    if path.suffix.lower() != ".html":
-        raise RequestError(
-            f"The report cannot be written to {path}: it is an HTML page, so its name must end "
-            "in .html."
-        )
+    check_suffix(path)
     check_writable(path, "--report")
 
 
-def check_json(path: Path | None) -> None:
+def check_json_path(path: Path | None) -> None:
     """Raise `RequestError` if the folder of a JSON file is missing."""
     if path is not None and not path.absolute().parent.is_dir():
         raise RequestError(

@@ -30,7 +30,7 @@ from galleries.about import (
     features_of,
     method_about,
     regions_about,
-    settings_about,
+    with_windows_of,
 )
 from galleries.errors import GalleryNotFound
 from galleries.local import LocalGallery
@@ -262,10 +262,9 @@ def with_own_windows(folder: Path, settings: MethodSettings) -> MethodSettings:
     """The settings with the windows of the gallery in a folder; as they are if there is none."""
     try:
         with LocalGallery.open(folder) as gallery:
-            windows = settings_about(gallery.settings).windows
+            return with_windows_of(gallery.settings, settings)
     except GalleryNotFound:
         return settings
-    return settings.model_copy(update={"windows": windows})
 
 
 @contextmanager

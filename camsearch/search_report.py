@@ -43,6 +43,7 @@ _STAGES = {
     "rerank": "re-ranking",
     "expand": "expansion and second search",
     "documents": "reading the documents",
+    "refine": "fitting the boxes",
 }
 _COMPARED: dict[RerankBy, str] = {
     "windows": "by their most similar windows",
@@ -110,7 +111,7 @@ class Move:
 
 
 @dataclass(frozen=True)
-class Stage:
+class StageTime:
     """The time of a stage of the search; `share` is its part of the total, 0..1."""
 
     name: str
@@ -189,11 +190,11 @@ def right_words(report: SearchReport) -> str:
     return f"{right} right among the first {len(after)} (before: {was})"
 
 
-def stages(ranking: Ranking) -> list[Stage]:
+def stages(ranking: Ranking) -> list[StageTime]:
     """The time of each stage, in order."""
     whole = sum(ranking.milliseconds.values()) or 1
     return [
-        Stage(_STAGES.get(name, name.replace("_", " ")), took, took / whole)
+        StageTime(_STAGES.get(name, name.replace("_", " ")), took, took / whole)
         for name, took in ranking.milliseconds.items()
     ]
 

@@ -15,7 +15,7 @@ from redis.retry import Retry
 from descriptors.errors import CamsearchError, SettingsError
 from es_mappings import indices
 from es_mappings.elastic_client import Server, connect, without_password
-from indexer.app import make_app
+from indexer.app import make_celery_app
 from indexer.ledger import Ledger
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from indexer.worker import GalleryWorker
 
 __all__ = ["BrokerUnreachable", "broker_answers", "elastic", "enqueuer", "ledger"]
-__all__ += ["open_gallery", "worker"]
+__all__ += ["elastic_gallery", "gallery_worker"]
 
 _RETRIES = 8  # about 16 s
 _LONGEST_WAIT = 5.0
@@ -56,7 +56,7 @@ def _client(settings: CommandSettings) -> Elasticsearch:
     return connect(settings.elasticsearch, api_key=settings.api_key, ca_certs=settings.ca_certs)
 
 
-def open_gallery(settings: CommandSettings, name: str) -> ElasticGallery:
+def elastic_gallery(settings: CommandSettings, name: str) -> ElasticGallery:
     """Open a gallery, or one of its concrete indices, as workers write it.
 
     Raises:
@@ -108,10 +108,10 @@ def enqueuer(settings: CommandSettings) -> Enqueuer:
     """The sender of images to workers."""
     from indexer.enqueueing import Enqueuer
 
-    return Enqueuer(make_app(settings), ledger(settings), settings)
+    return Enqueuer(make_celery_app(settings), ledger(settings), settings)
 
 
-def worker(settings: CommandSettings, machine: Machine) -> GalleryWorker:
+def gallery_worker(settings: CommandSettings, machine: Machine) -> GalleryWorker:
     """The worker of this process."""
     # Imported here, since it imports torch, which `status` does not need.
     from indexer.worker import GalleryWorker

@@ -168,7 +168,7 @@ def region_sums(
         return weighted_sums(maps, cells), active_share(maps, inside)
     if inside is None:
         inside = torch.ones_like(cells[:, :, 0], dtype=torch.bool)
-    sums, active = integer_sums.region_sums(maps.levels, cells.flatten(3).flatten(1, 2), inside)
+    sums, active = integer_sums.sums_of_bytes(maps.levels, cells.flatten(3).flatten(1, 2), inside)
     share = active / inside.sum(dim=(2, 3)).clamp_min(1).unsqueeze(2)
     return sums.reshape(*cells.shape[:3], -1), share
 
@@ -191,7 +191,7 @@ def class_vectors(
     """One vector per region and class: features summed with the class's cell weights.
 
     Args:
-        sums: from `region_sums`; overwritten.
+        sums: from `sums_of_bytes`; overwritten.
         channels: CroW weights of the channels within each region, times the levels' scale.
         power: element-wise exponent between two l2 normalisations; 1 is off.
         kept: flat indices into the B * M regions; None for all.

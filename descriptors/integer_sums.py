@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Float32, Int8, UInt8
 from torch import Tensor
 
-__all__ = ["region_sums"]
+__all__ = ["sums_of_bytes"]
 
 # Weights as signed bytes.
 _MAX = 127
@@ -18,7 +18,7 @@ _MAX = 127
 _OFFSET = 128
 
 
-def region_sums(
+def sums_of_bytes(
     levels: UInt8[Tensor, "B K H W"],
     weights: Float32[Tensor, "B R C"],
     inside: Bool[Tensor, "B M H W"],

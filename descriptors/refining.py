@@ -1,6 +1,7 @@
-"""Fit a window to the object in it: a local search for the box that is most similar to the query.
+"""Fit a window to the object in it.
 
-A window is coarse. Its sides move as long as the cosine with the query grows.
+A window is coarse. Its sides move as long as the cosine with the query grows; the result may be
+only the most similar part of a large object, which the region of the query's CAMs fits better.
 """
 
 from __future__ import annotations
@@ -9,19 +10,24 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from descriptors.arrays import Box, Size
+from descriptors.arrays import Box, Size, box_of_region
 from descriptors.cams import activation_maps
 from descriptors.regions import boxes_on_layers
 
 if TYPE_CHECKING:
     from descriptors.arrays import Encoded, QueryDescription
     from descriptors.method import Method
+    from descriptors.settings import RegionSettings
 
 __all__ = ["refine_box"]
 
 # Minimum side of a box in cells of the finest layer, first step as a share of a side, and rounds.
 # Several starts fit small things slightly better but take several times as long (docs/adr/0016).
 _MIN_CELLS, _FIRST_STEP, _ROUNDS = 4, 0.25, 6
+
+# The region of the CAMs is preferred unless the other box is more similar by this cosine. Between .05
+# and .1 both small and large things are fitted better than by either alone (docs/adr/0016).
+_PREFERRED = 0.08
 
 # How the sides of a box move, in steps: one side, all inwards, the whole box, and opposite sides.
 _MOVES = (
@@ -34,9 +40,14 @@ _MOVES = (
 
 @torch.inference_mode()
 def refine_box(
-    method: Method, query: QueryDescription, encoded: Encoded, size: Size, box: Box
+    method: Method,
+    query: QueryDescription,
+    encoded: Encoded,
+    size: Size,
+    box: Box,
+    regions: RegionSettings,
 ) -> Box:
-    """The box near a window that is most similar to the query.
+    """The box that fits the query's object in a hit.
 
     Args:
         method: made the query and the maps.
@@ -44,9 +55,11 @@ def refine_box(
         encoded: maps of the hit, as a batch of one.
         size: of the upright hit, in pixels.
         box: to start from, such as the hit's most similar window.
+        regions: how the query's CAMs propose regions.
 
     Returns:
-        A box at least as similar as `box`; at most six steps away.
+        The best region of the query's CAMs, or a box at most six steps from `box` that is at
+        least as similar as `box`, if it is clearly more similar than the region.
 
     Source:
         docs/method.md section 11.
@@ -70,7 +83,11 @@ def refine_box(
             best, box = max(found), nearby[found.index(max(found))]
         else:
             step /= 2
-    return box
+    [match] = method.match_regions(query, encoded, regions)
+    if match is None:
+        return box
+    region = box_of_region(match.region, size, encoded.grid(encoded.finest))
+    return region if cosines([region])[0] > best - _PREFERRED else box
 
 
 def _nearby(box: Box, step: float, image: Size, min_side: float) -> list[Box]:

@@ -27,7 +27,7 @@ from es_mappings.windows import REGIONS
 from galleries.checks import check_document, check_meta, check_query, check_reject, fits_as_id
 from galleries.documents import Document, FirstHit, Known, Reject
 from galleries.errors import ContractError, NoWindows
-from galleries.gallery import Ready, windows_count
+from galleries.gallery import CheckedDocument, windows_count
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -118,17 +118,17 @@ class ElasticGallery:
         """
         self.put_ready(self.make_ready(documents), [document.id for document in documents])
 
-    def make_ready(self, documents: Sequence[Document]) -> list[Ready]:
+    def make_ready(self, documents: Sequence[Document]) -> list[CheckedDocument]:
         """Check documents and serialise them as JSON; see `Writable`."""
         ready = []
         for document in documents:
             check_document(document, self.dims)
             source = source_of(document, base64_vector=self.server.takes_base64)
             written = write(self.index, document.id, source, document.revision)
-            ready.append(Ready(document, written))
+            ready.append(CheckedDocument(document, written))
         return ready
 
-    def put_ready(self, ready: Sequence[Ready], rejected: Collection[str]) -> None:
+    def put_ready(self, ready: Sequence[CheckedDocument], rejected: Collection[str]) -> None:
         """Write documents; see `put`."""
         # One write per id, since a retry could reverse the order of two.
         in_order = sorted(ready, key=lambda one: one.document.revision)
@@ -172,9 +172,9 @@ class ElasticGallery:
         self._bulk.write(actions, refresh=self._refresh)
         return [id_ for id_ in dict.fromkeys(ids) if id_ in gone]
 
-    def get(self, ids: Sequence[str]) -> dict[str, Document]:
+    def get(self, ids: Sequence[str], *, windows: bool = True) -> dict[str, Document]:
         """Read the documents with these ids, including those not yet visible to searches."""
-        sources = (hit["_source"] for hit in self._found(ids))
+        sources = (hit["_source"] for hit in self._found(ids, windows=windows))
         return {source["id"]: document_of(source) for source in sources if DESCRIPTOR in source}
 
     def known(self, ids: Sequence[str]) -> tuple[dict[str, Known], dict[str, str]]:
@@ -269,10 +269,11 @@ class ElasticGallery:
         for hit in read_by_id(self._client, places, wanted):
             yield hit, "kind" in hit["_source"]
 
-    def _found(self, ids: Sequence[str]) -> Iterator[dict[str, Any]]:
-        """Whole documents, in the order of the ids."""
+    def _found(self, ids: Sequence[str], *, windows: bool = True) -> Iterator[dict[str, Any]]:
+        """Documents in the order of the ids, whole or without their windows."""
         places = [{"_index": self.index, "_id": i} for i in dict.fromkeys(ids) if fits_as_id(i)]
         wanted = {"_source_exclude_vectors": "false"} if self.server.leaves_vectors_out else {}
+        wanted |= {} if windows else {"_source_excludes": REGIONS}
         return read_by_id(self._client, places, wanted)
 
     def close(self) -> None:

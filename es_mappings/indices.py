@@ -31,14 +31,14 @@ __all__ = [
     "OVERSAMPLE",
     "Graph",
     "IndexPlan",
-    "create",
     "create_beside",
-    "drop",
+    "create_gallery",
+    "drop_gallery",
     "indices_of",
     "live_index",
     "open_gallery",
     "rejects_index",
-    "switch",
+    "switch_gallery",
     "target_of",
     "write_alias",
 ]
@@ -127,7 +127,7 @@ def open_gallery(
     return ElasticGallery(client, index, rejects_index(gallery), bulk=bulk, server=server)
 
 
-def create(
+def create_gallery(
     client: Elasticsearch,
     gallery: str,
     about: Mapping[str, Any],
@@ -163,7 +163,7 @@ def create(
         _make_rejects(client, gallery, plan or IndexPlan())
         return live
     index = create_beside(client, gallery, about, dims, plan)
-    switch(client, gallery, index)
+    switch_gallery(client, gallery, index)
     return index
 
 
@@ -174,7 +174,7 @@ def create_beside(
     dims: int,
     plan: IndexPlan | None = None,
 ) -> str:
-    """Create a concrete index without aliases; see `create`."""
+    """Create a concrete index without aliases; see `create_gallery`."""
     _check_name(gallery)
     prefix = f"{gallery}-{str(about['fingerprint'])[:_FINGERPRINT_DIGITS]}-"
     taken = [name for name in indices_of(client, gallery) if name.startswith(prefix)]
@@ -200,7 +200,7 @@ def _make_rejects(client: Elasticsearch, gallery: str, plan: IndexPlan) -> None:
             client.options(ignore_status=400).indices.create(index=name, **body)
 
 
-def switch(client: Elasticsearch, gallery: str, index: str) -> None:
+def switch_gallery(client: Elasticsearch, gallery: str, index: str) -> None:
     """Point both aliases at a concrete index, atomically.
 
     Raises:
@@ -219,7 +219,7 @@ def switch(client: Elasticsearch, gallery: str, index: str) -> None:
         client.indices.update_aliases(actions=actions)
 
 
-def drop(client: Elasticsearch, gallery: str, index: str | None = None) -> list[str]:
+def drop_gallery(client: Elasticsearch, gallery: str, index: str | None = None) -> list[str]:
     """Delete an index that is not live, or a whole gallery; return the names of the indices.
 
     Args:
@@ -281,7 +281,7 @@ def _behind(client: Elasticsearch, alias: str) -> list[str]:
 
 
 def _check_is_alias(client: Elasticsearch, gallery: str) -> None:
-    """Refuse an index of the gallery's name, made by hand or by a write before `create`."""
+    """Refuse an index of the gallery's name, made by hand or by a write before `create_gallery`."""
     with answered(f"the gallery {gallery}"):
         is_there = client.indices.exists(index=gallery)
         is_alias = client.indices.exists_alias(name=gallery)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from elasticsearch import Elasticsearch
 
-__all__ = ["Finding", "verify"]
+__all__ = ["Finding", "verify_gallery"]
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Finding:
 _REBUILD = "Run `camsearch gallery rebuild` and `camsearch gallery switch`."
 
 
-def verify(client: Elasticsearch, gallery: str) -> list[Finding]:
+def verify_gallery(client: Elasticsearch, gallery: str) -> list[Finding]:
     """Check a gallery for common mistakes.
 
     Raises:

@@ -1,9 +1,9 @@
-"""Evaluation: average precision on photos with known answers, and baselines to compare with.
+"""Evaluation: average precision on images with known answers, and baselines to compare with.
 
 trials             what is measured: gallery, queries, and what counts as found
 datasets           Oxford, Paris, their revisited versions, Holidays, your own folder
-encoding           every photo through the network once, its maps kept
-streaming          photos that are too many for that: only vectors kept
+encoding           every image through the network once, its maps kept
+streaming          images that are too many for that: only vectors kept
 searching          the stages, and the product's searcher run at each of them
 ours               OfA, theme and OnA, with the product's own method
 baselines          the systems ours is compared with, a row each

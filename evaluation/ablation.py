@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from descriptors.encoder import Encoder, to_working_size
 from descriptors.errors import RequestError
-from evaluation.encoding import EncodedPhotos, encode_photos, image_of, maps_digest
+from evaluation.encoding import EncodedImages, encode_images, maps_digest, pixels_of
 from evaluation.fitting import fit_method
 from evaluation.knobs import KNOBS, Setup
 from evaluation.ours import PreparedTrial
 from evaluation.scores import mean_precision
 from evaluation.searching import stage_of
 from evaluation.significance import Comparison, compare, holm
-from evaluation.trials import all_photos
+from evaluation.trials import all_images
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
     from descriptors.method import Method
     from descriptors.settings import MethodSettings
     from evaluation.scores import Score
-    from evaluation.trials import PhotoQuery, Progress, Trial
+    from evaluation.trials import DatasetQuery, Progress, Trial
 
 __all__ = ["Ablation", "Cost", "Variant", "ablate", "measure_cost", "sampled"]
 
-# Photos that are timed.
+# Images that are timed.
 _TIMED = 9
 
 
@@ -87,7 +87,7 @@ class Ablation:
     Attributes:
         preset: its name.
         trials: names of the parts that were measured.
-        photos, asked: numbers of photos and queries, over all trials.
+        photos, asked: numbers of images and queries, over all trials.
         seconds: of the whole run.
         variants: setting by setting, in the order asked for.
     """
@@ -128,7 +128,7 @@ def ablate(  # noqa: PLR0913 - all that a run is of
         cache, progress: see `evaluation.runs.evaluate_trials`.
 
     Raises:
-        RequestError: for an impossible value, or a photo that cannot be read.
+        RequestError: for an impossible value, or an image that cannot be read.
     """
     started = time.perf_counter()
     stage = setup.stage
@@ -148,7 +148,7 @@ def ablate(  # noqa: PLR0913 - all that a run is of
     return Ablation(
         preset_name,
         tuple(trial.name for trial in trials),
-        len(all_photos(trials)),
+        len(all_images(trials)),
         sum(len(trial.queries) for trial in trials),
         time.perf_counter() - started,
         tuple(v if v.against is None else replace(v, p_value=next(raised)) for v in variants),
@@ -163,35 +163,35 @@ def sampled(trials: Sequence[Trial], queries: int) -> tuple[Trial, ...]:
         depends on the number of scenes more than on that of queries.
     """
 
-    def spread(every: tuple[PhotoQuery, ...]) -> tuple[PhotoQuery, ...]:
+    def spread(every: tuple[DatasetQuery, ...]) -> tuple[DatasetQuery, ...]:
         count = min(queries or len(every), len(every))
         return tuple(every[len(every) * i // count] for i in range(count))
 
     return tuple(replace(trial, queries=spread(trial.queries)) for trial in trials)
 
 
-def measure_cost(encoded: EncodedPhotos, trial: Trial) -> Cost:
+def measure_cost(encoded: EncodedImages, trial: Trial) -> Cost:
     """The cost of describing an image of a trial with the encoder's own settings.
 
     Raises:
-        RequestError: if there are too few photos to fit the whitening on.
+        RequestError: if there are too few images to fit the whitening on.
     """
     describe_ms = _describe_ms(encoded, trial, fit_method(trial.fit, encoded))
     return Cost(_encode_ms(encoded, trial), describe_ms, 4 * encoded.encoder.settings.dims)
 
 
-def _encode_ms(encoded: EncodedPhotos, trial: Trial) -> float:
+def _encode_ms(encoded: EncodedImages, trial: Trial) -> float:
     """The network's pass of one image, the median of a few."""
     encoder, took = encoded.encoder, []
-    for photo in trial.gallery[:_TIMED]:
-        batch = encoder.prepare([to_working_size(image_of(photo), encoder.settings)])
+    for image in trial.gallery[:_TIMED]:
+        batch = encoder.prepare([to_working_size(pixels_of(image), encoder.settings)])
         started = time.perf_counter()
         encoder.encode(batch)
         took.append((time.perf_counter() - started) * 1e3)
     return median(took)
 
 
-def _describe_ms(encoded: EncodedPhotos, trial: Trial, method: Method) -> float:
+def _describe_ms(encoded: EncodedImages, trial: Trial, method: Method) -> float:
     """From one image's maps to its descriptor, the median of a few."""
     took = []
     for _, maps in encoded.batches(trial.gallery[:_TIMED]):
@@ -220,12 +220,12 @@ def _measured(
     precision: Any = "bfloat16" if encoder.autocast else "float32"
     found: dict[Setup, _Measured | str] = {}
     # Settings that share their maps also share the measured time of encoding.
-    known: dict[str, tuple[EncodedPhotos, float]] = {}
+    known: dict[str, tuple[EncodedImages, float]] = {}
     for settings, group in by_settings.items():
         one = Encoder(encoder.loaded, settings, str(encoder.device), precision)
         digest = maps_digest(one)
         if digest not in known:
-            encoded = encode_photos(all_photos(trials), one, cache, progress)
+            encoded = encode_images(all_images(trials), one, cache, progress)
             known[digest] = encoded, _encode_ms(encoded, trials[0])
         encoded, encode_ms = known[digest]
         try:
@@ -237,7 +237,7 @@ def _measured(
 
 
 def _of_settings(
-    trials: Sequence[Trial], encoded: EncodedPhotos, setups: Sequence[Setup], encode_ms: float
+    trials: Sequence[Trial], encoded: EncodedImages, setups: Sequence[Setup], encode_ms: float
 ) -> dict[Setup, _Measured]:
     """Setups that differ only in the search."""
     methods = [fit_method(trial.fit, encoded) for trial in trials]

@@ -1,4 +1,4 @@
-"""Every photo through the network once; its maps are kept, 8 bit, and everything else reads them.
+"""Every image through the network once; its maps are kept, 8 bit, and everything else reads them.
 
 Kept maps have a folder for everything that changes them, and are named by the digest of the
 file, so a second run with other aggregation settings encodes nothing, and a stopped run
@@ -16,7 +16,7 @@ from uuid import uuid4
 
 from descriptors.errors import ImageError, RequestError
 from descriptors.images import RgbImage, read_image
-from evaluation.datasets.facts import PhotoFacts
+from evaluation.datasets.facts import ImageFacts
 from galleries.features import FeatureStore
 from galleries.kept_maps import KeptMaps, pack, stack_kept
 from indexer.reading import IndexingPlan, Refused, batches_of_one_shape, prepare_images
@@ -29,74 +29,76 @@ if TYPE_CHECKING:
     from descriptors.arrays import Encoded
     from descriptors.encoder import Encoder
     from descriptors.settings import MethodSettings
-    from evaluation.trials import Photo, Progress
+    from evaluation.trials import DatasetImage, Progress
     from indexer.reading import Prepared
 
 __all__ = [
-    "EncodedPhotos",
+    "EncodedImages",
     "UnpackedMaps",
-    "encode_photos",
-    "image_of",
+    "encode_images",
     "maps_digest",
+    "pixels_of",
     "read_batches",
     "write_whole",
 ]
 
 # Images encoded together, and kept maps unpacked together.
 _ENCODE_BATCH, _READ_BATCH = 8, 32
-# Approximate bytes of unpacked maps in memory: some 1,500 photos at the default size.
+# Approximate bytes of unpacked maps in memory: some 1,500 images at the default size.
 MAX_UNPACKED = 2**30
 
 
 @dataclass(frozen=True)
-class EncodedPhotos:
-    """Photos whose maps are kept.
+class EncodedImages:
+    """Images whose maps are kept.
 
     Attributes:
         encoder: made the maps.
-        store: has them, named by the digest of the photo's bytes.
-        digests: SHA-256 of each photo's bytes, by file (two folders may have the same path).
+        store: has them, named by the digest of the image's bytes.
+        digests: SHA-256 of each image's bytes, by file (two folders may have the same path).
     """
 
     encoder: Encoder
-    store: PhotoMaps
+    store: ImageMaps
     digests: Mapping[Path, str]
 
-    def batches(self, photos: Sequence[Photo]) -> Iterator[tuple[list[Photo], Encoded]]:
-        """The maps of photos, some of one shape at a time; the order is not the one given.
+    def batches(
+        self, images: Sequence[DatasetImage]
+    ) -> Iterator[tuple[list[DatasetImage], Encoded]]:
+        """The maps of images, some of one shape at a time; the order is not the one given.
 
         Raises:
             RequestError: if the maps were removed in the meantime.
         """
-        by_size = sorted(photos, key=lambda photo: photo.size)
+        by_size = sorted(images, key=lambda image: image.size)
         for start in range(0, len(by_size), _READ_BATCH):
             part = by_size[start : start + _READ_BATCH]
             found = self.store.get({str(p.file): self.digests[p.file] for p in part})
-            groups: dict[tuple[object, ...], list[Photo]] = defaultdict(list)
-            for photo in part:
-                if str(photo.file) not in found:
+            groups: dict[tuple[object, ...], list[DatasetImage]] = defaultdict(list)
+            for image in part:
+                if str(image.file) not in found:
                     raise RequestError(
-                        f"The kept maps of {photo.path} are gone: run the evaluation again."
+                        f"The kept maps of {image.path} are gone: run the evaluation again."
                     )
-                groups[found[str(photo.file)].shape].append(photo)
+                groups[found[str(image.file)].shape].append(image)
             for group in groups.values():
-                maps = [found[str(photo.file)] for photo in group]
+                maps = [found[str(image.file)] for image in group]
                 yield group, stack_kept(maps, self.encoder.device)
 
 
-class PhotoMaps(FeatureStore):
-    """Kept maps named by the digest of the photo alone, so equal photos are stored once."""
+class ImageMaps(FeatureStore):
+    """Kept maps named by the digest of the image alone, so equal images are stored once."""
 
     def get(self, digests: Mapping[str, str]) -> dict[str, KeptMaps]:
-        """The maps of photos by the id that is asked for."""
+        """The maps of images by the id that is asked for."""
         found = super().get({digest: digest for digest in digests.values()})
         return {id_: found[digest] for id_, digest in digests.items() if digest in found}
 
 
-class UnpackedMaps(PhotoMaps):
+class UnpackedMaps(ImageMaps):
     """Kept maps of a gallery in memory, since every query matches hits of the same one."""
 
-    def __init__(self, kept: PhotoMaps, encoder: Encoder, *, coarse: bool) -> None:
+    def __init__(self, kept: ImageMaps, encoder: Encoder, *, coarse: bool) -> None:
         """Start empty.
 
         Args:
@@ -109,7 +111,7 @@ class UnpackedMaps(PhotoMaps):
         self._coarse, self._unpacked, self._bytes = coarse, dict[str, KeptMaps](), 0
 
     def get(self, digests: Mapping[str, str]) -> dict[str, KeptMaps]:
-        """See `PhotoMaps.get`; any thread may read."""
+        """See `ImageMaps.get`; any thread may read."""
         known = {i: maps for i, d in digests.items() if (maps := self._unpacked.get(d))}
         fresh = super().get({i: d for i, d in digests.items() if i not in known})
         if self._coarse:
@@ -121,17 +123,17 @@ class UnpackedMaps(PhotoMaps):
         return known | fresh
 
 
-def encode_photos(
-    photos: Sequence[Photo], encoder: Encoder, folder: Path, progress: Progress
-) -> EncodedPhotos:
-    """Encode the photos whose maps are not kept yet in `folder`.
+def encode_images(
+    images: Sequence[DatasetImage], encoder: Encoder, folder: Path, progress: Progress
+) -> EncodedImages:
+    """Encode the images whose maps are not kept yet in `folder`.
 
     Raises:
-        RequestError: for a photo that is missing or cannot be read.
+        RequestError: for an image that is missing or cannot be read.
     """
-    store = PhotoMaps(str(folder), maps_digest(encoder))
-    digests = PhotoFacts(folder, progress).digests([photo.file for photo in photos])
-    files = {digests[photo.file]: photo.file for photo in photos}
+    store = ImageMaps(str(folder), maps_digest(encoder))
+    digests = ImageFacts(folder, progress).digests([image.file for image in images])
+    files = {digests[image.file]: image.file for image in images}
     missing = [Source(digest, str(files[digest])) for digest in _not_kept(list(files), store)]
     done = 0
     for batch in read_batches(missing, encoder.settings):
@@ -140,20 +142,20 @@ def encode_photos(
         store.put(dict(zip(names, pack(encoded, names), strict=True)))
         done += len(batch)
         progress("encode", done, len(missing))
-    return EncodedPhotos(encoder, store, digests)
+    return EncodedImages(encoder, store, digests)
 
 
-def image_of(photo: Photo) -> RgbImage:
-    """The pixels of a photo at full size.
+def pixels_of(image: DatasetImage) -> RgbImage:
+    """The pixels of an image at full size.
 
     Raises:
         RequestError: if it is missing or cannot be read.
     """
     try:
-        return read_image(photo.file.read_bytes())
+        return read_image(image.file.read_bytes())
     except (OSError, ImageError) as error:
         why = error.reason if isinstance(error, ImageError) else f"{error}: put the file there."
-        raise RequestError(f"{photo.file} cannot be read: {why}") from error
+        raise RequestError(f"{image.file} cannot be read: {why}") from error
 
 
 def read_batches(
@@ -214,7 +216,7 @@ def maps_digest(encoder: Encoder) -> str:
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
-def _not_kept(digests: Sequence[str], store: PhotoMaps) -> Iterator[str]:
+def _not_kept(digests: Sequence[str], store: ImageMaps) -> Iterator[str]:
     """Digests without maps, or with damaged ones."""
     for start in range(0, len(digests), _READ_BATCH):
         part = digests[start : start + _READ_BATCH]

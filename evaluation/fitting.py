@@ -1,4 +1,4 @@
-"""The method of a trial: its whitening fitted on the trial's own photos, or the packaged one."""
+"""The method of a trial: its whitening fitted on the trial's own images, or the packaged one."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from descriptors.encoder import Encoder
-    from evaluation.encoding import EncodedPhotos
-    from evaluation.trials import Photo
+    from evaluation.encoding import EncodedImages
+    from evaluation.trials import DatasetImage
 
 __all__ = ["fit_method"]
 
 
-def fit_method(photos: Sequence[Photo], encoded: EncodedPhotos) -> Method:
-    """The method with a whitening fitted on photos, or with the packaged one if there are none.
+def fit_method(images: Sequence[DatasetImage], encoded: EncodedImages) -> Method:
+    """The method with a whitening fitted on images, or with the packaged one if there are none.
 
     Raises:
         RequestError: if there are too few, or the packaged one is of other settings.
     """
-    if not photos:
+    if not images:
         return _packaged_method(encoded.encoder)
     fitting = WhiteningFit(encoded.encoder)
-    for _, maps in encoded.batches(photos):
+    for _, maps in encoded.batches(images):
         fitting.add(maps)
-    return Method(encoded.encoder, fitting.fit(f"{len(photos)} photos of an evaluation"))
+    return Method(encoded.encoder, fitting.fit(f"{len(images)} images of an evaluation"))
 
 
 def _packaged_method(encoder: Encoder) -> Method:
@@ -37,5 +37,5 @@ def _packaged_method(encoder: Encoder) -> Method:
         return Method(encoder, Whitening.load(packaged_whitening(encoder.settings.network)))
     except ArtifactError as error:
         raise RequestError(
-            f"{error.reason} For an evaluation, name photos to fit one on: --fit-on DIR."
+            f"{error.reason} For an evaluation, name images to fit one on: --fit-on DIR."
         ) from error

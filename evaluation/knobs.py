@@ -36,7 +36,7 @@ class Knob:
         part: field of a `Setup` that it belongs to.
         values: that are tried by default, as written on the command line.
         parse: from a written value and the method's settings to the field's value.
-        encodes: whether every photo must be encoded again.
+        encodes: whether every image must be encoded again.
         field: its name in `part`; None for the knob's own.
         reranked: whether it only affects the re-ranking; otherwise it is measured without,
             in a fraction of the time.

@@ -14,7 +14,7 @@ import torch
 
 from descriptors.expansion import hits_to_read
 from descriptors.method import Method
-from evaluation.encoding import UnpackedMaps, image_of
+from evaluation.encoding import UnpackedMaps, pixels_of
 from evaluation.fitting import fit_method
 from evaluation.scores import LeftOut, Score
 from evaluation.searching import (
@@ -25,9 +25,9 @@ from evaluation.searching import (
     StageSearcher,
     online_vectors,
 )
-from evaluation.streaming import StreamedGallery, stream_photos
+from evaluation.streaming import StreamedGallery, stream_images
 from galleries.documents import Document
-from indexer.documents import windows_of
+from indexer.documents import windows_per_image
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -37,9 +37,9 @@ if TYPE_CHECKING:
 
     from descriptors.arrays import QueryDescription
     from descriptors.settings import RegionSettings
-    from evaluation.encoding import EncodedPhotos
+    from evaluation.encoding import EncodedImages
     from evaluation.searching import OnlineVectors, Stage
-    from evaluation.trials import PhotoQuery, Progress, Trial
+    from evaluation.trials import DatasetQuery, Progress, Trial
 
 __all__ = [
     "MAX_ONLINE_BYTES",
@@ -50,18 +50,18 @@ __all__ = [
     "score_ours",
 ]
 
-# OnA keeps a 16-bit vector for every photo and class of the queries: 105,000 photos, 200 classes
+# OnA keeps a 16-bit vector for every image and class of the queries: 105,000 images, 200 classes
 # and 512 dimensions are 21 GB. The paper has no such row for Oxford105k either.
 MAX_ONLINE_BYTES = 4 * 2**30
 
-# Why only OfA is measured with streamed photos.
+# Why only OfA is measured with streamed images.
 STREAMED = (
-    "of streamed photos only OfA's vectors are kept. To measure other systems, keep all maps "
+    "of streamed images only OfA's vectors are kept. To measure other systems, keep all maps "
     "(--no-stream)."
 )
 # Why only ours are measured with the packaged whitening.
 PACKAGED_IS_OURS = (
-    "the packaged whitening is of our descriptors. To measure other systems, name photos to fit "
+    "the packaged whitening is of our descriptors. To measure other systems, name images to fit "
     "theirs on (--fit-on DIR)."
 )
 _TOO_MANY = (
@@ -81,7 +81,7 @@ OURS: Mapping[str, Sequence[Stage]] = MappingProxyType(
 class AskedQuery(NamedTuple):
     """A query, and its description by one method."""
 
-    query: PhotoQuery
+    query: DatasetQuery
     described: QueryDescription
 
 
@@ -92,11 +92,11 @@ class PreparedTrial:
     Attributes:
         trial, encoded: what is searched, and its maps.
         asked: the trial's queries, described.
-        documents: of the gallery, sorted by path; a photo without any activation has none.
+        documents: of the gallery, sorted by path; an image without any activation has none.
     """
 
     trial: Trial
-    encoded: EncodedPhotos
+    encoded: EncodedImages
     method: Method
     regions: RegionSettings
     asked: tuple[AskedQuery, ...]
@@ -104,19 +104,19 @@ class PreparedTrial:
 
     @classmethod
     def of(
-        cls, trial: Trial, encoded: EncodedPhotos, method: Method, regions: RegionSettings
+        cls, trial: Trial, encoded: EncodedImages, method: Method, regions: RegionSettings
     ) -> PreparedTrial:
         """Describe gallery and queries."""
         documents = {}
         for batch, maps in encoded.batches(trial.gallery):
             described = method.describe_encoded(maps)
-            windows = windows_of(method.with_windows(described), [p.size for p in batch])
+            windows = windows_per_image(method.with_windows(described), [p.size for p in batch])
             descriptors = described.descriptors.cpu().numpy()
-            for photo, row, own in zip(batch, descriptors, windows, strict=True):
+            for image, row, own in zip(batch, descriptors, windows, strict=True):
                 if row.any():
-                    digest = encoded.digests[photo.file]
-                    documents[photo.path] = Document(
-                        photo.path, str(photo.file), digest, *photo.size, row, windows=own
+                    digest = encoded.digests[image.file]
+                    documents[image.path] = Document(
+                        image.path, str(image.file), digest, *image.size, row, windows=own
                     )
         asked = tuple(_described_queries(trial.queries, encoded, method, regions))
         return cls(trial, encoded, method, regions, asked, dict(sorted(documents.items())))
@@ -153,7 +153,7 @@ class PreparedTrial:
 
 def score_ours(
     trial: Trial,
-    encoded: EncodedPhotos,
+    encoded: EncodedImages,
     regions: RegionSettings,
     progress: Progress,
     stages: Mapping[str, Sequence[Stage]] = OURS,
@@ -162,17 +162,17 @@ def score_ours(
     """Scores of each query of a trial by OfA, OnA and theme at each stage.
 
     Convention:
-        With streamed photos only OfA is measured: OnA needs the class vectors of every photo,
+        With streamed images only OfA is measured: OnA needs the class vectors of every image,
         and a theme another pass over all of them. OnA is also left out if the class vectors of
         the gallery would take more than 4 GB.
 
     Args:
         stages: of each system that is wanted.
-        left_out: receives what is not measured, and unreadable streamed photos.
+        left_out: receives what is not measured, and unreadable streamed images.
         trial, encoded, regions, progress: see `evaluation.runs.evaluate_trials`.
 
     Raises:
-        RequestError: if there are too few photos to fit the whitening on.
+        RequestError: if there are too few images to fit the whitening on.
     """
     left_out = left_out or LeftOut()
     prepared = PreparedTrial.of(trial, encoded, fit_method(trial.fit, encoded), regions)
@@ -185,21 +185,21 @@ def score_ours(
 
 
 def _described_queries(
-    queries: Sequence[PhotoQuery], encoded: EncodedPhotos, method: Method, regions: RegionSettings
+    queries: Sequence[DatasetQuery], encoded: EncodedImages, method: Method, regions: RegionSettings
 ) -> Iterator[AskedQuery]:
     """Queries from their kept maps; the classes of a box are predicted from its pixels."""
     kept = defaultdict(list)
     for query in queries:
         if query.box is None or method.settings.theme:
-            kept[query.photo].append(query)
+            kept[query.image].append(query)
         else:
-            described = method.describe_query(image_of(query.photo), regions, query.box)
+            described = method.describe_query(pixels_of(query.image), regions, query.box)
             yield AskedQuery(query, described)
     for batch, maps in encoded.batches(list(kept)):
-        for row, photo in enumerate(batch):
+        for row, image in enumerate(batch):
             one = maps[row : row + 1]
-            for query in kept[photo]:
-                described = method.describe_kept_query(one, photo.size, regions, query.box)
+            for query in kept[image]:
+                described = method.describe_kept_query(one, image.size, regions, query.box)
                 yield AskedQuery(query, described)
 
 
@@ -234,11 +234,11 @@ def _score_own_classes(
 def _gallery(
     prepared: PreparedTrial, stages: Sequence[Stage], left_out: LeftOut, progress: Progress
 ) -> MemoryGallery:
-    """What OfA searches: the documents, and the vectors of streamed photos."""
-    photos, encoded = prepared.trial.streamed, prepared.encoded
-    if photos is None:
+    """What OfA searches: the documents, and the vectors of streamed images."""
+    images, encoded = prepared.trial.streamed, prepared.encoded
+    if images is None:
         return MemoryGallery(prepared.documents)
-    vectors = stream_photos(photos, prepared.method, Path(encoded.store.address), progress)
+    vectors = stream_images(images, prepared.method, Path(encoded.store.address), progress)
     left_out.streamed.update(vectors.unreadable)
     read = [max(stage.window, hits_to_read(stage.expand, prepared.regions)) for stage in stages]
     return StreamedGallery(prepared.documents, vectors, 1 + max(read, default=0))
@@ -255,9 +255,9 @@ def _online_vectors(prepared: PreparedTrial, left_out: LeftOut) -> OnlineVectors
     if 2 * method.settings.dims * len(prepared.documents) * len(classes) > MAX_ONLINE_BYTES:
         left_out.add("OnA", _TOO_MANY)
         return None
-    by_path = {photo.path: photo for photo in prepared.trial.gallery}
-    photos = [by_path[path] for path in prepared.documents]
-    return online_vectors(method, prepared.encoded, photos, classes)
+    by_path = {image.path: image for image in prepared.trial.gallery}
+    images = [by_path[path] for path in prepared.documents]
+    return online_vectors(method, prepared.encoded, images, classes)
 
 
 def _seen_by(one: AskedQuery, prepared: PreparedTrial, vectors: OnlineVectors) -> MemoryGallery:

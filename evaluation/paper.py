@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 from descriptors.backbones import network_settings
 from descriptors.errors import CamsearchError, RequestError
 from evaluation.ablation import measure_cost
-from evaluation.encoding import encode_photos
+from evaluation.encoding import encode_images
 from evaluation.ours import OURS
 from evaluation.runs import check_systems, score_systems
 from evaluation.scores import LeftOut, by_system, mean_precision
 from evaluation.searching import stage_of
-from evaluation.trials import all_photos
+from evaluation.trials import all_images
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from descriptors.encoder import Encoder
     from descriptors.settings import MethodSettings, RegionSettings
     from evaluation.ablation import Cost
-    from evaluation.encoding import EncodedPhotos
+    from evaluation.encoding import EncodedImages
     from evaluation.scores import Score
     from evaluation.searching import Stage
     from evaluation.trials import Progress, Trial
@@ -195,13 +195,13 @@ class _Run:
         left_out = LeftOut()
         try:
             encoder = self.load(settings)
-            encoded = encode_photos(all_photos(trials), encoder, self.cache, self.progress)
+            encoded = encode_images(all_images(trials), encoder, self.cache, self.progress)
             scores = self._scores(group, trials, encoded, left_out)
         except CamsearchError as error:
             return dict.fromkeys(group, error.reason), None
         means = {key: mean_precision(of_key) for key, of_key in by_system(scores).items()}
         cost = None
-        with suppress(RequestError):  # too few photos to fit on; baselines may need none
+        with suppress(RequestError):  # too few images to fit on; baselines may need none
             cost = measure_cost(encoded, trials[0])
         return {
             row: means.get((row.system, row.stage.name), _not_measured(row, left_out))
@@ -212,7 +212,7 @@ class _Run:
         self,
         group: Sequence[PaperRow],
         trials: Sequence[Trial],
-        encoded: EncodedPhotos,
+        encoded: EncodedImages,
         left_out: LeftOut,
     ) -> list[list[Score]]:
         names = [n for n in dict.fromkeys(row.system for row in group) if not _refused(n)]

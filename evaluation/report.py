@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
     from evaluation.ablation import Ablation
     from evaluation.runs import Evaluation
-    from evaluation.scores import Answer, Row, Score
-    from evaluation.trials import Photo, Trial
+    from evaluation.scores import JudgedHit, Row, Score
+    from evaluation.trials import DatasetImage, Trial
 
 __all__ = ["write_evaluation_report"]
 
@@ -127,13 +127,13 @@ def _compared(
 
 
 class _Images:
-    """Thumbnails of a dataset's photos, each made once."""
+    """Thumbnails of a dataset's images, each made once."""
 
     def __init__(self, trials: Sequence[Trial]) -> None:
-        self._photos = {
-            photo.path: photo
+        self._images = {
+            image.path: image
             for trial in trials
-            for photo in (*trial.gallery, *(query.photo for query in trial.queries))
+            for image in (*trial.gallery, *(query.image for query in trial.queries))
         }
         self._url = cache(_thumbnail_url)
 
@@ -147,30 +147,30 @@ class _Images:
         return self._asked(one, words) | {"others": [self._answer(a) for a in other.answers]}
 
     def _asked(self, score: Score, words: str) -> dict[str, Any]:
-        photo, box = score.query.photo, score.query.box
-        url = self._url(photo, None if box is None else tuple(box.as_list()))
+        image, box = score.query.image, score.query.box
+        url = self._url(image, None if box is None else tuple(box.as_list()))
         return {
-            "query": {"url": url, "words": photo.path, "verdict": ""},
+            "query": {"url": url, "words": image.path, "verdict": ""},
             "words": words,
             "answers": [self._answer(answer) for answer in score.answers],
         }
 
-    def _answer(self, answer: Answer) -> dict[str, str]:
+    def _answer(self, answer: JudgedHit) -> dict[str, str]:
         verdict = {True: "right", False: "wrong", None: "junk"}[answer.right]
-        photo = self._photos.get(answer.path)
-        url = "" if photo is None else self._url(photo, None)
+        image = self._images.get(answer.path)
+        url = "" if image is None else self._url(image, None)
         return {"url": url, "words": answer.path, "verdict": verdict}
 
 
-def _thumbnail_url(photo: Photo, box: tuple[float, ...] | None) -> str:
+def _thumbnail_url(image: DatasetImage, box: tuple[float, ...] | None) -> str:
     """A small image; "" if it cannot be read, for which the page has a placeholder."""
     try:
-        image = read_image(photo.file.read_bytes(), reduce_to=2 * _THUMBNAIL).image
+        pixels = read_image(image.file.read_bytes(), reduce_to=2 * _THUMBNAIL)
     except (ImageError, OSError):
         return ""
-    small = thumbnail(image, _THUMBNAIL)
+    small = thumbnail(pixels.image, _THUMBNAIL)
     if box is not None:
-        scale = small.width / photo.size.width
+        scale = small.width / image.size.width
         corners = [value * scale for value in box]
         ImageDraw.Draw(small).rectangle(corners, outline=BOX_COLOUR, width=2)
     return data_url(small)

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from descriptors.errors import RequestError
 from evaluation.baselines.systems import ALL_BASELINES, chosen_baselines, dims_of, score_baselines
-from evaluation.encoding import encode_photos
+from evaluation.encoding import encode_images
 from evaluation.ours import OURS, PACKAGED_IS_OURS, STREAMED, score_ours
 from evaluation.scores import LeftOut, Row, Score, summarise
-from evaluation.trials import all_photos
+from evaluation.trials import all_images
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from descriptors.encoder import Encoder
     from descriptors.settings import RegionSettings
-    from evaluation.encoding import EncodedPhotos
+    from evaluation.encoding import EncodedImages
     from evaluation.searching import Stage
     from evaluation.trials import Progress, Trial
 
@@ -55,12 +55,12 @@ class Evaluation:
     """What a run measured.
 
     Attributes:
-        photos, asked: numbers of photos and queries, over all trials.
+        photos, asked: numbers of images and queries, over all trials.
         trials: their names, in the order of each row's own values.
         seconds, encoding_seconds: of the whole run, and of its encoding.
         scores: of each trial, every query by every system at every stage.
         left_out: sentences about systems that could not be measured, and unreadable streamed
-            photos.
+            images.
     """
 
     about: About
@@ -105,7 +105,7 @@ def evaluate_trials(  # noqa: PLR0913 - all that a run is of
         systems: names of those to measure; None for all.
 
     Raises:
-        RequestError: for an unknown system, a photo that cannot be read, too few photos, or
+        RequestError: for an unknown system, an image that cannot be read, too few images, or
             if no system can be measured.
     """
     check_systems(systems)
@@ -113,8 +113,8 @@ def evaluate_trials(  # noqa: PLR0913 - all that a run is of
     if any(trial.streamed for trial in trials) and systems is not None and "OfA" not in systems:
         raise RequestError(f"{', '.join(systems)}: {STREAMED} Add OfA to the systems.")
     started = time.perf_counter()
-    photos = all_photos(trials)
-    encoded = encode_photos(photos, encoder, cache, progress)
+    images = all_images(trials)
+    encoded = encode_images(images, encoder, cache, progress)
     encoding_seconds = time.perf_counter() - started
     scores = score_systems(
         trials, encoded, regions, cache, progress, systems=systems, left_out=left_out
@@ -126,7 +126,7 @@ def evaluate_trials(  # noqa: PLR0913 - all that a run is of
     dims |= {name: dims_of(name, encoder) for name in _baselines(systems)}
     return Evaluation(
         about,
-        len(photos),
+        len(images),
         sum(len(trial.queries) for trial in trials),
         tuple(trial.name for trial in trials),
         time.perf_counter() - started,
@@ -157,7 +157,7 @@ def stages_measured(
 
     Args:
         systems: see `evaluate_trials`.
-        streamed: whether there are streamed photos, with which only OfA is measured.
+        streamed: whether there are streamed images, with which only OfA is measured.
     """
     stages = {name: tuple(stage.name for stage in some) for name, some in OURS.items()}
     stages |= {name: ALL_BASELINES[name].stages for name in _baselines(systems)}
@@ -170,7 +170,7 @@ def stages_measured(
 
 def score_systems(  # noqa: PLR0913 - all that a run is of
     trials: Sequence[Trial],
-    encoded: EncodedPhotos,
+    encoded: EncodedImages,
     regions: RegionSettings,
     cache: Path,
     progress: Progress,
@@ -187,7 +187,7 @@ def score_systems(  # noqa: PLR0913 - all that a run is of
         trials, encoded, regions, cache, progress, systems: see `evaluate_trials`.
 
     Raises:
-        RequestError: if there are too few photos to fit our own whitening on.
+        RequestError: if there are too few images to fit our own whitening on.
     """
     stages = {name: some for name, some in ours.items() if systems is None or name in systems}
     scores: list[list[Score]] = [[] for _ in trials]

@@ -26,10 +26,10 @@ from evaluation.where import Where
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
-    from evaluation.trials import PhotoQuery
+    from evaluation.trials import DatasetQuery
 
 __all__ = [
-    "Answer",
+    "JudgedHit",
     "LeftOut",
     "Row",
     "Score",
@@ -55,10 +55,10 @@ def positive_ranks(
         RequestError: if an id is both positive and junk, or is ranked twice.
     """
     if not set(positives).isdisjoint(junk):
-        raise RequestError("A photo is both positive and junk: remove it from one of the lists.")
+        raise RequestError("An image is both positive and junk: remove it from one of the lists.")
     kept = [answer for answer in ranking if answer not in junk]
     if len(set(kept)) != len(kept):
-        raise RequestError("The ranking has an answer twice: rank each photo once.")
+        raise RequestError("The ranking has an answer twice: rank each image once.")
     return [rank for rank, answer in enumerate(kept) if answer in positives]
 
 
@@ -95,8 +95,8 @@ _ANSWERS_KEPT = 8
 
 
 @dataclass(frozen=True)
-class Answer:
-    """One of the first answers to a query: a photo, and whether it is right; None for junk."""
+class JudgedHit:
+    """One of the first answers to a query: an image, and whether it is right; None for junk."""
 
     path: str
     right: bool | None
@@ -110,17 +110,17 @@ class Score:
         precision: trapezoidal average precision by the name of a measure.
         ranks: of the positives of the first measure in the ranking without junk, from 0.
         milliseconds: of the search alone.
-        answers: the first few of the ranking, without the query's own photo.
+        answers: the first few of the ranking, without the query's own image.
         where: how well the boxes of the right hits fit; None if there are none, or no true ones.
     """
 
     system: str
     stage: str
-    query: PhotoQuery
+    query: DatasetQuery
     precision: Mapping[str, float]
     ranks: tuple[int, ...]
     milliseconds: float
-    answers: tuple[Answer, ...] = ()
+    answers: tuple[JudgedHit, ...] = ()
     where: Where | None = None
 
     @classmethod
@@ -128,7 +128,7 @@ class Score:
         cls,
         system: str,
         stage: str,
-        query: PhotoQuery,
+        query: DatasetQuery,
         ranking: Iterable[str],
         milliseconds: float,
         where: Where | None = None,
@@ -254,12 +254,12 @@ def _where(scores: Sequence[Score]) -> dict[str, Where]:
     return {measure: where for measure, where in pooled.items() if where is not None}
 
 
-def _answers(query: PhotoQuery, ranking: Sequence[str]) -> Iterator[Answer]:
+def _answers(query: DatasetQuery, ranking: Sequence[str]) -> Iterator[JudgedHit]:
     """The first answers of a ranking, by the query's first measure."""
     judgement = next(iter(query.judgements.values()))
     others = (path for path in ranking if path != query.leave_out)
     for path in islice(others, _ANSWERS_KEPT):
-        yield Answer(path, None if path in judgement.junk else path in judgement.positives)
+        yield JudgedHit(path, None if path in judgement.junk else path in judgement.positives)
 
 
 @dataclass
@@ -268,7 +268,7 @@ class LeftOut:
 
     Attributes:
         reasons: a sentence by the name of a system; the first one stays.
-        streamed: names of streamed photos that cannot be read.
+        streamed: names of streamed images that cannot be read.
     """
 
     reasons: dict[str, str] = field(default_factory=dict)
@@ -279,7 +279,7 @@ class LeftOut:
         self.reasons.setdefault(system, reason)
 
     def sentences(self) -> tuple[str, ...]:
-        """Each reason once, with its systems; then the unreadable photos."""
+        """Each reason once, with its systems; then the unreadable images."""
         systems: dict[str, list[str]] = {}
         for system, reason in self.reasons.items():
             systems.setdefault(reason, []).append(system)

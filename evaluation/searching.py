@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from itertools import islice
 from typing import TYPE_CHECKING
@@ -20,7 +20,7 @@ from galleries.errors import NoWindows
 from indexer.encoding import encode_documents
 from indexer.reading import IndexingPlan
 from reranker.pipeline import Searcher
-from reranker.ranking import Hit, RerankBy, SearchPlan
+from reranker.ranking import Hit, SearchPlan
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -28,17 +28,19 @@ if TYPE_CHECKING:
     from descriptors.arrays import Encoded, QueryDescription
     from descriptors.method import Method
     from descriptors.settings import RegionSettings
-    from evaluation.encoding import EncodedPhotos
-    from evaluation.trials import Photo, PhotoQuery
+    from evaluation.encoding import EncodedImages
+    from evaluation.trials import DatasetImage, DatasetQuery
     from galleries.features import FeatureStore
     from galleries.filters import Filter
     from reranker.candidates import Candidate
     from reranker.matching import Match
+    from reranker.ranking import RerankBy
 
 __all__ = [
     "FIRST_STAGES",
     "OFFLINE_STAGES",
     "ONLINE_STAGES",
+    "WINDOW_STAGES",
     "MemoryGallery",
     "OnlineVectors",
     "Stage",
@@ -48,30 +50,15 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True)
-class Stage:
-    """One way to search: its name in the table, and fields of `SearchPlan`."""
+@dataclass(frozen=True, kw_only=True)
+class Stage(SearchPlan):
+    """One way to search, with its name in the tables."""
 
     name: str
-    window: int = 0
-    expand: int = 0
-    by: RerankBy = "maps"
-    windows: bool = False
-    alpha: float = 0.0
-    refine: bool = False
 
     def plan(self, gallery: int, leave_out: str | None) -> SearchPlan:
-        """A search that ranks a gallery of this size, except for one photo."""
-        return SearchPlan(
-            k=gallery,
-            window=self.window,
-            by=self.by,
-            windows=self.windows,
-            expand=self.expand,
-            alpha=self.alpha,
-            refine=self.refine,
-            leave_out=leave_out,
-        )
+        """A search that ranks a gallery of this size, except for one image."""
+        return replace(self, k=gallery, leave_out=leave_out)
 
 
 def stage_of(window: int, expand: int, alpha: float = 0.0) -> Stage:
@@ -79,20 +66,23 @@ def stage_of(window: int, expand: int, alpha: float = 0.0) -> Stage:
     parts = [f"R{window}" if window else "first"]
     if expand:
         parts.append(f"QE{expand}" + (f"^{alpha:g}" if alpha else ""))
-    return Stage("+".join(parts), window, expand, alpha=alpha)
+    return Stage(name="+".join(parts), window=window, by="maps", expand=expand, alpha=alpha)
 
 
 FIRST_STAGES = tuple(stage_of(0, expand) for expand in (0, 5, 10))
 ONLINE_STAGES = (*FIRST_STAGES, *(stage_of(100, expand) for expand in (0, 5, 10)))
+WINDOW_STAGES = (
+    Stage(name="windows", windows=True),
+    Stage(name="windows+QE5", windows=True, expand=5),
+    Stage(name="R100 windows", window=100, by="windows"),
+    Stage(name="R100 windows+QE5", window=100, by="windows", expand=5),
+)
 OFFLINE_STAGES = (
     *ONLINE_STAGES,
-    Stage("window100", 100, by="images"),
-    Stage("window100+QE5", 100, 5, by="images"),
-    Stage("windows", windows=True),
-    Stage("windows+QE5", expand=5, windows=True),
-    Stage("R100 windows", 100, by="windows"),
-    Stage("R100 windows+QE5", 100, 5, by="windows"),
-    Stage("R100 windows refined", 100, by="windows", refine=True),
+    Stage(name="window100", window=100, by="images"),
+    Stage(name="window100+QE5", window=100, by="images", expand=5),
+    *WINDOW_STAGES,
+    Stage(name="R100 windows refined", window=100, by="windows", refine=True),
 )
 
 
@@ -144,8 +134,9 @@ class MemoryGallery:
         rows /= np.linalg.norm(rows, axis=1, keepdims=True)
         return rows, np.cumsum([0, *map(len, each[:-1])])
 
-    def get(self, ids: Sequence[str]) -> dict[str, Document]:
-        """See `Searchable.get`."""
+    def get(self, ids: Sequence[str], *, windows: bool = True) -> dict[str, Document]:
+        """See `Searchable.get`; reading windows costs nothing here."""
+        del windows
         return {i: self.documents[i] for i in ids if i in self.documents}
 
 
@@ -191,7 +182,7 @@ class StageSearcher(Searcher):
 
     def where(
         self,
-        asked: PhotoQuery,
+        asked: DatasetQuery,
         query: QueryDescription,
         hits: Sequence[Candidate[str]],
         plan: SearchPlan,
@@ -233,14 +224,14 @@ _CLASSES_AT_A_TIME = 256
 
 @dataclass(frozen=True)
 class OnlineVectors:
-    """OnA: whitened class vectors of every photo, for every class that any query uses.
+    """OnA: whitened class vectors of every image, for every class that any query uses.
 
     A query's descriptors of the whole gallery are sums of a few of them.
 
     Attributes:
         columns: of each class, by its number.
         layers: of each layer, unit or zero rows.
-        weights: of each class in each photo, if the settings weight by probability.
+        weights: of each class in each image, if the settings weight by probability.
     """
 
     columns: Mapping[int, int]
@@ -248,7 +239,7 @@ class OnlineVectors:
     weights: Float[Tensor, "P U"] | None
 
     def describe(self, classes: Int[Tensor, " N"]) -> Float[Tensor, "P D"]:
-        """Descriptors of all photos with the classes of one query.
+        """Descriptors of all images with the classes of one query.
 
         Source:
             docs/method.md section 3, OnA.
@@ -260,19 +251,19 @@ class OnlineVectors:
 
 def online_vectors(
     method: Method,
-    encoded: EncodedPhotos,
-    photos: Sequence[Photo],
+    encoded: EncodedImages,
+    images: Sequence[DatasetImage],
     classes: Int[Tensor, " U"],
 ) -> OnlineVectors:
-    """The whitened class vectors of gallery photos, in their order, for distinct classes."""
-    rows = {photo.file: row for row, photo in enumerate(photos)}
-    shape = (len(photos), len(classes))
+    """The whitened class vectors of gallery images, in their order, for distinct classes."""
+    rows = {image.file: row for row, image in enumerate(images)}
+    shape = (len(images), len(classes))
     layers = tuple(
         torch.zeros(*shape, layer.dims, dtype=torch.float16) for layer in method.settings.layers
     )
     weights = torch.zeros(shape) if method.settings.probability_weights else None
-    for batch, maps in encoded.batches(photos):
-        here = torch.tensor([rows[photo.file] for photo in batch])
+    for batch, maps in encoded.batches(images):
+        here = torch.tensor([rows[image.file] for image in batch])
         if weights is not None:
             weights[here] = maps.scores.softmax(dim=1)[:, classes].sqrt().cpu()
         for start in range(0, len(classes), _CLASSES_AT_A_TIME):

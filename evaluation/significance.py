@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from evaluation.scores import Score
-    from evaluation.trials import PhotoQuery
+    from evaluation.trials import DatasetQuery
 
 __all__ = ["Comparison", "NamedSystem", "QueryDifference", "compare", "holm", "named_pair"]
 
@@ -78,7 +78,7 @@ def named_pair(text: str, stages: Mapping[str, Sequence[str]]) -> tuple[NamedSys
 class QueryDifference(NamedTuple):
     """One query with its average precision by two systems."""
 
-    query: PhotoQuery
+    query: DatasetQuery
     one: float
     other: float
 
@@ -177,7 +177,7 @@ def _groups(trials: Sequence[Sequence[QueryDifference]]) -> Float64[np.ndarray, 
     for number, found in enumerate(trials):
         weight = 1 / (len(trials) * len(found))
         for difference in found:
-            scene = difference.query.photo.scene or difference.query.name
+            scene = difference.query.image.scene or difference.query.name
             group = groups[number, scene]
             group[0] += weight * difference.gained
             group[1] += weight

@@ -1,4 +1,4 @@
-"""Photos that are too many to keep maps of: described while they are read, only vectors kept.
+"""Images that are too many to keep maps of: described while they are read, only vectors kept.
 
 A million distractors have terabytes of maps but a gigabyte of vectors. So each image passes the
 network once and its maps are discarded; re-ranking reads such an image again.
@@ -32,10 +32,10 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
     from descriptors.method import Method
-    from evaluation.trials import Progress, StreamedPhotos
+    from evaluation.trials import Progress, StreamedImages
     from galleries.filters import Filter
 
-__all__ = ["BLOCK", "StreamedGallery", "StreamedVectors", "stream_photos"]
+__all__ = ["BLOCK", "StreamedGallery", "StreamedVectors", "stream_images"]
 
 # Images per file of vectors; a stopped run loses at most these.
 BLOCK = 512
@@ -43,28 +43,28 @@ BLOCK = 512
 
 @dataclass(frozen=True)
 class StreamedVectors:
-    """The vectors of streamed photos, read from disk as needed.
+    """The vectors of streamed images, read from disk as needed.
 
     Attributes:
-        photos: row by row.
-        blocks: of at most `BLOCK` rows each; a zero row for a photo without a vector.
+        images: row by row.
+        blocks: of at most `BLOCK` rows each; a zero row for an image without a vector.
         sizes: width and height of the upright images, in pixels; 0 if unreadable.
     """
 
-    photos: StreamedPhotos
+    images: StreamedImages
     blocks: tuple[Float16[np.ndarray, "_ D"], ...]
     sizes: Int32[np.ndarray, "N 2"]
 
     def cosines(self, vector: Float32[np.ndarray, " D"]) -> Float32[np.ndarray, " N"]:
-        """With every photo; -infinity if it has no vector."""
-        cosines = np.full(len(self.photos), -np.inf, np.float32)
+        """With every image; -infinity if it has no vector."""
+        cosines = np.full(len(self.images), -np.inf, np.float32)
         for number, block in enumerate(self.blocks):
             cosines[number * BLOCK :][: len(block)] = block.astype(np.float32) @ vector
         cosines[self._without_vector] = -np.inf
         return cosines
 
     def vector(self, row: int) -> Float32[np.ndarray, " D"]:
-        """The vector of one photo."""
+        """The vector of one image."""
         block, inner = divmod(row, BLOCK)
         vector: Float32[np.ndarray, " D"] = self.blocks[block][inner].astype(np.float32)
         return vector
@@ -75,14 +75,14 @@ class StreamedVectors:
 
     @property
     def unreadable(self) -> tuple[str, ...]:
-        """Names of the photos that could not be read, and are not searched."""
-        return tuple(self.photos.names[row] for row in np.flatnonzero(self.sizes[:, 0] == 0))
+        """Names of the images that could not be read, and are not searched."""
+        return tuple(self.images.names[row] for row in np.flatnonzero(self.sizes[:, 0] == 0))
 
 
-def stream_photos(
-    photos: StreamedPhotos, method: Method, folder: Path, progress: Progress
+def stream_images(
+    images: StreamedImages, method: Method, folder: Path, progress: Progress
 ) -> StreamedVectors:
-    """The vectors of photos, stored below `folder`; unreadable ones are left out.
+    """The vectors of images, stored below `folder`; unreadable ones are left out.
 
     Raises:
         RequestError: if the folder is not writable, or a file went missing.
@@ -90,26 +90,26 @@ def stream_photos(
     made_by = f"{method.fingerprint()}\0{maps_digest(method.encoder)}"
     place = folder / "streamed" / hashlib.sha256(made_by.encode()).hexdigest()[:16]
     blocks, sizes = [], [np.empty((0, 2), np.int32)]
-    for start in range(0, len(photos), BLOCK):
-        rows = range(start, min(start + BLOCK, len(photos)))
-        files = [place / f"{_key(photos, rows)}.{kind}.npy" for kind in ("vectors", "sizes")]
+    for start in range(0, len(images), BLOCK):
+        rows = range(start, min(start + BLOCK, len(images)))
+        files = [place / f"{_key(images, rows)}.{kind}.npy" for kind in ("vectors", "sizes")]
         if not all(file.exists() for file in files):
-            for file, array in zip(files, _describe(photos, rows, method), strict=True):
+            for file, array in zip(files, _describe(images, rows, method), strict=True):
                 _write(file, array)
         # A plain array: np.memmap is slow to index by row.
         blocks.append(np.load(files[0], mmap_mode="r").view(np.ndarray))
         sizes.append(np.load(files[1]))
-        progress("distractors", rows.stop, len(photos))
-    return StreamedVectors(photos, tuple(blocks), np.concatenate(sizes))
+        progress("distractors", rows.stop, len(images))
+    return StreamedVectors(images, tuple(blocks), np.concatenate(sizes))
 
 
 def _describe(
-    photos: StreamedPhotos, rows: range, method: Method
+    images: StreamedImages, rows: range, method: Method
 ) -> tuple[Float16[np.ndarray, "B D"], Int32[np.ndarray, "B 2"]]:
     """The vectors and sizes of one block; zeros for an image that cannot be read."""
     vectors = np.zeros((len(rows), method.settings.dims), np.float16)
     sizes = np.zeros((len(rows), 2), np.int32)
-    sources = [Source(str(row), str(photos.file(row))) for row in rows]
+    sources = [Source(str(row), str(images.file(row))) for row in rows]
     for batch in read_batches(sources, method.settings, leave_out=True):
         here = [int(one.source.id) - rows.start for one in batch]
         sizes[here] = [one.size for one in batch]
@@ -119,7 +119,7 @@ def _describe(
 
 
 def as_kept(encoded: Encoded) -> Encoded:
-    """Fresh maps with the same 8-bit levels as kept ones, so that all photos are treated alike."""
+    """Fresh maps with the same 8-bit levels as kept ones, so that all images are treated alike."""
     distinct = {id(maps): maps for maps in (*encoded.features, encoded.evidence)}
     kept = {key: quantise(maps) for key, maps in distinct.items()}
     return replace(
@@ -130,11 +130,11 @@ def as_kept(encoded: Encoded) -> Encoded:
     )
 
 
-def _key(photos: StreamedPhotos, rows: range) -> str:
+def _key(images: StreamedImages, rows: range) -> str:
     """64 hex digits of the names, lengths and modification times of a block's files."""
-    digest = hashlib.sha256(str(photos.folder).encode())
+    digest = hashlib.sha256(str(images.folder).encode())
     for row in rows:
-        digest.update(f"{photos.names[row]}\0{stamp_of(photos.file(row))}\0".encode())
+        digest.update(f"{images.names[row]}\0{stamp_of(images.file(row))}\0".encode())
     return digest.hexdigest()
 
 
@@ -145,7 +145,7 @@ def _write(file: Path, array: Float16[np.ndarray, "_ D"] | Int32[np.ndarray, "_ 
 
 
 class StreamedGallery(MemoryGallery):
-    """Documents in memory, and many more photos with only a vector.
+    """Documents in memory, and many more images with only a vector.
 
     Convention:
         A ranking ends with the last right answer to the query (`look_for`), or after `min_hits` if
@@ -185,23 +185,23 @@ class StreamedGallery(MemoryGallery):
             if np.isfinite(cosines[row])
         ]
 
-    def get(self, ids: Sequence[str]) -> dict[str, Document]:
+    def get(self, ids: Sequence[str], *, windows: bool = True) -> dict[str, Document]:
         """See `Searchable.get`."""
         streamed = {i: self._document(i) for i in ids if i in self._streamed_rows}
-        return super().get(ids) | streamed
+        return super().get(ids, windows=windows) | streamed
 
     def _id(self, row: int) -> str:
         """The id of a row; a streamed one is remembered until the next query."""
-        count = len(self._streamed.photos)
+        count = len(self._streamed.images)
         if row >= count:
             return self.ids[row - count]
-        id_ = self._streamed.photos.path(row)
+        id_ = self._streamed.images.path(row)
         self._streamed_rows[id_] = row
         return id_
 
     def _document(self, id_: str) -> Document:
-        """The document of a streamed photo."""
+        """The document of a streamed image."""
         row = self._streamed_rows[id_]
-        file = self._streamed.photos.file(row)
+        file = self._streamed.images.file(row)
         width, height = self._streamed.sizes[row].tolist()
         return Document(id_, str(file), digest_of(file), width, height, self._streamed.vector(row))

@@ -40,7 +40,7 @@ def table_of(evaluation: Evaluation) -> Table:
     queries = evaluation.about.queries
     asked = {"full": "full images"}.get(queries, queries)
     table = rows_table(evaluation.rows)
-    table.title = f"mAP, {evaluation.asked} queries ({asked}), {evaluation.photos} photos"
+    table.title = f"mAP, {evaluation.asked} queries ({asked}), {evaluation.photos} images"
     parts = f"mean of {', '.join(evaluation.trials)}; " if len(evaluation.trials) > 1 else ""
     fitted_on = evaluation.about.fitted_on or "the other half"
     packaged = fitted_on == PACKAGED
@@ -114,7 +114,7 @@ def ablation_table(ablation: Ablation) -> Table:
     """What each value gains and costs compared with the preset's, setting by setting."""
     table = Table(
         title=f"Preset {ablation.preset} and one setting changed, {ablation.asked} queries, "
-        f"{ablation.photos} photos",
+        f"{ablation.photos} images",
         caption="p: paired permutation test over scenes, corrected for the number of values (Holm)",
     )
     for heading in ("setting", "value", "stage"):

@@ -17,19 +17,19 @@ if TYPE_CHECKING:
     # Called with what is being done, how many are done, and of how many.
     Progress = Callable[[str, int, int], None]
 
-__all__ = ["Judgement", "Photo", "PhotoQuery", "StreamedPhotos", "Trial", "all_photos"]
+__all__ = ["DatasetImage", "DatasetQuery", "Judgement", "StreamedImages", "Trial", "all_images"]
 
 
 @dataclass(frozen=True)
-class Photo:
-    """One photo of a dataset.
+class DatasetImage:
+    """One image of a dataset.
 
     Attributes:
         path: within the dataset's folder; its id in galleries and rankings.
         size: of the upright image, in pixels.
         file: its location.
         scene: what it shows, several things joined by ``;``; "" for a distractor or if unknown.
-        capture: ``photo_collection`` for independent photos by many people; "" if unknown.
+        capture: ``photo_collection`` for independent images by many people; "" if unknown.
         kind: of the things it shows, such as ``logo``; "" if unknown.
     """
 
@@ -42,7 +42,7 @@ class Photo:
 
     @property
     def things(self) -> tuple[str, ...]:
-        """Everything that the photo shows; a scene is one thing."""
+        """Everything that the image shows; a scene is one thing."""
         return tuple(thing for thing in self.scene.split(";") if thing)
 
 
@@ -61,21 +61,21 @@ class Judgement:
 
 
 @dataclass(frozen=True)
-class PhotoQuery:
-    """A photo, or a box of it, to search for.
+class DatasetQuery:
+    """An image, or a box of it, to search for.
 
     Attributes:
-        photo: need not be in the gallery.
-        box: in pixels of the photo; None for the full image.
+        image: need not be in the gallery.
+        box: in pixels of the image; None for the full image.
         judgements: by the name of a measure, such as ``all``, at least one. A measure without a
             right answer to this query is missing, and the query does not count in it.
-        leave_out: path of a gallery photo that is never an answer, usually the query's own;
+        leave_out: path of a gallery image that is never an answer, usually the query's own;
             None if all count.
-        places: boxes of the thing in right answers, by path; several in one photo are
+        places: boxes of the thing in right answers, by path; several in one image are
             alternatives. Right answers whose place is unknown are missing.
     """
 
-    photo: Photo
+    image: DatasetImage
     box: Box | None
     judgements: Mapping[str, Judgement]
     leave_out: str | None
@@ -83,20 +83,20 @@ class PhotoQuery:
 
     @property
     def name(self) -> str:
-        """The photo's path, and its box if it has one."""
+        """The image's path, and its box if it has one."""
         if self.box is None:
-            return self.photo.path
-        return f"{self.photo.path} [{','.join(f'{v:g}' for v in self.box.as_list())}]"
+            return self.image.path
+        return f"{self.image.path} [{','.join(f'{v:g}' for v in self.box.as_list())}]"
 
 
 @dataclass(frozen=True)
-class StreamedPhotos:
-    """Photos that are too many to keep maps of.
+class StreamedImages:
+    """Images that are too many to keep maps of.
 
     Attributes:
         folder: of the files.
         names: of the files within the folder, in order, each once.
-        prefix: before a name, makes the photo's path in rankings.
+        prefix: before a name, makes the image's path in rankings.
     """
 
     folder: Path
@@ -104,15 +104,15 @@ class StreamedPhotos:
     prefix: str
 
     def __len__(self) -> int:
-        """The number of photos."""
+        """The number of images."""
         return len(self.names)
 
     def path(self, row: int) -> str:
-        """The id of a photo in rankings."""
+        """The id of an image in rankings."""
         return self.prefix + self.names[row]
 
     def file(self, row: int) -> Path:
-        """The location of a photo."""
+        """The location of an image."""
         return self.folder / self.names[row]
 
 
@@ -122,25 +122,25 @@ class Trial:
 
     Attributes:
         name: such as ``half 0``.
-        fit: the photos the whitening is fitted on; none for the packaged whitening.
-        gallery: the photos that are searched.
-        streamed: more photos that are searched, of which only vectors are kept.
+        fit: the images the whitening is fitted on; none for the packaged whitening.
+        gallery: the images that are searched.
+        streamed: more images that are searched, of which only vectors are kept.
         notes: sentences for the user, such as which files are left out.
     """
 
     name: str
-    fit: tuple[Photo, ...]
-    gallery: tuple[Photo, ...]
-    queries: tuple[PhotoQuery, ...]
-    streamed: StreamedPhotos | None = None
+    fit: tuple[DatasetImage, ...]
+    gallery: tuple[DatasetImage, ...]
+    queries: tuple[DatasetQuery, ...]
+    streamed: StreamedImages | None = None
     notes: tuple[str, ...] = ()
 
 
-def all_photos(trials: Sequence[Trial]) -> list[Photo]:
-    """Every photo whose maps some trials need, once, by file."""
-    photos = {
-        photo.file: photo
+def all_images(trials: Sequence[Trial]) -> list[DatasetImage]:
+    """Every image whose maps some trials need, once, by file."""
+    images = {
+        image.file: image
         for trial in trials
-        for photo in (*trial.gallery, *trial.fit, *(query.photo for query in trial.queries))
+        for image in (*trial.gallery, *trial.fit, *(query.image for query in trial.queries))
     }
-    return list(photos.values())
+    return list(images.values())

@@ -2,7 +2,7 @@
 
 Convention:
     Counted are the right answers among the first 100 of a ranking (without junk) whose true place
-    is known. Of several true boxes of the thing in one photo any will do. A right hit without a
+    is known. Of several true boxes of the thing in one image any will do. A right hit without a
     box fits nowhere.
 """
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from descriptors.arrays import Box
-    from evaluation.trials import PhotoQuery
+    from evaluation.trials import DatasetQuery
 
 __all__ = ["Where", "overlap", "placed_hits"]
 
@@ -62,7 +62,7 @@ class Where:
         )
 
 
-def placed_hits(query: PhotoQuery, ranking: Iterable[str]) -> list[str]:
+def placed_hits(query: DatasetQuery, ranking: Iterable[str]) -> list[str]:
     """The right answers among the first 100 whose true place is known, best first."""
     judgement = next(iter(query.judgements.values()))
     answers = (path for path in ranking if path != query.leave_out and path not in judgement.junk)

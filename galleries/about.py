@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from galleries.local import LocalGallery
 
 __all__ = ["WHITENING", "about_folder", "about_method", "features_of", "method_about"]
-__all__ += ["regions_about", "settings_about"]
+__all__ += ["regions_about", "settings_about", "with_windows_of"]
 
 # In the folder of a local gallery.
 WHITENING = "whitening.safetensors"
@@ -71,6 +71,11 @@ def settings_about(about: Mapping[str, Any]) -> MethodSettings:
         return MethodSettings.of_gallery(about["method"])
     except (KeyError, ValidationError) as error:
         raise _of_another_version() from error
+
+
+def with_windows_of(about: Mapping[str, Any], settings: MethodSettings) -> MethodSettings:
+    """The settings, with the windows of an existing gallery; see `settings_about`."""
+    return settings.model_copy(update={"windows": settings_about(about).windows})
 
 
 def method_about(about: Mapping[str, Any], machine: Machine, folder: Path = Path()) -> Method:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from galleries.documents import FirstHit, Known, Reject
     from galleries.filters import Filter
 
-__all__ = ["FIRST_DOCUMENTS", "Ready", "Searchable", "Writable", "windows_count"]
+__all__ = ["FIRST_DOCUMENTS", "CheckedDocument", "Searchable", "Writable", "windows_count"]
 
 # Documents, found by their descriptors, whose windows are compared where all windows are too many.
 FIRST_DOCUMENTS = 1000
@@ -29,7 +29,7 @@ def windows_count(settings: Mapping[str, Any]) -> int:
     return int(settings.get("method", {}).get("windows", 0))
 
 
-class Ready(NamedTuple):
+class CheckedDocument(NamedTuple):
     """A checked document, ready to be written.
 
     Attributes:
@@ -69,8 +69,13 @@ class Searchable(Protocol):
             NoWindows: the gallery's method has no windows.
         """
 
-    def get(self, ids: Sequence[str]) -> dict[str, Document]:
-        """The complete documents with these ids; unknown ids are left out."""
+    def get(self, ids: Sequence[str], *, windows: bool = True) -> dict[str, Document]:
+        """The documents with these ids; unknown ids are left out.
+
+        Args:
+            ids: any number.
+            windows: whether to read their windows, which are most of a document's bytes.
+        """
 
 
 class Writable(Searchable, Protocol):
@@ -94,10 +99,10 @@ class Writable(Searchable, Protocol):
     def put(self, documents: Sequence[Document]) -> None:
         """Write or replace documents, and delete their rejects."""
 
-    def make_ready(self, documents: Sequence[Document]) -> list[Ready]:
+    def make_ready(self, documents: Sequence[Document]) -> list[CheckedDocument]:
         """The first part of `put`, which another thread may run in advance."""
 
-    def put_ready(self, ready: Sequence[Ready], rejected: Collection[str]) -> None:
+    def put_ready(self, ready: Sequence[CheckedDocument], rejected: Collection[str]) -> None:
         """The second part of `put`.
 
         Args:

@@ -20,7 +20,7 @@ from galleries.checks import check_document, check_query
 from galleries.documents import Document, FirstHit, Known, Reject
 from galleries.errors import FingerprintMismatch, NoWindows
 from galleries.filters import Everything, Filter
-from galleries.gallery import FIRST_DOCUMENTS, Ready, windows_count
+from galleries.gallery import FIRST_DOCUMENTS, CheckedDocument, windows_count
 from galleries.local_file import GalleryFile
 from galleries.local_memory import Memory
 from galleries.local_rows import (
@@ -133,13 +133,13 @@ class LocalGallery:
         """Write documents; see `Writable`."""
         self.put_ready(self.make_ready(documents), [document.id for document in documents])
 
-    def make_ready(self, documents: Sequence[Document]) -> list[Ready]:
+    def make_ready(self, documents: Sequence[Document]) -> list[CheckedDocument]:
         """Check documents; see `Writable`."""
         for document in documents:
             check_document(document, self.dims)
-        return [Ready(document) for document in documents]
+        return [CheckedDocument(document) for document in documents]
 
-    def put_ready(self, ready: Sequence[Ready], rejected: Collection[str]) -> None:
+    def put_ready(self, ready: Sequence[CheckedDocument], rejected: Collection[str]) -> None:
         """Write documents; see `Writable`."""
         if not ready:
             return
@@ -168,10 +168,10 @@ class LocalGallery:
             gone = {*remove(rows, "documents", ids), *remove(rows, "rejects", ids)}
         return [id_ for id_ in dict.fromkeys(ids) if id_ in gone]
 
-    def get(self, ids: Sequence[str]) -> dict[str, Document]:
-        """Read the documents with these ids."""
+    def get(self, ids: Sequence[str], *, windows: bool = True) -> dict[str, Document]:
+        """Read the documents with these ids; see `Searchable`."""
         with self._file.reading() as rows:
-            return find_documents(rows, ids)
+            return find_documents(rows, ids, windows=windows)
 
     def known(self, ids: Sequence[str]) -> tuple[dict[str, Known], dict[str, str]]:
         """Read both in one transaction; see `Writable`."""

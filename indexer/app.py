@@ -11,7 +11,7 @@ from kombu.transport import virtual
 if TYPE_CHECKING:
     from indexer.settings import IndexerSettings
 
-__all__ = ["make_app"]
+__all__ = ["make_celery_app"]
 
 _RESULT_SECONDS = 24 * 3600
 
@@ -49,7 +49,7 @@ class _Credit(transport.QoS):
             raise
 
 
-def make_app(settings: IndexerSettings) -> Celery:
+def make_celery_app(settings: IndexerSettings) -> Celery:
     """An app that can send tasks by name; `tasks.register` adds the tasks of a worker."""
     transport.Channel.QoS = _Credit
     app = Celery("camsearch", broker=settings.broker, backend=settings.broker, set_as_current=False)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from descriptors.arrays import Described, Size
     from indexer.reading import Prepared
 
-__all__ = ["documents_of", "now", "passes", "reject_of", "windows_of"]
+__all__ = ["documents_of", "make_reject", "now", "passes", "windows_per_image"]
 
 
 def documents_of(
@@ -37,7 +37,7 @@ def documents_of(
     classes, at, windows = (
         _classes(described, names),
         now(),
-        windows_of(described, [p.size for p in batch]),
+        windows_per_image(described, [p.size for p in batch]),
     )
     for image, descriptor, best, own in zip(batch, descriptors, classes, windows, strict=True):
         source = image.source
@@ -61,7 +61,7 @@ def documents_of(
         )
 
 
-def windows_of(described: Described, sizes: Sequence[Size]) -> list[Windows | None]:
+def windows_per_image(described: Described, sizes: Sequence[Size]) -> list[Windows | None]:
     """The windows of each image of a batch, from the sizes of the upright images."""
     if described.windows is None:
         return [None] * len(sizes)
@@ -81,7 +81,7 @@ def _classes(described: Described, names: tuple[str, ...]) -> list[tuple[ImageCl
     ]
 
 
-def reject_of(source: Source, kind: str, reason: str, tag: str = "") -> Reject:
+def make_reject(source: Source, kind: str, reason: str, tag: str = "") -> Reject:
     """A reject that every gallery can store: an invalid id is hashed, invalid metadata dropped.
 
     Args:

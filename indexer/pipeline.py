@@ -14,9 +14,9 @@ from descriptors.errors import CamsearchError, FeaturelessImage
 from galleries.checks import check_meta
 from galleries.documents import Document, Known, Reject
 from galleries.errors import DocumentsRefused, MalformedDocument
-from galleries.gallery import Ready
+from galleries.gallery import CheckedDocument
 from galleries.kept_maps import pack
-from indexer.documents import documents_of, passes, reject_of
+from indexer.documents import documents_of, make_reject, passes
 from indexer.errors import SourceUnreadable
 from indexer.progress import Progress
 from indexer.reading import (
@@ -88,7 +88,7 @@ class _Kept(NamedTuple):
 
     source: Source
     tag: str
-    ready: Ready
+    ready: CheckedDocument
     maps_before: bytes | None = None
 
 
@@ -221,7 +221,7 @@ class Run:
         made_of = refusal_tag(source, refused.tag, self.plan.limits, self.gallery.meta_mapping)
         kind = getattr(error, "kind", "malformed_document")
         reason = f"{error.reason} {_STAYS}" if stays else error.reason
-        return reject_of(source, kind, reason, "" if unread else made_of)
+        return make_reject(source, kind, reason, "" if unread else made_of)
 
     def keep_maps(self, work: tuple[Sequence[Prepared], Described]) -> list[_Kept]:
         """Store the maps of a batch, and return its documents ready to be written.

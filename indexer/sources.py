@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Skipped", "Source", "find_images", "id_of_address", "in_pages", "legible"]
 
-Item = TypeVar("Item")
+_Item = TypeVar("_Item")
 
 _READ = ".jpg .jpeg .jpe .jfif .mpo .png .apng .webp .gif .bmp .dib .tif .tiff .ppm .pgm .pbm .pnm "
 _READ += ".avif .avifs .jp2 .j2k .jpx .jpf .jpc .j2c"
@@ -181,7 +181,7 @@ def legible(path: str) -> str:
     return path.encode(errors="surrogateescape").decode(errors="replace")
 
 
-def in_pages(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+def in_pages(items: Iterable[_Item], size: int) -> Iterator[list[_Item]]:
     """Split a stream into lists of at most `size` items."""
     stream = iter(items)
     while page := list(islice(stream, size)):

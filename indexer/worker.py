@@ -28,7 +28,7 @@ from es_mappings.elastic_bulk import Bulk
 from es_mappings.indices import open_gallery
 from galleries.about import features_of, method_about, regions_about
 from galleries.errors import ContractError, GalleryNotFound, GalleryUnreachable
-from indexer.documents import reject_of
+from indexer.documents import make_reject
 from indexer.encoding import check_enough, collect_vectors
 from indexer.ledger import WorkerState
 from indexer.pipeline import index_sources
@@ -222,7 +222,9 @@ class GalleryWorker:
         # Images indexed before are kept, since the new version is not known to be bad.
         staying, _ = gallery.known([source.id for source in chunk.sources])
         rejects = [
-            reject_of(source, kind, reason) for source in chunk.sources if source.id not in staying
+            make_reject(source, kind, reason)
+            for source in chunk.sources
+            if source.id not in staying
         ]
         gallery.put_rejects(rejects)
         # An attempt may have failed after a part of the chunk was written.

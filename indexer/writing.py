@@ -13,15 +13,15 @@ if TYPE_CHECKING:
 
 __all__ = ["Writer"]
 
-Item = TypeVar("Item")
-Light = TypeVar("Light")
+_Item = TypeVar("_Item")
+_Light = TypeVar("_Light")
 
 _MAX_WAITING = 4  # large items; `put` blocks at this number
 _SOON_SECONDS = 0.01  # items that arrive within this time are written together
 _MAX_TOGETHER = 64  # light items written in one call
 
 
-class Writer(Generic[Item, Light]):
+class Writer(Generic[_Item, _Light]):
     """Passes items through `lighten` and `write`, each in a thread of its own.
 
     Convention:
@@ -31,7 +31,7 @@ class Writer(Generic[Item, Light]):
     """
 
     def __init__(
-        self, lighten: Callable[[Item], Light], write: Callable[[Sequence[Light]], None]
+        self, lighten: Callable[[_Item], _Light], write: Callable[[Sequence[_Light]], None]
     ) -> None:
         """Set the functions; entering the context starts the threads.
 
@@ -40,15 +40,15 @@ class Writer(Generic[Item, Light]):
             write: writes the pending items.
         """
         self._lighten, self._write = lighten, write
-        self._waiting: queue.Queue[Item | None] = queue.Queue(_MAX_WAITING)
-        self._ready: queue.Queue[Light | None] = queue.Queue(_MAX_TOGETHER)
+        self._waiting: queue.Queue[_Item | None] = queue.Queue(_MAX_WAITING)
+        self._ready: queue.Queue[_Light | None] = queue.Queue(_MAX_TOGETHER)
         self._error: BaseException | None = None
         self._threads = [
             threading.Thread(target=self._make_ready, name="make-ready", daemon=True),
             threading.Thread(target=self._write_ready, name="write", daemon=True),
         ]
 
-    def put(self, item: Item) -> None:
+    def put(self, item: _Item) -> None:
         """Queue an item; blocks while too many are pending, and raises an earlier error."""
         if self._error is not None:
             raise self._error
@@ -85,7 +85,7 @@ class Writer(Generic[Item, Light]):
         except BaseException as error:  # noqa: BLE001 - raised again in the other thread
             self._error = self._error or error
 
-    def __enter__(self) -> Writer[Item, Light]:
+    def __enter__(self) -> Writer[_Item, _Light]:
         for thread in self._threads:
             thread.start()
         return self

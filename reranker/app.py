@@ -13,6 +13,7 @@ from reranker.endpoints.asking import answer_errors
 from reranker.endpoints.health import health_router
 from reranker.endpoints.hits import hits_router
 from reranker.endpoints.pages import pages_router
+from reranker.endpoints.steps import steps_router
 from reranker.observability.observed import ObservedApp, ObservedVisual
 from reranker.proxy.proxy import Proxy
 
@@ -68,8 +69,8 @@ def _own_endpoints(service: Service) -> FastAPI:
         lifespan=lifespan,
         redirect_slashes=False,
     )
-    for router in (pages_router(service), health_router(service), hits_router(service)):
-        own.include_router(router, prefix="/_camsearch")
+    for router_of in (pages_router, health_router, hits_router, steps_router):
+        own.include_router(router_of(service), prefix="/_camsearch")
     answer_errors(own)
     return own
 

@@ -1,10 +1,11 @@
 """The order of a search's hits: re-ranking, query expansion, second search.
 
-    first hits -> reranked(window, matches) -> expanded(query, ...) -> searched_again(found)
+    first hits -> rescored(first, cosines) or reranked(first, matches)
+    -> expanded(query, ...) -> searched_again(found)
 
 Pure functions over keys, cosines and matches. `reranker.pipeline` calls them for a gallery,
 `reranker.search` for Elasticsearch; these read documents, maps and vectors. Any function that
-returns a `Match` per hit can re-rank.
+returns a cosine or a `Match` per hit can re-rank.
 """
 
 from __future__ import annotations
@@ -36,14 +37,14 @@ __all__ = [
     "without_vector",
 ]
 
-Key = TypeVar("Key", bound=Hashable)
+_Key = TypeVar("_Key", bound=Hashable)
 
 # The score of a hit whose Elasticsearch score is not a cosine, as in a search by text.
 UNCOMPARED = float("-inf")
 
 
 @dataclass(slots=True)
-class Candidate(Generic[Key]):
+class Candidate(Generic[_Key]):
     """A hit between the stages of a search.
 
     Attributes:
@@ -52,15 +53,15 @@ class Candidate(Generic[Key]):
         match: its best region; None if it has none.
     """
 
-    key: Key
+    key: _Key
     score: float
     match: Match | None = None
 
 
 def reranked(
-    window: Sequence[Candidate[Key]], matches: Mapping[Key, Match | None]
-) -> list[Candidate[Key]]:
-    """Sort the window by the cosine of each hit's best region.
+    first: Sequence[Candidate[_Key]], matches: Mapping[_Key, Match | None]
+) -> list[Candidate[_Key]]:
+    """Sort the first hits by the cosine of the best region of each.
 
     Convention:
         A hit without a match keeps its score; `UNCOMPARED` hits come last, in their order.
@@ -70,24 +71,24 @@ def reranked(
     """
     return _best_first(
         c if (match := matches.get(c.key)) is None else Candidate(c.key, match.score, match)
-        for c in window
+        for c in first
     )
 
 
 def rescored(
-    window: Sequence[Candidate[Key]], cosines: Mapping[Key, float]
-) -> list[Candidate[Key]]:
-    """Sort the window by the cosine of each hit's best window in the index.
+    first: Sequence[Candidate[_Key]], cosines: Mapping[_Key, float]
+) -> list[Candidate[_Key]]:
+    """Sort the first hits by the cosine of the best window of each, as stored in the index.
 
     Convention:
         A hit without a cosine keeps its score; `UNCOMPARED` hits come last, in their order.
     """
-    return _best_first(Candidate(c.key, cosines.get(c.key, c.score)) for c in window)
+    return _best_first(Candidate(c.key, cosines.get(c.key, c.score)) for c in first)
 
 
 def without_vector(
-    ranked: Sequence[Candidate[Key]], hits: int, settings: RegionSettings
-) -> list[Key]:
+    ranked: Sequence[Candidate[_Key]], hits: int, settings: RegionSettings
+) -> list[_Key]:
     """Keys of the hits that expand the query with their indexed vector."""
     best = ranked[: hits_to_read(hits, settings)]
     return [c.key for c in best if _of_match(c, settings) is None]
@@ -95,8 +96,8 @@ def without_vector(
 
 def expanded(
     query: Float[Tensor, " D"],
-    ranked: Sequence[Candidate[Key]],
-    indexed: Mapping[Key, Float[Tensor, " D"]],
+    ranked: Sequence[Candidate[_Key]],
+    indexed: Mapping[_Key, Float[Tensor, " D"]],
     *,
     hits: int,
     alpha: float,
@@ -125,10 +126,10 @@ def expanded(
 
 
 def searched_again(
-    ranked: Sequence[Candidate[Key]],
-    found: Mapping[Key, float],
+    ranked: Sequence[Candidate[_Key]],
+    found: Mapping[_Key, float],
     query: Float[Tensor, " D"] | None,
-) -> list[Candidate[Key]]:
+) -> list[Candidate[_Key]]:
     """Merge the second search's hits with the matches found so far.
 
     Args:
@@ -160,9 +161,9 @@ def unmatched_warning(unmatched: int, window: int) -> str:
     )
 
 
-def _of_match(c: Candidate[Key], settings: RegionSettings) -> Float[Tensor, " D"] | None:
+def _of_match(c: Candidate[_Key], settings: RegionSettings) -> Float[Tensor, " D"] | None:
     return None if c.match is None else c.match.expanding(settings)
 
 
-def _best_first(candidates: Iterable[Candidate[Key]]) -> list[Candidate[Key]]:
+def _best_first(candidates: Iterable[Candidate[_Key]]) -> list[Candidate[_Key]]:
     return sorted(candidates, key=lambda c: -c.score)

@@ -28,7 +28,7 @@ from reranker.folder_search import (
     View,
     check_served,
     not_served,
-    search,
+    search_folder,
 )
 from reranker.http.bodies import plain, read_whole
 from reranker.http.caller import CallerGone
@@ -147,7 +147,7 @@ class LocalUpstream:
             return self._document(document_id, parameters)
         body = _object_of(request.body)
         if endpoint == "_search":
-            return HTTPStatus.OK, search(self._gallery, self._index, body, parameters)
+            return HTTPStatus.OK, search_folder(self._gallery, self._index, body, parameters)
         check_served(body, {"query"}, "a count")
         matching = parse_filter(body["query"]) if "query" in body else None
         return HTTPStatus.OK, {"count": self._gallery.count(matching), "_shards": ONE_SHARD}
@@ -171,7 +171,9 @@ class LocalUpstream:
         try:
             index, query = read_header(header, query, names)
             self._check_index(index)
-            found = search(self._gallery, self._index, _object_of(body), parameters_of(query))
+            found = search_folder(
+                self._gallery, self._index, _object_of(body), parameters_of(query)
+            )
         except CamsearchError as error:
             found = orjson.loads(refusal(error).body)
         return {"status": HTTPStatus.OK, **found}

@@ -30,13 +30,14 @@ from reranker.dialect.values import (
     a_text,
     a_whole_number,
     fits,
+    invalid_value,
     read_page,
-    refusal,
 )
 from reranker.dialect.windows import REGIONS, WINDOW_VECTOR
 from reranker.errors import DialectError, NotServed
 
-__all__ = ["ONE_SHARD", "PARAMETERS", "Parameters", "View", "check_served", "not_served", "search"]
+__all__ = ["ONE_SHARD", "PARAMETERS", "Parameters", "View"]
+__all__ += ["check_served", "not_served", "search_folder"]
 
 Parameters = Mapping[str, str]
 
@@ -76,7 +77,7 @@ def check_served(said: Mapping[str, Any], served: Collection[str], where: str) -
             raise not_served(f"[{key}] of {where}")
 
 
-def search(
+def search_folder(
     gallery: LocalGallery, index: str, body: Mapping[str, Any], parameters: Parameters
 ) -> dict[str, Any]:
     """Answer a search.
@@ -142,7 +143,7 @@ def _clauses(body: Mapping[str, Any]) -> tuple[Any, Any]:
 
 def _object(value: Any, path: str, served: Collection[str]) -> Mapping[str, Any]:
     if not isinstance(value, dict):
-        raise refusal(path, "an object", value)
+        raise invalid_value(path, "an object", value)
     check_served(value, served, f"[{path}]")
     return value
 
@@ -165,8 +166,8 @@ def _nearest(
     least = -1.0 if least is None else a_number(least, "knn.similarity", -1)
     boost = a_number(said.get("boost", 1.0), "knn.boost", 0)
     vector = _vector(said.get("query_vector"))
-    search = gallery.knn_windows if in_windows else gallery.knn
-    hits = search(folder_windows.unit_vector(vector) if in_windows else vector, k, matching)
+    nearest = gallery.knn_windows if in_windows else gallery.knn
+    hits = nearest(folder_windows.unit_vector(vector) if in_windows else vector, k, matching)
     scored = [
         (hit.id, _as_float32(boost * (1 + hit.cosine) / 2)) for hit in hits if hit.cosine >= least
     ]
@@ -180,7 +181,7 @@ def _nearest(
 
 def _vector(said: object) -> Float32[np.ndarray, " D"]:
     if not isinstance(said, list) or not all(type(one) in {int, float} for one in said):
-        raise refusal("knn.query_vector", "a list of numbers", said)
+        raise invalid_value("knn.query_vector", "a list of numbers", said)
     with np.errstate(over="ignore"):  # too large a number becomes infinite, which `knn` refuses
         return np.asarray(said, dtype=np.float64).astype(np.float32)
 
@@ -239,7 +240,7 @@ class View:
         """
         said, fields = body.get("_source", True), body.get("fields", [])
         if not isinstance(fields, list):
-            raise refusal("fields", "a list", fields)
+            raise invalid_value("fields", "a list", fields)
         names = tuple(_field_name(one) for one in fields)
         asked = [parameters.get(name) for name in _SOURCE_PARAMETERS]
         if asked != [None, None, None]:

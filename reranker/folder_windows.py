@@ -11,10 +11,13 @@ from jaxtyping import Float32
 from descriptors.errors import RequestError
 from es_mappings.fields import DESCRIPTOR
 from galleries.documents import Document
-from reranker.dialect.values import fits, refusal
+from reranker.dialect.values import a_whole_number, an_object, fits
 from reranker.dialect.windows import REGIONS, WINDOW_VECTOR
 
 __all__ = ["hidden_vectors", "inner_hits", "regions", "regions_fields", "unit_vector"]
+
+# Elasticsearch's default and limit of inner hits.
+_INNER_SIZE, _MAX_INNER_SIZE = 3, 100
 
 
 def regions(document: Document) -> dict[str, Any]:
@@ -61,37 +64,45 @@ def unit_vector(vector: Float32[np.ndarray, " D"]) -> Float32[np.ndarray, " D"]:
 
 
 def inner_hits(knn: Any) -> Callable[[str, Document], dict[str, Any]]:
-    """What a `knn` clause with `inner_hits` adds to a hit: its best window, with the box.
+    """What a `knn` clause with `inner_hits` adds to a hit: its best windows, with their boxes.
 
     Args:
         knn: a clause that has been searched; None for none.
 
     Raises:
-        DialectError: `inner_hits` is not an object.
+        DialectError: `inner_hits` is not valid.
+
+    Convention:
+        `_source` of an inner hit is its box, whatever is asked for.
     """
     asked = knn.get("inner_hits") if isinstance(knn, dict) else None
     if asked is None:
         return lambda *_: {}
-    if not isinstance(asked, dict):
-        raise refusal("knn.inner_hits", "an object", asked)
+    asked = an_object(asked, "knn.inner_hits", ("name", "size", "_source"))
     name = str(asked.get("name", REGIONS))
+    size = a_whole_number(asked.get("size", _INNER_SIZE), "knn.inner_hits.size", 0, _MAX_INNER_SIZE)
     vector = unit_vector(np.asarray(knn["query_vector"], np.float32))
-    return lambda index, document: {"inner_hits": {name: {"hits": _best(index, document, vector)}}}
+    return lambda index, document: {
+        "inner_hits": {name: {"hits": _best(index, document, vector, size)}}
+    }
 
 
-def _best(index: str, document: Document, vector: Float32[np.ndarray, " D"]) -> dict[str, Any]:
+def _best(
+    index: str, document: Document, vector: Float32[np.ndarray, " D"], size: int
+) -> dict[str, Any]:
     windows = document.windows
     if windows is None:
         return {"total": {"value": 0, "relation": "eq"}, "max_score": None, "hits": []}
-    cosines = windows.cosines(vector)
-    best = int(cosines.argmax())
-    score = float((1 + cosines[best]) / 2)
-    hit = {
-        "_index": index,
-        "_id": document.id,
-        "_nested": {"field": REGIONS, "offset": best},
-        "_score": score,
-        "_source": {"box": windows.boxes[best].tolist()},
-    }
-    total = {"value": len(cosines), "relation": "eq"}
-    return {"total": total, "max_score": score, "hits": [hit]}
+    scores = (1 + windows.cosines(vector)) / 2
+    hits = [
+        {
+            "_index": index,
+            "_id": document.id,
+            "_nested": {"field": REGIONS, "offset": place},
+            "_score": float(scores[place]),
+            "_source": {"box": windows.boxes[place].tolist()},
+        }
+        for place in np.argsort(-scores, kind="stable")[:size].tolist()
+    ]
+    total = {"value": len(scores), "relation": "eq"}
+    return {"total": total, "max_score": float(scores.max()) if hits else None, "hits": hits}

@@ -15,9 +15,8 @@ import torch
 from jaxtyping import Float, Float32
 from torch import Tensor
 
-from descriptors.arrays import Box, QueryDescription, Size
-from descriptors.refining import refine_box
-from galleries.kept_maps import stack_kept
+from descriptors.arrays import Box, QueryDescription
+from descriptors.errors import RequestError
 from reranker.candidates import (
     Candidate,
     expanded,
@@ -94,17 +93,25 @@ class Searcher:
 
         Source:
             paper sections 5.1 and 4.4; docs/method.md sections 5 and 6.
+
+        Raises:
+            RequestError: boxes are to be refined, and no windows are compared.
         """
+        windows = self.compares_windows(plan)
+        if plan.refine and not windows:
+            raise RequestError(
+                "Only windows are refined, and this search compares none: re-rank by windows, or "
+                "search without refine."
+            )
         order = self.rank(query, plan)
         first, last = order.first[: plan.k], order.last[: plan.k]
         with _timed(order.milliseconds, "documents"):
             documents = self.gallery.get([c.key for c in (*last, *first)])
         places = {c.key: (c.score, rank) for rank, c in enumerate(order.first, start=1)}
-        windows = self.compares_windows(plan)
         boxes = self.boxes(query, last, documents, windows=windows)
         boxes_before = self.boxes(query, first, documents, windows=plan.windows)
         hits = _hits(last, documents, places, boxes)
-        if plan.refine and windows:
+        if plan.refine:
             with _timed(order.milliseconds, "refine"):
                 hits = self.refined(query, hits)
         return Ranking(
@@ -113,10 +120,6 @@ class Searcher:
             order.milliseconds,
             tuple(order.warnings),
         )
-
-    def close(self) -> None:
-        """Stop the threads."""
-        self.matcher.close()
 
     def rank(self, query: QueryDescription, plan: SearchPlan) -> Order:
         """As `search`, but without reading the documents of the answer."""
@@ -132,41 +135,59 @@ class Searcher:
                 order.last = self._search_again(query, order.last, plan)
         return order
 
+    def _knn(
+        self, vector: Float[Tensor, " D"], plan: SearchPlan, *, windows: bool
+    ) -> list[FirstHit]:
+        search = self.gallery.knn_windows if windows else self.gallery.knn
+        k = plan.max_hits
+        hits = search(_array(vector), k + (plan.leave_out is not None), plan.matching)
+        return [hit for hit in hits if hit.id != plan.leave_out][:k]
+
+    def _rerank(
+        self, query: QueryDescription, order: Order, plan: SearchPlan
+    ) -> list[Candidate[str]]:
+        first, rest = order.first[: plan.window], order.first[plan.window :]
+        if self.by_windows(plan):
+            ids = [c.key for c in first]
+            found = self.gallery.knn_windows(_array(query.descriptor), len(ids), among=ids)
+            cosines = {hit.id: hit.cosine for hit in found}
+            return rescored(first, cosines) + rest
+        documents = self.gallery.get([c.key for c in first], windows=False)
+        window = [c for c in first if c.key in documents]  # some may have been deleted meanwhile
+        matches = self.match(query, list(documents.values()), plan)
+        unmatched = len(window) - len(matches)
+        if unmatched:
+            order.warnings.append(unmatched_warning(unmatched, len(window)))
+        return reranked(window, matches) + rest
+
     def match(
         self, query: QueryDescription, documents: Sequence[Document], plan: SearchPlan
     ) -> dict[str, Match | None]:
         """The best region of each document whose maps can be read or made."""
         return self.matcher.match(query, documents, plan.region_settings(self.regions))
 
-    def refined(self, query: QueryDescription, hits: Sequence[Hit]) -> tuple[Hit, ...]:
-        """Hits whose boxes are fitted to the object; see `descriptors.refining`.
-
-        Convention:
-            A hit without a box stays as it is, and so does one without kept maps whose image
-            cannot be read.
-        """
-        maps = self.matcher.maps_of([hit.document for hit in hits if hit.box is not None])
-        encoder, fitted = self.method.encoder, list[Hit]()
-        for hit in hits:
-            document, box = hit.document, hit.box
-            if box is not None and document.id in maps:
-                encoded = stack_kept([maps[document.id]], encoder.device, encoder.kept_dtype)
-                size = Size(document.width, document.height)
-                box = refine_box(self.method, query, encoded, size, box)
-            fitted.append(replace(hit, box=box))
-        return tuple(fitted)
-
-    def compared(self, by: RerankBy | None) -> RerankBy:
-        """What re-ranking compares: by default windows if the gallery has them, else maps."""
-        return by or ("windows" if self.method.settings.windows else "maps")
-
-    def by_windows(self, plan: SearchPlan) -> bool:
-        """Whether a plan re-ranks by the windows in the index."""
-        return plan.window > 0 and self.compared(plan.by) == "windows"
-
-    def compares_windows(self, plan: SearchPlan) -> bool:
-        """Whether some stage of a plan compares the windows in the index."""
-        return plan.windows or self.by_windows(plan)
+    def _search_again(
+        self, query: QueryDescription, ranked: list[Candidate[str]], plan: SearchPlan
+    ) -> list[Candidate[str]]:
+        expanding = without_vector(ranked, plan.expand, self.regions)
+        documents = self.gallery.get(expanding, windows=False)
+        again = expanded(
+            query.descriptor,
+            ranked,
+            {
+                i: torch.from_numpy(document.descriptor).to(query.descriptor.device)
+                for i, document in documents.items()
+            },
+            hits=plan.expand,
+            alpha=plan.alpha,
+            settings=self.regions,
+        )
+        if again is None:
+            return ranked
+        hits = self._knn(again, plan, windows=self.compares_windows(plan))
+        found = {hit.id: hit.cosine for hit in hits}
+        remembered = again if self.regions.remember_regions else None
+        return searched_again(ranked, found, remembered)[: plan.max_hits]
 
     def boxes(
         self,
@@ -189,52 +210,32 @@ class Searcher:
         boxes = ((hit.key, _box(hit, documents[hit.key], compared)) for hit in present)
         return {key: box for key, box in boxes if box is not None}
 
-    def _knn(
-        self, vector: Float[Tensor, " D"], plan: SearchPlan, *, windows: bool
-    ) -> list[FirstHit]:
-        search = self.gallery.knn_windows if windows else self.gallery.knn
-        k = plan.max_hits
-        hits = search(_array(vector), k + (plan.leave_out is not None), plan.matching)
-        return [hit for hit in hits if hit.id != plan.leave_out][:k]
+    def refined(self, query: QueryDescription, hits: Sequence[Hit]) -> tuple[Hit, ...]:
+        """Hits whose boxes are fitted to the object; see `descriptors.refining`.
 
-    def _rerank(
-        self, query: QueryDescription, order: Order, plan: SearchPlan
-    ) -> list[Candidate[str]]:
-        first, rest = order.first[: plan.window], order.first[plan.window :]
-        if self.by_windows(plan):
-            ids = [c.key for c in first]
-            found = self.gallery.knn_windows(_array(query.descriptor), len(ids), among=ids)
-            cosines = {hit.id: hit.cosine for hit in found}
-            return rescored(first, cosines) + rest
-        documents = self.gallery.get([c.key for c in first])
-        window = [c for c in first if c.key in documents]  # some may have been deleted meanwhile
-        matches = self.match(query, list(documents.values()), plan)
-        unmatched = len(window) - len(matches)
-        if unmatched:
-            order.warnings.append(unmatched_warning(unmatched, len(window)))
-        return reranked(window, matches) + rest
+        Convention:
+            A hit without a box stays as it is, and so does one without kept maps whose image
+            cannot be read.
+        """
+        boxes = [(hit.document, hit.box) for hit in hits if hit.box is not None]
+        fitted = self.matcher.refined(query, boxes)
+        return tuple(replace(hit, box=fitted.get(hit.document.id, hit.box)) for hit in hits)
 
-    def _search_again(
-        self, query: QueryDescription, ranked: list[Candidate[str]], plan: SearchPlan
-    ) -> list[Candidate[str]]:
-        documents = self.gallery.get(without_vector(ranked, plan.expand, self.regions))
-        again = expanded(
-            query.descriptor,
-            ranked,
-            {
-                i: torch.from_numpy(document.descriptor).to(query.descriptor.device)
-                for i, document in documents.items()
-            },
-            hits=plan.expand,
-            alpha=plan.alpha,
-            settings=self.regions,
-        )
-        if again is None:
-            return ranked
-        hits = self._knn(again, plan, windows=self.compares_windows(plan))
-        found = {hit.id: hit.cosine for hit in hits}
-        remembered = again if self.regions.remember_regions else None
-        return searched_again(ranked, found, remembered)[: plan.max_hits]
+    def compared(self, by: RerankBy | None) -> RerankBy:
+        """What re-ranking compares: by default windows if the gallery has them, else maps."""
+        return by or ("windows" if self.method.settings.windows else "maps")
+
+    def by_windows(self, plan: SearchPlan) -> bool:
+        """Whether a plan re-ranks by the windows in the index."""
+        return plan.window > 0 and self.compared(plan.by) == "windows"
+
+    def compares_windows(self, plan: SearchPlan) -> bool:
+        """Whether some stage of a plan compares the windows in the index."""
+        return plan.windows or self.by_windows(plan)
+
+    def close(self) -> None:
+        """Stop the threads."""
+        self.matcher.close()
 
 
 def _hits(

@@ -41,7 +41,7 @@ class SearchPlan:
         matching: filter on documents.
         leave_out: id of a document to leave out, such as the query's own.
         refine: fit the window of each hit of the answer to the object; encodes a hit whose maps are
-            not kept.
+            not kept. Refused where no windows are compared.
     """
 
     k: int = 10

@@ -19,6 +19,7 @@ from reranker.search.query_images import QueryImages
 from reranker.search.readiness import Readiness
 from reranker.search.requests import VisualRequests
 from reranker.search.search import VisualSearcher
+from reranker.search.steps import SearchSteps
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -91,6 +92,9 @@ class Service:
             image_bytes=settings.serve_max_image,
         )
         searcher = VisualSearcher(
+            self.indices, self.images, matcher, self.gate, self.metrics, settings.serve_timeout
+        )
+        self.steps = SearchSteps(
             self.indices, self.images, matcher, self.gate, self.metrics, settings.serve_timeout
         )
         self.rate = RateLimit(settings.serve_rate)

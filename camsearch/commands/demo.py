@@ -46,7 +46,7 @@ def demo(
         "camsearch-demo"
     ),
     device: options.Device = None,
-    precision: options.Precision = None,
+    precision: options.PrecisionOption = None,
 ) -> None:
     """Index, search, re-rank and report, without a server or downloads."""
     from camsearch.demo_sources import credits_note
@@ -114,7 +114,7 @@ def _search(library: ImageLibrary, query: _Query) -> SearchReport:
         (d.id for d in library.gallery.documents() if d.uri == str(query.path.absolute())), None
     )
     by = library.searcher.compared(None)
-    plan = SearchPlan(k=_HITS, window=RERANKED[by], by=by, leave_out=own)
+    plan = SearchPlan(k=_HITS, window=RERANKED[by], by=by, refine=by == "windows", leave_out=own)
     ranking = library.searcher.search(description, plan)
     title = query.scene or query.path.name
     return search_report(

@@ -26,7 +26,7 @@ EXAMPLE = "Example: camsearch doctor --gallery my-gallery"
 def doctor(
     gallery: options.GalleryFolder = None,
     device: options.Device = None,
-    precision: options.Precision = None,
+    precision: options.PrecisionOption = None,
 ) -> None:
     """Check settings, device, weights, whitening and gallery, and suggest fixes."""
     folder = options.gallery_folder(gallery)
@@ -54,7 +54,7 @@ def doctor(
         raise typer.Exit(1)
 
 
-def _device(device: str | None, precision: options.Precision) -> str:
+def _device(device: str | None, precision: options.PrecisionOption) -> str:
     from descriptors.backbones import load_network
     from descriptors.encoder import Encoder
     from descriptors.settings import MethodSettings
@@ -105,7 +105,7 @@ def _whitening() -> str:
     return f"fitted on {whitening.fitted_on}, digest {whitening.digest()[:16]}"
 
 
-def _gallery(folder: Path, device: str | None, precision: options.Precision) -> str:
+def _gallery(folder: Path, device: str | None, precision: options.PrecisionOption) -> str:
     from camsearch.library import ImageLibrary
 
     if not folder.exists():

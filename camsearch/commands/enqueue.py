@@ -56,7 +56,7 @@ def enqueue(
 
     settings = read_settings()
     name, skipped = gallery or settings.images, Skipped()
-    with servers.open_gallery(settings, name) as opened:
+    with servers.elastic_gallery(settings, name) as opened:
         mapping = opened.meta_properties
     sources = sources_in(
         paths, options.warn, exclude=exclude or (), skipped=skipped, mapping=mapping
@@ -81,7 +81,7 @@ def retry_rejects(
     from camsearch import servers
 
     settings = read_settings()
-    with servers.open_gallery(settings, gallery or settings.images) as opened:
+    with servers.elastic_gallery(settings, gallery or settings.images) as opened:
         sources = list(_rejected(opened, kind))
     if not sources:
         Console(stderr=True).print("No image was rejected.")

@@ -13,7 +13,7 @@ from rich.progress import Progress
 
 from camsearch.commands import options
 from camsearch.commands.grouped import grouped
-from camsearch.commands.method_options import Network, Preset, Windows
+from camsearch.commands.method_options import NetworkName, Preset, WindowCount
 from camsearch.settings import read_settings
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["EXAMPLE", "EvaluateOptions", "evaluate"]
 
-Queries = Literal["full", "boxes"]
+_Queries = Literal["full", "boxes"]
 
 # Default number of queries per part in an ablation, which then takes minutes.
 _QUERIES_OF = 150
@@ -44,7 +44,7 @@ class EvaluateOptions:
 
     root: Annotated[Path | None, typer.Option(help="Folder of the dataset.")] = None
     queries: Annotated[
-        Queries | None,
+        _Queries | None,
         typer.Option(help="Full images, or boxes (default: the dataset's protocol)."),
     ] = None
     fit_on: Annotated[
@@ -69,7 +69,7 @@ class EvaluateOptions:
         int | None, typer.Option(help="Working size: pixels of the longer side (default: 512).")
     ] = None
     preset: Preset = "default"
-    network: Network = None
+    network: NetworkName = None
     weights: Annotated[
         list[str] | None,
         typer.Option(
@@ -84,7 +84,7 @@ class EvaluateOptions:
     classes: Annotated[
         int | None, typer.Option(help="N_C: best classes in a descriptor (default: 8).")
     ] = None
-    windows: Windows = None
+    windows: WindowCount = None
     systems: Annotated[
         str | None, typer.Option(help="Only these systems, such as OfA,R-MAC (default: all).")
     ] = None
@@ -124,7 +124,7 @@ class EvaluateOptions:
     through: Annotated[
         str | None,
         typer.Option(
-            help="URL of a `camsearch serve` whose index holds the folder's photos: compare its "
+            help="URL of a `camsearch serve` whose index holds the folder's images: compare its "
             "results with those of the Python library."
         ),
     ] = None
@@ -152,7 +152,7 @@ def evaluate(
     given: EvaluateOptions,
     as_json: options.JsonFile = None,
     device: options.Device = None,
-    precision: options.Precision = None,
+    precision: options.PrecisionOption = None,
 ) -> None:
     """Measure mean average precision of our systems at every stage, and of the baselines.
 
@@ -161,10 +161,10 @@ def evaluate(
     With --through only a server's results are measured and compared with this process's.
     """
     from camsearch.evaluating import Asked, measure
-    from camsearch.evaluation_options import check_json, check_together, the_folder
+    from camsearch.evaluation_options import check_json_path, check_together, the_folder
 
     check_together(dataset, options.given_names(ctx))
-    check_json(as_json)
+    check_json_path(as_json)
     asked = Asked(
         dataset,
         the_folder(folder, given.root),

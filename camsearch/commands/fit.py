@@ -43,7 +43,7 @@ def fit(
         int, typer.Option(min=1, help="Fit on at most this many images, evenly spaced.")
     ] = 5000,
     device: options.Device = None,
-    precision: options.Precision = None,
+    precision: options.PrecisionOption = None,
 ) -> None:
     """Fit the whitening on your own images: similar to those searched, but not the same ones.
 

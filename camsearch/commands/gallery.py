@@ -92,17 +92,16 @@ def create(
     """
     from camsearch import servers
     from es_mappings import indices
-    from galleries.about import settings_about
+    from galleries.about import with_windows_of
 
     settings, plan = read_settings(), stored.plan()
     name = gallery or settings.images
     client = servers.elastic(settings)
     described = chosen.settings()
     if chosen.windows is None and indices.live_index(client, name) is not None:
-        own = settings_about(indices.open_gallery(client, name).settings).windows
-        described = described.model_copy(update={"windows": own})
+        described = with_windows_of(indices.open_gallery(client, name).settings, described)
     about = _about(chosen, described, stored)
-    index = indices.create(client, name, about, about["dims"], plan)
+    index = indices.create_gallery(client, name, about, about["dims"], plan)
     typer.echo(f"The gallery {name} is the index {index}.")
 
 
@@ -140,15 +139,14 @@ def verify(
     from camsearch import servers
     from descriptors.errors import ArtifactError
     from es_mappings import indices
-    from es_mappings.verification import Finding
-    from es_mappings.verification import verify as find_mistakes
+    from es_mappings.verification import Finding, verify_gallery
     from galleries.about import method_about
     from galleries.errors import ContractError
 
     settings = read_settings()
     name = gallery or settings.images
     client = servers.elastic(settings)
-    found = find_mistakes(client, name)
+    found = verify_gallery(client, name)
     if not any(finding.fatal for finding in found):
         with indices.open_gallery(client, name) as opened:
             if check_method and not found:
@@ -194,7 +192,7 @@ def switch(
                 f"{count} images of {live} are not in {index} yet: run `camsearch gallery "
                 f"rebuild --into {index}` to index them, or switch anyway with --force."
             )
-    indices.switch(client, name, index)
+    indices.switch_gallery(client, name, index)
     typer.echo(f"{name} is now {index}. The old index is kept: see `camsearch gallery list`.")
 
 
@@ -250,7 +248,7 @@ def drop(
     name = gallery or (indices.target_of(index)[0] if index else settings.images)
     if not yes:
         typer.confirm(f"Delete {index or f'the gallery {name} with all its indices'}?", abort=True)
-    for gone in indices.drop(servers.elastic(settings), name, index):
+    for gone in indices.drop_gallery(servers.elastic(settings), name, index):
         typer.echo(f"deleted {gone}")
 
 

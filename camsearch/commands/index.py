@@ -94,7 +94,7 @@ def index(
         bool, typer.Option("--retry-rejects", help="Also retry unchanged rejects.")
     ] = False,
     device: options.Device = None,
-    precision: options.Precision = None,
+    precision: options.PrecisionOption = None,
 ) -> None:
     """Index images. Unchanged images are skipped; an existing gallery keeps its windows."""
     from camsearch.library import ImageLibrary, with_own_windows

@@ -13,11 +13,11 @@ from descriptors.errors import RequestError
 if TYPE_CHECKING:
     from descriptors.settings import MethodSettings
 
-__all__ = ["MethodOptions", "Network", "NetworkOptions", "Preset", "Weights", "Whitening"]
-__all__ += ["Windows", "method_settings", "weight_file", "window_count"]
+__all__ = ["MethodOptions", "NetworkName", "NetworkOptions", "Preset", "Weights", "WhiteningFile"]
+__all__ += ["WindowCount", "method_settings", "weight_file", "window_count"]
 
 Preset = Annotated[str, typer.Option(help="default, or paper (the published method).")]
-Network = Annotated[
+NetworkName = Annotated[
     str | None,
     typer.Option(help="Another network: see docs/networks.md, or timm:NAME for a timm network."),
 ]
@@ -25,7 +25,7 @@ Layers = Annotated[
     str | None, typer.Option(help="Feature layers and dimensions: mid:256,last:256.")
 ]
 Side = Annotated[int | None, typer.Option(help="Working size in pixels.")]
-Windows = Annotated[
+WindowCount = Annotated[
     Literal["none", "5", "14", "30", "66", "130"] | None,
     typer.Option(
         help="Windows of each image in the index, the whole image included: the more, the smaller "
@@ -39,7 +39,7 @@ Weights = Annotated[
         "torchvision's."
     ),
 ]
-Whitening = Annotated[
+WhiteningFile = Annotated[
     Path | None,
     typer.Option(help="A whitening made by `camsearch fit` (default: the network's packaged one)."),
 ]
@@ -50,7 +50,7 @@ class NetworkOptions:
     """A network with its feature layers and working size."""
 
     preset: Preset = "default"
-    network: Network = None
+    network: NetworkName = None
     layers: Layers = None
     side: Side = None
     weights: Weights = None
@@ -68,8 +68,8 @@ class NetworkOptions:
 class MethodOptions(NetworkOptions):
     """The method of a gallery."""
 
-    whitening: Whitening = None
-    windows: Windows = None
+    whitening: WhiteningFile = None
+    windows: WindowCount = None
 
     def settings(self, **changed: Any) -> MethodSettings:
         """The settings of the method; see `method_settings`."""
@@ -115,7 +115,7 @@ def method_settings(
         ) from error
 
 
-def window_count(given: Windows) -> int | None:
+def window_count(given: WindowCount) -> int | None:
     """The number of windows; 0 for ``none``, None if not given."""
     if given is None:
         return None

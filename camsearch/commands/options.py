@@ -26,7 +26,7 @@ __all__ = [
     "GalleryFolder",
     "JsonFile",
     "MetaMapping",
-    "Precision",
+    "PrecisionOption",
     "check_writable",
     "gallery_folder",
     "given_names",
@@ -51,7 +51,7 @@ GalleryFolder = Annotated[
 Device = Annotated[
     str | None, typer.Option(help="Device of the network: cpu, or cuda:0 (default: cpu).")
 ]
-Precision = Annotated[
+PrecisionOption = Annotated[
     Literal["auto", "float32", "bfloat16"] | None,
     typer.Option(help="auto: bfloat16 if the CPU supports it (default: auto)."),
 ]
@@ -94,7 +94,7 @@ def gallery_folder(given: Path | None) -> Path:
     return given or read_settings().gallery
 
 
-def machine(device: str | None = None, precision: Precision = None) -> Machine:
+def machine(device: str | None = None, precision: PrecisionOption = None) -> Machine:
     """The machine of the settings; the arguments override them."""
     from descriptors.images import ImageLimits
     from descriptors.machine import Machine

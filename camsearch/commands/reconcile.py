@@ -38,7 +38,7 @@ def reconcile(
 
     settings = read_settings()
     name = gallery or settings.images
-    opened = servers.open_gallery(settings, name)
+    opened = servers.elastic_gallery(settings, name)
     broken = list(opened.without_descriptor())
     if broken and not dry_run:
         # No search finds them, and their images would count as indexed.

@@ -12,7 +12,7 @@ import typer
 
 from camsearch.commands import options
 from camsearch.commands.grouped import grouped
-from camsearch.commands.method_options import Weights, Whitening, weight_file
+from camsearch.commands.method_options import Weights, WhiteningFile, weight_file
 from camsearch.settings import read_settings
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class _Queries:
         typer.Option(help="Describe queries with this preset (default: the index's method)."),
     ] = None
     weights: Weights = None
-    whitening: Whitening = None
+    whitening: WhiteningFile = None
     maps: Annotated[
         str | None,
         typer.Option(help="Where feature maps are stored (default: as in the index)."),
@@ -114,7 +114,7 @@ def serve(
     ] = False,
     queries: _Queries,
     device: options.Device = None,
-    precision: options.Precision = None,
+    precision: options.PrecisionOption = None,
 ) -> None:
     """Serve Elasticsearch requests, and searches that contain an image.
 

@@ -124,7 +124,7 @@ def _row(state: RunState) -> list[str]:
 def _print_rejects(settings: CommandSettings, gallery: str, *, as_json: bool) -> None:
     from camsearch import servers
 
-    opened = servers.open_gallery(settings, gallery)
+    opened = servers.elastic_gallery(settings, gallery)
     count = 0
     for reject in opened.rejects():
         count += 1

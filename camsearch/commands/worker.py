@@ -26,7 +26,7 @@ _STUCK_SECONDS = 300
 
 def worker(
     device: options.Device = None,
-    precision: options.Precision = None,
+    precision: options.PrecisionOption = None,
     check: Annotated[
         bool,
         typer.Option(
@@ -47,12 +47,12 @@ def worker(
         with servers.broker_answers(settings):
             raise typer.Exit(_check(servers.ledger(settings, retries=1), settings.queue))
     machine = options.machine(device, precision)
-    from indexer.app import make_app
+    from indexer.app import make_celery_app
     from indexer.enqueueing import Resender
     from indexer.tasks import register
 
-    app = make_app(settings)
-    works = servers.worker(settings, machine)
+    app = make_celery_app(settings)
+    works = servers.gallery_worker(settings, machine)
     logging.basicConfig(
         level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s"
     )

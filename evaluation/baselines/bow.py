@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from descriptors.arrays import Box
     from descriptors.settings import LayerSettings
-    from evaluation.trials import Photo, Progress, Trial
+    from evaluation.trials import DatasetImage, Progress, Trial
 
 __all__ = ["BagOfWords", "Vocabulary", "tf_idf"]
 
@@ -63,7 +63,7 @@ class Vocabulary:
 
     @classmethod
     def fitted(cls, points: Sequence[Keypoints], system: BagOfWords) -> Vocabulary:
-        """Fit by k-means on the keypoints of other photos.
+        """Fit by k-means on the keypoints of other images.
 
         Raises:
             RequestError: if there are too few for two words.
@@ -75,8 +75,8 @@ class Vocabulary:
         words = min(system.words, len(rows) // _MIN_OF_WORD)
         if words < 2:  # noqa: PLR2004 - one word distinguishes nothing
             raise RequestError(
-                f"{len(points)} photos have {len(rows)} SIFT keypoints, too few for a vocabulary: "
-                "fit on more photos, or name the baselines without BoW (--systems)."
+                f"{len(points)} images have {len(rows)} SIFT keypoints, too few for a vocabulary: "
+                "fit on more images, or name the baselines without BoW (--systems)."
             )
         if words < system.words:
             _log.warning("BoW: %d keypoints give %d words, not %d.", len(rows), words, system.words)
@@ -116,7 +116,7 @@ def _root_sift(descriptors: UInt8[np.ndarray, "n 128"]) -> Float[Tensor, "n 128"
 def tf_idf(
     words: Sequence[Int[np.ndarray, " _"]], idf: Float[np.ndarray, " W"]
 ) -> csr_array[np.float64]:
-    """Counts of words times their idf, a sparse row per photo, l2."""
+    """Counts of words times their idf, a sparse row per image, l2."""
     rows = np.repeat(np.arange(len(words)), [len(one) for one in words])
     columns = np.concatenate(words) if len(words) else np.empty(0, dtype=np.int64)
     shape = (len(words), len(idf))
@@ -130,9 +130,9 @@ def tf_idf(
 def inverse_frequencies(
     words: Sequence[Int[np.ndarray, " _"]], size: int
 ) -> Float[np.ndarray, " W"]:
-    """idf: the logarithm of photos over photos with this word; 0 for a word in none."""
-    photos = np.bincount(np.concatenate([np.unique(one) for one in words]), minlength=size)
-    return np.where(photos > 0, np.log(len(words) / photos.clip(min=1)), 0.0)
+    """idf: the logarithm of images over images with this word; 0 for a word in none."""
+    images = np.bincount(np.concatenate([np.unique(one) for one in words]), minlength=size)
+    return np.where(images > 0, np.log(len(words) / images.clip(min=1)), 0.0)
 
 
 @dataclass(frozen=True)
@@ -160,17 +160,17 @@ class BagOfWords:
         """Rank by tf-idf, then verify the first hits.
 
         Args:
-            trial: the vocabulary is fitted on its other photos, idf on its gallery.
-            points: of all of its photos.
+            trial: the vocabulary is fitted on its other images, idf on its gallery.
+            points: of all of its images.
             progress: called before and after the verification.
 
         Raises:
             RequestError: if there are too few keypoints to fit the vocabulary on.
         """
-        vocabulary = Vocabulary.fitted([points[photo.file] for photo in trial.fit], self)
+        vocabulary = Vocabulary.fitted([points[image.file] for image in trial.fit], self)
         reader = _Reader(vocabulary, points)
-        gallery = [reader.read(photo, None) for photo in trial.gallery]
-        asked = [reader.read(query.photo, query.box) for query in trial.queries]
+        gallery = [reader.read(image, None) for image in trial.gallery]
+        asked = [reader.read(query.image, query.box) for query in trial.queries]
         started = time.perf_counter()
         idf = inverse_frequencies([one.words for one in gallery], len(vocabulary.centres))
         vectors = tf_idf([one.words for one in gallery], idf)
@@ -189,20 +189,20 @@ class BagOfWords:
 
 @dataclass(frozen=True)
 class _Reader:
-    """Reads photos as words, each once."""
+    """Reads images as words, each once."""
 
     vocabulary: Vocabulary
     points: Mapping[Path, Keypoints]
     known: dict[Path, Int[np.ndarray, " _"]] = field(default_factory=dict)
 
-    def read(self, photo: Photo, box: Box | None) -> PlacedWords:
-        """The words of a photo, or of a box of it."""
-        points = self.points[photo.file]
-        if photo.file not in self.known:
-            self.known[photo.file] = self.vocabulary.words_of(points.descriptors)
+    def read(self, image: DatasetImage, box: Box | None) -> PlacedWords:
+        """The words of an image, or of a box of it."""
+        points = self.points[image.file]
+        if image.file not in self.known:
+            self.known[image.file] = self.vocabulary.words_of(points.descriptors)
         inside = points.inside(box)
-        words = self.known[photo.file][inside]
-        return PlacedWords.of(words, points.places[inside], max(photo.size))
+        words = self.known[image.file][inside]
+        return PlacedWords.of(words, points.places[inside], max(image.size))
 
 
 def _verified(

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from descriptors.settings import LayerSettings
     from evaluation.baselines.maps import Pool
-    from evaluation.encoding import EncodedPhotos
+    from evaluation.encoding import EncodedImages
     from evaluation.trials import Trial
 
     Search = Callable[["Bench"], Iterator["Rankings"]]
@@ -34,9 +34,9 @@ if TYPE_CHECKING:
 __all__ = [
     "Bench",
     "DenseSystem",
-    "Describer",
+    "PostProcessing",
     "Rankings",
-    "expanded",
+    "expanded_queries",
     "first_hits",
     "left_out",
     "ms_per_query",
@@ -64,7 +64,7 @@ class Rankings:
 
 def left_out(trial: Trial) -> Int[Tensor, " Q"]:
     """The gallery row that each query leaves out; -1 for none."""
-    rows = {photo.path: row for row, photo in enumerate(trial.gallery)}
+    rows = {image.path: row for row, image in enumerate(trial.gallery)}
     return torch.tensor([rows.get(query.leave_out or "", -1) for query in trial.queries])
 
 
@@ -95,14 +95,14 @@ def ms_per_query(started: float, rows: Int[Tensor, "Q G"]) -> float:
 
 def scores_of(name: str, trial: Trial, found: Rankings) -> Iterator[Score]:
     """The score of every ranking; `Score.of` removes what a query leaves out."""
-    ids = [photo.path for photo in trial.gallery]
+    ids = [image.path for image in trial.gallery]
     for query, rows in zip(trial.queries, found.rows.tolist(), strict=True):
         ranking = [ids[row] for row in rows]
         yield Score.of(name, found.stage, query, ranking, found.milliseconds)
 
 
 @dataclass(frozen=True)
-class Describer:
+class PostProcessing:
     """Turns an image's vectors into what is searched.
 
     Attributes:
@@ -122,11 +122,11 @@ class Describer:
         system: DenseSystem,
         vectors: Sequence[Float[Tensor, "P V _"]],
         layers: Sequence[LayerSettings],
-    ) -> Describer:
-        """Fit the whitening on all vectors of other photos, if the system has one.
+    ) -> PostProcessing:
+        """Fit the whitening on all vectors of other images, if the system has one.
 
         Raises:
-            RequestError: if there are too few photos.
+            RequestError: if there are too few images.
         """
         if not system.whitened:
             return cls(None, system.power, system.summed)
@@ -157,13 +157,13 @@ class Bench:
 
     Attributes:
         encoded: the maps, for systems that read them again.
-        describe: fitted on the trial's other photos.
+        describe: fitted on the trial's other images.
         gallery, queries: descriptors, in the trial's order.
     """
 
     trial: Trial
-    encoded: EncodedPhotos
-    describe: Describer
+    encoded: EncodedImages
+    describe: PostProcessing
     gallery: Float[Tensor, "G *v D"]
     queries: Float[Tensor, "Q *v D"]
 
@@ -192,11 +192,11 @@ def search_descriptors(bench: Bench) -> Iterator[Rankings]:
         queries = bench.queries
         if stage.expand:
             first = ranked(bench.queries @ bench.gallery.T, bench.leave_out)
-            queries = expanded(bench, first[:, : stage.expand])
+            queries = expanded_queries(bench, first[:, : stage.expand])
         yield bench.ranked_after(stage.name, started, queries @ bench.gallery.T)
 
 
-def expanded(bench: Bench, found: Int[Tensor, "Q n"]) -> Float[Tensor, "Q D"]:
+def expanded_queries(bench: Bench, found: Int[Tensor, "Q n"]) -> Float[Tensor, "Q D"]:
     """Each query summed with the descriptors of its first hits, l2.
 
     Source:
@@ -213,9 +213,9 @@ class DenseSystem:
 
     Attributes:
         pool: one layer's maps to unit vectors.
-        whitened: by a PCA fitted on other photos, to as many dimensions as ours.
+        whitened: by a PCA fitted on other images, to as many dimensions as ours.
         power: whether the element-wise square root comes before the whitening, as in ours.
-        summed: see `Describer`.
+        summed: see `PostProcessing`.
         search: from descriptors to rankings.
         stages: names of what `search` yields, in order.
         vectors: per image, if they are not summed.

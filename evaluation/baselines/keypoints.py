@@ -1,4 +1,4 @@
-"""SIFT keypoints of photos, cached by the digest of the file; matching of two photos."""
+"""SIFT keypoints of images, cached by the digest of the file; matching of two images."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
 from descriptors.errors import RequestError
-from evaluation.encoding import image_of, write_whole
+from evaluation.encoding import pixels_of, write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from descriptors.arrays import Box
-    from evaluation.trials import Photo, Progress
+    from evaluation.trials import DatasetImage, Progress
 
 __all__ = [
     "MAX_KEYPOINTS",
@@ -39,16 +39,16 @@ __all__ = [
 ]
 
 _THREADS = os.cpu_count() or 1
-# Keypoints per photo, those of highest contrast; the longer side to which photos are reduced.
+# Keypoints per image, those of highest contrast; the longer side to which images are reduced.
 MAX_KEYPOINTS, SIDE = 1000, 1024
 
 
 @dataclass(frozen=True)
 class Keypoints:
-    """The keypoints of one photo.
+    """The keypoints of one image.
 
     Attributes:
-        places: x and y, in pixels of the upright photo at its full size.
+        places: x and y, in pixels of the upright image at its full size.
         descriptors: SIFT's 128 integers below 256.
     """
 
@@ -76,8 +76,8 @@ def require_opencv() -> None:
         )
 
 
-def extract(photo: Photo) -> Keypoints:
-    """The keypoints of a photo.
+def extract(image: DatasetImage) -> Keypoints:
+    """The keypoints of an image.
 
     Raises:
         RequestError: if it is missing or cannot be read.
@@ -87,8 +87,8 @@ def extract(photo: Photo) -> Keypoints:
     """
     import cv2
 
-    image = image_of(photo)
-    grey = image.image.convert("L")
+    pixels = pixels_of(image)
+    grey = pixels.image.convert("L")
     if max(grey.size) > SIDE:
         grey.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
     sift = cv2.SIFT.create(nfeatures=MAX_KEYPOINTS)
@@ -96,33 +96,33 @@ def extract(photo: Photo) -> Keypoints:
     if descriptors is None:
         return Keypoints(np.empty((0, 2), np.float32), np.empty((0, 128), np.uint8))
     places = np.array([point.pt for point in found], dtype=np.float32)
-    places *= np.float32(max(image.size) / max(grey.size))
+    places *= np.float32(max(pixels.size) / max(grey.size))
     return Keypoints(places, descriptors.astype(np.uint8))
 
 
 def keypoints_of(
-    photos: Sequence[Photo], digests: Mapping[Path, str], cache: Path, progress: Progress
+    images: Sequence[DatasetImage], digests: Mapping[Path, str], cache: Path, progress: Progress
 ) -> dict[Path, Keypoints]:
-    """The keypoints of photos by file; extracts only those that are not in `cache`.
+    """The keypoints of images by file; extracts only those that are not in `cache`.
 
     Args:
-        digests: SHA-256 of each photo's bytes.
+        digests: SHA-256 of each image's bytes.
 
     Raises:
-        RequestError: for a photo that is missing or cannot be read, or if `cache` is not writable.
+        RequestError: for an image that is missing or cannot be read, or if `cache` is not writable.
     """
     folder = cache / f"sift-{MAX_KEYPOINTS}-{SIDE}"
     places = {
-        photo.file: folder / digests[photo.file][:2] / f"{digests[photo.file]}.safetensors"
-        for photo in photos
+        image.file: folder / digests[image.file][:2] / f"{digests[image.file]}.safetensors"
+        for image in images
     }
     found = {file: _kept(place) for file, place in places.items()}
-    missing = [photo for photo in photos if found[photo.file] is None]
+    missing = [image for image in images if found[image.file] is None]
     with ThreadPoolExecutor(_THREADS, "sift") as pool:
         extracted = pool.map(extract, missing)
-        for done, (photo, points) in enumerate(zip(missing, extracted, strict=True), start=1):
-            _keep(places[photo.file], points)
-            found[photo.file] = points
+        for done, (image, points) in enumerate(zip(missing, extracted, strict=True), start=1):
+            _keep(places[image.file], points)
+            found[image.file] = points
             progress("SIFT", done, len(missing))
     return {file: points for file, points in found.items() if points is not None}
 
@@ -144,7 +144,7 @@ def _keep(path: Path, points: Keypoints) -> None:
     write_whole(path, save(tensors))
 
 
-# A word that is more frequent in a photo (foliage, windows) does not locate anything.
+# A word that is more frequent in an image (foliage, windows) does not locate anything.
 _MAX_ALIKE = 2
 # RANSAC: pixels for a longer side of 1000, iterations, confidence.
 _APART, _TRIES, _SURE = 10.0, 500, 0.99
@@ -154,12 +154,12 @@ _MIN, _MAX_SCALE = 6, 6.0
 
 @dataclass(frozen=True)
 class PlacedWords:
-    """The words of one photo and their places, sorted by word.
+    """The words of one image and their places, sorted by word.
 
     Attributes:
         words: ascending.
         places: x and y of each, in pixels.
-        side: the longer side of the photo.
+        side: the longer side of the image.
     """
 
     words: Int[np.ndarray, " n"]
@@ -173,7 +173,7 @@ class PlacedWords:
         return cls(words[order], places[order], side)
 
     def rare(self) -> PlacedWords:
-        """Words that are rare enough in the photo to tell where something is."""
+        """Words that are rare enough in the image to tell where something is."""
         _, at, counts = np.unique(self.words, return_inverse=True, return_counts=True)
         rare = counts[at] <= _MAX_ALIKE
         return PlacedWords(self.words[rare], self.places[rare], self.side)
@@ -182,7 +182,7 @@ class PlacedWords:
 def matches(
     one: PlacedWords, other: PlacedWords
 ) -> tuple[Float[np.ndarray, "m 2"], Float[np.ndarray, "m 2"]]:
-    """The places of every pair of equal words, one of each photo."""
+    """The places of every pair of equal words, one of each image."""
     first = np.searchsorted(other.words, one.words, side="left")
     counts = np.searchsorted(other.words, one.words, side="right") - first
     rows = np.repeat(np.arange(len(one.words)), counts)

@@ -73,13 +73,13 @@ def window_of_layer(windows: Int[np.ndarray, "M 4"], ratio: float) -> Int[np.nda
 
 @dataclass(frozen=True)
 class Localiser:
-    """Finds queries in the maps of one photo."""
+    """Finds queries in the maps of one image."""
 
     layers: tuple[LayerMaps, ...]
 
     @classmethod
     def of(cls, features: Sequence[FeatureMaps]) -> Localiser:
-        """From the layers of one photo."""
+        """From the layers of one image."""
         return cls(tuple(LayerMaps(maps) for maps in features))
 
     @property

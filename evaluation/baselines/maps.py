@@ -1,4 +1,4 @@
-"""Kept maps as the baselines read them, and the vectors of photos by every way of pooling."""
+"""Kept maps as the baselines read them, and the vectors of images by every way of pooling."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from descriptors.arrays import Box, Encoded
-    from evaluation.encoding import EncodedPhotos
-    from evaluation.trials import Photo, Trial
+    from evaluation.encoding import EncodedImages
+    from evaluation.trials import DatasetImage, Trial
 
     Pool = Callable[["LayerMaps"], Float[Tensor, "B V K"]]
-    # A photo, or a box of it.
+    # An image, or a box of it.
     Key = tuple[Path, Box | None]
     # The vectors of each layer, for each way of pooling.
     Pooled = Mapping[Pool, Sequence[Float[Tensor, "V K"]]]
@@ -101,7 +101,7 @@ class RegionMaxima:
 
 @dataclass(frozen=True)
 class LayerMaps:
-    """The maps of one layer for some photos of one shape; each form is computed once."""
+    """The maps of one layer for some images of one shape; each form is computed once."""
 
     maps: FeatureMaps
 
@@ -141,40 +141,40 @@ _BATCH = 64
 
 @dataclass(frozen=True)
 class Pooler:
-    """Pools photos, and the boxes of queries in them, from their kept maps.
+    """Pools images, and the boxes of queries in them, from their kept maps.
 
     Attributes:
         pools: each way of pooling, once.
         boxes: of the queries, by file.
     """
 
-    encoded: EncodedPhotos
+    encoded: EncodedImages
     pools: Collection[Pool]
     boxes: Mapping[Path, Sequence[Box]]
 
     @classmethod
-    def of(cls, encoded: EncodedPhotos, pools: Iterable[Pool], trials: Sequence[Trial]) -> Pooler:
+    def of(cls, encoded: EncodedImages, pools: Iterable[Pool], trials: Sequence[Trial]) -> Pooler:
         """For the queries of some trials."""
         boxes: dict[Path, dict[Box, None]] = defaultdict(dict)
         for query in chain.from_iterable(trial.queries for trial in trials):
             if query.box is not None:
-                boxes[query.photo.file][query.box] = None
+                boxes[query.image.file][query.box] = None
         return cls(encoded, list(dict.fromkeys(pools)), {f: list(b) for f, b in boxes.items()})
 
-    def batches(self, photos: Sequence[Photo]) -> Iterator[list[tuple[Key, Pooled]]]:
-        """The vectors of photos and their boxes; the order is not the one given."""
-        for batch, maps in self.encoded.batches(photos):
+    def batches(self, images: Sequence[DatasetImage]) -> Iterator[list[tuple[Key, Pooled]]]:
+        """The vectors of images and their boxes; the order is not the one given."""
+        for batch, maps in self.encoded.batches(images):
             layers = self._pooled(maps.features)
             found: list[tuple[Key, Pooled]] = []
-            for row, photo in enumerate(batch):
+            for row, image in enumerate(batch):
                 whole = {pool: [layer[row] for layer in layers[pool]] for pool in self.pools}
-                found.append(((photo.file, None), whole))
-                for box in self.boxes.get(photo.file, ()):
-                    cut = cut_to(maps[row : row + 1], photo, box)
+                found.append(((image.file, None), whole))
+                for box in self.boxes.get(image.file, ()):
+                    cut = cut_to(maps[row : row + 1], image, box)
                     inside = {
                         pool: [layer[0] for layer in v] for pool, v in self._pooled(cut).items()
                     }
-                    found.append(((photo.file, box), inside))
+                    found.append(((image.file, box), inside))
             yield found
 
     def _pooled(self, features: Sequence[FeatureMaps]) -> dict[Pool, list[Float[Tensor, "B V K"]]]:
@@ -182,34 +182,34 @@ class Pooler:
         return {pool: [pool(layer).cpu() for layer in layers] for pool in self.pools}
 
 
-def cut_to(maps: Encoded, photo: Photo, box: Box) -> tuple[FeatureMaps, ...]:
-    """The cells of one photo's layers inside a box, as in the systems' papers."""
-    inside = box.inside(photo.size)
+def cut_to(maps: Encoded, image: DatasetImage, box: Box) -> tuple[FeatureMaps, ...]:
+    """The cells of one image's layers inside a box, as in the systems' papers."""
+    inside = box.inside(image.size)
     return tuple(
-        layer.cut(region_of_box(inside, photo.size, maps.grid(layer.cells)))
+        layer.cut(region_of_box(inside, image.size, maps.grid(layer.cells)))
         for layer in maps.features
     )
 
 
 def gallery_keys(trial: Trial) -> list[Key]:
-    """Keys of the photos that are searched."""
-    return [(photo.file, None) for photo in trial.gallery]
+    """Keys of the images that are searched."""
+    return [(image.file, None) for image in trial.gallery]
 
 
 def asked_keys(trial: Trial) -> list[Key]:
     """Keys of the queries."""
-    return [(query.photo.file, query.box) for query in trial.queries]
+    return [(query.image.file, query.box) for query in trial.queries]
 
 
 def stacked(
     pooled: Iterable[Sequence[Float[Tensor, "_ _"]]],
 ) -> tuple[Float[Tensor, "B V _"], ...]:
-    """Vectors of several photos, layer by layer, padded with zero rows."""
+    """Vectors of several images, layer by layer, padded with zero rows."""
     return tuple(pad_sequence(list(layer), batch_first=True) for layer in zip(*pooled, strict=True))
 
 
 def batched(kept: Mapping[Key, Pooled]) -> Iterator[list[tuple[Key, Pooled]]]:
-    """Some photos at a time."""
+    """Some images at a time."""
     items = iter(kept.items())
     while part := list(islice(items, _BATCH)):
         yield part

@@ -59,7 +59,7 @@ def spoc(layer: LayerMaps) -> Float[Tensor, "B 1 K"]:
     Source:
         Babenko and Lempitsky 2015, "Aggregating Deep Convolutional Features for Image
         Retrieval", section 3. Their sigma is min(H, W) / 6; we use min(H, W) / 3 as in
-        docs/method.md section 10, which is better for SPoC on our photos (mAP .876 against .836).
+        docs/method.md section 10, which is better for SPoC on our images (mAP .876 against .836).
     """
     whole = torch.tensor([[[0, 0, layer.width, layer.height]]], device=layer.cells.device)
     prior = region_windows(whole, layer.height, layer.width, centring=True)[0, 0]

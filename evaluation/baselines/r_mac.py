@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from descriptors.arrays import FeatureMaps
     from evaluation.baselines.dense import Bench
-    from evaluation.trials import Photo, PhotoQuery
+    from evaluation.trials import DatasetImage, DatasetQuery
 
 __all__ = ["r_mac", "r_mac_regions", "search_and_localise"]
 
@@ -99,7 +99,7 @@ def search_and_localise(bench: Bench, window: int = 100) -> Iterator[Rankings]:
     best windows, and the same hits are sorted once more. Later hits keep their order.
 
     Convention:
-        A photo is read once for all queries that have it among their first hits; the
+        An image is read once for all queries that have it among their first hits; the
         milliseconds are that time divided by the queries.
 
     Source:
@@ -131,8 +131,8 @@ def _best_regions(bench: Bench, window: Int[Tensor, "Q R"]) -> Float[Tensor, "Q 
     rows = {bench.trial.gallery[row].file: row for row in askers}
     found = torch.zeros(*window.shape, bench.queries.shape[1])
 
-    def locate(photo: Photo, features: Sequence[FeatureMaps]) -> None:
-        queries, ranks = np.array(askers[rows[photo.file]]).T
+    def locate(image: DatasetImage, features: Sequence[FeatureMaps]) -> None:
+        queries, ranks = np.array(askers[rows[image.file]]).T
         localiser = Localiser.of(features)
         windows = localiser.find(macs[queries], ratios[queries])
         found[queries, ranks] = _described(bench, localiser, windows)
@@ -146,17 +146,17 @@ def _best_regions(bench: Bench, window: Int[Tensor, "Q R"]) -> Float[Tensor, "Q 
 
 def _asked(bench: Bench) -> tuple[Float[Tensor, "Q K"], Float[np.ndarray, " Q"]]:
     """MAC and width / height of each query."""
-    asked: dict[object, list[tuple[int, PhotoQuery]]] = defaultdict(list)
+    asked: dict[object, list[tuple[int, DatasetQuery]]] = defaultdict(list)
     for row, query in enumerate(bench.trial.queries):
-        asked[query.photo].append((row, query))
+        asked[query.image].append((row, query))
     macs: dict[int, Tensor] = {}
     ratios = np.ones(len(bench.trial.queries))
-    photos = list(dict.fromkeys(query.photo for query in bench.trial.queries))
-    for batch, maps in bench.encoded.batches(photos):
-        for at, photo in enumerate(batch):
-            for row, query in asked[photo]:
+    images = list(dict.fromkeys(query.image for query in bench.trial.queries))
+    for batch, maps in bench.encoded.batches(images):
+        for at, image in enumerate(batch):
+            for row, query in asked[image]:
                 one = maps[at : at + 1]
-                cut = one.features if query.box is None else cut_to(one, photo, query.box)
+                cut = one.features if query.box is None else cut_to(one, image, query.box)
                 localiser = Localiser.of(cut)
                 finest = localiser.finest
                 whole = np.array([[0, 0, finest.width, finest.height]])
@@ -168,7 +168,7 @@ def _asked(bench: Bench) -> tuple[Float[Tensor, "Q K"], Float[np.ndarray, " Q"]]
 def _described(
     bench: Bench, localiser: Localiser, windows: Int[np.ndarray, "q 4"]
 ) -> Float[Tensor, "q D"]:
-    """The R-MAC of windows of one photo."""
+    """The R-MAC of windows of one image."""
     distinct, rows = distinct_windows(windows)
     layers = []
     for layer in localiser.layers:

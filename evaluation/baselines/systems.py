@@ -16,7 +16,7 @@ from torch import Tensor
 
 from descriptors.errors import RequestError
 from evaluation.baselines.bow import BagOfWords
-from evaluation.baselines.dense import Bench, DenseSystem, Describer, scores_of
+from evaluation.baselines.dense import Bench, DenseSystem, PostProcessing, scores_of
 from evaluation.baselines.keypoints import keypoints_of, require_opencv
 from evaluation.baselines.maps import Pooler, asked_keys, batched, gallery_keys, stacked
 from evaluation.baselines.pooling import (
@@ -31,14 +31,14 @@ from evaluation.baselines.pooling import (
 )
 from evaluation.baselines.r_mac import r_mac, search_and_localise
 from evaluation.searching import FIRST_STAGES
-from evaluation.trials import all_photos
+from evaluation.trials import all_images
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
     from evaluation.baselines.maps import Key, Pooled
-    from evaluation.encoding import EncodedPhotos
+    from evaluation.encoding import EncodedImages
     from evaluation.scores import LeftOut, Score
     from evaluation.trials import Progress, Trial
 
@@ -126,17 +126,17 @@ def dims_of(name: str, encoder: Encoder) -> int:
 
 def score_baselines(
     trials: Sequence[Trial],
-    encoded: EncodedPhotos,
+    encoded: EncodedImages,
     cache: Path,
     progress: Progress,
     names: Sequence[str],
     left_out: LeftOut,
 ) -> list[list[Score]]:
-    """Each query's scores by the baselines, a list per trial; each photo's maps are read once.
+    """Each query's scores by the baselines, a list per trial; each image's maps are read once.
 
     Args:
         names: of `ALL_BASELINES`.
-        left_out: receives those with too few photos to fit on, which have no scores.
+        left_out: receives those with too few images to fit on, which have no scores.
         trials, encoded, cache, progress: see `evaluation.runs.evaluate_trials`; keypoints are
             stored beside the maps.
 
@@ -150,7 +150,7 @@ def score_baselines(
     done = 0
     for name, system in systems.items():
         if isinstance(system, BagOfWords):
-            points = keypoints_of(all_photos(trials), encoded.digests, cache, progress)
+            points = keypoints_of(all_images(trials), encoded.digests, cache, progress)
             found = [system.search(trial, points, progress) for trial in trials]
         elif all(name in of_trial for of_trial in described):
             found = [
@@ -166,7 +166,9 @@ def score_baselines(
     return scores
 
 
-def _bench(trial: Trial, encoded: EncodedPhotos, describe: Describer, found: Descriptors) -> Bench:
+def _bench(
+    trial: Trial, encoded: EncodedImages, describe: PostProcessing, found: Descriptors
+) -> Bench:
     gallery = torch.stack([found[key] for key in gallery_keys(trial)])
     return Bench(
         trial, encoded, describe, gallery, torch.stack([found[key] for key in asked_keys(trial)])
@@ -175,27 +177,27 @@ def _bench(trial: Trial, encoded: EncodedPhotos, describe: Describer, found: Des
 
 def _describe(
     trials: Sequence[Trial],
-    encoded: EncodedPhotos,
+    encoded: EncodedImages,
     systems: Mapping[str, DenseSystem],
     progress: Progress,
     left_out: LeftOut,
-) -> list[dict[str, tuple[Describer, Descriptors]]]:
+) -> list[dict[str, tuple[PostProcessing, Descriptors]]]:
     """The descriptors of every trial by every system, and what made them.
 
     Convention:
-        The vectors of photos that whitenings are fitted on are in memory together; those of
-        other photos become descriptors batch by batch.
+        The vectors of images that whitenings are fitted on are in memory together; those of
+        other images become descriptors batch by batch.
     """
-    photos = all_photos(trials)
+    images = all_images(trials)
     fitted_on = set(chain.from_iterable(trial.fit for trial in trials))
     pooler = Pooler.of(encoded, [system.pool for system in systems.values()], trials)
     kept: dict[Key, Pooled] = {}
-    for batch in pooler.batches([photo for photo in photos if photo in fitted_on]):
+    for batch in pooler.batches([image for image in images if image in fitted_on]):
         kept.update(batch)
-        progress("baselines: maps", len(kept), len(photos))
+        progress("baselines: maps", len(kept), len(images))
     found = [_fitted(trial, encoded, systems, kept, left_out) for trial in trials]
     needed = [{*gallery_keys(trial), *asked_keys(trial)} for trial in trials]
-    others = [photo for photo in photos if photo not in fitted_on]
+    others = [image for image in images if image not in fitted_on]
     for batch in chain(batched(kept), pooler.batches(others)):
         for of_trial, keys in zip(found, needed, strict=True):
             mine = [(key, pooled) for key, pooled in batch if key in keys]
@@ -207,18 +209,18 @@ def _describe(
 
 def _fitted(
     trial: Trial,
-    encoded: EncodedPhotos,
+    encoded: EncodedImages,
     systems: Mapping[str, DenseSystem],
     kept: Mapping[Key, Pooled],
     left_out: LeftOut,
-) -> dict[str, tuple[Describer, Descriptors]]:
+) -> dict[str, tuple[PostProcessing, Descriptors]]:
     """Each system that can be fitted, with its whitening and an empty dict for descriptors."""
     layers = encoded.encoder.settings.layers
-    found: dict[str, tuple[Describer, Descriptors]] = {}
+    found: dict[str, tuple[PostProcessing, Descriptors]] = {}
     for name, system in systems.items():
-        vectors = stacked(kept[photo.file, None][system.pool] for photo in trial.fit)
+        vectors = stacked(kept[image.file, None][system.pool] for image in trial.fit)
         try:
-            found[name] = (Describer.fitted(system, vectors, layers), {})
+            found[name] = (PostProcessing.fitted(system, vectors, layers), {})
         except RequestError as error:
             left_out.add(name, error.reason)
     return found

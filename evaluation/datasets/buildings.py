@@ -17,28 +17,28 @@ from typing import TYPE_CHECKING
 
 from descriptors.errors import RequestError
 from evaluation.datasets.files import (
-    Source,
+    DatasetSource,
     box_of,
     find_files,
     image_folder,
+    images_of,
     incomplete_note,
     paths_within,
-    photos_of,
     read_words,
     require,
     stems,
     unreadable_note,
 )
-from evaluation.trials import Judgement, PhotoQuery, Trial
+from evaluation.trials import DatasetQuery, Judgement, Trial
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
     from descriptors.arrays import Box
-    from evaluation.datasets.facts import PhotoFacts
-    from evaluation.datasets.files import FoundPhotos, Request
-    from evaluation.trials import Photo
+    from evaluation.datasets.facts import ImageFacts
+    from evaluation.datasets.files import DatasetRequest, FoundImages
+    from evaluation.trials import DatasetImage
 
 __all__ = ["OXFORD", "PARIS", "Buildings", "read_buildings"]
 
@@ -55,27 +55,27 @@ class Buildings:
     """What differs between Oxford and Paris.
 
     Attributes:
-        images: folders that usually have the images.
+        folders: those that usually have the images.
         truth: the archive of the ground truth.
         fit_on: example of what to fit the whitening on.
         count: of the published images that are not damaged.
         corrupt: whether some files of its archives are not images.
     """
 
-    source: Source
-    images: tuple[str, ...]
+    source: DatasetSource
+    folders: tuple[str, ...]
     truth: str
     fit_on: str
     count: int
     corrupt: bool
 
-    def photos(self, root: Path, facts: PhotoFacts) -> FoundPhotos:
+    def images(self, root: Path, facts: ImageFacts) -> FoundImages:
         """The images, with or without a ground truth.
 
         Raises:
             RequestError: if there are none, or one is damaged that should not be.
         """
-        folder = image_folder(root, self.images)
+        folder = image_folder(root, self.folders)
         left_out = _corrupt_names(root) if self.corrupt else frozenset()
         within = paths_within(find_files(folder), folder)
         files = [
@@ -84,24 +84,24 @@ class Buildings:
             if file.stem not in left_out and _DISTRACTORS.isdisjoint(path.split("/"))
         ]
         if not files:
-            raise self.source.missing(f"images (in {self.images[0]}, for example)", root)
-        found = photos_of(paths_within(files, root), facts)
+            raise self.source.missing(f"images (in {self.folders[0]}, for example)", root)
+        found = images_of(paths_within(files, root), facts)
         if not self.corrupt:
             found.all_readable()
         return found
 
 
 OXFORD = Buildings(
-    Source("Oxford5k", "https://www.robots.ox.ac.uk/~vgg/data/oxbuildings/"),
-    images=("oxbuild_images", "oxbuild_images-v1", "jpg", "images"),
+    DatasetSource("Oxford5k", "https://www.robots.ox.ac.uk/~vgg/data/oxbuildings/"),
+    folders=("oxbuild_images", "oxbuild_images-v1", "jpg", "images"),
     truth="gt_files_170407.tgz",
     fit_on="paris6k:DIR",
     count=5_062,
     corrupt=False,
 )
 PARIS = Buildings(
-    Source("Paris6k", "https://www.robots.ox.ac.uk/~vgg/data/parisbuildings/"),
-    images=("paris", "jpg", "images"),
+    DatasetSource("Paris6k", "https://www.robots.ox.ac.uk/~vgg/data/parisbuildings/"),
+    folders=("paris", "jpg", "images"),
     truth="paris_120310.tgz",
     fit_on="oxford5k:DIR",
     count=6_392,
@@ -109,24 +109,24 @@ PARIS = Buildings(
 )
 
 
-def read_buildings(buildings: Buildings, request: Request) -> tuple[Trial, ...]:
+def read_buildings(buildings: Buildings, request: DatasetRequest) -> tuple[Trial, ...]:
     """The one trial of Oxford5k or Paris6k.
 
     Raises:
         RequestError: for a file or image that is missing or damaged, or nothing to fit on.
     """
     source, root = buildings.source, request.root
-    fit = request.fit_photos(source, buildings.fit_on)
-    found = buildings.photos(root, request.facts)
-    by_name = stems(found.photos, source)
+    fit = request.fit_images(source, buildings.fit_on)
+    found = buildings.images(root, request.facts)
+    by_name = stems(found.images, source)
     folder = _truth_folder(buildings, root, by_name)
     gone = _corrupt_names(root).union(PurePosixPath(path).stem for path in found.unreadable)
     boxes = request.asks_boxes("boxes")
     reader = _TruthReader(source, root, folder, by_name, gone)
     queries = tuple(reader.query(path, boxes=boxes) for path in sorted(folder.glob("*" + _QUERY)))
     notes = unreadable_note(found.unreadable, f"the authors list such ones in {_CORRUPT}")
-    notes += incomplete_note(source, len(found.photos), buildings.count)
-    return (Trial("all", fit, found.photos, queries, notes=notes),)
+    notes += incomplete_note(source, len(found.images), buildings.count)
+    return (Trial("all", fit, found.images, queries, notes=notes),)
 
 
 @dataclass(frozen=True)
@@ -136,29 +136,29 @@ class _TruthReader:
     Attributes:
         source, root: of the dataset.
         folder: of the files.
-        photos: by the names in the files.
+        images: by the names in the files.
         gone: names of images that are known to be damaged.
     """
 
-    source: Source
+    source: DatasetSource
     root: Path
     folder: Path
-    photos: Mapping[str, Photo]
+    images: Mapping[str, DatasetImage]
     gone: frozenset[str]
 
-    def query(self, path: Path, *, boxes: bool) -> PhotoQuery:
+    def query(self, path: Path, *, boxes: bool) -> DatasetQuery:
         """One query with what counts as found."""
         name, box = _read_query(path)
         stem = path.name.removesuffix(_QUERY)
         positives = self._names(f"{stem}_good.txt") | self._names(f"{stem}_ok.txt")
         junk = self._names(f"{stem}_junk.txt")
-        require({name}, self.photos, self.source, self.root)
+        require({name}, self.images, self.source, self.root)
         if not positives:
             raise RequestError(
                 f"{path} has neither a good nor an ok image: unpack the ground truth again."
             )
         judgement = Judgement(self._paths(positives), self._paths(junk))
-        return PhotoQuery(self.photos[name], box if boxes else None, {"all": judgement}, None)
+        return DatasetQuery(self.images[name], box if boxes else None, {"all": judgement}, None)
 
     def _names(self, name: str) -> frozenset[str]:
         path = self.folder / name
@@ -173,17 +173,17 @@ class _TruthReader:
             The official evaluator counts every name of its lists, so a damaged image in one is a
             positive that is never found.
         """
-        require(names - self.gone, self.photos, self.source, self.root)
-        return frozenset(self.photos[name].path if name in self.photos else name for name in names)
+        require(names - self.gone, self.images, self.source, self.root)
+        return frozenset(self.images[name].path if name in self.images else name for name in names)
 
 
-def _truth_folder(buildings: Buildings, root: Path, photos: Mapping[str, Photo]) -> Path:
+def _truth_folder(buildings: Buildings, root: Path, images: Mapping[str, DatasetImage]) -> Path:
     """The folder whose queries are images of this dataset; another's may be beside it."""
     folders = sorted({path.parent for path in root.rglob("*" + _QUERY)})
     fitting = [
         folder
         for folder in folders
-        if any(_read_query(path)[0] in photos for path in folder.glob("*" + _QUERY))
+        if any(_read_query(path)[0] in images for path in folder.glob("*" + _QUERY))
     ]
     if not fitting:
         raise buildings.source.missing(

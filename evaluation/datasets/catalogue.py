@@ -11,21 +11,21 @@ from typing import TYPE_CHECKING
 
 from descriptors.errors import RequestError
 from evaluation.datasets.buildings import OXFORD, PARIS, read_buildings
-from evaluation.datasets.facts import PhotoFacts
+from evaluation.datasets.facts import ImageFacts
 from evaluation.datasets.files import (
-    FoundPhotos,
-    Request,
+    DatasetRequest,
+    FoundImages,
     check_boxes,
     find_files,
+    images_of,
     paths_within,
-    photos_of,
     unreadable_note,
 )
-from evaluation.datasets.holidays import holidays_photos, read_holidays
-from evaluation.datasets.instances import folder_photos, read_folder
+from evaluation.datasets.holidays import holidays_images, read_holidays
+from evaluation.datasets.instances import folder_images, read_folder
 from evaluation.datasets.photos import read_photos, read_trials
 from evaluation.datasets.revisited import ROXFORD, RPARIS, read_revisited
-from evaluation.trials import StreamedPhotos
+from evaluation.trials import StreamedImages
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from evaluation.datasets.photos import Queries
     from evaluation.trials import Progress, Trial
 
-    Reader = Callable[[Request], tuple[Trial, ...]]
-    Lister = Callable[[Path, PhotoFacts], FoundPhotos]
+    Reader = Callable[[DatasetRequest], tuple[Trial, ...]]
+    Lister = Callable[[Path, ImageFacts], FoundImages]
 
 __all__ = ["DATASETS", "PACKAGED", "FitOn", "read_dataset"]
 
@@ -70,13 +70,13 @@ class Dataset:
 
     Attributes:
         read: makes its trials.
-        photos: lists its images, for another dataset's whitening.
+        images: lists its images, for another dataset's whitening.
         fits_on: the default kind of a folder to fit on.
         queries: full images or boxes, by its protocol.
     """
 
     read: Reader
-    photos: Lister
+    images: Lister
     fits_on: str
     queries: Queries = "full"
     distractors: _Distractors | None = None
@@ -118,23 +118,23 @@ class FitOn:
         return cls(_dataset(dataset).fits_on, Path(text))
 
 
-def _read_photos_csv(request: Request) -> tuple[Trial, ...]:
+def _read_photos_csv(request: DatasetRequest) -> tuple[Trial, ...]:
     return read_trials(request.root, request.queries or "full", request.fit)
 
 
-_OXFORD = Dataset(partial(read_buildings, OXFORD), OXFORD.photos, "paris6k", "boxes")
-_PARIS = Dataset(partial(read_buildings, PARIS), PARIS.photos, "oxford5k", "boxes")
-_ROXFORD = Dataset(partial(read_revisited, ROXFORD), ROXFORD.photos, "paris6k", "boxes")
-_RPARIS = Dataset(partial(read_revisited, RPARIS), RPARIS.photos, "oxford5k", "boxes")
+_OXFORD = Dataset(partial(read_buildings, OXFORD), OXFORD.images, "paris6k", "boxes")
+_PARIS = Dataset(partial(read_buildings, PARIS), PARIS.images, "oxford5k", "boxes")
+_ROXFORD = Dataset(partial(read_revisited, ROXFORD), ROXFORD.images, "paris6k", "boxes")
+_RPARIS = Dataset(partial(read_revisited, RPARIS), RPARIS.images, "oxford5k", "boxes")
 _FLICKR_100K = _Distractors("oxc1_100k", OXFORD.source.page, 100_000)
 _REVISITED_1M = _Distractors("revisitop1m", ROXFORD.source.page, 1_000_000, streamed=True)
 
 DATASETS: Mapping[str, Dataset] = MappingProxyType(
     {
         "photos": Dataset(
-            _read_photos_csv, lambda root, _facts: FoundPhotos(read_photos(root), ()), "photos"
+            _read_photos_csv, lambda root, _facts: FoundImages(read_photos(root), ()), "photos"
         ),
-        "folder": Dataset(read_folder, folder_photos, _IMAGES),
+        "folder": Dataset(read_folder, folder_images, _IMAGES),
         "oxford5k": _OXFORD,
         "paris6k": _PARIS,
         "oxford105k": replace(_OXFORD, distractors=_FLICKR_100K),
@@ -143,7 +143,7 @@ DATASETS: Mapping[str, Dataset] = MappingProxyType(
         "rparis6k": _RPARIS,
         "roxford5k+1m": replace(_ROXFORD, distractors=_REVISITED_1M),
         "rparis6k+1m": replace(_RPARIS, distractors=_REVISITED_1M),
-        "holidays": Dataset(read_holidays, holidays_photos, _IMAGES),
+        "holidays": Dataset(read_holidays, holidays_images, _IMAGES),
     }
 )
 
@@ -170,31 +170,25 @@ def read_dataset(  # noqa: PLR0913 - one keyword an option of the command line
         distractors: a folder of any images that are added to each gallery; None for the
             dataset's own, below its root.
         stream: whether only vectors of the distractors are kept; None for the dataset's default.
-        cache: folder of photo sizes between runs; None to store nothing.
+        cache: folder of image sizes between runs; None to store nothing.
         progress: called with what is being done, how many are done, and of how many.
 
     Raises:
-        RequestError: for a name, file, column or photo that is missing.
+        RequestError: for a name, file, column or image that is missing.
     """
-    dataset, facts = _dataset(name), PhotoFacts(cache, progress)
-    fit = None if fit_on is None else _fit_photos(fit_on, facts)
-    trials = dataset.read(Request(root, queries, None if fit is None else fit.photos, facts))
+    dataset, facts = _dataset(name), ImageFacts(cache, progress)
+    fit = None if fit_on is None else _fit_images(fit_on, facts)
+    trials = dataset.read(DatasetRequest(root, queries, None if fit is None else fit.images, facts))
     check_boxes(trials)
     if fit is not None:
         trials = tuple(replace(t, notes=t.notes + _notes(t, fit)) for t in trials)
     promised = dataset.distractors
-    if promised is not None and distractors is None:
-        distractors = root / promised.folder
-        if not distractors.is_dir():
-            raise RequestError(
-                f"{name} needs its distractors in {distractors}, or another folder of them named: "
-                f"get them from {promised.page}."
-            )
-    if distractors is None:
+    folder = distractors or _own_distractors(name, root, promised)
+    if folder is None:
         return trials
     if stream is None:
         stream = promised is not None and promised.streamed
-    trials, count = _with_distractors(trials, distractors, None if stream else facts)
+    trials, count = _with_distractors(trials, folder, None if stream else facts)
     # One in a hundred may be unreadable.
     if promised is None or count >= 0.99 * promised.count:
         return trials
@@ -205,8 +199,25 @@ def read_dataset(  # noqa: PLR0913 - one keyword an option of the command line
     return tuple(replace(one, notes=(*one.notes, note)) for one in trials)
 
 
+def _own_distractors(name: str, root: Path, promised: _Distractors | None) -> Path | None:
+    """The folder of a dataset's own distractors; None if it has none.
+
+    Raises:
+        RequestError: if the folder is missing.
+    """
+    if promised is None:
+        return None
+    folder = root / promised.folder
+    if not folder.is_dir():
+        raise RequestError(
+            f"{name} needs its distractors in {folder}, or another folder of them named: get them "
+            f"from {promised.page}."
+        )
+    return folder
+
+
 def _with_distractors(
-    trials: tuple[Trial, ...], folder: Path, facts: PhotoFacts | None
+    trials: tuple[Trial, ...], folder: Path, facts: ImageFacts | None
 ) -> tuple[tuple[Trial, ...], int]:
     """The trials with the images of a folder in each gallery, and the number of these.
 
@@ -221,15 +232,15 @@ def _with_distractors(
         raise RequestError(f"There are no images in {folder}: name the distractors' folder.")
     if facts is None:
         names = tuple(sorted(paths_within(files, folder).values()))
-        streamed = StreamedPhotos(Path(os.path.abspath(folder)), names, _PREFIX)
+        streamed = StreamedImages(Path(os.path.abspath(folder)), names, _PREFIX)
         return tuple(replace(trial, streamed=streamed) for trial in trials), len(names)
-    found = photos_of(paths_within(files, folder, _PREFIX), facts)
+    found = images_of(paths_within(files, folder, _PREFIX), facts)
     notes = unreadable_note(found.unreadable, "distractors")
     larger = []
     for trial in trials:
-        gallery = sorted((*trial.gallery, *found.photos), key=lambda photo: photo.path)
+        gallery = sorted((*trial.gallery, *found.images), key=lambda image: image.path)
         larger.append(replace(trial, gallery=tuple(gallery), notes=trial.notes + notes))
-    return tuple(larger), len(found.photos)
+    return tuple(larger), len(found.images)
 
 
 def _dataset(name: str) -> Dataset:
@@ -238,23 +249,23 @@ def _dataset(name: str) -> Dataset:
     return DATASETS[name]
 
 
-def _fit_photos(fit_on: FitOn, facts: PhotoFacts) -> FoundPhotos:
-    """The photos of what the whitening is fitted on; none for the packaged one."""
+def _fit_images(fit_on: FitOn, facts: ImageFacts) -> FoundImages:
+    """The images of what the whitening is fitted on; none for the packaged one."""
     if fit_on.kind == PACKAGED:
-        return FoundPhotos((), ())
-    lister = folder_photos if fit_on.kind == _IMAGES else _dataset(fit_on.kind).photos
+        return FoundImages((), ())
+    lister = folder_images if fit_on.kind == _IMAGES else _dataset(fit_on.kind).images
     found = lister(fit_on.root, facts)
-    if not found.photos:
-        raise RequestError(f"--fit-on {fit_on.root} has no photos: name another folder.")
+    if not found.images:
+        raise RequestError(f"--fit-on {fit_on.root} has no images: name another folder.")
     return found
 
 
-def _notes(trial: Trial, fit: FoundPhotos) -> tuple[str, ...]:
-    """Notes about the photos that are fitted on."""
+def _notes(trial: Trial, fit: FoundImages) -> tuple[str, ...]:
+    """Notes about the images that are fitted on."""
     notes = unreadable_note(fit.unreadable, "of those the whitening is fitted on")
-    shared = {photo.file for photo in trial.gallery}.intersection(p.file for p in fit.photos)
+    shared = {image.file for image in trial.gallery}.intersection(p.file for p in fit.images)
     if shared:
         notes += (
-            f"{len(shared)} photos of the gallery are also fitted on, unlike in published figures.",
+            f"{len(shared)} images of the gallery are also fitted on, unlike in published figures.",
         )
     return notes

@@ -1,4 +1,4 @@
-"""Sizes and digests of photo files, read once.
+"""Sizes and digests of image files, read once.
 
 A large collection is listed in every run, and opening a hundred thousand files takes minutes;
 what was read is stored, and read again only if the file has changed.
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from evaluation.trials import Progress
 
-__all__ = ["PhotoFacts", "digest_of", "stamp_of"]
+__all__ = ["ImageFacts", "digest_of", "stamp_of"]
 
 _FILE_NAME = "photos.sqlite"
 _SCHEMA = (
@@ -39,8 +39,8 @@ _READERS, PORTION = 8, 1024
 BUSY_SECONDS = 60.0
 
 
-class PhotoFacts:
-    """Sizes and digests of photo files, stored by path, modification time and length."""
+class ImageFacts:
+    """Sizes and digests of image files, stored by path, modification time and length."""
 
     def __init__(self, folder: Path | None, progress: Progress | None = None) -> None:
         """Args: `folder` to store facts between runs, made if needed; None to store nothing."""
@@ -87,7 +87,7 @@ class PhotoFacts:
                         self._progress(f"read {kind}", start + len(portion), len(new))
         except sqlite3.Error as error:
             raise RequestError(
-                f"Facts about photos cannot be kept in {self._folder} ({error}): "
+                f"Facts about images cannot be kept in {self._folder} ({error}): "
                 f"free space there, check its permissions, or remove {_FILE_NAME}."
             ) from error
         return {file: facts[file] for file in files}

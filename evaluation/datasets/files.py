@@ -10,29 +10,29 @@ from typing import TYPE_CHECKING
 
 from descriptors.arrays import Box
 from descriptors.errors import RequestError
-from evaluation.trials import Photo
+from evaluation.trials import DatasetImage
 from indexer.sources import find_images
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
-    from evaluation.datasets.facts import PhotoFacts
+    from evaluation.datasets.facts import ImageFacts
     from evaluation.datasets.photos import Queries
     from evaluation.trials import Trial
 
 __all__ = [
     "CORNERS",
-    "FoundPhotos",
-    "Request",
-    "Source",
+    "DatasetRequest",
+    "DatasetSource",
+    "FoundImages",
     "box_of",
     "check_boxes",
     "find_files",
     "image_folder",
+    "images_of",
     "incomplete_note",
     "numbers",
     "paths_within",
-    "photos_of",
     "read_rows",
     "read_words",
     "require",
@@ -49,7 +49,7 @@ _NAMED = 5
 
 
 @dataclass(frozen=True)
-class Source:
+class DatasetSource:
     """Where the official files of a dataset come from.
 
     Attributes:
@@ -69,7 +69,7 @@ class Source:
 
 
 @dataclass(frozen=True)
-class Request:
+class DatasetRequest:
     """What a reader of a dataset is given.
 
     Attributes:
@@ -77,19 +77,19 @@ class Request:
         queries: full images or boxes; None for the dataset's own protocol.
         fit: what the whitening is fitted on, nothing for the packaged one; None if nothing was
             named.
-        facts: sizes of photo files.
+        facts: sizes of image files.
     """
 
     root: Path
     queries: Queries | None
-    fit: tuple[Photo, ...] | None
-    facts: PhotoFacts
+    fit: tuple[DatasetImage, ...] | None
+    facts: ImageFacts
 
     def asks_boxes(self, default: Queries) -> bool:
         """Whether queries have boxes."""
         return (self.queries or default) == "boxes"
 
-    def fit_photos(self, source: Source, example: str) -> tuple[Photo, ...]:
+    def fit_images(self, source: DatasetSource, example: str) -> tuple[DatasetImage, ...]:
         """What the whitening is fitted on, for a dataset that never fits on itself.
 
         Raises:
@@ -104,14 +104,14 @@ class Request:
 
 
 @dataclass(frozen=True)
-class FoundPhotos:
-    """Photos, and paths of files that are not images, both sorted by path."""
+class FoundImages:
+    """Images, and paths of files that are not images, both sorted by path."""
 
-    photos: tuple[Photo, ...]
+    images: tuple[DatasetImage, ...]
     unreadable: tuple[str, ...]
 
-    def all_readable(self, remedy: str = "unpack the archive again") -> tuple[Photo, ...]:
-        """The photos, if every file is one.
+    def all_readable(self, remedy: str = "unpack the archive again") -> tuple[DatasetImage, ...]:
+        """The images, if every file is one.
 
         Raises:
             RequestError: if one is not an image.
@@ -120,7 +120,7 @@ class FoundPhotos:
             raise RequestError(
                 f"There are files that cannot be read as images ({_some(self.unreadable)}): {remedy}."
             )
-        return self.photos
+        return self.images
 
 
 def find_files(folder: Path) -> list[Path]:
@@ -148,45 +148,47 @@ def paths_within(files: Sequence[Path], folder: Path, prefix: str = "") -> dict[
     return {file: prefix + file.relative_to(top).as_posix() for file in files}
 
 
-def photos_of(paths: Mapping[Path, str], facts: PhotoFacts) -> FoundPhotos:
-    """Photos of files, given their paths in rankings.
+def images_of(paths: Mapping[Path, str], facts: ImageFacts) -> FoundImages:
+    """Images of files, given their paths in rankings.
 
     Raises:
         RequestError: for a file that is missing or cannot be read.
     """
     sizes = facts.sizes(list(paths))
-    photos = [Photo(paths[file], size, file) for file, size in sizes.items() if size is not None]
+    images = [
+        DatasetImage(paths[file], size, file) for file, size in sizes.items() if size is not None
+    ]
     unreadable = [paths[file] for file, size in sizes.items() if size is None]
-    return FoundPhotos(tuple(sorted(photos, key=lambda p: p.path)), tuple(sorted(unreadable)))
+    return FoundImages(tuple(sorted(images, key=lambda p: p.path)), tuple(sorted(unreadable)))
 
 
-def stems(photos: Iterable[Photo], source: Source) -> dict[str, Photo]:
-    """Photos by file name without its ending, as ground truths name them.
+def stems(images: Iterable[DatasetImage], source: DatasetSource) -> dict[str, DatasetImage]:
+    """Images by file name without its ending, as ground truths name them.
 
     Raises:
         RequestError: if two files have one name.
     """
-    found: dict[str, Photo] = {}
-    for photo in photos:
-        stem = photo.file.stem
+    found: dict[str, DatasetImage] = {}
+    for image in images:
+        stem = image.file.stem
         if stem in found:
             raise RequestError(
-                f"{source.name} has one image per name, but {found[stem].file} and {photo.file} "
+                f"{source.name} has one image per name, but {found[stem].file} and {image.file} "
                 "share theirs: name a folder with one copy of the dataset."
             )
-        found[stem] = photo
+        found[stem] = image
     return found
 
 
 def require(
-    names: Collection[str], photos: Mapping[str, Photo], source: Source, root: Path
+    names: Collection[str], images: Mapping[str, DatasetImage], source: DatasetSource, root: Path
 ) -> None:
     """Refuse a ground truth whose images are not all there.
 
     Raises:
         RequestError: naming some of the missing ones.
     """
-    missing = sorted(set(names) - photos.keys())
+    missing = sorted(set(names) - images.keys())
     if missing:
         raise source.missing(f"the images {_some(missing)}", root)
 
@@ -194,19 +196,19 @@ def require(
 def check_boxes(trials: tuple[Trial, ...]) -> None:
     """Refuse a box outside its image before anything is encoded, naming the image."""
     for trial in trials:
-        photos = {photo.path: photo for photo in trial.gallery}
+        images = {image.path: image for image in trial.gallery}
         for query in trial.queries:
-            _check_inside(query.photo, () if query.box is None else (query.box,))
+            _check_inside(query.image, () if query.box is None else (query.box,))
             for path, boxes in query.places.items():
-                _check_inside(photos[path], boxes)
+                _check_inside(images[path], boxes)
 
 
-def _check_inside(photo: Photo, boxes: Sequence[Box]) -> None:
+def _check_inside(image: DatasetImage, boxes: Sequence[Box]) -> None:
     for box in boxes:
         try:
-            box.inside(photo.size)
+            box.inside(image.size)
         except RequestError as error:
-            raise RequestError(f"{photo.path}: {error.reason}") from error
+            raise RequestError(f"{image.path}: {error.reason}") from error
 
 
 def unreadable_note(unreadable: Sequence[str], why: str) -> tuple[str, ...]:
@@ -216,7 +218,7 @@ def unreadable_note(unreadable: Sequence[str], why: str) -> tuple[str, ...]:
     return (f"Left out, {len(unreadable)} that are not images ({why}): {_some(unreadable)}.",)
 
 
-def incomplete_note(source: Source, found: int, published: int) -> tuple[str, ...]:
+def incomplete_note(source: DatasetSource, found: int, published: int) -> tuple[str, ...]:
     """A sentence about a dataset with missing images, which makes every search easier."""
     if found >= published:
         return ()

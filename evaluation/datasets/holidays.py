@@ -17,28 +17,28 @@ from typing import TYPE_CHECKING
 
 from descriptors.errors import RequestError
 from evaluation.datasets.files import (
-    FoundPhotos,
-    Source,
+    DatasetSource,
+    FoundImages,
     find_files,
     image_folder,
+    images_of,
     incomplete_note,
     paths_within,
-    photos_of,
     read_words,
     require,
 )
-from evaluation.trials import Judgement, PhotoQuery, Trial
+from evaluation.trials import DatasetQuery, Judgement, Trial
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from evaluation.datasets.facts import PhotoFacts
-    from evaluation.datasets.files import Request
+    from evaluation.datasets.facts import ImageFacts
+    from evaluation.datasets.files import DatasetRequest
 
-__all__ = ["holidays_photos", "read_holidays"]
+__all__ = ["holidays_images", "read_holidays"]
 
-HOLIDAYS = Source("Holidays", "https://lear.inrialpes.fr/people/jegou/data.php.html")
+HOLIDAYS = DatasetSource("Holidays", "https://lear.inrialpes.fr/people/jegou/data.php.html")
 
 _PUBLISHED = 1_491
 _IMAGES = ("jpg", "images")
@@ -46,7 +46,7 @@ _NAME = re.compile(r"\d{4}\d{2}")
 _PERFECT = "perfect_*result.dat"
 
 
-def holidays_photos(root: Path, facts: PhotoFacts) -> FoundPhotos:
+def holidays_images(root: Path, facts: ImageFacts) -> FoundImages:
     """The images whose names are six digits.
 
     Raises:
@@ -55,10 +55,10 @@ def holidays_photos(root: Path, facts: PhotoFacts) -> FoundPhotos:
     files = [f for f in find_files(image_folder(root, _IMAGES)) if _NAME.fullmatch(f.stem)]
     if not files:
         raise HOLIDAYS.missing("images named by six digits, such as 100000.jpg", root)
-    return photos_of(paths_within(files, root), facts)
+    return images_of(paths_within(files, root), facts)
 
 
-def read_holidays(request: Request) -> tuple[Trial, ...]:
+def read_holidays(request: DatasetRequest) -> tuple[Trial, ...]:
     """The one trial of Holidays.
 
     Raises:
@@ -66,10 +66,10 @@ def read_holidays(request: Request) -> tuple[Trial, ...]:
     """
     if request.asks_boxes("full"):
         raise RequestError("Holidays has no boxes: search with full images.")
-    fit = request.fit_photos(HOLIDAYS, "images:DIR")
-    photos = holidays_photos(request.root, request.facts).all_readable()
-    by_name = {photo.file.name: photo for photo in photos}
-    if len(by_name) != len(photos):
+    fit = request.fit_images(HOLIDAYS, "images:DIR")
+    images = holidays_images(request.root, request.facts).all_readable()
+    by_name = {image.file.name: image for image in images}
+    if len(by_name) != len(images):
         raise RequestError("Two images of Holidays share a name: keep one copy of each.")
     paths = sorted(request.root.rglob(_PERFECT))
     answers = _perfect(paths[0]) if paths else _by_name(by_name)
@@ -77,7 +77,7 @@ def read_holidays(request: Request) -> tuple[Trial, ...]:
         {n for q, found in answers.items() for n in (q, *found)}, by_name, HOLIDAYS, request.root
     )
     queries = tuple(
-        PhotoQuery(
+        DatasetQuery(
             by_name[name],
             None,
             {"all": Judgement(frozenset(by_name[n].path for n in found))},
@@ -89,8 +89,8 @@ def read_holidays(request: Request) -> tuple[Trial, ...]:
     if not queries:
         what = "queries (names ending in 00, or lines of " + _PERFECT + ") with a second image"
         raise HOLIDAYS.missing(what, request.root)
-    notes = incomplete_note(HOLIDAYS, len(photos), _PUBLISHED)
-    return (Trial("all", fit, photos, queries, notes=notes),)
+    notes = incomplete_note(HOLIDAYS, len(images), _PUBLISHED)
+    return (Trial("all", fit, images, queries, notes=notes),)
 
 
 def _by_name(names: Mapping[str, object]) -> dict[str, frozenset[str]]:

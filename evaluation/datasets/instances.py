@@ -1,4 +1,4 @@
-"""A folder of instances as trials: your own photos, one subfolder per object.
+"""A folder of instances as trials: your own images, one subfolder per object.
 
 Each subfolder is an instance; images beside the subfolders, and those in ``distractors``, are
 distractors. ``instances.csv`` in the folder, or any CSV named instead of a folder, overrides this:
@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING
 from descriptors.errors import RequestError
 from evaluation.datasets.files import (
     CORNERS,
-    FoundPhotos,
+    FoundImages,
     box_of,
     find_files,
+    images_of,
     numbers,
     paths_within,
-    photos_of,
     read_rows,
 )
 from evaluation.datasets.photos import Truth, trials_of
@@ -34,12 +34,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from descriptors.arrays import Box
-    from evaluation.datasets.facts import PhotoFacts
-    from evaluation.datasets.files import Request
+    from evaluation.datasets.facts import ImageFacts
+    from evaluation.datasets.files import DatasetRequest
     from evaluation.datasets.photos import Places
-    from evaluation.trials import Photo, Trial
+    from evaluation.trials import DatasetImage, Trial
 
-__all__ = ["folder_photos", "read_folder"]
+__all__ = ["folder_images", "read_folder"]
 
 _INSTANCES, _DISTRACTORS = "instances.csv", "distractors"
 _JUNK = {"1": True, "0": False, "": False}
@@ -54,12 +54,12 @@ _REPAIR = "remove them from the folder (and the CSV), or repair them"
 class _Instances:
     """The images of a folder with their instances as scenes, sorted by path."""
 
-    photos: tuple[Photo, ...]
+    images: tuple[DatasetImage, ...]
     boxes: Places
     junk: Mapping[str, set[str]]
 
 
-def read_folder(request: Request) -> tuple[Trial, ...]:
+def read_folder(request: DatasetRequest) -> tuple[Trial, ...]:
     """The trials of a folder of instances: one per half, or one if a folder to fit on is named.
 
     Raises:
@@ -75,26 +75,26 @@ def read_folder(request: Request) -> tuple[Trial, ...]:
         )
     # Junk is what a box does not find; a full image shows more than the instance.
     truth = Truth(found.boxes, found.junk) if boxes else None
-    return trials_of(found.photos, truth, request.fit)
+    return trials_of(found.images, truth, request.fit)
 
 
-def folder_photos(root: Path, facts: PhotoFacts) -> FoundPhotos:
+def folder_images(root: Path, facts: ImageFacts) -> FoundImages:
     """All images in a folder and below, or of a CSV.
 
     Raises:
         RequestError: if the folder does not exist or has no images.
     """
     if root.is_file():
-        return photos_of(_files(read_rows(root, ("path",), _FOLDER_REMEDY), root), facts)
+        return images_of(_files(read_rows(root, ("path",), _FOLDER_REMEDY), root), facts)
     files = find_files(root)
     if not files:
         raise RequestError(f"There are no images in {root}: name another folder.")
-    return photos_of(paths_within(files, root), facts)
+    return images_of(paths_within(files, root), facts)
 
 
-def _from_subfolders(request: Request) -> _Instances:
-    photos = folder_photos(request.root, request.facts).all_readable(_REPAIR)
-    return _Instances(tuple(replace(p, scene=_instance(p.path)) for p in photos), {}, {})
+def _from_subfolders(request: DatasetRequest) -> _Instances:
+    images = folder_images(request.root, request.facts).all_readable(_REPAIR)
+    return _Instances(tuple(replace(p, scene=_instance(p.path)) for p in images), {}, {})
 
 
 def _instance(path: str) -> str:
@@ -102,11 +102,11 @@ def _instance(path: str) -> str:
     return first if slash and first != _DISTRACTORS else ""
 
 
-def _from_csv(path: Path, request: Request) -> _Instances:
+def _from_csv(path: Path, request: DatasetRequest) -> _Instances:
     rows = read_rows(path, ("path", "instance"), _FOLDER_REMEDY)
-    found = photos_of(_files(rows, path), request.facts).all_readable(_REPAIR)
+    found = images_of(_files(rows, path), request.facts).all_readable(_REPAIR)
     instances = {row["path"]: row["instance"] for row in rows}
-    photos = tuple(replace(photo, scene=instances[photo.path]) for photo in found)
+    images = tuple(replace(image, scene=instances[image.path]) for image in found)
     boxes: dict[str, dict[str, list[Box]]] = defaultdict(lambda: defaultdict(list))
     junk: dict[str, set[str]] = defaultdict(set)
     for row in rows:
@@ -118,7 +118,7 @@ def _from_csv(path: Path, request: Request) -> _Instances:
             corners = numbers(asked, CORNERS, path.name)
             box = box_of(corners, f"{path.name}, {row['path']}")
             boxes[row["instance"]][row["path"]].append(box)
-    return _Instances(photos, boxes, junk)
+    return _Instances(images, boxes, junk)
 
 
 def _is_junk(row: Mapping[str, str], path: Path) -> bool:

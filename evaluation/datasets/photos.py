@@ -1,13 +1,13 @@
-"""Your own photos as trials: a folder with ``photos.csv``.
+"""Your own images as trials: a folder with ``photos.csv``.
 
-``photos.csv`` has the columns path, scene ("" for a distractor; several things that a photo shows
+``photos.csv`` has the columns path, scene ("" for a distractor; several things that an image shows
 are joined by ``;``), capture, width and height, and perhaps kind. For queries with a box there are
 also ``queries.csv`` (path, x0, y0, x1, y1; pixels, half-open) and ``junk.csv`` (path), both with
-the column scene where a photo shows several things, and perhaps ``boxes.csv`` (path, thing, x0,
-y0, x1, y1), the places of every thing in every photo.
+the column scene where an image shows several things, and perhaps ``boxes.csv`` (path, thing, x0,
+y0, x1, y1), the places of every thing in every image.
 
-Every photo of a scene is a query, and is removed from its own ranking; with boxes, each box of
-``queries.csv`` is one, and all other photos of its scene are right answers.
+Every image of a scene is a query, and is removed from its own ranking; with boxes, each box of
+``queries.csv`` is one, and all other images of its scene are right answers.
 
 Source:
     photos/README.md: halves by scene, each tested with the whitening of the other.
@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Literal
 from descriptors.arrays import Size
 from descriptors.errors import RequestError
 from evaluation.datasets.files import CORNERS, box_of, numbers, read_rows
-from evaluation.trials import Judgement, Photo, PhotoQuery, Trial
+from evaluation.trials import DatasetImage, DatasetQuery, Judgement, Trial
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -32,14 +32,14 @@ if TYPE_CHECKING:
 
     from descriptors.arrays import Box
 
-    # Boxes by thing, and by the path of a photo that shows it.
+    # Boxes by thing, and by the path of an image that shows it.
     Places = Mapping[str, Mapping[str, Sequence[Box]]]
 
 __all__ = ["COLLECTIONS", "Queries", "Truth", "read_photos", "read_trials", "trials_of"]
 
 Queries = Literal["full", "boxes"]
 
-# The measure of queries in scenes of independent photos by many people: the hard ones.
+# The measure of queries in scenes of independent images by many people: the hard ones.
 COLLECTIONS = "collections"
 
 _COLLECTION = "photo_collection"
@@ -53,7 +53,7 @@ class Truth:
     Attributes:
         boxes: of the queries.
         junk: paths that are neither right nor wrong, by thing.
-        places: where every photo shows a thing; None if only the boxes of queries are known.
+        places: where every image shows a thing; None if only the boxes of queries are known.
     """
 
     boxes: Places
@@ -61,55 +61,55 @@ class Truth:
     places: Places | None = None
 
     def places_of(self, thing: str) -> Mapping[str, Sequence[Box]]:
-        """Where photos show a thing, by path, as far as it is known."""
+        """Where images show a thing, by path, as far as it is known."""
         return (self.boxes if self.places is None else self.places).get(thing, {})
 
 
 def read_trials(
-    folder: Path, queries: Queries, fit_on: Path | tuple[Photo, ...] | None = None
+    folder: Path, queries: Queries, fit_on: Path | tuple[DatasetImage, ...] | None = None
 ) -> tuple[Trial, ...]:
     """The trials of a folder with ``photos.csv``.
 
     Args:
         folder: also has ``queries.csv`` and ``junk.csv``, and perhaps ``boxes.csv``, for boxes.
-        queries: every photo of a scene in full, or the boxes of ``queries.csv``.
-        fit_on: another such folder, or any photos, to fit the whitening on (no photos: the packaged
+        queries: every image of a scene in full, or the boxes of ``queries.csv``.
+        fit_on: another such folder, or any images, to fit the whitening on (none: the packaged
             one); the gallery is then all of `folder`. Without it, each half is tested with the
             whitening of the other.
 
     Raises:
-        RequestError: for a file, column or photo that is missing, or no query with a positive.
+        RequestError: for a file, column or image that is missing, or no query with a positive.
     """
-    photos = read_photos(folder)
-    truth = _read_truth(folder, photos) if queries == "boxes" else None
+    images = read_photos(folder)
+    truth = _read_truth(folder, images) if queries == "boxes" else None
     fit = fit_on if fit_on is None or isinstance(fit_on, tuple) else read_photos(fit_on)
-    return trials_of(photos, truth, fit)
+    return trials_of(images, truth, fit)
 
 
-def read_photos(folder: Path) -> tuple[Photo, ...]:
-    """The photos of ``photos.csv``, sorted by path.
+def read_photos(folder: Path) -> tuple[DatasetImage, ...]:
+    """The images of ``photos.csv``, sorted by path.
 
     Raises:
         RequestError: if the file or a column is missing, or a path is listed twice.
     """
     columns = ("path", "scene", "capture", "width", "height")
     rows = read_rows(folder / "photos.csv", columns, _PHOTOS_REMEDY)
-    photos = sorted((_photo(row, folder) for row in rows), key=lambda photo: photo.path)
-    for one, other in pairwise(photos):
+    images = sorted((_image(row, folder) for row in rows), key=lambda image: image.path)
+    for one, other in pairwise(images):
         if one.path == other.path:
             raise RequestError(f"photos.csv lists {one.path} twice: remove one of the lines.")
-    return tuple(photos)
+    return tuple(images)
 
 
-def _photo(row: Mapping[str, str], folder: Path) -> Photo:
+def _image(row: Mapping[str, str], folder: Path) -> DatasetImage:
     width, height = numbers(row, ("width", "height"), "photos.csv")
     size = Size(int(width), int(height))
     kind = row.get("kind") or ""
-    return Photo(row["path"], size, folder / row["path"], row["scene"], row["capture"], kind)
+    return DatasetImage(row["path"], size, folder / row["path"], row["scene"], row["capture"], kind)
 
 
-def _read_truth(folder: Path, photos: tuple[Photo, ...]) -> Truth:
-    things = {photo.path: photo.things for photo in photos}
+def _read_truth(folder: Path, images: tuple[DatasetImage, ...]) -> Truth:
+    things = {image.path: image.things for image in images}
     boxes = _read_boxes(folder / "queries.csv", "scene", things)
     listed = folder / "boxes.csv"
     places = _read_boxes(listed, "thing", things) if listed.is_file() else None
@@ -117,13 +117,13 @@ def _read_truth(folder: Path, photos: tuple[Photo, ...]) -> Truth:
 
 
 def _read_boxes(path: Path, column: str, things: Mapping[str, tuple[str, ...]]) -> Places:
-    """The boxes of a file; a photo may have several of one thing."""
+    """The boxes of a file; an image may have several of one thing."""
     boxes: dict[str, dict[str, list[Box]]] = defaultdict(lambda: defaultdict(list))
     for row in read_rows(path, ("path", *CORNERS), _PHOTOS_REMEDY):
         shown = things.get(row["path"], ())
         if not shown:
             raise RequestError(
-                f"{path.name} lists {row['path']}, which is not a photo of a scene in photos.csv: "
+                f"{path.name} lists {row['path']}, which is not an image of a scene in photos.csv: "
                 "correct the path."
             )
         thing = row.get(column) or ";".join(shown)
@@ -138,7 +138,7 @@ def _read_boxes(path: Path, column: str, things: Mapping[str, tuple[str, ...]]) 
 
 
 def _read_junk(folder: Path, things: Mapping[str, tuple[str, ...]]) -> dict[str, set[str]]:
-    """Paths by thing; a line without a scene is about all that the photo shows."""
+    """Paths by thing; a line without a scene is about all that the image shows."""
     junk: dict[str, set[str]] = defaultdict(set)
     every = {thing for shown in things.values() for thing in shown}
     for row in read_rows(folder / "junk.csv", ("path",), _PHOTOS_REMEDY):
@@ -149,7 +149,7 @@ def _read_junk(folder: Path, things: Mapping[str, tuple[str, ...]]) -> dict[str,
         scene = row.get("scene")
         if scene and scene not in every:
             raise RequestError(
-                f"junk.csv lists {row['path']} for {scene!r}, which no photo of photos.csv shows: "
+                f"junk.csv lists {row['path']} for {scene!r}, which no image of photos.csv shows: "
                 "correct the scene."
             )
         for thing in (scene,) if scene else things[row["path"]]:
@@ -158,64 +158,66 @@ def _read_junk(folder: Path, things: Mapping[str, tuple[str, ...]]) -> dict[str,
 
 
 def trials_of(
-    photos: tuple[Photo, ...], truth: Truth | None, fit: tuple[Photo, ...] | None
+    images: tuple[DatasetImage, ...], truth: Truth | None, fit: tuple[DatasetImage, ...] | None
 ) -> tuple[Trial, ...]:
-    """The trials of photos whose scenes are known.
+    """The trials of images whose scenes are known.
 
     Args:
-        photos: sorted by path.
+        images: sorted by path.
         truth: of queries with boxes; None for full images.
         fit: what the whitening is fitted on, nothing for the packaged one; None for half against
             half.
 
     Raises:
-        RequestError: if there is no query with a positive; if a photo shows several things, for
-            full images and for halves; for halves of photos with known places.
+        RequestError: if there is no query with a positive; if an image shows several things, for
+            full images and for halves; for halves of images with known places.
     """
-    several = next((photo.path for photo in photos if len(photo.things) > 1), None)
+    several = next((image.path for image in images if len(image.things) > 1), None)
     if several is not None and truth is None:
         raise RequestError(
             f"{several} shows several things, so that a full image is no query for one of them: "
             "add --queries boxes."
         )
     if fit is not None:
-        return (Trial("all", fit, photos, _queries(photos, truth)),)
+        return (Trial("all", fit, images, _queries(images, truth)),)
     if several is not None or (truth is not None and truth.places is not None):
         raise RequestError(
-            "A folder with boxes.csv, or with photos of several things, has no halves: add "
-            "--fit-on packaged, or --fit-on DIR with other photos."
+            "A folder with boxes.csv, or with images of several things, has no halves: add "
+            "--fit-on packaged, or --fit-on DIR with other images."
         )
-    halves = _halves(photos)
+    halves = _halves(images)
     return tuple(
         Trial(f"half {i}", halves[1 - i], half, _queries(half, truth))
         for i, half in enumerate(halves)
     )
 
 
-def _halves(photos: tuple[Photo, ...]) -> tuple[tuple[Photo, ...], tuple[Photo, ...]]:
+def _halves(
+    images: tuple[DatasetImage, ...],
+) -> tuple[tuple[DatasetImage, ...], tuple[DatasetImage, ...]]:
     """Scenes of even position and the first half of the distractors; then the rest."""
-    scenes = sorted({photo.scene for photo in photos if photo.scene})
-    distractors = [photo.path for photo in photos if not photo.scene]
+    scenes = sorted({image.scene for image in images if image.scene})
+    distractors = [image.path for image in images if not image.scene]
     even, early = set(scenes[::2]), set(distractors[: len(distractors) // 2])
-    first = tuple(p for p in photos if p.scene in even or p.path in early)
-    return first, tuple(p for p in photos if p.scene not in even and p.path not in early)
+    first = tuple(p for p in images if p.scene in even or p.path in early)
+    return first, tuple(p for p in images if p.scene not in even and p.path not in early)
 
 
-def _queries(gallery: tuple[Photo, ...], truth: Truth | None) -> tuple[PhotoQuery, ...]:
+def _queries(gallery: tuple[DatasetImage, ...], truth: Truth | None) -> tuple[DatasetQuery, ...]:
     """Every query of a gallery that has a positive in it."""
     shown: dict[str, set[str]] = defaultdict(set)
-    for photo in gallery:
-        for thing in photo.things:
-            shown[thing].add(photo.path)
+    for image in gallery:
+        for thing in image.things:
+            shown[thing].add(image.path)
     queries = tuple(
         query
-        for photo in gallery
-        for thing in photo.things
-        for query in _queries_for(thing, photo, shown[thing], truth)
+        for image in gallery
+        for thing in image.things
+        for query in _queries_for(thing, image, shown[thing], truth)
     )
     if not queries:
         raise RequestError(
-            "No photo of this gallery is a query with a second photo of its scene (or instance): "
+            "No image of this gallery is a query with a second image of its scene (or instance): "
             "fill in the scenes (and, for boxes, the queries with their boxes). Without --fit-on "
             "each half of the scenes needs one."
         )
@@ -223,24 +225,24 @@ def _queries(gallery: tuple[Photo, ...], truth: Truth | None) -> tuple[PhotoQuer
 
 
 def _queries_for(
-    thing: str, photo: Photo, shown: Collection[str], truth: Truth | None
-) -> Iterator[PhotoQuery]:
-    """A photo's queries for a thing, which the photos `shown` show."""
+    thing: str, image: DatasetImage, shown: Collection[str], truth: Truth | None
+) -> Iterator[DatasetQuery]:
+    """An image's queries for a thing, which the images `shown` show."""
     junk = frozenset(() if truth is None else truth.junk.get(thing, ()))
-    positives = frozenset(shown) - junk - {photo.path}
+    positives = frozenset(shown) - junk - {image.path}
     if not positives:
         return
-    judgements = dict.fromkeys(_measures(photo, truth), Judgement(positives, junk))
+    judgements = dict.fromkeys(_measures(image, truth), Judgement(positives, junk))
     if truth is None:
-        yield PhotoQuery(photo, None, judgements, photo.path)
+        yield DatasetQuery(image, None, judgements, image.path)
         return
     places = {path: tuple(b) for path, b in truth.places_of(thing).items() if path in positives}
-    for box in truth.boxes.get(thing, {}).get(photo.path, ()):
-        yield PhotoQuery(photo, box, judgements, photo.path, places)
+    for box in truth.boxes.get(thing, {}).get(image.path, ()):
+        yield DatasetQuery(image, box, judgements, image.path, places)
 
 
-def _measures(photo: Photo, truth: Truth | None) -> tuple[str, ...]:
+def _measures(image: DatasetImage, truth: Truth | None) -> tuple[str, ...]:
     """All queries; and those of a kind, where every place is known, or else in collections."""
     if truth is not None and truth.places is not None:
-        return ("all", photo.kind) if photo.kind else ("all",)
-    return ("all", COLLECTIONS) if photo.capture == _COLLECTION else ("all",)
+        return ("all", image.kind) if image.kind else ("all",)
+    return ("all", COLLECTIONS) if image.capture == _COLLECTION else ("all",)

@@ -18,16 +18,16 @@ from pydantic import BaseModel, ConfigDict, ValidationError, conlist
 
 from descriptors.errors import RequestError
 from evaluation.datasets.buildings import OXFORD, PARIS, Buildings
-from evaluation.datasets.files import Source, box_of, require, stems
+from evaluation.datasets.files import DatasetSource, box_of, require, stems
 from evaluation.datasets.pickles import read_plain_pickle
-from evaluation.trials import Judgement, PhotoQuery, Trial
+from evaluation.trials import DatasetQuery, Judgement, Trial
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from evaluation.datasets.facts import PhotoFacts
-    from evaluation.datasets.files import FoundPhotos, Request
+    from evaluation.datasets.facts import ImageFacts
+    from evaluation.datasets.files import DatasetRequest, FoundImages
 
 __all__ = ["ROXFORD", "RPARIS", "read_revisited"]
 
@@ -71,40 +71,40 @@ class Revisited:
         fit_on: example of what to fit the whitening on.
     """
 
-    source: Source
+    source: DatasetSource
     buildings: Buildings
     annotation: str
     fit_on: str
 
-    def photos(self, root: Path, facts: PhotoFacts) -> FoundPhotos:
+    def images(self, root: Path, facts: ImageFacts) -> FoundImages:
         """All images, queries too."""
-        return self.buildings.photos(root, facts)
+        return self.buildings.images(root, facts)
 
 
-ROXFORD = Revisited(Source("ROxford5k", _PAGE), OXFORD, "gnd_roxford5k.pkl", "paris6k:DIR")
-RPARIS = Revisited(Source("RParis6k", _PAGE), PARIS, "gnd_rparis6k.pkl", "oxford5k:DIR")
+ROXFORD = Revisited(DatasetSource("ROxford5k", _PAGE), OXFORD, "gnd_roxford5k.pkl", "paris6k:DIR")
+RPARIS = Revisited(DatasetSource("RParis6k", _PAGE), PARIS, "gnd_rparis6k.pkl", "oxford5k:DIR")
 
 
-def read_revisited(revisited: Revisited, request: Request) -> tuple[Trial, ...]:
+def read_revisited(revisited: Revisited, request: DatasetRequest) -> tuple[Trial, ...]:
     """The one trial of ROxford5k or RParis6k.
 
     Raises:
         RequestError: for a file or image that is missing or damaged, or nothing to fit on.
     """
     source, root = revisited.source, request.root
-    fit = request.fit_photos(source, revisited.fit_on)
+    fit = request.fit_images(source, revisited.fit_on)
     path = next(iter(sorted(root.rglob(revisited.annotation))), None)
     if path is None:
         raise source.missing(f"the annotation {revisited.annotation}", root)
     annotation = _read(path)
-    photos = stems(revisited.photos(root, request.facts).photos, source)
-    require({*annotation.imlist, *annotation.qimlist}, photos, source, root)
-    gallery = [photos[name] for name in annotation.imlist]
+    images = stems(revisited.images(root, request.facts).images, source)
+    require({*annotation.imlist, *annotation.qimlist}, images, source, root)
+    gallery = [images[name] for name in annotation.imlist]
     boxes = request.asks_boxes("boxes")
-    paths = [photo.path for photo in gallery]
+    paths = [image.path for image in gallery]
     queries = tuple(
-        PhotoQuery(
-            photos[name],
+        DatasetQuery(
+            images[name],
             box_of(about.bbx, f"{path}, query {name}") if boxes else None,
             judgements,
             None,

@@ -8,4 +8,5 @@ options     re-ranking and expansion
 parsing     a search's body and query string -> `VisualSearch`, or None if it uses no key of ours
 msearch     the same for `_msearch`, and merging its answers
 answers     Elasticsearch's hits in the new order; `filter_path`
+endpoints   bodies of the endpoints below `/_camsearch`, with their schemas
 """

@@ -24,7 +24,7 @@ from reranker.dialect.values import fits
 from reranker.dialect.windows import REGIONS
 
 __all__ = ["FoundHit", "RankedHit", "answer_of", "cut", "filtered", "page_of", "read_hits"]
-__all__ += ["with_boxes"]
+__all__ += ["score_of", "shows_boxes", "with_boxes"]
 
 _DOT = re.compile(r"(?<!\\)\.")
 _ANY_NAMES = "**"
@@ -82,9 +82,12 @@ class RankedHit:
     @property
     def score(self) -> float | None:
         """Elasticsearch's score for unit vectors, (1 + cosine) / 2."""
-        if self.cosine is None:
-            return _number(self.raw.get("_score"))
-        return min(max((1 + self.cosine) / 2, 0.0), 1.0)
+        return _number(self.raw.get("_score")) if self.cosine is None else score_of(self.cosine)
+
+
+def score_of(cosine: float) -> float:
+    """Elasticsearch's score of unit vectors with this cosine, 0..1."""
+    return min(max((1 + cosine) / 2, 0.0), 1.0)
 
 
 def read_hits(response: Mapping[str, Any]) -> list[FoundHit]:
@@ -202,6 +205,12 @@ def _first(fields: Mapping[str, Any], name: str, kind: type) -> Any:
 
 def _number(value: Any) -> float | None:
     return float(value) if isinstance(value, (int, float)) else None
+
+
+def shows_boxes(search: VisualSearch) -> bool:
+    """Whether the search's `filter_path` keeps the box of a hit."""
+    hit = {"hits": {"hits": [{"fields": {f"{NAME}.box": [0]}}]}}
+    return filtered(hit, search.filter_path) == hit
 
 
 def filtered(answer: Mapping[str, Any], filter_path: str) -> dict[str, Any]:

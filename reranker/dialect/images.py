@@ -9,7 +9,7 @@ from typing import Any
 
 from descriptors.arrays import Box
 from reranker.dialect.searches import DialectLimits, ImageQuery, ImageSource
-from reranker.dialect.values import a_number, a_text, an_object, refusal
+from reranker.dialect.values import a_number, a_text, an_object, invalid_value
 from reranker.errors import DialectError
 
 __all__ = ["IMAGE_KEYS", "read_query_image"]
@@ -62,15 +62,15 @@ def _read_base64(value: Any, path: str, most: int) -> bytes:
     try:
         data = base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError) as error:
-        raise refusal(path, "the base64 of an image's file", value) from error
+        raise invalid_value(path, "the base64 of an image's file", value) from error
     if not data:
-        raise refusal(path, "the base64 of an image's file", value)
+        raise invalid_value(path, "the base64 of an image's file", value)
     return data
 
 
 def _read_box(value: Any, path: str) -> Box:
     if not isinstance(value, list):
-        raise refusal(path, "[x0, y0, x1, y1], pixels of the upright image", value)
+        raise invalid_value(path, "[x0, y0, x1, y1], pixels of the upright image", value)
     if len(value) != _COORDINATES:
         raise DialectError(
             f"[{path}] has {len(value)} numbers: give four, [x0, y0, x1, y1], pixels of the "

@@ -19,12 +19,12 @@ from reranker.dialect.values import (
     a_number,
     a_whole_number,
     an_object,
-    refusal,
+    invalid_value,
 )
 from reranker.errors import DialectError
 from reranker.ranking import RerankBy
 
-__all__ = ["NAME", "Options", "check_conflicts", "check_images", "take_options"]
+__all__ = ["NAME", "Options", "check_conflicts", "check_images", "read_rerank", "take_options"]
 
 NAME = "camsearch"
 
@@ -108,7 +108,7 @@ def _take_retriever(body: dict[str, Any], limits: DialectLimits) -> Options | No
     inner = given.get("retriever")
     if inner is not None:
         if not isinstance(inner, dict):
-            raise refusal(f"{path}.retriever", "an object", inner)
+            raise invalid_value(f"{path}.retriever", "an object", inner)
         body["retriever"] = inner
         return options
     if body.get("knn") is None and body.get("query") is None:
@@ -153,20 +153,30 @@ def _ranking(
         1,
         limits.window,
     )
-    rerank = _rerank(given.get("rerank", True), f"{path}.rerank", window, limits)
+    rerank = read_rerank(given.get("rerank", True), f"{path}.rerank", window, limits)
     return rerank, _expand(given.get("expand"), f"{path}.expand", limits)
 
 
-def _rerank(value: Any, path: str, window: int, limits: DialectLimits) -> Rerank | None:
-    """True and {} mean the defaults; false and null mean no re-ranking."""
+def read_rerank(value: Any, path: str, window: int, limits: DialectLimits) -> Rerank | None:
+    """Read what is compared: true and {} mean the defaults, false and null no re-ranking.
+
+    Raises:
+        DialectError: it is not valid.
+    """
     if value is None or value is False:
         return None
     if value is True:
         return Rerank(window)
-    given = an_object(value, path, ("by", "regions", "classes"))
+    given = an_object(value, path, ("by", "regions", "classes", "refine"))
     by, classes = _rerank_by(given, path), given.get("classes")
+    refine = given.get("refine") is not None and a_flag(given["refine"], f"{path}.refine")
+    if refine and by not in {None, "windows"}:
+        raise DialectError(
+            f'[{path}.refine] fits the boxes of windows: leave it out, or re-rank by "windows".'
+        )
+    by = "windows" if refine else by
     if classes is None:
-        return Rerank(window, by)
+        return Rerank(window, by, refine=refine)
     if by == "windows":
         raise DialectError(
             f"[{path}.classes] does not apply to windows, which have their own classes: leave it "
@@ -184,7 +194,7 @@ def _rerank_by(given: Mapping[str, Any], path: str) -> RerankBy | None:
     if regions is not None:
         return "maps" if a_flag(regions, f"{path}.regions") else "images"
     if by is not None and by not in _RERANK_BY:
-        raise refusal(f"{path}.by", '"windows", "maps" or "images"', by)
+        raise invalid_value(f"{path}.by", '"windows", "maps" or "images"', by)
     found: RerankBy | None = by
     return found
 

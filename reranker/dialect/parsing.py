@@ -148,9 +148,10 @@ def understand(body: dict[str, Any], query: str, limits: DialectLimits) -> Visua
     parameters = parameters_of(query)
     timeout = seconds_of(parameters.get("timeout", body.get("timeout")))
     check_images(options, slots, limits)
+    paths = parameters.get("filter_path", "")
     pretty = parameters.get("pretty", "false") != "false"
     if options is None or not options.ranks:
-        return VisualSearch(body, query, slots, timeout=timeout, pretty=pretty)
+        return VisualSearch(body, query, slots, timeout=timeout, filter_path=paths, pretty=pretty)
     check_conflicts(body, parameters)
     page = read_page(body, parameters, limits.hits)
     return VisualSearch(
@@ -164,7 +165,7 @@ def understand(body: dict[str, Any], query: str, limits: DialectLimits) -> Visua
         page.size,
         page.min_score,
         timeout,
-        parameters.get("filter_path", ""),
+        paths,
         pretty,
         missing_fields(body, parameters),
         "_source" not in body and not any(name.startswith("_source") for name in parameters),

@@ -15,8 +15,8 @@ from reranker.dialect.values import fits, without
 from reranker.dialect.windows import WINDOW_VECTOR, window_levels
 from reranker.ranking import RerankBy
 
-__all__ = ["DialectLimits", "Expand", "ImageQuery", "ImageSource", "Path", "Rerank", "Slot"]
-__all__ += ["Vectors", "VisualSearch", "asked_body", "changed", "first_body"]
+__all__ = ["IMAGE_FIELDS", "DialectLimits", "Expand", "ImageQuery", "ImageSource", "Path"]
+__all__ += ["QueryVectors", "Rerank", "Slot", "VisualSearch", "asked_body", "changed", "first_body"]
 __all__ += ["forwarded_query", "missing_fields"]
 
 Path = tuple[str | int, ...]
@@ -25,8 +25,8 @@ Path = tuple[str | int, ...]
 _WITHOUT_WINDOW = {"knn", "standard"}
 # Parameters that apply to the final hits and are not sent to Elasticsearch.
 _OURS = ("from", "size", "filter_path", "pretty")
-# Fields that locate a hit's kept maps and its image.
-_NEEDED = ("digest", "width", "height", "uri")
+# Fields that locate a document's kept maps and its image.
+IMAGE_FIELDS = ("digest", "width", "height", "uri")
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class ImageQuery:
     box: Box | None = None
 
 
-Vectors = Mapping[ImageQuery, Sequence[float] | np.ndarray]
+QueryVectors = Mapping[ImageQuery, Sequence[float] | np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -91,11 +91,13 @@ class Rerank:
         by: windows in the index, CAM regions of feature maps, or whole images with the query's
             classes (OnA); None for windows if the index has them, else maps.
         classes: number of classes of the query; None for the settings' number.
+        refine: whether the boxes that are shown are fitted to the object; by windows only.
     """
 
     window: int
     by: RerankBy | None = None
     classes: int | None = None
+    refine: bool = False
 
 
 @dataclass(frozen=True)
@@ -202,17 +204,17 @@ class VisualSearch:
         return max(self.start + self.size, window, expanding)
 
 
-def first_body(search: VisualSearch, vectors: Vectors) -> bytes:
+def first_body(search: VisualSearch, vectors: QueryVectors) -> bytes:
     """The body of the first search.
 
     Args:
         search: the parsed search.
         vectors: of the image of each slot.
 
-        Convention:
-            Without re-ranking and expansion only the vectors are added. With them `size` covers
-            every stage, `from` and `min_score` are removed, and the fields that locate kept maps
-            are added.
+    Convention:
+        Without re-ranking and expansion only the vectors are added. With them `size` covers
+        every stage, `from` and `min_score` are removed, and the fields that locate kept maps
+        are added.
     """
     return orjson.dumps(asked_body(search, vectors), option=orjson.OPT_SERIALIZE_NUMPY)
 
@@ -222,7 +224,7 @@ def forwarded_query(search: VisualSearch) -> str:
     return without(search.query, _OURS) if search.ranks else search.query
 
 
-def asked_body(search: VisualSearch, vectors: Vectors) -> dict[str, Any]:
+def asked_body(search: VisualSearch, vectors: QueryVectors) -> dict[str, Any]:
     """As `first_body`, before it is written as JSON."""
     body: dict[str, Any] = dict(search.body)
     for slot in search.slots:
@@ -251,7 +253,7 @@ def changed(container: Any, path: Path, values: Mapping[str, Any]) -> Any:
 def missing_fields(body: Mapping[str, Any], parameters: Mapping[str, str]) -> tuple[str, ...]:
     """The fields that camsearch needs and the caller did not ask for."""
     asked = set(_asked_fields(body, parameters))
-    return tuple(name for name in _NEEDED if not any(fits(one, name) for one in asked))
+    return tuple(name for name in IMAGE_FIELDS if not any(fits(one, name) for one in asked))
 
 
 def _asked_fields(body: Mapping[str, Any], parameters: Mapping[str, str]) -> Iterable[str]:

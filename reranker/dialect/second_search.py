@@ -9,7 +9,7 @@ import orjson
 
 from es_mappings.windows import MAX_HITS
 from galleries.gallery import FIRST_DOCUMENTS
-from reranker.dialect.searches import Vectors, VisualSearch, asked_body, changed
+from reranker.dialect.searches import QueryVectors, VisualSearch, asked_body, changed
 from reranker.dialect.values import max_copies
 
 __all__ = ["again_body", "documents_body", "shown_at_most", "wide_body"]
@@ -23,12 +23,12 @@ _ABOUT_HITS = ("version", "seq_no_primary_term", "track_total_hits", "_source", 
 _WIDE_CANDIDATES = 1500
 
 
-def again_body(search: VisualSearch, vectors: Vectors) -> bytes:
+def again_body(search: VisualSearch, vectors: QueryVectors) -> bytes:
     """As `first_body` with the expanded vector, without aggregations, suggestions and profile."""
     return orjson.dumps(_again(search, vectors), option=orjson.OPT_SERIALIZE_NUMPY)
 
 
-def wide_body(search: VisualSearch, vectors: Vectors) -> dict[str, Any]:
+def wide_body(search: VisualSearch, vectors: QueryVectors) -> dict[str, Any]:
     """A search for the ids of the first 1,000 hits by whole images, with the caller's filters.
 
     Args:
@@ -49,7 +49,7 @@ def wide_body(search: VisualSearch, vectors: Vectors) -> dict[str, Any]:
     return {**body, "size": k, "_source": False, "track_total_hits": False}
 
 
-def documents_body(search: VisualSearch, vectors: Vectors, ids: Sequence[str]) -> bytes:
+def documents_body(search: VisualSearch, vectors: QueryVectors, ids: Sequence[str]) -> bytes:
     """As `again_body`, but only for documents with these ids, which may be in several indices."""
     body = _again(search, vectors)
     [slot] = search.slots
@@ -72,7 +72,7 @@ def shown_at_most(search: VisualSearch) -> int:
     return search.first_hits if k is None else min(k, search.first_hits)
 
 
-def _again(search: VisualSearch, vectors: Vectors) -> dict[str, Any]:
+def _again(search: VisualSearch, vectors: QueryVectors) -> dict[str, Any]:
     return {k: v for k, v in asked_body(search, vectors).items() if k not in _ONCE}
 
 

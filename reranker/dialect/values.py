@@ -16,7 +16,7 @@ from es_mappings.windows import MAX_HITS
 from reranker.errors import DialectError
 
 __all__ = ["Page", "a_flag", "a_number", "a_text", "a_whole_number", "about_indices", "an_object"]
-__all__ += ["fits", "max_copies", "parameters_of", "read_page", "refusal", "seconds_of"]
+__all__ += ["fits", "invalid_value", "max_copies", "parameters_of", "read_page", "seconds_of"]
 __all__ += ["warning", "without", "written_json"]
 
 _MAX_SHOWN = 60
@@ -34,7 +34,7 @@ _PLAIN = "".join(chr(code) for code in range(0x20, 0x7F) if chr(code) not in '"\
 _MAX_WARNING = 1000
 
 
-def refusal(path: str, expected: str, value: Any) -> DialectError:
+def invalid_value(path: str, expected: str, value: Any) -> DialectError:
     """The error for a wrong value, which the sentence shows, shortened."""
     return DialectError(f"[{path}] must be {expected}, not {_shown(value)}.")
 
@@ -46,7 +46,7 @@ def an_object(value: Any, path: str, known: Collection[str]) -> Mapping[str, Any
         DialectError: it is not an object, or has another key.
     """
     if not isinstance(value, dict):
-        raise refusal(path, "an object", value)
+        raise invalid_value(path, "an object", value)
     for key in value:
         if key not in known:
             names = ", ".join(f"[{name}]" for name in known)
@@ -61,7 +61,7 @@ def a_whole_number(value: Any, path: str, least: int, most: int) -> int:
         DialectError: it is not.
     """
     if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
-        raise refusal(path, f"a whole number from {least:,} to {most:,}", value)
+        raise invalid_value(path, f"a whole number from {least:,} to {most:,}", value)
     return value
 
 
@@ -72,9 +72,9 @@ def a_number(value: Any, path: str, least: float) -> float:
         DialectError: it is not.
     """
     if not isinstance(value, (int, float)) or isinstance(value, bool):
-        raise refusal(path, f"a number, {least:g} or more", value)
+        raise invalid_value(path, f"a number, {least:g} or more", value)
     if not math.isfinite(value) or value < least:
-        raise refusal(path, f"a finite number, {least:g} or more", value)
+        raise invalid_value(path, f"a finite number, {least:g} or more", value)
     return float(value)
 
 
@@ -85,7 +85,7 @@ def a_flag(value: Any, path: str) -> bool:
         DialectError: it is not.
     """
     if not isinstance(value, bool):
-        raise refusal(path, "true or false", value)
+        raise invalid_value(path, "true or false", value)
     return value
 
 
@@ -96,7 +96,7 @@ def a_text(value: Any, path: str, most: int) -> str:
         DialectError: it is not.
     """
     if not isinstance(value, str) or not 0 < len(value) <= most:
-        raise refusal(path, f"a text of 1 to {most:,} characters", value)
+        raise invalid_value(path, f"a text of 1 to {most:,} characters", value)
     return value
 
 
@@ -125,7 +125,7 @@ def read_page(body: Mapping[str, Any], parameters: Mapping[str, str], max_hits: 
     least = body.get("min_score")
     number = isinstance(least, (int, float)) and not isinstance(least, bool)
     if least is not None and not (number and math.isfinite(least)):
-        raise refusal("min_score", "a number", least)
+        raise invalid_value("min_score", "a number", least)
     return Page(start, size, None if least is None else float(least))
 
 
@@ -138,7 +138,7 @@ def _whole(name: str, body: Mapping[str, Any], parameters: Mapping[str, str], de
             value = int(value)
         written = "" if isinstance(value, bool) else str(value)
     if not _WHOLE.fullmatch(written):
-        raise refusal(name, "a whole number, 0 or more", parameters.get(name, body.get(name)))
+        raise invalid_value(name, "a whole number, 0 or more", parameters.get(name, body.get(name)))
     return int(written)
 
 

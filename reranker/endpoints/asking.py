@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI, Response
 from fastapi import Request as OwnRequest
@@ -10,12 +11,16 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from descriptors.errors import CamsearchError
+from reranker.errors import Overloaded
 from reranker.http.bodies import plain, read_whole
 from reranker.http.error_answers import in_shape, refusal, unexpected
 from reranker.http.exchange import Answer, Request
 from reranker.http.headers import going_up
 
-__all__ = ["ERRORS", "answer_errors", "asked_further", "body_of", "response_of"]
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+__all__ = ["ERRORS", "answer_errors", "asked_further", "body_of", "counted", "response_of"]
 
 # Headers about the caller's body and accepted answers.
 _OF_THE_BODY = frozenset(
@@ -116,6 +121,20 @@ async def body_of(request: OwnRequest, most: int) -> bytes:
     headers = request.scope["headers"]
     body = await read_whole(request.receive, headers, most)
     return await plain(body, headers, most) or b""
+
+
+@contextmanager
+def counted(count: Callable[[str], None], answered: str) -> Iterator[None]:
+    """Count a request by its outcome: `answered`, refused or overloaded."""
+    try:
+        yield
+    except Overloaded:
+        count("overloaded")
+        raise
+    except CamsearchError:
+        count("refused")
+        raise
+    count(answered)
 
 
 def response_of(answer: Answer) -> Response:

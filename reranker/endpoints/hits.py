@@ -4,22 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 from starlette.convertors import StringConvertor, register_url_convertor
 
-from descriptors.errors import CamsearchError
-from reranker.endpoints.asking import ERRORS, asked_further, body_of
-from reranker.errors import Overloaded
+from reranker.dialect.endpoints import EXPLAIN_SCHEMA, read_explain_request, read_index
+from reranker.endpoints.asking import ERRORS, asked_further, body_of, counted
 from reranker.explain.explainer import Explained
-from reranker.explain.requests import EXPLAIN_SCHEMA, read_explain_request, read_index
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from reranker.observability.metrics import Metrics
     from reranker.service import Service
 
 __all__ = ["hits_router"]
@@ -69,7 +63,7 @@ def _add_explain(router: APIRouter, service: Service) -> None:
         """The regions of a hit with their cosines, the query's classes, what each layer and channel
         adds, and a heat map; that alone with `Accept: image/png`.
         """  # noqa: D205 - a description for OpenAPI, which has no first line
-        with _counted(service.metrics):
+        with counted(service.metrics.explained, "explained"):
             asked_as = asked_further(request)
             service.rate.take(asked_as)
             body = await body_of(request, most)
@@ -109,19 +103,6 @@ def _add_thumbnails(router: APIRouter, service: Service) -> None:
             return Response(status_code=_UNCHANGED, headers=headers)
         file = await service.files.small(image, size)
         return Response(file, headers=headers, media_type="image/jpeg")
-
-
-@contextmanager
-def _counted(metrics: Metrics) -> Iterator[None]:
-    try:
-        yield
-    except Overloaded:
-        metrics.explained("overloaded")
-        raise
-    except CamsearchError:
-        metrics.explained("refused")
-        raise
-    metrics.explained("explained")
 
 
 def _wants_png(request: Request) -> bool:

@@ -17,18 +17,19 @@ from descriptors.arrays import Box, Encoded, QueryDescription, Region, Size, box
 from descriptors.classes import class_names
 from descriptors.regions import boxes_on_layers, on_layers
 from es_mappings.fields import DESCRIPTOR
+from reranker.dialect.searches import IMAGE_FIELDS
 from reranker.errors import DialectError, ImageNotFound
 from reranker.explain.contributions import NamedLayer, class_vectors_of, layer_parts
 from reranker.explain.hit_files import heat_png
 from reranker.http.exchange import encoded_index
-from reranker.search.rerank import IMAGE_FIELDS, image_of
+from reranker.search.rerank import image_of
 
 if TYPE_CHECKING:
     from descriptors.settings import RegionSettings
     from galleries.documents import IndexedImage
     from reranker.dialect.answers import FoundHit
+    from reranker.dialect.endpoints import ExplainRequest
     from reranker.explain.hit_files import HitFiles
-    from reranker.explain.requests import ExplainRequest
     from reranker.http.exchange import Request
     from reranker.matching import Matcher
     from reranker.search.admission import Gate
@@ -113,18 +114,7 @@ class Explainer:
         """
         index = encoded_index(asked.index or self._index)
         await self._indices.check(request, index)
-        hit = await self._indices.document(request, index, asked.id, (*IMAGE_FIELDS, DESCRIPTOR))
-        if hit is None:
-            raise ImageNotFound(
-                f"[id] names [{asked.id}], which is not a document of [{index}]: use the _id of a "
-                "hit."
-            )
-        image = image_of(hit)
-        if image is None:
-            raise DialectError(
-                f"The document [{asked.id}] was not written by camsearch: there is nothing to "
-                "explain."
-            )
+        hit, image = await self._hit(request, index, asked.id)
         query, settings = asked.image, self._matcher.regions
         if not asked.regions:
             settings = settings.of_whole_images()
@@ -141,6 +131,29 @@ class Explainer:
         png = await asyncio.to_thread(heat_png, heat, size, shown, box)
         found.heat_map = base64.b64encode(png).decode("ascii")
         return found
+
+    async def _hit(
+        self, request: Request, index: str, hit_id: str
+    ) -> tuple[FoundHit, IndexedImage]:
+        """The document to explain, and its image.
+
+        Raises:
+            ImageNotFound: there is no such document.
+            DialectError: camsearch did not write it.
+        """
+        hit = await self._indices.document(request, index, hit_id, (*IMAGE_FIELDS, DESCRIPTOR))
+        if hit is None:
+            raise ImageNotFound(
+                f"[id] names [{hit_id}], which is not a document of [{index}]: use the _id of a "
+                "hit."
+            )
+        image = image_of(hit)
+        if image is None:
+            raise DialectError(
+                f"The document [{hit_id}] was not written by camsearch: there is nothing to "
+                "explain."
+            )
+        return hit, image
 
     @torch.inference_mode()
     def _explain(

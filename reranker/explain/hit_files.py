@@ -14,10 +14,11 @@ from PIL import Image
 from descriptors.arrays import Box, Size
 from descriptors.errors import CamsearchError, ImageError
 from descriptors.images import ImageLimits, RgbImage, read_image
+from reranker.dialect.searches import IMAGE_FIELDS
 from reranker.errors import DialectError, ImageNotFound
 from reranker.explain.drawing import draw_box, heat_layer, thumbnail, with_heat
 from reranker.http.exchange import encoded_index
-from reranker.search.rerank import IMAGE_FIELDS, image_of
+from reranker.search.rerank import image_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable

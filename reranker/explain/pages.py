@@ -11,7 +11,16 @@ from descriptors.errors import RequestError, written
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["write_page"]
+__all__ = ["check_suffix", "write_page"]
+
+
+def check_suffix(path: Path) -> None:
+    """Raise `RequestError` for another suffix than ``.html``."""
+    if path.suffix.lower() != ".html":
+        raise RequestError(
+            f"The report cannot be written to {path}: it is an HTML page, so its name must end "
+            "in .html."
+        )
 
 
 def write_page(path: Path, package: str, template: str, **variables: object) -> None:
@@ -26,10 +35,7 @@ def write_page(path: Path, package: str, template: str, **variables: object) -> 
     Raises:
         RequestError: for another suffix, or a path that cannot be written.
     """
-    if path.suffix.lower() != ".html":
-        raise RequestError(
-            f"A report cannot be written as {path.name!r}: its name must end in .html."
-        )
+    check_suffix(path)
     jinja = Environment(
         loader=PackageLoader(package),
         autoescape=True,

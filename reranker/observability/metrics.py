@@ -27,11 +27,16 @@ if TYPE_CHECKING:
 __all__ = ["OUTCOMES", "STAGES", "Metrics"]
 
 # Stages of an image search, in their order.
-STAGES = ("contract", "describe", "first_search", "rerank", "expand", "second_search", "render")
+STAGES = (
+    *("contract", "describe", "first_search", "rerank"),
+    *("expand", "second_search", "boxes", "render"),
+)
 # Outcomes of an image search: ranked; ranked with a warning; first search only, as requested;
 # refused as invalid; refused because of overload.
 OUTCOMES = ("ranked", "warned", "first_search", "refused", "overloaded")
 _EXPLAINED = ("explained", "refused", "overloaded")
+# Endpoints that run one step of a search, and the outcomes of each.
+_STEPS, _STEPPED = ("vector", "rank"), ("answered", "refused", "overloaded")
 # Of forwarded requests; "none" for no answer.
 _CLASSES = ("none", "1xx", "2xx", "3xx", "4xx", "5xx")
 
@@ -70,6 +75,11 @@ class Metrics:
         self._waiting = gauge("camsearch_waiting", "Requests in each queue.", ["stage"])
         self.explains = seconds("camsearch_explain_seconds", "Seconds to explain a hit.")
         self._explained = counter("camsearch_explains", "Explanations by outcome.", ["outcome"])
+        self._steps = counter(
+            "camsearch_steps",
+            "Single steps of searches by endpoint and outcome.",
+            ["endpoint", "outcome"],
+        )
         self._method = gauge(
             "camsearch_method_info",
             "Always 1; the label is the method that describes queries.",
@@ -84,6 +94,9 @@ class Metrics:
         ):
             for label in labels:
                 metric.labels(label)
+        for endpoint in _STEPS:
+            for outcome in _STEPPED:
+                self._steps.labels(endpoint, outcome)
         for collector in (ProcessCollector, PlatformCollector, GCCollector):
             collector(registry=registry)
 
@@ -105,6 +118,10 @@ class Metrics:
     def explained(self, outcome: str) -> None:
         """Count an explanation by its outcome."""
         self._explained.labels(outcome).inc()
+
+    def step(self, endpoint: str, outcome: str) -> None:
+        """Count a single step of a search by its outcome."""
+        self._steps.labels(endpoint, outcome).inc()
 
     def window(self, hits: int) -> None:
         """Observe the number of re-ranked hits."""

@@ -35,8 +35,12 @@ _OPAQUE, _ID = b"x-opaque-id", b"x-request-id"
 # Long enough for a prefix and a UUID; no control characters.
 _SANE = re.compile(rb"[A-Za-z0-9._:@/+=-]{1,128}")
 _CALLERS_FAULT, _SERVERS_FAULT = 400, 500
-# The only own endpoint that is logged: probes and pages are frequent and cheap.
-_LOGGED = "/_camsearch/explain"
+# The own endpoints that are logged, with their outcome: probes and pages are frequent and cheap.
+_LOGGED = {
+    "/_camsearch/explain": "explained",
+    "/_camsearch/vector": "answered",
+    "/_camsearch/rank": "answered",
+}
 
 
 @dataclass
@@ -132,10 +136,10 @@ class ObservedVisual:
 
 
 class ObservedApp:
-    """Adds ids to the answers of our own endpoints, and a span and log line to explanations."""
+    """Adds ids to the answers of our own endpoints, and spans and log lines to those that work."""
 
     def __init__(self, app: ASGIApp, tracing: Tracing) -> None:
-        """Args: app answers requests; tracing gets a span for each explanation."""
+        """Args: app answers requests; tracing gets a span for each that is logged."""
         self._app, self._tracing = app, tracing
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -143,9 +147,9 @@ class ObservedApp:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        note = SearchNote(request_id_of(scope["headers"]), {"endpoint": "explain"})
-        is_logged = scope["path"] == _LOGGED
-        status = 0
+        name, answered = scope["path"].rpartition("/")[2], _LOGGED.get(scope["path"])
+        note = SearchNote(request_id_of(scope["headers"]), {"endpoint": name})
+        status, outcome = 0, None
 
         async def mark(message: Message) -> None:
             nonlocal status
@@ -156,19 +160,20 @@ class ObservedApp:
             await send(message)
 
         token = NOTE.set(note)
-        span = self._tracing.request("explain", scope["headers"]) if is_logged else nullcontext()
+        span = self._tracing.request(name, scope["headers"]) if answered else nullcontext()
         try:
             with span:
                 await self._app(scope, receive, mark)
         except CallerGone:
+            outcome = "gone"
             _log.debug("The client disconnected before the end of the request.")
         except Exception:  # noqa: BLE001  the app has answered already
             _log.exception("An endpoint failed.")
         finally:
             NOTE.reset(token)
-            if is_logged:
-                explained = 0 < status < _CALLERS_FAULT
-                note.log(outcome="explained" if explained else "refused", status=status)
+            if answered:
+                was = answered if 0 < status < _CALLERS_FAULT else "refused"
+                note.log(outcome=outcome or was, status=status)
 
 
 def _marked(headers: Headers, asked_with: Headers, note: SearchNote) -> Headers:

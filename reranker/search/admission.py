@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from reranker.http.exchange import Request
 
-__all__ = ["Gate", "RateLimit"]
+__all__ = ["Gate", "RateLimit", "caller_of"]
 
 _MAX_CALLERS = 10_000
 
@@ -82,7 +82,7 @@ class RateLimit:
         if self._rate is None:
             return
         self._forget()
-        caller = _caller(request)
+        caller = caller_of(request)
         if not self._window.hit(self._rate, caller):
             free = self._window.get_window_stats(self._rate, caller).reset_time - time.time()
             raise Overloaded(
@@ -113,7 +113,7 @@ def _parsed(rate: str) -> RateLimitItem:
     return found
 
 
-def _caller(request: Request) -> str:
+def caller_of(request: Request) -> str:
     """A key for the caller, hashed so that no secret is kept."""
     shown = value_of(request.headers, b"authorization")
     told = b"by address " + request.peer.encode() if shown is None else b"by right " + shown

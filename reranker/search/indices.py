@@ -43,7 +43,7 @@ class Indices:
 
     Convention:
         Requests have the caller's credentials. The cache is shared between callers, since the
-        method of an index is not secret.
+        method of an index is not secret, unless a check is for one caller.
     """
 
     def __init__(
@@ -55,21 +55,22 @@ class Indices:
         """Args: fingerprint of the method that describes the queries."""
         self.ask, self._fingerprint, self._clock = ask, fingerprint, clock
         # When each entry expires, in seconds of the clock.
-        self._fitting: dict[tuple[str, str], float] = {}
+        self._fitting: dict[tuple[str, str, str], float] = {}
 
-    async def check(self, request: Request, index: str) -> None:
+    async def check(self, request: Request, index: str, caller: str = "") -> None:
         """Check that an index has vectors of the method.
 
         Args:
             request: whose headers and index options are used.
             index: percent-encoded; empty for all.
+            caller: key of the caller, to check also that this one may read the mapping.
 
         Raises:
             FingerprintMismatch: another method made its vectors.
             NotOurIndex: camsearch made none of the indices.
             UpstreamRefused: the caller may not read the mapping.
         """
-        key = index, about_indices(request.query)
+        key = index, about_indices(request.query), caller
         if self._fitting.get(key, float("-inf")) > self._clock():
             return
         asked = mapping_request(index, request.headers, key[1])
@@ -138,10 +139,19 @@ class Indices:
         Raises:
             UpstreamRefused: Elasticsearch refuses.
         """
-        asked = replace(request, path=search_path(index), query="")
         refused = f"Elasticsearch refused to search for [{image_id}]."
+        asked = replace(request, path=search_path(index), query="")
         hits = read_hits(await self.search(asked, _by_id([image_id], 1, fields), refused))
         return hits[0] if hits else None
+
+    async def documents(
+        self, request: Request, index: str, ids: Sequence[str], fields: Sequence[str]
+    ) -> list[FoundHit]:
+        """As `document` for several ids, each of which several indices may have."""
+        refused = "Elasticsearch refused to search for [ids]."
+        asked = replace(request, path=search_path(index), query="")
+        body = _by_id(ids, max_copies(len(ids)), fields)
+        return read_hits(await self.search(asked, body, refused))
 
     async def vectors(
         self, request: Request, keys: Sequence[tuple[str, str]], like: Tensor

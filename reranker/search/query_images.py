@@ -11,8 +11,9 @@ from descriptors.arrays import Size
 from descriptors.errors import CamsearchError, FeaturelessImage, ImageError
 from descriptors.images import read_image
 from galleries.documents import IndexedImage
+from reranker.dialect.searches import IMAGE_FIELDS
 from reranker.errors import DialectError, ImageNotFound
-from reranker.search.rerank import IMAGE_FIELDS, image_of
+from reranker.search.rerank import image_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable

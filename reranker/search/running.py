@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from reranker.dialect.searches import ImageQuery, VisualSearch
     from reranker.http.exchange import Request
 
-__all__ = ["Key", "Ranked", "Running", "by_key"]
+__all__ = ["HitKey", "Ranked", "Running", "by_key"]
 
 # Index and id of a hit.
-Key = tuple[str, str]
+HitKey = tuple[str, str]
 
 
 @dataclass(frozen=True)
@@ -63,10 +63,10 @@ class Running:
     queries: Mapping[ImageQuery, QueryDescription]
     until: float
     by_windows: bool = False
-    found: Mapping[Key, FoundHit] = field(default_factory=dict)
-    again: Mapping[Key, FoundHit] | None = None
-    compared: set[Key] = field(default_factory=set)
-    order: list[Candidate[Key]] = field(default_factory=list)
+    found: Mapping[HitKey, FoundHit] = field(default_factory=dict)
+    again: Mapping[HitKey, FoundHit] | None = None
+    compared: set[HitKey] = field(default_factory=set)
+    order: list[Candidate[HitKey]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
     @property
@@ -108,6 +108,6 @@ class Running:
         return hits
 
 
-def by_key(response: Mapping[str, Any]) -> dict[Key, FoundHit]:
+def by_key(response: Mapping[str, Any]) -> dict[HitKey, FoundHit]:
     """The hits of an answer, by index and id."""
     return {(hit.index, hit.id): hit for hit in read_hits(response)}

@@ -22,13 +22,14 @@ from reranker.candidates import (
     unmatched_warning,
     without_vector,
 )
-from reranker.dialect.answers import RankedHit, answer_of, page_of
+from reranker.dialect.answers import RankedHit, answer_of, page_of, shows_boxes, with_boxes
 from reranker.dialect.searches import first_body, forwarded_query
 from reranker.dialect.second_search import again_body, documents_body, shown_at_most, wide_body
+from reranker.dialect.values import without
 from reranker.errors import UpstreamRefused, UpstreamUnreachable
-from reranker.search.rerank import NotReranked, match_by_maps, settings_of
-from reranker.search.running import Key, Ranked, Running, by_key
-from reranker.search.windows import Windows, on_one_copy
+from reranker.search.rerank import NotReranked, match_by_maps, refine_by_maps, settings_of
+from reranker.search.running import HitKey, Ranked, Running, by_key
+from reranker.search.windows import WindowSearcher, on_one_copy
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -59,6 +60,7 @@ _LATE_AGAIN = (
 
 _REFUSED_AGAIN = "Elasticsearch refuses the second search."
 _NOT_COMPARED = "The hits are in the order of the first search, as windows were not compared."
+_NOT_FITTED = "The boxes of hits were not fitted in time: they are those of windows."
 _NO_BOXES = "The boxes of hits could not be read in time: search again, or use a longer timeout."
 
 
@@ -78,7 +80,7 @@ class VisualSearcher:
         self._ask, self._indices, self._images = indices.ask, indices, images
         self._matcher, self._gate, self._metrics = matcher, gate, metrics
         self._timeout_s = timeout_s
-        self._windows = Windows(indices, matcher.method.settings.windows)
+        self._windows = WindowSearcher(indices, matcher.method.settings.windows)
 
     async def search(self, request: Request, index: str, search: VisualSearch) -> Answer | Ranked:
         """Run a search; Elasticsearch's own answer if that is all, or it refuses.
@@ -98,12 +100,14 @@ class VisualSearcher:
             if search.body.get("pit") is not None:
                 index = await self._indices.of_pit(request, search.body["pit"])
             await self._indices.check(request, index)
-            by_windows = self._windows.rerank(search)
+            by_windows = self._windows.reranks(search)
         with self._metrics.stage("describe"):
             queries = await self._describe(request, index, search)
         # The timeout covers re-ranking and expansion, too.
         limit = self._timeout_s if search.timeout is None else search.timeout
-        asked = replace(request, query=on_one_copy(forwarded_query(search), search))
+        boxed = search.in_windows and not search.ranks and shows_boxes(search)
+        query = without(search.query, ("filter_path",)) if boxed else forwarded_query(search)
+        asked = replace(request, query=on_one_copy(query, search))
         running = Running(asked, search, queries, started + limit, by_windows)
         with self._metrics.stage("first_search"):
             body = first_body(search, running.vectors())
@@ -111,39 +115,17 @@ class VisualSearcher:
         if first.status != HTTPStatus.OK:
             return first
         if not search.ranks:
-            return await self._boxed(running, first) if search.in_windows else first
+            return await self._boxed(running, first) if boxed else first
         response = orjson.loads(first.body)
         running.found = by_key(response)
         await self._rank(running)
         if not running.found and response.get("timed_out"):
             running.warnings.append(_LATE)
-        hits = await self._hits(running)
+        hits = await self._fitted(running, await self._hits(running))
         with self._metrics.stage("render"):
             took = round((clock() - started) * 1e3)
             answer = answer_of(search, response, hits, took)
         return Ranked(answer, first.headers, tuple(running.warnings))
-
-    async def _boxed(self, running: Running, first: Answer) -> Answer:
-        with self._metrics.stage("boxes"):
-            vectors = running.vectors()
-            return await self._windows.in_answer(running.asked, running.search, first, vectors)
-
-    async def _hits(self, running: Running) -> list[RankedHit]:
-        """The hits to answer, those of the page that were compared by windows with their boxes."""
-        hits, search = running.hits(), running.search
-        compared = None if search.in_windows else running.compared
-        if search.image is None or (compared is not None and not compared):
-            return hits
-        vector = running.vectors()[search.image]
-        try:
-            with self._metrics.stage("boxes"):
-                async with asyncio.timeout_at(running.until):
-                    return await self._windows.with_boxes(
-                        running.asked, search, hits, vector, compared
-                    )
-        except (TimeoutError, UpstreamUnreachable, UpstreamRefused):
-            running.warnings.append(_NO_BOXES)
-            return hits
 
     async def _describe(
         self, request: Request, index: str, search: VisualSearch
@@ -199,7 +181,7 @@ class VisualSearcher:
             running.warnings.append(unmatched_warning(unmatched, len(window)))
         running.order[: rerank.window] = reranked(window, matches)
 
-    async def _rerank_by_windows(self, running: Running, window: list[Candidate[Key]]) -> None:
+    async def _rerank_by_windows(self, running: Running, window: list[Candidate[HitKey]]) -> None:
         keys = {c.key for c in window}
         try:
             async with asyncio.timeout_at(running.until):
@@ -212,8 +194,8 @@ class VisualSearcher:
             running.order[: len(window)] = rescored(window, cosines)
 
     async def _compare(
-        self, running: Running, keys: Collection[Key], vector: Float[Tensor, " D"]
-    ) -> dict[Key, float]:
+        self, running: Running, keys: Collection[HitKey], vector: Float[Tensor, " D"]
+    ) -> dict[HitKey, float]:
         array = vector.float().cpu().numpy()
         cosines = await self._windows.cosines(running.asked, keys, array)
         running.compared |= cosines.keys()
@@ -250,7 +232,7 @@ class VisualSearcher:
         order = searched_again(running.order, cosines, again if remembers else None)
         running.order = order[: search.first_hits]
 
-    async def _found_again(self, running: Running, body: bytes) -> dict[Key, FoundHit]:
+    async def _found_again(self, running: Running, body: bytes) -> dict[HitKey, FoundHit]:
         answer = await self._ask(replace(running.asked, body=body))
         if answer.status != HTTPStatus.OK:
             raise UpstreamRefused(_REFUSED_AGAIN, answer)
@@ -274,3 +256,43 @@ class VisualSearcher:
             shown = await self._found_again(running, documents_body(search, vectors, ids))
             found |= {key: hit for key, hit in {**running.found, **shown}.items() if key in found}
         running.again, running.order = found, order
+
+    async def _hits(self, running: Running) -> list[RankedHit]:
+        """The hits to answer, those of the page that were compared by windows with their boxes."""
+        hits, search = running.hits(), running.search
+        compared = None if search.in_windows else running.compared
+        if search.image is None or (compared is not None and not compared):
+            return hits
+        if not shows_boxes(search):
+            return hits
+        vector = running.vectors()[search.image]
+        try:
+            with self._metrics.stage("boxes"):
+                async with asyncio.timeout_at(running.until):
+                    return await self._windows.with_boxes(
+                        running.asked, search, hits, vector, compared
+                    )
+        except (TimeoutError, UpstreamUnreachable, UpstreamRefused):
+            running.warnings.append(_NO_BOXES)
+            return hits
+
+    async def _boxed(self, running: Running, first: Answer) -> Answer:
+        with self._metrics.stage("boxes"):
+            vectors = running.vectors()
+            return await self._windows.in_answer(running.asked, running.search, first, vectors)
+
+    async def _fitted(self, running: Running, hits: list[RankedHit]) -> list[RankedHit]:
+        """The hits, those of the page with boxes fitted to the object if that is asked for."""
+        rerank, page = running.search.rerank, page_of(running.search, hits)
+        known = {**running.found, **(running.again or {})}
+        boxes = [(known[hit.key], hit.box) for hit in page if hit.box is not None]
+        if rerank is None or not rerank.refine or not boxes:
+            return hits
+        try:
+            with self._metrics.stage("boxes"):
+                async with asyncio.timeout_at(running.until), self._gate.passed():
+                    fitted = await refine_by_maps(self._matcher, running.own, boxes)
+        except (TimeoutError, NotReranked) as failed:
+            running.warnings.append(str(failed) or _NOT_FITTED)
+            return hits
+        return with_boxes(hits, fitted)

@@ -10,9 +10,9 @@ import orjson
 
 from es_mappings.windows import parts_of
 from galleries.errors import NoWindows
-from reranker.dialect.answers import page_of, read_hits, with_boxes
+from reranker.dialect.answers import filtered, page_of, read_hits, with_boxes
 from reranker.dialect.values import parameters_of, written_json
-from reranker.dialect.windows import WINDOW_VECTOR, best_boxes, windows_body
+from reranker.dialect.windows import WINDOW_VECTOR, best_boxes, best_cosines, windows_body
 from reranker.http.exchange import Answer
 
 if TYPE_CHECKING:
@@ -26,10 +26,9 @@ if TYPE_CHECKING:
     from reranker.dialect.searches import ImageQuery, VisualSearch
     from reranker.http.exchange import Request
     from reranker.search.indices import Indices
+    from reranker.search.running import HitKey
 
-__all__ = ["Windows", "on_one_copy"]
-
-_Key = tuple[str, str]
+__all__ = ["WindowSearcher", "on_one_copy"]
 
 
 def on_one_copy(query: str, search: VisualSearch) -> str:
@@ -44,14 +43,14 @@ def on_one_copy(query: str, search: VisualSearch) -> str:
     return "&".join(part for part in (query, f"preference={secrets.token_hex(8)}") if part)
 
 
-class Windows:
+class WindowSearcher:
     """The windows of the documents of an index."""
 
     def __init__(self, indices: Indices, count: int) -> None:
         """Args: count of windows of each image; 0 if the method has none."""
         self._indices, self._count = indices, count
 
-    def rerank(self, search: VisualSearch) -> bool:
+    def reranks(self, search: VisualSearch) -> bool:
         """Whether a search re-ranks by windows: if it says so, or by default if there are any.
 
         Raises:
@@ -63,8 +62,8 @@ class Windows:
         return by == "windows" or (by is None and self._count > 0)
 
     async def cosines(
-        self, request: Request, keys: Collection[_Key], vector: Float32[np.ndarray, " D"]
-    ) -> dict[_Key, float]:
+        self, request: Request, keys: Collection[HitKey], vector: Float32[np.ndarray, " D"]
+    ) -> dict[HitKey, float]:
         """The cosine of the best window of each document, exactly; those without are left out.
 
         Args:
@@ -75,22 +74,20 @@ class Windows:
         Raises:
             UpstreamRefused, UpstreamUnreachable: Elasticsearch does not answer.
         """
-        found = {}
+        found: dict[HitKey, float] = {}
         for response in await self._ask(request, keys, vector, boxes=False):
-            for hit in read_hits(response):
-                if hit.score is not None and (hit.index, hit.id) in keys:
-                    found[hit.index, hit.id] = 2 * hit.score - 1
-        return found
+            found |= best_cosines(response)
+        return {key: cosine for key, cosine in found.items() if key in keys}
 
     async def boxes(
         self,
         request: Request,
-        keys: Collection[_Key],
+        keys: Collection[HitKey],
         vector: Float32[np.ndarray, " D"],
         pit: Mapping[str, Any] | None = None,
-    ) -> dict[_Key, Box]:
+    ) -> dict[HitKey, Box]:
         """As `cosines`, the box of that window in pixels of the image."""
-        found: dict[_Key, Box] = {}
+        found: dict[HitKey, Box] = {}
         for response in await self._ask(request, keys, vector, boxes=True, pit=pit):
             found |= best_boxes(response)
         return {key: box for key, box in found.items() if key in keys}
@@ -101,7 +98,7 @@ class Windows:
         search: VisualSearch,
         hits: list[RankedHit],
         vector: Float32[np.ndarray, " D"],
-        compared: Collection[_Key] | None,
+        compared: Collection[HitKey] | None,
     ) -> list[RankedHit]:
         """All hits, those of the shown page with the box of their best window.
 
@@ -118,7 +115,11 @@ class Windows:
         answer: Answer,
         vectors: Mapping[ImageQuery, Float32[np.ndarray, " D"]],
     ) -> Answer:
-        """Elasticsearch's answer to a search in windows, with the box of each hit."""
+        """Elasticsearch's answer to a search in windows, with the box of each hit.
+
+        Convention:
+            `filter_path` is applied here, since it may keep the boxes without the ids.
+        """
         response = orjson.loads(answer.body)
         hits = {(hit.index, hit.id): hit.raw for hit in read_hits(response)}
         image = next(slot.image for slot in search.slots if slot.field == WINDOW_VECTOR)
@@ -126,13 +127,13 @@ class Windows:
         for key, box in boxes.items():
             raw: Any = hits[key]
             raw["fields"] = {**raw.get("fields", {}), "camsearch.box": box.as_list()}
-        body = written_json(response, pretty=search.pretty)
+        body = written_json(filtered(response, search.filter_path), pretty=search.pretty)
         return Answer(answer.status, answer.headers, body)
 
     async def _ask(
         self,
         request: Request,
-        keys: Collection[_Key],
+        keys: Collection[HitKey],
         vector: Float32[np.ndarray, " D"],
         *,
         boxes: bool,

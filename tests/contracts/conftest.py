@@ -9,7 +9,7 @@ import pytest
 
 from es_mappings.elastic import ElasticGallery
 from es_mappings.elastic_client import connect
-from es_mappings.indices import IndexPlan, create, drop, rejects_index
+from es_mappings.indices import IndexPlan, create_gallery, drop_gallery, rejects_index
 from galleries.local import LocalGallery
 
 if TYPE_CHECKING:
@@ -46,12 +46,12 @@ def new_elastic_gallery(elasticsearch_url: str) -> Iterator[NewGallery]:
         about = {"fingerprint": FINGERPRINT, "dims": dims, "method": method}
         # flat keeps vectors as they are and looks at each: the contract asks for float64's order.
         plan = IndexPlan(graph="flat", replicas=0)
-        index = create(client, names[-1], about, dims, plan)
+        index = create_gallery(client, names[-1], about, dims, plan)
         return ElasticGallery(client, index, rejects_index(names[-1]), refresh=True)
 
     yield make
     for name in names:
-        drop(client, name)
+        drop_gallery(client, name)
     client.close()
 
 

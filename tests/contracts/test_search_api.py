@@ -16,7 +16,7 @@ import pytest
 
 from es_mappings.elastic import ElasticGallery
 from es_mappings.elastic_client import connect
-from es_mappings.indices import IndexPlan, create, drop, rejects_index
+from es_mappings.indices import IndexPlan, create_gallery, drop_gallery, rejects_index
 from es_mappings.windows import regions_mapping
 from galleries.documents import ImageClass
 from galleries.local import LocalGallery
@@ -106,7 +106,7 @@ def elastic_api(elasticsearch_url: str) -> Iterator[Ask]:
     name = f"api-{uuid.uuid4().hex[:12]}"
     plan = IndexPlan(graph="hnsw", replicas=0)
     about = {"fingerprint": FINGERPRINT, "dims": DIMS, "method": METHOD}
-    index = create(client, name, about, DIMS, plan)
+    index = create_gallery(client, name, about, DIMS, plan)
     ElasticGallery(client, index, rejects_index(name), refresh=True).put(DOCUMENTS)
     connection = http.client.HTTPConnection(urlsplit(elasticsearch_url).netloc, timeout=HANG_S)
 
@@ -121,7 +121,7 @@ def elastic_api(elasticsearch_url: str) -> Iterator[Ask]:
 
     yield ask
     connection.close()
-    drop(client, name)
+    drop_gallery(client, name)
     client.close()
 
 
@@ -200,6 +200,25 @@ NEAREST = {
     "retriever": ({"retriever": {"knn": knn(k=3)}, "size": 2}, [A, B], 3),
     "standard": ({"retriever": {"standard": {"query": {"knn": knn(k=2)}}}}, [A, B], 2),
 }
+
+
+@pytest.mark.parametrize(
+    ("asked", "offsets"), [({}, [1, 0]), ({"size": 1}, [1]), ({"size": 0}, [])]
+)
+def test_inner_hits_are_the_most_similar_windows(ask, asked, offsets):
+    inner = {"_source": ["regions.box"], **asked}
+    clause = knn(field="regions.vector", query_vector=[3, 4, 0, 0], inner_hits=inner)
+    [hit] = ask("POST", "/{index}/_search", {"knn": clause})[1]["hits"]["hits"]
+    best = hit["inner_hits"]["regions"]["hits"]
+    assert best["total"] == {"value": 2, "relation": "eq"}
+    assert [one["_nested"] for one in best["hits"]] == [
+        {"field": "regions", "offset": offset} for offset in offsets
+    ]
+    scores = [one["_score"] for one in best["hits"]]
+    assert scores == pytest.approx([0.9, 0.8][: len(offsets)])
+    assert best["max_score"] == (pytest.approx(0.9) if offsets else None)
+    boxes = [ABOUT_A["regions"][offset] for offset in offsets]
+    assert [one["_source"] for one in best["hits"]] == boxes
 
 
 @pytest.mark.parametrize("case", NEAREST)

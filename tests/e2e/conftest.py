@@ -66,7 +66,7 @@ def gallery(elasticsearch_url, sources, library, tmp_path_factory):
     about = about_method(method, library.regions, maps=maps)
     with connect(elasticsearch_url) as client:
         plan = galleries.IndexPlan(replicas=0)
-        galleries.create(client, name, about, method.settings.dims, plan)
+        galleries.create_gallery(client, name, about, method.settings.dims, plan)
         opened = galleries.open_gallery(client, name)
         with closing(FeatureStore(maps, method.fingerprint())) as features:
             done = index_sources(sources, method, opened, features)

@@ -7,6 +7,7 @@ import signal
 import sys
 import tempfile
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -30,6 +31,7 @@ commands:
             cannot be had and never fails: the tests that need it are skipped, or fail where CI
             is set.
   run       starts both and prints their addresses; Ctrl-C ends them and removes their data.
+            Elasticsearch has 2 GB of heap and compiles fully, as a benchmark needs it.
 
 Each server is looked for in this order:
   1. at the address in {ELASTICSEARCH} or {REDIS}
@@ -53,6 +55,7 @@ def say(sentence: str) -> None:
 
 def run(settings: ServiceSettings) -> int:
     """Until Ctrl-C."""
+    settings = replace(settings, java_options="-Xms2g -Xmx2g")
     for ending in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(ending, _interrupt)
     try:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 from tests.services import docker
 from tests.services.errors import ServiceBroken, ServiceMissing
 from tests.services.jars import home_for, jdk_for
-from tests.services.node import HEAP, QUICK, node
+from tests.services.node import node
 from tests.services.recipe import free_port
 from tests.services.server import KeptProcess, Server
 from tests.services.settings import ELASTICSEARCH
@@ -79,7 +79,7 @@ class ElasticsearchServer(Server):
             ) from error
 
 
-def image(version: str) -> docker.Image:
+def image(version: str, java_options: str) -> docker.Image:
     """Without security, as everything that listens here is for this machine only."""
     return docker.Image(
         name=f"elasticsearch:{version}",
@@ -89,7 +89,7 @@ def image(version: str) -> docker.Image:
             "discovery.type": "single-node",
             "xpack.security.enabled": "false",
             "cluster.routing.allocation.disk.threshold_enabled": "false",
-            "ES_JAVA_OPTS": f"-Xms{HEAP} -Xmx{HEAP} {QUICK}",
+            "ES_JAVA_OPTS": java_options,
         },
     )
 
@@ -115,11 +115,11 @@ def own(folder: Path, settings: ServiceSettings) -> ElasticsearchServer:
 
 
 def _recipe(folder: Path, port: int, settings: ServiceSettings) -> Recipe:
-    official = image(settings.elasticsearch_version)
+    official = image(settings.elasticsearch_version, settings.java_options)
     if docker.can_run(official.name):
         return docker.container(official, port)
     try:
-        return node(home_for(settings), jdk_for(settings), folder, port)
+        return node(home_for(settings), jdk_for(settings), folder, port, settings.java_options)
     except ServiceMissing as missing:
         raise ServiceMissing(
             f"No Elasticsearch here. {missing} Otherwise start Docker, or give the address of a "

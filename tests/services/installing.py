@@ -47,7 +47,7 @@ def install(settings: ServiceSettings, say: Callable[[str], None]) -> None:
 
 def _of_jars(settings: ServiceSettings) -> bool:
     """Asked last: it may pull the image, and that takes its time."""
-    official = elasticsearch.image(settings.elasticsearch_version)
+    official = elasticsearch.image(settings.elasticsearch_version, settings.java_options)
     return settings.elasticsearch is None and not docker.can_run(official.name)
 
 

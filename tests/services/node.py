@@ -12,10 +12,6 @@ if TYPE_CHECKING:
 
     from tests.services.jars import Jdk
 
-HEAP = "512m"
-# A node of the tests lives for minutes: it starts in half the time if its code is compiled once.
-QUICK = "-XX:TieredStopAtLevel=1"
-
 _LOGGING = """\
 status = error
 appender.out.type = Console
@@ -27,7 +23,7 @@ rootLogger.appenderRef.out.ref = out
 """
 
 
-def node(home: Path, jdk: Jdk, folder: Path, port: int) -> Recipe:
+def node(home: Path, jdk: Jdk, folder: Path, port: int, java_options: str) -> Recipe:
     """A node of its own cluster, with everything it writes below the folder, but perhaps its data."""
     for name in ("config", "logs", "tmp", "snapshots"):
         (folder / name).mkdir(parents=True, exist_ok=True)
@@ -37,7 +33,7 @@ def node(home: Path, jdk: Jdk, folder: Path, port: int) -> Recipe:
     return Recipe(
         start=(
             str(jdk.java),
-            *_memory(),
+            *_memory(java_options),
             *_paths(home, folder),
             *_modules(home, jdk),
             "-cp",
@@ -68,9 +64,8 @@ def _configuration(folder: Path, data: Path, port: int) -> str:
     return "".join(f"{key}: {json.dumps(value)}\n" for key, value in said.items())
 
 
-def _memory() -> list[str]:
-    quick = [QUICK, "-XX:+UseSerialGC"]
-    return [f"-Xms{HEAP}", f"-Xmx{HEAP}", "-Xss1m", *quick, "-XX:+ExitOnOutOfMemoryError"]
+def _memory(java_options: str) -> list[str]:
+    return [*java_options.split(), "-Xss1m", "-XX:+UseSerialGC", "-XX:+ExitOnOutOfMemoryError"]
 
 
 def _paths(home: Path, folder: Path) -> list[str]:

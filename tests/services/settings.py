@@ -17,13 +17,19 @@ def _cache() -> Path:
 
 @dataclass(frozen=True)
 class ServiceSettings:
-    """Read once a process: tests clear the environment of our variables."""
+    """Read once a process: tests clear the environment of our variables.
+
+    Attributes:
+        java_options: of Elasticsearch. A node of the tests lives for minutes: it starts in half
+            the time if its code is compiled once. Its vector search is then several times slower.
+    """
 
     elasticsearch: str | None = None
     elasticsearch_version: str = "9.5.3"
     redis: str | None = None
     java_home: Path | None = None
     ci: bool = False
+    java_options: str = "-Xms512m -Xmx512m -XX:TieredStopAtLevel=1"
     cache: Path = field(default_factory=_cache)
 
     @classmethod

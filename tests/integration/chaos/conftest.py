@@ -16,7 +16,7 @@ from descriptors.machine import Machine, method_of
 from descriptors.settings import RegionSettings
 from descriptors.whitening import WhiteningFit
 from es_mappings.elastic_client import connect
-from es_mappings.indices import IndexPlan, create
+from es_mappings.indices import IndexPlan, create_gallery
 from galleries.about import about_method
 from indexer.sources import Source
 from tests.integration.chaos.stage import VISIBILITY_S, Stage
@@ -87,7 +87,7 @@ def new_stage(
         maps = maps or str(tmp_path / "maps")
         about = about_method(fast.method, RegionSettings(), whitening=fast.whitening, maps=maps)
         client = connect(elasticsearch)
-        create(client, settings.images, about, about["dims"], IndexPlan("hnsw", replicas=0))
+        create_gallery(client, settings.images, about, about["dims"], IndexPlan("hnsw", replicas=0))
         client.close()
         sources = list(_manifest(tmp_path / "images", images))
         stages.append(Stage(settings, tmp_path, maps, sources))

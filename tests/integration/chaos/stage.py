@@ -15,7 +15,7 @@ from es_mappings.elastic import ElasticGallery
 from es_mappings.elastic_client import connect
 from es_mappings.indices import live_index, rejects_index
 from galleries.features import FeatureStore
-from indexer.app import make_app
+from indexer.app import make_celery_app
 from indexer.enqueueing import Enqueuer, new_run
 from indexer.ledger import Ledger
 from indexer.sources import Source
@@ -49,7 +49,7 @@ class Stage:
         self.redis = Redis.from_url(self.settings.broker, decode_responses=True)
         self.ledger = Ledger(self.redis)
         self.client = connect(self.settings.elasticsearch)
-        self._app = make_app(self.settings)
+        self._app = make_celery_app(self.settings)
 
     def worker(self, prelude: str = "", **changed: str) -> WorkerProcess:
         """Starts one; `changed` are settings in its environment, such as ``broker``."""

@@ -72,7 +72,7 @@ def test_recall_of_an_exact_index_is_whole(client: Elasticsearch, vectors: np.nd
 def test_windows_cost_bytes_and_are_found_exactly_by_the_default_profile(
     client: Elasticsearch, vectors: np.ndarray
 ):
-    rows = bench_nested(client, vectors, 120, queries=3)
+    rows = bench_nested(client, vectors, (120,), queries=3)
     size = {row["profile"]: row["bytes_a_document"] for row in rows}
     assert size["none"] + 14 * 64 < size["rerank"] < size["search"]
     recall = {row["profile"]: row["recall"] for row in rows if row["search"] == "windows"}

@@ -125,7 +125,7 @@ def test_the_proxy_asks_and_passes_on(front: Front, name: str) -> None:
 
 def test_a_worker_writes_and_reads(front: Front, name: str) -> None:
     with connect(front.url, ca_certs=front.ca_certs) as client:
-        index = indices.create(client, name, ABOUT, 4, indices.IndexPlan(replicas=0))
+        index = indices.create_gallery(client, name, ABOUT, 4, indices.IndexPlan(replicas=0))
         gallery = ElasticGallery(client, index, indices.rejects_index(name), refresh=True)
         gallery.put([document("a", meta={"text": LONG[:20_000]})])
         (found,) = gallery.documents()

@@ -10,7 +10,7 @@ import pytest
 from es_mappings import elastic_nearest, indices
 from es_mappings.elastic import ElasticGallery
 from es_mappings.elastic_client import Server
-from es_mappings.verification import verify
+from es_mappings.verification import verify_gallery
 from es_mappings.windows import EARLY_TERMINATION
 from galleries.errors import NoWindows
 from tests.support.documents import document, unit, windows
@@ -30,7 +30,7 @@ def images(seed=3):
 
 def created(client, name, profile, shards=1):
     plan = indices.IndexPlan(shards=shards, replicas=0, profile=profile)
-    index = indices.create(client, name, ABOUT, DIMS, plan)
+    index = indices.create_gallery(client, name, ABOUT, DIMS, plan)
     return ElasticGallery(client, index, indices.rejects_index(name), refresh=True)
 
 
@@ -80,7 +80,7 @@ def test_an_index_says_how_windows_are_stored(client, name):
     assert mapping["_meta"]["camsearch"]["profile"] == "search"
     vector = mapping["properties"]["regions"]["properties"]["vector"]
     assert (vector["element_type"], vector["index_options"]["type"]) == ("byte", "hnsw")
-    assert verify(client, name) == []
+    assert verify_gallery(client, name) == []
 
 
 def test_early_termination_is_found(client, name):
@@ -88,7 +88,7 @@ def test_early_termination_is_found(client, name):
         pytest.skip("this version has no early termination")
     gallery = created(client, name, "search")
     client.indices.put_settings(index=gallery.index, settings={EARLY_TERMINATION: True})
-    (finding,) = verify(client, name)
+    (finding,) = verify_gallery(client, name)
     assert "searches of windows stop early" in finding.problem
     assert not finding.fatal
 
@@ -120,18 +120,18 @@ def test_another_mapping_of_windows_is_found(client, name, change, problem, fata
     index = f"{name}-a1b2c3d4-1"
     client.indices.create(index=index, **body)
     indices.create_beside(client, name, ABOUT, DIMS, indices.IndexPlan(replicas=0))
-    indices.switch(client, name, index)
-    (finding,) = verify(client, name)
+    indices.switch_gallery(client, name, index)
+    (finding,) = verify_gallery(client, name)
     assert finding.fatal == fatal
     assert re.search(problem, finding.problem)
 
 
 def test_an_older_gallery_has_no_windows_until_it_is_rebuilt(client, name):
     old = {**ABOUT, "method": {}}
-    index = indices.create(client, name, old, DIMS, indices.IndexPlan(replicas=0))
+    index = indices.create_gallery(client, name, old, DIMS, indices.IndexPlan(replicas=0))
     gallery = ElasticGallery(client, index, indices.rejects_index(name), refresh=True)
     gallery.put([document("a", np.ones(DIMS))])
-    assert verify(client, name) == []
+    assert verify_gallery(client, name) == []
     assert [hit.id for hit in gallery.knn(unit(np.ones(DIMS)), 5)] == ["a"]
     with pytest.raises(NoWindows):
         gallery.knn_windows(unit(np.ones(DIMS)), 5)
@@ -139,6 +139,6 @@ def test_an_older_gallery_has_no_windows_until_it_is_rebuilt(client, name):
     beside = indices.create_beside(client, name, new, DIMS, indices.IndexPlan(replicas=0))
     rebuilt = ElasticGallery(client, beside, indices.rejects_index(name), refresh=True)
     rebuilt.put([document("a", np.ones(DIMS), windows=windows(np.ones(DIMS)))])
-    indices.switch(client, name, beside)
+    indices.switch_gallery(client, name, beside)
     opened = indices.open_gallery(client, name)
     assert [hit.id for hit in opened.knn_windows(unit(np.ones(DIMS)), 5)] == ["a"]

@@ -15,7 +15,7 @@ from es_mappings.elastic import ElasticGallery
 from es_mappings.elastic_bulk import Bulk
 from es_mappings.elastic_client import connect
 from galleries.about import about_method
-from indexer.app import make_app
+from indexer.app import make_celery_app
 from indexer.ledger import Ledger
 from indexer.settings import IndexerSettings
 from indexer.tasks import register
@@ -78,12 +78,12 @@ def stage(
     )
     about = about_method(method, RegionSettings(), maps=str(tmp_path / "maps"))
     plan = indices.IndexPlan("flat", replicas=0)
-    index = indices.create(client, settings.images, about, about["dims"], plan)
+    index = indices.create_gallery(client, settings.images, about, about["dims"], plan)
     redis = Redis.from_url(redis_db_url, decode_responses=True)
     ledger = Ledger(redis)
     machine = Machine(precision="float32", batch_size=4, readers=2)
     worker = GalleryWorker(client, ledger, settings, machine, bulk=Bulk(client, patience=2))
-    app = make_app(settings)
+    app = make_celery_app(settings)
     register(app, settings, lambda: worker)
     images = tmp_path / "images"
     images.mkdir()

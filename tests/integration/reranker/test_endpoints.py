@@ -23,6 +23,7 @@ from tests.support.tiny_service import (
     REGIONS,
     image_text,
     make_gallery,
+    re_ranked,
     tiny_service,
 )
 
@@ -42,7 +43,9 @@ def images(elasticsearch_url, index_prefix, folder):
     store = FeatureStore(str(folder / "maps"), method.fingerprint())
     with connect(elasticsearch_url) as client, closing(store):
         about = about_method(method, REGIONS)
-        indices.create(client, name, about, method.settings.dims, indices.IndexPlan(replicas=0))
+        indices.create_gallery(
+            client, name, about, method.settings.dims, indices.IndexPlan(replicas=0)
+        )
         index_sources(sources, method, indices.open_gallery(client, name), store)
         client.indices.refresh(index=name)
     return name
@@ -92,6 +95,55 @@ def by_image(image, **more):
     return {"knn": knn, "_source": False, **more}
 
 
+def test_a_vector_searches_elasticsearch_itself_and_its_hits_are_ranked_as_by_the_proxy(
+    folder, elasticsearch_url, images
+):
+    image = {"data": image_text(folder, 3)}
+    search = re_ranked(image, COUNT)
+    ids = [f"{i}/a.png" for i in range(COUNT)]
+    with serving(folder, elasticsearch_url, images) as (app, upstream):
+        by_proxy, reranked, described, compared = asked(
+            app,
+            upstream,
+            ("POST", f"/{images}/_search", {"json": by_image(image)}),
+            ("POST", f"/{images}/_search", {"json": search}),
+            ("POST", "/_camsearch/vector", {"json": {"image": image}}),
+            ("POST", "/_camsearch/rank", {"json": {"image": image, "ids": ["none", *ids]}}),
+        )
+    said = described.json()
+    knn = {"field": "descriptor", "k": 3, "num_candidates": 20, "query_vector": said["vector"]}
+    with connect(elasticsearch_url) as client:
+        by_vector = client.search(index=images, knn=knn, source=False)
+        knn |= {"field": "regions.vector", "query_vector": said["window_vector"]}
+        by_window = client.search(index=images, knn=knn, source=False)
+    assert by_vector["hits"] == by_proxy.json()["hits"]
+    assert by_window["hits"]["hits"][0]["_id"] == "3/a.png"
+    hits = reranked.json()["hits"]["hits"]
+    assert compared.json()["scores"] == {hit["_id"]: hit["_score"] for hit in hits}
+    assert compared.json()["boxes"] == {h["_id"]: h["fields"]["camsearch.box"] for h in hits}
+    assert compared.json()["missing"] == ["none"]
+
+
+def test_an_id_that_two_indices_have_is_not_ranked(folder, elasticsearch_url, images, index_prefix):
+    twin = f"{index_prefix}twin"
+    with connect(elasticsearch_url) as client:
+        [made] = client.indices.get(index=images).body.values()
+        client.indices.create(index=twin, mappings=made["mappings"])
+        document = client.get(index=images, id="3/a.png")["_source"]
+        client.index(index=twin, id="3/a.png", document=document, refresh=True)
+    body = {"image": {"data": image_text(folder, 3)}, "index": f"{images},{twin}"}
+    with serving(folder, elasticsearch_url, images) as (app, upstream):
+        both, one = asked(
+            app,
+            upstream,
+            ("POST", "/_camsearch/rank", {"json": {**body, "ids": ["3/a.png"]}}),
+            ("POST", "/_camsearch/rank", {"json": {**body, "ids": ["2/a.png"]}}),
+        )
+    assert both.status_code == 400
+    assert "several of the indices have" in both.json()["error"]["reason"]
+    assert (one.status_code, one.json()["missing"]) == (200, [])
+
+
 @pytest.fixture
 def other(elasticsearch_url, index_prefix):
     """A gallery of another method beside, with a document of an id that `images` has too."""
@@ -99,7 +151,9 @@ def other(elasticsearch_url, index_prefix):
     about = {**about_method(method, REGIONS), "fingerprint": "a" * 64}
     vector = [1.0] + [0.0] * (method.settings.dims - 1)
     with connect(elasticsearch_url) as client:
-        indices.create(client, name, about, method.settings.dims, indices.IndexPlan(replicas=0))
+        indices.create_gallery(
+            client, name, about, method.settings.dims, indices.IndexPlan(replicas=0)
+        )
         made = {"id": "3/a.png", "descriptor": vector}
         client.index(index=name, id="3/a.png", document=made, refresh=True)
     return name

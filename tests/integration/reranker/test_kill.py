@@ -36,7 +36,7 @@ def filled(url, house):
     with connect(url) as client, closing(house.store()) as store:
         about = about_method(house.method, REGIONS)
         plan = indices.IndexPlan(replicas=0)
-        indices.create(client, "images", about, house.method.settings.dims, plan)
+        indices.create_gallery(client, "images", about, house.method.settings.dims, plan)
         gallery = indices.open_gallery(client, "images")
         assert index_sources(sources, house.method, gallery, store).indexed == COUNT
         client.indices.refresh(index="images")

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import closing
 
 import numpy as np
 import orjson
 import pytest
 
+from descriptors.arrays import Box
 from es_mappings import indices
 from es_mappings.elastic import ElasticGallery
 from es_mappings.elastic_client import connect
 from galleries.documents import levels_of
 from reranker.folder import LocalUpstream
 from reranker.http.exchange import Request
+from reranker.matching import Matcher
 from reranker.pipeline import Searcher
 from reranker.proxy.upstream import ElasticsearchUpstream, UpstreamSettings
 from reranker.ranking import SearchPlan
+from tests.support.clock import HANG_S
 from tests.support.house import COUNT, JSON, REGIONS, Scripted, found_ids
 
 R = 8
@@ -36,7 +40,7 @@ def upstream(request, house):
     }
     with connect(url) as client:
         plan = indices.IndexPlan(graph="flat", replicas=0)
-        index = indices.create(client, name, about, about["dims"], plan)
+        index = indices.create_gallery(client, name, about, about["dims"], plan)
         gallery = ElasticGallery(client, index, indices.rejects_index(name), refresh=True)
         gallery.put(list(house.gallery.documents()))
     made = Scripted(ElasticsearchUpstream(UpstreamSettings(url)))
@@ -55,7 +59,7 @@ def searched(house, upstream, body, query=""):
             await upstream.other.close()
 
     upstream.asked.clear()
-    with house.service(upstream) as service:
+    with house.service(upstream, settings={"serve_timeout": HANG_S}) as service:
         answer = asyncio.run(run(service))
     assert answer.status == 200, answer.body
     assert not [value for name, value in answer.headers if name == b"warning"]
@@ -118,6 +122,22 @@ def test_hits_are_re_ranked_by_windows_on_one_copy_with_boxes_of_the_page(house,
     assert queries.pop().startswith("preference=")
 
 
+@pytest.mark.parametrize("ranked", [False, True])
+def test_boxes_are_read_only_where_filter_path_keeps_them(house, upstream, ranked):
+    knn = built(house, field="regions.vector")
+    body = {"retriever": {"camsearch": {"retriever": {"knn": knn}}}} if ranked else {"knn": knn}
+    body |= {"size": 3, "_source": False}
+    whole = searched(house, upstream, body)["hits"]["hits"]
+    asked = len(upstream.bodies)
+    found = searched(house, upstream, body, "filter_path=hits.hits.fields.camsearch*")
+    boxes = [hit["fields"]["camsearch.box"] for hit in found["hits"]["hits"]]
+    assert boxes == [hit["fields"]["camsearch.box"] for hit in whole]
+    assert len(upstream.bodies) == asked
+    found = searched(house, upstream, body, "filter_path=hits.hits._id")
+    assert found == {"hits": {"hits": [{"_id": hit["_id"]} for hit in whole]}}
+    assert len(upstream.bodies) == asked - 1
+
+
 def test_filters_hold_and_the_callers_preference_is_used_by_every_stage(house, upstream):
     knn = built(house, filter={"term": {"meta.city": "Köln"}})
     body = {"retriever": {"camsearch": {"retriever": {"knn": knn}, "expand": {"hits": 2}}}}
@@ -146,6 +166,21 @@ def test_an_expanded_query_is_compared_with_windows_as_in_python(house, upstream
     assert (wide["size"], wide["_source"]) == (1000, False)
     assert len(windows["knn"]["filter"]["ids"]["values"]) == COUNT
     assert page["_source"] == ["uri"]
+
+
+def test_boxes_of_the_page_are_fitted_when_asked(house, upstream):
+    inner = {"retriever": {"knn": built(house)}, "rank_window_size": R, "rerank": {"refine": True}}
+    body = {"retriever": {"camsearch": inner}, "from": 1, "size": 3}
+    found, true = searched(house, upstream, body)["hits"]["hits"], cosines(house)
+    check(true, found, boxes=False)
+    documents = house.gallery.get([hit["_id"] for hit in found])
+    query = house.method.describe_query(house.rgb_image(0), REGIONS)
+    with closing(house.store()) as store, closing(Matcher(house.method, store, REGIONS)) as matcher:
+        boxes = [(one, Box(*true[one.id][1])) for one in documents.values()]
+        fitted = matcher.refined(query, boxes)
+    shown = {hit["_id"]: hit["fields"]["camsearch.box"] for hit in found}
+    assert shown == {id_: box.as_list() for id_, box in fitted.items()}
+    assert shown != {id_: true[id_][1] for id_ in shown}
 
 
 def test_an_expansion_finds_no_more_hits_than_the_first_search_may(house, upstream):

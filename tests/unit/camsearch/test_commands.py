@@ -460,12 +460,13 @@ class TestRefusals:
                 "outside the image, which is 96 x 64 pixel",
             ),
             (["{photos}/1.jpg", "--by", "maps", "--rerank", "0"], "--by has no effect"),
+            (["{photos}/1.jpg", "--refine", "--by", "maps"], "Only windows are refined"),
             (["{photos}/1.jpg", "--filter", "=Köln"], "write field=value"),
             (["{photos}/1.jpg", "--filter", "city=Köln"], "city"),
             (["{photos}/1.jpg", "--filter", '{{"match": {{"meta.city": "x"}}}}'], "match"),
             (["{photos}/1.jpg", "--filter", '{{"bool": ' + "[" * 100_000], "not valid JSON"),
         ],
-        ids=range(14),
+        ids=range(15),
     )
     def test_a_search_that_cannot_be(self, camsearch, gallery, photos, words, why):
         words = [word.format(photos=photos) for word in words]

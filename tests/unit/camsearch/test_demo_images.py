@@ -11,7 +11,7 @@ from PIL import Image
 
 from camsearch import demo_sources
 from camsearch.demo_images import CREDITS, MANIFEST, QUERIES, make_demo_images
-from camsearch.demo_sources import CLUTTER, SCENES, Photo, credits_note, photo_path
+from camsearch.demo_sources import CLUTTER, SCENES, PackagedPhoto, credits_note, photo_path
 from descriptors.arrays import Size
 from descriptors.errors import ArtifactError
 
@@ -107,10 +107,10 @@ def test_every_photo_lies_in_its_package_and_is_credited(views, folder):
 
 def test_a_photo_that_is_not_carried_is_named():
     with pytest.raises(ArtifactError, match=r"does not contain eagle\.png"):
-        photo_path(Photo("eagle.png", "CC0", "Dayane Machado"))
+        photo_path(PackagedPhoto("eagle.png", "CC0", "Dayane Machado"))
 
 
 def test_a_missing_package_is_named(monkeypatch):
     monkeypatch.setattr(demo_sources, "find_spec", lambda _: None)
     with pytest.raises(ArtifactError, match="scikit-learn, which is not installed"):
-        photo_path(Photo("china.jpg", "CC BY 2.0", "danielbuechele", "sklearn"))
+        photo_path(PackagedPhoto("china.jpg", "CC BY 2.0", "danielbuechele", "sklearn"))

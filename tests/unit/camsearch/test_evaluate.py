@@ -257,7 +257,7 @@ def test_what_streaming_leaves_out_is_said(camsearch, photos, options, oxford):
     asked = ("evaluate", "oxford5k", *oxford, *options, "--distractors", photos, "--stream")
     said = camsearch(*asked, "--systems", "OfA,OnA,SPoC")
     assert said.status == 0, said.err
-    assert "Left out, OnA, SPoC: of streamed photos" in " ".join(said.out.split())
+    assert "Left out, OnA, SPoC: of streamed images" in " ".join(said.out.split())
     said = camsearch(*asked, "--systems", "SPoC")
     assert said.status == 1
     assert "Add OfA to the systems" in said.err

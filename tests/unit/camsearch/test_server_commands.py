@@ -19,7 +19,7 @@ from camsearch.settings import read_settings
 from es_mappings import indices
 from es_mappings.elastic_client import connect
 from indexer import manifests
-from indexer.app import make_app
+from indexer.app import make_celery_app
 from indexer.enqueueing import Enqueuer
 from indexer.ledger import WorkerState
 from indexer.tasks import register
@@ -62,8 +62,8 @@ def working(created):
 
 @contextmanager
 def worker_of(settings):
-    app = make_app(settings)
-    register(app, settings, lambda: servers.worker(settings, MACHINE))
+    app = make_celery_app(settings)
+    register(app, settings, lambda: servers.gallery_worker(settings, MACHINE))
     options = {"perform_ping_check": False, "pool": "solo", "queues": [settings.queue]}
     with start_worker(app, shutdown_timeout=HANG_S, **options):
         yield
@@ -195,7 +195,7 @@ def test_a_manifest_is_read_as_the_gallery_maps_it(working, camsearch, photos, t
     said = camsearch("enqueue", manifest)
     assert said.err.count("warning: ") == 1
     assert "the column 'year' holds 'c. 1900' (line 2)" in said.err
-    with servers.open_gallery(read_settings(), working) as opened:
+    with servers.elastic_gallery(read_settings(), working) as opened:
         meta = opened.known([str(photos / "0.jpg")])[0][str(photos / "0.jpg")].meta
     assert meta == {"inv": "1904", "year": "c. 1900"}
     assert "0 are new" in camsearch("gallery", "reconcile", manifest, "--dry-run").out
@@ -236,7 +236,7 @@ def test_a_missing_gallery_is_one_sentence(images, camsearch, photos):
 def test_a_worker_is_checked_by_its_progress(created, camsearch):
     assert camsearch("worker", "--check").status == 0
     settings = read_settings()
-    make_app(settings).send_task("camsearch.delete_images", args=[["x"]])
+    make_celery_app(settings).send_task("camsearch.delete_images", args=[["x"]])
     said = camsearch("worker", "--check")
     assert (said.status, said.out) == (
         1,

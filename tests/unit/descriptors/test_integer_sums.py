@@ -5,7 +5,7 @@ import torch
 
 from descriptors.aggregation import active_share, region_sums, weighted_sums
 from descriptors.arrays import FeatureMaps
-from descriptors.integer_sums import region_sums as sums_of_bytes
+from descriptors.integer_sums import sums_of_bytes
 
 MAKE = torch.Generator().manual_seed(7)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from descriptors.arrays import Box, Size, region_of_box
+from descriptors.arrays import Box, Size, box_of_region, region_of_box
 from descriptors.method import Method
 from descriptors.refining import refine_box
 from descriptors.settings import MethodSettings, RegionSettings
@@ -89,13 +89,19 @@ class TestSettings:
 BEFORE = "973c88b59fde07bb6f2978eb32cff9a5c130892daff72af2b681505fb99c6843"
 
 
+NO_REGIONS = RegionSettings(thresholds=(), whole_image=False)
+
+
 @pytest.mark.parametrize("seed", range(4))
-def test_a_refined_box_is_more_similar_and_within_the_image(method: Method, seed: int) -> None:
-    size, regions = Size(512, 512), RegionSettings()
+@pytest.mark.parametrize("regions", [NO_REGIONS, RegionSettings()])
+def test_a_refined_box_is_the_best_region_or_more_similar(
+    method: Method, seed: int, regions: RegionSettings
+) -> None:
+    size = Size(512, 512)
     encoded = method.encoder.encode(batch_of(method.encoder, [shapes(512, 512, seed)]))
     query = method.describe_kept_query(encoded, size, regions, Box(96, 96, 320, 288))
     start = Box(64, 32, 480, 320)
-    refined = refine_box(method, query, encoded, size, start)
+    refined = refine_box(method, query, encoded, size, start, regions)
 
     def cosine(box: Box) -> float:
         of_box = tuple(
@@ -105,7 +111,12 @@ def test_a_refined_box_is_more_similar_and_within_the_image(method: Method, seed
         found = method.describe_classes(encoded, query.classes[None], of_box)
         return float(found[0, 0] @ query.region_descriptor)
 
-    assert cosine(refined) > cosine(start)
     assert refined.inside(size) == refined
+    [match] = method.match_regions(query, encoded, regions)
+    region = match and box_of_region(match.region, size, encoded.grid(encoded.finest))
+    if refined == region:
+        return
+    assert cosine(refined) > cosine(start)
+    assert region is None or cosine(refined) > cosine(region) + 0.07
     cell = encoded.finest.stride * 512 / encoded.working.width
     assert min(refined.x1 - refined.x0, refined.y1 - refined.y0) >= 4 * cell

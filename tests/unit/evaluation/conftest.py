@@ -1,12 +1,12 @@
-"""One small folder of photos, its trials and its maps, made once for all tests that read them."""
+"""One small folder of images, its trials and its maps, made once for all tests that read them."""
 
 from __future__ import annotations
 
 import pytest
 
 from evaluation.datasets.photos import read_trials
-from evaluation.encoding import encode_photos
-from evaluation.trials import all_photos
+from evaluation.encoding import encode_images
+from evaluation.trials import all_images
 from tests.support.tiny_network import tiny_encoder
 from tests.unit.evaluation.miniature import make_miniature, tell_nobody
 
@@ -28,4 +28,4 @@ def trials(miniature):
 
 @pytest.fixture(scope="session")
 def encoded(trials, cache):
-    return encode_photos(all_photos(trials), tiny_encoder(), cache, tell_nobody)
+    return encode_images(all_images(trials), tiny_encoder(), cache, tell_nobody)

@@ -1,4 +1,4 @@
-"""A folder of made photos in the form of ``photos/README.md``: scenes as warped views."""
+"""A folder of made images in the form of ``photos/README.md``: scenes as warped views."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _HEADS = {
 
 
 def make_miniature(folder, seed=0):
-    """Four scenes of four views, eight distractors, three boxes, one junk photo.
+    """Four scenes of four views, eight distractors, three boxes, one junk image.
 
     The views of a scene are one image cut and brightened a little differently. The scenes
     church and gate are photo collections.
     """
-    photos: list[tuple[object, ...]] = []
+    images: list[tuple[object, ...]] = []
     for number, scene in enumerate(SCENES):
         whole = shapes(SIDE + 16, SIDE + 16, seed=seed * 100 + number, count=9)
         capture = "photo_collection" if scene in {"church", "gate"} else "one_photographer_sequence"
@@ -37,12 +37,12 @@ def make_miniature(folder, seed=0):
             corner = (2 * view, 3 * view)
             image = whole.crop((*corner, corner[0] + SIDE, corner[1] + height))
             _save(folder / path, image, 1 + 0.05 * view)
-            photos.append((path, scene, capture, SIDE, height))
+            images.append((path, scene, capture, SIDE, height))
     for number in range(DISTRACTORS):
         path = f"distractors/made/{number:04d}.jpg"
         _save(folder / path, shapes(SIDE, SIDE, seed=seed * 100 + 50 + number), 1)
-        photos.append((path, "", "", SIDE, SIDE))
-    write_rows(folder / "photos.csv", photos)
+        images.append((path, "", "", SIDE, SIDE))
+    write_rows(folder / "photos.csv", images)
     boxes = [(f"instances/{scene}/001.jpg", scene, 8, 8, 80, 72) for scene in SCENES[:3]]
     write_rows(folder / "queries.csv", boxes)
     write_rows(folder / "junk.csv", [("bridge", "instances/bridge/003.jpg", "hardly to be seen")])

@@ -5,15 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 from descriptors.arrays import Size
-from evaluation.scores import Answer, Score
-from evaluation.trials import Judgement, Photo, PhotoQuery
+from evaluation.scores import JudgedHit, Score
+from evaluation.trials import DatasetImage, DatasetQuery, Judgement
 
 
 def made_query(number, scene="", **measures):
     path = f"{scene or 'photo'}/{number:03d}.jpg"
-    photo = Photo(path, Size(8, 6), Path(path), scene)
+    image = DatasetImage(path, Size(8, 6), Path(path), scene)
     judgements = measures or {"all": Judgement(frozenset({"right"}))}
-    return PhotoQuery(photo, None, judgements, path)
+    return DatasetQuery(image, None, judgements, path)
 
 
 def made_scores(precisions, scenes, system="OfA", stage="first"):
@@ -26,7 +26,7 @@ def made_scores(precisions, scenes, system="OfA", stage="first"):
             {"all": precision},
             (0,) if precision else (),
             1.0,
-            (Answer("right", True), Answer("wrong", False)),
+            (JudgedHit("right", True), JudgedHit("wrong", False)),
         )
         for number, precision in enumerate(precisions)
     )

@@ -148,7 +148,7 @@ class TestAblate:
         console = Console(width=160)
         with console.capture() as capture:
             console.print(ablation_table(found))
-        assert "Preset tiny and one setting changed, 16 queries, 24 photos" in capture.get()
+        assert "Preset tiny and one setting changed, 16 queries, 24 images" in capture.get()
         said = recommendation(found)
         assert any(s.startswith("dims 400 could not be measured.") for s in said)
 
@@ -158,8 +158,8 @@ class TestSampled:
         few = sampled(trials, 4)
         for trial, whole in zip(few, trials, strict=True):
             assert trial.gallery == whole.gallery
-            assert [query.photo.scene for query in trial.queries] == [
-                whole.queries[i].photo.scene for i in (0, 2, 4, 6)
+            assert [query.image.scene for query in trial.queries] == [
+                whole.queries[i].image.scene for i in (0, 2, 4, 6)
             ]
         assert sampled(trials, 0) == trials
         assert sampled(trials, 100) == trials

@@ -35,12 +35,12 @@ def prepared(trials, encoded):
 class TestPreparedTrial:
     def test_documents_are_those_of_the_method_in_order_of_their_ids(self, prepared):
         gallery = prepared.trial.gallery
-        assert list(prepared.documents) == [photo.path for photo in gallery]
-        for photo in (gallery[0], gallery[-1]):
-            [(_, maps)] = prepared.encoded.batches([photo])
+        assert list(prepared.documents) == [image.path for image in gallery]
+        for image in (gallery[0], gallery[-1]):
+            [(_, maps)] = prepared.encoded.batches([image])
             row = prepared.method.describe_encoded(maps).descriptors[0].numpy()
-            np.testing.assert_allclose(prepared.documents[photo.path].descriptor, row, atol=1e-5)
-            assert prepared.documents[photo.path].uri == str(photo.file)
+            np.testing.assert_allclose(prepared.documents[image.path].descriptor, row, atol=1e-5)
+            assert prepared.documents[image.path].uri == str(image.file)
 
     def test_queries_are_described_once_each(self, prepared):
         names = [one.query.name for one in prepared.asked]
@@ -51,14 +51,14 @@ class TestPreparedTrial:
 
 
 @pytest.mark.parametrize("weighted", [False, True])
-def test_online_vectors_are_as_the_method_describes_each_photo(trials, encoded, *, weighted):
+def test_online_vectors_are_as_the_method_describes_each_image(trials, encoded, *, weighted):
     mine = replace(encoded, encoder=tiny_encoder(tiny_settings(probability_weights=weighted)))
     method = fit_method(trials[0].fit, mine)
-    photos = trials[0].gallery
-    vectors = online_vectors(method, mine, photos, torch.tensor([1, 4, 6, 9]))
+    images = trials[0].gallery
+    vectors = online_vectors(method, mine, images, torch.tensor([1, 4, 6, 9]))
     classes = torch.tensor([9, 1])
-    for photo, row in zip(photos, vectors.describe(classes), strict=True):
-        [(_, maps)] = mine.batches([photo])
+    for image, row in zip(images, vectors.describe(classes), strict=True):
+        [(_, maps)] = mine.batches([image])
         expected = method.describe_classes(maps, classes.expand(1, 2))[0, 0]
         assert float(row @ expected) > MIN_COSINE
         torch.testing.assert_close(row, expected, rtol=EIGHT_BIT.rtol, atol=EIGHT_BIT.atol)
@@ -159,7 +159,7 @@ class TestWhere:
 
 class TestFitMethod:
     def test_the_packaged_whitening_fits_no_other_network(self, encoded):
-        with pytest.raises(RequestError, match="name photos to fit one on: --fit-on DIR"):
+        with pytest.raises(RequestError, match="name images to fit one on: --fit-on DIR"):
             fit_method((), encoded)
 
 

@@ -85,7 +85,7 @@ class TestEvaluateTrials:
             if row.stage == "first":
                 assert row.all > 0.5, row.system
 
-    def test_photos_and_queries_are_counted(self, full):
+    def test_images_and_queries_are_counted(self, full):
         assert (full.photos, full.asked) == (24, 16)
         assert full.seconds >= full.encoding_seconds > 0
 
@@ -106,7 +106,7 @@ class TestEvaluateTrials:
     def test_scores_tell_the_first_answers(self, full):
         score = full.scores[0][0]
         assert len(score.answers) == 8
-        assert score.query.photo.path not in {answer.path for answer in score.answers}
+        assert score.query.image.path not in {answer.path for answer in score.answers}
         right = [rank for rank, answer in enumerate(score.answers) if answer.right]
         assert right == [rank for rank in score.ranks if rank < 8]
         assert score.positives == 3
@@ -158,7 +158,7 @@ class TestEvaluateTrials:
     @pytest.mark.parametrize(
         ("size", "why"), [(0, r"gate/002\.jpg: The image is"), (None, r"gate/002\.jpg cannot be")]
     )
-    def test_a_damaged_or_a_missing_photo(self, tmp_path, size, why):
+    def test_a_damaged_or_a_missing_image(self, tmp_path, size, why):
         folder = make_miniature(tmp_path / "photos")
         path = folder / "instances/gate/002.jpg"
         path.unlink() if size is None else path.write_bytes(path.read_bytes()[:700])

@@ -1,4 +1,4 @@
-"""Streamed photos count as any others, are made once, and are never held all at once."""
+"""Streamed images count as any others, are made once, and are never held all at once."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from descriptors.method import Method
 from descriptors.settings import RegionSettings
 from evaluation import streaming
 from evaluation.datasets.catalogue import FitOn, read_dataset
-from evaluation.encoding import encode_photos
+from evaluation.encoding import encode_images
 from evaluation.ours import score_ours
-from evaluation.searching import Stage
-from evaluation.streaming import StreamedGallery, StreamedVectors, stream_photos
-from evaluation.trials import Photo, StreamedPhotos, all_photos
+from evaluation.searching import Stage, stage_of
+from evaluation.streaming import StreamedGallery, StreamedVectors, stream_images
+from evaluation.trials import DatasetImage, StreamedImages, all_images
 from galleries.documents import Document
 from tests.support.datasets import make_distractors, make_paris, make_revisited
 from tests.support.images import letter, with_orientation
@@ -45,7 +45,7 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def photos(folder):
+def images(folder):
     return streamed(folder)
 
 
@@ -56,7 +56,7 @@ def method():
 
 @pytest.fixture
 def described(method, monkeypatch):
-    """How many photos each batch had that was described."""
+    """How many images each batch had that was described."""
     found: list[int] = []
     describe = method.describe_encoded
     monkeypatch.setattr(
@@ -67,80 +67,80 @@ def described(method, monkeypatch):
 
 def streamed(folder):
     names = sorted(f.relative_to(folder).as_posix() for f in folder.rglob("*.jpg"))
-    return StreamedPhotos(folder, tuple(names), "+")
+    return StreamedImages(folder, tuple(names), "+")
 
 
 @pytest.mark.usefixtures("small_blocks")
-class TestStreamPhotos:
-    def test_vectors_are_those_that_photos_of_a_gallery_have(self, photos, method, tmp_path):
-        found = stream_photos(photos, method, tmp_path, tell_nobody)
+class TestStreamImages:
+    def test_vectors_are_those_that_images_of_a_gallery_have(self, images, method, tmp_path):
+        found = stream_images(images, method, tmp_path, tell_nobody)
         assert [len(block) for block in found.blocks] == [4, 4, 3]
         assert {tuple(size) for size in found.sizes.tolist()} == {(96, 96), (96, 80)}
         assert found.unreadable == ()
         assert int(found.cosines(found.vector(6)).argmax()) == 6
-        plain = [Photo(n, (9, 9), photos.file(row)) for row, n in enumerate(photos.names)]
-        encoded = encode_photos(plain, method.encoder, tmp_path, tell_nobody)
+        plain = [DatasetImage(n, (9, 9), images.file(row)) for row, n in enumerate(images.names)]
+        encoded = encode_images(plain, method.encoder, tmp_path, tell_nobody)
         for row in (0, 7):
             [(_, maps)] = encoded.batches([plain[row]])
             kept = method.describe_encoded(maps).descriptors[0].numpy()
             assert float(kept @ found.vector(row)) > MIN_COSINE
 
     def test_goes_on_at_the_block_where_it_was_and_makes_nothing_twice(
-        self, photos, method, described, tmp_path
+        self, images, method, described, tmp_path
     ):
         def stop(_what, done, of):
             assert (done, of) == (4, DISTRACTORS)
             raise KeyboardInterrupt
 
         with pytest.raises(KeyboardInterrupt):
-            stream_photos(photos, method, tmp_path, stop)
-        first = stream_photos(photos, method, tmp_path, tell_nobody)
+            stream_images(images, method, tmp_path, stop)
+        first = stream_images(images, method, tmp_path, tell_nobody)
         assert sum(described) == DISTRACTORS
-        again = stream_photos(photos, method, tmp_path, tell_nobody)
+        again = stream_images(images, method, tmp_path, tell_nobody)
         assert sum(described) == DISTRACTORS
         vector = first.vector(0)
         np.testing.assert_array_equal(again.cosines(vector), first.cosines(vector))
 
     @pytest.mark.parametrize("changed", ["settings", "weights"])
-    def test_what_changes_vectors_keeps_them_apart(self, photos, method, tmp_path, changed):
-        some = replace(photos, names=photos.names[:1])
+    def test_what_changes_vectors_keeps_them_apart(self, images, method, tmp_path, changed):
+        some = replace(images, names=images.names[:1])
         settings = tiny_settings(n_classes=2) if changed == "settings" else tiny_settings()
         encoder = tiny_encoder(settings, seed=1 if changed == "weights" else 0)
         whitening = replace(method.whitening, weights_digest=encoder.loaded.weights_digest)
         for one in (method, Method(encoder, whitening)):
-            stream_photos(some, one, tmp_path, tell_nobody)
+            stream_images(some, one, tmp_path, tell_nobody)
         assert len(list(tmp_path.rglob("*.vectors.npy"))) == 2
 
     def test_a_changed_file_changes_its_block_alone(self, method, described, tmp_path):
-        photos = streamed(make_distractors(tmp_path / "images", DISTRACTORS))
-        stream_photos(photos, method, tmp_path / "kept", tell_nobody)
-        photos.file(10).write_bytes(photos.file(0).read_bytes())
-        found = stream_photos(photos, method, tmp_path / "kept", tell_nobody)
+        images = streamed(make_distractors(tmp_path / "images", DISTRACTORS))
+        stream_images(images, method, tmp_path / "kept", tell_nobody)
+        images.file(10).write_bytes(images.file(0).read_bytes())
+        found = stream_images(images, method, tmp_path / "kept", tell_nobody)
         assert sum(described) == DISTRACTORS + 3
         np.testing.assert_array_equal(found.vector(10), found.vector(0))
 
     def test_a_file_that_is_no_image_is_never_found(self, method, tmp_path):
         folder = make_distractors(tmp_path / "d", 3)
         (folder / "0" / "000009.jpg").write_text("<html>gone</html>")
-        photos = streamed(folder)
-        found = stream_photos(photos, method, tmp_path / "kept", tell_nobody)
+        images = streamed(folder)
+        found = stream_images(images, method, tmp_path / "kept", tell_nobody)
         assert found.unreadable == ("0/000009.jpg",)
-        row = photos.names.index("0/000009.jpg")
+        row = images.names.index("0/000009.jpg")
         assert found.cosines(found.vector(0))[row] == -np.inf
 
-    def test_a_file_that_went_missing(self, photos, method, tmp_path):
-        gone = replace(photos, names=(*photos.names, "none.jpg"))
+    def test_a_file_that_went_missing(self, images, method, tmp_path):
+        gone = replace(images, names=(*images.names, "none.jpg"))
         with pytest.raises(RequestError, match=r"none\.jpg cannot be read"):
-            stream_photos(gone, method, tmp_path, tell_nobody)
+            stream_images(gone, method, tmp_path, tell_nobody)
 
     def test_sizes_count_upright_pixels(self, method, tmp_path):
         (tmp_path / "turned.jpg").write_bytes(with_orientation(letter(50, 60), 6))
-        found = stream_photos(streamed(tmp_path), method, tmp_path / "kept", tell_nobody)
+        found = stream_images(streamed(tmp_path), method, tmp_path / "kept", tell_nobody)
         assert found.sizes.tolist() == [[50, 60]]
 
 
 class TestStreamedGallery:
-    """Two photos at hand, three streamed, on the circle."""
+    """Two images at hand, three streamed, on the circle."""
 
     @staticmethod
     def gallery(least, folder="/far"):
@@ -152,10 +152,10 @@ class TestStreamedGallery:
         documents = {
             name: Document(name, name, "", 9, 9, row) for name, row in zip("ab", rows, strict=True)
         }
-        photos = StreamedPhotos(Path(folder), ("x.jpg", "y.jpg", "z.jpg"), "+")
+        images = StreamedImages(Path(folder), ("x.jpg", "y.jpg", "z.jpg"), "+")
         blocks = (at([5, 30, 80]).astype(np.float16),)
         sizes = np.array([[4, 3]] * 3, np.int32)
-        return StreamedGallery(documents, StreamedVectors(photos, blocks, sizes), least)
+        return StreamedGallery(documents, StreamedVectors(images, blocks, sizes), least)
 
     def test_both_kinds_are_ranked_together(self):
         gallery = self.gallery(least=5)
@@ -187,9 +187,10 @@ class TestStreamedGallery:
         assert hit.descriptor == pytest.approx([np.cos(np.pi / 6), 0.5], abs=1e-3)
 
 
-def test_streamed_photos_score_as_plain_ones_of_the_gallery(tmp_path):
+def test_streamed_images_score_as_plain_ones_of_the_gallery(tmp_path):
     """Re-ranking and expansion included; and they do count."""
-    stages = (Stage("first"), Stage("R5", 5), Stage("R5+QE3", 5, 3), Stage("w", 5, by="images"))
+    whole = Stage(name="w", window=5, by="images")
+    stages = (stage_of(0, 0), stage_of(5, 0), stage_of(5, 3), whole)
     root, paris = make_revisited(tmp_path / "root"), make_paris(tmp_path / "paris")
     others = make_distractors(tmp_path / "others", 20)
 
@@ -202,7 +203,7 @@ def test_streamed_photos_score_as_plain_ones_of_the_gallery(tmp_path):
             distractors=distractors,
             stream=stream,
         )
-        encoded = encode_photos(all_photos([trial]), tiny_encoder(), tmp_path / "maps", tell_nobody)
+        encoded = encode_images(all_images([trial]), tiny_encoder(), tmp_path / "maps", tell_nobody)
         scores = score_ours(trial, encoded, REGIONS, tell_nobody, {"OfA": stages})
         return {(s.stage, s.query.name): s for s in scores}
 

@@ -15,7 +15,7 @@ from kombu.utils import json
 
 from galleries.checks import check_meta, check_reject
 from galleries.errors import MalformedDocument
-from indexer.documents import reject_of
+from indexer.documents import make_reject
 from indexer.tasks import sources_of
 from tests.support.task_values import ENTRIES
 
@@ -31,7 +31,7 @@ def test_each_entry_is_a_source_that_can_be_listed(entries):
     for source in sources:
         with suppress(MalformedDocument):  # which reading lists as a reject
             check_meta(source.id, source.meta)
-        check_reject(reject_of(source, "malformed_row", "Why."))
+        check_reject(make_reject(source, "malformed_row", "Why."))
 
 
 @pytest.mark.parametrize(
@@ -65,4 +65,4 @@ def test_an_id_that_cannot_be_one_is_listed_under_its_digest():
     for id_ in ("é" * 300, "a\ud800"):
         (source,) = sources_of([{"id": id_, "uri": "/a.jpg"}])
         assert source.problem is not None
-        check_reject(reject_of(source, "malformed_row", "Why."))
+        check_reject(make_reject(source, "malformed_row", "Why."))

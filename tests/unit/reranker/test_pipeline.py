@@ -308,6 +308,19 @@ class TestWindows:
         best = best_windows(expanded)
         check_scores(ranking.hits, {id_: cosine for id_, (cosine, _) in best.items()})
 
+    def test_windows_are_read_for_boxes_only(self, searcher, house, query, monkeypatch):
+        get, read = house.gallery.get, []
+
+        def noted(ids, *, windows=True):
+            read.append((len(ids), windows))
+            return get(ids, windows=windows)
+
+        monkeypatch.setattr(house.gallery, "get", noted)
+        searcher.search(query, SearchPlan(k=2, window=3, by="maps", expand=2))
+        matched, expanding, shown = read
+        assert (matched, shown) == ((3, False), (4, True))
+        assert not expanding[1]
+
     def test_boxes_are_refined_when_asked(self, searcher, house, query, store):
         plan = SearchPlan(k=COUNT, windows=True)
         coarse = searcher.search(query, plan).hits
@@ -318,8 +331,14 @@ class TestWindows:
             kept = store.get({document.id: document.digest})[document.id]
             size = Size(document.width, document.height)
             maps = stack_kept([kept], CPU, house.method.encoder.kept_dtype)
-            assert hit.box == refine_box(house.method, query, maps, size, before.box)
+            fitted = refine_box(house.method, query, maps, size, before.box, searcher.regions)
+            assert hit.box == fitted
         assert [hit.box for hit in fine] != [hit.box for hit in coarse]
+
+    @pytest.mark.parametrize("plan", [SearchPlan(), SearchPlan(window=3, by="maps")], ids=repr)
+    def test_boxes_that_are_no_windows_are_not_refined(self, searcher, query, plan):
+        with pytest.raises(RequestError, match=r"Only windows are refined.*re-rank by windows"):
+            searcher.search(query, replace(plan, refine=True))
 
     def test_without_maps_and_images_boxes_stay(self, house, query):
         blind = Searcher(house.method, house.gallery, None, REGIONS)

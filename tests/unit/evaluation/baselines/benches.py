@@ -1,4 +1,4 @@
-"""A bench whose gallery and queries are given vectors, without any photo."""
+"""A bench whose gallery and queries are given vectors, without any image."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from pathlib import Path
 import torch
 
 from descriptors.arrays import Size
-from evaluation.baselines.dense import Bench, Describer
-from evaluation.trials import Judgement, Photo, PhotoQuery, Trial
+from evaluation.baselines.dense import Bench, PostProcessing
+from evaluation.trials import DatasetImage, DatasetQuery, Judgement, Trial
 
 
-def photos(count):
-    return tuple(Photo(str(i), Size(64, 48), Path(f"/nowhere/{i}")) for i in range(count))
+def images(count):
+    return tuple(DatasetImage(str(i), Size(64, 48), Path(f"/nowhere/{i}")) for i in range(count))
 
 
 def trial_of(gallery, leave_out):
-    """A trial of this many photos, asked with the first ones."""
-    searched = photos(gallery)
+    """A trial of this many images, asked with the first ones."""
+    searched = images(gallery)
     queries = tuple(
-        PhotoQuery(
+        DatasetQuery(
             searched[i],
             None,
             {"all": Judgement(frozenset({str(gallery - 1)}))},
@@ -34,4 +34,4 @@ def bench_of(gallery, queries, leave_out=None, encoded=None):
     """Nothing is left out unless it is said."""
     trial = trial_of(len(gallery), leave_out or [None] * len(queries))
     rows = (torch.from_numpy(rows).float() for rows in (gallery, queries))
-    return Bench(trial, encoded, Describer(None), *rows)
+    return Bench(trial, encoded, PostProcessing(None), *rows)

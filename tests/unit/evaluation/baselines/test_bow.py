@@ -10,7 +10,7 @@ from descriptors.arrays import Box, Size
 from descriptors.errors import RequestError
 from evaluation.baselines.bow import BagOfWords, Vocabulary, inverse_frequencies, tf_idf
 from evaluation.baselines.keypoints import Keypoints, extract
-from evaluation.trials import Judgement, Photo, PhotoQuery, Trial
+from evaluation.trials import DatasetImage, DatasetQuery, Judgement, Trial
 
 SIDE = 200
 
@@ -78,36 +78,36 @@ class TestTfIdf:
         expected = np.zeros((4, 9))
         for row, one in enumerate(words):
             for word in one:
-                photos = sum(word in other for other in words)
-                expected[row, word] += np.log(4 / photos)
+                images = sum(word in other for other in words)
+                expected[row, word] += np.log(4 / images)
             expected[row] /= np.linalg.norm(expected[row]) or 1
         np.testing.assert_allclose(tf_idf(words, idf).toarray(), expected, atol=1e-12)
 
 
 class Bench:
-    """Made photos: eight different images, and a view of the first that is turned and cut."""
+    """Made images: eight different images, and a view of the first that is turned and cut."""
 
     def __init__(self, folder):
         images = [texture(seed) for seed in range(8)]
         view = images[0].rotate(12, Image.Resampling.BILINEAR).crop((20, 20, 180, 180))
-        self.photos = [
-            self.photo(image, folder / f"{i}.png") for i, image in enumerate([*images, view])
+        self.images = [
+            self.image(image, folder / f"{i}.png") for i, image in enumerate([*images, view])
         ]
         fit = [texture(seed) for seed in range(20, 28)]
-        self.fit = [self.photo(image, folder / f"fit{i}.png") for i, image in enumerate(fit)]
-        every = (*self.photos, *self.fit)
-        self.points = {photo.file: extract(photo) for photo in every}
+        self.fit = [self.image(image, folder / f"fit{i}.png") for i, image in enumerate(fit)]
+        every = (*self.images, *self.fit)
+        self.points = {image.file: extract(image) for image in every}
 
     @staticmethod
-    def photo(image, file):
+    def image(image, file):
         image.save(file)
-        return Photo(file.name, Size(*image.size), file)
+        return DatasetImage(file.name, Size(*image.size), file)
 
     def search(self, query, box=None, leave_out=None):
-        asked = PhotoQuery(query, box, {"all": Judgement(frozenset({"8.png"}))}, leave_out)
-        trial = Trial("made", tuple(self.fit), tuple(self.photos), (asked,))
+        asked = DatasetQuery(query, box, {"all": Judgement(frozenset({"8.png"}))}, leave_out)
+        trial = Trial("made", tuple(self.fit), tuple(self.images), (asked,))
         found = BagOfWords(words=100).search(trial, self.points, lambda *_: None)
-        names = [photo.path for photo in self.photos]
+        names = [image.path for image in self.images]
         return {one.stage: [names[row] for row in one.rows[0].tolist()] for one in found}
 
 
@@ -118,28 +118,28 @@ def bench(tmp_path_factory):
 
 class TestSearch:
     def test_the_warped_view_comes_first(self, bench):
-        found = bench.search(bench.photos[0], leave_out="0.png")
+        found = bench.search(bench.images[0], leave_out="0.png")
         assert set(found) == {"first", "R100"}
         assert found["R100"][0] == "8.png"
         assert found["R100"][-1] == "0.png"
 
     def test_a_query_that_may_be_an_answer_to_itself(self, bench):
-        assert bench.search(bench.photos[3])["R100"][0] == "3.png"
+        assert bench.search(bench.images[3])["R100"][0] == "3.png"
 
     def test_ransac_puts_the_view_before_what_shares_more_words(self, bench, monkeypatch):
         # Without weights the order of the first search is that of the gallery.
         monkeypatch.setattr(
             "evaluation.baselines.bow.inverse_frequencies", lambda _words, size: np.zeros(size)
         )
-        found = bench.search(bench.photos[0], leave_out="0.png")
+        found = bench.search(bench.images[0], leave_out="0.png")
         assert found["first"].index("8.png") == 7
         assert found["R100"] == ["8.png", *[f"{i}.png" for i in range(1, 8)], "0.png"]
 
     def test_a_box_sees_only_its_keypoints(self, bench):
         whole = Box(0, 0, SIDE, SIDE)
-        assert bench.search(bench.photos[2], whole) == bench.search(bench.photos[2])
-        assert bench.search(bench.photos[2], Box(0, 0, 1, 1))["first"] == [
-            photo.path for photo in bench.photos
+        assert bench.search(bench.images[2], whole) == bench.search(bench.images[2])
+        assert bench.search(bench.images[2], Box(0, 0, 1, 1))["first"] == [
+            image.path for image in bench.images
         ]
 
     def test_dims_are_its_words(self):

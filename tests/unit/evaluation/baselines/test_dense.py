@@ -8,7 +8,7 @@ import torch
 
 from descriptors.errors import RequestError
 from descriptors.settings import LayerSettings
-from evaluation.baselines.dense import DenseSystem, Describer, search_descriptors
+from evaluation.baselines.dense import DenseSystem, PostProcessing, search_descriptors
 from evaluation.baselines.pooling import sum_pooled
 from tests.unit.evaluation.baselines.benches import bench_of
 from tests.unit.evaluation.baselines.made_maps import unit
@@ -31,14 +31,14 @@ def whitened(rows, fit, dims):
 
 def fitted(rows, **changes):
     system = DenseSystem(sum_pooled, **changes)
-    return Describer.fitted(system, [torch.from_numpy(rows).float()], LAYER)
+    return PostProcessing.fitted(system, [torch.from_numpy(rows).float()], LAYER)
 
 
 class TestDescriber:
     def test_without_a_whitening_layers_are_joined(self):
         one, other = torch.tensor([[[1.0, 0.0]]]), torch.tensor([[[0.0, 1.0]]])
         expected = torch.tensor([[1.0, 0.0, 0.0, 1.0]]) / 2**0.5
-        torch.testing.assert_close(Describer(None)([one, other]), expected)
+        torch.testing.assert_close(PostProcessing(None)([one, other]), expected)
 
     @pytest.mark.parametrize("power", [False, True])
     def test_whitened_vectors_of_an_image_are_summed(self, power):
@@ -59,7 +59,7 @@ class TestDescriber:
 
     def test_power_by_hand(self):
         # Square roots of .6 and .8 are .775 and .894: .655 and .756 of their length.
-        found = Describer(None, power=True)([torch.tensor([[[0.6, 0.8]]])])
+        found = PostProcessing(None, power=True)([torch.tensor([[[0.6, 0.8]]])])
         torch.testing.assert_close(found, torch.tensor([[(3 / 7) ** 0.5, (4 / 7) ** 0.5]]))
 
     @pytest.mark.parametrize("power", [False, True])
@@ -76,7 +76,7 @@ class TestDescriber:
             describe([torch.from_numpy(rows[:1]).float()]),
         )
 
-    def test_too_few_photos_to_fit_on(self):
+    def test_too_few_images_to_fit_on(self):
         with pytest.raises(RequestError, match="fit on more images"):
             fitted(unit_rows(3, 1, 6))
 

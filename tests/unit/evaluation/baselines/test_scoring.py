@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 import torch
 
-from evaluation.baselines.dense import Bench, DenseSystem, Describer
+from evaluation.baselines.dense import Bench, DenseSystem, PostProcessing
 from evaluation.baselines.localisation import Localiser
 from evaluation.baselines.maps import Pooler, asked_keys, gallery_keys, stacked
 from evaluation.baselines.r_mac import r_mac, r_mac_regions, search_and_localise
 from evaluation.baselines.systems import SYSTEMS, score_baselines
 from evaluation.datasets.photos import read_trials
-from evaluation.encoding import EncodedPhotos
+from evaluation.encoding import EncodedImages
 from evaluation.scores import LeftOut
 from tests.unit.evaluation.baselines.made_maps import maxima, unit
 from tests.unit.evaluation.miniature import tell_nobody
@@ -53,20 +53,20 @@ class TestScoreBaselines:
 
     def test_maps_are_read_once_for_all_pooled_systems(self, encoded, trials, cache, monkeypatch):
         read: Counter[Path] = Counter()
-        batches = EncodedPhotos.batches
+        batches = EncodedImages.batches
 
-        def counted(self, photos):
-            read.update(photo.file for photo in photos)
-            return batches(self, photos)
+        def counted(self, images):
+            read.update(image.file for image in images)
+            return batches(self, images)
 
-        monkeypatch.setattr(EncodedPhotos, "batches", counted)
+        monkeypatch.setattr(EncodedImages, "batches", counted)
         names = [name for name in SYSTEMS if name not in {"R-MAC", "BoW"}]
         score(trials, encoded, cache, *names)
         assert set(read.values()) == {1}
         assert len(read) == 24
 
-    def test_photos_that_nothing_is_fitted_on_are_described_alike(self, encoded, trials, cache):
-        # Of both trials all photos are fitted on; of one alone its gallery is not.
+    def test_images_that_nothing_is_fitted_on_are_described_alike(self, encoded, trials, cache):
+        # Of both trials all images are fitted on; of one alone its gallery is not.
         names = ["raw", "CroW", "R-MAC+power", "Razavian"]
         both, alone = (score(some, encoded, cache, *names) for some in (trials, trials[:1]))
         assert values(both)[0] == pytest.approx(values(alone)[0])
@@ -74,7 +74,7 @@ class TestScoreBaselines:
     def test_a_query_outside_of_the_gallery_that_leaves_nothing_out(self, encoded, trials, cache):
         trial = trials[0]
         query = replace(trial.queries[0], leave_out=None)
-        gallery = tuple(photo for photo in trial.gallery if photo != query.photo)
+        gallery = tuple(image for image in trial.gallery if image != query.image)
         outside = replace(trial, gallery=gallery, queries=(query,))
         inside = replace(trial, queries=trial.queries[:1])
         names = [name for name in SYSTEMS if name not in {"BoW", "R-MAC"}]
@@ -89,7 +89,7 @@ def r_mac_bench(encoded, trial):
     vectors = {}
     for batch in Pooler.of(encoded, [r_mac], [trial]).batches(trial.gallery):
         vectors.update({key: pooled[r_mac] for key, pooled in batch})
-    describe = Describer.fitted(DenseSystem(r_mac, whitened=False), [], [])
+    describe = PostProcessing.fitted(DenseSystem(r_mac, whitened=False), [], [])
     gallery, queries = (
         describe(stacked(vectors[key] for key in keys))
         for keys in (gallery_keys(trial), asked_keys(trial))
@@ -100,8 +100,8 @@ def r_mac_bench(encoded, trial):
 def slow_region(encoded, query, hit):
     """R-MAC of the window of a hit in which a full-image query is found."""
     layers = []
-    for photo in (query, hit):
-        [(_, maps)] = encoded.batches([photo])
+    for image in (query, hit):
+        [(_, maps)] = encoded.batches([image])
         layers.append(maps.features)
     asked, seen = (Localiser.of(features) for features in layers)
     width, height = asked.finest.width, asked.finest.height
@@ -125,7 +125,7 @@ class TestSearchAndLocalise:
         for q, query in enumerate(trial.queries):
             first = found["first"][q].tolist()
             regions = {
-                row: slow_region(encoded, query.photo, trial.gallery[row]) for row in first[:6]
+                row: slow_region(encoded, query.image, trial.gallery[row]) for row in first[:6]
             }
             asked = bench.queries[q].numpy()
             once = sorted(first[:6], key=lambda row: -regions[row] @ asked)
@@ -138,5 +138,5 @@ class TestSearchAndLocalise:
         queries = tuple(replace(query, leave_out=None) for query in trials[0].queries)
         bench = r_mac_bench(encoded, replace(trials[0], queries=queries))
         *_, reranked, _ = search_and_localise(bench)
-        own = [trials[0].gallery.index(query.photo) for query in queries]
+        own = [trials[0].gallery.index(query.image) for query in queries]
         assert torch.tensor(own).tolist() == reranked.rows[:, 0].tolist()

@@ -25,7 +25,7 @@ class TestOxford:
     def test_a_query_has_its_box_and_what_counts(self, tmp_path):
         (trial,) = read_buildings(OXFORD, request(make_oxford(tmp_path)))
         query = trial.queries[3]  # gate_2
-        assert query.photo.path == "oxbuild_images/gate_000001.jpg"
+        assert query.image.path == "oxbuild_images/gate_000001.jpg"
         assert query.box == Box(*BOX)
         assert set(query.judgements) == {"all"}
         judgement = query.judgements["all"]
@@ -34,11 +34,11 @@ class TestOxford:
 
     def test_the_querys_own_image_stays_and_is_right(self, tmp_path):
         (trial,) = read_buildings(OXFORD, request(make_oxford(tmp_path)))
-        paths = {photo.path for photo in trial.gallery}
+        paths = {image.path for image in trial.gallery}
         for query in trial.queries:
             assert query.leave_out is None
-            assert query.photo.path in paths
-            assert query.photo.path in query.judgements["all"].positives
+            assert query.image.path in paths
+            assert query.image.path in query.judgements["all"].positives
 
     def test_full_images_on_demand(self, tmp_path):
         (trial,) = read_buildings(OXFORD, request(make_oxford(tmp_path), "full"))
@@ -55,8 +55,8 @@ class TestOxford:
         make_paris(make_oxford(tmp_path))
         (oxford,) = read_buildings(OXFORD, request(tmp_path))
         (paris,) = read_buildings(PARIS, request(tmp_path))
-        assert {q.photo.path.split("/")[0] for q in oxford.queries} == {"oxbuild_images"}
-        assert {q.photo.path.split("/")[0] for q in paris.queries} == {"paris"}
+        assert {q.image.path.split("/")[0] for q in oxford.queries} == {"oxbuild_images"}
+        assert {q.image.path.split("/")[0] for q in paris.queries} == {"paris"}
 
     def test_a_folder_that_is_not_whole_is_said(self, tmp_path):
         (trial,) = read_buildings(OXFORD, request(make_oxford(tmp_path)))
@@ -161,7 +161,7 @@ class TestParis:
         assert len(trial.gallery) == 18
         assert trial.gallery[0].path == "paris/chapel/paris_chapel_000000.jpg"
         assert [note[:13] for note in trial.notes] == ["The published"]
-        assert {query.photo.scene for query in trial.queries} == {""}
+        assert {query.image.scene for query in trial.queries} == {""}
         assert len(trial.queries) == 2 * len(LANDMARKS)
 
     def test_without_the_list_they_are_found_and_named(self, tmp_path):

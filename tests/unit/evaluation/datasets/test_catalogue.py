@@ -50,9 +50,9 @@ class TestFitOn:
         (trial,) = read_dataset("oxford5k", oxford, fit_on=fit_on)
         assert trial.fit == ()
 
-    def test_a_folder_without_photos(self, oxford, tmp_path):
+    def test_a_folder_without_images(self, oxford, tmp_path):
         (tmp_path / "photos.csv").write_text("path,scene,capture,width,height\n")
-        with pytest.raises(RequestError, match="has no photos: name another folder"):
+        with pytest.raises(RequestError, match="has no images: name another folder"):
             read_dataset("oxford5k", oxford, fit_on=FitOn("photos", tmp_path))
 
     @pytest.mark.parametrize("text", ["", "paris6k:", "images:"])
@@ -88,7 +88,7 @@ class TestReadDataset:
 
     def test_oxford_is_fitted_on_paris(self, oxford, paris):
         (trial,) = read_dataset("oxford5k", oxford, fit_on=paris)
-        assert {photo.path.split("/")[0] for photo in trial.fit} == {"paris"}
+        assert {image.path.split("/")[0] for image in trial.fit} == {"paris"}
         assert len(trial.fit) == len(trial.gallery) == 18
 
     def test_without_another_collection_to_fit_on(self, oxford):
@@ -115,7 +115,7 @@ class TestReadDataset:
 
     def test_fitting_on_the_gallery_itself_is_said(self, oxford):
         (trial,) = read_dataset("oxford5k", oxford, fit_on=FitOn("images", oxford))
-        assert trial.notes[-1].startswith("18 photos of the gallery are also fitted on")
+        assert trial.notes[-1].startswith("18 images of the gallery are also fitted on")
 
     def test_sizes_are_kept_between_runs(self, oxford, paris, tmp_path):
         told: list[tuple[str, int, int]] = []
@@ -138,11 +138,11 @@ class TestDistractors:
         trials = read_dataset("folder", folder, distractors=others)
         plain = read_dataset("folder", folder)
         for trial, without in zip(trials, plain, strict=True):
-            added = {photo.path for photo in trial.gallery} - {p.path for p in without.gallery}
+            added = {image.path for image in trial.gallery} - {p.path for p in without.gallery}
             assert added == {f"+distractors/{i % 2}/{i:06d}.jpg" for i in range(5)}
             assert trial.fit == without.fit
             assert trial.queries == without.queries
-            paths = [photo.path for photo in trial.gallery]
+            paths = [image.path for image in trial.gallery]
             assert paths == sorted(paths)
 
     def test_files_that_are_no_images_are_left_out_and_named(self, oxford, paris, tmp_path):

@@ -12,7 +12,7 @@ import pytest
 from descriptors.arrays import Size
 from descriptors.errors import RequestError
 from evaluation.datasets import facts
-from evaluation.datasets.facts import PhotoFacts
+from evaluation.datasets.facts import ImageFacts
 from tests.support.images import encoded, letter, shapes, with_orientation
 
 
@@ -27,23 +27,23 @@ def files(tmp_path):
 
 class TestSizes:
     def test_upright_pixels_or_none(self, files):
-        found = PhotoFacts(None).sizes(files)
+        found = ImageFacts(None).sizes(files)
         assert list(found.values()) == [None, Size(40, 30), Size(50, 60)]
         assert list(found) == files
 
     def test_a_missing_file(self, tmp_path):
         with pytest.raises(RequestError, match=r"none\.jpg cannot be read"):
-            PhotoFacts(None).sizes([tmp_path / "none.jpg"])
+            ImageFacts(None).sizes([tmp_path / "none.jpg"])
 
 
 class TestDigests:
     def test_sha256_of_the_bytes(self, files):
-        found = PhotoFacts(None).digests(files)
+        found = ImageFacts(None).digests(files)
         assert found == {f: hashlib.sha256(f.read_bytes()).hexdigest() for f in files}
 
     def test_a_missing_file(self, tmp_path):
         with pytest.raises(RequestError, match=r"none\.jpg cannot be read"):
-            PhotoFacts(None).digests([tmp_path / "none.jpg"])
+            ImageFacts(None).digests([tmp_path / "none.jpg"])
 
 
 class TestKept:
@@ -52,7 +52,7 @@ class TestKept:
         return []
 
     def facts(self, folder, told):
-        return PhotoFacts(folder, lambda *what: told.append(what))
+        return ImageFacts(folder, lambda *what: told.append(what))
 
     def test_nothing_is_read_twice(self, files, tmp_path, told):
         first = self.facts(tmp_path / "kept", told)
@@ -88,24 +88,24 @@ class TestKept:
             raise KeyboardInterrupt
 
         with pytest.raises(KeyboardInterrupt):
-            PhotoFacts(tmp_path / "kept", stop).sizes(files)
+            ImageFacts(tmp_path / "kept", stop).sizes(files)
         self.facts(tmp_path / "kept", told).sizes(files)
         assert told == [("read sizes", 1, 2), ("read sizes", 2, 2)]
 
     def test_a_damaged_file_of_facts(self, files, tmp_path):
         (tmp_path / "photos.sqlite").write_text("this is no database" * 100)
         with pytest.raises(RequestError, match=r"or remove photos\.sqlite"):
-            PhotoFacts(tmp_path).sizes(files)
+            ImageFacts(tmp_path).sizes(files)
 
     def test_a_place_that_takes_no_more(self, files, tmp_path, monkeypatch):
         """Another process holds the file for longer than is waited."""
         monkeypatch.setattr(facts, "BUSY_SECONDS", 0.01)
-        PhotoFacts(tmp_path).sizes(files[:1])
+        ImageFacts(tmp_path).sizes(files[:1])
         with closing(sqlite3.connect(tmp_path / "photos.sqlite")) as other:
             other.execute("BEGIN IMMEDIATE")
             with pytest.raises(RequestError, match=r"cannot be kept in .*locked"):
-                PhotoFacts(tmp_path).sizes(files)
+                ImageFacts(tmp_path).sizes(files)
 
     def test_a_place_that_cannot_be_made(self, files):
         with pytest.raises(RequestError, match="cannot be kept in"):
-            PhotoFacts(files[0] / "below a file").sizes(files)
+            ImageFacts(files[0] / "below a file").sizes(files)

@@ -6,8 +6,8 @@ import pytest
 
 from descriptors.arrays import Box
 from descriptors.errors import RequestError
-from evaluation.datasets.facts import PhotoFacts
-from evaluation.datasets.instances import folder_photos, read_folder
+from evaluation.datasets.facts import ImageFacts
+from evaluation.datasets.instances import folder_images, read_folder
 from tests.support.datasets import BOX, make_csv_folder, make_folder, write_csv
 from tests.unit.evaluation.datasets.readers import FIT, request
 
@@ -15,8 +15,8 @@ from tests.unit.evaluation.datasets.readers import FIT, request
 class TestSubfolders:
     def test_halves_of_the_instances(self, tmp_path):
         zero, one = read_folder(request(make_folder(tmp_path), fit=None))
-        assert {photo.scene for photo in zero.gallery} == {"arch", "gate", ""}
-        assert {photo.scene for photo in one.gallery} == {"chapel", "tower", ""}
+        assert {image.scene for image in zero.gallery} == {"arch", "gate", ""}
+        assert {image.scene for image in one.gallery} == {"chapel", "tower", ""}
         assert (zero.fit, one.fit) == (one.gallery, zero.gallery)
 
     def test_all_of_it_with_other_images_to_fit_on(self, tmp_path):
@@ -26,13 +26,13 @@ class TestSubfolders:
 
     def test_each_image_of_an_instance_asks_for_the_others(self, tmp_path):
         (trial,) = read_folder(request(make_folder(tmp_path)))
-        [query] = [q for q in trial.queries if q.photo.path == "gate/2.jpg"]
+        [query] = [q for q in trial.queries if q.image.path == "gate/2.jpg"]
         assert (query.box, query.leave_out) == (None, "gate/2.jpg")
         assert query.judgements["all"].positives == {f"gate/{n}.jpg" for n in (0, 1, 3)}
 
     def test_distractors_stand_in_their_folder_or_beside(self, tmp_path):
         (trial,) = read_folder(request(make_folder(tmp_path)))
-        others = [photo.path for photo in trial.gallery if not photo.scene]
+        others = [image.path for image in trial.gallery if not image.scene]
         assert len(others) == 8
         assert {path.split("/")[0] for path in others} == {"distractors", "loose.jpg"}
 
@@ -53,7 +53,7 @@ class TestSubfolders:
 class TestCsv:
     def test_instances_and_distractors(self, tmp_path):
         (trial,) = read_folder(request(make_csv_folder(tmp_path)))
-        scenes = {photo.path: photo.scene for photo in trial.gallery}
+        scenes = {image.path: image.scene for image in trial.gallery}
         assert scenes["images/23.jpg"] == "gate"
         assert scenes["images/other0.jpg"] == ""
         assert (len(scenes), len(trial.queries)) == (24, 16)
@@ -70,7 +70,7 @@ class TestCsv:
         (root / "instances.csv").rename(root / "mine.csv")
         (trial,) = read_folder(request(root / "mine.csv"))
         assert len(trial.gallery) == 24
-        assert len(folder_photos(root / "mine.csv", PhotoFacts(None)).photos) == 24
+        assert len(folder_images(root / "mine.csv", ImageFacts(None)).images) == 24
 
     def test_images_beside_the_csvs_own_folder(self, tmp_path):
         root = make_csv_folder(tmp_path)
@@ -78,14 +78,14 @@ class TestCsv:
         (root / "lists").mkdir()
         write_csv(root / "lists" / "mine.csv", ("path", "instance"), rows)
         (trial,) = read_folder(request(root / "lists" / "mine.csv"))
-        assert [photo.path for photo in trial.gallery] == [row[0] for row in rows]
+        assert [image.path for image in trial.gallery] == [row[0] for row in rows]
 
     def test_path_and_instance_are_enough(self, tmp_path):
         root = make_csv_folder(tmp_path)
         rows = [(f"images/{n}{shot}.jpg", n) for n in range(2) for shot in range(2)]
         write_csv(root / "instances.csv", ("path", "instance"), rows)
         (trial,) = read_folder(request(root))
-        assert [query.photo.scene for query in trial.queries] == ["0", "0", "1", "1"]
+        assert [query.image.scene for query in trial.queries] == ["0", "0", "1", "1"]
 
     def test_a_spreadsheets_mark_is_no_part_of_a_name(self, tmp_path):
         root = make_csv_folder(tmp_path)
@@ -103,7 +103,7 @@ class TestCsv:
             (
                 "path,instance",
                 "images/00.jpg,a\nimages/10.jpg,b",
-                r"second photo of its scene \(or instance\)",
+                r"second image of its scene \(or instance\)",
             ),
             (
                 "path,instance,junk",

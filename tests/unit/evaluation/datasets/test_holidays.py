@@ -15,7 +15,7 @@ class TestReadHolidays:
     def test_queries_and_their_right_answers(self, tmp_path, perfect):
         (trial,) = read_holidays(request(make_holidays(tmp_path, perfect=perfect)))
         assert len(trial.gallery) == 11
-        found = {query.photo.path: query.judgements["all"] for query in trial.queries}
+        found = {query.image.path: query.judgements["all"] for query in trial.queries}
         # 100300.jpg has no second image, so it is no query but a distractor.
         assert list(found) == ["jpg/100000.jpg", "jpg/100100.jpg", "jpg/100200.jpg"]
         assert found["jpg/100100.jpg"].positives == {f"jpg/10010{n}.jpg" for n in (1, 2, 3)}
@@ -23,10 +23,10 @@ class TestReadHolidays:
 
     def test_the_query_is_taken_out_of_its_ranking_but_not_of_others(self, tmp_path):
         (trial,) = read_holidays(request(make_holidays(tmp_path)))
-        paths = {photo.path for photo in trial.gallery}
+        paths = {image.path for image in trial.gallery}
         for query in trial.queries:
-            assert query.leave_out == query.photo.path
-            assert query.photo.path in paths
+            assert query.leave_out == query.image.path
+            assert query.image.path in paths
 
     def test_other_files_are_passed_over(self, tmp_path):
         root = make_holidays(tmp_path)

@@ -26,16 +26,16 @@ def lists(made, tmp_path):
 
 
 class TestReadPhotos:
-    def test_a_photo_and_a_distractor(self, made):
-        photos = {photo.path: photo for photo in read_photos(made)}
-        church = photos["instances/church/000.jpg"]
+    def test_an_image_and_a_distractor(self, made):
+        images = {image.path: image for image in read_photos(made)}
+        church = images["instances/church/000.jpg"]
         assert (church.scene, church.capture) == ("church", "photo_collection")
         assert church.size == Size(96, 80)
         assert church.file == made / "instances/church/000.jpg"
-        assert photos["distractors/made/0000.jpg"].scene == ""
+        assert images["distractors/made/0000.jpg"].scene == ""
 
     def test_they_come_in_order_of_their_paths(self, made):
-        paths = [photo.path for photo in read_photos(made)]
+        paths = [image.path for image in read_photos(made)]
         assert len(paths) == 24
         assert paths == sorted(paths)
 
@@ -43,9 +43,9 @@ class TestReadPhotos:
 class TestReadTrials:
     def test_scenes_of_even_position_and_the_first_distractors_are_half_0(self, made):
         zero, one = read_trials(made, "full")
-        assert {photo.scene for photo in zero.gallery} == {"bridge", "fountain", ""}
-        assert {photo.scene for photo in one.gallery} == {"church", "gate", ""}
-        names = [photo.path for photo in zero.gallery if not photo.scene]
+        assert {image.scene for image in zero.gallery} == {"bridge", "fountain", ""}
+        assert {image.scene for image in one.gallery} == {"church", "gate", ""}
+        names = [image.path for image in zero.gallery if not image.scene]
         assert names == [f"distractors/made/{i:04d}.jpg" for i in range(4)]
 
     def test_each_half_is_fitted_on_the_other(self, made):
@@ -53,10 +53,10 @@ class TestReadTrials:
         assert (zero.fit, one.fit) == (one.gallery, zero.gallery)
         assert (zero.name, one.name) == ("half 0", "half 1")
 
-    def test_every_photo_of_a_scene_is_a_full_query(self, made):
+    def test_every_image_of_a_scene_is_a_full_query(self, made):
         zero, _ = read_trials(made, "full")
         assert len(zero.queries) == 8
-        query = next(q for q in zero.queries if q.photo.path == "instances/bridge/000.jpg")
+        query = next(q for q in zero.queries if q.image.path == "instances/bridge/000.jpg")
         assert query.box is None
         assert query.judgements["all"].positives == {
             f"instances/bridge/{i:03d}.jpg" for i in (1, 2, 3)
@@ -88,7 +88,7 @@ class TestReadTrials:
             f"instances/church/{i:03d}.jpg": (Box(i, 0, 9, 9),) for i in (0, 2)
         }
 
-    def test_several_boxes_of_a_photo_are_several_queries(self, lists):
+    def test_several_boxes_of_an_image_are_several_queries(self, lists):
         path = "instances/church/001.jpg"
         rows = [(path, "church", 0, 0, n, n) for n in (20, 40)]
         rows.append(("instances/bridge/000.jpg", "bridge", 0, 0, 9, 9))
@@ -100,7 +100,7 @@ class TestReadTrials:
         [trial] = read_trials(made, "full", lists)
         assert len(trial.gallery) == 24
         assert len(trial.queries) == 16
-        assert {photo.file.parents[2] for photo in trial.fit} == {lists}
+        assert {image.file.parents[2] for image in trial.fit} == {lists}
 
     def test_full_images_need_no_other_list(self, lists):
         for name in ("queries.csv", "junk.csv"):
@@ -122,7 +122,7 @@ f.jpg,,,40,30,
 
 @pytest.fixture
 def things(tmp_path):
-    """The lists of photos that show several things."""
+    """The lists of images that show several things."""
     (tmp_path / "photos.csv").write_text(THINGS)
     queries = [("a.jpg", "cup", 0, 0, 9, 9), ("a.jpg", "pen", 9, 9, 20, 20)]
     write_rows(tmp_path / "queries.csv", [*queries, ("d.jpg", "star", 5, 5, 15, 15)])
@@ -166,7 +166,7 @@ class TestThings:
 
     def test_without_boxes_csv_the_places_are_the_boxes_of_queries(self, made):
         rows = [query for trial in read_trials(made, "boxes") for query in trial.queries]
-        assert {query.photo.path: query.places for query in rows} == {
+        assert {query.image.path: query.places for query in rows} == {
             f"instances/{scene}/001.jpg": {} for scene in ("bridge", "fountain", "church")
         }
 
@@ -184,10 +184,10 @@ class TestThings:
     @pytest.mark.parametrize(
         ("name", "row", "why"),
         [
-            ("boxes", "f.jpg,cup,0,0,9,9", r"boxes\.csv lists f\.jpg, which is not a photo of a"),
+            ("boxes", "f.jpg,cup,0,0,9,9", r"boxes\.csv lists f\.jpg, which is not an image of a"),
             ("boxes", "b.jpg,pen,0,0,9,9", r"boxes\.csv has a box of 'pen' in b\.jpg.*shows cup"),
             ("queries", "a.jpg,,0,0,9,9", r"queries\.csv has a box of 'cup;pen' in a\.jpg"),
-            ("junk", "ladle,a.jpg,", r"for 'ladle', which no photo of photos\.csv shows"),
+            ("junk", "ladle,a.jpg,", r"for 'ladle', which no image of photos\.csv shows"),
         ],
     )
     def test_lists_that_contradict_each_other(self, things, name, row, why):
@@ -205,7 +205,7 @@ class TestThings:
         ("photos", "a.jpg,s,,wide,3", r"width or height of a\.jpg is not a number"),
         ("photos", "a,b", r"Row 2 of .* is cut short"),
         ("photos", "a.jpg,s,,3,3\na.jpg,s,,3,3", r"lists a\.jpg twice"),
-        ("photos", "a.jpg,s,,3,3\nb.jpg,t,,3,3", "No photo of this gallery is a query"),
+        ("photos", "a.jpg,s,,3,3\nb.jpg,t,,3,3", "No image of this gallery is a query"),
         ("queries", "lost.jpg,church,0,0,9,9", r"queries\.csv lists lost\.jpg"),
         ("queries", "instances/gate/000.jpg,gate,9,0,9,9", "is empty"),
         ("junk", "s,elsewhere.jpg,", r"junk\.csv lists elsewhere\.jpg, which is not in"),

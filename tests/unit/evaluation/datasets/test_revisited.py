@@ -9,7 +9,7 @@ import pytest
 from descriptors.arrays import Box
 from descriptors.errors import RequestError
 from evaluation.datasets.revisited import ROXFORD, RPARIS, read_revisited
-from evaluation.trials import all_photos
+from evaluation.trials import all_images
 from tests.support.datasets import BOX, make_revisited
 from tests.unit.evaluation.datasets.readers import FIT, request
 
@@ -21,19 +21,19 @@ def trial(tmp_path_factory):
 
 
 def query_of(trial, landmark):
-    [query] = [q for q in trial.queries if landmark in q.photo.path]
+    [query] = [q for q in trial.queries if landmark in q.image.path]
     return query
 
 
 class TestReadRevisited:
     def test_queries_are_not_in_the_gallery_but_their_maps_are_needed(self, trial):
-        gallery = {photo.path for photo in trial.gallery}
+        gallery = {image.path for image in trial.gallery}
         assert len(gallery) == 15
         for query in trial.queries:
-            assert query.photo.path not in gallery
-            assert query.photo in all_photos([trial])
+            assert query.image.path not in gallery
+            assert query.image in all_images([trial])
             assert query.leave_out is None
-        assert len(all_photos([trial])) == 15 + 3 + len(FIT)
+        assert len(all_images([trial])) == 15 + 3 + len(FIT)
 
     def test_what_counts_under_each_measure(self, trial):
         query = query_of(trial, "gate")

@@ -7,9 +7,9 @@ from descriptors.arrays import Box
 from es_mappings.windows import parts_of
 from galleries.errors import NoWindows
 from reranker.dialect.searches import Rerank
-from reranker.dialect.windows import best_boxes, window_levels, windows_body
+from reranker.dialect.windows import best_boxes, best_cosines, window_levels, windows_body
 from reranker.errors import DialectError
-from reranker.search.windows import Windows, on_one_copy
+from reranker.search.windows import WindowSearcher, on_one_copy
 from tests.unit.reranker.dialect.bodies_of import clause, parsed, reranked
 
 
@@ -21,6 +21,8 @@ from tests.unit.reranker.dialect.bodies_of import clause, parsed, reranked
         ({"by": "windows"}, Rerank(100, "windows")),
         ({"by": "maps"}, Rerank(100, "maps")),
         ({"by": "images", "classes": 2}, Rerank(100, "images", 2)),
+        ({"refine": True}, Rerank(100, "windows", refine=True)),
+        ({"by": "maps", "refine": False}, Rerank(100, "maps")),
         ({"classes": 2}, Rerank(100, "maps", 2)),
         ({"regions": True}, Rerank(100, "maps")),
         ({"regions": False}, Rerank(100, "images")),
@@ -37,6 +39,9 @@ def test_what_is_compared(rerank, expected):
         ({"by": "magic"}, r'must be "windows", "maps" or "images"'),
         ({"by": "windows", "regions": True}, "exclude each other"),
         ({"by": "windows", "classes": 3}, "does not apply to windows"),
+        ({"refine": True, "classes": 3}, "does not apply to windows"),
+        ({"refine": True, "by": "maps"}, "fits the boxes of windows"),
+        ({"refine": "yes"}, "must be true or false"),
     ],
     ids=str,
 )
@@ -54,7 +59,7 @@ def test_ids_are_divided_where_candidates_would_be_fewer_than_windows():
     assert [len(part) for part in parts_of(ids, 14)] == [714, 286]
 
 
-def test_a_restricted_search_and_its_boxes():
+def test_a_restricted_search_its_cosines_and_its_boxes():
     body = windows_body(np.array([0, 1], np.float32), ["a", "b"], boxes=True, pit={"id": "x"})
     assert body["knn"] == {
         "field": "regions.vector",
@@ -65,6 +70,8 @@ def test_a_restricted_search_and_its_boxes():
         "inner_hits": {"size": 1, "_source": ["regions.box"]},
     }
     assert (body["_source"], body["pit"]) == (False, {"id": "x"})
+    scored = [{"_index": "i", "_id": "a", "_score": 0.75}, {"_index": "j", "_id": "a", "_score": 0}]
+    assert best_cosines({"hits": {"hits": scored}}) == {("i", "a"): 0.5, ("j", "a"): -1}
     inner = {"regions": {"hits": {"hits": [{"_source": {"box": [1, 2, 3, 4]}}]}}}
     hits = [{"_index": "i", "_id": "a", "inner_hits": inner}, {"_index": "i", "_id": "b"}]
     assert best_boxes({"hits": {"hits": hits}}) == {("i", "a"): Box(1, 2, 3, 4)}
@@ -81,9 +88,9 @@ def test_one_copy_answers_searches_of_several_stages():
 
 def test_windows_are_the_default_where_there_are_any():
     search = parsed(reranked())
-    assert Windows(None, 14).rerank(search)
-    assert not Windows(None, 0).rerank(search)
-    assert not Windows(None, 14).rerank(parsed(reranked(rerank={"by": "maps"})))
+    assert WindowSearcher(None, 14).reranks(search)
+    assert not WindowSearcher(None, 0).reranks(search)
+    assert not WindowSearcher(None, 14).reranks(parsed(reranked(rerank={"by": "maps"})))
 
 
 @pytest.mark.parametrize(
@@ -91,7 +98,7 @@ def test_windows_are_the_default_where_there_are_any():
 )
 def test_windows_of_a_method_without_any_are_refused(body):
     with pytest.raises(NoWindows, match="no windows"):
-        Windows(None, 0).rerank(parsed(body))
+        WindowSearcher(None, 0).reranks(parsed(body))
 
 
 def test_a_builder_for_windows_may_say_so():

@@ -272,7 +272,9 @@ def test_the_list_of_endpoints_is_that_of_openapi(service):
         "/_camsearch/health/live",
         "/_camsearch/health/ready",
         "/_camsearch/metrics",
+        "/_camsearch/rank",
         "/_camsearch/thumbnails/{image_id}",
+        "/_camsearch/vector",
     }
     shown = ask(service, "GET", "/_camsearch/docs").text
     assert all(path in shown for path in paths)

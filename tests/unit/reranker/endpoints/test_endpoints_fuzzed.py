@@ -43,8 +43,11 @@ def api(tmp_path_factory):
         def map_body(context, body):
             if isinstance(body, dict) and len(repr(body)) % 2:
                 image = [{"data": images[0]}, {"id": "1/a.png"}, {"data": images[1]}]
-                box = {k: v for k, v in body.items() if k in {"box", "regions"}}
-                return {"id": "2/a.png", "image": image[len(repr(body)) % 3], **box}
+                kept = ("box", "regions", "by", "classes")
+                more = {k: v for k, v in body.items() if k in kept}
+                hits = {"ids": ["2/a.png", "x"]} if "ids" in body else {}
+                hits |= {"id": "2/a.png"} if "id" in body else {}
+                return {"image": image[len(repr(body)) % 3], **hits, **more}
             return body
 
         @schema.hook
@@ -61,7 +64,9 @@ PATHS = [
     ("GET", "/_camsearch/health/live"),
     ("GET", "/_camsearch/health/ready"),
     ("GET", "/_camsearch/metrics"),
+    ("POST", "/_camsearch/rank"),
     ("GET", "/_camsearch/thumbnails/{image_id}"),
+    ("POST", "/_camsearch/vector"),
 ]
 
 
@@ -77,7 +82,7 @@ def test_every_endpoint_is_tried(api):
         pytest.param(*one, mode, id=f"{one[1]}-{mode.value}")
         for one in PATHS
         for mode in GenerationMode
-        if mode is GenerationMode.POSITIVE or one[1].endswith(("explain", "}"))
+        if mode is GenerationMode.POSITIVE or one[1].endswith(("explain", "rank", "vector", "}"))
     ],
 )
 def test_nothing_breaks_our_endpoints(api, method, path, mode):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import threading
 import time
 
@@ -14,6 +15,7 @@ from galleries.filters import Term
 from reranker.dialect.parsing import parse_search
 from reranker.errors import Overloaded, UpstreamUnreachable
 from reranker.http.exchange import Answer, Request
+from reranker.observability.metrics import Metrics
 from reranker.pipeline import Searcher
 from reranker.ranking import SearchPlan
 from reranker.search.indices import Indices
@@ -93,6 +95,11 @@ class Matching:
         self.calls.append((query, [one.id for one in images], regions))
         self.before(stop)
         return self.real.match(query, images, regions, stop)
+
+    def refined(self, query, boxes, stop):
+        self.calls.append((query, [image.id for image, _ in boxes], None))
+        self.before(stop)
+        return self.real.refined(query, boxes, stop)
 
     def until_stopped(self, stop):
         until = time.monotonic() + HANG_S
@@ -277,6 +284,18 @@ class TestLate:
         assert matcher.stopped.wait(HANG_S)
         async with asyncio.timeout(HANG_S), service.gate.passed(), service.gate.passed():
             pass
+
+    def test_boxes_that_are_not_fitted_in_time_or_at_all_are_those_of_windows(self, service, house):
+        coarse = hits_of(ranked(service, body_of(house, ours={"rerank": True})))
+        body = body_of(house, ours={"rerank": {"refine": True}}, timeout="200s")
+        slow = Matching.slow(service.matcher)
+        late = ranked_late(service, body, 201, slow)
+        failed = ranked(service, body, matcher=Matching(service.matcher, fails))
+        for found, words in ((late, "not fitted in time"), (failed, "could not be fitted")):
+            (warning,) = found.warnings
+            assert words in warning
+            assert hits_of(found) == coarse
+        assert slow.stopped.wait(HANG_S)
 
     def test_a_matcher_that_fails_leaves_the_first_order(self, service, house, caplog):
         matcher = Matching(service.matcher, fails)
@@ -473,3 +492,14 @@ class TestSeveralIndices:
         old, new = (np.asarray(one["retriever"]["knn"]["query_vector"]) for one in searches)
         expected = old + house.gallery.get(["00"])["00"].descriptor
         np.testing.assert_allclose(new, expected / np.linalg.norm(expected), atol=1e-6)
+
+
+def stages_of(metrics):
+    told = metrics.exposition().decode()
+    return set(re.findall(r'camsearch_stage_seconds_count\{stage="(\w+)"', told))
+
+
+def test_stages_are_series_before_the_first_search(house, service):
+    for by in ("windows", "maps"):
+        ranked(service, body_of(house, ours=BOTH | {"rerank": {"by": by}}))
+    assert stages_of(service.metrics) == stages_of(Metrics())

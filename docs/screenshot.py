@@ -1,4 +1,4 @@
-"""Write docs/demo.png, the README's picture, from the demo's report: `python -m docs.picture`."""
+"""Write docs/demo.png, the README's image, from the demo's report: `python -m docs.screenshot`."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from tempfile import TemporaryDirectory
 
 from camsearch.commands.demo import demo
 
-__all__ = ["write_picture"]
+__all__ = ["write_screenshot"]
 
-PICTURE = Path(__file__).with_name("demo.png")
+SCREENSHOT = Path(__file__).with_name("demo.png")
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 # The report's maximal width; high enough for its head and first search.
 _SIZE = "1320,1060"
 
 
-def write_picture() -> None:
+def write_screenshot() -> None:
     """Take a screenshot of the demo report's first search with headless Chromium."""
     browser = next(filter(None, map(shutil.which, _BROWSERS)), None)
     if browser is None:
@@ -29,8 +29,8 @@ def write_picture() -> None:
         options = ["--headless", "--hide-scrollbars", f"--window-size={_SIZE}"]
         if os.geteuid() == 0:  # Chromium's sandbox does not start as root; the page is our own
             options.append("--no-sandbox")
-        subprocess.run([browser, *options, f"--screenshot={PICTURE}", page], check=True)  # noqa: S603
+        subprocess.run([browser, *options, f"--screenshot={SCREENSHOT}", page], check=True)  # noqa: S603
 
 
 if __name__ == "__main__":
-    write_picture()
+    write_screenshot()
