@@ -87,7 +87,7 @@ def plugin_node(
     if installed:
         with zipfile.ZipFile(built(settings)) as made:
             made.extractall(plugins / "camsearch")
-    recipe = node(home, jdk, folder, port)
+    recipe = node(home, jdk, folder, port, settings.java_options)
     config = folder / "config"
     _configure(config, said, secrets)
     release = str(java_versions(settings.elasticsearch_version)[0])

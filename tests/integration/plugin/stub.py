@@ -1,8 +1,7 @@
-"""The seam to the service: its two paths, answered by a method on the spot, or as a test scripts them."""
+"""The service that the plugin asks, on a port, with answers that a test may script."""
 
 from __future__ import annotations
 
-import base64
 import json
 import threading
 from contextlib import contextmanager
@@ -10,17 +9,18 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
-from descriptors.arrays import Box
-from descriptors.images import read_image
+from reranker.app import make_app
 from tests.support.clock import HANG_S
-from tests.support.house import REGIONS
+from tests.support.tiny_service import ask
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from starlette.types import ASGIApp
+
     from tests.support.house import House
 
-__all__ = ["Asked", "Stub", "served"]
+__all__ = ["Asked", "Stub", "refused", "served"]
 
 Reply = tuple[int, bytes]
 
@@ -36,14 +36,15 @@ class Asked:
 
 @dataclass
 class Stub:
-    """Answers as the service does, unless `instead` gives another answer, while `answers` is set."""
+    """Answers by the service's own endpoints, unless `instead` does, while `answers` is set."""
 
-    house: House
+    app: ASGIApp
     url: str = ""
     key: str = ""
-    answers: threading.Event = field(default_factory=threading.Event)  # set: it does not wait
     instead: Callable[[Asked], Reply | None] = lambda asked: None
+    answers: threading.Event = field(default_factory=threading.Event)  # set: it does not wait
     asked: list[Asked] = field(default_factory=list)
+    one: threading.Lock = field(default_factory=threading.Lock)  # `ask` has a loop of its own
 
     def reset(self) -> None:
         """Answer as the service again."""
@@ -60,36 +61,11 @@ class Stub:
             return scripted
         if self.key and asked.headers.get("Authorization") != f"ApiKey {self.key}":
             return refused(401, "unable to authenticate")
-        made = self._ranked(asked.body) if asked.path.endswith("rank") else self._vector(asked.body)
-        return 200, json.dumps(made).encode()
-
-    def _vector(self, body: dict[str, Any]) -> dict[str, Any]:
-        vector = self.query(body).descriptor.tolist()
-        return self._said() | {"dims": len(vector), "vector": vector}
-
-    def _ranked(self, body: dict[str, Any]) -> dict[str, Any]:
-        with self.house.service() as service:
-            documents = self.house.gallery.get(body["ids"])
-            matches = service.matcher.match(self.query(body), list(documents.values()), REGIONS)
-        found = {i: match for i, match in matches.items() if match is not None}
-        missing = [i for i in body["ids"] if i not in matches]
-        scores = {i: (1 + match.score) / 2 for i, match in found.items()}
-        boxes = {i: match.box.as_list() for i, match in found.items()}
-        return self._said() | {"scores": scores, "boxes": boxes, "missing": missing}
-
-    def _said(self) -> dict[str, Any]:
-        return {"version": 1, "fingerprint": self.house.method.fingerprint()}
-
-    def query(self, body: dict[str, Any]) -> Any:
-        """The description of the image of a body."""
-        image, box = body["image"], body.get("box")
-        if "id" in image:
-            data = self.house.data(int(image["id"]))
-        else:
-            data = base64.b64decode(image["data"])
-        return self.house.method.describe_query(
-            read_image(data), REGIONS, None if box is None else Box(*box)
-        )
+        # The gallery in a folder that answers here has the same documents.
+        body = asked.body | ({"index": "images"} if "index" in asked.body else {})
+        with self.one:
+            found = ask(self.app, "POST", asked.path, json=body)
+        return found.status_code, found.content
 
 
 def refused(status: int, reason: str) -> Reply:
@@ -100,29 +76,30 @@ def refused(status: int, reason: str) -> Reply:
 
 @contextmanager
 def served(house: House) -> Iterator[Stub]:
-    """A stub on a port of its own."""
-    stub = Stub(house)
-    stub.reset()
+    """A service over the gallery, on a port of its own."""
+    with house.service() as service:
+        stub = Stub(make_app(service))
+        stub.reset()
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
 
-        def do_POST(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            status, said = stub.answer(Asked(self.path, dict(self.headers), body))
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(said)))
-            self.end_headers()
-            self.wfile.write(said)
+            def do_POST(self) -> None:
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                status, said = stub.answer(Asked(self.path, dict(self.headers), body))
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(said)))
+                self.end_headers()
+                self.wfile.write(said)
 
-        def log_message(self, *_: object) -> None:
-            """Nothing."""
+            def log_message(self, *_: object) -> None:
+                """Nothing."""
 
-    class Server(ThreadingHTTPServer):
-        request_queue_size, daemon_threads = 256, True
+        class Server(ThreadingHTTPServer):
+            request_queue_size, daemon_threads = 256, True
 
-    with Server(("127.0.0.1", 0), Handler) as server:
-        stub.url = f"http://127.0.0.1:{server.server_address[1]}"
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield stub
-        server.shutdown()
+        with Server(("127.0.0.1", 0), Handler) as server:
+            stub.url = f"http://127.0.0.1:{server.server_address[1]}"
+            threading.Thread(target=server.serve_forever, daemon=True).start()
+            yield stub
+            server.shutdown()
