@@ -76,6 +76,7 @@ def fit(
     if out.suffix != ".safetensors":
         raise RequestError(f"--out {out} must end in .safetensors (a .json is written beside it).")
     options.check_writable(out, "--out")
+    names = None if class_names is None else _lines(class_names)
     if paths:
         machine = options.machine(device, precision)
         settings = chosen.settings()
@@ -85,18 +86,18 @@ def fit(
         some = _spread(list(find_images(paths)), most)
         collected = _collect(encoder, some, machine, count)
         check_enough(collected.images, settings)
-        names = ", ".join(str(path) for path in paths)
-        whitening = collected.fit(f"{collected.images} images of {names}")
+        fitted_on = ", ".join(str(path) for path in paths)
+        whitening = collected.fit(f"{collected.images} images of {fitted_on}")
         said = (
             f"Whitening {f'and {count} classes ' if count else ''}of {collected.images} images "
             f"written to {out} ({len(some) - collected.images} could not be read)."
         )
-    elif class_names is None:
+    elif names is None:
         raise RequestError("No images are given: name folders or images to fit on.")
     else:
         whitening, said = Whitening.load(out), f"The classes of {out} are named."
-    if class_names is not None:
-        whitening = whitening.with_class_names(_lines(class_names))
+    if names is not None:
+        whitening = whitening.with_class_names(names)
     with written(f"--out {out}", SafetensorError):
         whitening.save(out)
     plain_console().print(said)
