@@ -111,7 +111,7 @@ def test_the_packaged_whitening_has_no_learned_classes(camsearch, photos, option
     words = ("evaluate", "photos", photos, *options, "--fit-on", "packaged", "--learned", 4)
     said = camsearch(*words)
     assert said.status == 1
-    assert "has no learned classes: name photos" in " ".join(said.err.split())
+    assert "has no learned classes: name images" in " ".join(said.err.split())
 
 
 def test_networks_are_compared_in_one_table(camsearch, photos, options, tmp_path, monkeypatch):
