@@ -18,9 +18,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from descriptors.arrays import Box
+<<<<<<< HEAD
 from descriptors.classes import class_names
 from descriptors.errors import RequestError
 from descriptors.expansion import combined_query
+=======
+>>>>>>> main
 from descriptors.images import RgbImage, read_image
 from descriptors.machine import Machine, method_of
 from descriptors.settings import MethodSettings, RegionSettings
@@ -273,7 +276,7 @@ class ImageLibrary:
             self.machine,
             again=again,
             retry_rejects=retry_rejects,
-            class_names=class_names(),
+            class_names=self.method.class_names,
             coarse_maps=self.regions.coarse_maps,
         )
 

@@ -172,9 +172,9 @@ class ElasticGallery:
         self._bulk.write(actions, refresh=self._refresh)
         return [id_ for id_ in dict.fromkeys(ids) if id_ in gone]
 
-    def get(self, ids: Sequence[str]) -> dict[str, Document]:
+    def get(self, ids: Sequence[str], *, windows: bool = True) -> dict[str, Document]:
         """Read the documents with these ids, including those not yet visible to searches."""
-        sources = (hit["_source"] for hit in self._found(ids))
+        sources = (hit["_source"] for hit in self._found(ids, windows=windows))
         return {source["id"]: document_of(source) for source in sources if DESCRIPTOR in source}
 
     def known(self, ids: Sequence[str]) -> tuple[dict[str, Known], dict[str, str]]:
@@ -269,10 +269,11 @@ class ElasticGallery:
         for hit in read_by_id(self._client, places, wanted):
             yield hit, "kind" in hit["_source"]
 
-    def _found(self, ids: Sequence[str]) -> Iterator[dict[str, Any]]:
-        """Whole documents, in the order of the ids."""
+    def _found(self, ids: Sequence[str], *, windows: bool = True) -> Iterator[dict[str, Any]]:
+        """Documents in the order of the ids, whole or without their windows."""
         places = [{"_index": self.index, "_id": i} for i in dict.fromkeys(ids) if fits_as_id(i)]
         wanted = {"_source_exclude_vectors": "false"} if self.server.leaves_vectors_out else {}
+        wanted |= {} if windows else {"_source_excludes": REGIONS}
         return read_by_id(self._client, places, wanted)
 
     def close(self) -> None:

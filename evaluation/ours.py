@@ -108,6 +108,7 @@ class PreparedTrial:
         cls, trial: Trial, encoded: EncodedImages, method: Method, regions: RegionSettings
     ) -> PreparedTrial:
         """Describe gallery and queries."""
+        encoded = replace(encoded, encoder=method.encoder)
         documents = {}
         for batch, maps in encoded.batches(trial.gallery):
             described = method.describe_encoded(maps)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from descriptors.errors import RequestError
@@ -95,31 +95,43 @@ def evaluate_trials(  # noqa: PLR0913 - all that a run is of
     *,
     preset_name: str,
     systems: Collection[str] | None = None,
+    learned: int = 0,
 ) -> Evaluation:
     """Measure our systems and the baselines on the trials of any dataset.
 
-    Args:
-        trials: at least one.
-        about: where they come from.
-        encoder: the network, and the settings of the method; the baselines use its layers,
-            sizes and dimensions.
-        regions: of the re-ranking.
-        cache: folder of feature maps, kept for the next run.
-        progress: called with what is being done, how many are done, and of how many.
-        preset_name: the name of these settings in the rows.
-        systems: names of those to measure; None for all but those by several images.
+        Args:
+            trials: at least one.
+            about: where they come from.
+            encoder: the network, and the settings of the method; the baselines use its layers,
+                sizes and dimensions.
+            regions: of the re-ranking.
+            cache: folder of feature maps, kept for the next run.
+            progress: called with what is being done, how many are done, and of how many.
+            preset_name: the name of these settings in the rows.
+    <<<<<<< HEAD
+            systems: names of those to measure; None for all but those by several images.
+    =======
+            systems: names of those to measure; None for all.
+            learned: how many classes our systems learn from the images of each trial that the
+                whitening is fitted on; 0 for the network's own.
+    >>>>>>> main
 
-    Raises:
-        RequestError: for an unknown system, an image that cannot be read, too few images, or
-            if no system can be measured.
+        Raises:
+            RequestError: for an unknown system, an image that cannot be read, too few images, or
+                if no system can be measured.
     """
     check_systems(systems)
     left_out = LeftOut()
+    if learned and not all(trial.fit for trial in trials):
+        raise RequestError(
+            "The packaged whitening has no learned classes: name images to learn them from "
+            "(--fit-on DIR)."
+        )
     if any(trial.streamed for trial in trials) and systems is not None and "OfA" not in systems:
         raise RequestError(f"{', '.join(systems)}: {STREAMED} Add OfA to the systems.")
     started = time.perf_counter()
     images = all_images(trials)
-    encoded = encode_images(images, encoder, cache, progress)
+    encoded = replace(encode_images(images, encoder, cache, progress), learned=learned)
     encoding_seconds = time.perf_counter() - started
     scores = score_systems(
         trials, encoded, regions, cache, progress, systems=systems, left_out=left_out

@@ -137,8 +137,9 @@ class MemoryGallery:
         rows /= np.linalg.norm(rows, axis=1, keepdims=True)
         return rows, np.cumsum([0, *map(len, each[:-1])])
 
-    def get(self, ids: Sequence[str]) -> dict[str, Document]:
-        """See `Searchable.get`."""
+    def get(self, ids: Sequence[str], *, windows: bool = True) -> dict[str, Document]:
+        """See `Searchable.get`; reading windows costs nothing here."""
+        del windows
         return {i: self.documents[i] for i in ids if i in self.documents}
 
 

@@ -185,10 +185,10 @@ class StreamedGallery(MemoryGallery):
             if np.isfinite(cosines[row])
         ]
 
-    def get(self, ids: Sequence[str]) -> dict[str, Document]:
+    def get(self, ids: Sequence[str], *, windows: bool = True) -> dict[str, Document]:
         """See `Searchable.get`."""
         streamed = {i: self._document(i) for i in ids if i in self._streamed_rows}
-        return super().get(ids) | streamed
+        return super().get(ids, windows=windows) | streamed
 
     def _id(self, row: int) -> str:
         """The id of a row; a streamed one is remembered until the next query."""

@@ -81,7 +81,8 @@ def check_meta(id_: str, meta: Mapping[str, Any]) -> None:
 
     Raises:
         MalformedDocument: it is not JSON; a name or a part of it between dots is blank; a field
-            is both a value and an object; objects are nested deeper than 18 levels.
+            is both a value and an object, or is written twice, with and without a dot; objects are
+            nested deeper than 18 levels.
     """
     if all(map(_is_plain_name, meta)) and all(map(_is_plain, meta.values())):
         return  # the usual case, several times faster
@@ -105,16 +106,16 @@ def check_json(id_: str, meta: Mapping[str, Any]) -> None:
 
 
 def _check_fields(meta: Mapping[str, Any]) -> None:
-    """Check names, and that each field is either a value or an object.
+    """Check names, and that each field is either a value or an object, written in one way.
 
     Raises:
         ValueError: what the metadata has that cannot be stored.
     """
-    values: set[tuple[str, ...]] = set()
+    values: dict[tuple[str, ...], str] = {}  # how each is written
     objects: set[tuple[str, ...]] = set()
-    waiting: list[tuple[tuple[str, ...], Any]] = [((), meta)]
+    waiting: list[tuple[tuple[str, ...], str, Any]] = [((), "", meta)]
     while waiting:
-        path, value = waiting.pop()
+        path, written, value = waiting.pop()
         if isinstance(value, Mapping):
             objects.add(path)
             if len(path) > MAX_META_DEPTH:
@@ -123,17 +124,21 @@ def _check_fields(meta: Mapping[str, Any]) -> None:
                 )
             for name, inner in value.items():
                 first, rest = _split(path, name)
-                waiting.append(((*path, first), {rest: inner} if rest else inner))
+                below = {rest: inner} if rest else inner
+                waiting.append(((*path, first), f"{written}/{name}", below))
         elif isinstance(value, list | tuple):
-            waiting.extend((path, inner) for inner in value)
+            waiting.extend((path, written, inner) for inner in value)
         elif value is not None:
-            values.add(path)
+            if values.setdefault(path, written) != written:
+                raise ValueError(
+                    f"the field {'.'.join(path)!r} twice, written with and without a dot: keep one"
+                )
             if type(value) is int and abs(value) >= MAX_NUMBER:
                 raise ValueError("a number of more than 1,000 digits: write it as text")
-    if both := values & objects:
+    if both := values.keys() & objects:
         path = min(both)
         name = ".".join(path)
-        inside = [".".join(one) for one in values | objects if one[:-1] == path]
+        inside = [".".join(one) for one in values.keys() | objects if one[:-1] == path]
         beside = repr(min(inside)) if inside else "an object"
         raise ValueError(
             f"a field {name!r} beside {beside}: a field cannot hold both a value and further "

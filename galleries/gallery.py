@@ -69,8 +69,13 @@ class Searchable(Protocol):
             NoWindows: the gallery's method has no windows.
         """
 
-    def get(self, ids: Sequence[str]) -> dict[str, Document]:
-        """The complete documents with these ids; unknown ids are left out."""
+    def get(self, ids: Sequence[str], *, windows: bool = True) -> dict[str, Document]:
+        """The documents with these ids; unknown ids are left out.
+
+        Args:
+            ids: any number.
+            windows: whether to read their windows, which are most of a document's bytes.
+        """
 
 
 class Writable(Searchable, Protocol):

@@ -168,10 +168,10 @@ class LocalGallery:
             gone = {*remove(rows, "documents", ids), *remove(rows, "rejects", ids)}
         return [id_ for id_ in dict.fromkeys(ids) if id_ in gone]
 
-    def get(self, ids: Sequence[str]) -> dict[str, Document]:
-        """Read the documents with these ids."""
+    def get(self, ids: Sequence[str], *, windows: bool = True) -> dict[str, Document]:
+        """Read the documents with these ids; see `Searchable`."""
         with self._file.reading() as rows:
-            return find_documents(rows, ids)
+            return find_documents(rows, ids, windows=windows)
 
     def known(self, ids: Sequence[str]) -> tuple[dict[str, Known], dict[str, str]]:
         """Read both in one transaction; see `Writable`."""

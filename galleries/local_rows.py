@@ -22,6 +22,7 @@ from galleries.local_filters import leaves
 __all__ = ["all_windows", "find_documents", "find_known", "find_reject_tags", "find_rejects"]
 __all__ += ["find_windows", "remove", "write_document", "write_meta", "write_reject"]
 
+_WITHOUT_WINDOWS = "JOIN (SELECT NULL AS vectors, NULL AS boxes)"
 _WINDOWS = "SELECT number, id, vectors FROM documents CROSS JOIN windows USING (number)"
 
 
@@ -82,10 +83,13 @@ def remove(rows: Connection, table: str, ids: Sequence[str]) -> list[str]:
     return [id_ for id_ in ids if is_unicode(id_) and rows.execute(query, (id_,)).rowcount]
 
 
-def find_documents(rows: Connection, ids: Sequence[str]) -> dict[str, Document]:
+def find_documents(
+    rows: Connection, ids: Sequence[str], *, windows: bool = True
+) -> dict[str, Document]:
     """Read the documents with these ids."""
     columns = "id, uri, digest, width, height, descriptor, classes, meta, source_tag, revision"
-    tables = f"documents JOIN vectors USING (number) {_with_windows(rows)}"
+    joined = _with_windows(rows) if windows else _WITHOUT_WINDOWS
+    tables = f"documents JOIN vectors USING (number) {joined}"
     query = f"SELECT {columns}, indexed_at, vectors, boxes FROM {tables} WHERE id = ?"  # noqa: S608
     return {id_: _document(*row) for id_, row in _each(rows, query, ids).items()}
 
@@ -94,7 +98,7 @@ def _with_windows(rows: Connection) -> str:
     """The join that gives a document its windows; a file from before there were any has none."""
     query = "SELECT 1 FROM sqlite_master WHERE name = 'windows'"
     if rows.execute(query).fetchone() is None:
-        return "JOIN (SELECT NULL AS vectors, NULL AS boxes)"
+        return _WITHOUT_WINDOWS
     return "LEFT JOIN windows USING (number)"
 
 

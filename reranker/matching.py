@@ -14,6 +14,7 @@ from torch import Tensor
 
 from descriptors.arrays import Box, Size, box_of_region
 from descriptors.encoder import working_size
+from descriptors.refining import refine_box
 from galleries.kept_maps import stack_kept
 
 if TYPE_CHECKING:
@@ -133,10 +134,41 @@ class Matcher:
             matches |= self._match_maps(query, settings, again, self._encode(again))
         return matches
 
-    def maps_of(self, images: Sequence[IndexedImage]) -> dict[str, KeptMaps]:
-        """Kept maps of images; images without are encoded, if they can be read."""
+    def refined(
+        self,
+        query: QueryDescription,
+        boxes: Sequence[tuple[IndexedImage, Box]],
+        stop: Callable[[], bool] = lambda: False,
+    ) -> dict[str, Box]:
+        """Fit the boxes of images to the object; see `descriptors.refining`.
+
+        Args:
+            query: what was searched.
+            boxes: images of different ids, each with the box to start from.
+            stop: called before each image; once it returns True the rest is left out.
+
+        Returns:
+            Boxes by id; images without kept maps that cannot be read are left out.
+        """
+        encoder = self.method.encoder
+        maps = self.maps_of([image for image, _ in boxes], self._max_encoded)
+
+        def fit(one: tuple[IndexedImage, Box]) -> dict[str, Box]:
+            image, box = one
+            if image.id not in maps or stop():
+                return {}
+            encoded = stack_kept([maps[image.id]], encoder.device, encoder.kept_dtype)
+            size = Size(image.width, image.height)
+            return {image.id: refine_box(self.method, query, encoded, size, box, self.regions)}
+
+        return {i: box for fitted in self._matchers.map(fit, boxes) for i, box in fitted.items()}
+
+    def maps_of(
+        self, images: Sequence[IndexedImage], max_encoded: int | None = None
+    ) -> dict[str, KeptMaps]:
+        """Kept maps of images; images without are encoded, if they can be read, all if None."""
         kept = self.kept_maps(images)
-        missing = [p for p in images if p.id not in kept]
+        missing = [p for p in images if p.id not in kept][:max_encoded]
         if missing and self._encode is not None:
             kept |= self._encode(missing)
         return kept

@@ -15,10 +15,8 @@ import torch
 from jaxtyping import Float, Float32
 from torch import Tensor
 
-from descriptors.arrays import Box, QueryDescription, Size
+from descriptors.arrays import Box, QueryDescription
 from descriptors.errors import RequestError
-from descriptors.refining import refine_box
-from galleries.kept_maps import stack_kept
 from reranker.candidates import (
     Candidate,
     expanded,
@@ -158,9 +156,13 @@ class Searcher:
             found = self.gallery.knn_windows(_array(query.descriptor), len(ids), among=ids)
             cosines = {hit.id: hit.cosine for hit in found}
             return rescored(first, cosines) + rest
+<<<<<<< HEAD
         if query.examples > 1:
             raise OneImageOnly
         documents = self.gallery.get([c.key for c in first])
+=======
+        documents = self.gallery.get([c.key for c in first], windows=False)
+>>>>>>> main
         window = [c for c in first if c.key in documents]  # some may have been deleted meanwhile
         matches = self.match(query, list(documents.values()), plan)
         unmatched = len(window) - len(matches)
@@ -177,7 +179,8 @@ class Searcher:
     def _search_again(
         self, query: QueryDescription, ranked: list[Candidate[str]], plan: SearchPlan
     ) -> list[Candidate[str]]:
-        documents = self.gallery.get(without_vector(ranked, plan.expand, self.regions))
+        expanding = without_vector(ranked, plan.expand, self.regions)
+        documents = self.gallery.get(expanding, windows=False)
         again = expanded(
             query.descriptor,
             ranked,
@@ -224,16 +227,9 @@ class Searcher:
             A hit without a box stays as it is, and so does one without kept maps whose image
             cannot be read.
         """
-        maps = self.matcher.maps_of([hit.document for hit in hits if hit.box is not None])
-        encoder, fitted = self.method.encoder, list[Hit]()
-        for hit in hits:
-            document, box = hit.document, hit.box
-            if box is not None and document.id in maps:
-                encoded = stack_kept([maps[document.id]], encoder.device, encoder.kept_dtype)
-                size = Size(document.width, document.height)
-                box = refine_box(self.method, query, encoded, size, box, self.regions)
-            fitted.append(replace(hit, box=box))
-        return tuple(fitted)
+        boxes = [(hit.document, hit.box) for hit in hits if hit.box is not None]
+        fitted = self.matcher.refined(query, boxes)
+        return tuple(replace(hit, box=fitted.get(hit.document.id, hit.box)) for hit in hits)
 
     def compared(self, by: RerankBy | None) -> RerankBy:
         """What re-ranking compares: by default windows if the gallery has them, else maps."""

@@ -169,10 +169,16 @@ def read_rerank(value: Any, path: str, window: int, limits: DialectLimits) -> Re
         return None
     if value is True:
         return Rerank(window)
-    given = an_object(value, path, ("by", "regions", "classes"))
+    given = an_object(value, path, ("by", "regions", "classes", "refine"))
     by, classes = _rerank_by(given, path), given.get("classes")
+    refine = given.get("refine") is not None and a_flag(given["refine"], f"{path}.refine")
+    if refine and by not in {None, "windows"}:
+        raise DialectError(
+            f'[{path}.refine] fits the boxes of windows: leave it out, or re-rank by "windows".'
+        )
+    by = "windows" if refine else by
     if classes is None:
-        return Rerank(window, by)
+        return Rerank(window, by, refine=refine)
     if by == "windows":
         raise DialectError(
             f"[{path}.classes] does not apply to windows, which have their own classes: leave it "

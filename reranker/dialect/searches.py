@@ -118,11 +118,13 @@ class Rerank:
         by: windows in the index, CAM regions of feature maps, or whole images with the query's
             classes (OnA); None for windows if the index has them, else maps.
         classes: number of classes of the query; None for the settings' number.
+        refine: whether the boxes that are shown are fitted to the object; by windows only.
     """
 
     window: int
     by: RerankBy | None = None
     classes: int | None = None
+    refine: bool = False
 
 
 @dataclass(frozen=True)

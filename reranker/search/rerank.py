@@ -5,23 +5,26 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from galleries.documents import IndexedImage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from descriptors.arrays import QueryDescription
+    from descriptors.arrays import Box, QueryDescription
     from descriptors.settings import RegionSettings
     from reranker.dialect.answers import FoundHit
     from reranker.dialect.searches import Rerank
     from reranker.matching import Match, Matcher
     from reranker.search.running import HitKey
 
-__all__ = ["NotReranked", "image_of", "match_by_maps", "settings_of"]
+__all__ = ["NotReranked", "image_of", "match_by_maps", "refine_by_maps"]
+__all__ += ["settings_of"]
 
 _log = logging.getLogger(__name__)
+_T = TypeVar("_T")
+_Stop: TypeAlias = "Callable[[], bool]"
 
 
 class NotReranked(Exception):
@@ -59,40 +62,63 @@ async def match_by_maps(
         When cancelled, its thread ends after the current batch.
     """
     images = {(h.index, h.id): image for h in hits if (image := image_of(h)) is not None}
-    late = threading.Event()
 
-    def match() -> Mapping[IndexedImage, Match | None]:
-        return _match_each(matcher, query, images.values(), settings, late.is_set)
+    def match(some: Sequence[IndexedImage], stop: _Stop) -> Mapping[str, Match | None]:
+        return matcher.match(query, some, settings, stop)
 
-    try:
-        matches = await asyncio.to_thread(match)
-    except Exception as error:
-        _log.exception("The re-ranking of a search failed.")
-        raise NotReranked(
-            "The re-ranking failed: these hits are in the order of the first search. See the log "
-            "of camsearch."
-        ) from error
-    finally:
-        late.set()
+    failed = "The re-ranking failed: these hits are in the order of the first search."
+    matches = await _on_thread(match, images.values(), failed)
     return {key: matches[image] for key, image in images.items() if image in matches}
 
 
-def _match_each(
-    matcher: Matcher,
-    query: QueryDescription,
+async def refine_by_maps(
+    matcher: Matcher, query: QueryDescription, hits: Sequence[tuple[FoundHit, Box]]
+) -> dict[tuple[str, str], Box]:
+    """As `Matcher.refined`, on a thread, by index and id; see `match_by_maps`."""
+    found = [(h, image, box) for h, box in hits if (image := image_of(h)) is not None]
+    boxes = {image: box for _, image, box in found}
+
+    def refine(some: Sequence[IndexedImage], stop: _Stop) -> Mapping[str, Box]:
+        return matcher.refined(query, [(image, boxes[image]) for image in some], stop)
+
+    fitted = await _on_thread(refine, boxes, "The boxes of hits could not be fitted.")
+    return {(h.index, h.id): fitted[image] for h, image, _ in found if image in fitted}
+
+
+async def _on_thread(
+    work: Callable[[Sequence[IndexedImage], _Stop], Mapping[str, _T]],
     images: Iterable[IndexedImage],
-    settings: RegionSettings,
-    stop: Callable[[], bool],
-) -> dict[IndexedImage, Match | None]:
-    """Match images, of which several may have the same id in different indices."""
+    failed: str,
+) -> dict[IndexedImage, _T]:
+    """The results of work on images, of which several may have one id in different indices.
+
+    Args:
+        work: takes images of different ids, and what says whether to stop; results are by id.
+        images: any number.
+        failed: sentence for the error.
+
+    Raises:
+        NotReranked: the work failed; the log has the traceback.
+    """
     rounds: list[dict[str, IndexedImage]] = []
     for image in dict.fromkeys(images):
         free = next((one for one in rounds if image.id not in one), None)
         if free is None:
             rounds.append(free := {})
         free[image.id] = image
-    return {
-        by_id[image_id]: match
-        for by_id in rounds
-        for image_id, match in matcher.match(query, list(by_id.values()), settings, stop).items()
-    }
+    late = threading.Event()
+
+    def run() -> dict[IndexedImage, _T]:
+        return {
+            by_id[image_id]: result
+            for by_id in rounds
+            for image_id, result in work(list(by_id.values()), late.is_set).items()
+        }
+
+    try:
+        return await asyncio.to_thread(run)
+    except Exception as error:
+        _log.exception("The re-ranking of a search failed.")
+        raise NotReranked(f"{failed} See the log of camsearch.") from error
+    finally:
+        late.set()

@@ -22,12 +22,12 @@ from reranker.candidates import (
     unmatched_warning,
     without_vector,
 )
-from reranker.dialect.answers import RankedHit, answer_of, page_of, shows_boxes
+from reranker.dialect.answers import RankedHit, answer_of, page_of, shows_boxes, with_boxes
 from reranker.dialect.searches import first_body, forwarded_query
 from reranker.dialect.second_search import again_body, documents_body, shown_at_most, wide_body
 from reranker.dialect.values import without
 from reranker.errors import UpstreamRefused, UpstreamUnreachable
-from reranker.search.rerank import NotReranked, match_by_maps, settings_of
+from reranker.search.rerank import NotReranked, match_by_maps, refine_by_maps, settings_of
 from reranker.search.running import HitKey, Ranked, Running, by_key
 from reranker.search.windows import WindowSearcher, on_one_copy
 
@@ -60,6 +60,7 @@ _LATE_AGAIN = (
 
 _REFUSED_AGAIN = "Elasticsearch refuses the second search."
 _NOT_COMPARED = "The hits are in the order of the first search, as windows were not compared."
+_NOT_FITTED = "The boxes of hits were not fitted in time: they are those of windows."
 _NO_BOXES = "The boxes of hits could not be read in time: search again, or use a longer timeout."
 
 
@@ -121,7 +122,7 @@ class VisualSearcher:
         await self._rank(running)
         if not running.found and response.get("timed_out"):
             running.warnings.append(_LATE)
-        hits = await self._hits(running)
+        hits = await self._fitted(running, await self._hits(running))
         with self._metrics.stage("render"):
             took = round((clock() - started) * 1e3)
             answer = answer_of(search, response, hits, took)
@@ -280,3 +281,19 @@ class VisualSearcher:
         with self._metrics.stage("boxes"):
             vectors = running.vectors()
             return await self._windows.in_answer(running.asked, running.search, first, vectors)
+
+    async def _fitted(self, running: Running, hits: list[RankedHit]) -> list[RankedHit]:
+        """The hits, those of the page with boxes fitted to the object if that is asked for."""
+        rerank, page = running.search.rerank, page_of(running.search, hits)
+        known = {**running.found, **(running.again or {})}
+        boxes = [(known[hit.key], hit.box) for hit in page if hit.box is not None]
+        if rerank is None or not rerank.refine or not boxes:
+            return hits
+        try:
+            with self._metrics.stage("boxes"):
+                async with asyncio.timeout_at(running.until), self._gate.passed():
+                    fitted = await refine_by_maps(self._matcher, running.own, boxes)
+        except (TimeoutError, NotReranked) as failed:
+            running.warnings.append(str(failed) or _NOT_FITTED)
+            return hits
+        return with_boxes(hits, fitted)

@@ -78,6 +78,14 @@ def test_windows_come_back_as_they_went_in(windowed):
     assert told_apart(one, next(windowed.documents())) == []
 
 
+def test_a_document_is_read_without_its_windows_if_they_are_not_wanted(windowed):
+    one = document("a", X, windows=TWO, meta={"city": "Rome"})
+    windowed.put([one])
+    read = windowed.get(["a", "nobody"], windows=False)
+    assert list(read) == ["a"]
+    assert told_apart(replace(one, windows=None), read["a"]) == []
+
+
 def test_windows_change_with_their_image_only(windowed):
     windowed.put([document("x", Z, windows=windows(Y)), document("a", Z, windows=windows(X))])
     windowed.put_meta({"a": {"city": "Paris"}})

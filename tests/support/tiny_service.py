@@ -53,13 +53,14 @@ class Watched:
     asked: list[Request] = field(default_factory=list)
     instead: dict[str, Answer | CamsearchError] = field(default_factory=dict)
     slow_s: float = 0.0
+    slow_at: str = ""  # a part of the paths that are slow
 
     async def close(self) -> None:
         await self.inner.close()
 
     async def ask(self, request: Request) -> Answer:
         self.asked.append(request)
-        await asyncio.sleep(self.slow_s)
+        await asyncio.sleep(self.slow_s if self.slow_at in request.path else 0)
         for part, answer in self.instead.items():
             if part in request.path:
                 if isinstance(answer, CamsearchError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import closing
 
 import numpy as np
 import orjson
@@ -16,9 +17,11 @@ from es_mappings.elastic_client import connect
 from galleries.documents import levels_of
 from reranker.folder import LocalUpstream
 from reranker.http.exchange import Request
+from reranker.matching import Matcher
 from reranker.pipeline import Searcher
 from reranker.proxy.upstream import ElasticsearchUpstream, UpstreamSettings
 from reranker.ranking import SearchPlan
+from tests.support.clock import HANG_S
 from tests.support.house import COUNT, JSON, REGIONS, Scripted, found_ids
 
 R = 8
@@ -57,7 +60,7 @@ def searched(house, upstream, body, query=""):
             await upstream.other.close()
 
     upstream.asked.clear()
-    with house.service(upstream) as service:
+    with house.service(upstream, settings={"serve_timeout": HANG_S}) as service:
         answer = asyncio.run(run(service))
     assert answer.status == 200, answer.body
     assert not [value for name, value in answer.headers if name == b"warning"]
@@ -164,6 +167,21 @@ def test_an_expanded_query_is_compared_with_windows_as_in_python(house, upstream
     assert (wide["size"], wide["_source"]) == (1000, False)
     assert len(windows["knn"]["filter"]["ids"]["values"]) == COUNT
     assert page["_source"] == ["uri"]
+
+
+def test_boxes_of_the_page_are_fitted_when_asked(house, upstream):
+    inner = {"retriever": {"knn": built(house)}, "rank_window_size": R, "rerank": {"refine": True}}
+    body = {"retriever": {"camsearch": inner}, "from": 1, "size": 3}
+    found, true = searched(house, upstream, body)["hits"]["hits"], cosines(house)
+    check(true, found, boxes=False)
+    documents = house.gallery.get([hit["_id"] for hit in found])
+    query = house.method.describe_query(house.rgb_image(0), REGIONS)
+    with closing(house.store()) as store, closing(Matcher(house.method, store, REGIONS)) as matcher:
+        boxes = [(one, Box(*true[one.id][1])) for one in documents.values()]
+        fitted = matcher.refined(query, boxes)
+    shown = {hit["_id"]: hit["fields"]["camsearch.box"] for hit in found}
+    assert shown == {id_: box.as_list() for id_, box in fitted.items()}
+    assert shown != {id_: true[id_][1] for id_ in shown}
 
 
 def test_an_expansion_finds_no_more_hits_than_the_first_search_may(house, upstream):

@@ -308,6 +308,19 @@ class TestWindows:
         best = best_windows(expanded)
         check_scores(ranking.hits, {id_: cosine for id_, (cosine, _) in best.items()})
 
+    def test_windows_are_read_for_boxes_only(self, searcher, house, query, monkeypatch):
+        get, read = house.gallery.get, []
+
+        def noted(ids, *, windows=True):
+            read.append((len(ids), windows))
+            return get(ids, windows=windows)
+
+        monkeypatch.setattr(house.gallery, "get", noted)
+        searcher.search(query, SearchPlan(k=2, window=3, by="maps", expand=2))
+        matched, expanding, shown = read
+        assert (matched, shown) == ((3, False), (4, True))
+        assert not expanding[1]
+
     def test_boxes_are_refined_when_asked(self, searcher, house, query, store):
         plan = SearchPlan(k=COUNT, windows=True)
         coarse = searcher.search(query, plan).hits

@@ -21,6 +21,8 @@ from tests.unit.reranker.dialect.bodies_of import clause, parsed, reranked
         ({"by": "windows"}, Rerank(100, "windows")),
         ({"by": "maps"}, Rerank(100, "maps")),
         ({"by": "images", "classes": 2}, Rerank(100, "images", 2)),
+        ({"refine": True}, Rerank(100, "windows", refine=True)),
+        ({"by": "maps", "refine": False}, Rerank(100, "maps")),
         ({"classes": 2}, Rerank(100, "maps", 2)),
         ({"regions": True}, Rerank(100, "maps")),
         ({"regions": False}, Rerank(100, "images")),
@@ -37,6 +39,9 @@ def test_what_is_compared(rerank, expected):
         ({"by": "magic"}, r'must be "windows", "maps" or "images"'),
         ({"by": "windows", "regions": True}, "exclude each other"),
         ({"by": "windows", "classes": 3}, "does not apply to windows"),
+        ({"refine": True, "classes": 3}, "does not apply to windows"),
+        ({"refine": True, "by": "maps"}, "fits the boxes of windows"),
+        ({"refine": "yes"}, "must be true or false"),
     ],
     ids=str,
 )
@@ -94,3 +99,15 @@ def test_windows_are_the_default_where_there_are_any():
 def test_windows_of_a_method_without_any_are_refused(body):
     with pytest.raises(NoWindows, match="no windows"):
         WindowSearcher(None, 0).reranks(parsed(body))
+
+
+def test_a_builder_for_windows_may_say_so():
+    def asked(field, **said):
+        builder = {"camsearch": {"image": {"id": "a"}, **said}}
+        return parsed({"knn": {"field": field, "k": 1, "query_vector_builder": builder}})
+
+    assert asked("regions.vector", windows=True).in_windows
+    assert asked("descriptor", windows=False) == asked("descriptor")
+    for field, windows in [("descriptor", True), ("regions.vector", False), ("descriptor", 1)]:
+        with pytest.raises(DialectError, match="windows"):
+            asked(field, windows=windows)

@@ -65,6 +65,18 @@ def test_a_fitting_index_is_believed_for_ten_seconds():
         assert len(upstream.asked) == asked, now
 
 
+def test_a_check_for_one_caller_says_nothing_of_another():
+    upstream = Scripted(turn=lambda _: mapping(images=OURS))
+    indices = Indices(upstream.ask, OURS, lambda: 100.0)
+
+    async def run():
+        for caller in ("", "a", "a", "b", "a", ""):
+            await indices.check(ASKED, "images", caller)
+
+    asyncio.run(run())
+    assert len(upstream.asked) == 3
+
+
 def test_names_made_up_by_callers_do_not_fill_the_memory():
     upstream = Scripted(turn=lambda _: mapping(images=OURS))
     indices = Indices(upstream.ask, OURS)

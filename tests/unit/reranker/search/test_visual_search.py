@@ -96,6 +96,11 @@ class Matching:
         self.before(stop)
         return self.real.match(query, images, regions, stop)
 
+    def refined(self, query, boxes, stop):
+        self.calls.append((query, [image.id for image, _ in boxes], None))
+        self.before(stop)
+        return self.real.refined(query, boxes, stop)
+
     def until_stopped(self, stop):
         until = time.monotonic() + HANG_S
         while not stop() and time.monotonic() < until:
@@ -279,6 +284,18 @@ class TestLate:
         assert matcher.stopped.wait(HANG_S)
         async with asyncio.timeout(HANG_S), service.gate.passed(), service.gate.passed():
             pass
+
+    def test_boxes_that_are_not_fitted_in_time_or_at_all_are_those_of_windows(self, service, house):
+        coarse = hits_of(ranked(service, body_of(house, ours={"rerank": True})))
+        body = body_of(house, ours={"rerank": {"refine": True}}, timeout="200s")
+        slow = Matching.slow(service.matcher)
+        late = ranked_late(service, body, 201, slow)
+        failed = ranked(service, body, matcher=Matching(service.matcher, fails))
+        for found, words in ((late, "not fitted in time"), (failed, "could not be fitted")):
+            (warning,) = found.warnings
+            assert words in warning
+            assert hits_of(found) == coarse
+        assert slow.stopped.wait(HANG_S)
 
     def test_a_matcher_that_fails_leaves_the_first_order(self, service, house, caplog):
         matcher = Matching(service.matcher, fails)
