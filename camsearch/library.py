@@ -18,12 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from descriptors.arrays import Box
-<<<<<<< HEAD
-from descriptors.classes import class_names
 from descriptors.errors import RequestError
 from descriptors.expansion import combined_query
-=======
->>>>>>> main
 from descriptors.images import RgbImage, read_image
 from descriptors.machine import Machine, method_of
 from descriptors.settings import MethodSettings, RegionSettings

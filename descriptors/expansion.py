@@ -41,7 +41,7 @@ def combined_query(
         the classes and `region_descriptor` are those of the first view.
 
     Source:
-        Rocchio 1971; docs/method.md section 12, with what else was measured.
+        Rocchio 1971; docs/method.md section 13, with what else was measured.
     """
     if len(views) == 1 and not without:
         return views[0]

@@ -99,26 +99,22 @@ def evaluate_trials(  # noqa: PLR0913 - all that a run is of
 ) -> Evaluation:
     """Measure our systems and the baselines on the trials of any dataset.
 
-        Args:
-            trials: at least one.
-            about: where they come from.
-            encoder: the network, and the settings of the method; the baselines use its layers,
-                sizes and dimensions.
-            regions: of the re-ranking.
-            cache: folder of feature maps, kept for the next run.
-            progress: called with what is being done, how many are done, and of how many.
-            preset_name: the name of these settings in the rows.
-    <<<<<<< HEAD
-            systems: names of those to measure; None for all but those by several images.
-    =======
-            systems: names of those to measure; None for all.
-            learned: how many classes our systems learn from the images of each trial that the
-                whitening is fitted on; 0 for the network's own.
-    >>>>>>> main
+    Args:
+        trials: at least one.
+        about: where they come from.
+        encoder: the network, and the settings of the method; the baselines use its layers,
+            sizes and dimensions.
+        regions: of the re-ranking.
+        cache: folder of feature maps, kept for the next run.
+        progress: called with what is being done, how many are done, and of how many.
+        preset_name: the name of these settings in the rows.
+        systems: names of those to measure; None for all but those by several images.
+        learned: how many classes our systems learn from the images of each trial that the
+            whitening is fitted on; 0 for the network's own.
 
-        Raises:
-            RequestError: for an unknown system, an image that cannot be read, too few images, or
-                if no system can be measured.
+    Raises:
+        RequestError: for an unknown system, an image that cannot be read, too few images, or
+            if no system can be measured.
     """
     check_systems(systems)
     left_out = LeftOut()

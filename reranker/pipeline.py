@@ -156,13 +156,9 @@ class Searcher:
             found = self.gallery.knn_windows(_array(query.descriptor), len(ids), among=ids)
             cosines = {hit.id: hit.cosine for hit in found}
             return rescored(first, cosines) + rest
-<<<<<<< HEAD
         if query.examples > 1:
             raise OneImageOnly
-        documents = self.gallery.get([c.key for c in first])
-=======
         documents = self.gallery.get([c.key for c in first], windows=False)
->>>>>>> main
         window = [c for c in first if c.key in documents]  # some may have been deleted meanwhile
         matches = self.match(query, list(documents.values()), plan)
         unmatched = len(window) - len(matches)
