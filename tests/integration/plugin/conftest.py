@@ -87,7 +87,7 @@ def filled(client: Elasticsearch, house: House, name: str = INDEX) -> ElasticGal
         "regions": REGIONS.model_dump(mode="json"),
     }
     plan = indices.IndexPlan(shards=3, graph="flat", replicas=0)
-    index = indices.create(client, name, about, about["dims"], plan)
+    index = indices.create_gallery(client, name, about, about["dims"], plan)
     gallery = ElasticGallery(client, index, indices.rejects_index(name), refresh=True)
     gallery.put(list(house.gallery.documents()))
     return gallery
