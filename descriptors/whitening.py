@@ -132,7 +132,7 @@ class Whitening:
 
     def _tensors(self) -> dict[str, Tensor]:
         """The numbers that change a vector, by their name in the file."""
-        tensors = {}
+        tensors: dict[str, Tensor] = {}
         for i, layer in enumerate(self.layers):
             tensors |= {f"{i}.mean": layer.mean, f"{i}.projection": layer.projection}
         if self.classes is not None:
