@@ -67,7 +67,7 @@ def networks_table(networks: Mapping[str, ComparedNetwork]) -> Table:
         },
     )
     table.title, table.caption = title.title, title.caption
-    table.columns[1].header = "network"
+    table.columns[1].header, table.columns[1].overflow = "network", "fold"
     return table
 
 

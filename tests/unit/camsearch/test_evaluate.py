@@ -123,7 +123,7 @@ def test_networks_are_compared_in_one_table(camsearch, photos, options, tmp_path
     )
     assert said.status == 0, said.err
     # Headings may be broken into lines.
-    assert all(word in said.out for word in ("network", "other", "bytes an"))
+    assert all(word in said.out for word in ("network", "other", "bytes"))
     networks = json.loads(out.read_text())["networks"]
     assert list(networks) == ["tiny", "other"]
     for name, one in networks.items():
