@@ -39,7 +39,12 @@ def json_with(keys):
 # Searches that are nearly right, so that what is wrong with them lies deep inside.
 images = st.fixed_dictionaries(
     {"image": st.sampled_from([{"id": "a"}] * 5 + [{"data": "YQ=="}, {}, 5])},
-    optional={"box": st.sampled_from([[1, 2, 3, 4], [1, 2, 3, 4], None, "x"])},
+    optional={
+        "box": st.sampled_from([[1, 2, 3, 4], [1, 2, 3, 4], None, "x"]),
+        "without": st.sampled_from([[{"id": "b"}], None, [], {}]),
+    },
+) | st.fixed_dictionaries(
+    {"images": st.sampled_from([[{"id": "a"}], [{"id": "a", "box": [1, 2, 3, 4]}] * 2, [], 5])},
 )
 clauses = st.fixed_dictionaries(
     {"field": st.just("descriptor")},

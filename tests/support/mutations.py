@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from reranker.http.exchange import Headers
 
 _WORDS = (
-    *("camsearch", "retriever", "knn", "query", "ext", "image", "box", "data", "id", "url"),
+    *("camsearch", "retriever", "knn", "query", "ext", "image", "images", "without", "box", "data"),
+    *("id", "url"),
     *("query_vector_builder", "query_vector", "rank_window_size", "rerank", "expand", "hits"),
     *("alpha", "regions", "classes", "k", "num_candidates", "field", "filter", "boost", "size"),
     *("from", "_source", "fields", "min_score", "sort", "timeout", "aggs", "bool", "must", "term"),
