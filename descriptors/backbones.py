@@ -1,19 +1,18 @@
 """The table of networks, and loading a network with its weights.
 
-A network is supported if it ends in *convolution -> global average pooling ->
-one linear layer*: then a class activation map is the product of the linear
-layer's row and the maps before the pooling, and its mean over the cells plus
-the bias is the class score.
+If a network ends in *convolution -> global average pooling -> one linear
+layer*, a class activation map is the product of the linear layer's row and the
+maps before the pooling, and its mean over the cells plus the bias is the class
+score. Of another network the classes are learned (`camsearch fit`).
 
 To add a network, define it in `descriptors.networks` and add it to `NETWORKS`.
-Such networks of timm need no row: they are named ``timm:NAME``.
+Networks of timm need no row: they are named ``timm:NAME``.
 """
 
 from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,7 +25,7 @@ from descriptors.networks.efficientnet_lite import (
     EFFICIENTNET_LITE1,
     EFFICIENTNET_LITE2,
 )
-from descriptors.networks.network import FeatureLayer, Network, fold_batch_norms
+from descriptors.networks.network import FeatureLayer, Network, fold_batch_norms, linear_layer
 from descriptors.networks.timm_networks import TIMM, timm_network
 from descriptors.networks.torchvision_networks import DENSENET161, MOBILENET_V2, RESNET50
 from descriptors.networks.vgg16_cam import VGG16_CAM
@@ -60,8 +59,7 @@ def find_network(name: str) -> Network:
     """A network of the table, or for ``timm:NAME`` one made from timm's module.
 
     Raises:
-        SettingsError: the name is unknown, or the network of timm does not end in global
-            average pooling and one linear layer.
+        SettingsError: the name is unknown, or the network of timm cannot be used.
     """
     if name.startswith(TIMM):
         return timm_network(name.removeprefix(TIMM))
@@ -95,6 +93,8 @@ def network_settings(name: str, preset: str = "default") -> MethodSettings:
         "network": name,
         "layers": (*layers, _at_most(last, remaining, network)),
     }
+    if settings.side_multiple % network.side_multiple:
+        update["side_multiple"] = network.side_multiple
     if preset == "default":
         update |= {"side": network.side, "side_is": network.side_is}
     return settings.model_copy(update=update)
@@ -114,17 +114,29 @@ class LoadedNetwork:
     module: nn.Module
     weights_digest: str
 
-    @cached_property
-    def classifier(self) -> nn.Linear:
-        """The linear layer after the pooling."""
-        layer = self.module.get_submodule(self.network.classifier)
-        if not isinstance(layer, nn.Linear):
+    @property
+    def classifier(self) -> nn.Linear | None:
+        """The linear layer after the pooling; None if classes must be learned."""
+        if self.network.classifier is None:
+            return None
+        layer = linear_layer(self.module.get_submodule(self.network.classifier))
+        if layer is None:
             raise ArtifactError(
                 f"{self.name} has no linear layer {self.network.classifier!r} after its pooling, "
                 "so it has no class activation maps: choose a network that ends in "
                 "convolution, global average pooling and one linear layer."
             )
+        if self.network.evidence.channels == 2 * layer.in_features:
+            return _of_both_signs(layer)
         return layer
+
+
+def _of_both_signs(layer: nn.Linear) -> nn.Linear:
+    """The layer for maps of `both_signs`, with the same scores."""
+    doubled = nn.Linear(2 * layer.in_features, layer.out_features, device="meta")
+    weight = torch.cat([layer.weight, -layer.weight], dim=1)
+    doubled.weight, doubled.bias = nn.Parameter(weight, requires_grad=False), layer.bias
+    return doubled
 
 
 def load_network(name: str, weights: Path | None = None) -> LoadedNetwork:
@@ -153,7 +165,7 @@ def load_network(name: str, weights: Path | None = None) -> LoadedNetwork:
     if network.foldable:
         fold_batch_norms(module)
     loaded = LoadedNetwork(name, network, module, _digest(weights))
-    _ = loaded.classifier  # raises early if there is none
+    _ = loaded.classifier  # raises early if it is none
     return loaded
 
 

@@ -55,7 +55,8 @@ class Encoder:
         """Put the network on the device.
 
         Raises:
-            SettingsError: the network lacks a layer, or the device is not available.
+            SettingsError: the network lacks a layer or does not take sides of such multiples, or
+                the device is not available.
         """
         network = loaded.network
         for layer in settings.layers:
@@ -64,6 +65,12 @@ class Encoder:
                     f"{loaded.name} has no layer {layer.name!r}: "
                     f"choose from {', '.join(network.layers)}."
                 )
+        if settings.side_multiple % network.side_multiple:
+            raise SettingsError(
+                f"{loaded.name} takes images with sides that are multiples of "
+                f"{network.side_multiple} pixels, not of {settings.side_multiple}: set "
+                f"side_multiple to {network.side_multiple}."
+            )
         self.loaded = loaded
         self.settings = settings
         self.device = _device(device)

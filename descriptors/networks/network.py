@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 __all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "FeatureLayer", "Network", "fold_batch_norms"]
+__all__ += ["linear_layer"]
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -37,10 +38,11 @@ class Network:
         layers: feature layers by their name in settings; ``last`` is the published
             method's layer, ``mid``, if present, the second of the default preset.
         evidence: module whose output is pooled and classified.
-        classifier: dotted name of the linear layer.
+        classifier: dotted name of the linear layer; None if classes must be learned.
         mean, std: input normalisation of pixels in 0..1, in the order of the input's channels.
         channel_order: of the input.
         side, side_is: working size of the default preset, in pixels.
+        side_multiple: sides that the network takes are multiples of this, in pixels.
         packaged_weights: returns the path of weights in an installed package; None if the
             user must give a file.
         published: name of torchvision's weights, for ``--weights download``.
@@ -53,18 +55,31 @@ class Network:
     build: Callable[[], nn.Module]
     layers: Mapping[str, FeatureLayer]
     evidence: FeatureLayer
-    classifier: str
+    classifier: str | None = None
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
     channel_order: Literal["RGB", "BGR"] = "RGB"
     side: int = 512
     side_is: Literal["longer", "shorter"] = "longer"
+    side_multiple: int = 1
     packaged_weights: Callable[[], Path] | None = None
     published: str | None = None
     weights_from: str = "--weights FILE"
     rename: Callable[[dict[str, Tensor], nn.Module], dict[str, Tensor]] | None = None
     rectify: bool = False
     foldable: bool = False
+
+
+def linear_layer(layer: object) -> nn.Linear | None:
+    """A linear layer, or a convolution of one pixel as one; None for anything else."""
+    if isinstance(layer, nn.Linear):
+        return layer
+    if not isinstance(layer, nn.Conv2d) or layer.kernel_size != (1, 1) or layer.groups != 1:
+        return None
+    linear = nn.Linear(layer.in_channels, layer.out_channels, device="meta")
+    linear.weight = nn.Parameter(layer.weight.flatten(1), requires_grad=False)
+    linear.bias = layer.bias
+    return linear
 
 
 def fold_batch_norms(module: nn.Module) -> int:

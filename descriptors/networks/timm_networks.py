@@ -1,13 +1,13 @@
-"""Any network of timm that ends in global average pooling and one linear layer, by name.
+"""Any network of timm by name, through timm's own interface for feature maps.
 
 Each network is tested: it is built with random weights, such that no part of it is the identity,
-and run on a small image. It is supported if its linear layer applied to the mean of its last
-maps gives its output.
+and run on a small image. Its class labels are used if its linear layer applied to the mean of its
+last maps gives its scores; otherwise its classes must be learned (`camsearch fit`).
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+from contextlib import suppress
 from difflib import get_close_matches
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
@@ -22,20 +22,31 @@ from descriptors.networks.network import (
     FeatureLayer,
     Network,
     fold_batch_norms,
+    linear_layer,
 )
+from descriptors.networks.timm_maps import TimmMaps, from_timm_file
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping, Sequence
 
 __all__ = ["TIMM", "timm_network"]
 
 TIMM = "timm:"
 
-# Height and width of the test image, multiples of every stride.
+# Height and width of the test image, rounded down to the network's stride.
 _TRIED = (128, 192)
 
 # Relative to the largest number; real mismatches are a hundred times larger.
 _TOLERANCE = 1e-3
+
+# What networks raise for an image that is not of their fixed size.
+_ERRORS = (RuntimeError, AssertionError, ValueError, TypeError, AttributeError, IndexError)
+
+# How transformers of one image size are built for any: of patches, then of windows.
+_ANY_SIZE: Sequence[Mapping[str, bool]] = ({"dynamic_img_size": True}, {"strict_img_size": False})
+
+# Where `mid` is in a network whose layers all have one stride, as a share of its depth.
+_DEPTH = 0.75
 
 
 @cache
@@ -46,19 +57,17 @@ def timm_network(name: str) -> Network:
         name: timm's, with or without a pretrained tag.
 
     Raises:
-        SettingsError: timm has no such network, or it is not supported, with the reason.
+        SettingsError: timm has no such network, or it cannot be used, with the reason.
     """
-    module = _build(name)
+    network, options = _built(name)
     with torch.random.fork_rng(devices=[]), torch.inference_mode():
         torch.manual_seed(0)
-        _shake(module)
-        image = torch.rand(1, 3, *_TRIED) * 2 - 1
-        last, scores, seen = _run(name, module, image)
-        network = _row(name, module, last, scores, seen)
-        return replace(network, foldable=_is_foldable(module, network, image))
+        _shake(network)
+        return _row(name, options, network)
 
 
-def _build(name: str) -> nn.Module:
+def _built(name: str) -> tuple[nn.Module, Mapping[str, bool]]:
+    """The module, for images of any size if it can be built so, and the options for that."""
     import timm
 
     known = timm.list_models()
@@ -66,13 +75,33 @@ def _build(name: str) -> nn.Module:
         near = get_close_matches(name, known, n=5)
         hint = f"did you mean {', '.join(near)}?" if near else "see timm.list_models()."
         raise SettingsError(f"timm has no network {name!r}: {hint}")
+    for options in _ANY_SIZE:
+        with suppress(TypeError):  # the network has no such option
+            return _create(name, options), options
+    return _create(name, {}), {}
+
+
+def _create(name: str, options: Mapping[str, bool]) -> nn.Module:
+    import timm
+
     try:
-        module: nn.Module = timm.create_model(name, pretrained=False)
+        module: nn.Module = timm.create_model(name, pretrained=False, **options)
     except (RuntimeError, ValueError) as error:
         raise SettingsError(
             f"timm cannot build {name!r} ({error}): give the name without the tag after the dot."
         ) from error
     return module.eval()
+
+
+def _build(
+    name: str,
+    options: Mapping[str, bool],
+    layers: Mapping[str, int],
+    signed: Collection[str],
+    *,
+    labelled: bool,
+) -> nn.Module:
+    return TimmMaps(_create(name, options), layers, signed, labelled=labelled)
 
 
 def _shake(module: nn.Module) -> None:
@@ -92,144 +121,112 @@ def _shake(module: nn.Module) -> None:
             buffer.uniform_(0.5, 2)
 
 
-def _run(
-    name: str, module: nn.Module, image: Tensor
-) -> tuple[Tensor, Tensor, Mapping[str, Tensor]]:
-    """Last features, class scores, and the maps that each submodule returns."""
-    try:
-        features = module.forward_features(image)  # type: ignore[operator]
-        scores, seen = _tapped(module, image)
-    # Networks raise various errors for an image that is not of their fixed size.
-    except (RuntimeError, AssertionError, ValueError, TypeError, AttributeError) as error:
-        told = str(error).strip().splitlines() or [type(error).__name__]
-        size = f"{_TRIED[1]} x {_TRIED[0]} pixels"
-        why = f"it does not accept an image of {size} ({told[0].rstrip('.')})"
-        raise _refusal(name, why) from error
-    if not isinstance(features, Tensor) or features.ndim != 4:  # noqa: PLR2004 - B K H W
-        shape = tuple(features.shape) if isinstance(features, Tensor) else type(features).__name__
-        raise _refusal(name, f"its last features are not maps but {shape}, such as tokens")
-    return features, scores, seen
-
-
-def _tapped(module: nn.Module, image: Tensor) -> tuple[Tensor, Mapping[str, Tensor]]:
-    seen: dict[str, Tensor] = {}
-
-    def keep(name: str, _module: nn.Module, _inputs: object, output: object) -> None:
-        if isinstance(output, Tensor) and output.ndim == 4:  # noqa: PLR2004 - B K H W
-            seen[name] = output
-
-    hooks = [
-        part.register_forward_hook(partial(keep, name)) for name, part in module.named_modules()
-    ]
-    try:
-        scores: Tensor = module(image)
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return scores, seen
-
-
-def _row(
-    name: str, module: nn.Module, last: Tensor, scores: Tensor, seen: Mapping[str, Tensor]
-) -> Network:
-    """The table row of a network; raises SettingsError if it is not supported."""
-    classifier = _classifier(name, module)
-    _check_head(name, last, scores, module.get_submodule(classifier))
-    tap, rectify = _tap(name, last, seen)
-    evidence = FeatureLayer(tap, last.shape[1], _stride(name, last))
-    about: dict[str, Any] = getattr(module, "pretrained_cfg", {})
+def _row(name: str, options: Mapping[str, bool], network: nn.Module) -> Network:
+    """The table row of a network with random weights; raises SettingsError if it has none."""
+    strides = _strides(name, network)
+    layers, multiple = _layers(strides), strides[-1]
+    image = torch.rand(1, 3, *(side // multiple * multiple for side in _TRIED)) * 2 - 1
+    maps, scores = _run(name, TimmMaps(network, layers), image)
+    classifier = _classifier(network, maps["last"], scores)
+    signed = [layer for layer, values in maps.items() if values.min() < 0]
+    rows = {key: _feature_layer(name, key, maps[key], image, signed) for key in layers}
+    labelled = classifier is not None
+    # Networks that end in ReLU are convolutions, which take images of any size.
+    multiple = 1 if labelled and "last" not in signed else multiple
+    tried = TimmMaps(network, layers, signed, labelled=labelled)
+    about: dict[str, Any] = getattr(network, "pretrained_cfg", {})
     return Network(
-        build=partial(_build, name),
-        layers=_mid(module, seen, evidence.stride) | {"last": evidence},
-        evidence=evidence,
+        build=partial(_build, name, options, layers, signed, labelled=labelled),
+        layers=rows,
+        evidence=rows["last"],
         classifier=classifier,
         mean=tuple(about.get("mean", IMAGENET_MEAN)),
         std=tuple(about.get("std", IMAGENET_STD)),
-        side=max(512, *(-(-side // 32) * 32 for side in about.get("input_size", (3, 0, 0))[1:])),
-        weights_from="--weights FILE (a state dict of timm, such as its model.safetensors)",
-        rectify=rectify,
+        side=_side(about, multiple),
+        side_multiple=multiple,
+        weights_from="--weights FILE (a state dict of timm, such as its model.safetensors) or "
+        "--weights download",
+        rename=from_timm_file,
+        foldable=_is_foldable(tried, image),
     )
 
 
-def _classifier(name: str, module: nn.Module) -> str:
-    """The dotted name of the linear layer at the end."""
-    head = module.get_classifier() if hasattr(module, "get_classifier") else None  # type: ignore[operator]
-    if not isinstance(head, nn.Linear):
-        kind = "nothing" if head is None else type(head).__name__
-        raise _refusal(name, f"its classifier is {kind}, not one linear layer")
-    dotted: str = next(key for key, part in module.named_modules() if part is head)
-    return dotted
+def _strides(name: str, network: nn.Module) -> list[int]:
+    """The stride of each layer that timm counts."""
+    about = getattr(network, "feature_info", None)
+    if not about or not hasattr(network, "forward_intermediates"):
+        raise _refusal(name, "timm gives no feature maps of it")
+    return [layer["reduction"] for layer in about]
 
 
-def _check_head(name: str, last: Tensor, scores: Tensor, head: nn.Module) -> None:
-    """Refuse a network with more than a mean between its maps and its linear layer."""
-    inputs = head.in_features
-    if last.shape[1] != inputs:
-        raise _refusal(
-            name,
-            f"its last maps have {last.shape[1]} channels and its linear layer {inputs} inputs: "
-            "there is a hidden layer between, or the maps are channels-last",
-        )
-    if not _same(head(last.mean(dim=(2, 3))), scores):
-        raise _refusal(
-            name,
-            "its linear layer applied to the mean of its last maps is not its class score: there "
-            "is another pooling, a normalisation or a hidden layer between",
-        )
-    if last.min() < 0:
-        raise _refusal(
-            name,
-            "its last maps have negative values (their activation is not of the ReLU family), and "
-            "the method requires non-negative maps",
-        )
+def _layers(strides: Sequence[int]) -> dict[str, int]:
+    """Numbers of the layers: the last, and before it one of half its stride, if there is one.
+
+    Where all strides are equal, as in a vision transformer, one at three quarters of the depth.
+    """
+    last = len(strides) - 1
+    before = [i for i, stride in enumerate(strides) if 2 * stride == strides[-1]]
+    if len(set(strides)) == 1 and last > 0:
+        before = [round(_DEPTH * len(strides)) - 1]
+    return ({"mid": before[-1]} if before else {}) | {"last": last}
 
 
-def _tap(name: str, last: Tensor, seen: Mapping[str, Tensor]) -> tuple[str, bool]:
-    """The outermost submodule that returns the last maps, and whether they need a ReLU."""
-    for rectify in (False, True):
-        fits = [
-            key
-            for key, maps in seen.items()
-            if maps.shape == last.shape and _same(maps.relu() if rectify else maps, last)
-        ]
-        if fits:
-            return min(fits, key=lambda key: key.count(".")), rectify
-    raise _refusal(name, "no submodule of it returns the maps before its pooling")
+def _run(name: str, module: TimmMaps, image: Tensor) -> tuple[dict[str, Tensor], Tensor | None]:
+    """The maps of each layer, and class scores if the network's head takes the image."""
+    try:
+        maps, final = module.maps(image)
+    except _ERRORS as error:
+        told = str(error).strip().splitlines() or [type(error).__name__]
+        size = f"{image.shape[3]} x {image.shape[2]} pixels"
+        why = f"it does not accept an image of {size} ({told[0].rstrip('.')})"
+        raise _refusal(name, why) from error
+    try:
+        return maps, module.network.forward_head(final)  # type: ignore[operator]
+    except _ERRORS:
+        return maps, None
 
 
-def _stride(name: str, maps: Tensor) -> int:
-    down, across = (side / cells for side, cells in zip(_TRIED, maps.shape[2:], strict=True))
+def _classifier(network: nn.Module, last: Tensor, scores: Tensor | None) -> str | None:
+    """The dotted name in `TimmMaps` of a linear layer that gives the scores from mean maps."""
+    head = network.get_classifier() if hasattr(network, "get_classifier") else None  # type: ignore[operator]
+    linear = linear_layer(head)
+    if scores is None or linear is None or linear.in_features != last.shape[1]:
+        return None
+    if not _same(linear(last.mean(dim=(2, 3))), scores):
+        return None
+    return next(f"network.{key}" for key, part in network.named_modules() if part is head)
+
+
+def _feature_layer(
+    name: str, key: str, maps: Tensor, image: Tensor, signed: Collection[str]
+) -> FeatureLayer:
+    sides = image.shape[2:]
+    down, across = (side / cells for side, cells in zip(sides, maps.shape[2:], strict=True))
     if down != across or not down.is_integer():
         raise _refusal(
             name,
-            f"its last maps are {tuple(maps.shape[2:])} cells of an image of {_TRIED} pixels, "
+            f"its maps are {tuple(maps.shape[2:])} cells of an image of {tuple(sides)} pixels, "
             "which do not cover it evenly",
         )
-    return int(down)
+    return FeatureLayer(key, maps.shape[1] * (2 if key in signed else 1), int(down))
 
 
-def _mid(module: nn.Module, seen: Mapping[str, Tensor], last: int) -> dict[str, FeatureLayer]:
-    """The layer of half the stride, if timm knows one with non-negative maps."""
-    stride = last // 2
-    for about in getattr(module, "feature_info", ()):
-        maps = seen.get(about.get("module", ""))
-        if about.get("reduction") != stride or maps is None or maps.min() < 0:
-            continue
-        if tuple(maps.shape[2:]) == tuple(side // stride for side in _TRIED):
-            return {"mid": FeatureLayer(about["module"], maps.shape[1], stride)}
-    return {}
+def _side(about: Mapping[str, Any], multiple: int) -> int:
+    """512 pixels or the training size if that is larger, rounded up to whole cells."""
+    step = 32 if 32 % multiple == 0 else multiple
+    least = max(512, *about.get("input_size", (3, 0, 0))[1:])
+    return -(-least // step) * step
 
 
-def _is_foldable(module: nn.Module, network: Network, image: Tensor) -> bool:
-    """Whether folding normalisations changes no output; folds those of `module`."""
-    scores, before = _tapped(module, image)
+def _is_foldable(module: TimmMaps, image: Tensor) -> bool:
+    """Whether folding normalisations changes no map; folds those of `module`."""
+    before, _ = module.maps(image)
     try:
         fold_batch_norms(module)
-        folded, after = _tapped(module, image)
+        after, _ = module.maps(image)
     except (RuntimeError, ArtifactError):
         return False
-    taps = [layer.module for layer in network.layers.values()]
-    return _same(folded, scores) and all(_same(after[tap], before[tap]) for tap in taps)
+    return all(_same(after[layer], maps) for layer, maps in before.items())
 
 
 def _same(some: Tensor, others: Tensor) -> bool:
@@ -241,7 +238,6 @@ def _same(some: Tensor, others: Tensor) -> bool:
 
 def _refusal(name: str, why: str) -> SettingsError:
     return SettingsError(
-        f"{TIMM}{name} has no class activation maps, since {why}: choose a network that ends in "
-        "convolution, ReLU, global average pooling and one linear layer, such as "
+        f"{TIMM}{name} cannot be used, since {why}: choose another network of timm, such as "
         f"{TIMM}resnet18."
     )

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from descriptors.backbones import LoadedNetwork, find_network
 from descriptors.encoder import Encoder
 from descriptors.networks.network import FeatureLayer, Network, fold_batch_norms
+from descriptors.networks.timm_maps import TimmMaps
 from descriptors.networks.vgg16_cam import VGG16_CAM, build_vgg16_cam
 from descriptors.settings import MethodSettings
 from tests.support.images import shapes
@@ -44,7 +45,8 @@ def random_module(network: Network, seed: int = 0) -> nn.Module:
         for part in module.modules():
             if isinstance(part, nn.Conv2d):
                 nn.init.kaiming_normal_(part.weight, nonlinearity="relu")
-        nn.init.normal_(module.get_submodule(network.classifier).weight, std=0.1)
+        if network.classifier is not None:
+            nn.init.normal_(module.get_submodule(network.classifier).weight, std=0.1)
     _calibrate(module, network)
     return module.eval().requires_grad_(requires_grad=False)
 
@@ -78,7 +80,9 @@ def random_loaded(name: str) -> LoadedNetwork:
 
 def random_weights(name: str, folder: Path) -> Path:
     """A weight file such as a user's."""
-    state: dict[str, Tensor] = random_module(find_network(name)).state_dict()
+    module = random_module(find_network(name))
+    own = module.network if isinstance(module, TimmMaps) else module
+    state: dict[str, Tensor] = own.state_dict()
     path = folder / f"{name.replace(':', '-')}.pth"
     torch.save(state, path)
     return path

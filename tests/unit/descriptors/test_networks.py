@@ -31,7 +31,16 @@ from tests.support.tiny_network import batch_of, tiny_loaded
 
 SLOW = [name for name in NETWORKS if name != "efficientnet_lite0"]
 NAMES = ["efficientnet_lite0", *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)]
-TIMM = ["timm:resnet10t", pytest.param("timm:densenet121", marks=pytest.mark.slow)]
+# A convolution of one pixel as classifier, an activation with negative values, windows.
+SLOW_TIMM = [
+    "densenet121",
+    "dla34",
+    "resnetv2_50",
+    "efficientnet_b0",
+    "swin_tiny_patch4_window7_224",
+]
+TIMM = ["timm:resnet10t"]
+TIMM += [pytest.param(f"timm:{name}", marks=pytest.mark.slow) for name in SLOW_TIMM]
 
 
 def loaded_of(name: str) -> LoadedNetwork:
