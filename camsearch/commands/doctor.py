@@ -82,7 +82,7 @@ def _networks() -> str:
     for name, network in NETWORKS.items():
         path = downloaded_path(network) or _installed(network)
         lines.append(f"{name}: {network.weights_from}" + (f" (is at {path})" if path else ""))
-    lines.append("timm:NAME: --weights FILE (a state dict of timm)")
+    lines.append("timm:NAME: --weights FILE (a state dict of timm) or --weights download")
     return "".join(f"\n         {line}" for line in lines)
 
 

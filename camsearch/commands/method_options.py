@@ -37,7 +37,7 @@ Weights = Annotated[
     Path | None,
     typer.Option(
         help="Local weight file, for a network without packaged weights; 'download' fetches "
-        "torchvision's."
+        "torchvision's or timm's."
     ),
 ]
 WhiteningFile = Annotated[
@@ -160,7 +160,7 @@ def window_count(given: WindowCount) -> int | None:
 
 
 def weight_file(given: Path | None, network: str) -> Path | None:
-    """The given weight file, or for ``download`` that of torchvision.
+    """The given weight file, or for ``download`` that of torchvision or timm.
 
     Raises:
         ArtifactError: if it cannot be downloaded.

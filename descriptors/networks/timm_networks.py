@@ -155,7 +155,7 @@ def _strides(name: str, network: nn.Module) -> list[int]:
     """The stride of each layer that timm counts."""
     about = getattr(network, "feature_info", None)
     if not about or not hasattr(network, "forward_intermediates"):
-        raise _refusal(name, "timm gives no feature maps of it")
+        raise _refusal(name, "this version of timm gives no feature maps of it")
     return [layer["reduction"] for layer in about]
 
 

@@ -7,14 +7,16 @@ import hashlib
 import json
 from types import SimpleNamespace
 
+import huggingface_hub
 import numpy as np
 import pytest
 import torch
+from huggingface_hub.errors import LocalEntryNotFoundError
 from safetensors.torch import load_file
 from torchvision import models
 
 from camsearch.downloads import download_weights, downloaded_path
-from descriptors.backbones import NETWORKS, find_network
+from descriptors.backbones import NETWORKS
 from descriptors.errors import ArtifactError
 from descriptors.networks.vgg16_cam import build_vgg16_cam
 from tests.support.images import shapes
@@ -62,11 +64,40 @@ class TestDownload:
             download_weights("tiny", PUBLISHED)
         assert downloaded_path(PUBLISHED) is None
 
-    @pytest.mark.parametrize("name", ["vgg16_cam", "timm:resnet10t"])
-    def test_of_a_network_that_torchvision_does_not_publish(self, name):
-        network = find_network(name)
-        with pytest.raises(ArtifactError, match=f"no download of weights for {name}: they come"):
+    @pytest.mark.parametrize(
+        ("name", "how"),
+        [("vgg16_cam", "they come"), ("timm:nfnet_f0", "give a state dict of timm")],
+    )
+    def test_of_a_network_that_is_not_published(self, name, how):
+        network = NETWORKS.get(name, TINY)
+        with pytest.raises(ArtifactError, match=f"no download of weights for {name}: {how}"):
             download_weights(name, network)
+
+    def test_of_timm(self, tmp_path, monkeypatch):
+        asked = []
+
+        def fetch(repository, file):
+            asked.append((repository, file))
+            return str(tmp_path / file)
+
+        monkeypatch.setattr(huggingface_hub, "hf_hub_download", fetch)
+        path = download_weights("timm:resnet10t", TINY)
+        assert path == tmp_path / "model.safetensors"
+        download_weights("timm:vit_small_patch14_dinov2.lvd142m", TINY)
+        assert asked == [
+            ("timm/resnet10t.c3_in1k", "model.safetensors"),
+            ("timm/vit_small_patch14_dinov2.lvd142m", "model.safetensors"),
+        ]
+
+    def test_of_timm_without_internet(self, monkeypatch):
+        def fetch(repository, file):
+            raise LocalEntryNotFoundError("No connection.\nMore.")
+
+        monkeypatch.setattr(huggingface_hub, "hf_hub_download", fetch)
+        with pytest.raises(
+            ArtifactError, match=r"cannot be downloaded \(No connection\): .*timm/re"
+        ):
+            download_weights("timm:resnet10t", TINY)
 
     @pytest.mark.parametrize(
         "name", [name for name, network in NETWORKS.items() if network.published]
