@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import shorten
 from typing import TYPE_CHECKING
 
 import torch
@@ -174,9 +175,10 @@ def _fill(module: nn.Module, network: Network, weights: Path, name: str) -> None
     try:
         module.load_state_dict(network.rename(state, module) if network.rename else state)
     except RuntimeError as error:
+        told = shorten(str(error).splitlines()[-1], 200, placeholder=" …")
         raise ArtifactError(
             f"The weights in {weights} do not fit {name}: give a state dict of that network. "
-            f"({str(error).splitlines()[-1].strip()})"
+            f"({told})"
         ) from error
 
 

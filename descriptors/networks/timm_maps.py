@@ -9,6 +9,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from descriptors.errors import ArtifactError
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
@@ -77,11 +79,20 @@ def from_timm_file(state: Mapping[str, Tensor], module: nn.Module) -> dict[str, 
     Convention:
         timm knows the names that many authors use, and the positions of another image size. A
         classifier that the module lacks is left out.
+
+    Raises:
+        ArtifactError: timm cannot convert the file.
     """
     network: nn.Module = module.network  # type: ignore[assignment]
     convert = getattr(sys.modules[type(network).__module__], "checkpoint_filter_fn", None)
     if convert is not None:
-        state = convert(dict(state), network)
+        try:
+            state = convert(dict(state), network)
+        except (KeyError, IndexError, ValueError, TypeError, AttributeError) as error:
+            raise ArtifactError(
+                f"timm cannot convert the weight file ({type(error).__name__}: {error}): give a "
+                "state dict of timm."
+            ) from error
     unused = set() if module.labelled else _classifiers(network)
     kept = {k: v for k, v in state.items() if k.rpartition(".")[0] not in unused}
     return {f"network.{key}": value for key, value in kept.items()}

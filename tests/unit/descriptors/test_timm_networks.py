@@ -371,6 +371,11 @@ class TestLoaded:
         assert torch.equal(module.network.reg_token, state["reg_token"])
         assert torch.equal(module.network.pos_embed, state["pos_embed"])
 
+    def test_a_file_that_timm_cannot_convert(self, tmp_path: Path) -> None:
+        torch.save({"pos_embed": torch.zeros(5)}, tmp_path / "w.pth")
+        with pytest.raises(ArtifactError, match="timm cannot convert the weight file"):
+            load_network("timm:vit_small_patch14_dinov2", tmp_path / "w.pth")
+
     def test_needs_weights(self) -> None:
         with pytest.raises(ArtifactError, match=r"without weights: .*--weights FILE"):
             load_network("timm:resnet10t")
@@ -378,5 +383,6 @@ class TestLoaded:
     @pytest.mark.parametrize("name", ["resnet10t", "vit_tiny_patch16_224"])
     def test_weights_of_another_network(self, tmp_path: Path, name: str) -> None:
         torch.save({"fc.weight": torch.ones(2, 2)}, tmp_path / "w.pth")
-        with pytest.raises(ArtifactError, match=f"do not fit timm:{name}"):
+        with pytest.raises(ArtifactError, match=f"do not fit timm:{name}") as refused:
             load_network(f"timm:{name}", tmp_path / "w.pth")
+        assert len(str(refused.value)) < 500
