@@ -78,7 +78,7 @@ def linear_layer(layer: object) -> nn.Linear | None:
         return None
     linear = nn.Linear(layer.in_channels, layer.out_channels, device="meta")
     linear.weight = nn.Parameter(layer.weight.flatten(1), requires_grad=False)
-    linear.bias = layer.bias
+    linear.bias = layer.bias  # type: ignore[assignment] # None is a bias, too
     return linear
 
 

@@ -43,7 +43,7 @@ _TOLERANCE = 1e-3
 _ERRORS = (RuntimeError, AssertionError, ValueError, TypeError, AttributeError, IndexError)
 
 # How transformers of one image size are built for any: of patches, then of windows.
-_ANY_SIZE: Sequence[Mapping[str, bool]] = ({"dynamic_img_size": True}, {"strict_img_size": False})
+_ANY_SIZE: Sequence[Mapping[str, Any]] = ({"dynamic_img_size": True}, {"strict_img_size": False})
 
 # Where `mid` is in a network whose layers all have one stride, as a share of its depth.
 _DEPTH = 0.75
@@ -66,7 +66,7 @@ def timm_network(name: str) -> Network:
         return _row(name, options, network)
 
 
-def _built(name: str) -> tuple[nn.Module, Mapping[str, bool]]:
+def _built(name: str) -> tuple[nn.Module, Mapping[str, Any]]:
     """The module, for images of any size if it can be built so, and the options for that."""
     import timm
 
@@ -81,7 +81,7 @@ def _built(name: str) -> tuple[nn.Module, Mapping[str, bool]]:
     return _create(name, {}), {}
 
 
-def _create(name: str, options: Mapping[str, bool]) -> nn.Module:
+def _create(name: str, options: Mapping[str, Any]) -> nn.Module:
     import timm
 
     try:
@@ -95,7 +95,7 @@ def _create(name: str, options: Mapping[str, bool]) -> nn.Module:
 
 def _build(
     name: str,
-    options: Mapping[str, bool],
+    options: Mapping[str, Any],
     layers: Mapping[str, int],
     signed: Collection[str],
     *,
@@ -121,7 +121,7 @@ def _shake(module: nn.Module) -> None:
             buffer.uniform_(0.5, 2)
 
 
-def _row(name: str, options: Mapping[str, bool], network: nn.Module) -> Network:
+def _row(name: str, options: Mapping[str, Any], network: nn.Module) -> Network:
     """The table row of a network with random weights; raises SettingsError if it has none."""
     strides = _strides(name, network)
     layers, multiple = _layers(strides), strides[-1]
@@ -214,7 +214,7 @@ def _feature_layer(
 def _side(about: Mapping[str, Any], multiple: int) -> int:
     """512 pixels or the training size if that is larger, rounded up to whole cells."""
     step = 32 if 32 % multiple == 0 else multiple
-    least = max(512, *about.get("input_size", (3, 0, 0))[1:])
+    least: int = max(512, *about.get("input_size", (3, 0, 0))[1:])
     return -(-least // step) * step
 
 
