@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["GRAPH_HITS", "combined_query", "diffuse", "expand", "expanded_query", "hits_to_read"]
 
-# What a negative example subtracts. With a half, mAP falls (docs/results.md).
+# What a negative example subtracts: more costs mAP (docs/results.md).
 _NEGATIVE_SHARE = 0.25
 
 # Hits in the diffusion graph. 50 cost .007 mAP; more rarely help, and their vectors must be read.
@@ -41,7 +41,7 @@ def combined_query(
         the classes and `region_descriptor` are those of the first view.
 
     Source:
-        Rocchio 1971; docs/method.md section 13, with what else was measured.
+        Rocchio 1971; docs/method.md section 13.
     """
     if len(views) == 1 and not without:
         return views[0]

@@ -99,14 +99,15 @@ def _best_of(bench: _Bench, stage: Stage, count: int) -> Iterator[Score]:
 
 
 def _negative(bench: _Bench, stage: Stage, *, told: bool) -> Iterator[Score]:
-    """Queries with a wrong hit on the first page, which they are told of or not."""
+    """Queries with a wrong hit on the first page before a right one; `told` subtracts it."""
     for one in bench.prepared.asked:
         own = {one.query.image.path}
         found, _ = bench.ranking(one.described, stage, own)
-        right = _relevant(one.query)
-        wrong = next((path for path in found[:_PAGE] if path not in right), None)
-        if wrong is None:
+        relevant = _relevant(one.query)
+        rank = next(rank for rank, path in enumerate([*found, ""]) if path not in relevant)
+        if rank >= _PAGE or relevant.isdisjoint(found[rank:]):
             continue
+        wrong = found[rank]
         hidden = own | {wrong}
         vector = torch.from_numpy(bench.prepared.documents[wrong].descriptor)
         negative = replace(one.described, descriptor=vector)  # all that is read of it

@@ -37,7 +37,7 @@ class _Query:
 
     images: Annotated[
         list[Path],
-        typer.Argument(metavar="IMAGE...", help="The query image, or several views of one thing."),
+        typer.Argument(metavar="IMAGE", help="The query image, or several views of one thing."),
     ]
     box: Annotated[
         list[str] | None,
@@ -148,8 +148,7 @@ def search(
 ) -> None:
     """Find images of the same object, and its location in each.
 
-    Several images are one query: views of one thing. --refine and the report's heat maps use the
-    first of them.
+    Several images are views of one object. --refine and heat maps use the first.
     """
     from camsearch.library import ImageLibrary
 
