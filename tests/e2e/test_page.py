@@ -65,7 +65,10 @@ def browser():
 
 @pytest.fixture
 def opened(browser, served, request, tmp_path):
-    """Opens an address of the page; fails on errors of its scripts and on requests elsewhere."""
+    """Opens an address of the page; fails on errors of its scripts and on requests elsewhere.
+
+    The environment variable SCREENSHOTS_FOLDER names a folder for pictures of what it ended with.
+    """
     contexts, wrong = [], []
 
     def open_page(query="", size="desktop", url=served, **options):
@@ -83,10 +86,10 @@ def opened(browser, served, request, tmp_path):
         return page
 
     yield open_page
-    shots = os.environ.get("CAMSEARCH_TEST_SCREENSHOTS")
+    shots = os.environ.get("SCREENSHOTS_FOLDER")
     for number, context in enumerate(contexts):
         if shots:
-            name = f"{request.node.name}-{number}.png"
+            name = re.sub(r"\W+", "-", f"{request.node.name}-{number}") + ".png"
             context.pages[0].screenshot(path=Path(shots) / name)
         context.close()
     assert not wrong
@@ -275,3 +278,42 @@ def test_the_page_waits_for_a_server_that_is_gone(opened, hostile_gallery):
     with serving(hostile_gallery.with_name("log-2"), *options):
         assert searched(page)[0] == "cat-1"
         page.goto("about:blank")
+
+
+def test_a_slow_search_says_so_and_can_be_stopped(opened):
+    page = opened("?id=cat-1")
+    searched(page)
+    page.route("**/_search", lambda _: None)  # it is never answered
+    draw(page, (0.2, 0.1), (0.7, 0.6))
+    expect(page.locator("#said")).to_have_text("Still waiting for the server…")
+    page.get_by_role("button", name="Stop").click()
+    expect(page.locator("#said")).to_have_text("Stopped.")
+    expect(page.locator("#stop")).to_be_hidden()
+
+
+def test_an_api_key_goes_with_every_request(opened):
+    page, sent = opened("?id=cat-1"), []
+    searched(page)
+    page.on("request", lambda one: sent.append(one.headers.get("authorization")))
+    page.locator("#options summary").click()
+    page.get_by_label("API key").fill("abc")
+    with page.expect_request("**/_camsearch/thumbnails/**"):
+        page.get_by_label("API key").press("Tab")
+    assert set(sent) == {"ApiKey abc"}
+
+
+@pytest.mark.services
+def test_values_are_counted_and_chosen_on_elasticsearch(opened, proxy, gallery):
+    page = opened("?id=cat-1", url=proxy.url)
+    assert len(searched(page)) == 15
+    page.locator("#facets summary", has_text="kind").click()
+    thing = page.get_by_role("checkbox", name=re.compile("^thing"))
+    expect(page.locator("#facets label", has_text="thing")).to_contain_text("6")
+    thing.check()
+    page.wait_for_url("**filter=meta.kind*")
+    page.get_by_role("checkbox", name=re.compile("^animal")).check()
+    expect(page.locator("#chips button")).to_have_count(2)
+    expect(page.locator("#said")).to_contain_text("9 images")
+    page.locator("#grid a").nth(1).click()
+    expect(page.locator("#hit .heat")).to_be_visible()
+    expect(page.locator("#hit-meta")).to_contain_text("kind")

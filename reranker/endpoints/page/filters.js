@@ -57,7 +57,7 @@ export function facetBody(fields, filters) {
   return { size: 0, aggs };
 }
 
-/** Check boxes with counts; `change` gets the new filters. */
+/** Check boxes with counts; `change` gets a filter, and whether it is wanted. */
 export function showFacets(place, fields, counted, filters, change) {
   const open = new Set([...place.querySelectorAll("details[open]")].map(one => one.dataset.field));
   const groups = fields.map(field => {
@@ -82,8 +82,7 @@ function valueBox(field, bucket, filters, change) {
   label.className = "value";
   box.type = "checkbox";
   box.checked = filters.includes(text);
-  box.addEventListener("change", () =>
-    change(box.checked ? [...filters, text] : filters.filter(one => one !== text)));
+  box.addEventListener("change", () => change(text, box.checked));
   name.textContent = bucket.key;
   count.textContent = bucket.doc_count.toLocaleString("en");
   count.className = "soft";

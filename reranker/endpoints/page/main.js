@@ -1,29 +1,30 @@
 // The search page: keeps what is shown in step with the address.
 
-import { card, mark, picture, readHit, textOf } from "./answers.js";
-import { BoxEditor } from "./box.js";
+import { card, readHit, textOf } from "./answers.js";
 import { facetBody, facetFields, readFilter, showFacets } from "./filters.js";
 import { HitDialog } from "./hit.js";
 import { LANGUAGES, programOf } from "./programs.js";
-import { galleryBody, imageBody, searchBody } from "./searches.js";
+import { QueryPanel } from "./query.js";
+import { galleryBody, searchBody } from "./searches.js";
 import { ask, Refused, serverIsBack, Unreachable, useKey } from "./server.js";
 import { addressOf, EMPTY, isSearch, readAddress } from "./state.js";
 
 const SLOW = 3000; // ms after which the page says that it is still waiting
-const SHOWN_SIDE = 1024;
 const at = id => document.getElementById(id);
 const INDEX = document.documentElement.dataset.index;
 
-const uploads = new Map(); // key → { data, name, url }
 let state = EMPTY;
 let hits = [];
-let query = null; // { size, hit, url }: how the query image is shown
 let windows = false;
 let fields = [];
 let running = new AbortController();
 let searched = null; // the address without `hit` of what is shown
 
-const editor = new BoxEditor(at("stage"), at("box"), box => go({ box }));
+const query = new QueryPanel(INDEX, {
+  chosen: upload => go({ id: null, url: null, upload, box: query.isLost(state) ? state.box : null, hit: null }),
+  boxed: box => go({ box, hit: null }),
+  failed: complain,
+});
 const dialog = new HitDialog({
   search: change => go({ ...EMPTY, compare: state.compare, expand: state.expand, refine: state.refine, filters: state.filters, ...change }),
   step: by => {
@@ -54,134 +55,10 @@ function show() {
     return;
   }
   searched = wanted;
-  showQuery();
+  if (state.hit === null) dialog.close();
+  query.show(state);
   showChips();
   run();
-}
-
-// The query
-
-async function showQuery() {
-  const asking = isSearch(state);
-  document.body.classList.toggle("searching", asking);
-  at("drop").hidden = asking;
-  at("asked").hidden = !asking;
-  document.title = asking ? `camsearch: ${INDEX}, search` : `camsearch: ${INDEX}`;
-  if (!asking) {
-    query = null;
-    return;
-  }
-  const same = query && query.of === queryKey();
-  if (!same) query = { of: queryKey(), size: null, hit: null, url: null };
-  const mine = query;
-  if (state.id !== null && !same) await showIndexedQuery(mine);
-  else if (state.upload !== null && !same) await showUpload(mine);
-  else if (state.url !== null) showNoPicture(`An image from ${state.url}, which this page does not load.`);
-  if (mine === query) showBox();
-}
-
-function queryKey() {
-  return JSON.stringify([state.id, state.url, state.upload]);
-}
-
-function showBox() {
-  editor.show(state.box, query.size);
-  at("add-box").hidden = !query.size || state.box !== null;
-  at("remove-box").hidden = state.box === null;
-  at("box-help").hidden = !query.size;
-}
-
-async function showIndexedQuery(mine) {
-  const id = state.id;
-  showNoPicture("");
-  const { found } = await ask(`/${encodeURIComponent(INDEX)}/_search`, imageBody(id)).catch(() => ({ found: null }));
-  const hit = found?.hits.hits[0];
-  if (mine !== query || !hit) return;
-  mine.hit = readHit(hit, 0);
-  mine.size = { width: mine.hit.width, height: mine.hit.height };
-  showPicture(picture({ ...mine.hit, box: null }, SHOWN_SIDE), mine.hit.name);
-}
-
-async function showUpload(mine) {
-  const upload = uploads.get(state.upload);
-  if (!upload) {
-    showNoPicture("This search was made with an image from a device, which is not part of the address.");
-    return;
-  }
-  const img = new Image();
-  img.src = upload.url;
-  const seen = await img.decode().then(() => true, () => false);
-  if (mine !== query) return;
-  if (!seen) {
-    showNoPicture(`This browser cannot show ${upload.name}, so no box can be drawn on it.`);
-    return;
-  }
-  mine.size = { width: img.naturalWidth, height: img.naturalHeight };
-  mine.url = upload.url;
-  const frame = document.createElement("span");
-  frame.className = "picture";
-  img.alt = "";
-  frame.append(img);
-  showPicture(frame, upload.name);
-}
-
-function showPicture(frame, name) {
-  at("stage").hidden = false;
-  at("stage-picture").replaceChildren(frame);
-  at("query-name").textContent = name;
-}
-
-function showNoPicture(why) {
-  at("stage").hidden = true;
-  at("query-name").textContent = why;
-}
-
-/** The query as a picture of its own, for beside a hit. */
-function queryPicture() {
-  const frame = document.createElement("span");
-  if (!query?.size) {
-    frame.className = "soft";
-    frame.textContent = at("query-name").textContent;
-    return frame;
-  }
-  if (query.hit) {
-    const shown = picture({ ...query.hit, box: null }, SHOWN_SIDE);
-    if (state.box) shown.append(mark(state.box, query.size, "asked"));
-    return shown;
-  }
-  const img = new Image();
-  img.src = query.url;
-  img.alt = "";
-  frame.className = "picture";
-  frame.style.aspectRatio = `${query.size.width} / ${query.size.height}`;
-  frame.append(img);
-  if (state.box) frame.append(mark(state.box, query.size, "asked"));
-  return frame;
-}
-
-async function take(file) {
-  if (!file) return;
-  if (file.type && !file.type.startsWith("image/")) {
-    complain(`${file.name} is not an image: choose a JPEG, PNG, WebP or another image file.`);
-    return;
-  }
-  const key = `${Date.now()}-${uploads.size}`;
-  const data = await dataUrl(file).catch(() => null);
-  if (data === null) {
-    complain(`${file.name} cannot be read: choose it again.`);
-    return;
-  }
-  uploads.set(key, { data, name: file.name || "the pasted image", url: URL.createObjectURL(file) });
-  go({ id: null, url: null, upload: key, box: null, hit: null });
-}
-
-function dataUrl(file) {
-  return new Promise((done, failed) => {
-    const reader = new FileReader();
-    reader.onload = () => done(reader.result);
-    reader.onerror = failed;
-    reader.readAsDataURL(file);
-  });
 }
 
 // Answers
@@ -192,8 +69,8 @@ async function run() {
   const { signal } = running;
   hits = [];
   at("more").hidden = true;
-  at("show-request").hidden = !isSearch(state);
-  if (state.upload !== null && !uploads.has(state.upload)) {
+  at("show-request").hidden = !isSearch(state) || query.isLost(state);
+  if (query.isLost(state)) {
     at("grid").replaceChildren();
     complain("This address belongs to a search with an image from a device, which an address cannot hold. Choose the image again.");
     return;
@@ -209,7 +86,7 @@ async function answer(signal, from) {
   try {
     const path = `/${encodeURIComponent(INDEX)}/_search`;
     const body = isSearch(state)
-      ? searchBody(state, uploads.get(state.upload)?.data, from)
+      ? searchBody(state, query.dataOf(state), from)
       : galleryBody(state.filters, from);
     const started = performance.now();
     const { found, warning } = await ask(path, body, signal);
@@ -230,7 +107,8 @@ async function answer(signal, from) {
 async function waitForServer(signal, reason) {
   complain(`${reason} Check that camsearch serve runs; this page asks again every 2 seconds.`);
   if (await serverIsBack(signal)) {
-    searched = query = null;
+    searched = null;
+    query.forget();
     show();
   }
 }
@@ -262,7 +140,7 @@ function showHit() {
   }
   if (dialog.openId === state.hit) return;
   const ends = { before: where > 0, after: where < hits.length - 1 };
-  dialog.open(hits[where], state, uploads.get(state.upload)?.data, queryPicture(), ends);
+  dialog.open(hits[where], state, query.dataOf(state), query.picture(state), ends);
 }
 
 function say(text, stoppable = false) {
@@ -278,8 +156,13 @@ function complain(text) {
 
 // Filters and options
 
+function setFilter(text, wanted) {
+  const others = state.filters.filter(one => one !== text);
+  go({ filters: wanted ? [...others, text] : others, hit: null });
+}
+
 function showChips() {
-  const chips = state.filters.map(text => chip(text, () => go({ filters: state.filters.filter(one => one !== text) })));
+  const chips = state.filters.map(text => chip(text, () => setFilter(text, false)));
   at("chips").replaceChildren(...chips);
 }
 
@@ -297,7 +180,7 @@ function showOptions() {
   at("compare").value = state.compare;
   at("expand").checked = state.expand;
   at("refine").checked = state.refine;
-  at("refine").disabled = state.compare !== "parts";
+  at("refine").disabled = !windows || state.compare !== "parts";
 }
 
 async function readMapping() {
@@ -314,7 +197,7 @@ async function countFacets(signal) {
   try {
     const { found } = await ask(`/${encodeURIComponent(INDEX)}/_search`, facetBody(fields, state.filters), signal);
     if (signal.aborted) return;
-    showFacets(at("facets"), fields, found.aggregations ?? {}, state.filters, filters => go({ filters, hit: null }));
+    showFacets(at("facets"), fields, found.aggregations ?? {}, state.filters, setFilter);
   } catch (error) {
     if (signal.aborted) return;
     at("facets").replaceChildren();
@@ -343,18 +226,7 @@ async function copyRequest() {
 
 // Events
 
-for (const id of ["file", "camera"]) {
-  at(id).addEventListener("change", () => {
-    take(at(id).files[0]);
-    at(id).value = "";
-  });
-}
-for (const button of document.querySelectorAll("[data-opens]")) {
-  button.addEventListener("click", () => at(button.dataset.opens).click());
-}
 at("new").addEventListener("click", () => go({ ...EMPTY, filters: state.filters }));
-at("add-box").addEventListener("click", () => editor.begin());
-at("remove-box").addEventListener("click", () => go({ box: null }));
 at("more").addEventListener("click", () => answer(running.signal, hits.length));
 at("stop").addEventListener("click", () => {
   running.abort();
@@ -366,7 +238,8 @@ at("compare").addEventListener("change", () => go({ compare: at("compare").value
 for (const id of ["expand", "refine"]) at(id).addEventListener("change", () => go({ [id]: at(id).checked, hit: null }));
 at("key").addEventListener("change", () => {
   useKey(at("key").value);
-  searched = query = null;
+  searched = null;
+  query.forget();
   readMapping().then(show);
 });
 at("filter-form").addEventListener("submit", event => {
@@ -377,7 +250,7 @@ at("filter-form").addEventListener("submit", event => {
     return;
   }
   at("filter").value = "";
-  if (!state.filters.includes(text)) go({ filters: [...state.filters, text], hit: null });
+  setFilter(text, true);
 });
 at("show-request").addEventListener("click", () => {
   showRequest();
@@ -388,22 +261,6 @@ at("language").addEventListener("change", showRequest);
 at("plain").addEventListener("change", showRequest);
 at("copy").addEventListener("click", copyRequest);
 at("request-close").addEventListener("click", () => at("request").close());
-document.addEventListener("paste", event => {
-  const file = [...(event.clipboardData?.files ?? [])][0];
-  if (file) take(file);
-});
-document.addEventListener("dragover", event => {
-  event.preventDefault();
-  document.body.classList.add("dropping");
-});
-document.addEventListener("dragleave", event => {
-  if (!event.relatedTarget) document.body.classList.remove("dropping");
-});
-document.addEventListener("drop", event => {
-  event.preventDefault();
-  document.body.classList.remove("dropping");
-  take(event.dataTransfer.files[0]);
-});
 addEventListener("popstate", followAddress);
 
 at("filters").open = !matchMedia("(max-width: 48rem)").matches;
