@@ -7,7 +7,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: setup demo test check unit golden bench docs wheel clean
+.PHONY: setup demo test check unit golden bench docs wheel plugin plugins clean
 
 setup: $(STAMP)
 
@@ -52,6 +52,17 @@ docs: setup
 
 wheel: setup
 	$(BIN)/python -m build --wheel
+
+# The plugin for one version of Elasticsearch; `make plugins` builds those of PLUGIN_VERSIONS.
+ES ?= 9.5.3
+PLUGIN_VERSIONS ?= 8.19.21 9.1.0 9.2.0 9.3.0 9.5.3
+plugin:
+	rm -rf es_plugin/target/$(ES)
+	mvn --batch-mode --quiet -f es_plugin -Delasticsearch.version=$(ES) package
+	ls es_plugin/target/$(ES)/camsearch-*.zip
+
+plugins:
+	for version in $(PLUGIN_VERSIONS); do $(MAKE) plugin ES=$$version || exit 1; done
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info

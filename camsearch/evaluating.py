@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from camsearch.commands.method_options import method_settings, weight_file, window_count
-from camsearch.evaluation_options import at_size, check_report, weight_files
-from descriptors.backbones import load_network
-from descriptors.encoder import Encoder
+from camsearch.evaluation_options import at_size, check_report, trials_of
 from descriptors.errors import CamsearchError, RequestError
 from descriptors.settings import RegionSettings
 from evaluation.ablation import ablate, sampled
-from evaluation.datasets.catalogue import DATASETS, FitOn, read_dataset
 from evaluation.knobs import Setup, chosen_knobs
+from evaluation.networks import compare_networks
 from evaluation.paper import PAPER_DATASETS, measure_tables, paper_tables
 from evaluation.plots import require_matplotlib
 from evaluation.recommending import recommendation
-from evaluation.runs import About, check_systems, evaluate_trials, stages_measured
+from evaluation.runs import check_systems, evaluate_trials, stages_measured
 from evaluation.scores import by_system
 from evaluation.searching import stage_of
 from evaluation.significance import compare, named_pair
 from evaluation.tables import (
     ablation_table,
     comparison_words,
+    networks_table,
     paper_table,
     reasons,
     rows_table,
@@ -37,76 +34,14 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-    from camsearch.commands.evaluate import EvaluateOptions
-    from descriptors.machine import Machine
-    from descriptors.settings import MethodSettings
+    from camsearch.evaluation_options import Asked
     from evaluation.ablation import Ablation
     from evaluation.trials import Progress, Trial
 
-__all__ = ["Asked", "Content", "measure"]
+__all__ = ["Content", "measure"]
 
 # The baseline of an ablation: re-rank 100 hits, expand by 5.
 _WINDOW, _EXPAND = 100, 5
-
-
-@dataclass(frozen=True)
-class Asked:
-    """What `camsearch evaluate` is asked for.
-
-    Attributes:
-        dataset: a name in `DATASETS`, or paper.
-        cache: folder of feature maps.
-        options: of the command line.
-    """
-
-    dataset: str
-    folder: Path
-    machine: Machine
-    cache: Path
-    options: EvaluateOptions
-
-    @property
-    def settings(self) -> MethodSettings:
-        """Settings of the method.
-
-        Convention:
-            On the default network both presets use both layers, 8 classes and the same working
-            size, so that results are comparable; other networks use their own.
-        """
-        given = self.options
-        changed: dict[str, Any] = {"n_classes": given.classes, "n_pca": given.classes}
-        changed["windows"] = window_count(given.windows)
-        layers, side = given.layers, given.max_side
-        if given.network is None:
-            default = method_settings("default")
-            if layers is None:
-                layers = ",".join(f"{layer.name}:{layer.dims}" for layer in default.layers)
-            if given.classes is None:
-                changed |= {"n_classes": default.n_classes, "n_pca": default.n_pca}
-            side = default.side if side is None else side
-        if side is not None:
-            changed |= {"side": side, "side_is": "longer", "side_multiple": 32}
-        return method_settings(given.preset, given.network, layers, **changed)
-
-    @property
-    def regions(self) -> RegionSettings:
-        """Settings of re-ranking."""
-        return RegionSettings.preset(self.options.preset)
-
-    def trials(self, show: Progress) -> tuple[Trial, ...]:
-        """The trials of the dataset."""
-        return _trials(self, self.dataset, self.folder, self.options.fit_on, show)
-
-    def encoder(self, settings: MethodSettings) -> Encoder:
-        """The network with its weights.
-
-        Raises:
-            ArtifactError: if the weights are missing.
-        """
-        plain, named = weight_files(self.options.weights or ())
-        weights = weight_file(named.get(settings.network, plain), settings.network)
-        loaded = load_network(settings.network, weights)
-        return Encoder(loaded, settings, self.machine.device, self.machine.precision)
 
 
 class Content(NamedTuple):
@@ -129,6 +64,8 @@ def measure(asked: Asked, show: Progress) -> Content:
     if asked.options.ablate is not None and asked.options.report is None:
         chosen_knobs(asked.options.ablate)  # validate before images are read
         return _ablation_content(_ablation(asked, asked.trials(show), asked.options.ablate, show))
+    if len(asked.options.network or ()) > 1:
+        return _measure_networks(asked, show)
     return _measure_systems(asked, show)
 
 
@@ -144,16 +81,17 @@ def _measure_systems(asked: Asked, show: Progress) -> Content:
     if asked.options.compare is not None:
         streamed = any(trial.streamed for trial in trials)
         named_pair(asked.options.compare, stages_measured(systems, streamed=streamed))
-    queries = asked.options.queries or DATASETS[asked.dataset].queries
+    encoder = asked.encoder(asked.settings)
     evaluation = evaluate_trials(
         trials,
-        About(asked.dataset, str(asked.folder), queries, asked.options.fit_on),
-        asked.encoder(asked.settings),
+        asked.about,
+        encoder,
         asked.regions,
         asked.cache,
         show,
         preset_name=asked.options.preset,
         systems=systems,
+        learned=asked.options.learned_count(encoder.loaded),
     )
     shown: list[RenderableType] = [table_of(evaluation), *where_tables(evaluation.rows)]
     shown += evaluation.left_out
@@ -179,6 +117,28 @@ def _measure_systems(asked: Asked, show: Progress) -> Content:
 
         write_evaluation_report(asked.options.report, evaluation, trials, pair, ablation)
     return Content(shown, as_json)
+
+
+def _measure_networks(asked: Asked, show: Progress) -> Content:
+    """Compare several networks, each with its own settings."""
+    each = [replace(asked.options, network=[name]) for name in asked.options.network or ()]
+    runs = [replace(asked, options=options) for options in each]
+    encoders = [run.encoder(run.settings) for run in runs]
+    found = compare_networks(
+        encoders,
+        asked.trials(show),
+        asked.about,
+        asked.regions,
+        asked.cache,
+        show,
+        preset_name=asked.options.preset,
+        learned=[asked.options.learned_count(encoder.loaded) for encoder in encoders],
+    )
+    as_json = {
+        name: one.evaluation.as_dict() | {"cost": asdict(one.cost), "index_bytes": one.index_bytes}
+        for name, one in found.items()
+    }
+    return Content([networks_table(found)], {"networks": as_json})
 
 
 def _check_systems(asked: Asked, systems: list[str] | None) -> None:
@@ -244,7 +204,7 @@ def _measure_paper(asked: Asked, table: str, show: Progress) -> Content:
         RegionSettings.preset("paper"),
         asked.cache,
         show,
-        network=asked.options.network,
+        network=asked.network,
     )
     shown: list[RenderableType] = [paper_table(one) for one in measured]
     shown += [f"- {line}" for line in reasons(measured)]
@@ -262,23 +222,6 @@ def _found(asked: Asked, name: str, show: Progress) -> tuple[Trial, ...] | str:
     if fit_on.endswith(":"):
         fit_on += str(asked.folder / other)
     try:
-        return _trials(asked, name, asked.folder / city, fit_on, show)
+        return trials_of(asked, name, asked.folder / city, fit_on, show)
     except CamsearchError as error:
         return error.reason
-
-
-def _trials(
-    asked: Asked, name: str, folder: Path, fit_on: str | None, show: Progress
-) -> tuple[Trial, ...]:
-    if name == "paper":
-        raise RequestError("The dataset paper is for the paper's tables: add --table paper.")
-    return read_dataset(
-        name,
-        folder,
-        queries=asked.options.queries,
-        fit_on=None if fit_on is None else FitOn.parse(fit_on, name),
-        distractors=asked.options.distractors,
-        stream=asked.options.stream,
-        cache=asked.cache,
-        progress=show,
-    )

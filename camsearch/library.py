@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from descriptors.arrays import Box
-from descriptors.classes import class_names
+from descriptors.errors import RequestError
+from descriptors.expansion import combined_query
 from descriptors.images import RgbImage, read_image
 from descriptors.machine import Machine, method_of
 from descriptors.settings import MethodSettings, RegionSettings
@@ -30,15 +31,14 @@ from galleries.about import (
     features_of,
     method_about,
     regions_about,
-    with_windows_of,
+    with_own_windows,
 )
-from galleries.errors import GalleryNotFound
 from galleries.local import LocalGallery
 from indexer.addresses import read_source
 from indexer.encoding import encode_documents
 from indexer.pipeline import index_sources
 from indexer.reading import IndexingPlan
-from indexer.sources import find_images
+from indexer.sources import as_sources
 from reranker.pipeline import Searcher
 from reranker.ranking import Ranking, SearchPlan
 
@@ -58,7 +58,10 @@ if TYPE_CHECKING:
     from indexer.sources import Source
     from reranker.ranking import RerankBy
 
-__all__ = ["ImageLibrary", "Machine", "with_own_windows"]
+    # With a box in its pixels as a pair.
+    QueryImage = str | Path | RgbImage | tuple[str | Path | RgbImage, Sequence[float] | None]
+
+__all__ = ["ImageLibrary", "Machine"]
 
 
 class ImageLibrary:
@@ -93,8 +96,7 @@ class ImageLibrary:
 
         Args:
             folder: created if missing.
-            settings: of the method; None for the default preset, with the windows that an existing
-                gallery has.
+            settings: of the method; None for the default preset, with an existing gallery's windows.
             regions: of re-ranking; None for the default preset.
             whitening: a file written by `camsearch fit`, which is copied; None for the network's
                 packaged one.
@@ -168,25 +170,40 @@ class ImageLibrary:
             Counts; each image is indexed, or listed as a reject with a reason.
         """
         plan = self._plan(again=again, retry_rejects=retry_rejects)
-        sources = _sources(images)
+        sources = as_sources(images)
         if self.features is not None:
             self.features.sweep()
         return index_sources(sources, self.method, self.gallery, self.features, plan, on_progress)
 
     def describe(self, image: RgbImage, box: Sequence[float] | None = None) -> QueryDescription:
         """Describe a query image, optionally with a box in its pixels."""
-        return self.method.describe_query(image, self.regions, Box(*box) if box else None)
+        return self.describe_examples([(image, box)])
 
     def read(self, path: str | Path) -> RgbImage:
         """Read an image file at full size."""
         limits = self.machine.limits
         return read_image(read_source(str(path), limits), limits)
 
+    def describe_examples(
+        self, images: Sequence[QueryImage], without: Sequence[QueryImage] = ()
+    ) -> QueryDescription:
+        """Describe views of one thing, and images of what it is not, as one query."""
+        examples = [self._example(one) for one in (*images, *without)]
+        described = self.method.describe_queries(examples, self.regions)
+        return combined_query(described[: len(images)], described[len(images) :])
+
+    def _example(self, one: QueryImage) -> tuple[RgbImage, Box | None]:
+        image, box = one if isinstance(one, tuple) else (one, None)
+        read = image if isinstance(image, RgbImage) else self.read(image)
+        return read, None if box is None else Box(*box)
+
     def search(  # noqa: PLR0913 - the options of a search, keyword-only
         self,
-        image: str | Path | RgbImage,
+        image: str | Path | RgbImage | None = None,
         box: Sequence[float] | None = None,
         *,
+        images: Sequence[QueryImage] = (),
+        without: Sequence[QueryImage] = (),
         k: int = 10,
         rerank: int = 0,
         by: RerankBy | None = None,
@@ -200,6 +217,9 @@ class ImageLibrary:
         Args:
             image: a file, or an image that has been read.
             box: ``x0, y0, x1, y1`` in pixels of the upright image, half-open.
+            images: several views of one thing, in the place of `image` and `box`; one with a box
+                is a pair.
+            without: images of what it is not.
             k: number of hits.
             rerank: R, number of first hits to re-rank; 0 for none.
             by: what re-ranking compares: ``windows`` of the index, CAM regions of feature ``maps``
@@ -209,11 +229,13 @@ class ImageLibrary:
             alpha: exponent of alpha-QE; 0 for equal weights.
             matching: a filter on the documents.
         """
-        query = image if isinstance(image, RgbImage) else self.read(image)
+        if (image is None) == (not images) or (images and box is not None):
+            raise RequestError("Give `image`, perhaps with `box`, or `images`: one of the two.")
+        query = self.describe_examples([(image, box)] if image is not None else images, without)
         plan = SearchPlan(
             k, rerank, by, expand=expand, alpha=alpha, matching=matching, refine=refine
         )
-        return self.searcher.search(self.describe(query, box), plan)
+        return self.searcher.search(query, plan)
 
     def query_heat(self, image: RgbImage, query: QueryDescription) -> Float[np.ndarray, "H W"]:
         """Heat map of the query image for its own top classes, 0..1, in cells."""
@@ -250,21 +272,12 @@ class ImageLibrary:
             self.machine,
             again=again,
             retry_rejects=retry_rejects,
-            class_names=class_names(),
+            class_names=self.method.class_names,
             coarse_maps=self.regions.coarse_maps,
         )
 
     def _encode(self, documents: Sequence[IndexedImage]) -> Mapping[str, KeptMaps]:
         return encode_documents(documents, self.method, self._plan())
-
-
-def with_own_windows(folder: Path, settings: MethodSettings) -> MethodSettings:
-    """The settings with the windows of the gallery in a folder; as they are if there is none."""
-    try:
-        with LocalGallery.open(folder) as gallery:
-            return with_windows_of(gallery.settings, settings)
-    except GalleryNotFound:
-        return settings
 
 
 @contextmanager
@@ -283,13 +296,3 @@ def _copy(source: Path, target: Path) -> None:
     part = target.with_name(f"{target.name}.part")
     shutil.copyfile(source, part)
     part.replace(target)
-
-
-def _sources(images: Iterable[str | Path] | Iterable[Source]) -> Iterable[Source]:
-    if isinstance(images, str | Path):  # a single path
-        images = [images]
-    for image in images:
-        if isinstance(image, str | Path):
-            yield from find_images([Path(image)])
-        else:
-            yield image

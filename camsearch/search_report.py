@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from jaxtyping import Float
 
-from descriptors.classes import class_names
+from descriptors.class_patches import contact_sheet
 from descriptors.errors import CamsearchError
 from galleries.kept_maps import stack_kept
+from reranker.explain.drawing import data_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from camsearch.library import ImageLibrary
     from descriptors.arrays import Box, QueryDescription
     from descriptors.images import RgbImage
+    from descriptors.method import Method
     from galleries.documents import Document
     from reranker.ranking import Hit, Ranking, RerankBy, SearchPlan
 
@@ -78,6 +80,7 @@ class SearchReport:
             as unreadable.
         box: of the query, in its pixels; None for the whole image.
         classes: names of the query's classes, best first.
+        patches: data URLs of images that show learned classes, by name.
     """
 
     title: str
@@ -89,6 +92,7 @@ class SearchReport:
     box: Box | None = None
     query_heat: Float[np.ndarray, "H W"] | None = None
     classes: Sequence[str] = ()
+    patches: Mapping[str, str] = field(default_factory=dict)
 
     def image_of(self, hit: Hit) -> HitImage:
         """The hit's image; an empty one if unknown."""
@@ -215,7 +219,7 @@ def search_report(  # noqa: PLR0913 - the parts of a search
         i: HitImage(_read(library, document), heat.get(i), is_right(document))
         for i, document in documents.items()
     }
-    names = class_names()
+    classes = _named_classes(library.method, query)
     return SearchReport(
         title,
         image,
@@ -225,11 +229,18 @@ def search_report(  # noqa: PLR0913 - the parts of a search
         images,
         query.box,
         library.query_heat(image, query),
-        [
-            names[n] if n < len(names) else f"class {n}"
-            for n in query.classes[:_CLASSES_NAMED].tolist()
-        ],
+        list(classes),
+        {name: data_url(sheet) for name, sheet in classes.items() if sheet is not None},
     )
+
+
+def _named_classes(method: Method, query: QueryDescription) -> dict[str, Image.Image | None]:
+    """The query's best classes by name, with patches of learned ones."""
+    names = method.class_names
+    return {
+        names[n] if n < len(names) else f"class {n}": contact_sheet(method.whitening, n)
+        for n in query.classes[:_CLASSES_NAMED].tolist()
+    }
 
 
 def _read(library: ImageLibrary, document: Document) -> Image.Image | None:

@@ -287,6 +287,7 @@ class QueryDescription:
         classes: best first; the re-ranking uses the first ones.
         image: size of the upright image.
         box: of the request, or None.
+        examples: number of images that `descriptor` is made of; the rest is of the first one.
     """
 
     descriptor: Float[Tensor, " D"]
@@ -294,3 +295,4 @@ class QueryDescription:
     classes: Int[Tensor, " N"]
     image: Size
     box: Box | None
+    examples: int = 1

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Literal
 
@@ -14,13 +16,14 @@ from torch import Tensor, nn
 
 from descriptors.arrays import Encoded, FeatureMaps, Size
 from descriptors.cams import class_scores
-from descriptors.errors import SettingsError
+from descriptors.errors import ArtifactError, SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from descriptors.backbones import LoadedNetwork
     from descriptors.images import RgbImage
+    from descriptors.learned import LearnedClasses
     from descriptors.settings import MethodSettings
 
 __all__ = ["Encoder", "Precision", "has_bfloat16", "to_working_size", "working_size"]
@@ -75,12 +78,32 @@ class Encoder:
         self._taps = tuple(network.layers[layer.name] for layer in settings.layers)
         self._evidence = network.evidence
         self.module = loaded.module.to(self.device).to(memory_format=torch.channels_last)
-        self.weight = loaded.classifier.weight.float()
-        bias = loaded.classifier.bias
-        self.bias = self.weight.new_zeros(len(self.weight)) if bias is None else bias.float()
+        self.weight, self.bias = _labels(loaded)
+        self.learned = False
         self._mean = torch.tensor(network.mean, device=self.device)[:, None, None] * 255
         self._std = torch.tensor(network.std, device=self.device)[:, None, None] * 255
         self._backwards = network.channel_order == "BGR"
+
+    def with_classes(self, classes: LearnedClasses) -> Encoder:
+        """The same network with learned classes in place of its own.
+
+        Raises:
+            ArtifactError: they were learned from maps with another number of channels.
+        """
+        channels = classes.weight.shape[1]
+        if channels != self._evidence.channels:
+            raise ArtifactError(
+                f"The classes were learned from {channels} channels, and {self.loaded.name} has "
+                f"{self._evidence.channels}: learn them again with `camsearch fit`."
+            )
+        learned, on_device = copy.copy(self), classes.to(self.device)
+        learned.weight, learned.bias = on_device.weight, on_device.bias
+        learned.learned = True
+        return learned
+
+    def scored(self, encoded: Encoded) -> Encoded:
+        """A copy with the scores of these classes, for maps that were kept with others."""
+        return replace(encoded, scores=class_scores(encoded.evidence, self.weight, self.bias))
 
     def ready(self, encoded: Encoded) -> Encoded:
         """Maps in the type that this machine sums fastest: bytes or floating point."""
@@ -145,6 +168,17 @@ def _tapped(module: nn.Module, names: Iterable[str]) -> Iterator[dict[str, Tenso
     finally:
         for hook in hooks:
             hook.remove()
+
+
+def _labels(loaded: LoadedNetwork) -> tuple[Float[Tensor, "C J"], Float[Tensor, " C"]]:
+    """The rows of the network's own linear layer; none if it has no such layer."""
+    layer = loaded.classifier
+    if layer is None:
+        device = next(loaded.module.parameters()).device
+        none = torch.zeros(0, loaded.network.evidence.channels, device=device)
+        return none, none.new_zeros(0)
+    weight = layer.weight.float()
+    return weight, weight.new_zeros(len(weight)) if layer.bias is None else layer.bias.float()
 
 
 def _device(name: str) -> torch.device:

@@ -1,7 +1,8 @@
-"""Query expansion: the query combined with its first hits."""
+"""Queries of several vectors: examples of what is meant, and query expansion by first hits."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -10,14 +11,48 @@ from torch import Tensor
 from torch.nn import functional
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from descriptors.arrays import QueryDescription
     from descriptors.settings import RegionSettings
 
-__all__ = ["GRAPH_HITS", "diffuse", "expand", "expanded_query", "hits_to_read"]
+__all__ = ["GRAPH_HITS", "combined_query", "diffuse", "expand", "expanded_query", "hits_to_read"]
+
+# What a negative example subtracts. With a half, mAP falls (docs/results.md).
+_NEGATIVE_SHARE = 0.25
 
 # Hits in the diffusion graph. 50 cost .007 mAP; more rarely help, and their vectors must be read.
 GRAPH_HITS = 100
 # Exponent of similarities in the graph, as in Iscen et al. 2017.
 _POWER = 3
+
+
+def combined_query(
+    views: Sequence[QueryDescription], without: Sequence[QueryDescription] = ()
+) -> QueryDescription:
+    """One query of several images.
+
+    Args:
+        views: images of what is meant, at least one.
+        without: images of what it is not.
+
+    Returns:
+        Their mean descriptor, minus a quarter of the mean of those of `without`, as a unit vector;
+        the classes and `region_descriptor` are those of the first view.
+
+    Source:
+        Rocchio 1971; docs/method.md section 13, with what else was measured.
+    """
+    if len(views) == 1 and not without:
+        return views[0]
+    mean = torch.stack([view.descriptor for view in views]).mean(dim=0)
+    if without:
+        negative = torch.stack([one.descriptor for one in without]).mean(dim=0)
+        mean = functional.normalize(mean, dim=0) - _NEGATIVE_SHARE * functional.normalize(
+            negative, dim=0
+        )
+    examples = len(views) + len(without)
+    return replace(views[0], descriptor=functional.normalize(mean, dim=0), examples=examples)
 
 
 def hits_to_read(hits: int, settings: RegionSettings) -> int:

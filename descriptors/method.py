@@ -21,6 +21,7 @@ from descriptors.arrays import (
     region_of_box,
 )
 from descriptors.cams import activation_maps, class_scores, top_classes
+from descriptors.classes import class_names
 from descriptors.encoder import to_working_size
 from descriptors.errors import ArtifactError, SettingsError
 from descriptors.images import RgbImage
@@ -52,10 +53,13 @@ class Method:
         """Check that the parts fit together.
 
         Raises:
-            ArtifactError: the whitening was fitted for other settings or weights.
-            SettingsError: the theme has a class that the network lacks.
+            ArtifactError: the whitening was fitted for other settings or weights, or there are
+                no classes.
+            SettingsError: the theme has a class that does not exist.
         """
         self.encoder = encoder
+        if whitening.classes is not None:
+            self.encoder = encoder.with_classes(whitening.classes)
         self.settings = encoder.settings
         self.whitening = whitening.to(encoder.device)
         if whitening.vector_digest != self.settings.vector_digest():
@@ -68,12 +72,17 @@ class Method:
                 f"The whitening was fitted for other weights of {encoder.loaded.name} "
                 f"({whitening.fitted_on}): fit one with `camsearch fit`."
             )
-
-        unknown = [c for c in self.settings.theme if c >= len(encoder.weight)]
+        count = len(self.encoder.weight)
+        if not count:
+            raise ArtifactError(
+                f"{encoder.loaded.name} has no class labels, and this whitening no learned "
+                "classes: fit one with `camsearch fit --classes-from learned`."
+            )
+        unknown = [c for c in self.settings.theme if c >= count]
         if unknown:
             raise SettingsError(
-                f"The theme has class {unknown[0]}, but {encoder.loaded.name} has "
-                f"{len(encoder.weight)} classes, counted from 0: choose among them."
+                f"The theme has class {unknown[0]}, but there are {count} classes, counted from "
+                "0: choose among them."
             )
 
     def fingerprint(self) -> str:
@@ -84,6 +93,14 @@ class Method:
             self.whitening.digest(),
         )
         return hashlib.sha256("".join(parts).encode()).hexdigest()
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """One name per class: learned ones, or ImageNet's if there are as many; else none."""
+        if self.whitening.classes is not None:
+            return self.whitening.classes.shown_names
+        names = class_names()
+        return names if len(names) == len(self.encoder.weight) else ()
 
     def encode(self, image: RgbImage) -> Encoded:
         """The maps of one image, as a batch of one."""

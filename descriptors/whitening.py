@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
@@ -21,15 +21,19 @@ from torch.nn import functional
 from descriptors.aggregation import region_class_vectors
 from descriptors.cams import top_classes
 from descriptors.errors import ArtifactError, RequestError
+from descriptors.learned import LearnedClasses
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from descriptors.arrays import Encoded
     from descriptors.encoder import Encoder
 
 __all__ = ["LayerWhitening", "Whitening", "WhiteningFit", "fit_layer", "packaged_whitening"]
 __all__ += ["stack_vectors"]
+
+# Tensors of a file that has learned classes.
+_WEIGHT, _BIAS, _PATCHES = "classes.weight", "classes.bias", "classes.patches"
 
 
 @dataclass(frozen=True)
@@ -110,30 +114,61 @@ class Whitening:
         vector_digest: `MethodSettings.vector_digest` of the settings it was fitted with.
         weights_digest: of the network's weights.
         fitted_on: description of the images, for display.
+        classes: learned from the same images; None for the network's own.
     """
 
     layers: tuple[LayerWhitening, ...]
     vector_digest: str
     weights_digest: str
     fitted_on: str
+    classes: LearnedClasses | None = None
 
     def digest(self) -> str:
-        """SHA-256 of all numbers, hexadecimal."""
+        """SHA-256 of all numbers that change a vector, hexadecimal."""
         digest = hashlib.sha256()
-        for layer in self.layers:
-            for tensor in (layer.mean, layer.projection):
-                digest.update(tensor.cpu().contiguous().numpy().astype("<f4").tobytes())
+        for tensor in self._tensors().values():
+            digest.update(tensor.numpy().astype("<f4").tobytes())
         return digest.hexdigest()
+
+    def _tensors(self) -> dict[str, Tensor]:
+        """The numbers that change a vector, by their name in the file."""
+        tensors: dict[str, Tensor] = {}
+        for i, layer in enumerate(self.layers):
+            tensors |= {f"{i}.mean": layer.mean, f"{i}.projection": layer.projection}
+        if self.classes is not None:
+            tensors |= {_WEIGHT: self.classes.weight, _BIAS: self.classes.bias}
+        return {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
 
     def save(self, path: Path) -> None:
         """Write ``path`` (safetensors) and beside it a file with the suffix ``.json``."""
-        tensors = {}
-        for i, layer in enumerate(self.layers):
-            tensors[f"{i}.mean"] = layer.mean.cpu().contiguous()
-            tensors[f"{i}.projection"] = layer.projection.cpu().contiguous()
         path.parent.mkdir(parents=True, exist_ok=True)
+        tensors = self._tensors()
+        if self.classes is not None and self.classes.patches is not None:
+            tensors[_PATCHES] = self.classes.patches
         save_file(tensors, path)
         path.with_suffix(".json").write_text(json.dumps(self._about(), indent=2) + "\n")
+
+    def with_class_names(self, names: Sequence[str]) -> Whitening:
+        """A copy whose learned classes have these names; its digest is the same.
+
+        Args:
+            names: one per class; "" keeps ``learned N``.
+
+        Raises:
+            RequestError: there are no learned classes, or not as many.
+        """
+        if self.classes is None:
+            raise RequestError(
+                "This whitening has no learned classes to name: learn some with --learned."
+            )
+        if len(names) != len(self.classes):
+            raise RequestError(
+                f"There are {len(names)} names for {len(self.classes)} learned classes: give one "
+                "line per class, empty for a class without a name."
+            )
+        plain = replace(self.classes, names=()).shown_names
+        chosen = tuple(name or own for name, own in zip(names, plain, strict=True))
+        return replace(self, classes=replace(self.classes, names=chosen))
 
     def _about(self) -> dict[str, Any]:
         return {
@@ -143,7 +178,7 @@ class Whitening:
             "weights_digest": self.weights_digest,
             "fitted_on": self.fitted_on,
             "digest": self.digest(),
-        }
+        } | ({"class_names": list(self.classes.names)} if self.classes is not None else {})
 
     @classmethod
     def load(cls, path: Path) -> Whitening:
@@ -161,7 +196,11 @@ class Whitening:
                 for i in range(len(about["layers"]))
             )
             whitening = cls(
-                layers, about["vector_digest"], about["weights_digest"], about["fitted_on"]
+                layers,
+                about["vector_digest"],
+                about["weights_digest"],
+                about["fitted_on"],
+                _classes(tensors, about.get("class_names", ())),
             )
             expected = about["digest"]
         except FileNotFoundError as error:
@@ -182,12 +221,15 @@ class Whitening:
 
     def to(self, device: torch.device) -> Whitening:
         """A copy on another device."""
-        return Whitening(
-            tuple(layer.to(device) for layer in self.layers),
-            self.vector_digest,
-            self.weights_digest,
-            self.fitted_on,
-        )
+        layers = tuple(layer.to(device) for layer in self.layers)
+        return replace(self, layers=layers, classes=self.classes and self.classes.to(device))
+
+
+def _classes(tensors: Mapping[str, Tensor], names: Sequence[str]) -> LearnedClasses | None:
+    """The learned classes of a file, if it has any."""
+    if _WEIGHT not in tensors:
+        return None
+    return LearnedClasses(tensors[_WEIGHT], tensors[_BIAS], tensors.get(_PATCHES), tuple(names))
 
 
 def packaged_whitening(network: str) -> Path:
@@ -219,8 +261,9 @@ class WhiteningFit:
         docs/method.md section 3.
     """
 
-    def __init__(self, encoder: Encoder) -> None:
-        self._encoder = encoder
+    def __init__(self, encoder: Encoder, classes: LearnedClasses | None = None) -> None:
+        """Args: classes, if they were learned; the encoder has them."""
+        self._encoder, self.classes = encoder, classes
         self._vectors: list[list[Float[Tensor, "V K"]]] = [[] for _ in encoder.settings.layers]
         self.images = 0
 
@@ -249,6 +292,5 @@ class WhiteningFit:
             fit_layer(stack_vectors(vectors), layer.dims)
             for vectors, layer in zip(self._vectors, settings.layers, strict=True)
         )
-        return Whitening(
-            layers, settings.vector_digest(), self._encoder.loaded.weights_digest, fitted_on
-        )
+        weights_digest = self._encoder.loaded.weights_digest
+        return Whitening(layers, settings.vector_digest(), weights_digest, fitted_on, self.classes)

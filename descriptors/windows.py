@@ -20,7 +20,7 @@ from descriptors.regions import boxes_on_grid
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["PYRAMIDS", "window_boxes", "window_scores"]
+__all__ = ["PYRAMIDS", "pooled_windows", "window_boxes", "window_scores"]
 
 # Levels of the pyramid for each number of windows, the whole image included: n x n windows with
 # this share of the image's sides.
@@ -54,15 +54,12 @@ def window_boxes(count: int, image: Size) -> list[Box]:
     return boxes
 
 
-def window_scores(
-    boxes: Sequence[Box], encoded: Encoded, weight: Float[Tensor, "C J"], bias: Float[Tensor, " C"]
-) -> Float[Tensor, "B M C"]:
-    """The class scores of windows, from the evidence within them; see `class_scores`.
+def pooled_windows(boxes: Sequence[Box], encoded: Encoded) -> Float[Tensor, "B M J"]:
+    """The mean of the evidence within windows.
 
     Args:
         boxes: of the windows, in pixels of the working size.
         encoded: maps of a batch.
-        weight, bias: of the classifier.
     """
     evidence = encoded.evidence
     regions = boxes_on_grid(boxes, encoded.working, encoded, evidence)
@@ -70,4 +67,16 @@ def window_scores(
     inside = region_windows(regions[None], height, width, centring=False)[0].flatten(1)
     shares = (inside / inside.sum(dim=1, keepdim=True)).expand(len(encoded), -1, -1)
     pooled = torch.bmm(shares, evidence.levels.float().flatten(2).transpose(1, 2))
-    return functional.linear(pooled * evidence.scale[:, None], weight, bias)
+    return pooled * evidence.scale[:, None]
+
+
+def window_scores(
+    boxes: Sequence[Box], encoded: Encoded, weight: Float[Tensor, "C J"], bias: Float[Tensor, " C"]
+) -> Float[Tensor, "B M C"]:
+    """The class scores of windows, from the evidence within them; see `class_scores`.
+
+    Args:
+        boxes, encoded: see `pooled_windows`.
+        weight, bias: of the classifier.
+    """
+    return functional.linear(pooled_windows(boxes, encoded), weight, bias)

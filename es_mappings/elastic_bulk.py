@@ -33,6 +33,9 @@ _MISSING = 404
 _TOO_LARGE = 413
 _WANTED = "errors,items.*.status,items.*.error"
 _NOT_OURS = frozenset({401, 403, 500})
+_UNAVAILABLE = 503
+# The reason of a 500 that says only that the cluster is busy.
+_MAPPING_IS_LATE = "timed out while waiting for a dynamic mapping update"
 
 
 def write(index: str, id_: str, source: Mapping[str, Any], revision: int | None = None) -> bytes:
@@ -147,7 +150,7 @@ class Bulk:
                 if distrust(error):  # retries do not help
                     with answered("a bulk write"):
                         raise
-                yield from [Outcome(503, str(error))] * (len(places) - answered_count)
+                yield from [Outcome(_UNAVAILABLE, str(error))] * (len(places) - answered_count)
                 return
             except ApiError as error:
                 _check_is_about_items(error)
@@ -205,6 +208,8 @@ def _outcome_of(item: dict[str, Any]) -> Outcome:
     error = answer.get("error")
     if error is None and answer["status"] < 300:  # noqa: PLR2004 - nearly always
         return _written(answer["status"])
+    if _MAPPING_IS_LATE in (reason := reason_of(answer)):
+        return Outcome(_UNAVAILABLE, reason)
     _check_is_about_the_item(operation, answer)
     return Outcome(answer["status"], reason_of({"error": error}) if error else "")
 

@@ -176,7 +176,8 @@ def measure_cost(encoded: EncodedImages, trial: Trial) -> Cost:
     Raises:
         RequestError: if there are too few images to fit the whitening on.
     """
-    describe_ms = _describe_ms(encoded, trial, fit_method(trial.fit, encoded))
+    method = fit_method(trial.fit, encoded)
+    describe_ms = _describe_ms(replace(encoded, encoder=method.encoder), trial, method)
     return Cost(_encode_ms(encoded, trial), describe_ms, 4 * encoded.encoder.settings.dims)
 
 

@@ -56,11 +56,13 @@ class EncodedImages:
         encoder: made the maps.
         store: has them, named by the digest of the image's bytes.
         digests: SHA-256 of each image's bytes, by file (two folders may have the same path).
+        learned: how many classes each trial learns; 0 for the network's own.
     """
 
     encoder: Encoder
     store: ImageMaps
     digests: Mapping[Path, str]
+    learned: int = 0
 
     def batches(
         self, images: Sequence[DatasetImage]
@@ -83,7 +85,8 @@ class EncodedImages:
                 groups[found[str(image.file)].shape].append(image)
             for group in groups.values():
                 maps = [found[str(image.file)] for image in group]
-                yield group, stack_kept(maps, self.encoder.device)
+                stacked = stack_kept(maps, self.encoder.device)
+                yield group, self.encoder.scored(stacked) if self.encoder.learned else stacked
 
 
 class ImageMaps(FeatureStore):

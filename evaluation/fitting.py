@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from descriptors.errors import ArtifactError, RequestError
+from descriptors.learned import ClassFit
 from descriptors.method import Method
 from descriptors.whitening import Whitening, WhiteningFit, packaged_whitening
 
@@ -19,14 +21,25 @@ __all__ = ["fit_method"]
 
 
 def fit_method(images: Sequence[DatasetImage], encoded: EncodedImages) -> Method:
-    """The method with a whitening fitted on images, or with the packaged one if there are none.
+    """The method with a whitening, and perhaps classes, fitted on images.
+
+    Args:
+        images: none for the packaged whitening.
+        encoded: has their maps, and how many classes to learn.
 
     Raises:
         RequestError: if there are too few, or the packaged one is of other settings.
     """
     if not images:
         return _packaged_method(encoded.encoder)
-    fitting = WhiteningFit(encoded.encoder)
+    classes = None
+    if encoded.learned:
+        learning = ClassFit(encoded.learned)
+        for _, maps in encoded.batches(images):
+            learning.add(maps)
+        classes = learning.fit()
+        encoded = replace(encoded, encoder=encoded.encoder.with_classes(classes))
+    fitting = WhiteningFit(encoded.encoder, classes)
     for _, maps in encoded.batches(images):
         fitting.add(maps)
     return Method(encoded.encoder, fitting.fit(f"{len(images)} images of an evaluation"))

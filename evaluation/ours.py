@@ -15,6 +15,7 @@ import torch
 from descriptors.expansion import hits_to_read
 from descriptors.method import Method
 from evaluation.encoding import UnpackedMaps, pixels_of
+from evaluation.examples import score_examples
 from evaluation.fitting import fit_method
 from evaluation.scores import LeftOut, Score
 from evaluation.searching import (
@@ -107,6 +108,7 @@ class PreparedTrial:
         cls, trial: Trial, encoded: EncodedImages, method: Method, regions: RegionSettings
     ) -> PreparedTrial:
         """Describe gallery and queries."""
+        encoded = replace(encoded, encoder=method.encoder)
         documents = {}
         for batch, maps in encoded.batches(trial.gallery):
             described = method.describe_encoded(maps)
@@ -159,7 +161,7 @@ def score_ours(
     stages: Mapping[str, Sequence[Stage]] = OURS,
     left_out: LeftOut | None = None,
 ) -> list[Score]:
-    """Scores of each query of a trial by OfA, OnA and theme at each stage.
+    """Scores of each query of a trial by our systems at each stage.
 
     Convention:
         With streamed images only OfA is measured: OnA needs the class vectors of every image,
@@ -181,7 +183,8 @@ def score_ours(
             left_out.add(name, STREAMED)
         stages = {name: some for name, some in stages.items() if name == "OfA"}
     scores = _score_own_classes(prepared, stages, left_out, progress)
-    return scores + _score_theme(prepared, stages.get("theme", ()))
+    scores += _score_theme(prepared, stages.get("theme", ()))
+    return scores + list(score_examples(prepared, stages))
 
 
 def _described_queries(

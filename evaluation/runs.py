@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from descriptors.errors import RequestError
 from evaluation.baselines.systems import ALL_BASELINES, chosen_baselines, dims_of, score_baselines
 from evaluation.encoding import encode_images
+from evaluation.examples import EXAMPLES
 from evaluation.ours import OURS, PACKAGED_IS_OURS, STREAMED, score_ours
 from evaluation.scores import LeftOut, Row, Score, summarise
 from evaluation.trials import all_images
@@ -31,6 +32,10 @@ __all__ = [
     "score_systems",
     "stages_measured",
 ]
+
+
+# Queries by several images are measured only if they are named.
+_EVERY_OWN = {**OURS, **EXAMPLES}
 
 
 @dataclass(frozen=True)
@@ -90,6 +95,7 @@ def evaluate_trials(  # noqa: PLR0913 - all that a run is of
     *,
     preset_name: str,
     systems: Collection[str] | None = None,
+    learned: int = 0,
 ) -> Evaluation:
     """Measure our systems and the baselines on the trials of any dataset.
 
@@ -102,7 +108,9 @@ def evaluate_trials(  # noqa: PLR0913 - all that a run is of
         cache: folder of feature maps, kept for the next run.
         progress: called with what is being done, how many are done, and of how many.
         preset_name: the name of these settings in the rows.
-        systems: names of those to measure; None for all.
+        systems: names of those to measure; None for all but those by several images.
+        learned: how many classes our systems learn from the images of each trial that the
+            whitening is fitted on; 0 for the network's own.
 
     Raises:
         RequestError: for an unknown system, an image that cannot be read, too few images, or
@@ -110,11 +118,16 @@ def evaluate_trials(  # noqa: PLR0913 - all that a run is of
     """
     check_systems(systems)
     left_out = LeftOut()
+    if learned and not all(trial.fit for trial in trials):
+        raise RequestError(
+            "The packaged whitening has no learned classes: name images to learn them from "
+            "(--fit-on DIR)."
+        )
     if any(trial.streamed for trial in trials) and systems is not None and "OfA" not in systems:
         raise RequestError(f"{', '.join(systems)}: {STREAMED} Add OfA to the systems.")
     started = time.perf_counter()
     images = all_images(trials)
-    encoded = encode_images(images, encoder, cache, progress)
+    encoded = replace(encode_images(images, encoder, cache, progress), learned=learned)
     encoding_seconds = time.perf_counter() - started
     scores = score_systems(
         trials, encoded, regions, cache, progress, systems=systems, left_out=left_out
@@ -122,7 +135,7 @@ def evaluate_trials(  # noqa: PLR0913 - all that a run is of
     if not any(scores):
         raise RequestError(" ".join(left_out.sentences()))
     layers = "+".join(layer.name for layer in encoder.settings.layers)
-    dims = dict.fromkeys(OURS, encoder.settings.dims)
+    dims = dict.fromkeys(_EVERY_OWN, encoder.settings.dims)
     dims |= {name: dims_of(name, encoder) for name in _baselines(systems)}
     return Evaluation(
         about,
@@ -143,7 +156,7 @@ def check_systems(systems: Collection[str] | None) -> None:
     Raises:
         RequestError: for an unknown name, or for BoW without OpenCV.
     """
-    known = (*OURS, *ALL_BASELINES)
+    known = (*_EVERY_OWN, *ALL_BASELINES)
     unknown = [name for name in systems or () if name not in known]
     if unknown:
         raise RequestError(f"There is no system {unknown[0]!r}: choose among {', '.join(known)}.")
@@ -159,12 +172,12 @@ def stages_measured(
         systems: see `evaluate_trials`.
         streamed: whether there are streamed images, with which only OfA is measured.
     """
-    stages = {name: tuple(stage.name for stage in some) for name, some in OURS.items()}
+    stages = {name: tuple(stage.name for stage in some) for name, some in _EVERY_OWN.items()}
     stages |= {name: ALL_BASELINES[name].stages for name in _baselines(systems)}
     return {
         name: some
         for name, some in stages.items()
-        if (systems is None or name in systems) and (not streamed or name == "OfA")
+        if _is_chosen(name, systems) and (not streamed or name == "OfA")
     }
 
 
@@ -175,7 +188,7 @@ def score_systems(  # noqa: PLR0913 - all that a run is of
     cache: Path,
     progress: Progress,
     *,
-    ours: Mapping[str, Sequence[Stage]] = OURS,
+    ours: Mapping[str, Sequence[Stage]] = _EVERY_OWN,
     systems: Collection[str] | None = None,
     left_out: LeftOut,
 ) -> list[list[Score]]:
@@ -189,7 +202,7 @@ def score_systems(  # noqa: PLR0913 - all that a run is of
     Raises:
         RequestError: if there are too few images to fit our own whitening on.
     """
-    stages = {name: some for name, some in ours.items() if systems is None or name in systems}
+    stages = {name: some for name, some in ours.items() if _is_chosen(name, systems)}
     scores: list[list[Score]] = [[] for _ in trials]
     for trial, here in zip(trials, scores, strict=True):
         if stages:
@@ -209,7 +222,11 @@ def score_systems(  # noqa: PLR0913 - all that a run is of
     return [[s for s in of_trial if s.system not in left_out.reasons] for of_trial in scores]
 
 
+def _is_chosen(name: str, systems: Collection[str] | None) -> bool:
+    return name not in EXAMPLES if systems is None else name in systems
+
+
 def _baselines(systems: Collection[str] | None) -> tuple[str, ...]:
     """Those of the chosen systems that are not ours."""
-    names = None if systems is None else [name for name in systems if name not in OURS]
+    names = None if systems is None else [name for name in systems if name not in _EVERY_OWN]
     return chosen_baselines(names)

@@ -94,6 +94,7 @@ class MemoryGallery:
         self.ids, self.documents = list(documents), documents
         rows = [document.descriptor for document in documents.values()]
         self.descriptors = np.stack(rows) if rows else np.empty((0, 0), dtype=np.float32)
+        self.hidden: frozenset[str] = frozenset()  # ids that no search finds
 
     def look_for(self, positives: Collection[str]) -> None:
         """Announce the right answers to the next query, after which a ranking may end."""
@@ -103,9 +104,7 @@ class MemoryGallery:
     ) -> list[FirstHit]:
         """See `Searchable.knn`; there is no metadata to filter by."""
         del matching
-        cosines = self.descriptors @ vector
-        best = np.argsort(-cosines, kind="stable")[:k].tolist()
-        return [FirstHit(self.ids[row], float(cosines[row])) for row in best]
+        return self._best(self.descriptors @ vector, k)
 
     def knn_windows(
         self,
@@ -117,10 +116,14 @@ class MemoryGallery:
         """See `Searchable.knn_windows`; always exact."""
         del matching
         rows, starts = self._windows
-        cosines = np.maximum.reduceat(rows @ vector, starts)
+        return self._best(np.maximum.reduceat(rows @ vector, starts), k, among)
+
+    def _best(
+        self, cosines: Float32[np.ndarray, " N"], k: int, among: Collection[str] | None = None
+    ) -> list[FirstHit]:
         found: Iterable[int] = np.argsort(-cosines, kind="stable").tolist()
-        if among is not None:
-            wanted = set(among)
+        if self.hidden or among is not None:
+            wanted = set(self.ids if among is None else among) - self.hidden
             found = (row for row in found if self.ids[row] in wanted)
         return [FirstHit(self.ids[row], float(cosines[row])) for row in islice(found, k)]
 

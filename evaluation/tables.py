@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import compress
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from rich.table import Table
@@ -11,9 +12,10 @@ from evaluation.datasets.catalogue import PACKAGED
 from evaluation.datasets.photos import COLLECTIONS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from evaluation.ablation import Ablation, Variant
+    from evaluation.networks import ComparedNetwork
     from evaluation.paper import MeasuredRow, MeasuredTable
     from evaluation.runs import Evaluation
     from evaluation.scores import Row
@@ -27,6 +29,7 @@ _SETTINGS = ("N_C", "N_pca", "dims", "R", "QE")
 __all__ = [
     "ablation_table",
     "comparison_words",
+    "networks_table",
     "paper_table",
     "reasons",
     "rows_table",
@@ -47,6 +50,24 @@ def table_of(evaluation: Evaluation) -> Table:
     table.caption = parts + (
         "packaged whitening" if packaged else f"whitening fitted on {fitted_on}"
     )
+    return table
+
+
+def networks_table(networks: Mapping[str, ComparedNetwork]) -> Table:
+    """MAP of each network by stage, and what an image costs with it."""
+    title = table_of(next(iter(networks.values())).evaluation)
+    table = rows_table(
+        [row for one in networks.values() for row in one.evaluation.rows],
+        {
+            name: {
+                "ms an image": f"{one.cost.ms_per_image:.0f}",
+                "bytes an image": str(one.index_bytes),
+            }
+            for name, one in networks.items()
+        },
+    )
+    table.title, table.caption = title.title, title.caption
+    table.columns[1].header = "network"
     return table
 
 
@@ -74,21 +95,28 @@ def where_tables(found: Sequence[Row]) -> list[Table]:
     return [table]
 
 
-def rows_table(found: Sequence[Row]) -> Table:
-    """Rows grouped by stage; within a stage the best first, and the best bold."""
+def rows_table(
+    found: Sequence[Row], more: Mapping[str, Mapping[str, str]] = MappingProxyType({})
+) -> Table:
+    """Rows grouped by stage; within a stage the best first, and the best bold.
+
+    Args:
+        found: of one or several systems.
+        more: further cells of each system, by heading.
+    """
     table = Table()
     table.add_column("stage")
     table.add_column("system")
     measures = tuple(dict.fromkeys(name for row in found for name in row.measures))
     headings = [_HEADINGS.get(name, name) for name in measures]
-    for heading in ("dims", *headings, "ms a query"):
+    further = dict.fromkeys(heading for cells in more.values() for heading in cells)
+    for heading in ("dims", *headings, "ms a query", *further):
         table.add_column(heading, justify="right")
     for stage in dict.fromkeys(row.stage for row in found):
         rows = [row for row in found if row.stage == stage]
         for i, row in enumerate(sorted(rows, key=lambda row: -row.all)):
-            table.add_row(
-                "" if i else stage, *_cells(row, rows, measures), end_section=i == len(rows) - 1
-            )
+            cells = [*_cells(row, rows, measures), *more.get(row.system, {}).values()]
+            table.add_row("" if i else stage, *cells, end_section=i == len(rows) - 1)
     return table
 
 

@@ -9,18 +9,18 @@ from pydantic import ValidationError
 
 from descriptors.machine import method_of
 from descriptors.settings import MethodSettings, RegionSettings
-from galleries.errors import FingerprintMismatch, GalleryDamaged
+from galleries.errors import FingerprintMismatch, GalleryDamaged, GalleryNotFound
 from galleries.features import FeatureStore
+from galleries.local import LocalGallery
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from descriptors.machine import Machine
     from descriptors.method import Method
-    from galleries.local import LocalGallery
 
 __all__ = ["WHITENING", "about_folder", "about_method", "features_of", "method_about"]
-__all__ += ["regions_about", "settings_about", "with_windows_of"]
+__all__ += ["regions_about", "settings_about", "with_own_windows", "with_windows_of"]
 
 # In the folder of a local gallery.
 WHITENING = "whitening.safetensors"
@@ -71,6 +71,15 @@ def settings_about(about: Mapping[str, Any]) -> MethodSettings:
         return MethodSettings.of_gallery(about["method"])
     except (KeyError, ValidationError) as error:
         raise _of_another_version() from error
+
+
+def with_own_windows(folder: Path, settings: MethodSettings) -> MethodSettings:
+    """The settings with the windows of the gallery in a folder; as they are if there is none."""
+    try:
+        with LocalGallery.open(folder) as gallery:
+            return with_windows_of(gallery.settings, settings)
+    except GalleryNotFound:
+        return settings
 
 
 def with_windows_of(about: Mapping[str, Any], settings: MethodSettings) -> MethodSettings:

@@ -20,7 +20,7 @@ from indexer.errors import MalformedRow, SourceUnreadable
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-__all__ = ["Skipped", "Source", "find_images", "id_of_address", "in_pages", "legible"]
+__all__ = ["Skipped", "Source", "as_sources", "find_images", "id_of_address", "in_pages", "legible"]
 
 _Item = TypeVar("_Item")
 
@@ -80,6 +80,15 @@ class Skipped:
 
 def _counts(counted: Counter[str]) -> str:
     return ", ".join(f"{count} {legible(what)}" for what, count in counted.most_common())
+
+
+def as_sources(images: str | Path | Iterable[str | Path] | Iterable[Source]) -> Iterable[Source]:
+    """The sources of folders and files; what is a source already stays as it is."""
+    for image in [images] if isinstance(images, str | Path) else images:
+        if isinstance(image, str | Path):
+            yield from find_images([Path(image)])
+        else:
+            yield image
 
 
 def find_images(

@@ -111,7 +111,11 @@ def register(
 
     @app.task(name="camsearch.fit_whitening", bind=True, shared=False, max_retries=None)
     def fit_whitening(
-        self: Task, uris: list[str], out: str, method: dict[str, Any] | None = None
+        self: Task,
+        uris: list[str],
+        out: str,
+        method: dict[str, Any] | None = None,
+        learned: int = 0,
     ) -> dict[str, Any]:
         """Fit a whitening.
 
@@ -119,11 +123,12 @@ def register(
             uris: images to fit on, distinct from those to be searched.
             out: file to write, ending in .safetensors, readable by all workers.
             method: method settings that differ from the defaults.
+            learned: number of classes to learn; 0 for the network's own.
 
         Returns:
             ``images``: number of images read; ``digest``: of the whitening.
         """
-        done: dict[str, Any] = _done(self, lambda: worker().fit(uris, out, method or {}))
+        done: dict[str, Any] = _done(self, lambda: worker().fit(uris, out, method or {}, learned))
         return done
 
 

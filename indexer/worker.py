@@ -19,7 +19,6 @@ from redis.exceptions import RedisError
 from safetensors import SafetensorError
 
 from descriptors.backbones import load_network
-from descriptors.classes import class_names
 from descriptors.encoder import Encoder
 from descriptors.errors import ArtifactError, RequestError, SettingsError, written
 from descriptors.settings import MethodSettings
@@ -29,7 +28,7 @@ from es_mappings.indices import open_gallery
 from galleries.about import features_of, method_about, regions_about
 from galleries.errors import ContractError, GalleryNotFound, GalleryUnreachable
 from indexer.documents import make_reject
-from indexer.encoding import check_enough, collect_vectors
+from indexer.encoding import check_enough, collect_vectors, learn_classes
 from indexer.ledger import WorkerState
 from indexer.pipeline import index_sources
 from indexer.progress import Chunk, Progress, Result
@@ -151,8 +150,10 @@ class GalleryWorker:
             features.close()
         return len(gone)
 
-    def fit(self, uris: Sequence[str], out: str, changed: dict[str, Any]) -> dict[str, Any]:
-        """Fit a whitening; see the task `fit_whitening`.
+    def fit(
+        self, uris: Sequence[str], out: str, changed: dict[str, Any], learned: int = 0
+    ) -> dict[str, Any]:
+        """Fit a whitening, and perhaps classes; see the task `fit_whitening`.
 
         Raises:
             RequestError: for invalid settings, too few images, or a path that is not writable.
@@ -167,8 +168,9 @@ class GalleryWorker:
             ) from error
         network = load_network(settings.network)
         encoder = Encoder(network, settings, self.machine.device, self.machine.precision)
-        sources = [Source(uri, uri) for uri in uris]
-        collected = collect_vectors(encoder, sources, self._plan())
+        sources, plan = [Source(uri, uri) for uri in uris], self._plan()
+        classes = learn_classes(encoder, sources, plan, learned) if learned else None
+        collected = collect_vectors(encoder, sources, plan, classes=classes)
         check_enough(collected.images, settings)
         whitening = collected.fit(f"{collected.images} images, by a task")
         with written(out, SafetensorError):
@@ -190,6 +192,7 @@ class GalleryWorker:
                 again=chunk.again,
                 retry_rejects=chunk.retry_rejects,
                 coarse_maps=regions_about(gallery.settings).coarse_maps,
+                class_names=method.class_names,
             )
             progress = index_sources(chunk.sources, method, gallery, features, plan, beat)
             self._beat(before + progress.finished)
@@ -198,8 +201,8 @@ class GalleryWorker:
             if features is not None:
                 features.close()
 
-    def _plan(self, **more: bool) -> IndexingPlan:
-        return IndexingPlan.on(self.machine, web=self._web, class_names=class_names(), **more)
+    def _plan(self, **more: Any) -> IndexingPlan:
+        return IndexingPlan.on(self.machine, web=self._web, **more)
 
     def _given_up(self, chunk: Chunk, kind: str, reason: str, *, divide: bool) -> Result:
         """Divide a chunk, or list its images as failed."""

@@ -15,6 +15,7 @@ __all__ = [
     "ImageNotFound",
     "NotOurIndex",
     "NotServed",
+    "OneImageOnly",
     "Overloaded",
     "UpstreamRefused",
     "UpstreamUnreachable",
@@ -23,6 +24,17 @@ __all__ = [
 
 class DialectError(RequestError):
     """A search that uses camsearch's keys is not valid."""
+
+
+class OneImageOnly(RequestError):
+    """Hits cannot be compared with several images in this way."""
+
+    def __init__(self) -> None:
+        """Say what to do instead."""
+        super().__init__(
+            "Re-ranking by maps or images compares hits with one image, and the query has several: "
+            "re-rank by windows, leave re-ranking out, or give one image."
+        )
 
 
 class BodyTooLarge(RequestError):

@@ -26,6 +26,7 @@ from reranker.candidates import (
     unmatched_warning,
     without_vector,
 )
+from reranker.errors import OneImageOnly
 from reranker.matching import Matcher
 from reranker.ranking import Hit, Ranking, SearchPlan
 
@@ -91,6 +92,9 @@ class Searcher:
             Re-ranked hits come before all others. With expansion the whole gallery is searched
             again, as in the paper; hits keep the boxes found by re-ranking.
 
+        Raises:
+            OneImageOnly: a query of several images is re-ranked by maps or whole images.
+
         Source:
             paper sections 5.1 and 4.4; docs/method.md sections 5 and 6.
 
@@ -152,6 +156,8 @@ class Searcher:
             found = self.gallery.knn_windows(_array(query.descriptor), len(ids), among=ids)
             cosines = {hit.id: hit.cosine for hit in found}
             return rescored(first, cosines) + rest
+        if query.examples > 1:
+            raise OneImageOnly
         documents = self.gallery.get([c.key for c in first], windows=False)
         window = [c for c in first if c.key in documents]  # some may have been deleted meanwhile
         matches = self.match(query, list(documents.values()), plan)

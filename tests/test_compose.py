@@ -260,3 +260,19 @@ def test_a_worker_is_not_well_where_tasks_wait_and_none_gets_on(said, redis_db_u
         now = client.time()[0]
         Ledger(client).beat(WorkerState("one", "cpu", 8, now, now))
         assert said(check).status == 0
+
+
+def test_the_plugin_is_built_for_the_elasticsearch_that_runs():
+    image = SERVICES["elasticsearch"]["image"]
+    version = image.removeprefix("elasticsearch:")
+    plugin = yaml.safe_load((ROOT / "compose.plugin.yaml").read_text())
+    [(name, service)] = plugin["services"].items()
+    assert name == "elasticsearch"
+    assert service["image"] == f"camsearch-{image}"
+    assert service["build"]["context"] == f"es_plugin/target/{version}"
+    assert f"FROM {image}\n" in service["build"]["dockerfile_inline"]
+    assert service["environment"] == {"camsearch.url": "http://reranker:9280"}
+    assert f"ES ?= {version}\n" in (ROOT / "Makefile").read_text()
+    pom = (ROOT / "es_plugin" / "pom.xml").read_text()
+    assert f"<elasticsearch.version>{version}<" in pom
+    assert f"<version>{PROJECT['project']['version']}</version>" in pom

@@ -13,7 +13,7 @@ from rich.progress import Progress
 
 from camsearch.commands import options
 from camsearch.commands.grouped import grouped
-from camsearch.commands.method_options import NetworkName, Preset, WindowCount
+from camsearch.commands.method_options import ClassOptions, Preset, WindowCount
 from camsearch.settings import read_settings
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ camsearch evaluate paper ~/datasets --table paper --weights vgg16_cam=vgg16cam.s
 
 
 @dataclass(frozen=True)
-class EvaluateOptions:
+class EvaluateOptions(ClassOptions):
     """The options of `camsearch evaluate`; None for the default of the dataset or preset."""
 
     root: Annotated[Path | None, typer.Option(help="Folder of the dataset.")] = None
@@ -69,7 +69,13 @@ class EvaluateOptions:
         int | None, typer.Option(help="Working size: pixels of the longer side (default: 512).")
     ] = None
     preset: Preset = "default"
-    network: NetworkName = None
+    network: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Another network: see docs/networks.md, or timm:NAME for a timm network. Several "
+            "are compared: mAP of OfA, ms and bytes of an image."
+        ),
+    ] = None
     weights: Annotated[
         list[str] | None,
         typer.Option(
@@ -160,10 +166,17 @@ def evaluate(
     results are comparable. --layers last:512 --classes 64 is the published single-layer setting.
     With --through only a server's results are measured and compared with this process's.
     """
-    from camsearch.evaluating import Asked, measure
-    from camsearch.evaluation_options import check_json_path, check_together, the_folder
+    from camsearch.evaluating import measure
+    from camsearch.evaluation_options import (
+        Asked,
+        check_json_path,
+        check_networks,
+        check_together,
+        the_folder,
+    )
 
     check_together(dataset, options.given_names(ctx))
+    check_networks(given.network or (), options.given_names(ctx))
     check_json_path(as_json)
     asked = Asked(
         dataset,

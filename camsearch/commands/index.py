@@ -97,8 +97,9 @@ def index(
     precision: options.PrecisionOption = None,
 ) -> None:
     """Index images. Unchanged images are skipped; an existing gallery keeps its windows."""
-    from camsearch.library import ImageLibrary, with_own_windows
+    from camsearch.library import ImageLibrary
     from descriptors.settings import RegionSettings
+    from galleries.about import with_own_windows
 
     sources, folder = images.sources(), options.gallery_folder(gallery)
     settings = chosen.settings(theme=theme)

@@ -11,10 +11,11 @@ import typer
 from descriptors.errors import RequestError
 
 if TYPE_CHECKING:
+    from descriptors.backbones import LoadedNetwork
     from descriptors.settings import MethodSettings
 
-__all__ = ["MethodOptions", "NetworkName", "NetworkOptions", "Preset", "Weights", "WhiteningFile"]
-__all__ += ["WindowCount", "method_settings", "weight_file", "window_count"]
+__all__ = ["ClassOptions", "MethodOptions", "NetworkName", "NetworkOptions", "Preset", "Weights"]
+__all__ += ["WhiteningFile", "WindowCount", "method_settings", "weight_file", "window_count"]
 
 Preset = Annotated[str, typer.Option(help="default, or paper (the published method).")]
 NetworkName = Annotated[
@@ -62,6 +63,42 @@ class NetworkOptions:
     def weight_file(self) -> Path | None:
         """The weight file, downloaded if needed."""
         return weight_file(self.weights, self.settings().network)
+
+
+@dataclass(frozen=True)
+class ClassOptions:
+    """Where the classes come from."""
+
+    classes_from: Annotated[
+        Literal["labels", "learned"] | None,
+        typer.Option(
+            help="Classes of the network's own labels, or learned from the images (default: "
+            "labels if the network has a linear layer for them)."
+        ),
+    ] = None
+    learned: Annotated[
+        int | None, typer.Option(min=2, help="Number of learned classes (default: 64).")
+    ] = None
+
+    def learned_count(self, loaded: LoadedNetwork) -> int:
+        """The number of classes to learn; 0 for the network's own.
+
+        Raises:
+            RequestError: for labels that the network lacks, or a number of classes beside labels.
+        """
+        from descriptors.learned import DEFAULT_COUNT
+
+        if self.classes_from == "labels":
+            if self.learned is not None:
+                raise RequestError("--learned has no effect with --classes-from labels: remove it.")
+            if loaded.classifier is None:
+                raise RequestError(
+                    f"{loaded.name} has no class labels: use --classes-from learned."
+                )
+            return 0
+        if self.classes_from == "learned" or self.learned is not None or loaded.classifier is None:
+            return self.learned or DEFAULT_COUNT
+        return 0
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "INTERRUPTED",
-    "BoxOption",
+    "Corners",
     "Device",
     "Exclude",
     "GalleryFolder",
@@ -32,13 +32,15 @@ __all__ = [
     "given_names",
     "listed",
     "machine",
-    "parse_box",
     "parse_filters",
     "read_meta_mapping",
     "stopped",
     "warn",
+    "with_boxes",
     "write_json",
 ]
+
+Corners = tuple[float, float, float, float]
 
 # 128 + SIGINT.
 INTERRUPTED = 130
@@ -61,10 +63,6 @@ Exclude = Annotated[
         help="Skip files in folders whose name or path matches this glob ('*_small.jpg', "
         "'drafts'); may be repeated."
     ),
-]
-BoxOption = Annotated[
-    str | None,
-    typer.Option("--box", help="x0,y0,x1,y1 in pixels of the upright image, around one object."),
 ]
 JsonFile = Annotated[
     Path | None,
@@ -109,9 +107,23 @@ def machine(device: str | None = None, precision: PrecisionOption = None) -> Mac
     )
 
 
-def parse_box(text: str | None) -> tuple[float, float, float, float] | None:
-    """Parse ``x0,y0,x1,y1``."""
-    if text is None:
+def with_boxes(images: list[Path], boxes: list[str] | None) -> list[tuple[Path, Corners | None]]:
+    """Each image with its box, ``x0,y0,x1,y1``, or without one for ``full``.
+
+    Raises:
+        RequestError: a box is not valid, or there are not as many as images.
+    """
+    if boxes and len(boxes) != len(images):
+        raise RequestError(
+            f"There are {len(boxes)} boxes for {len(images)} images: give one for each, in their "
+            "order; full stands for a whole image."
+        )
+    parsed = [_parse_box(text) for text in boxes or ["full"] * len(images)]
+    return list(zip(images, parsed, strict=True))
+
+
+def _parse_box(text: str) -> Corners | None:
+    if text == "full":
         return None
     try:
         x0, y0, x1, y1 = (float(part) for part in text.split(","))

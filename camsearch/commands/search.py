@@ -26,7 +26,49 @@ __all__ = ["EXAMPLE", "search"]
 # Wide enough for every id: programs read one hit per line.
 _PIPE_WIDTH = 4096
 
-EXAMPLE = "Example: camsearch search query.jpg --box 40,12,300,280 --report out.html"
+EXAMPLE = """Example: camsearch search query.jpg --box 40,12,300,280 --report out.html
+
+camsearch search front.jpg side.jpg --without another.jpg"""
+
+
+@dataclass(frozen=True)
+class _Query:
+    """What to look for."""
+
+    images: Annotated[
+        list[Path],
+        typer.Argument(metavar="IMAGE...", help="The query image, or several views of one thing."),
+    ]
+    box: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="x0,y0,x1,y1 in pixels of the upright image, around one object. For several "
+            "images one for each, in their order; full for a whole image."
+        ),
+    ] = None
+    without: Annotated[
+        list[Path] | None,
+        typer.Option(help="Image of what it is not, such as a wrong hit; may be repeated."),
+    ] = None
+    without_box: Annotated[
+        list[str] | None, typer.Option(help="As --box, for the images of --without.")
+    ] = None
+
+    def views(self) -> list[tuple[Path, options.Corners | None]]:
+        """The images of the thing, and their boxes."""
+        return options.with_boxes(self.images, self.box)
+
+    def negative(self) -> list[tuple[Path, options.Corners | None]]:
+        """The images of what it is not, and their boxes."""
+        return options.with_boxes(self.without or [], self.without_box)
+
+    @property
+    def title(self) -> str:
+        """The names of the images."""
+        names, others = (
+            ", ".join(path.name for path in paths) for paths in (self.images, self.without or ())
+        )
+        return f"{names} without {others}" if others else names
 
 
 @dataclass(frozen=True)
@@ -95,8 +137,7 @@ class _Search:
 
 @grouped
 def search(
-    image: Annotated[Path, typer.Argument(help="The query image.")],
-    box: options.BoxOption = None,
+    asked: _Query,
     *,
     wanted: _Search,
     gallery: options.GalleryFolder = None,
@@ -105,15 +146,19 @@ def search(
     device: options.Device = None,
     precision: options.PrecisionOption = None,
 ) -> None:
-    """Find images of the same object, and its location in each."""
+    """Find images of the same object, and its location in each.
+
+    Several images are one query: views of one thing. --refine and the report's heat maps use the
+    first of them.
+    """
     from camsearch.library import ImageLibrary
 
-    plan, query_box = wanted.plan(), options.parse_box(box)
+    plan, views, negative = wanted.plan(), asked.views(), asked.negative()
     with ImageLibrary.open(
         options.gallery_folder(gallery), options.machine(device, precision)
     ) as library:
-        asked = library.read(image)
-        query, plan = library.describe(asked, query_box), wanted.completed(plan, library.searcher)
+        query = library.describe_examples(views, negative)
+        plan = wanted.completed(plan, library.searcher)
         ranking = library.searcher.search(query, plan)
         told = plain_console()
         for warning in ranking.warnings:
@@ -126,7 +171,9 @@ def search(
             from camsearch.report import write_report
             from camsearch.search_report import search_report
 
-            found = search_report(library, image.name, asked, query, plan, ranking)
+            found = search_report(
+                library, asked.title, library.read(asked.images[0]), query, plan, ranking
+            )
             write_report(report, [found])
             told.print(f"Report: {report.absolute()}")
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from reranker.dialect.images import IMAGE_KEYS, read_query_image
+from reranker.dialect.images import EXAMPLE_KEYS, IMAGE_KEYS, read_query_image
 from reranker.dialect.options import read_rerank
 from reranker.dialect.values import a_flag, a_text, an_object, invalid_value
 from reranker.errors import DialectError
@@ -40,6 +40,18 @@ _INDEX = {
     "maxLength": _MAX_INDEX,
     "description": "index, alias or pattern; by default the gallery of this server",
 }
+_SOURCES: dict[str, Any] = {
+    "data": {"type": "string", "contentEncoding": "base64"},
+    "id": _ID,
+    "url": {"type": "string", "minLength": 1},
+}
+_BOX: dict[str, Any] = {
+    "type": "array",
+    "items": {"type": "number", "minimum": 0},
+    "minItems": 4,
+    "maxItems": 4,
+    "description": "x0, y0, x1, y1 in pixels of the upright query image, half-open",
+}
 _IMAGE_AND_BOX: dict[str, Any] = {
     "image": {
         "type": "object",
@@ -47,19 +59,9 @@ _IMAGE_AND_BOX: dict[str, Any] = {
         "maxProperties": 1,
         "additionalProperties": False,
         "description": "the query's image: exactly one of data, id and url",
-        "properties": {
-            "data": {"type": "string", "contentEncoding": "base64"},
-            "id": _ID,
-            "url": {"type": "string", "minLength": 1},
-        },
+        "properties": _SOURCES,
     },
-    "box": {
-        "type": "array",
-        "items": {"type": "number", "minimum": 0},
-        "minItems": 4,
-        "maxItems": 4,
-        "description": "x0, y0, x1, y1 in pixels of the upright query image, half-open",
-    },
+    "box": _BOX,
 }
 
 
@@ -68,12 +70,23 @@ def _schema(required: Sequence[str], **properties: Any) -> dict[str, Any]:
         "type": "object",
         "required": list(required),
         "additionalProperties": False,
-        "properties": {"index": _INDEX, **_IMAGE_AND_BOX, **properties},
+        "properties": {"index": _INDEX, **properties},
     }
+
+
+def _images(description: str) -> dict[str, Any]:
+    one = {
+        "type": "object",
+        "minProperties": 1,
+        "additionalProperties": False,
+        "properties": {**_SOURCES, "box": _BOX},
+    }
+    return {"type": "array", "items": one, "minItems": 1, "description": description}
 
 
 EXPLAIN_SCHEMA = _schema(
     ["id", "image"],
+    **_IMAGE_AND_BOX,
     id={**_ID, "description": "the hit to explain"},
     regions={
         "type": "boolean",
@@ -86,9 +99,16 @@ EXPLAIN_SCHEMA = _schema(
         "description": "true for a transparent heat map, without the image and the box",
     },
 )
-VECTOR_SCHEMA = _schema(["image"])
+_WITHOUT = _images("images of what it is not")
+VECTOR_SCHEMA = {
+    "oneOf": [
+        _schema(["image"], **_IMAGE_AND_BOX, without=_WITHOUT),
+        _schema(["images"], images=_images("several views of one thing"), without=_WITHOUT),
+    ]
+}
 RANK_SCHEMA = _schema(
     ["image", "ids"],
+    **_IMAGE_AND_BOX,
     ids={
         "type": "array",
         "items": _ID,
@@ -152,7 +172,7 @@ def read_vector_request(body: bytes, limits: DialectLimits) -> VectorRequest:
     Raises:
         DialectError: it is not valid JSON, or does not match `VECTOR_SCHEMA`.
     """
-    return VectorRequest(*_index_and_image(_object_of(body, ()), limits))
+    return VectorRequest(*_index_and_image(_object_of(body, IMAGE_KEYS), limits))
 
 
 def read_explain_request(body: bytes, limits: DialectLimits) -> ExplainRequest:
@@ -161,7 +181,7 @@ def read_explain_request(body: bytes, limits: DialectLimits) -> ExplainRequest:
     Raises:
         DialectError: it is not valid JSON, or does not match `EXPLAIN_SCHEMA`.
     """
-    given = _object_of(body, ("id", "regions", "overlay"))
+    given = _object_of(body, (*EXAMPLE_KEYS, "id", "regions", "overlay"))
     return ExplainRequest(
         *_index_and_image(given, limits),
         a_text(given.get("id"), "id", _MAX_ID),
@@ -176,7 +196,7 @@ def read_rank_request(body: bytes, limits: DialectLimits) -> RankRequest:
     Raises:
         DialectError: it is not valid JSON, does not match `RANK_SCHEMA`, or exceeds a limit.
     """
-    given = _object_of(body, ("ids", "by", "classes"))
+    given = _object_of(body, (*EXAMPLE_KEYS, "ids", "by", "classes"))
     ids = _read_ids(given.get("ids"), limits.window)
     how = {"by": "maps"} | {key: given[key] for key in ("by", "classes") if key in given}
     if how["by"] == "windows":
@@ -209,7 +229,7 @@ def _object_of(body: bytes, keys: Sequence[str]) -> Mapping[str, Any]:
         parsed = orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise DialectError(f"The body is not valid JSON ({error}): send an object.") from error
-    known = ("index", *IMAGE_KEYS, *keys)
+    known = ("index", *keys)
     return {k: v for k, v in an_object(parsed, "body", known).items() if v is not None}
 
 

@@ -70,7 +70,7 @@ class Options:
         images = list(dict.fromkeys(slot.image for slot in slots))
         image = self.image or (images[0] if len(images) == 1 else None)
         if image is None:
-            found = "no image" if not images else f"{len(images)} different images"
+            found = "no image" if not images else f"{len(images)} different queries by image"
             raise DialectError(
                 f"[{self.path}] must say what to look for, since the search has {found}: give it "
                 "an [image]."
@@ -137,10 +137,12 @@ def _take_ext(body: dict[str, Any], limits: DialectLimits) -> Options | None:
 
 
 def _own_image(given: Mapping[str, Any], path: str, limits: DialectLimits) -> ImageQuery | None:
-    if given.get("image") is not None:
+    if any(given.get(key) is not None for key in ("image", "images")):
         return read_query_image(given, path, limits)
     if given.get("box") is not None:
         raise DialectError(f"[{path}.box] needs [{path}.image]: give the image it lies in.")
+    if given.get("without") is not None:
+        raise DialectError(f"[{path}.without] needs [{path}.image] or [images]: say what to find.")
     return None
 
 
@@ -215,7 +217,8 @@ def check_images(options: Options | None, slots: Sequence[Slot], limits: Dialect
     """Raise `DialectError` for an image that is not used, and for too many images."""
     own = options.image if options else None
     images = {slot.image for slot in slots}
-    if (count := len(images | ({own} if own else set()))) > limits.images:
+    every = images | ({own} if own else set())
+    if (count := len({one for query in every for one in query.examples})) > limits.images:
         raise DialectError(
             f"The search has {count} different images, more than the {limits.images} allowed: "
             "send several searches."

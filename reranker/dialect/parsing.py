@@ -19,7 +19,8 @@ from reranker.dialect.searches import (
     VisualSearch,
     missing_fields,
 )
-from reranker.dialect.values import an_object, parameters_of, read_page, seconds_of
+from reranker.dialect.values import a_flag, an_object, parameters_of, read_page, seconds_of
+from reranker.dialect.windows import WINDOW_VECTOR
 from reranker.errors import DialectError
 
 __all__ = ["may_name_us", "naming_us", "parse_search", "refuse_elsewhere", "understand"]
@@ -40,6 +41,8 @@ _SECTIONS = ("retriever", "knn", "query", "post_filter", "rescore", "aggs", "agg
 _DATA = "params"  # a script's
 _RETRIEVERS = ("retriever", "retrievers")
 _BUILDER, _VECTOR = "query_vector_builder", "query_vector"
+# The plugin needs it, since Elasticsearch does not tell it the field (docs/plugin.md).
+_WINDOWS = "windows"
 _HOISTED: Path = ("retriever", NAME, "retriever")
 
 
@@ -245,7 +248,13 @@ def _read_builder(part: _Part, limits: DialectLimits) -> ImageQuery:
         raise DialectError(f"[{path}] cannot be combined with [{_VECTOR}]: give one.")
     builder = an_object(part.content[_BUILDER], path, (NAME,))
     path = f"{path}.{NAME}"
-    return read_query_image(an_object(builder[NAME], path, IMAGE_KEYS), path, limits)
+    given = an_object(builder[NAME], path, (*IMAGE_KEYS, _WINDOWS))
+    wanted = part.content.get("field") == WINDOW_VECTOR
+    if given.get(_WINDOWS) is not None and a_flag(given[_WINDOWS], f"{path}.{_WINDOWS}") != wanted:
+        raise DialectError(
+            f"[{path}.{_WINDOWS}] is for the field [{WINDOW_VECTOR}] only: leave it out."
+        )
+    return read_query_image(given, path, limits)
 
 
 def refuse_elsewhere(text: bytes, where: str) -> None:

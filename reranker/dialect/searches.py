@@ -15,8 +15,17 @@ from reranker.dialect.values import fits, without
 from reranker.dialect.windows import WINDOW_VECTOR, window_levels
 from reranker.ranking import RerankBy
 
-__all__ = ["IMAGE_FIELDS", "DialectLimits", "Expand", "ImageQuery", "ImageSource", "Path"]
-__all__ += ["QueryVectors", "Rerank", "Slot", "VisualSearch", "asked_body", "changed", "first_body"]
+__all__ = ["IMAGE_FIELDS", "DialectLimits", "Example", "Expand", "ImageQuery", "ImageSource"]
+__all__ += [
+    "Path",
+    "QueryVectors",
+    "Rerank",
+    "Slot",
+    "VisualSearch",
+    "asked_body",
+    "changed",
+    "first_body",
+]
 __all__ += ["forwarded_query", "missing_fields"]
 
 Path = tuple[str | int, ...]
@@ -39,7 +48,7 @@ class DialectLimits:
         expand_hits: hits that expand a query.
         classes: of a query.
         hits: `from` plus `size` of a re-ranked search.
-        images: different images in a search.
+        images: different images in a search, negative ones included.
         image_bytes: of an image's file.
         depth: nested objects and lists; under 250, orjson's limit of writing.
         searches: image searches in an `_msearch`.
@@ -50,7 +59,7 @@ class DialectLimits:
     expand_hits: int = 100
     classes: int = 1000
     hits: int = 10_000
-    images: int = 4
+    images: int = 8
     image_bytes: int = 20 * 2**20
     depth: int = 64
     searches: int = 32
@@ -72,11 +81,29 @@ class ImageSource:
 
 
 @dataclass(frozen=True)
-class ImageQuery:
-    """An image and the box to look for; equal ones have the same vector."""
+class Example:
+    """An image, and the box of it that shows what is meant."""
 
     image: ImageSource
     box: Box | None = None
+
+
+@dataclass(frozen=True)
+class ImageQuery:
+    """What to look for; equal ones have the same vector.
+
+    Attributes:
+        images: views of it, at least one.
+        without: of what it is not.
+    """
+
+    images: tuple[Example, ...]
+    without: tuple[Example, ...] = ()
+
+    @property
+    def examples(self) -> tuple[Example, ...]:
+        """All images, those of what it is not last."""
+        return self.images + self.without
 
 
 QueryVectors = Mapping[ImageQuery, Sequence[float] | np.ndarray]

@@ -14,12 +14,13 @@ from pydantic import BaseModel
 from torch import Tensor
 
 from descriptors.arrays import Box, Encoded, QueryDescription, Region, Size, box_of_region
-from descriptors.classes import class_names
+from descriptors.class_patches import contact_sheet
 from descriptors.regions import boxes_on_layers, on_layers
 from es_mappings.fields import DESCRIPTOR
 from reranker.dialect.searches import IMAGE_FIELDS
 from reranker.errors import DialectError, ImageNotFound
 from reranker.explain.contributions import NamedLayer, class_vectors_of, layer_parts
+from reranker.explain.drawing import data_url
 from reranker.explain.hit_files import heat_png
 from reranker.http.exchange import encoded_index
 from reranker.search.rerank import image_of
@@ -47,11 +48,16 @@ class TriedRegion(BaseModel):
 
 
 class NamedClass(BaseModel):
-    """A class of the query, and its probability in the whole image of the hit."""
+    """A class of the query, and its probability in the whole image of the hit.
+
+    `patches` is a JPEG in base64: the parts of images that show a learned class most clearly; null
+    for a label.
+    """
 
     number: int
     name: str | None
     probability_in_hit: float
+    patches: str | None = None
 
 
 class Explained(BaseModel):
@@ -98,8 +104,7 @@ class Explainer:
         """Args: gate limits concurrent explanations; index is the default one of hits."""
         self._indices, self._images, self._files, self._gate = indices, images, files, gate
         self._matcher, self._method, self._index = matcher, matcher.method, index
-        names = class_names()  # ImageNet's, if the network has as many
-        self._names = names if len(names) == len(self._method.encoder.weight) else None
+        self._names = self._method.class_names
 
     async def explain(self, request: Request, asked: ExplainRequest) -> Explained:
         """Explain a hit.
@@ -115,7 +120,7 @@ class Explainer:
         index = encoded_index(asked.index or self._index)
         await self._indices.check(request, index)
         hit, image = await self._hit(request, index, asked.id)
-        query, settings = asked.image, self._matcher.regions
+        [query], settings = asked.image.images, self._matcher.regions
         if not asked.regions:
             settings = settings.of_whole_images()
         async with self._gate.passed():
@@ -191,11 +196,16 @@ class Explainer:
         return [
             NamedClass(
                 number=number,
-                name=None if self._names is None else self._names[number],
+                name=self._names[number] if self._names else None,
                 probability_in_hit=float(probabilities[number]),
+                patches=self._patches(number),
             )
             for number in query.classes[:count].tolist()
         ]
+
+    def _patches(self, number: int) -> str | None:
+        sheet = contact_sheet(self._method.whitening, number)
+        return None if sheet is None else data_url(sheet).partition(",")[2]
 
     def _layers(
         self, described: _Described, encoded: Encoded, region: Region, settings: RegionSettings

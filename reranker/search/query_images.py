@@ -9,6 +9,7 @@ import torch
 
 from descriptors.arrays import Size
 from descriptors.errors import CamsearchError, FeaturelessImage, ImageError
+from descriptors.expansion import combined_query
 from descriptors.images import read_image
 from galleries.documents import IndexedImage
 from reranker.dialect.searches import IMAGE_FIELDS
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from descriptors.arrays import Box, Encoded, QueryDescription
     from descriptors.images import ImageLimits, RgbImage
     from descriptors.settings import RegionSettings
-    from reranker.dialect.searches import ImageQuery, ImageSource
+    from reranker.dialect.searches import Example, ImageQuery, ImageSource
     from reranker.http.exchange import Request
     from reranker.matching import Matcher
     from reranker.search.description import Describer
@@ -53,7 +54,7 @@ class QueryImages:
         Args:
             request: whose credentials are used.
             index: of its path, percent-encoded.
-            query: the image and its box.
+            query: the images and their boxes.
             regions: settings that hits will be matched with.
 
         Raises:
@@ -62,8 +63,17 @@ class QueryImages:
             DialectError: URLs are not allowed, or camsearch did not write the document.
             Overloaded: the queue is full.
         """
-        source = await self.source(request, index, query.image)
-        return await self.describe_source(source, query.box, regions)
+        described = await asyncio.gather(
+            *(self._describe(request, index, one, regions) for one in query.examples)
+        )
+        views = len(query.images)
+        return combined_query(described[:views], described[views:])
+
+    async def _describe(
+        self, request: Request, index: str, example: Example, regions: RegionSettings
+    ) -> QueryDescription:
+        source = await self.source(request, index, example.image)
+        return await self.describe_source(source, example.box, regions)
 
     async def source(
         self, request: Request, index: str, image: ImageSource

@@ -92,6 +92,7 @@ class VisualSearcher:
 
         Raises:
             NoWindows: the search needs windows, and the index has none.
+            OneImageOnly: it re-ranks by several images and not by windows.
             CamsearchError: the query cannot be described, or Elasticsearch cannot be reached.
         """
         clock = asyncio.get_running_loop().time

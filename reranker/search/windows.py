@@ -13,6 +13,7 @@ from galleries.errors import NoWindows
 from reranker.dialect.answers import filtered, page_of, read_hits, with_boxes
 from reranker.dialect.values import parameters_of, written_json
 from reranker.dialect.windows import WINDOW_VECTOR, best_boxes, best_cosines, windows_body
+from reranker.errors import OneImageOnly
 from reranker.http.exchange import Answer
 
 if TYPE_CHECKING:
@@ -55,11 +56,16 @@ class WindowSearcher:
 
         Raises:
             NoWindows: it needs windows, and there are none.
+            OneImageOnly: it re-ranks by several images, and not by windows.
         """
         by = search.rerank.by if search.rerank else "images"
         if not self._count and (search.in_windows or by == "windows"):
             raise NoWindows
-        return by == "windows" or (by is None and self._count > 0)
+        by_windows = by == "windows" or (by is None and self._count > 0)
+        several = search.image is not None and len(search.image.examples) > 1
+        if search.rerank and several and not by_windows:
+            raise OneImageOnly
+        return by_windows
 
     async def cosines(
         self, request: Request, keys: Collection[HitKey], vector: Float32[np.ndarray, " D"]

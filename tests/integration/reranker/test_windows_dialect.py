@@ -10,6 +10,7 @@ import orjson
 import pytest
 
 from descriptors.arrays import Box
+from descriptors.expansion import combined_query
 from es_mappings import indices
 from es_mappings.elastic import ElasticGallery
 from es_mappings.elastic_client import connect
@@ -188,3 +189,26 @@ def test_an_expansion_finds_no_more_hits_than_the_first_search_may(house, upstre
     found = searched(house, upstream, {"retriever": {"camsearch": inner}, "size": COUNT})
     assert len(found["hits"]["hits"]) == 4
     assert all("camsearch.box" in hit["fields"] for hit in found["hits"]["hits"])
+
+
+@pytest.mark.parametrize("expand", [0, 3])
+def test_several_images_are_one_query_as_in_python(house, upstream, expand):
+    """Two views, one of them in a box, and an indexed image of what it is not."""
+    box, described = Box(4, 8, 40, 50), house.method.describe_query
+    builder = {
+        "images": [house.image(0), house.image(1) | {"box": box.as_list()}],
+        "without": [house.image(2)],
+    }
+    knn = KNN | {"query_vector_builder": {"camsearch": builder}}
+    more = {"expand": {"hits": expand}} if expand else {}
+    inner = {"retriever": {"knn": knn}, "rank_window_size": R} | more
+    found = searched(house, upstream, {"retriever": {"camsearch": inner}, "size": 6})
+    views = [described(house.rgb_image(0), REGIONS), described(house.rgb_image(1), REGIONS, box)]
+    query = combined_query(views, [described(house.rgb_image(2), REGIONS)])
+    searcher = Searcher(house.method, house.gallery, None, REGIONS)
+    ranking = searcher.search(query, SearchPlan(k=6, window=R, expand=expand))
+    searcher.close()
+    assert found_ids(found) == [hit.document.id for hit in ranking.hits]
+    for hit, expected in zip(found["hits"]["hits"], ranking.hits, strict=True):
+        assert hit["_score"] == pytest.approx((1 + expected.score) / 2, abs=1e-3)
+        assert hit["fields"]["camsearch.box"] == expected.box.as_list()

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from camsearch.commands import options
+from camsearch.library import ImageLibrary
 from camsearch.main import app
 from camsearch.settings import CommandSettings, read_settings
 from descriptors.encoder import Encoder
@@ -21,6 +22,7 @@ from descriptors.settings import RegionSettings
 from galleries.local import LocalGallery
 from tests.support.clock import HANG_S
 from tests.support.images import encoded, shapes
+from tests.unit.camsearch.conftest import MACHINE
 
 pytestmark = pytest.mark.slow  # among the longest modules
 
@@ -291,6 +293,19 @@ class TestSearch:
         found = answer(camsearch("search", photos / "3.jpg", "-g", gallery, "--json", *options))
         assert sorted(ids(found["hits"])) == expected
 
+    def test_several_images_are_one_query(self, camsearch, gallery, photos):
+        images, box = [photos / "1.jpg", photos / "2.jpg"], (4, 4, 60, 60)
+        options = ["--box", "full", "--box", "4,4,60,60", "--without", photos / "4.jpg"]
+        options += ["-g", gallery, "--json", "--precision", "float32"]
+        found = answer(camsearch("search", *images, *options))
+        with ImageLibrary.open(gallery, MACHINE) as library:
+            views = [images[0], (images[1], box)]
+            expected = library.search(images=views, without=[photos / "4.jpg"], rerank=1000)
+        assert ids(found["hits"]) == [hit.document.id for hit in expected.hits]
+        assert [hit["score"] for hit in found["hits"]] == pytest.approx(
+            [hit.score for hit in expected.hits]
+        )
+
     def test_nothing_matches(self, camsearch, gallery, photos):
         said = camsearch("search", photos / "3.jpg", "-g", gallery, "--filter", "meta.city=Rom")
         assert (said.status, said.out) == (0, "No image matches.\n")
@@ -459,6 +474,9 @@ class TestRefusals:
                 ["{photos}/1.jpg", "--box=-50,-50,-1,-1"],
                 "outside the image, which is 96 x 64 pixel",
             ),
+            (["{photos}/1.jpg", "{photos}/2.jpg", "--box", "1,2,30,40"], "1 boxes for 2 images"),
+            (["{photos}/1.jpg", "--without-box", "1,2,30,40"], "1 boxes for 0 images"),
+            (["{photos}/1.jpg", "{photos}/2.jpg", "--by", "maps"], "re-rank by windows"),
             (["{photos}/1.jpg", "--by", "maps", "--rerank", "0"], "--by has no effect"),
             (["{photos}/1.jpg", "--refine", "--by", "maps"], "Only windows are refined"),
             (["{photos}/1.jpg", "--filter", "=Köln"], "write field=value"),
@@ -466,7 +484,7 @@ class TestRefusals:
             (["{photos}/1.jpg", "--filter", '{{"match": {{"meta.city": "x"}}}}'], "match"),
             (["{photos}/1.jpg", "--filter", '{{"bool": ' + "[" * 100_000], "not valid JSON"),
         ],
-        ids=range(15),
+        ids=range(18),
     )
     def test_a_search_that_cannot_be(self, camsearch, gallery, photos, words, why):
         words = [word.format(photos=photos) for word in words]

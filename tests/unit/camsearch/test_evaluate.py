@@ -9,9 +9,11 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
+from descriptors.backbones import NETWORKS
 from descriptors.encoder import Encoder
 from evaluation.paper import paper_tables
 from tests.support.datasets import make_distractors, make_oxford, make_paris
+from tests.support.tiny_network import TINY
 from tests.unit.camsearch.reports import Page
 from tests.unit.evaluation.miniature import make_miniature, write_rows
 
@@ -86,6 +88,48 @@ def test_a_report_is_one_page(camsearch, photos, options, tmp_path):
     assert "paired permutation test over 4 scenes" in " ".join(text.split())
     assert 'class="answer right"' in text
     assert "Recommendation" in text
+
+
+def test_learned_classes_are_learned_from_the_photos_that_are_fitted_on(
+    camsearch, photos, options, tmp_path
+):
+    found = {}
+    for name, more in {"labels": [], "learned": ["--learned", 4]}.items():
+        out = tmp_path / f"{name}.json"
+        words = ("evaluate", "photos", photos, *options, "--systems", "OfA,SPoC", "--json", out)
+        said = camsearch(*words, *more)
+        assert said.status == 0, said.err
+        rows = json.loads(out.read_text())["rows"]
+        found[name] = {(row["system"], row["stage"]): row["trials"] for row in rows}
+    ours, other = (found[name] for name in found)
+    assert ours.keys() == other.keys()
+    assert ours["OfA", "first"] != other["OfA", "first"]
+    assert ours["SPoC", "first"] == other["SPoC", "first"]
+
+
+def test_the_packaged_whitening_has_no_learned_classes(camsearch, photos, options):
+    words = ("evaluate", "photos", photos, *options, "--fit-on", "packaged", "--learned", 4)
+    said = camsearch(*words)
+    assert said.status == 1
+    assert "has no learned classes: name images" in " ".join(said.err.split())
+
+
+def test_networks_are_compared_in_one_table(camsearch, photos, options, tmp_path, monkeypatch):
+    monkeypatch.setitem(NETWORKS, "other", TINY)
+    out = tmp_path / "out.json"
+    said = camsearch(
+        *("evaluate", "photos", photos, *options, "--network", "other"),
+        *("--windows", "5", "--learned", "4", "--json", out),
+    )
+    assert said.status == 0, said.err
+    # Headings may be broken into lines.
+    assert all(word in said.out for word in ("network", "other", "bytes an"))
+    networks = json.loads(out.read_text())["networks"]
+    assert list(networks) == ["tiny", "other"]
+    for name, one in networks.items():
+        assert {row["system"] for row in one["rows"]} == {name}
+        assert one["index_bytes"] == (4 + 5) * 14
+        assert one["cost"]["encode_ms"] > 0
 
 
 def test_boxes_are_told_from_true_ones(camsearch, photos, options, tmp_path):
@@ -184,6 +228,12 @@ REFUSED = [
     ("photos {photos} --table features --ablate dims", "--ablate has no effect with --table"),
     ("photos {photos} --table features --windows 5", "--windows has no effect with --table"),
     ("photos {photos} --ablate dims --compare OfA:first,SPoC:first", "--compare has no effect"),
+    ("photos {photos} --ablate dims --learned 8", "--ablate has no effect with --classes-from or"),
+    (
+        "photos {photos} --network resnet50 --network vgg16_cam --systems OfA",
+        "--systems has no effect with several --network",
+    ),
+    ("photos {photos} --network resnet50 --network resnet50", "resnet50 is named twice"),
     ("photos {photos} --through http://x --fit-on d", "--fit-on has no effect with --through"),
     ("photos {photos} --index images", "--index has no effect without --through"),
     ("photos {photos} --queries-of 3", "--queries-of has no effect without --ablate"),

@@ -16,18 +16,22 @@ import numpy as np
 import pytest
 
 import camsearch
-from camsearch.library import ImageLibrary, with_own_windows
+from camsearch.library import ImageLibrary
 from descriptors.arrays import Box
 from descriptors.backbones import NETWORKS
 from descriptors.errors import ArtifactError, CamsearchError, RequestError
+from descriptors.expansion import combined_query
 from descriptors.images import ImageLimits
 from descriptors.machine import Machine
 from descriptors.settings import RegionSettings
 from descriptors.whitening import LayerWhitening, Whitening
+from galleries.about import with_own_windows
 from galleries.errors import FingerprintMismatch, GalleryDamaged, GalleryNotFound, NoWindows
 from galleries.filters import Term
 from indexer.progress import Progress
 from indexer.sources import Source
+from reranker.errors import OneImageOnly
+from reranker.ranking import SearchPlan
 from tests.support.images import encoded, shapes
 from tests.support.tiny_network import TINY
 from tests.support.tolerances import WHITENED
@@ -195,6 +199,46 @@ class TestSearch:
         plain = library.search(query, k=9, expand=3)
         weighted = library.search(query, k=9, expand=3, alpha=3.0)
         assert [h.score for h in plain.hits] != [h.score for h in weighted.hits]
+
+    def test_several_images_are_one_query(self, made):
+        library, folder = made
+        images = [folder / "4.png", (library.read(folder / "5.png"), (0, 0, 40, 40))]
+        both = library.search(images=images, without=[folder / "6.png"], k=9, rerank=9)
+        boxed = library.describe(library.read(folder / "5.png"), (0, 0, 40, 40))
+        four, six = (library.describe(library.read(folder / f"{i}.png")) for i in (4, 6))
+        expected = library.searcher.search(
+            combined_query([four, boxed], [six]), SearchPlan(k=9, window=9)
+        )
+        assert ids(both.hits) == ids(expected.hits)
+        assert [h.score for h in both.hits] == pytest.approx([h.score for h in expected.hits])
+
+    def test_a_negative_example_moves_its_like_down(self, made):
+        library, folder = made
+        one, other = folder / "4.png", folder / "5.png"
+        for described in ({"image": one}, {"images": [one]}):
+            plain = library.search(**described, k=9)
+            less = library.search(**described, without=[other], k=9)
+            before, after = (
+                next(h.score for h in found.hits if h.document.id == "5") for found in (plain, less)
+            )
+            assert after < before
+
+    def test_several_images_are_not_compared_by_maps(self, made):
+        library, folder = made
+        images = [folder / "4.png", folder / "5.png"]
+        for by in ("maps", "images"):
+            with pytest.raises(OneImageOnly, match="re-rank by windows"):
+                library.search(images=images, rerank=5, by=by)
+        with pytest.raises(OneImageOnly):
+            library.search(images[0], without=images[1:], rerank=5, by="maps")
+
+    @pytest.mark.parametrize(
+        "given", [{}, {"image": "a", "images": ["b"]}, {"images": ["a"], "box": (1, 2, 3, 4)}]
+    )
+    def test_an_image_or_images_are_given(self, made, given):
+        library, _ = made
+        with pytest.raises(RequestError, match="one of the two"):
+            library.search(**given)
 
     def test_a_box_makes_another_query(self, made):
         library, folder = made

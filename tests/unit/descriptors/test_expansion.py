@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
+from descriptors.arrays import Box, QueryDescription, Size
 from descriptors.expansion import (
     GRAPH_HITS,
+    combined_query,
     diffuse,
     expand,
     expanded_query,
@@ -16,6 +18,38 @@ from descriptors.settings import RegionSettings
 from tests.support.checking import REFUSED
 
 QUERY = torch.tensor([1.0, 0.0])
+
+
+def described(*vector: float) -> QueryDescription:
+    unit = torch.tensor(vector)
+    return QueryDescription(unit, unit, torch.tensor([3, 1]), Size(8, 6), Box(0, 0, 4, 4))
+
+
+class TestCombined:
+    def test_views_by_hand(self) -> None:
+        """The mean of (1, 0) and (0.6, 0.8) is (0.8, 0.4)."""
+        views = [described(1.0, 0.0), described(0.6, 0.8)]
+        found = combined_query(views)
+        expected = torch.tensor([0.8, 0.4]) / 0.8**0.5
+        torch.testing.assert_close(found.descriptor, expected)
+        assert found.examples == 2
+        assert found.region_descriptor is views[0].region_descriptor
+        assert (found.image, found.box) == (views[0].image, views[0].box)
+
+    def test_negatives_by_hand(self) -> None:
+        """(1, 0) minus a quarter of the unit mean of (0, 1) twice is (1, -0.25)."""
+        found = combined_query([described(1.0, 0.0)], [described(0.0, 1.0), described(0.0, 1.0)])
+        expected = torch.tensor([1.0, -0.25]) / (1 + 0.25**2) ** 0.5
+        torch.testing.assert_close(found.descriptor, expected)
+        assert found.examples == 3
+
+    def test_one_image_is_the_query(self) -> None:
+        only = described(1.0, 0.0)
+        assert combined_query([only]) is only
+
+    def test_bad_input(self) -> None:
+        with pytest.raises(RuntimeError):
+            combined_query([])
 
 
 class TestExpand:

@@ -11,11 +11,14 @@ import torch
 from descriptors.aggregation import region_class_vectors
 from descriptors.arrays import Box, Encoded, Size
 from descriptors.errors import ArtifactError
+from descriptors.learned import LearnedClasses
 from descriptors.method import Method
 from descriptors.settings import RegionSettings
 from tests.support.checking import REFUSED
 from tests.support.images import collection, gradient, rgb_image, shapes
 from tests.support.tiny_network import (
+    CLASSES,
+    LAST_CHANNELS,
     batch_of,
     eight_bit,
     tiny_encoder,
@@ -71,6 +74,36 @@ class TestConstruction:
         ]
         prints = {each.fingerprint() for each in (method, *others)}
         assert len(prints) == 4
+
+    def test_learned_classes_take_the_place_of_the_network_s_own(self) -> None:
+        plain = tiny_method()
+        own = LearnedClasses(plain.encoder.weight, plain.encoder.bias)
+        three = LearnedClasses(plain.encoder.weight[:3], plain.encoder.bias[:3])
+        same, fewer = (
+            Method(plain.encoder, dataclasses.replace(plain.whitening, classes=classes))
+            for classes in (own, three)
+        )
+        batch = batch_of(plain.encoder, HITS)
+        expected = plain.describe_images(batch).descriptors
+        torch.testing.assert_close(same.describe_images(batch).descriptors, expected)
+        described = fewer.describe_images(batch)
+        assert set(described.classes[0].tolist()) == {0, 1, 2}
+        assert described.encoded.scores.shape == (len(HITS), 3)
+        assert len({method.fingerprint() for method in (plain, same, fewer)}) == 3
+        assert len(plain.encoder.weight) == CLASSES
+
+    def test_classes_learned_from_other_channels_are_refused(self) -> None:
+        method = tiny_method()
+        classes = LearnedClasses(torch.rand(3, LAST_CHANNELS + 1), torch.zeros(3))
+        with pytest.raises(ArtifactError, match=r"from 13 channels, and tiny has 12: .*fit"):
+            Method(method.encoder, dataclasses.replace(method.whitening, classes=classes))
+
+    def test_without_any_classes_it_is_refused(self) -> None:
+        encoder = tiny_encoder()
+        whitening = tiny_whitening(encoder)
+        encoder.weight, encoder.bias = encoder.weight[:0], encoder.bias[:0]
+        with pytest.raises(ArtifactError, match=r"no class labels.*--classes-from learned"):
+            Method(encoder, whitening)
 
     def test_a_theme_the_network_does_not_know_is_refused_when_the_method_is_made(self) -> None:
         with pytest.raises(Exception, match="class"):

@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from descriptors.backbones import load_network, network_settings
 from descriptors.errors import ArtifactError, RequestError
+from descriptors.learned import LearnedClasses
 from descriptors.whitening import (
     LayerWhitening,
     Whitening,
@@ -151,6 +152,17 @@ class TestFiles:
         assert loaded.weights_digest == "w" * 64
         assert loaded.fitted_on == "12 images of a test"
         assert torch.equal(loaded.layers[1].projection, SECOND.projection)
+
+    def test_learned_classes_are_kept_and_count_in_the_digest(self, tmp_path: Path) -> None:
+        classes = LearnedClasses(torch.tensor([[1.0, 2.0], [3.0, 4.0]]), torch.tensor([0.5, -1.0]))
+        learned = replace(whitening(), classes=classes)
+        learned.save(tmp_path / "w.safetensors")
+        loaded = Whitening.load(tmp_path / "w.safetensors")
+        assert loaded.classes is not None
+        assert torch.equal(loaded.classes.weight, classes.weight)
+        assert torch.equal(loaded.classes.bias, classes.bias)
+        others = replace(learned, classes=replace(classes, bias=torch.tensor([0.5, -1.5])))
+        assert len({one.digest() for one in (loaded, learned, others, whitening())}) == 3
 
     @pytest.mark.parametrize("missing", [".safetensors", ".json"])
     def test_a_missing_file_is_named(self, tmp_path: Path, missing: str) -> None:

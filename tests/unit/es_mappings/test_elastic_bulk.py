@@ -43,14 +43,17 @@ def test_a_reject_is_written_whatever_is_there():
 class Server:
     """Answers bulk requests, and notes the sizes of their actions."""
 
-    def __init__(self) -> None:
+    def __init__(self, *first: dict[str, object]) -> None:
         self.requests: list[list[int]] = []
+        self.first = list(first)
 
     def options(self, **_: object) -> Server:
         return self
 
     def bulk(self, *, operations: list[bytes], **_: object) -> dict[str, object]:
         self.requests.append([len(one) for one in operations[0].split(b"\n")])
+        if self.first:
+            return {"items": [{"index": self.first.pop(0)}]}
         return {"items": [{"index": {"status": 201}} for _ in self.requests[-1]]}
 
 
@@ -64,3 +67,12 @@ def test_requests_are_cut_by_actions_and_by_bytes_and_nothing_is_lost():
         assert len(Bulk(server, **limits).write(actions)) == 6
         assert server.requests == requests
     assert Bulk(Server()).write([]) == []
+
+
+def test_a_cluster_too_busy_to_map_a_field_is_asked_again():
+    reason = "timed out while waiting for a dynamic mapping update"
+    late = {"status": 500, "error": {"type": "mapper_exception", "reason": reason}}
+    server = Server(late, late)
+    [outcome] = Bulk(server, sleep=lambda _: None).write([b"x"])
+    assert outcome.done
+    assert len(server.requests) == 3

@@ -99,6 +99,13 @@ class TestEvaluateTrials:
             key: value for key, value in known.items() if key[0] in systems
         }
 
+    def test_queries_by_several_images_are_measured_if_they_are_named(self, trials, cache):
+        systems = ["views 2", "negative"]
+        found = run(trials, cache, systems=systems)
+        assert list(dict.fromkeys(row.system for row in found.rows)) == systems
+        assert set(stages_measured(systems)) == set(systems)
+        assert all(row.dims == 14 for row in found.rows)
+
     def test_a_system_that_is_not_known(self, trials, cache):
         with pytest.raises(RequestError, match="no system 'SPOC': choose among OfA, OnA"):
             run(trials, cache, systems=["SPOC"])

@@ -1,15 +1,17 @@
 """What names us, and what it comes to."""
 
+from dataclasses import replace
+
 import orjson
 import pytest
 
 from descriptors.arrays import Box
 from reranker.dialect.parsing import may_name_us, parse_search, refuse_elsewhere
-from reranker.dialect.searches import Expand, ImageQuery, ImageSource, Rerank
+from reranker.dialect.searches import Example, Expand, ImageQuery, ImageSource, Rerank
 from reranker.errors import DialectError
 from tests.unit.reranker.dialect.bodies_of import DATA, IMAGE, LIMITS, clause, parsed, reranked
 
-OURS = ImageQuery(ImageSource(data=IMAGE))
+OURS = ImageQuery((Example(ImageSource(data=IMAGE)),))
 PLAIN = {"field": "descriptor", "k": 5, "num_candidates": 9}
 
 
@@ -119,7 +121,28 @@ def test_a_text_search_is_re_ranked_by_an_image_of_its_own():
         }
     )
     assert search.slots == ()
-    assert ImageQuery(ImageSource(id="a"), Box(1, 2, 3, 4.5)) == search.image
+    assert ImageQuery((Example(ImageSource(id="a"), Box(1, 2, 3, 4.5)),)) == search.image
+
+
+def test_a_query_may_be_of_several_images_and_of_what_it_is_not():
+    examples = {"images": [DATA, {"id": "a", "box": [1, 2, 3, 4]}], "without": [{"id": "b"}]}
+    limits = replace(LIMITS, images=3)
+    views = (OURS.images[0], Example(ImageSource(id="a"), Box(1, 2, 3, 4)))
+    expected = ImageQuery(views, (Example(ImageSource(id="b")),))
+    in_builder = PLAIN | {"query_vector_builder": {"camsearch": examples}}
+    for body in (
+        {"knn": in_builder},
+        reranked({"knn": in_builder}),
+        reranked({"standard": {"query": {"match": {"t": "x"}}}}, **examples),
+        {"knn": PLAIN, "ext": {"camsearch": examples}},
+    ):
+        assert parsed(body, limits=limits).images == (expected,)
+
+
+def test_one_image_may_have_examples_of_what_it_is_not():
+    body = {"knn": PLAIN, "ext": {"camsearch": {"image": DATA, "without": [{"id": "b"}]}}}
+    without = (Example(ImageSource(id="b")),)
+    assert parsed(body).images == (ImageQuery(OURS.images, without),)
 
 
 def test_ext_gives_its_image_to_clauses_without_a_vector():

@@ -17,6 +17,11 @@ def in_clause(image, **more):
     return {"knn": clause() | {"query_vector_builder": {"camsearch": {"image": image, **more}}}}
 
 
+def several(images, **more):
+    builder = {"images": images, **more}
+    return {"knn": clause() | {"query_vector_builder": {"camsearch": builder}}}
+
+
 def nested(depth):
     query = {"knn": clause()}
     for _ in range(depth):
@@ -42,6 +47,22 @@ REFUSED = [
     (in_clause(DATA, box=[-1, 2, 3, 4]), f"{BUILDER}.box.0"),
     (in_clause(DATA, box=[1, 2, True, 4]), f"{BUILDER}.box.2"),
     (in_clause(DATA, size=3), f"{BUILDER}.size"),
+    # several images
+    (several([]), f"{BUILDER}.images"),
+    (several(DATA), f"{BUILDER}.images"),
+    (several([DATA, "abc"]), f"{BUILDER}.images.1"),
+    (several([DATA | OTHER]), f"{BUILDER}.images.0"),
+    (several([DATA, OTHER | {"box": [1, 2, 3]}]), f"{BUILDER}.images.1.box"),
+    (several([DATA, {"image": DATA}]), f"{BUILDER}.images.1.image"),
+    (several([{"id": str(i)} for i in range(3)]), BUILDER),
+    (several([DATA, OTHER], without=[OTHER]), BUILDER),
+    (several([DATA], image=OTHER), f"{BUILDER}.image"),
+    (several([DATA], box=[1, 2, 3, 4]), f"{BUILDER}.box"),
+    (several([DATA], without=[]), f"{BUILDER}.without"),
+    (several([DATA], without=OTHER), f"{BUILDER}.without"),
+    (in_clause(DATA, without=[{"id": ""}]), f"{BUILDER}.without.0.id"),
+    (several(None, without=[DATA]), f"{BUILDER}.image"),
+    (reranked(without=[DATA]), "retriever.camsearch.without"),
     # builders
     ({"knn": clause() | {"query_vector_builder": {"camsearch": 5}}}, BUILDER),
     (
@@ -141,6 +162,8 @@ def test_too_many_images_are_refused():
     assert len(parsed({"knn": [*two, *two]}).images) == 2
     with pytest.raises(DialectError, match="3 different images"):
         parsed({"knn": [*two, clause()]})
+    with pytest.raises(DialectError, match="3 different images"):
+        parsed({"knn": [clause({"id": "0"}), several([{"id": "1"}], without=[DATA])["knn"]]})
 
 
 def test_a_body_may_be_only_so_deep():
@@ -153,8 +176,8 @@ def test_images_may_come_as_browsers_and_command_lines_write_them():
     text = base64.encodebytes(bytes(range(90))).decode()
     assert text.count("\n") > 1
     for written in (text, text.replace("\n", "\r\n"), "data:image/jpeg;base64," + text):
-        [image] = parsed(in_clause({"data": written, "id": None})).images
-        assert ImageSource(data=bytes(range(90))) == image.image
+        [query] = parsed(in_clause({"data": written, "id": None})).images
+        assert ImageSource(data=bytes(range(90))) == query.images[0].image
 
 
 def test_an_image_is_not_printed():

@@ -99,3 +99,15 @@ def test_windows_are_the_default_where_there_are_any():
 def test_windows_of_a_method_without_any_are_refused(body):
     with pytest.raises(NoWindows, match="no windows"):
         WindowSearcher(None, 0).reranks(parsed(body))
+
+
+def test_a_builder_for_windows_may_say_so():
+    def asked(field, **said):
+        builder = {"camsearch": {"image": {"id": "a"}, **said}}
+        return parsed({"knn": {"field": field, "k": 1, "query_vector_builder": builder}})
+
+    assert asked("regions.vector", windows=True).in_windows
+    assert asked("descriptor", windows=False) == asked("descriptor")
+    for field, windows in [("descriptor", True), ("regions.vector", False), ("descriptor", 1)]:
+        with pytest.raises(DialectError, match="windows"):
+            asked(field, windows=windows)

@@ -47,6 +47,8 @@ def api(tmp_path_factory):
                 more = {k: v for k, v in body.items() if k in kept}
                 hits = {"ids": ["2/a.png", "x"]} if "ids" in body else {}
                 hits |= {"id": "2/a.png"} if "id" in body else {}
+                if "images" in body:
+                    return {"images": image, "without": image[:1]}
                 return {"image": image[len(repr(body)) % 3], **hits, **more}
             return body
 

@@ -44,7 +44,14 @@ def mapping(fingerprint):
     return Answer(200, JSON, orjson.dumps(about))
 
 
-@pytest.mark.parametrize("query", [{}, {"box": BOX}, {"image": {"id": "2/a.png"}}])
+SEVERAL = {
+    "image": None,
+    "images": [{"id": "2/a.png"}, {"id": "3/a.png", "box": BOX}],
+    "without": [{"id": "4/a.png"}],
+}
+
+
+@pytest.mark.parametrize("query", [{}, {"box": BOX}, {"image": {"id": "2/a.png"}}, SEVERAL])
 def test_the_vectors_are_those_that_a_search_sends(service, image, query):
     asked = {"image": image, **query}
     found = ask(service, "POST", VECTOR, json=asked)
@@ -107,6 +114,7 @@ def test_an_id_in_several_indices_is_refused(service, image):
     ("body", "words"),
     [
         ({"ids": IDS}, "[body.image]"),
+        ({"ids": IDS, "images": [{"id": IDS[0]}]}, "[body.images]"),
         ({"image": {"id": IDS[0]}}, "[ids] must be a list of ids, not null"),
         ({"image": {"id": IDS[0]}, "ids": []}, "give 1 to 7"),
         ({"image": {"id": IDS[0]}, "ids": [str(i) for i in range(8)]}, "[ids] has 8 ids"),

@@ -8,13 +8,15 @@ from dataclasses import replace
 import orjson
 import pytest
 import torch
+from PIL import Image
 
 from descriptors.arrays import Box, Size
 from descriptors.errors import FeaturelessImage, ImageError, RequestError, UnreadableImage
+from descriptors.expansion import combined_query
 from descriptors.images import ImageLimits, read_image
 from galleries.kept_maps import stack_kept
 from reranker.dialect.answers import read_hits
-from reranker.dialect.searches import ImageQuery, ImageSource
+from reranker.dialect.searches import Example, ImageQuery, ImageSource
 from reranker.errors import DialectError, UpstreamRefused
 from reranker.folder import LocalUpstream
 from reranker.http.exchange import Request
@@ -38,15 +40,15 @@ def described(service, query, regions=REGIONS, index="images"):
 
 
 def of_data(data, box=None):
-    return ImageQuery(ImageSource(data=data), box)
+    return ImageQuery((Example(ImageSource(data=data), box),))
 
 
 def of_id(id_, box=None):
-    return ImageQuery(ImageSource(id=id_), box)
+    return ImageQuery((Example(ImageSource(id=id_), box),))
 
 
 def of_url(url):
-    return ImageQuery(ImageSource(url=url))
+    return ImageQuery((Example(ImageSource(url=url)),))
 
 
 def check_same(expected, found):
@@ -138,6 +140,23 @@ class TestDocument:
             pytest.raises(ImageError, match="No feature maps are kept"),
         ):
             described(service, of_id("03"))
+
+
+class TestSeveral:
+    def test_views_and_what_it_is_not_are_one_query(self, house, service):
+        query = ImageQuery(
+            (*of_data(house.data(0), BOX).images, *of_id("03").images),
+            of_data(house.data(1)).images,
+        )
+        each = [described(service, ImageQuery((one,))) for one in query.examples]
+        check_same(combined_query(each[:2], each[2:]), found := described(service, query))
+        assert found.examples == 3
+
+    def test_each_must_have_something_to_describe(self, house, service):
+        grey = encoded(Image.new("RGB", (64, 48), "black"))
+        query = ImageQuery(of_data(house.data(0)).images, of_data(grey).images)
+        with pytest.raises(FeaturelessImage):
+            described(service, query)
 
 
 class TestUrl:

@@ -1,0 +1,1 @@
+"""The plugin of es_plugin/ in real nodes of Elasticsearch."""
