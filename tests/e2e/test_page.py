@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import shutil
@@ -183,6 +184,36 @@ def test_an_address_is_a_whole_search(opened):
     page.get_by_role("button", name="Take off the filter").click()
     page.wait_for_url(lambda url: "filter" not in url)
     assert len(searched(page)) == 16
+
+
+def test_a_search_is_refined_by_pointing(opened):
+    page = opened("?id=cat-1")
+    first = searched(page)
+    page.locator("#grid a[data-id=cat-3]").click()
+    page.get_by_role("button", name="This too").click()
+    page.wait_for_url("**also=*")
+    searched(page)
+    page.locator(f"#grid a[data-id={first[4]}]").click()
+    page.get_by_role("button", name="Not this").click()
+    page.wait_for_url("**without=*")
+    expect(page.locator("#chips button")).to_have_text(
+        [re.compile("this too"), re.compile("not this")]
+    )
+    refined = searched(page)
+    assert set(refined[:4]) == set(first[:4])
+    assert refined.index(first[4]) > 4
+    page.get_by_role("button", name="Show as request").click()
+    page.get_by_label("Language").select_option("Python")
+    for plain in (False, True):
+        page.get_by_label("plain kNN").set_checked(plain)
+        program = page.locator("#program").inner_text()
+        assert '"images": [{"id": "cat-1"}, {"id": "cat-3"}]' in program
+        assert f'"without": [{{"id": "{first[4]}"}}]' in program
+        ast.parse(program)
+    page.reload()
+    assert searched(page) == refined
+    page.get_by_role("button", name="Take off not this").click()
+    page.wait_for_url(lambda url: "without" not in url)
 
 
 def test_an_uploaded_image_is_not_in_the_address_and_the_page_says_so(opened):

@@ -2,14 +2,17 @@
 
 import { mark, picture } from "./answers.js";
 import { ask } from "./server.js";
-import { imageOf } from "./searches.js";
+import { firstOf } from "./searches.js";
 
 const SIDE = 1024;
 const at = id => document.getElementById(id);
 
 export class HitDialog {
-  /** `search` gets the changes of the state; `step` a hit to go to; `closed` is called when it is. */
-  constructor({ search, step, closed }) {
+  /**
+   * `search` gets the image to search with; `refine` "also" or "without", and the hit; `step` says
+   * which hit to go to; `closed` is called when it is.
+   */
+  constructor({ search, refine, step, closed }) {
     this.dialog = at("hit");
     this.closed = closed;
     this.running = new AbortController();
@@ -21,6 +24,8 @@ export class HitDialog {
     at("hit-close").addEventListener("click", () => this.dialog.close());
     at("hit-search").addEventListener("click", () => search({ id: this.hit._id, box: null }));
     at("hit-search-part").addEventListener("click", () => search({ id: this.hit._id, box: this.hit.box.map(Math.round) }));
+    at("hit-also").addEventListener("click", () => refine("also", this.hit));
+    at("hit-without").addEventListener("click", () => refine("without", this.hit));
     at("hit-before").addEventListener("click", () => step(-1));
     at("hit-after").addEventListener("click", () => step(1));
     at("heat").addEventListener("input", () => this.#paintHeat());
@@ -64,7 +69,7 @@ export class HitDialog {
 
   async #explain(hit, state, data, signal) {
     try {
-      const body = { id: hit._id, index: hit._index, overlay: true, ...imageOf(state, data) };
+      const body = { id: hit._id, index: hit._index, overlay: true, ...firstOf(state, data) };
       const { found } = await ask("/_camsearch/explain", body, signal);
       if (signal.aborted) return;
       this.explained = found;
@@ -124,6 +129,13 @@ function classRow(one) {
   name.scope = "row";
   name.textContent = one.name ?? `class ${one.number}`;
   share.textContent = `${(100 * one.probability_in_hit).toFixed(1)} %`;
+  if (one.patches) { // of a learned class, which has no label
+    const img = document.createElement("img");
+    img.alt = "";
+    img.className = "patches";
+    img.src = `data:image/jpeg;base64,${one.patches}`;
+    name.append(img);
+  }
   row.append(name, share);
   return row;
 }

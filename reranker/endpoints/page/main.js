@@ -6,7 +6,7 @@ import { HitDialog } from "./hit.js";
 import { LANGUAGES, programOf } from "./programs.js";
 import { QueryPanel } from "./query.js";
 import { galleryBody, searchBody } from "./searches.js";
-import { ask, Refused, serverIsBack, Unreachable, useKey } from "./server.js";
+import { ask, Refused, serverIsBack, showThumbnail, Unreachable, useKey } from "./server.js";
 import { addressOf, EMPTY, isSearch, readAddress } from "./state.js";
 
 const SLOW = 3000; // ms after which the page says that it is still waiting
@@ -21,12 +21,16 @@ let running = new AbortController();
 let searched = null; // the address without `hit` of what is shown
 
 const query = new QueryPanel(INDEX, {
-  chosen: upload => go({ id: null, url: null, upload, box: query.isLost(state) ? state.box : null, hit: null }),
+  chosen: upload => go({
+    ...(query.isLost(state) ? {} : { box: null, also: [], without: [] }),
+    id: null, url: null, upload, hit: null,
+  }),
   boxed: box => go({ box, hit: null }),
   failed: complain,
 });
 const dialog = new HitDialog({
   search: change => go({ ...EMPTY, compare: state.compare, expand: state.expand, refine: state.refine, filters: state.filters, ...change }),
+  refine: (kind, hit) => go({ [kind]: [...state[kind], exampleOf(hit)], hit: null }),
   step: by => {
     const next = hits[hits.findIndex(hit => hit._id === state.hit) + by];
     if (next) go({ hit: next._id }, true);
@@ -161,17 +165,35 @@ function setFilter(text, wanted) {
   go({ filters: wanted ? [...others, text] : others, hit: null });
 }
 
-function showChips() {
-  const chips = state.filters.map(text => chip(text, () => setFilter(text, false)));
-  at("chips").replaceChildren(...chips);
+/** With a box around the thing, only the part of a hit that was found is an example. */
+function exampleOf(hit) {
+  return { id: hit._id, box: state.box && hit.box ? hit.box.map(Math.round) : null };
 }
 
-function chip(text, off) {
+function exampleChips(kind, word) {
+  return state[kind].map(one => {
+    const img = document.createElement("img");
+    img.alt = "";
+    showThumbnail(img, { _id: one.id, _index: INDEX }, 64);
+    const made = chip(`${word} ${one.id}`, [img, word], () => go({ [kind]: state[kind].filter(other => other !== one), hit: null }));
+    made.classList.add(kind);
+    return made;
+  });
+}
+
+function showChips() {
+  const filters = state.filters.map(text =>
+    chip(`the filter ${text}`, [text.replace(/^meta\.|^classes\.name=/, "")], () => setFilter(text, false)));
+  const examples = isSearch(state) ? [...exampleChips("also", "this too"), ...exampleChips("without", "not this")] : [];
+  at("chips").replaceChildren(...examples, ...filters);
+}
+
+function chip(what, shown, off) {
   const button = document.createElement("button");
   button.type = "button";
   button.className = "chip";
-  button.setAttribute("aria-label", `Take off the filter ${text}`);
-  button.append(textOf("", text.replace(/^meta\.|^classes\.name=/, "")), textOf("off", "×"));
+  button.setAttribute("aria-label", `Take off ${what}`);
+  button.append(...shown, textOf("off", "×"));
   button.addEventListener("click", off);
   return button;
 }

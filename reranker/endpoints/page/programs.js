@@ -1,7 +1,7 @@
 // The search as a program to copy. Ids and metadata are hostile text: every value is quoted for
 // the language that it is written in.
 
-import { imageOf, plainBody, searchBody } from "./searches.js";
+import { imagesOf, plainBody, searchBody } from "./searches.js";
 
 // Stand for variables of the program.
 const PHOTO = "\u0000photo", VECTOR = "\u0000vector";
@@ -13,7 +13,7 @@ export function programOf(language, state, where, plain) {
   const uploaded = state.upload !== null;
   const search = plain ? plainBody(state, where.windows) : searchBody(state, PHOTO);
   if (plain) search.knn.query_vector = VECTOR;
-  const vector = plain ? { index: where.index, ...imageOf(state, PHOTO) } : null;
+  const vector = plain ? { index: where.index, ...imagesOf(state, PHOTO) } : null;
   const key = where.windows ? "window_vector" : "vector";
   return { curl, Python: python, JavaScript: javascript }[language]({ uploaded, search, vector, key, where });
 }

@@ -6,10 +6,22 @@ export const PAGE = 48;
 const FIRST = 100; // hits that are re-ranked, and the most that are shown
 const SHOWN = { _source: false, fields: ["uri", "width", "height"] };
 
-/** The query's image and box, as wherever the dialect takes an image. */
-export function imageOf(state, data) {
+/** The query's own image and box. */
+export function firstOf(state, data) {
   const image = state.id !== null ? { id: state.id } : state.url !== null ? { url: state.url } : { data };
   return state.box ? { image, box: state.box } : { image };
+}
+
+/** All images of the query, as wherever the dialect takes an image. */
+export function imagesOf(state, data) {
+  const { image, ...box } = firstOf(state, data);
+  const without = state.without.length ? { without: state.without.map(listed) } : {};
+  if (!state.also.length) return { image, ...box, ...without };
+  return { images: [{ ...image, ...box }, ...state.also.map(listed)], ...without };
+}
+
+function listed({ id, box }) {
+  return box ? { id, box } : { id };
 }
 
 /** An image search. `data` is a data URL, for an image from this device. */
@@ -18,7 +30,7 @@ export function searchBody(state, data, from = 0) {
     field: state.compare === "windows" ? "regions.vector" : "descriptor",
     k: FIRST,
     num_candidates: 4 * FIRST,
-    query_vector_builder: { camsearch: imageOf(state, data) },
+    query_vector_builder: { camsearch: imagesOf(state, data) },
   };
   const filter = filterQuery(state.filters);
   if (filter) knn.filter = filter;
