@@ -93,6 +93,11 @@ EXPLAIN_SCHEMA = _schema(
         "default": True,
         "description": "false to compare only the whole image of the hit (OnA)",
     },
+    overlay={
+        "type": "boolean",
+        "default": False,
+        "description": "true for a transparent heat map, without the image and the box",
+    },
 )
 _WITHOUT = _images("images of what it is not")
 VECTOR_SCHEMA = {
@@ -140,10 +145,12 @@ class ExplainRequest(VectorRequest):
     Attributes:
         id: of the hit.
         regions: False to compare only the whole image of the hit (OnA).
+        overlay: True for a transparent heat map, without the image and the box.
     """
 
     id: str
     regions: bool = True
+    overlay: bool = False
 
 
 @dataclass(frozen=True)
@@ -174,11 +181,12 @@ def read_explain_request(body: bytes, limits: DialectLimits) -> ExplainRequest:
     Raises:
         DialectError: it is not valid JSON, or does not match `EXPLAIN_SCHEMA`.
     """
-    given = _object_of(body, (*EXAMPLE_KEYS, "id", "regions"))
+    given = _object_of(body, (*EXAMPLE_KEYS, "id", "regions", "overlay"))
     return ExplainRequest(
         *_index_and_image(given, limits),
         a_text(given.get("id"), "id", _MAX_ID),
         a_flag(given.get("regions", True), "regions"),
+        a_flag(given.get("overlay", False), "overlay"),
     )
 
 

@@ -1,16 +1,20 @@
-"""``/``, a search page, and ``/docs``, a list of the endpoints."""
+"""``/``, a search page with the files in ``page/``, and ``/docs``, a list of the endpoints."""
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 from dataclasses import replace
 from http import HTTPStatus
+from importlib.resources import files
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 import orjson
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from starlette.exceptions import HTTPException
 
 from descriptors.errors import CamsearchError
 from reranker.endpoints.asking import asked_further
@@ -23,6 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["pages_router"]
 
+_KINDS = {".js": "text/javascript", ".css": "text/css"}
 _METHODS = ("get", "post", "put", "delete")
 
 
@@ -43,9 +48,21 @@ def pages_router(service: Service) -> APIRouter:
             "images": await _count(service, request, index),
             "method": service.method.fingerprint()[:16],
             "nonce": nonce,
-            "address": str(request.base_url).rstrip("/"),
         }
         return _html(pages.get_template("page.html").render(said), nonce)
+
+    served = _page_files()
+
+    @router.get("/page/{name}")
+    async def page_file(request: Request, name: str) -> Response:
+        """A module or style sheet of the page."""
+        if name not in served:
+            raise HTTPException(HTTPStatus.NOT_FOUND)
+        body, kind, tag = served[name]
+        headers = {"etag": tag, "cache-control": "no-cache", "x-content-type-options": "nosniff"}
+        if tag in request.headers.get("if-none-match", ""):
+            return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=headers)
+        return Response(body, headers=headers, media_type=kind)
 
     @router.get("/docs")
     async def docs(request: Request) -> Response:
@@ -55,6 +72,17 @@ def pages_router(service: Service) -> APIRouter:
         return _html(pages.get_template("docs.html").render(said), nonce)
 
     return router
+
+
+def _page_files() -> dict[str, tuple[bytes, str, str]]:
+    """Content, media type and ETag of each file of the page, by name."""
+    found = {}
+    for file in files("reranker.endpoints").joinpath("page").iterdir():
+        kind = _KINDS.get(PurePath(file.name).suffix)
+        if kind is not None:
+            body = file.read_bytes()
+            found[file.name] = (body, kind, f'"{hashlib.sha256(body).hexdigest()[:32]}"')
+    return found
 
 
 async def _count(service: Service, request: Request, index: str) -> int | None:
@@ -82,7 +110,10 @@ def _endpoints(openapi: dict[str, Any]) -> Iterator[dict[str, str]]:
 
 
 def _html(text: str, nonce: str) -> Response:
-    """A page that may only load from this server and run its own script."""
+    """A page that may only load from this server and run its own scripts.
+
+    A script with the nonce may import modules, but nothing that Elasticsearch stores can run.
+    """
     allowed = (
         "default-src 'none'; img-src 'self' data: blob:; connect-src 'self'; "
         f"style-src 'nonce-{nonce}'; script-src 'nonce-{nonce}'; "

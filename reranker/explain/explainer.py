@@ -130,9 +130,9 @@ class Explainer:
                 await asyncio.to_thread(self._images.maps, source, query.box),
             )
             found, heat = await asyncio.to_thread(self._explain, described, hit, image, settings)
-        shown = await self._files.large(image)
+        shown = None if asked.overlay else await self._files.large(image)
         size = Size(image.width, image.height)
-        box = None if found.box is None else Box(*found.box)
+        box = None if found.box is None or asked.overlay else Box(*found.box)
         png = await asyncio.to_thread(heat_png, heat, size, shown, box)
         found.heat_map = base64.b64encode(png).decode("ascii")
         return found

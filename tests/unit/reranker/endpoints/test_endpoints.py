@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import re
 from io import BytesIO
+from pathlib import Path
 
 import orjson
 import pytest
 from PIL import Image
 
 from reranker.app import make_app
+from reranker.endpoints import pages
 from reranker.errors import ImageNotFound, UpstreamUnreachable
 from reranker.http.exchange import Answer
 from reranker.search.readiness import Readiness
@@ -243,26 +245,55 @@ def test_an_image_is_shown_only_if_it_is_the_one_that_was_indexed(folder):
 def test_the_page_names_the_index_and_loads_nothing_from_elsewhere(service):
     answer = ask(service, "GET", "/_camsearch/")
     assert answer.status_code == 200
-    assert "<code>images</code>" in answer.text
-    assert "<dd>6</dd>" in answer.text
-    assert "default-src 'none'" in answer.headers["content-security-policy"]
-    assert not re.findall(r"""(?:src|href)=["'](?!/_camsearch/)""", answer.text)
-    # What is compared is the default of the server: windows, if the index has them.
-    assert "rank_window_size" in answer.text
-    assert not re.findall(r"""["']?rerank["']?: \{""", answer.text)
+    assert 'data-index="images"' in answer.text
+    assert ">6</b> images" in answer.text
+    said = answer.headers["content-security-policy"]
+    [nonce] = set(re.findall(r'nonce="([^"]+)"', answer.text))
+    assert "default-src 'none'" in said
+    assert f"script-src 'nonce-{nonce}';" in said
+    assert not re.findall(r"""(?:src|href)=["'](?!/_camsearch/|data:,)""", answer.text)
 
 
 def test_the_page_escapes_what_it_is_told(folder):
-    with tiny_service(folder, parts={"index": "<b>'\"</script>"}) as service:
+    with tiny_service(folder, parts={"index": "<i>'\"</script>"}) as service:
         text = ask(service, "GET", "/_camsearch/").text
-    assert "<b>" not in text
+    assert "<i>" not in text
     assert text.count("</script>") == 1
     assert "requires authentication" in text
 
 
-def test_a_host_of_the_callers_choice_is_escaped(service):
-    text = ask(service, "GET", "/_camsearch/", headers={"host": "x<b>"}).text
-    assert "<b>" not in text
+def test_a_host_of_the_callers_choice_is_not_on_the_page(service):
+    assert (
+        "x.example" not in ask(service, "GET", "/_camsearch/", headers={"host": "x.example"}).text
+    )
+
+
+PAGE = Path(pages.__file__).with_name("page")
+
+
+@pytest.mark.parametrize("file", sorted(PAGE.iterdir()), ids=lambda one: one.name)
+def test_a_file_of_the_page_is_served_until_it_changes(service, file):
+    path = f"/_camsearch/page/{file.name}"
+    answer = ask(service, "GET", path)
+    kind = {".js": "text/javascript", ".css": "text/css"}[file.suffix]
+    assert answer.headers["content-type"].startswith(kind)
+    assert answer.content == file.read_bytes()
+    again = ask(service, "GET", path, headers={"if-none-match": answer.headers["etag"]})
+    assert (again.status_code, again.content) == (304, b"")
+
+
+def test_the_page_is_small_and_writes_no_markup():
+    written = {file.name: file.read_text() for file in PAGE.iterdir()}
+    assert sum(map(len, written.values())) < 150_000
+    for name, text in written.items():
+        assert not re.findall(r"innerHTML|outerHTML|insertAdjacent|document\.write|eval\(", text), (
+            name
+        )
+
+
+@pytest.mark.parametrize("name", ["none.js", "..%2Fpages.py", "%2e%2e/pages.py", "__init__.py"])
+def test_no_other_file_is_served(service, name):
+    assert ask(service, "GET", f"/_camsearch/page/{name}").status_code == 404
 
 
 def test_the_list_of_endpoints_is_that_of_openapi(service):

@@ -60,6 +60,15 @@ def digest_of(service, number):
     return hit["_source"]["digest"]
 
 
+def test_an_overlay_is_the_heat_map_alone(service, folder):
+    body = {"id": "3/a.png", "image": {"data": image_text(folder)}}
+    drawn, overlay = (
+        Image.open(BytesIO(base64.b64decode(explained(service, body | more)["heat_map"])))
+        for more in ({}, {"overlay": True})
+    )
+    assert (drawn.mode, overlay.mode, overlay.size) == ("RGB", "RGBA", drawn.size)
+
+
 @pytest.mark.parametrize(("box", "regions"), [(BOX, True), (None, False)])
 def test_a_hit_is_explained_as_it_is_matched(service, folder, box, regions):
     asked = {"id": "3/a.png", "image": {"data": image_text(folder)}, "regions": regions}
