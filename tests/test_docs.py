@@ -49,7 +49,9 @@ def docstrings(module):
 def photos_here(tmp_path, monkeypatch):
     """A working directory with the files that examples name."""
     (tmp_path / "photos").mkdir()
-    for name, seed in (("photos/same-thing.jpg", 1), ("photos/other.jpg", 2), ("query.jpg", 1)):
+    files = {"photos/same-thing.jpg": 1, "photos/other.jpg": 2}
+    files |= {"query.jpg": 1, "side.jpg": 1, "another.jpg": 2}
+    for name, seed in files.items():
         (tmp_path / name).write_bytes(encoded(shapes(320, 320, seed=seed)))
     monkeypatch.chdir(tmp_path)
 

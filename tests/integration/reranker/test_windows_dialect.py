@@ -15,6 +15,7 @@ from es_mappings import indices
 from es_mappings.elastic import ElasticGallery
 from es_mappings.elastic_client import connect
 from galleries.documents import levels_of
+from reranker.errors import OneImageOnly
 from reranker.folder import LocalUpstream
 from reranker.http.exchange import Request
 from reranker.matching import Matcher
@@ -212,3 +213,13 @@ def test_several_images_are_one_query_as_in_python(house, upstream, expand):
     for hit, expected in zip(found["hits"]["hits"], ranking.hits, strict=True):
         assert hit["_score"] == pytest.approx((1 + expected.score) / 2, abs=1e-3)
         assert hit["fields"]["camsearch.box"] == expected.box.as_list()
+
+
+@pytest.mark.parametrize("by", ["maps", "images"])
+def test_several_images_are_refused_where_one_is_compared(house, by):
+    builder = {"image": house.image(0), "without": [house.image(1)]}
+    knn = KNN | {"query_vector_builder": {"camsearch": builder}}
+    body = {"retriever": {"camsearch": {"retriever": {"knn": knn}, "rerank": {"by": by}}}}
+    request = Request("POST", "/images/_search", "", JSON, orjson.dumps(body))
+    with house.service() as service, pytest.raises(OneImageOnly, match="re-rank by windows"):
+        asyncio.run(service.visual(request))

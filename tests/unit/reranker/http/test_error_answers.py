@@ -14,7 +14,13 @@ import indexer
 import reranker
 from descriptors.errors import CamsearchError, ImageError, RequestError, UnreadableImage
 from galleries.errors import DocumentsRefused, FingerprintMismatch, GalleryNotFound, NoWindows
-from reranker.errors import DialectError, Overloaded, UpstreamRefused, UpstreamUnreachable
+from reranker.errors import (
+    DialectError,
+    OneImageOnly,
+    Overloaded,
+    UpstreamRefused,
+    UpstreamUnreachable,
+)
 from reranker.http.error_answers import refusal, unexpected
 from reranker.http.exchange import Answer
 
@@ -34,8 +40,8 @@ def made(kind):
     return kind("It did not work: do otherwise.")
 
 
-# NoWindows says its own sentence.
-NOT_MADE = (UpstreamRefused, NoWindows)
+# NoWindows and OneImageOnly say their own sentences.
+NOT_MADE = (UpstreamRefused, NoWindows, OneImageOnly)
 OURS = [kind for kind in every_error(CamsearchError) if kind not in NOT_MADE]
 
 
