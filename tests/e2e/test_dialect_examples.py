@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 
 import pytest
@@ -14,6 +15,8 @@ EXAMPLES = list(examples(PAGE.read_text()))
 CLIENTS = {"bash": "curl", "python": "python-9", "javascript": "javascript", "go": "go"}
 SUFFIXES = {"bash": ".sh", "python": ".py", "javascript": ".mjs", "go": ".go"}
 ADDRESS = "http://localhost:9280"
+# The name of the index, which is not the key `images` of a query.
+INDEX = re.compile(r"""\bimages(?=/_)|(?<=["'])images(?=["'](?!:))""")
 
 
 def named(some):
@@ -22,9 +25,7 @@ def named(some):
 
 def ran(had, example, url, index, photos, folder):
     """What an example prints, asked of this address and index instead of the page's."""
-    code = example.code.replace(ADDRESS, url)
-    for written in ("images/_", '"images"', "'images'"):
-        code = code.replace(written, written.replace("images", index))
+    code = INDEX.sub(index, example.code.replace(ADDRESS, url))
     path = folder / f"example{SUFFIXES[example.language]}"
     path.write_text(f"set -eu\n{code}" if example.language == "bash" else code)
     shutil.copy(photos / QUERY, folder)
