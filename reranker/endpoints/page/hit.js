@@ -120,8 +120,8 @@ export class HitDialog {
 }
 
 function scoreLine(hit) {
-  const score = `score ${hit.score.toFixed(4)}`;
-  return hit.firstRank === null ? score : `${score}, rank ${hit.firstRank} → ${hit.rank}`;
+  const change = hit.firstRank !== null && hit.firstRank !== hit.rank ? `, rank ${hit.firstRank} → ${hit.rank}` : "";
+  return `score ${hit.score.toFixed(4)}${change}`;
 }
 
 function classRow(one) {
