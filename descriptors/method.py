@@ -87,12 +87,9 @@ class Method:
 
     def fingerprint(self) -> str:
         """Digest of settings, weights and whitening, 64 hex digits; only equal ones compare."""
-        parts = (
-            self.settings.digest(),
-            self.encoder.loaded.weights_digest,
-            self.whitening.digest(),
-        )
-        return hashlib.sha256("".join(parts).encode()).hexdigest()
+        weights = self.encoder.loaded.weights_digest
+        parts = self.settings.digest() + weights + self.whitening.digest()
+        return hashlib.sha256(parts.encode()).hexdigest()
 
     @property
     def class_names(self) -> tuple[str, ...]:
