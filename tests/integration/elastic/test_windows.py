@@ -15,7 +15,7 @@ from es_mappings.windows import EARLY_TERMINATION
 from galleries.errors import NoWindows
 from tests.support.documents import document, unit, windows
 
-DIMS, COUNT, MANY = 64, 300, 14
+DIMS, COUNT, MANY = 64, 120, 14
 ABOUT = {"fingerprint": "a1b2c3d4" + "0" * 56, "dims": DIMS, "method": {"windows": MANY}}
 
 

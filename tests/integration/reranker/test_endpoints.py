@@ -86,7 +86,7 @@ def test_a_gallery_in_elasticsearch_is_ready_explained_and_shown(folder, elastic
     assert explained.json()["cosine"] == pytest.approx(1, abs=1e-3)
     assert explained.json()["first_cosine"] == pytest.approx(1, abs=1e-2)
     assert (small.status_code, small.headers["content-type"]) == (200, "image/jpeg")
-    assert f"<dd>{COUNT}</dd>" in page.text
+    assert f">{COUNT}</b> images" in page.text
 
 
 def by_image(image, **more):
