@@ -16,6 +16,7 @@ from indexer.sources import Source
 from tests.e2e.conftest import MACHINE
 from tests.e2e.photos import QUERY, photo
 from tests.e2e.serving import serving
+from tests.services.installing import BROWSERS
 from tests.services.settings import ServiceSettings
 from tests.support.clock import HANG_S
 
@@ -27,7 +28,6 @@ expect = playwright.expect
 expect.set_options(timeout=HANG_S * 1000)
 
 HOSTILE = "<img src=x onerror=\"document.title='taken'\">'\"$(id)"
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 SIZES = {"desktop": {"width": 1280, "height": 860}, "phone": {"width": 390, "height": 780}}
 
 

@@ -27,9 +27,9 @@ A real Elasticsearch and a real Redis for the integration tests.
 
 commands:
   install   installs what is missing, where this machine's apt-get can: redis-server, Maven,
-            libzstd1 and a JDK of version 21 or newer; then puts Elasticsearch together. Says what
-            cannot be had and never fails: the tests that need it are skipped, or fail where CI
-            is set.
+            libzstd1, a JDK of version 21 or newer, and Chromium; then puts Elasticsearch
+            together. Says what cannot be had and never fails: the tests that need it are
+            skipped, or fail where CI is set.
   run       starts both and prints their addresses; Ctrl-C ends them and removes their data.
             Elasticsearch has 2 GB of heap and compiles fully, as a benchmark needs it.
 

@@ -1,4 +1,4 @@
-"""Installs what the servers need, where the machine's apt can; says the rest in sentences."""
+"""Installs what the tests need of servers, and Chromium, where the machine's apt can; says the rest."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from tests.services.settings import ServiceSettings
 
 _APT_S = 1800.0
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
 @dataclass(frozen=True)
@@ -30,8 +31,9 @@ class Need:
 
 
 def install(settings: ServiceSettings, say: Callable[[str], None]) -> None:
-    """Everything for both servers; what fails is said, and the tests that need it will skip."""
-    needs = [*_redis_needs(settings), *_elasticsearch_needs(settings)]
+    """Everything for both servers and the page; what fails is said, and its tests will skip."""
+    of_elasticsearch = _elasticsearch_needs(settings)
+    needs = [*_redis_needs(settings), *of_elasticsearch, _browser_need()]
     missing = [need for need in needs if not need.there()]
     if missing:
         _install(missing, say)
@@ -41,7 +43,7 @@ def install(settings: ServiceSettings, say: Callable[[str], None]) -> None:
             f"There is no {need.thing} here, and no apt-get that brings it and that we may run: "
             "install it by hand, start Docker, or give the addresses of running servers, see --help."
         )
-    if not still and _of_jars(settings):
+    if all(need.there() for need in of_elasticsearch) and _of_jars(settings):
         _assemble(settings, say)
 
 
@@ -55,6 +57,10 @@ def _redis_needs(settings: ServiceSettings) -> list[Need]:
     if settings.redis or docker.can_run(redis.IMAGE.name):
         return []
     return [Need("redis-server", lambda: bool(shutil.which("redis-server")), ("redis-server",))]
+
+
+def _browser_need() -> Need:
+    return Need("Chromium", lambda: any(map(shutil.which, BROWSERS)), ("chromium",))
 
 
 def _elasticsearch_needs(settings: ServiceSettings) -> list[Need]:
