@@ -16,8 +16,9 @@ from indexer.sources import Source
 from tests.e2e.conftest import MACHINE
 from tests.e2e.photos import QUERY, photo
 from tests.e2e.serving import serving
+from tests.services.errors import ServiceMissing
 from tests.services.installing import BROWSERS
-from tests.services.settings import ServiceSettings
+from tests.services.plugin import skip_where_missing
 from tests.support.clock import HANG_S
 
 playwright = pytest.importorskip("playwright.sync_api")
@@ -51,11 +52,11 @@ def served(hostile_gallery):
 
 
 @pytest.fixture(scope="module")
-def browser():
+def browser(_service_settings):
     found = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if found is None:
-        missing = f"There is no {' or '.join(BROWSERS)}."
-        (pytest.fail if ServiceSettings.from_environment().ci else pytest.skip)(missing)
+    with skip_where_missing(_service_settings):
+        if found is None:
+            raise ServiceMissing(f"There is no {' or '.join(BROWSERS)}.")
     # Chromium's sandbox does not start as root; the page is our own.
     options = ["--no-sandbox"] if os.geteuid() == 0 else []
     with playwright.sync_playwright() as started:

@@ -54,7 +54,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @contextmanager
-def _skip_where_missing(settings: ServiceSettings) -> Iterator[None]:
+def skip_where_missing(settings: ServiceSettings) -> Iterator[None]:
+    """Skips the test where something cannot be had, or fails it where CI is set."""
     try:
         yield
     except ServiceMissing as missing:
@@ -82,7 +83,7 @@ def _services_folder(
 def _shared(
     folder: Path, given_or_own: Callable[[Path, ServiceSettings], Server], settings: ServiceSettings
 ) -> Iterator[Shared]:
-    with _skip_where_missing(settings):
+    with skip_where_missing(settings):
         shared = share(folder, partial(given_or_own, settings=settings))
     yield shared
     shared.close()
@@ -139,7 +140,7 @@ def _makers(
     with ExitStack() as started:
 
         def make() -> ServerT:
-            with _skip_where_missing(settings):
+            with skip_where_missing(settings):
                 server = own(folders.mktemp("server"), settings)
             return started.enter_context(server)
 

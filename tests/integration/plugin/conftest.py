@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +12,7 @@ from es_mappings.elastic import ElasticGallery
 from es_mappings.elastic_client import connect
 from tests.integration.plugin.building import plugin_node
 from tests.integration.plugin.stub import served
-from tests.services.errors import ServiceMissing
+from tests.services.plugin import skip_where_missing
 from tests.support.clock import HANG_S
 from tests.support.house import REGIONS
 
@@ -43,18 +42,6 @@ class Plugin:
         return dict(self.client.search(index=index, **said).body)
 
 
-@contextmanager
-def skipped_where_missing(settings: ServiceSettings) -> Iterator[None]:
-    """Skips where there is no JDK or Maven, or fails where CI is set."""
-    try:
-        yield
-    except ServiceMissing as missing:
-        if settings.ci:
-            reason = f"CI is set, so this is no reason to skip: {missing}"
-            raise pytest.fail.Exception(reason, pytrace=False) from None
-        raise pytest.skip.Exception(str(missing)) from None
-
-
 @pytest.fixture(scope="session")
 def settings(_service_settings: ServiceSettings) -> ServiceSettings:
     """Which Elasticsearch, and where it is kept."""
@@ -71,7 +58,7 @@ def plugin(
         folder = tmp_path_factory.mktemp("node")
         secrets = {"camsearch.api_key": KEY}
         with (
-            skipped_where_missing(settings),
+            skip_where_missing(settings),
             plugin_node(folder, settings, said, secrets) as node,
             connect(node.url) as client,
         ):

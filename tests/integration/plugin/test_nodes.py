@@ -11,8 +11,9 @@ from elasticsearch import ApiError
 from es_mappings.elastic_client import connect
 from tests.integration.chaos.lines import encrypted
 from tests.integration.plugin.building import plugin_node
-from tests.integration.plugin.conftest import KEY, filled, skipped_where_missing
+from tests.integration.plugin.conftest import KEY, filled
 from tests.integration.plugin.stub import served
+from tests.services.plugin import skip_where_missing
 from tests.services.recipe import free_port
 from tests.support.house import COUNT, first, ranked
 
@@ -21,7 +22,7 @@ pytestmark = [pytest.mark.services, pytest.mark.slow]
 
 @contextmanager
 def node(settings, folder, said, **more):
-    with skipped_where_missing(settings), plugin_node(folder, settings, said, **more) as started:
+    with skip_where_missing(settings), plugin_node(folder, settings, said, **more) as started:
         yield started
 
 
